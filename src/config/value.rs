@@ -1,0 +1,327 @@
+//! What the words of a setting mean: text in, a value out, or what would have been right.
+//!
+//! The errors here are fragments that [`super::source`] puts the setting's name in front of.
+
+use std::fmt::{self, Display};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use super::source::Written;
+
+/// Where messages are kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StoreUrl {
+    /// `sqlite:PATH`: one `SQLite` file, made if it is not there. A relative path starts at the working directory.
+    Sqlite(PathBuf),
+    /// `memory:`: nothing outlives the process.
+    Memory,
+}
+
+impl Display for StoreUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sqlite(path) => write!(f, "sqlite:{}", path.display()),
+            Self::Memory => f.write_str("memory:"),
+        }
+    }
+}
+
+/// The form of a log line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LogFormat {
+    /// For people: time, level, message, ` key=value`.
+    #[default]
+    Plain,
+    /// For machines: one JSON object a line.
+    Json,
+}
+
+impl Display for LogFormat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Plain => "plain",
+            Self::Json => "json",
+        })
+    }
+}
+
+/// The bounds of a whole-number setting, both allowed, and its default.
+pub(super) struct Range<T> {
+    least: T,
+    pub most: T,
+    pub default: T,
+}
+
+impl<T> Range<T> {
+    pub const fn new(least: T, most: T, default: T) -> Self {
+        Self {
+            least,
+            most,
+            default,
+        }
+    }
+}
+
+impl<T: FromStr + PartialOrd + Copy + Display> Range<T> {
+    pub fn parser(self) -> impl Fn(&Written) -> Result<T, String> {
+        let Self { least, most, .. } = self;
+        move |written| {
+            let number = written
+                .as_str()
+                .parse()
+                .ok()
+                .filter(|n| (least..=most).contains(n));
+            number.ok_or_else(|| format!("{written} is not a whole number from {least} to {most}"))
+        }
+    }
+
+    /// The help text of the setting: what it is, then its bounds and default.
+    pub fn help(&self, what: &str) -> String {
+        let Self {
+            least,
+            most,
+            default,
+        } = self;
+        format!("{what}, {least} to {most} [default: {default}]")
+    }
+}
+
+pub(super) fn switch(written: &Written) -> Result<bool, String> {
+    match written.as_str().to_ascii_lowercase().as_str() {
+        "true" | "yes" | "on" | "1" => Ok(true),
+        "false" | "no" | "off" | "0" => Ok(false),
+        _ => Err(format!("{written} is neither true nor false")),
+    }
+}
+
+/// The addresses of all entries, each once. Port 0 asks for a free port each time, so it may stand there twice.
+pub(super) fn listen(entries: &Vec<Written>) -> Result<Vec<SocketAddr>, String> {
+    let mut addresses = Vec::new();
+    for entry in entries {
+        for address in listen_entry(entry.as_str())? {
+            if address.port() == 0 || !addresses.contains(&address) {
+                addresses.push(address);
+            }
+        }
+    }
+    if addresses.is_empty() {
+        return Err("at least one address is needed, such as 127.0.0.1:8080".into());
+    }
+    Ok(addresses)
+}
+
+/// Both loopback addresses, the meaning of `localhost`.
+pub(super) fn loopbacks(port: u16) -> Vec<SocketAddr> {
+    vec![
+        (Ipv4Addr::LOCALHOST, port).into(),
+        (Ipv6Addr::LOCALHOST, port).into(),
+    ]
+}
+
+fn listen_entry(entry: &str) -> Result<Vec<SocketAddr>, String> {
+    if let Ok(address) = entry.parse() {
+        return Ok(vec![address]);
+    }
+    let named = entry
+        .rsplit_once(':')
+        .and_then(|(host, port)| Some((host, port.parse().ok()?)));
+    match named {
+        Some((host, port)) if host.eq_ignore_ascii_case("localhost") => Ok(loopbacks(port)),
+        _ => Err(format!(
+            "{entry:?} is not ADDR:PORT; {}",
+            listen_hint(entry, named)
+        )),
+    }
+}
+
+/// What was probably meant by an entry that is no address and port.
+fn listen_hint(entry: &str, named: Option<(&str, u16)>) -> String {
+    match (entry.parse::<IpAddr>(), named) {
+        (Ok(IpAddr::V4(ip)), _) => format!("the port is missing: {ip}:8080"),
+        (Ok(IpAddr::V6(ip)), _) => format!("an IPv6 address needs brackets and a port: [{ip}]:8080"),
+        (_, Some(("" | "*", port))) => {
+            format!("every address of this machine is 0.0.0.0:{port} (IPv4) or [::]:{port} (IPv6)")
+        }
+        (_, Some((_, port))) => {
+            format!("it needs an IP address or localhost, such as 127.0.0.1:{port} or localhost:{port}")
+        }
+        _ => match entry.parse::<u16>() {
+            Ok(port) => format!("the address is missing: localhost:{port}"),
+            Err(_) => "it looks like 127.0.0.1:8080, [::1]:8080 or localhost:8080, with a port up to 65535".into(),
+        },
+    }
+}
+
+pub(super) fn store(written: &Written) -> Result<StoreUrl, String> {
+    let expected = "expected sqlite:PATH, such as sqlite:dmwire.db, or memory:";
+    match written.as_str().split_once(':') {
+        Some(("memory", "") | ("sqlite", ":memory:")) => Ok(StoreUrl::Memory),
+        Some(("sqlite", path)) if path.starts_with("//") => Err(format!(
+            "{written} has the slashes of a URL before its path; {expected}"
+        )),
+        Some(("sqlite", path)) if !path.is_empty() => Ok(StoreUrl::Sqlite(path.into())),
+        _ => Err(format!("{written} is not a store; {expected}")),
+    }
+}
+
+/// `/a/b` without a slash at the end, or nothing for the root.
+pub(super) fn base_path(written: &Written) -> Result<String, String> {
+    let trimmed = written.as_str().trim_matches('/');
+    if trimmed.is_empty() {
+        return Ok(String::new());
+    }
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-._~".contains(c);
+    let good = |segment: &str| !matches!(segment, "" | "." | "..") && segment.chars().all(plain);
+    if trimmed.split('/').all(good) {
+        Ok(format!("/{trimmed}"))
+    } else {
+        Err(format!(
+            "{written} is not a path such as /demo, of letters, digits and - . _ ~ between single slashes"
+        ))
+    }
+}
+
+pub(super) fn log_format(written: &Written) -> Result<LogFormat, String> {
+    match written.as_str() {
+        "plain" => Ok(LogFormat::Plain),
+        "json" => Ok(LogFormat::Json),
+        _ => Err(format!("{written} is neither plain nor json")),
+    }
+}
+
+/// A log filter, checked more strictly than the logger does: it would take a misspelt level for the name of a module
+/// and say nothing from then on.
+pub(super) fn log_filter(written: &Written) -> Result<String, String> {
+    let is_level = |level: &str| level.trim().parse::<log::LevelFilter>().is_ok();
+    let good = |directive: &str| match directive.split_once('=') {
+        Some((target, level)) => {
+            !target.trim().is_empty() && !target.contains('/') && is_level(level)
+        }
+        None => is_level(directive),
+    };
+    if written.as_str().split(',').all(good) {
+        Ok(written.as_str().to_owned())
+    } else {
+        Err(format!(
+            "{written} is not a log filter; expected a level (off, error, warn, info, debug or trace) or levels by module, \
+             such as info,dmwire::store=debug"
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with<T>(parse: impl Fn(&Written) -> Result<T, String>, text: &str) -> Result<T, String> {
+        parse(&Written::from(text.to_owned()))
+    }
+
+    fn listening(text: &str) -> Result<Vec<String>, String> {
+        let addresses = listen(
+            &text
+                .split(' ')
+                .map(|entry| Written::from(entry.to_owned()))
+                .collect(),
+        )?;
+        Ok(addresses.iter().map(ToString::to_string).collect())
+    }
+
+    #[test]
+    fn listening_takes_addresses_and_localhost() {
+        assert_eq!(
+            listening("127.0.0.1:0 [::1]:80").unwrap(),
+            ["127.0.0.1:0", "[::1]:80"]
+        );
+        assert_eq!(
+            listening("LocalHost:81 127.0.0.1:81").unwrap(),
+            ["127.0.0.1:81", "[::1]:81"]
+        );
+        assert_eq!(listening("127.0.0.1:0 127.0.0.1:0").unwrap().len(), 2);
+    }
+
+    #[test]
+    fn a_bad_address_comes_with_the_one_that_was_probably_meant() {
+        for (text, hint) in [
+            ("127.0.0.1", "127.0.0.1:8080"),
+            ("::1", "[::1]:8080"),
+            (":80", "0.0.0.0:80 (IPv4)"),
+            ("*:80", "[::]:80"),
+            ("80", "localhost:80"),
+            ("example.org:80", "127.0.0.1:80"),
+            ("127.0.0.1:65536", "up to 65535"),
+            ("localhost", "localhost:8080"),
+            ("", "127.0.0.1:8080"),
+        ] {
+            let error = listening(text).unwrap_err();
+            assert!(error.contains(hint), "{text}: {error}");
+        }
+        assert!(listen(&Vec::new()).unwrap_err().contains("at least one"));
+    }
+
+    #[test]
+    fn a_store_is_a_file_or_memory() {
+        assert_eq!(with(store, "memory:"), Ok(StoreUrl::Memory));
+        assert_eq!(with(store, "sqlite::memory:"), Ok(StoreUrl::Memory));
+        assert_eq!(
+            with(store, "sqlite:/var/lib/a.db"),
+            Ok(StoreUrl::Sqlite("/var/lib/a.db".into()))
+        );
+        for bad in [
+            "",
+            "sqlite:",
+            "dmwire.db",
+            "memory",
+            "memory:x",
+            "postgres://db",
+            "sqlite://a.db",
+        ] {
+            assert!(
+                with(store, bad).unwrap_err().contains("sqlite:dmwire.db"),
+                "{bad}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_base_path_has_a_slash_in_front_and_none_behind() {
+        for (text, path) in [
+            ("", ""),
+            ("/", ""),
+            ("demo", "/demo"),
+            ("/demo/", "/demo"),
+            ("/a/b.c~d_e-f", "/a/b.c~d_e-f"),
+        ] {
+            assert_eq!(with(base_path, text).unwrap(), path);
+        }
+        for bad in [
+            "/a//b", "/a b", "/{id}", "/..", "/a/./b", "/é", "/a?b", "/%41",
+        ] {
+            assert!(with(base_path, bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_log_filter_is_made_of_levels() {
+        for good in [
+            "info",
+            "WARN",
+            "off,dmwire=debug",
+            "info, dmwire::store=trace",
+        ] {
+            assert!(with(log_filter, good).is_ok(), "{good}");
+        }
+        for bad in [
+            "",
+            "inof",
+            "dmwire",
+            "info,",
+            "dmwire=loud",
+            "=info",
+            "info/word",
+        ] {
+            assert!(with(log_filter, bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,238 @@
+//! Log lines on stderr, for people or for machines.
+//!
+//! A line is always one line: what stands in it may have come from a peer, so control characters are written as
+//! escapes. Facts go in as key-values, not into the message: `info!(user = id; "connection opened")`.
+
+use std::fmt::{self, Display};
+use std::io::{self, Write};
+
+use jiff::Timestamp;
+use log::Record;
+use log::kv::{self, Key, Value, VisitSource, VisitValue};
+use serde::ser::{SerializeMap, Serializer};
+use serde_json::Value as Json;
+
+use crate::config::LogFormat;
+
+/// The keys that every JSON line has.
+const FIXED_KEYS: [&str; 4] = ["time", "level", "target", "message"];
+
+/// Starts logging: lines of `format` for what `filter` lets through, such as `info` or `info,dmwire::store=debug`.
+/// A logger that is already in place stays.
+pub fn init(format: LogFormat, filter: &str) {
+    let mut builder = env_logger::Builder::new();
+    builder.parse_filters(filter);
+    match format {
+        LogFormat::Plain => builder.format(|out, record| {
+            let style = out.default_level_style(record.level());
+            let level = format!("{style}{:<5}{style:#}", record.level());
+            plain(out, Timestamp::now(), &level, record)
+        }),
+        LogFormat::Json => builder.format(|out, record| json(out, Timestamp::now(), record)),
+    };
+    // The error is that there is a logger already.
+    let _ = builder.try_init();
+}
+
+/// `2026-11-20T11:03:00.123Z INFO  message key=value`
+fn plain(
+    out: &mut impl Write,
+    time: Timestamp,
+    level: &str,
+    record: &Record<'_>,
+) -> io::Result<()> {
+    write!(out, "{time:.3} {level} {}", OneLine(record.args()))?;
+    for (key, value) in pairs(record) {
+        write!(out, " {}=", OneLine(&key))?;
+        match value {
+            Json::String(text) if is_word(&text) => write!(out, "{text}")?,
+            value => write!(out, "{}", OneLine(&value))?,
+        }
+    }
+    writeln!(out)
+}
+
+/// Whether a text can stand behind `key=` without quotes.
+fn is_word(text: &str) -> bool {
+    !text.is_empty()
+        && !text.contains(|c: char| c.is_whitespace() || c.is_control() || c == '"' || c == '=')
+}
+
+/// `{"time":"2026-11-20T11:03:00.123Z","level":"INFO","target":"dmwire","message":"...","key":"value"}`
+fn json(out: &mut impl Write, time: Timestamp, record: &Record<'_>) -> io::Result<()> {
+    let mut line = Vec::with_capacity(256);
+    let mut serializer = serde_json::Serializer::new(&mut line);
+    let mut map = serializer.serialize_map(None)?;
+    map.serialize_entry("time", &format_args!("{time:.3}"))?;
+    map.serialize_entry("level", record.level().as_str())?;
+    map.serialize_entry("target", record.target())?;
+    map.serialize_entry("message", record.args())?;
+    for (key, value) in pairs(record) {
+        if FIXED_KEYS.contains(&key.as_str()) {
+            map.serialize_entry(&format!("{key}_"), &value)?;
+        } else {
+            map.serialize_entry(&key, &value)?;
+        }
+    }
+    map.end()?;
+    line.push(b'\n');
+    out.write_all(&line)
+}
+
+/// The key-values of a record; numbers and truth values stay what they are, all else becomes text.
+fn pairs(record: &Record<'_>) -> Vec<(String, Json)> {
+    struct Pairs(Vec<(String, Json)>);
+
+    impl<'kvs> VisitSource<'kvs> for Pairs {
+        fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), kv::Error> {
+            let mut typed = Typed(Json::Null);
+            value.visit(&mut typed)?;
+            self.0.push((key.to_string(), typed.0));
+            Ok(())
+        }
+    }
+
+    let mut pairs = Pairs(Vec::new());
+    // Neither visitor fails, and a source that does has given what it could.
+    let _ = record.key_values().visit(&mut pairs);
+    pairs.0
+}
+
+struct Typed(Json);
+
+impl VisitValue<'_> for Typed {
+    fn visit_any(&mut self, value: Value<'_>) -> Result<(), kv::Error> {
+        self.0 = Json::String(value.to_string());
+        Ok(())
+    }
+
+    fn visit_null(&mut self) -> Result<(), kv::Error> {
+        self.0 = Json::Null;
+        Ok(())
+    }
+
+    fn visit_u64(&mut self, value: u64) -> Result<(), kv::Error> {
+        self.0 = value.into();
+        Ok(())
+    }
+
+    fn visit_i64(&mut self, value: i64) -> Result<(), kv::Error> {
+        self.0 = value.into();
+        Ok(())
+    }
+
+    fn visit_f64(&mut self, value: f64) -> Result<(), kv::Error> {
+        self.0 = value.into();
+        Ok(())
+    }
+
+    fn visit_bool(&mut self, value: bool) -> Result<(), kv::Error> {
+        self.0 = value.into();
+        Ok(())
+    }
+}
+
+/// Text without control characters: a peer's line break must not begin a line of the log, nor its escapes paint the
+/// terminal.
+struct OneLine<T>(T);
+
+impl<T: Display> Display for OneLine<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::write(&mut Escaping(f), format_args!("{}", self.0))
+    }
+}
+
+struct Escaping<'a, 'b>(&'a mut fmt::Formatter<'b>);
+
+impl fmt::Write for Escaping<'_, '_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for piece in text.split_inclusive(char::is_control) {
+            let clean = piece.trim_end_matches(char::is_control);
+            self.0.write_str(clean)?;
+            write!(self.0, "{}", piece[clean.len()..].escape_debug())?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use log::Level;
+
+    use super::*;
+
+    /// 2026-11-20T11:03:00.1239Z, which is cut, not rounded.
+    fn time() -> Timestamp {
+        Timestamp::from_nanosecond(1_795_172_580_123_900_000).expect("a time within range")
+    }
+
+    fn in_both_forms(args: fmt::Arguments<'_>, pairs: &[(&str, Value<'_>)]) -> (String, String) {
+        let record = Record::builder()
+            .args(args)
+            .level(Level::Info)
+            .target("dmwire")
+            .key_values(&pairs)
+            .build();
+        let (mut people, mut machines) = (Vec::new(), Vec::new());
+        plain(&mut people, time(), "INFO ", &record).expect("a vector takes all");
+        json(&mut machines, time(), &record).expect("a vector takes all");
+        (
+            String::from_utf8(people).expect("UTF-8"),
+            String::from_utf8(machines).expect("UTF-8"),
+        )
+    }
+
+    #[test]
+    fn a_line_has_time_level_and_message() {
+        let (people, machines) = in_both_forms(format_args!("listening on {}", 1), &[]);
+        assert_eq!(people, "2026-11-20T11:03:00.123Z INFO  listening on 1\n");
+        assert_eq!(
+            machines,
+            "{\"time\":\"2026-11-20T11:03:00.123Z\",\"level\":\"INFO\",\"target\":\"dmwire\",\"message\":\"listening on 1\"}\n"
+        );
+    }
+
+    #[test]
+    fn key_values_follow_the_message_and_keep_their_type() {
+        let pairs = [
+            ("user", "8888".into()),
+            ("sessions", 2.into()),
+            ("ok", true.into()),
+            ("why", "a b".into()),
+        ];
+        let (people, machines) = in_both_forms(format_args!("opened"), &pairs);
+        assert!(
+            people.ends_with("INFO  opened user=8888 sessions=2 ok=true why=\"a b\"\n"),
+            "{people}"
+        );
+        assert!(
+            machines.ends_with("\"user\":\"8888\",\"sessions\":2,\"ok\":true,\"why\":\"a b\"}\n"),
+            "{machines}"
+        );
+    }
+
+    #[test]
+    fn a_peer_can_neither_begin_a_line_nor_paint_the_terminal() {
+        let pairs = [("device", "x\n\u{1b}[31m\"".into()), ("empty", "".into())];
+        let (people, machines) =
+            in_both_forms(format_args!("bad \r\n\u{1b}[2J\u{9b} name"), &pairs);
+        assert_eq!(people.matches(char::is_control).collect::<String>(), "\n");
+        assert!(
+            people.contains(r"bad \r\n\u{1b}[2J\u{9b} name device="),
+            "{people}"
+        );
+        assert_eq!(machines.matches('\n').count(), 1);
+        let object: Json = serde_json::from_str(&machines).expect("one JSON object");
+        assert_eq!(object["message"], "bad \r\n\u{1b}[2J\u{9b} name");
+        assert_eq!(object["device"], "x\n\u{1b}[31m\"");
+    }
+
+    #[test]
+    fn a_key_that_every_line_has_is_not_said_twice() {
+        let (_, machines) = in_both_forms(format_args!("text"), &[("message", "other".into())]);
+        assert!(
+            machines.contains(r#""message":"text","message_":"other""#),
+            "{machines}"
+        );
+    }
+}

@@ -1,0 +1,138 @@
+//! The wire contract (`docs/protocol.md`): the types of every frame, the only way in ([`Scanned::parse`]), and the
+//! exported schema. Pure: no I/O, no clock but [`Time::now`], nothing of the server.
+
+pub mod client;
+pub mod content;
+pub mod de;
+pub mod error;
+pub mod ids;
+pub mod json;
+pub mod schema;
+pub mod server;
+mod tagged;
+pub mod time;
+
+use serde::Deserialize;
+
+pub use client::{ClientFrame, Target};
+pub use error::ErrorCode;
+pub use ids::{MessageId, Ref};
+pub use json::Tape;
+pub use server::ServerFrame;
+pub use time::Time;
+
+use self::de::Mismatch;
+use self::json::{Document, Kind, Problem};
+
+/// Name of this version of the protocol, also the WebSocket subprotocol.
+pub const PROTOCOL: &str = "dmwire.v1";
+
+/// Longest `detail` of an error, in bytes: names of unknown fields are the client's, and can be long.
+const MAX_DETAIL: usize = 500;
+
+/// A frame's text, read once, before its meaning is looked at.
+#[derive(Debug)]
+pub struct Scanned<'t, 'a> {
+    doc: Option<Document<'t, 'a>>,
+    problem: Option<Problem>,
+}
+
+/// Why a frame is refused; everything of an `error` frame but its `ref`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// Why, for programs.
+    pub code: ErrorCode,
+    /// Why, for people.
+    pub detail: String,
+    /// JSON Pointer of the offending place.
+    pub path: Option<String>,
+    /// Name of the definition in the schema of client frames that was broken.
+    pub definition: Option<&'static str>,
+}
+
+impl<'t, 'a> Scanned<'t, 'a> {
+    /// Reads `text` into `tape`.
+    pub fn new(tape: &'t mut Tape, text: &'a str) -> Self {
+        let (doc, problem) = tape.scan(text);
+        Self { doc, problem }
+    }
+
+    /// The frame's `ref`, from any JSON object whose `ref` is valid, whatever else is wrong with it.
+    pub fn reference(&self) -> Option<Ref<'a>> {
+        let value = self.doc?.root().get("ref")?;
+        // A string that is itself ill-formed, or one of two, cannot be echoed.
+        let own = |problem: &Problem| problem.path.as_deref() == Some("/ref");
+        if self.problem.as_ref().is_some_and(own) {
+            return None;
+        }
+        Ref::new(value.text()?)
+    }
+
+    /// Whether the frame's `type` is this one.
+    pub fn is_type(&self, tag: &str) -> bool {
+        self.doc
+            .and_then(|doc| doc.root().get("type"))
+            .is_some_and(|value| value.is_text(tag))
+    }
+
+    /// The typed frame.
+    ///
+    /// # Errors
+    /// [`Refused`] names the rule that the frame breaks, and the place.
+    pub fn parse(&self) -> Result<ClientFrame<'a>, Refused> {
+        if let Some(problem) = &self.problem {
+            return Err(Refused {
+                code: ErrorCode::InvalidJson,
+                detail: clipped(problem.detail.clone()),
+                path: problem.path.clone(),
+                definition: None,
+            });
+        }
+        let Some(doc) = self.doc else {
+            return Err(refused(Mismatch::here(ErrorCode::InvalidJson, "not JSON")));
+        };
+        let root = doc.root();
+        if root.kind() != Kind::Object {
+            return Err(refused(root.mismatch(&"an object, as every frame is one")));
+        }
+        let frame = ClientFrame::deserialize(root).map_err(refused)?;
+        match &frame {
+            ClientFrame::Message(m) => {
+                Target::of(m.target_user.as_ref(), m.target_room.as_ref())
+                    .map_err(|e| refused(e.within("ClientMessage")))?;
+            }
+            ClientFrame::Typing(t) => {
+                Target::of(t.target_user.as_ref(), t.target_room.as_ref())
+                    .map_err(|e| refused(e.within("ClientTyping")))?;
+            }
+            ClientFrame::Received(_) | ClientFrame::Ping(_) => {}
+        }
+        Ok(frame)
+    }
+}
+
+fn refused(mismatch: Mismatch) -> Refused {
+    // A bad tag reads the same at every level; what it is a tag of is told by where it stands.
+    let code = match mismatch.code {
+        ErrorCode::UnknownType if mismatch.path != "/type" => ErrorCode::UnknownContentType,
+        code => code,
+    };
+    Refused {
+        code,
+        detail: clipped(mismatch.detail),
+        path: Some(mismatch.path),
+        definition: mismatch.definition,
+    }
+}
+
+fn clipped(mut detail: String) -> String {
+    if detail.len() > MAX_DETAIL {
+        let mut end = MAX_DETAIL;
+        while !detail.is_char_boundary(end) {
+            end -= 1;
+        }
+        detail.truncate(end);
+        detail.push('…');
+    }
+    detail
+}

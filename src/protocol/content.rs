@@ -1,0 +1,238 @@
+//! What a message carries: text, or an object of a known type (PROTOCOL section 3).
+
+use std::borrow::Cow;
+use std::fmt;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::{self, Deserialize, Deserializer, EnumAccess, IgnoredAny, Visitor};
+use serde_json::json;
+
+use super::de::MAX_INTEGER;
+use super::ids::{Bounded, Degrees, Integer, WebUrl};
+use super::tagged::tagged;
+
+/// Text of a message: 1 to 16000 characters.
+pub type Text<'a> = Bounded<'a, 1, 16000>;
+/// A number of bytes or milliseconds.
+pub type Amount = Integer<0, MAX_INTEGER>;
+/// A number of pixels.
+pub type Pixels = Integer<1, 65535>;
+/// A media type such as `image/png`: at most 127 characters.
+pub type MimeType<'a> = Bounded<'a, 0, 127>;
+
+/// What a message carries.
+#[derive(Clone, Debug)]
+pub enum Content<'a> {
+    /// Plain text.
+    Text(Text<'a>),
+    /// An object told apart by its `type`.
+    Typed(TypedContent<'a>),
+}
+
+tagged! {
+    /// Content that is more than text, told apart by `type`.
+    pub enum TypedContent<'a> {
+        /// Formatted text.
+        Markdown(Markdown<'a>) = "markdown",
+        /// A picture, by address.
+        Image(Image<'a>) = "image",
+        /// A file, by address.
+        File(File<'a>) = "file",
+        /// A sound, by address.
+        Audio(Audio<'a>) = "audio",
+        /// A film, by address.
+        Video(Video<'a>) = "video",
+        /// A place on earth.
+        Location(Location<'a>) = "location",
+        /// An application's own data, untyped.
+        Data(Data<'a>) = "data",
+    }
+}
+
+/// Formatted text.
+#[derive(Clone, Debug, serde::Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(example = json!({"type": "markdown", "text": "**now** or _never_"}))]
+pub struct Markdown<'a> {
+    /// Text in Markdown.
+    #[serde(borrow)]
+    pub text: Text<'a>,
+}
+
+/// A picture, by address.
+#[derive(Clone, Debug, serde::Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(example = json!({"type": "image", "url": "https://example.org/cat.png", "alt": "A cat", "width": 640, "height": 480}))]
+pub struct Image<'a> {
+    /// Where the picture is.
+    #[serde(borrow)]
+    pub url: WebUrl<'a>,
+    /// What the picture shows, for those who do not see it.
+    #[serde(default, borrow)]
+    pub alt: Option<Bounded<'a, 0, 1000>>,
+    /// Media type.
+    #[serde(default, borrow)]
+    pub mime: Option<MimeType<'a>>,
+    /// Width in pixels.
+    #[serde(default)]
+    pub width: Option<Pixels>,
+    /// Height in pixels.
+    #[serde(default)]
+    pub height: Option<Pixels>,
+    /// Size in bytes.
+    #[serde(default)]
+    pub size: Option<Amount>,
+}
+
+/// A file, by address.
+#[derive(Clone, Debug, serde::Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(example = json!({"type": "file", "url": "https://example.org/plan.pdf", "name": "plan.pdf", "size": 48213}))]
+pub struct File<'a> {
+    /// Where the file is.
+    #[serde(borrow)]
+    pub url: WebUrl<'a>,
+    /// Name to show and to save under.
+    #[serde(borrow)]
+    pub name: Bounded<'a, 1, 255>,
+    /// Media type.
+    #[serde(default, borrow)]
+    pub mime: Option<MimeType<'a>>,
+    /// Size in bytes.
+    #[serde(default)]
+    pub size: Option<Amount>,
+}
+
+macro_rules! recording {
+    ($(#[$doc:meta])* $name:ident, $example:expr) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, serde::Deserialize, JsonSchema)]
+        #[serde(deny_unknown_fields)]
+        #[schemars(example = $example)]
+        pub struct $name<'a> {
+            /// Where the recording is.
+            #[serde(borrow)]
+            pub url: WebUrl<'a>,
+            /// Media type.
+            #[serde(default, borrow)]
+            pub mime: Option<MimeType<'a>>,
+            /// Length in milliseconds.
+            #[serde(default)]
+            pub duration_ms: Option<Amount>,
+            /// Size in bytes.
+            #[serde(default)]
+            pub size: Option<Amount>,
+        }
+    };
+}
+
+recording! {
+    /// A sound, by address.
+    Audio, json!({"type": "audio", "url": "https://example.org/hello.ogg", "duration_ms": 2400})
+}
+
+recording! {
+    /// A film, by address.
+    Video, json!({"type": "video", "url": "https://example.org/hello.mp4", "mime": "video/mp4", "duration_ms": 9000})
+}
+
+/// A place on earth.
+#[derive(Clone, Debug, serde::Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(example = json!({"type": "location", "latitude": 48.2082, "longitude": 16.3738, "label": "Vienna"}))]
+pub struct Location<'a> {
+    /// Degrees north of the equator.
+    pub latitude: Degrees<90>,
+    /// Degrees east of Greenwich.
+    pub longitude: Degrees<180>,
+    /// Name of the place.
+    #[serde(default, borrow)]
+    pub label: Option<Bounded<'a, 0, 200>>,
+}
+
+/// An application's own data, untyped.
+#[derive(Clone, Debug, serde::Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(example = json!({"type": "data", "name": "cursor", "data": {"x": 3, "y": [1, 2]}}))]
+pub struct Data<'a> {
+    /// What the data is, in the application's words.
+    #[serde(borrow)]
+    pub name: Bounded<'a, 1, 128>,
+    /// Any JSON.
+    pub data: AnyJson,
+}
+
+/// Any JSON value. It is carried on as it came and never looked into.
+#[derive(Clone, Copy, Debug)]
+pub struct AnyJson;
+
+impl<'de> Deserialize<'de> for AnyJson {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_ignored_any(IgnoredAny).map(|_| Self)
+    }
+}
+
+impl JsonSchema for AnyJson {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "AnyJson".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({})
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Content<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct TextOrTyped;
+
+        const EXPECTED: &str = "a string of 1 to 16000 characters, or an object with a `type`";
+
+        fn refused<E: de::Error>(text: &str) -> E {
+            E::invalid_value(de::Unexpected::Str(text), &EXPECTED)
+        }
+
+        impl<'de> Visitor<'de> for TextOrTyped {
+            type Value = Content<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(EXPECTED)
+            }
+
+            fn visit_borrowed_str<E: de::Error>(self, text: &'de str) -> Result<Self::Value, E> {
+                let text = Text::new(text).ok_or_else(|| refused(text))?;
+                Ok(Content::Text(text))
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
+                let text = Text::new(text.to_owned()).ok_or_else(|| refused(text))?;
+                Ok(Content::Text(text))
+            }
+
+            fn visit_enum<A: EnumAccess<'de>>(self, access: A) -> Result<Self::Value, A::Error> {
+                TypedContent::from_enum_access(access).map(Content::Typed)
+            }
+        }
+
+        deserializer.deserialize_enum("Content", TypedContent::TAGS, TextOrTyped)
+    }
+}
+
+impl JsonSchema for Content<'_> {
+    fn schema_name() -> Cow<'static, str> {
+        "Content".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let text = generator.subschema_for::<Text<'_>>();
+        let typed = generator.subschema_for::<TypedContent<'_>>();
+        json_schema!({
+            "description": "What a message carries: text, or an object told apart by its `type`.",
+            "oneOf": [text, typed]
+        })
+    }
+}

@@ -1,0 +1,396 @@
+//! Names, message ids and bounded strings: one type each, with the same bound in its schema.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::{self, Deserialize, Deserializer, Unexpected, Visitor};
+use serde::{Serialize, Serializer};
+use uuid::Uuid;
+
+/// Pattern of user, room and device ids (PROTOCOL section 1.6).
+pub const NAME_PATTERN: &str = "^[A-Za-z0-9._~@:+-]{1,64}$";
+/// Pattern of message ids: a hyphenated UUID in either case.
+pub const UUID_PATTERN: &str =
+    "^[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12}$";
+
+/// Whether `text` can be a user, room or device id.
+pub fn is_name(text: &str) -> bool {
+    (1..=64).contains(&text.len())
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"._~@:+-".contains(&b))
+}
+
+/// Reads a hyphenated UUID in either case, and no other spelling.
+pub fn parse_uuid(text: &str) -> Option<Uuid> {
+    if text.len() == 36 {
+        Uuid::try_parse(text).ok()
+    } else {
+        None
+    }
+}
+
+/// A string type that is checked when it is made.
+trait Checked<'a>: Sized {
+    const EXPECTED: &'static str;
+    fn check(text: Cow<'a, str>) -> Option<Self>;
+}
+
+struct CheckedVisitor<T>(std::marker::PhantomData<T>);
+
+impl<'de, T: Checked<'de>> Visitor<'de> for CheckedVisitor<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(T::EXPECTED)
+    }
+
+    fn visit_borrowed_str<E: de::Error>(self, text: &'de str) -> Result<T, E> {
+        T::check(Cow::Borrowed(text))
+            .ok_or_else(|| E::invalid_value(Unexpected::Str(text), &T::EXPECTED))
+    }
+
+    fn visit_string<E: de::Error>(self, text: String) -> Result<T, E> {
+        let found = text.clone();
+        T::check(Cow::Owned(text))
+            .ok_or_else(|| E::invalid_value(Unexpected::Str(&found), &T::EXPECTED))
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<T, E> {
+        self.visit_string(text.to_owned())
+    }
+}
+
+macro_rules! checked {
+    ($(#[$doc:meta])* $name:ident, $expected:expr, $check:expr, $schema:expr) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+        pub struct $name<'a>(Cow<'a, str>);
+
+        impl<'a> $name<'a> {
+            /// Makes one, if the rule for it holds.
+            pub fn new(text: impl Into<Cow<'a, str>>) -> Option<Self> {
+                <Self as Checked<'a>>::check(text.into())
+            }
+
+            /// The text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+
+            /// The same, borrowing nothing.
+            pub fn into_owned(self) -> $name<'static> {
+                $name(Cow::Owned(self.0.into_owned()))
+            }
+        }
+
+        impl<'a> Checked<'a> for $name<'a> {
+            const EXPECTED: &'static str = $expected;
+
+            fn check(text: Cow<'a, str>) -> Option<Self> {
+                let holds: fn(&str) -> bool = $check;
+                holds(&text).then(|| Self(text))
+            }
+        }
+
+        impl<'de: 'a, 'a> Deserialize<'de> for $name<'a> {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                deserializer.deserialize_str(CheckedVisitor::<$name<'de>>(std::marker::PhantomData))
+            }
+        }
+
+        impl Serialize for $name<'_> {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(&self.0)
+            }
+        }
+
+        impl JsonSchema for $name<'_> {
+            fn schema_name() -> Cow<'static, str> {
+                stringify!($name).into()
+            }
+
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                $schema
+            }
+        }
+    };
+}
+
+checked! {
+    /// A user id: `^[A-Za-z0-9._~@:+-]{1,64}$`.
+    UserId, "a user id of 1 to 64 characters from A-Z a-z 0-9 . _ ~ @ : + -", is_name,
+    json_schema!({"type": "string", "pattern": NAME_PATTERN, "description": "A user's id."})
+}
+
+checked! {
+    /// A room id: `^[A-Za-z0-9._~@:+-]{1,64}$`.
+    RoomId, "a room id of 1 to 64 characters from A-Z a-z 0-9 . _ ~ @ : + -", is_name,
+    json_schema!({"type": "string", "pattern": NAME_PATTERN, "description": "A room's id."})
+}
+
+checked! {
+    /// The client's own mark on a frame: direct replies carry it back. 1 to 64 characters.
+    Ref, "a string of 1 to 64 characters", |text| chars_within(text, 1, 64),
+    json_schema!({
+        "type": "string", "minLength": 1, "maxLength": 64,
+        "description": "The client's own mark on a frame: every direct reply to it carries it back."
+    })
+}
+
+checked! {
+    /// The address of something on the web: `^https?://`, at most 2048 characters.
+    WebUrl, "an http:// or https:// address of at most 2048 characters",
+    |text| (text.starts_with("http://") || text.starts_with("https://")) && chars_within(text, 0, 2048),
+    json_schema!({
+        "type": "string", "pattern": "^https?://", "maxLength": 2048, "description": "An http or https address."
+    })
+}
+
+/// Whether `text` has from `min` to `max` characters, counted as Unicode code points (PROTOCOL section 1.6).
+pub fn chars_within(text: &str, min: usize, max: usize) -> bool {
+    // A code point takes one to four bytes, so most strings are judged by their length alone.
+    let bytes = text.len();
+    if bytes <= max && bytes >= min.saturating_mul(4) {
+        return true;
+    }
+    if bytes < min || bytes > max.saturating_mul(4) {
+        return false;
+    }
+    (min..=max).contains(&text.chars().count())
+}
+
+/// A string of `MIN` to `MAX` code points.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bounded<'a, const MIN: usize, const MAX: usize>(pub Cow<'a, str>);
+
+impl<'a, const MIN: usize, const MAX: usize> Bounded<'a, MIN, MAX> {
+    /// Makes one, if the text is neither too short nor too long.
+    pub fn new(text: impl Into<Cow<'a, str>>) -> Option<Self> {
+        let text = text.into();
+        chars_within(&text, MIN, MAX).then(|| Self(text))
+    }
+}
+
+impl<'de: 'a, 'a, const MIN: usize, const MAX: usize> Deserialize<'de> for Bounded<'a, MIN, MAX> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Counting<const MIN: usize, const MAX: usize>;
+
+        impl<'de, const MIN: usize, const MAX: usize> Visitor<'de> for Counting<MIN, MAX> {
+            type Value = Bounded<'de, MIN, MAX>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "a string of {MIN} to {MAX} characters")
+            }
+
+            fn visit_borrowed_str<E: de::Error>(self, text: &'de str) -> Result<Self::Value, E> {
+                if chars_within(text, MIN, MAX) {
+                    Ok(Bounded(Cow::Borrowed(text)))
+                } else {
+                    Err(E::invalid_value(Unexpected::Str(text), &self))
+                }
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
+                if chars_within(text, MIN, MAX) {
+                    Ok(Bounded(Cow::Owned(text.to_owned())))
+                } else {
+                    Err(E::invalid_value(Unexpected::Str(text), &self))
+                }
+            }
+        }
+
+        deserializer.deserialize_str(Counting::<MIN, MAX>)
+    }
+}
+
+impl<const MIN: usize, const MAX: usize> Serialize for Bounded<'_, MIN, MAX> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
+impl<const MIN: usize, const MAX: usize> JsonSchema for Bounded<'_, MIN, MAX> {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        format!("String{MIN}To{MAX}").into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let mut schema = json_schema!({"type": "string"});
+        if MIN > 0 {
+            schema.insert("minLength".into(), MIN.into());
+        }
+        schema.insert("maxLength".into(), MAX.into());
+        schema
+    }
+}
+
+/// An integer from `MIN` to `MAX`, in any spelling that JSON has for it (`1.0` is 1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Integer<const MIN: u64, const MAX: u64>(pub u64);
+
+impl<'de, const MIN: u64, const MAX: u64> Deserialize<'de> for Integer<MIN, MAX> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let value = u64::deserialize(deserializer)?;
+        if (MIN..=MAX).contains(&value) {
+            Ok(Self(value))
+        } else {
+            let expected = format!("an integer from {MIN} to {MAX}");
+            Err(de::Error::invalid_value(
+                Unexpected::Unsigned(value),
+                &expected.as_str(),
+            ))
+        }
+    }
+}
+
+impl<const MIN: u64, const MAX: u64> Serialize for Integer<MIN, MAX> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u64(self.0)
+    }
+}
+
+impl<const MIN: u64, const MAX: u64> JsonSchema for Integer<MIN, MAX> {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        format!("Integer{MIN}To{MAX}").into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"type": "integer", "minimum": MIN, "maximum": MAX})
+    }
+}
+
+/// A number from `-LIMIT` to `LIMIT`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Degrees<const LIMIT: i32>(pub f64);
+
+impl<'de, const LIMIT: i32> Deserialize<'de> for Degrees<LIMIT> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let value = f64::deserialize(deserializer)?;
+        let limit = f64::from(LIMIT);
+        if (-limit..=limit).contains(&value) {
+            Ok(Self(value))
+        } else {
+            let expected = format!("a number from -{LIMIT} to {LIMIT}");
+            Err(de::Error::invalid_value(
+                Unexpected::Float(value),
+                &expected.as_str(),
+            ))
+        }
+    }
+}
+
+impl<const LIMIT: i32> Serialize for Degrees<LIMIT> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_f64(self.0)
+    }
+}
+
+impl<const LIMIT: i32> JsonSchema for Degrees<LIMIT> {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        format!("Degrees{LIMIT}").into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"type": "number", "minimum": -LIMIT, "maximum": LIMIT})
+    }
+}
+
+macro_rules! uuid_type {
+    ($(#[$doc:meta])* $name:ident, $description:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub struct $name(pub Uuid);
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                deserializer.deserialize_str(Hyphenated).map(Self)
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                let mut buffer = Uuid::encode_buffer();
+                serializer.serialize_str(self.0.hyphenated().encode_lower(&mut buffer))
+            }
+        }
+
+        impl JsonSchema for $name {
+            fn schema_name() -> Cow<'static, str> {
+                stringify!($name).into()
+            }
+
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                json_schema!({"type": "string", "pattern": UUID_PATTERN, "description": $description})
+            }
+        }
+    };
+}
+
+uuid_type! {
+    /// A message's id: a UUID, hyphenated, taken in either case and sent back in lower case.
+    MessageId, "A message's id: a hyphenated UUID in either case, sent back in lower case."
+}
+
+uuid_type! {
+    /// The id of a session or of a store's epoch: a UUID.
+    Id, "A hyphenated UUID."
+}
+
+struct Hyphenated;
+
+impl Visitor<'_> for Hyphenated {
+    type Value = Uuid;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a hyphenated UUID")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Uuid, E> {
+        parse_uuid(text).ok_or_else(|| E::invalid_value(Unexpected::Str(text), &self))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn characters_are_code_points() {
+        assert!(chars_within("", 0, 0));
+        assert!(!chars_within("", 1, 4));
+        assert!(chars_within("é", 1, 1));
+        assert!(chars_within("😀", 1, 1));
+        assert!(!chars_within("😀😀", 1, 1));
+        assert!(chars_within(&"😀".repeat(64), 1, 64));
+        assert!(!chars_within(&"a".repeat(65), 1, 64));
+    }
+
+    #[test]
+    fn only_hyphenated_uuids_are_message_ids() {
+        assert!(parse_uuid("019a2f4e-0000-7000-8000-00000000ABCD").is_some());
+        for other in [
+            "019a2f4e00007000800000000000abcd",
+            "{019a2f4e-0000-7000-8000-00000000abcd}",
+            "urn:uuid:019a2f4e-0000-7000-8000-00000000abcd",
+            "019a2f4e-0000-7000-8000-00000000abc",
+            "019a2f4e-0000-7000-8000-00000000abcg",
+            "019a2f4e0000-7000-8000-00000000abcd-",
+        ] {
+            assert!(parse_uuid(other).is_none(), "{other}");
+        }
+    }
+}

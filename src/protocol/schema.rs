@@ -1,0 +1,237 @@
+//! The exported JSON Schema (draft 2020-12): generated from the types, brought into the shape that PROTOCOL describes.
+
+use std::io;
+use std::path::Path;
+use std::sync::LazyLock;
+
+use schemars::generate::SchemaSettings;
+use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
+
+use super::client::ClientFrame;
+use super::server::ServerFrame;
+
+/// File name of the schema of client frames.
+pub const CLIENT: &str = "client-frame.schema.json";
+/// File name of the schema of server frames.
+pub const SERVER: &str = "server-frame.schema.json";
+
+/// An exported schema: its file name and its text.
+#[derive(Clone, Debug)]
+pub struct Exported {
+    /// File name, which is also its name at `GET /schema/{name}`.
+    pub name: &'static str,
+    /// Pretty-printed JSON, ending in a line feed.
+    pub text: String,
+}
+
+/// All exported schemas. Generated once.
+pub static ALL: LazyLock<[Exported; 2]> = LazyLock::new(|| {
+    [
+        Exported {
+            name: CLIENT,
+            text: pretty(&client()),
+        },
+        Exported {
+            name: SERVER,
+            text: pretty(&server()),
+        },
+    ]
+});
+
+/// Hash of the schemas in force, as `welcome.schema` tells it: 16 hexadecimal digits of a SHA-256.
+pub static HASH: LazyLock<String> = LazyLock::new(|| {
+    let mut hash = Sha256::new();
+    for schema in ALL.iter() {
+        hash.update(schema.name);
+        hash.update([0]);
+        hash.update(&schema.text);
+    }
+    hash.finalize()[..8]
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+});
+
+/// Writes every schema into the folder `dir`, which is made if it is not there.
+///
+/// # Errors
+/// When the folder cannot be made or a file cannot be written.
+pub fn export(dir: &Path) -> io::Result<()> {
+    std::fs::create_dir_all(dir)?;
+    for schema in ALL.iter() {
+        std::fs::write(dir.join(schema.name), &schema.text)?;
+    }
+    Ok(())
+}
+
+fn client() -> Value {
+    let schema = SchemaSettings::draft2020_12()
+        .into_generator()
+        .into_root_schema_for::<ClientFrame<'_>>();
+    let mut schema = shape(schema.to_value(), CLIENT, "dmwire client frame", "Client");
+    // PROTOCOL section 1.2: a frame without `type` is a `message`.
+    if let Some(required) = schema
+        .pointer_mut("/$defs/ClientMessage/required")
+        .and_then(Value::as_array_mut)
+    {
+        required.retain(|name| name != "type");
+    }
+    schema
+}
+
+fn server() -> Value {
+    let schema = SchemaSettings::draft2020_12()
+        .for_serialize()
+        .into_generator()
+        .into_root_schema_for::<ServerFrame<'_>>();
+    shape(schema.to_value(), SERVER, "dmwire server frame", "Server")
+}
+
+/// Brings a generated schema into the published shape; definitions of frames are named `prefix` and their type.
+fn shape(mut schema: Value, id: &str, title: &str, prefix: &str) -> Value {
+    present_options(&mut schema);
+    let mut named = Map::new();
+    name_variants(&mut schema, prefix, &mut named);
+    if let Some(typed) = schema.pointer_mut("/$defs/TypedContent") {
+        name_variants(typed, "", &mut named);
+    }
+    if let Some(defs) = schema.get_mut("$defs").and_then(Value::as_object_mut) {
+        for frame in named.values_mut() {
+            absorb_body(frame, defs);
+        }
+        defs.extend(named);
+        for (name, body) in defs {
+            if let Some(body) = body.as_object_mut() {
+                body.insert("title".into(), json!(spaced(name)));
+            }
+        }
+    }
+    if let Some(root) = schema.as_object_mut() {
+        root.insert("$id".into(), json!(id));
+        root.insert("title".into(), json!(title));
+    }
+    ordered(schema)
+}
+
+/// An optional field that is there is never `null` (PROTOCOL section 1.6).
+fn present_options(schema: &mut Value) {
+    each(schema, &mut |object| {
+        if object.get("default") == Some(&Value::Null) {
+            object.remove("default");
+        }
+        if let Some(Value::Array(types)) = object.get_mut("type") {
+            types.retain(|name| name != "null");
+            if let [only] = types.as_slice() {
+                object["type"] = only.clone();
+            }
+        }
+        if let Some(Value::Array(choices)) = object.get_mut("anyOf") {
+            choices.retain(|choice| choice != &json!({"type": "null"}));
+            if let [only] = choices.as_slice() {
+                let only = only.clone();
+                object.remove("anyOf");
+                if let Value::Object(only) = only {
+                    object.extend(only);
+                }
+            }
+        }
+    });
+}
+
+/// Gives each variant of a tagged enum a definition of its own, so that errors and generated types can name it.
+fn name_variants(schema: &mut Value, prefix: &str, named: &mut Map<String, Value>) {
+    let Some(Value::Array(variants)) = schema.get_mut("oneOf") else {
+        return;
+    };
+    for variant in variants {
+        let Some(tag) = variant.pointer("/properties/type/const").and_then(Value::as_str) else {
+            continue;
+        };
+        let mut letters = tag.chars();
+        let first = letters.next().map(|c| c.to_ascii_uppercase());
+        let name: String = prefix.chars().chain(first).chain(letters).collect();
+        let reference = json!({"$ref": format!("#/$defs/{name}")});
+        named.insert(name, std::mem::replace(variant, reference));
+    }
+}
+
+/// Puts the struct that a variant refers to in its place, beside the `type`.
+fn absorb_body(variant: &mut Value, defs: &mut Map<String, Value>) {
+    let Some(name) = variant
+        .get("$ref")
+        .and_then(Value::as_str)
+        .and_then(|reference| reference.strip_prefix("#/$defs/"))
+    else {
+        return;
+    };
+    let Some(mut body) = defs.remove(name) else {
+        return;
+    };
+    let tag = variant.pointer("/properties/type").cloned();
+    if let Some(body) = body.as_object_mut() {
+        let fields = std::mem::take(&mut body["properties"]);
+        let mut properties = Map::from_iter(tag.map(|tag| ("type".to_owned(), tag)));
+        properties.extend(fields.as_object().cloned().unwrap_or_default());
+        body["properties"] = Value::Object(properties);
+        let required = body.entry("required").or_insert_with(|| json!([]));
+        if let Some(required) = required.as_array_mut() {
+            required.insert(0, json!("type"));
+        }
+    }
+    *variant = body;
+}
+
+/// Visits every schema object, but not the examples in it.
+fn each(schema: &mut Value, visit: &mut impl FnMut(&mut Map<String, Value>)) {
+    match schema {
+        Value::Object(object) => {
+            visit(object);
+            for (name, value) in object {
+                if name != "examples" && name != "const" {
+                    each(value, visit);
+                }
+            }
+        }
+        Value::Array(values) => values.iter_mut().for_each(|value| each(value, visit)),
+        _ => {}
+    }
+}
+
+/// `ServerMessage` -> `Server message`.
+fn spaced(name: &str) -> String {
+    let mut title = String::new();
+    for c in name.chars() {
+        if c.is_uppercase() && !title.is_empty() {
+            title.push(' ');
+            title.extend(c.to_lowercase());
+        } else {
+            title.push(c);
+        }
+    }
+    title
+}
+
+/// Puts what a reader looks for first, first.
+fn ordered(schema: Value) -> Value {
+    const FIRST: [&str; 12] = [
+        "$schema", "$id", "title", "description", "examples", "type", "properties", "required",
+        "additionalProperties", "oneOf", "anyOf", "$defs",
+    ];
+    match schema {
+        Value::Object(object) => {
+            let rank = |name: &str| FIRST.iter().position(|first| *first == name).unwrap_or(5);
+            let mut members: Vec<(String, Value)> = object.into_iter().collect();
+            members.sort_by_key(|(name, _)| rank(name));
+            Value::Object(members.into_iter().map(|(k, v)| (k, ordered(v))).collect())
+        }
+        Value::Array(values) => Value::Array(values.into_iter().map(ordered).collect()),
+        other => other,
+    }
+}
+
+fn pretty(schema: &Value) -> String {
+    let mut text = serde_json::to_string_pretty(schema).unwrap_or_default();
+    text.push('\n');
+    text
+}

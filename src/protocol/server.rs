@@ -1,0 +1,464 @@
+//! What the server sends (PROTOCOL section 6).
+
+use std::io::Write;
+
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::json;
+use uuid::Uuid;
+
+use super::content::{Amount, Content};
+use super::error::ErrorCode;
+use super::ids::{Id, MessageId, Ref, RoomId, UserId};
+use super::time::Time;
+
+/// A frame from the server, told apart by `type`. Clients ignore fields and types that they do not know.
+#[derive(Clone, Debug, JsonSchema)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum ServerFrame<'a> {
+    /// The first frame of every session.
+    Welcome(Welcome<'a>),
+    /// The replay has reached the head that `welcome` named.
+    Synced(Synced),
+    /// Entries that the client asked for, or is owed, are not there.
+    Truncated(Truncated),
+    /// A message.
+    Message(ServerMessage<'a>),
+    /// The answer to a frame that changes something.
+    Ack(Ack<'a>),
+    /// Somebody is typing, or has stopped.
+    Typing(ServerTyping<'a>),
+    /// The answer to a `ping`.
+    Pong(Pong<'a>),
+    /// A sign of life on a quiet line.
+    Heartbeat(Heartbeat),
+    /// A frame was refused.
+    Error(ErrorFrame<'a>),
+    /// The server closes the connection after this.
+    Goodbye(Goodbye<'a>),
+}
+
+/// The first frame of every session.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[schemars(example = json!({
+    "type": "welcome", "protocol": "dmwire.v1", "session_id": "5f0c1f5e-52a3-4d1b-8f3c-9a5d7e6b4c21",
+    "user_id": "8888", "device": "default", "epoch": "0b9f4c1a-6a53-4f0e-9d3e-1f2a3b4c5d6e", "seq": 41,
+    "server_time": "2026-11-20T11:03:00.123Z", "schema": "9f86d081884c7d65", "heartbeat_seconds": 30,
+    "limits": {"max_frame_bytes": 65536, "messages_per_second": 50}
+}))]
+pub struct Welcome<'a> {
+    /// Name of the protocol: `dmwire.v1`.
+    pub protocol: &'a str,
+    /// This session.
+    pub session_id: Id,
+    /// The user whose session this is.
+    #[schemars(with = "UserId<'a>")]
+    pub user_id: &'a str,
+    /// The user's device, as the client named it.
+    #[schemars(with = "UserId<'a>")]
+    pub device: &'a str,
+    /// The store's epoch: with another one, sequence numbers mean something else.
+    pub epoch: Id,
+    /// The newest entry of the user's inbox; 0 while there is none.
+    pub seq: Amount,
+    /// The server's clock.
+    pub server_time: Time,
+    /// Hash of the schema in force; it changes when the schema does.
+    pub schema: &'a str,
+    /// On a quiet line a `heartbeat` comes this often, in seconds.
+    pub heartbeat_seconds: Amount,
+    /// Bounds that a client should keep to.
+    pub limits: Limits,
+}
+
+/// Bounds that a client should keep to.
+#[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
+pub struct Limits {
+    /// Largest frame that the server takes, in bytes.
+    pub max_frame_bytes: Amount,
+    /// Client frames per second that the server takes from a session.
+    pub messages_per_second: Amount,
+}
+
+/// The replay has reached the head that `welcome` named.
+#[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
+#[schemars(example = json!({"type": "synced", "seq": 41}))]
+pub struct Synced {
+    /// The head that `welcome` named.
+    pub seq: Amount,
+}
+
+/// Why entries are not there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum TruncatedReason {
+    /// They are older than what is kept.
+    Retention,
+    /// The client's `since` is of another epoch, or ahead of the log.
+    Reset,
+}
+
+/// Entries that the client asked for, or is owed, are not there. What there is follows.
+#[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
+#[schemars(example = json!({"type": "truncated", "reason": "retention", "oldest_seq": 107}))]
+pub struct Truncated {
+    /// Why.
+    pub reason: TruncatedReason,
+    /// Where the replay starts; one past the newest entry if there is nothing.
+    pub oldest_seq: Amount,
+}
+
+/// A message.
+#[derive(Clone, Debug, JsonSchema)]
+#[schemars(
+    extend("oneOf" = [{"required": ["target_user"]}, {"required": ["target_room"]}]),
+    example = json!({
+        "type": "message", "message": "hello", "from_user": "8888", "target_user": "6666",
+        "id": "019a2f4e-7b1c-7d3e-9a55-0c1d2e3f4a5b", "seq": 42, "sent_at": "2026-11-20T11:03:00.123Z"
+    })
+)]
+pub struct ServerMessage<'a> {
+    /// What it carries, as it was sent.
+    pub message: RawContent<'a>,
+    /// Its author.
+    #[schemars(with = "UserId<'a>")]
+    pub from_user: &'a str,
+    /// The user it was sent to. Exactly one of `target_user` and `target_room` is there.
+    #[schemars(with = "Option<UserId<'a>>")]
+    pub target_user: Option<&'a str>,
+    /// The room it was sent to.
+    #[schemars(with = "Option<RoomId<'a>>")]
+    pub target_room: Option<&'a str>,
+    /// With the conversation, the message's address.
+    pub id: MessageId,
+    /// Its place in the inbox of the user who is told; absent if ephemeral.
+    pub seq: Option<Amount>,
+    /// When the server took it.
+    pub sent_at: Time,
+    /// The message that this one answers.
+    pub reply_to: Option<MessageId>,
+    /// True if it is not stored.
+    pub ephemeral: Option<bool>,
+}
+
+/// What became of a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum AckStatus {
+    /// Committed to the store.
+    Stored,
+    /// Ephemeral: at least one live session was there.
+    Relayed,
+    /// Ephemeral: no live session was there.
+    Dropped,
+}
+
+/// The answer to a frame that changes something.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[schemars(example = json!({
+    "type": "ack", "id": "019a2f4e-7b1c-7d3e-9a55-0c1d2e3f4a5b", "seq": 7, "status": "stored",
+    "sent_at": "2026-11-20T11:03:00.123Z", "ref": "m1"
+}))]
+pub struct Ack<'a> {
+    /// The message's id.
+    pub id: MessageId,
+    /// The place of this entry in the sender's own inbox; absent if ephemeral.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seq: Option<Amount>,
+    /// What became of it.
+    pub status: AckStatus,
+    /// When the server took it.
+    pub sent_at: Time,
+    /// True if it had been stored before: this is the first answer again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub duplicate: Option<bool>,
+    /// The `ref` of the frame that is answered.
+    #[serde(rename = "ref", skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Ref<'a>>")]
+    pub reference: Option<&'a str>,
+}
+
+/// Somebody is typing, or has stopped.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[schemars(
+    extend("oneOf" = [{"required": ["target_user"]}, {"required": ["target_room"]}]),
+    example = json!({"type": "typing", "from_user": "8888", "target_user": "6666", "active": true})
+)]
+pub struct ServerTyping<'a> {
+    /// Who is typing.
+    #[schemars(with = "UserId<'a>")]
+    pub from_user: &'a str,
+    /// The user who is told. Exactly one of `target_user` and `target_room` is there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<UserId<'a>>")]
+    pub target_user: Option<&'a str>,
+    /// The room that is told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<RoomId<'a>>")]
+    pub target_room: Option<&'a str>,
+    /// False when the user has stopped typing.
+    pub active: bool,
+}
+
+/// The answer to a `ping`.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[schemars(example = json!({"type": "pong", "server_time": "2026-11-20T11:03:00.123Z", "ref": "p1"}))]
+pub struct Pong<'a> {
+    /// The server's clock.
+    pub server_time: Time,
+    /// The `ref` of the frame that is answered.
+    #[serde(rename = "ref", skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Ref<'a>>")]
+    pub reference: Option<&'a str>,
+}
+
+/// A sign of life on a quiet line.
+#[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
+#[schemars(example = json!({"type": "heartbeat", "timestamp": "2026-11-20T11:03:00.123Z"}))]
+pub struct Heartbeat {
+    /// The server's clock.
+    pub timestamp: Time,
+}
+
+/// A frame was refused. It had no effect, unless the code is `internal`.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[schemars(example = json!({
+    "type": "error", "code": "invalid_frame", "detail": "expected the field `message`, found none",
+    "path": "/message", "schema": "client-frame.schema.json#/$defs/ClientMessage", "retryable": false, "ref": "m1"
+}))]
+pub struct ErrorFrame<'a> {
+    /// Why, for programs.
+    pub code: ErrorCode,
+    /// Why, for people: what was expected, what was found.
+    pub detail: &'a str,
+    /// JSON Pointer of the offending place in the frame.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<&'a str>,
+    /// Reference to the definition in the schema that was broken.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub schema: Option<&'a str>,
+    /// Whether the same frame may succeed later.
+    pub retryable: bool,
+    /// When to try again, in milliseconds from now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retry_after_ms: Option<Amount>,
+    /// The `ref` of the frame that was refused.
+    #[serde(rename = "ref", skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Ref<'a>>")]
+    pub reference: Option<&'a str>,
+}
+
+/// The server closes the connection after this. Nothing follows it.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[schemars(example = json!({
+    "type": "goodbye", "code": 1012, "reason": "shutdown", "detail": "the server is shutting down",
+    "reconnect": true, "retry_after_ms": 1000
+}))]
+pub struct Goodbye<'a> {
+    /// The WebSocket close code that follows.
+    pub code: super::ids::Integer<1000, 4999>,
+    /// Why, for programs: a word in `snake_case`.
+    pub reason: &'a str,
+    /// Why, for people.
+    pub detail: &'a str,
+    /// Whether it makes sense to connect again.
+    pub reconnect: bool,
+    /// When to connect again, in milliseconds from now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retry_after_ms: Option<Amount>,
+}
+
+/// Content as it came, checked when it came in.
+#[derive(Clone, Copy, Debug)]
+pub struct RawContent<'a>(pub &'a str);
+
+impl JsonSchema for RawContent<'_> {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        Content::schema_name()
+    }
+
+    fn schema_id() -> std::borrow::Cow<'static, str> {
+        Content::schema_id()
+    }
+
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        Content::json_schema(generator)
+    }
+}
+
+impl ServerFrame<'_> {
+    /// Appends the frame's JSON. Messages and acks, which are nearly all frames, are written by hand: content is carried as
+    /// it came, and nothing else in them can need an escape but `ref`.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Message(message) => message.write(out),
+            Self::Ack(ack) => ack.write(out),
+            Self::Welcome(body) => tagged(out, "welcome", body),
+            Self::Synced(body) => tagged(out, "synced", body),
+            Self::Truncated(body) => tagged(out, "truncated", body),
+            Self::Typing(body) => tagged(out, "typing", body),
+            Self::Pong(body) => tagged(out, "pong", body),
+            Self::Heartbeat(body) => tagged(out, "heartbeat", body),
+            Self::Error(body) => tagged(out, "error", body),
+            Self::Goodbye(body) => tagged(out, "goodbye", body),
+        }
+    }
+}
+
+fn tagged(out: &mut Vec<u8>, tag: &str, body: &impl Serialize) {
+    #[derive(Serialize)]
+    struct Tagged<'t, T> {
+        r#type: &'t str,
+        #[serde(flatten)]
+        body: &'t T,
+    }
+    // Writing into memory fails only if a key is no string, and none is.
+    drop(serde_json::to_writer(out, &Tagged { r#type: tag, body }));
+}
+
+impl ServerMessage<'_> {
+    fn write(&self, out: &mut Vec<u8>) {
+        out.reserve(self.message.0.len() + 320);
+        out.extend_from_slice(br#"{"type":"message","message":"#);
+        out.extend_from_slice(self.message.0.as_bytes());
+        text(out, r#","from_user":""#, self.from_user);
+        if let Some(user) = self.target_user {
+            text(out, r#"","target_user":""#, user);
+        }
+        if let Some(room) = self.target_room {
+            text(out, r#"","target_room":""#, room);
+        }
+        uuid(out, r#"","id":""#, self.id);
+        out.push(b'"');
+        if let Some(seq) = self.seq {
+            number(out, r#","seq":"#, seq.0);
+        }
+        out.extend_from_slice(br#","sent_at":""#);
+        out.extend_from_slice(&self.sent_at.ascii());
+        if let Some(reply_to) = self.reply_to {
+            uuid(out, r#"","reply_to":""#, reply_to);
+        }
+        out.push(b'"');
+        if let Some(ephemeral) = self.ephemeral {
+            text(out, r#","ephemeral":"#, if ephemeral { "true" } else { "false" });
+        }
+        out.push(b'}');
+    }
+}
+
+impl Ack<'_> {
+    fn write(&self, out: &mut Vec<u8>) {
+        out.reserve(192);
+        uuid(out, r#"{"type":"ack","id":""#, self.id);
+        out.push(b'"');
+        if let Some(seq) = self.seq {
+            number(out, r#","seq":"#, seq.0);
+        }
+        let status = match self.status {
+            AckStatus::Stored => "stored",
+            AckStatus::Relayed => "relayed",
+            AckStatus::Dropped => "dropped",
+        };
+        text(out, r#","status":""#, status);
+        out.extend_from_slice(br#"","sent_at":""#);
+        out.extend_from_slice(&self.sent_at.ascii());
+        out.push(b'"');
+        if let Some(duplicate) = self.duplicate {
+            text(out, r#","duplicate":"#, if duplicate { "true" } else { "false" });
+        }
+        if let Some(reference) = self.reference {
+            out.extend_from_slice(br#","ref":"#);
+            // As above: writing a string into memory cannot fail.
+            drop(serde_json::to_writer(&mut *out, reference));
+        }
+        out.push(b'}');
+    }
+}
+
+fn text(out: &mut Vec<u8>, before: &str, value: &str) {
+    out.extend_from_slice(before.as_bytes());
+    out.extend_from_slice(value.as_bytes());
+}
+
+fn uuid(out: &mut Vec<u8>, before: &str, id: MessageId) {
+    let mut buffer = Uuid::encode_buffer();
+    text(out, before, id.0.hyphenated().encode_lower(&mut buffer));
+}
+
+fn number(out: &mut Vec<u8>, before: &str, value: u64) {
+    out.extend_from_slice(before.as_bytes());
+    // As above: writing into memory cannot fail.
+    drop(write!(out, "{value}"));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::ids::Integer;
+    use super::*;
+
+    fn written(frame: &ServerFrame<'_>) -> serde_json::Value {
+        let mut out = Vec::new();
+        frame.write(&mut out);
+        serde_json::from_slice(&out).expect("what is written is JSON")
+    }
+
+    const ID: &str = "019a2f4e-7b1c-7d3e-9a55-0c1d2e3f4a5b";
+
+    fn id() -> MessageId {
+        MessageId(super::super::ids::parse_uuid(ID).expect("a UUID"))
+    }
+
+    #[test]
+    fn messages_say_what_they_were_given() {
+        let mut message = ServerMessage {
+            message: RawContent(r#"{"type":"data", "name":"n","data":[1.0]}"#),
+            from_user: "8888",
+            target_user: Some("6666"),
+            target_room: None,
+            id: id(),
+            seq: Some(Integer(7)),
+            sent_at: Time(1_795_172_580_123),
+            reply_to: None,
+            ephemeral: None,
+        };
+        let content = json!({"type": "data", "name": "n", "data": [1.0]});
+        assert_eq!(
+            written(&ServerFrame::Message(message.clone())),
+            json!({
+                "type": "message", "message": content, "from_user": "8888", "target_user": "6666", "id": ID, "seq": 7,
+                "sent_at": "2026-11-20T11:03:00.123Z"
+            })
+        );
+        (message.target_user, message.target_room) = (None, Some("lobby"));
+        (message.seq, message.reply_to, message.ephemeral) = (None, Some(id()), Some(true));
+        assert_eq!(
+            written(&ServerFrame::Message(message)),
+            json!({
+                "type": "message", "message": content, "from_user": "8888", "target_room": "lobby", "id": ID,
+                "sent_at": "2026-11-20T11:03:00.123Z", "reply_to": ID, "ephemeral": true
+            })
+        );
+    }
+
+    #[test]
+    fn acks_written_by_hand_say_what_the_type_says() {
+        for (seq, duplicate, reference) in [
+            (Some(Integer(7)), None, Some("a\"\\\u{1}é")),
+            (None, Some(true), None),
+        ] {
+            for status in [AckStatus::Stored, AckStatus::Relayed, AckStatus::Dropped] {
+                let ack = Ack {
+                    id: id(),
+                    seq,
+                    status,
+                    sent_at: Time(0),
+                    duplicate,
+                    reference,
+                };
+                let mut typed = serde_json::to_value(&ack).expect("serialises");
+                typed["type"] = json!("ack");
+                assert_eq!(written(&ServerFrame::Ack(ack)), typed);
+            }
+        }
+    }
+}
