@@ -38,14 +38,15 @@ const PORT: u16 = 8080;
 // From the least to the most, and the default; that of the workers stands only where the number of CPUs
 // cannot be told.
 const WORKERS: Range<usize> = Range::new(1, 512, 1);
-const MAX_FRAME_BYTES: Range<usize> = Range::new(1024, 16 << 20, 64 << 10);
+const MAX_FRAME_BYTES: Range<usize> = Range::new(64, 16 << 20, 64 << 10);
 const MESSAGES_PER_SECOND: Range<u32> = Range::new(1, 1_000_000, 50);
 const BURST: Range<u32> = Range::new(1, 1_000_000, 100);
 const BAD_FRAMES_PER_MINUTE: Range<u32> = Range::new(1, 100_000, 20);
 const SESSIONS_PER_USER: Range<usize> = Range::new(1, 10_000, 16);
-const OUTBOX_BYTES: Range<usize> = Range::new(16 << 10, 1 << 30, 1 << 20);
+const OUTBOX_BYTES: Range<usize> = Range::new(1024, 1 << 30, 1 << 20);
 const HEARTBEAT_SECONDS: Range<u64> = Range::new(1, 3600, 30);
 const PING_SECONDS: Range<u64> = Range::new(1, 3600, 25);
+const STALL_SECONDS: Range<u64> = Range::new(1, 3600, 60);
 
 /// What the server runs with. Every value is within its bounds; `Config::default()` is what runs when nothing is said.
 #[derive(Clone, PartialEq, Eq)]
@@ -75,12 +76,14 @@ pub struct Config {
     pub bad_frames_per_minute: u32,
     /// Sessions that one user may have at a time.
     pub sessions_per_user: usize,
-    /// Unsent bytes that are kept for one session; never less than `max_frame_bytes`.
+    /// Unsent bytes that are kept for one session; one larger frame goes when nothing else waits.
     pub outbox_bytes: usize,
     /// Seconds of quiet after which a session is sent a `heartbeat`; a peer silent for twice as long is dropped.
     pub heartbeat_seconds: u64,
     /// Seconds between WebSocket pings on a quiet line.
     pub ping_seconds: u64,
+    /// Seconds that a session whose client takes nothing is kept.
+    pub stall_seconds: u64,
     /// Which log lines are written: `info`, or `info,dmwire::store=debug`.
     pub log: String,
     /// The form of a log line.
@@ -106,10 +109,16 @@ impl Default for Config {
             outbox_bytes: OUTBOX_BYTES.default,
             heartbeat_seconds: HEARTBEAT_SECONDS.default,
             ping_seconds: PING_SECONDS.default,
+            stall_seconds: STALL_SECONDS.default,
             log: "info".into(),
             log_format: LogFormat::default(),
         }
     }
+}
+
+/// Where the private database of `--store memory:` is made.
+pub fn temporary_folder() -> std::path::PathBuf {
+    std::env::temp_dir()
 }
 
 /// The settings as one source gave them, not looked at yet. What they mean is found out when it is known which source
@@ -168,7 +177,7 @@ struct Settings {
     sessions_per_user: Option<Written>,
 
     #[arg(long, env = "DMWIRE_OUTBOX_BYTES", value_name = "BYTES", help_heading = LIMITS,
-        help = OUTBOX_BYTES.help("Unsent bytes kept for a slow reader, at least the largest frame"))]
+        help = OUTBOX_BYTES.help("Unsent bytes kept for a slow reader, who reads the rest from the store"))]
     outbox_bytes: Option<Written>,
 
     #[arg(long, env = "DMWIRE_HEARTBEAT_SECONDS", value_name = "SECONDS", help_heading = LINE,
@@ -178,6 +187,10 @@ struct Settings {
     #[arg(long, env = "DMWIRE_PING_SECONDS", value_name = "SECONDS", help_heading = LINE,
         help = PING_SECONDS.help("Time between WebSocket pings on a quiet line"))]
     ping_seconds: Option<Written>,
+
+    #[arg(long, env = "DMWIRE_STALL_SECONDS", value_name = "SECONDS", help_heading = LINE,
+        help = STALL_SECONDS.help("Time after which a session whose client takes nothing is closed"))]
+    stall_seconds: Option<Written>,
 
     #[arg(long, env = "DMWIRE_LOG", value_name = "FILTER", help_heading = LOGGING,
         help = "Least level that is logged (off, error, warn, info, debug or trace), or levels by module, such as \
@@ -227,6 +240,7 @@ impl CommandLine {
             outbox_bytes: OUTBOX_BYTES.parser(),
             heartbeat_seconds: HEARTBEAT_SECONDS.parser(),
             ping_seconds: PING_SECONDS.parser(),
+            stall_seconds: STALL_SECONDS.parser(),
             log: value::log_filter,
             log_format: value::log_format,
         }
@@ -235,7 +249,6 @@ impl CommandLine {
             sources: sources.into_settled(),
         };
         resolved.config.listen_is_default = *resolved.source("listen") == Source::Default;
-        resolved.check_outbox()?;
         Ok(resolved)
     }
 }
@@ -260,30 +273,6 @@ impl Resolved {
             )),
             _ => Ok(&self.config),
         }
-    }
-
-    /// A frame that may come in must also fit on its way out.
-    fn check_outbox(&self) -> Result<(), ConfigError> {
-        let Config {
-            max_frame_bytes: frame,
-            outbox_bytes: outbox,
-            ..
-        } = self.config;
-        if outbox >= frame {
-            return Ok(());
-        }
-        let name = |key| match self.source(key) {
-            Source::Default => format!("the default of {}", source::flag(key)),
-            source => source.name(key),
-        };
-        Err(ConfigError::new(
-            name("outbox_bytes"),
-            format_args!(
-                "{outbox} is less than {frame}, the largest frame ({}); raise the one to at least {frame} or lower the \
-                 other to at most {outbox}",
-                name("max_frame_bytes")
-            ),
-        ))
     }
 
     fn source(&self, key: &str) -> &Source {

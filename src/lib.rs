@@ -1,7 +1,229 @@
 //! dmwire: direct messages over WebSocket, typed, acknowledged, never lost or doubled.
+//!
+//! A frame's way, which is the reading order of the modules:
+//!
+//! ```text
+//! socket -> ws -> session -> protocol -> router -> writer -> store (commit) -> router -> registry -> session -> socket
+//! ```
+//!
+//! 1. [`http`] checks the handshake and gives the connection to a session.
+//! 2. [`ws`] turns bytes into messages, within bounds.
+//! 3. [`session`] is one connection's life: it reads, has frames parsed and routed, and sends its user's inbox in order.
+//! 4. [`protocol`] says what a frame is, or exactly what is wrong with it. Pure.
+//! 5. [`router`] knows what each frame means.
+//! 6. [`writer`] commits sends in groups to the [`store`], and only then has them acknowledged and delivered.
+//! 7. [`registry`] knows who is here; what a session owes its client meets in its `Outbox`.
+//! 8. [`reads`] is how a session that has fallen behind, or has just come, reads what it is owed.
+//!
+//! [`config`] holds every setting, [`logging`] writes the log.
+
 pub mod config;
+pub mod http;
 pub mod logging;
 pub mod protocol;
+pub mod reads;
+pub mod registry;
+pub mod router;
+pub mod session;
+pub mod store;
+pub mod writer;
 pub mod ws;
-/// stub
-pub fn run(config: config::Config) -> Result<(), String> { drop(config); Ok(()) }
+
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::sync::OnceLock;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::signal::unix::{SignalKind, signal};
+
+use config::{Config, StoreUrl};
+use http::Node;
+use reads::Reads;
+use registry::Registry;
+use router::Router;
+use store::sqlite::Sqlite;
+use store::{Store, StoreError};
+use writer::Writer;
+
+/// Threads that read from the store.
+const READERS: usize = 2;
+/// How long the sessions have to end when the server does.
+const DRAIN: Duration = Duration::from_secs(8);
+
+/// Why the server could not run.
+#[derive(Debug)]
+pub enum RunError {
+    /// An address cannot be listened on.
+    Listen(SocketAddr, io::Error),
+    /// The store cannot be opened.
+    Store(StoreError),
+    /// Threads, signals or sockets are not to be had.
+    System(io::Error),
+}
+
+impl fmt::Display for RunError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Listen(address, error) => write!(f, "cannot listen on {address}: {error}"),
+            Self::Store(error) => write!(f, "{error}"),
+            Self::System(error) => write!(f, "{error}"),
+        }
+    }
+}
+
+impl std::error::Error for RunError {}
+
+impl From<StoreError> for RunError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl From<io::Error> for RunError {
+    fn from(error: io::Error) -> Self {
+        Self::System(error)
+    }
+}
+
+/// Listens as the settings say and serves until SIGTERM or Ctrl-C. A second signal ends the process at once.
+///
+/// # Errors
+/// [`RunError`]
+pub fn run(config: Config) -> Result<(), RunError> {
+    actix_rt::System::new().block_on(async {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let listeners = listen(&config)?;
+        serve(config, listeners, async move {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            actix_rt::spawn(async move {
+                tokio::select! {
+                    _ = terminate.recv() => {}
+                    _ = interrupt.recv() => {}
+                }
+                log::warn!("second signal: exiting at once");
+                std::process::exit(130);
+            });
+        })
+        .await
+    })
+}
+
+/// Serves on `listeners` until `shutdown` is done, then drains: sessions get their answers and a `goodbye`.
+///
+/// # Errors
+/// [`RunError`]
+pub async fn serve(
+    config: Config,
+    listeners: Vec<TcpListener>,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), RunError> {
+    let store: Box<dyn Store> = match &config.store {
+        StoreUrl::Sqlite(path) => Box::new(Sqlite::open(path)?),
+        StoreUrl::Memory => Box::new(Sqlite::temporary(&config::temporary_folder())?),
+    };
+    let readers = (0..READERS)
+        .map(|_| store.reader())
+        .collect::<Result<Vec<_>, _>>()?;
+    let reads = Reads::start(readers)?;
+    let registry = Arc::new(Registry::default());
+    let epoch = store.epoch();
+    // The writer delivers through the router, and the router sends through the writer.
+    let late: Arc<OnceLock<Router>> = Arc::default();
+    let deliver = {
+        let late = late.clone();
+        move |batch| {
+            if let Some(router) = late.get() {
+                router.deliver(batch);
+            }
+        }
+    };
+    let (writer, writer_thread) = Writer::start(store, deliver)?;
+    let router = Router::new(registry.clone(), writer.clone(), reads.clone());
+    let router = late.get_or_init(|| router).clone();
+    let node = Node::new(config, router, epoch);
+    let addresses: Vec<SocketAddr> = listeners
+        .iter()
+        .map(TcpListener::local_addr)
+        .collect::<Result<_, _>>()?;
+    let server = http::serve(&node, listeners)?;
+    let handle = server.handle();
+    for address in addresses {
+        log::info!(store:% = node.config.store; "listening on http://{address}{}", node.config.base_path);
+    }
+    let server = actix_rt::spawn(server);
+    shutdown.await;
+
+    log::info!("shutting down");
+    node.draining.store(true, Ordering::Release);
+    for session in registry.all() {
+        session.dismiss(session::SHUTDOWN);
+    }
+    if tokio::time::timeout(DRAIN, node.empty()).await.is_err() {
+        log::warn!("some sessions did not end in time");
+    }
+    handle.stop(false).await;
+    drop(server.await);
+    writer.close();
+    reads.close();
+    let joined = tokio::task::spawn_blocking(move || writer_thread.join()).await;
+    if !matches!(joined, Ok(Ok(()))) {
+        return Err(RunError::System(io::Error::other(
+            "the writer's thread has failed",
+        )));
+    }
+    log::info!("stopped");
+    Ok(())
+}
+
+fn listen(config: &Config) -> Result<Vec<TcpListener>, RunError> {
+    let mut listeners = Vec::new();
+    let mut failed = None;
+    for address in &config.listen {
+        match bind(*address) {
+            Ok(listener) => listeners.push(listener),
+            // A machine without IPv6 does without [::1], unless somebody asked for it.
+            Err(error) if config.listen_is_default && no_such_address(&error) => {
+                log::warn!("not listening on {address}: {error}");
+                failed = Some(RunError::Listen(*address, error));
+            }
+            Err(error) => return Err(RunError::Listen(*address, error)),
+        }
+    }
+    match failed {
+        Some(error) if listeners.is_empty() => Err(error),
+        _ => Ok(listeners),
+    }
+}
+
+fn no_such_address(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::AddrNotAvailable | io::ErrorKind::Unsupported
+    ) || error.raw_os_error() == Some(97) // EAFNOSUPPORT
+}
+
+fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
+    if address.is_ipv6() {
+        // [::] and 0.0.0.0 can be listened on side by side; each address means what it says.
+        socket.set_only_v6(true)?;
+    }
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(4096)?;
+    socket.set_nonblocking(true)?;
+    Ok(socket.into())
+}

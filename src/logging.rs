@@ -21,6 +21,8 @@ const FIXED_KEYS: [&str; 4] = ["time", "level", "target", "message"];
 /// A logger that is already in place stays.
 pub fn init(format: LogFormat, filter: &str) {
     let mut builder = env_logger::Builder::new();
+    // What the HTTP server says of its own start and stop is noise beside ours; a filter that names it still wins.
+    builder.filter_module("actix_server", log::LevelFilter::Warn);
     builder.parse_filters(filter);
     match format {
         LogFormat::Plain => builder.format(|out, record| {

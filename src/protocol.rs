@@ -50,6 +50,37 @@ pub struct Refused {
     pub definition: Option<&'static str>,
 }
 
+impl Refused {
+    /// A refusal that is not about one place in the frame.
+    pub fn new(code: ErrorCode, detail: impl Into<String>) -> Self {
+        Self {
+            code,
+            detail: detail.into(),
+            path: None,
+            definition: None,
+        }
+    }
+
+    /// The room that a frame is addressed to is not there.
+    pub fn unknown_room() -> Self {
+        Self {
+            path: Some("/target_room".to_owned()),
+            ..Self::new(ErrorCode::UnknownRoom, "there is no such room")
+        }
+    }
+
+    /// A message's id is taken by something else.
+    pub fn id_conflict() -> Self {
+        Self {
+            path: Some("/id".to_owned()),
+            ..Self::new(
+                ErrorCode::IdConflict,
+                "this id is taken in the conversation by a message with another author or content",
+            )
+        }
+    }
+}
+
 impl<'t, 'a> Scanned<'t, 'a> {
     /// Reads `text` into `tape`.
     pub fn new(tape: &'t mut Tape, text: &'a str) -> Self {

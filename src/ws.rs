@@ -3,6 +3,8 @@
 //! Frames are judged by their header, before their payload has arrived, so that an announced size costs nothing; a
 //! message that arrived whole in one frame is unmasked where it lies and borrowed, not copied.
 
+pub mod link;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sha1::{Digest, Sha1};
@@ -187,14 +189,20 @@ impl Decoder {
         if fragments.text {
             match std::str::from_utf8(&fragments.bytes[fragments.valid..]) {
                 Ok(_) => fragments.valid = fragments.bytes.len(),
-                Err(e) if e.error_len().is_none() && !header.fin => fragments.valid += e.valid_up_to(),
+                Err(e) if e.error_len().is_none() && !header.fin => {
+                    fragments.valid += e.valid_up_to();
+                }
                 Err(_) => return Err(Violation::InvalidUtf8),
             }
         }
         Ok(!header.fin)
     }
 
-    fn whole<'b>(&'b mut self, header: &Header, payload: &'b [u8]) -> Result<Incoming<'b>, Violation> {
+    fn whole<'b>(
+        &'b mut self,
+        header: &Header,
+        payload: &'b [u8],
+    ) -> Result<Incoming<'b>, Violation> {
         let (text, bytes) = match header.opcode {
             Opcode::Ping => return Ok(Incoming::Ping(payload)),
             Opcode::Pong => return Ok(Incoming::Pong(payload)),
@@ -241,7 +249,9 @@ impl Decoder {
         let short = second & 0x7F;
         let control = matches!(opcode, Opcode::Close | Opcode::Ping | Opcode::Pong);
         if control && (!fin || usize::from(short) > MAX_CONTROL) {
-            return Err(Violation::Protocol("a control frame in fragments or over 125 bytes"));
+            return Err(Violation::Protocol(
+                "a control frame in fragments or over 125 bytes",
+            ));
         }
         match (&self.fragments, opcode) {
             (None, Opcode::Continuation) => {
@@ -441,17 +451,33 @@ mod tests {
         bytes.extend(masked(0x82, &[1, 2]));
         let mut decoder = Decoder::new(100);
         let mut at = 0;
-        assert_eq!(decoder.next(&mut bytes, &mut at), Ok(Some(Incoming::Ping(b"ping"))));
-        assert_eq!(decoder.next(&mut bytes, &mut at), Ok(Some(Incoming::Text("aéz"))));
-        assert_eq!(decoder.next(&mut bytes, &mut at), Ok(Some(Incoming::Binary(&[1, 2]))));
+        assert_eq!(
+            decoder.next(&mut bytes, &mut at),
+            Ok(Some(Incoming::Ping(b"ping")))
+        );
+        assert_eq!(
+            decoder.next(&mut bytes, &mut at),
+            Ok(Some(Incoming::Text("aéz")))
+        );
+        assert_eq!(
+            decoder.next(&mut bytes, &mut at),
+            Ok(Some(Incoming::Binary(&[1, 2])))
+        );
         assert_eq!(decoder.next(&mut bytes, &mut at), Ok(None));
     }
 
     #[test]
     fn violations_are_told_from_the_header_alone() {
-        let judge = |bytes: &[u8]| Decoder::new(1000).next(&mut bytes.to_vec(), &mut 0).map(|_| ());
+        let judge = |bytes: &[u8]| {
+            Decoder::new(1000)
+                .next(&mut bytes.to_vec(), &mut 0)
+                .map(|_| ())
+        };
         let protocol = |bytes: &[u8]| {
-            assert!(matches!(judge(bytes), Err(Violation::Protocol(_))), "{bytes:?}");
+            assert!(
+                matches!(judge(bytes), Err(Violation::Protocol(_))),
+                "{bytes:?}"
+            );
         };
         protocol(&[0xC1, 0x80]);
         protocol(&[0x83, 0x80]);
@@ -473,7 +499,10 @@ mod tests {
         );
         assert_eq!(judge(&masked(0x81, &[0xFF])), Err(Violation::InvalidUtf8));
         assert_eq!(judge(&masked(0x01, &[0xFF])), Err(Violation::InvalidUtf8));
-        assert_eq!(judge(&masked(0x88, &[3, 232, 0xFF])), Err(Violation::InvalidUtf8));
+        assert_eq!(
+            judge(&masked(0x88, &[3, 232, 0xFF])),
+            Err(Violation::InvalidUtf8)
+        );
     }
 
     #[test]

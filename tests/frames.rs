@@ -12,7 +12,9 @@ use serde_json::Value;
 const MUTATIONS: usize = 20_000;
 
 fn corpus(folder: &str) -> BTreeMap<PathBuf, String> {
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/frames").join(folder);
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/frames")
+        .join(folder);
     let frames: BTreeMap<_, _> = fs::read_dir(dir)
         .expect("the corpus is there")
         .map(|entry| entry.expect("the folder can be read").path())
@@ -82,7 +84,12 @@ fn invalid_frames_are_refused_with_their_code_and_path() {
             }
         }
     }
-    assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
+    assert!(
+        wrong.is_empty(),
+        "{} wrong:\n{}",
+        wrong.len(),
+        wrong.join("\n")
+    );
 }
 
 #[test]
@@ -100,7 +107,10 @@ fn parser_and_schema_agree_on_mutations() {
     }
     // Long frames are judged above; here they would only cost time.
     seeds.retain(|seed| seed.to_string().len() < 600);
-    let seed = std::time::UNIX_EPOCH.elapsed().map_or(1, |d| d.as_nanos() as u64) | 1;
+    let seed = std::time::UNIX_EPOCH
+        .elapsed()
+        .map_or(1, |d| d.as_nanos() as u64)
+        | 1;
     println!("random seed {seed}");
     let mut random = Random(seed);
     let mut accepted = 0;
@@ -111,13 +121,20 @@ fn parser_and_schema_agree_on_mutations() {
         }
         let text = value.to_string();
         let ours = judge(&text);
-        if ours.as_ref().is_err_and(|refused| refused.code == ErrorCode::InvalidJson) {
+        if ours
+            .as_ref()
+            .is_err_and(|refused| refused.code == ErrorCode::InvalidJson)
+        {
             // Nesting beyond 32 levels: a rule about JSON itself.
             continue;
         }
         let theirs = schema.is_valid(&value);
         accepted += usize::from(theirs);
-        assert_eq!(ours.is_ok(), theirs, "seed {seed}: {text}\nparser: {ours:?}");
+        assert_eq!(
+            ours.is_ok(),
+            theirs,
+            "seed {seed}: {text}\nparser: {ours:?}"
+        );
     }
     // Both sides must have been visited for the agreement to mean anything.
     assert!(accepted > MUTATIONS / 50, "{accepted} accepted");
@@ -185,12 +202,52 @@ fn mutate(value: &mut Value, seeds: &[Value], random: &mut Random, depth: usize)
 
 fn odd_value(random: &mut Random) -> Value {
     const ODD: &[&str] = &[
-        "null", "true", "false", "0", "1", "-1", "-0.0", "1.0", "1.5", "65535", "65536", "90", "90.5", "-180", "181",
-        "9007199254740991", "9007199254740992", "9007199254740991.0", "1e3", "1e300", "-1e300", "\"\"", "\"a\"",
-        "\"8888\"", "\"a b\"", "\"message\"", "\"typing\"", "\"received\"", "\"ping\"", "\"image\"", "\"markdown\"",
-        "\"data\"", "\"location\"", "\"http://a\"", "\"ftp://a\"", "\"\\u0000\"", "\"6666\\n\"", "\"\\ud83d\\ude00\"",
-        "\"019A2F4E-7b1c-7d3e-9a55-0c1d2e3f4a5b\"", "\"019a2f4e7b1c7d3e9a550c1d2e3f4a5b\"", "[]", "{}", "[{}]",
-        "{\"type\":\"markdown\",\"text\":\"x\"}", "{\"type\":\"nope\"}", "{\"type\":\"data\",\"name\":\"n\",\"data\":null}",
+        "null",
+        "true",
+        "false",
+        "0",
+        "1",
+        "-1",
+        "-0.0",
+        "1.0",
+        "1.5",
+        "65535",
+        "65536",
+        "90",
+        "90.5",
+        "-180",
+        "181",
+        "9007199254740991",
+        "9007199254740992",
+        "9007199254740991.0",
+        "1e3",
+        "1e300",
+        "-1e300",
+        "\"\"",
+        "\"a\"",
+        "\"8888\"",
+        "\"a b\"",
+        "\"message\"",
+        "\"typing\"",
+        "\"received\"",
+        "\"ping\"",
+        "\"image\"",
+        "\"markdown\"",
+        "\"data\"",
+        "\"location\"",
+        "\"http://a\"",
+        "\"ftp://a\"",
+        "\"\\u0000\"",
+        "\"6666\\n\"",
+        "\"\\ud83d\\ude00\"",
+        "\"019A2F4E-7b1c-7d3e-9a55-0c1d2e3f4a5b\"",
+        "\"019a2f4e7b1c7d3e9a550c1d2e3f4a5b\"",
+        "[]",
+        "{}",
+        "[{}]",
+        "{\"type\":\"markdown\",\"text\":\"x\"}",
+        "{\"type\":\"nope\"}",
+        "{\"type\":\"data\",\"name\":\"n\",\"data\":null}",
     ];
     match random.below(12) {
         0 => Value::String("é".repeat(64)),

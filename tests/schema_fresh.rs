@@ -21,16 +21,22 @@ fn committed_schemas_are_fresh() {
 #[test]
 fn examples_in_the_schemas_are_valid_frames() {
     for exported in schema::ALL.iter() {
-        let schema: serde_json::Value = serde_json::from_str(&exported.text).expect("a schema is JSON");
+        let schema: serde_json::Value =
+            serde_json::from_str(&exported.text).expect("a schema is JSON");
         let validator = jsonschema::draft202012::new(&schema).expect("the schema compiles");
-        let variants = schema["oneOf"].as_array().expect("a schema lists its frames");
+        let variants = schema["oneOf"]
+            .as_array()
+            .expect("a schema lists its frames");
         for variant in variants {
             let reference = variant["$ref"].as_str().expect("a frame is a definition");
             let definition = schema
                 .pointer(reference.trim_start_matches('#'))
                 .expect("the definition is there");
             assert!(definition["title"].is_string(), "{reference} has no title");
-            assert!(definition["description"].is_string(), "{reference} has no description");
+            assert!(
+                definition["description"].is_string(),
+                "{reference} has no description"
+            );
             let examples = definition["examples"].as_array();
             let examples = examples.unwrap_or_else(|| panic!("{reference} has no example"));
             for example in examples {

@@ -10,7 +10,7 @@ type Shown = (&'static str, &'static str, String);
 impl Config {
     /// Every setting in the order of the help. All that prints a configuration goes through here, so this is the place
     /// that keeps a secret from every eye: it shows a fixed word instead of it.
-    pub(super) fn shown(&self) -> [Shown; 16] {
+    pub(super) fn shown(&self) -> [Shown; 17] {
         // Taken apart by name, so that a field which is added and not shown does not compile.
         let Self {
             listen,
@@ -28,6 +28,7 @@ impl Config {
             outbox_bytes,
             heartbeat_seconds,
             ping_seconds,
+            stall_seconds,
             log,
             log_format,
         } = self;
@@ -54,6 +55,7 @@ impl Config {
             (LIMITS, "outbox_bytes", outbox_bytes.to_string()),
             (LINE, "heartbeat_seconds", heartbeat_seconds.to_string()),
             (LINE, "ping_seconds", ping_seconds.to_string()),
+            (LINE, "stall_seconds", stall_seconds.to_string()),
             (LOGGING, "log", text(log)),
             (LOGGING, "log_format", text(log_format)),
         ]

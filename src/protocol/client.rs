@@ -114,13 +114,36 @@ pub enum Target<'a> {
     Room(&'a str),
 }
 
+impl ClientMessage<'_> {
+    /// Where it goes.
+    pub fn target(&self) -> Target<'_> {
+        Target::parsed(self.target_user.as_ref(), self.target_room.as_ref())
+    }
+}
+
+impl ClientTyping<'_> {
+    /// Who is told.
+    pub fn target(&self) -> Target<'_> {
+        Target::parsed(self.target_user.as_ref(), self.target_room.as_ref())
+    }
+}
+
 impl<'a> Target<'a> {
+    /// The target of a frame that was parsed, and so has exactly one.
+    fn parsed(user: Option<&'a UserId<'_>>, room: Option<&'a RoomId<'_>>) -> Self {
+        match (user, room) {
+            (Some(user), _) => Self::User(user.as_str()),
+            (None, room) => Self::Room(room.map_or("", RoomId::as_str)),
+        }
+    }
+
     /// Exactly one of the two is given (PROTOCOL sections 4 and 10).
     pub(super) fn of(
         user: Option<&'a UserId<'_>>,
         room: Option<&'a RoomId<'_>>,
     ) -> Result<Self, Mismatch> {
-        let refused = |detail: &str, field| Mismatch::here(ErrorCode::InvalidFrame, detail).under(field);
+        let refused =
+            |detail: &str, field| Mismatch::here(ErrorCode::InvalidFrame, detail).under(field);
         match (user, room) {
             (Some(user), None) => Ok(Self::User(user.as_str())),
             (None, Some(room)) => Ok(Self::Room(room.as_str())),

@@ -168,7 +168,9 @@ pub struct AnyJson;
 
 impl<'de> Deserialize<'de> for AnyJson {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_ignored_any(IgnoredAny).map(|_| Self)
+        deserializer
+            .deserialize_ignored_any(IgnoredAny)
+            .map(|_| Self)
     }
 }
 

@@ -77,11 +77,17 @@ impl de::Error for Mismatch {
     }
 
     fn invalid_type(unexpected: Unexpected<'_>, expected: &dyn Expected) -> Self {
-        Self::custom(format_args!("expected {expected}, found {}", Found(unexpected)))
+        Self::custom(format_args!(
+            "expected {expected}, found {}",
+            Found(unexpected)
+        ))
     }
 
     fn invalid_value(unexpected: Unexpected<'_>, expected: &dyn Expected) -> Self {
-        Self::custom(format_args!("expected {expected}, found {}", Found(unexpected)))
+        Self::custom(format_args!(
+            "expected {expected}, found {}",
+            Found(unexpected)
+        ))
     }
 
     fn unknown_field(field: &str, expected: &'static [&'static str]) -> Self {
@@ -133,9 +139,7 @@ impl Value<'_, '_> {
             Kind::False => with(Unexpected::Bool(false)),
             Kind::Null => with(Unexpected::Unit),
             Kind::Number => with(Unexpected::Float(self.float())),
-            Kind::Plain | Kind::Escaped => {
-                with(Unexpected::Str(&self.text().unwrap_or_default()))
-            }
+            Kind::Plain | Kind::Escaped => with(Unexpected::Str(&self.text().unwrap_or_default())),
         }
     }
 
@@ -290,7 +294,10 @@ impl<'de> Deserializer<'de> for Value<'_, 'de> {
         visitor: V,
     ) -> Result<V::Value, Mismatch> {
         if name == CARRIED {
-            return visitor.visit_seq(RawThenValue { value: self, step: 0 });
+            return visitor.visit_seq(RawThenValue {
+                value: self,
+                step: 0,
+            });
         }
         visitor.visit_newtype_struct(self)
     }

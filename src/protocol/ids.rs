@@ -169,7 +169,11 @@ impl<'a, const MIN: usize, const MAX: usize> Bounded<'a, MIN, MAX> {
     /// Makes one, if the text is neither too short nor too long.
     pub fn new(text: impl Into<Cow<'a, str>>) -> Option<Self> {
         let text = text.into();
-        chars_within(&text, MIN, MAX).then(|| Self(text))
+        if chars_within(&text, MIN, MAX) {
+            Some(Self(text))
+        } else {
+            None
+        }
     }
 }
 

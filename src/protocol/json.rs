@@ -347,7 +347,8 @@ impl Scanner<'_, '_> {
         }
         // Many members: comparing each with each would let a peer buy quadratic work with one frame.
         let first = keys.next()?;
-        let mut seen: HashSet<Cow<'_, str>> = few.iter().flatten().filter_map(|k| k.text()).collect();
+        let mut seen: HashSet<Cow<'_, str>> =
+            few.iter().flatten().filter_map(|k| k.text()).collect();
         std::iter::once(first)
             .chain(keys)
             .find(|key| key.text().is_some_and(|text| !seen.insert(text)))
@@ -534,13 +535,20 @@ impl Scanner<'_, '_> {
     }
 
     fn syntax(&self, expected: &str) -> Problem {
-        let found = match self.text.get(self.pos..).and_then(|rest| rest.chars().next()) {
+        let found = match self
+            .text
+            .get(self.pos..)
+            .and_then(|rest| rest.chars().next())
+        {
             Some(c) if c.is_control() => format!("the control character U+{:04X}", c as u32),
             Some(c) => format!("`{c}`"),
             None => "the end".to_owned(),
         };
         Problem {
-            detail: format!("not JSON: expected {expected}, found {found} at byte {}", self.pos),
+            detail: format!(
+                "not JSON: expected {expected}, found {found} at byte {}",
+                self.pos
+            ),
             path: None,
         }
     }
@@ -649,11 +657,64 @@ mod tests {
     #[test]
     fn agrees_with_serde_json_on_grammar() {
         let cases = [
-            "{}", "[]", "[1,2]", "[1,]", "{\"a\":1,}", "{\"a\"}", "{\"a\":}", "{a:1}", "", " ", "1", "01", "-0", "-",
-            "1.", ".5", "1e", "1e+", "1e5", "1E-5", "tru", "true", "truex", "null", "nul", "\"", "\"a", "\"\\x\"",
-            "\"\\u12\"", "\"\\u1234\"", "\"\t\"", "[", "{", "]", "}", "[}", "{]", "[[[]]]", "[1 2]", "{\"a\" 1}",
-            "{\"a\":1 \"b\":2}", "1 2", "{}{}", "\u{feff}{}", "[1]]", "'a'", "NaN", "Infinity", "+1", "0x10", "1_0",
-            "{\"a\":[{\"b\":null}]}", "\"\\ud83d\\ude00\"", "[\"\u{7f}\"]", "/**/1", "[,1]", "{,}", "{\"a\":1,,}",
+            "{}",
+            "[]",
+            "[1,2]",
+            "[1,]",
+            "{\"a\":1,}",
+            "{\"a\"}",
+            "{\"a\":}",
+            "{a:1}",
+            "",
+            " ",
+            "1",
+            "01",
+            "-0",
+            "-",
+            "1.",
+            ".5",
+            "1e",
+            "1e+",
+            "1e5",
+            "1E-5",
+            "tru",
+            "true",
+            "truex",
+            "null",
+            "nul",
+            "\"",
+            "\"a",
+            "\"\\x\"",
+            "\"\\u12\"",
+            "\"\\u1234\"",
+            "\"\t\"",
+            "[",
+            "{",
+            "]",
+            "}",
+            "[}",
+            "{]",
+            "[[[]]]",
+            "[1 2]",
+            "{\"a\" 1}",
+            "{\"a\":1 \"b\":2}",
+            "1 2",
+            "{}{}",
+            "\u{feff}{}",
+            "[1]]",
+            "'a'",
+            "NaN",
+            "Infinity",
+            "+1",
+            "0x10",
+            "1_0",
+            "{\"a\":[{\"b\":null}]}",
+            "\"\\ud83d\\ude00\"",
+            "[\"\u{7f}\"]",
+            "/**/1",
+            "[,1]",
+            "{,}",
+            "{\"a\":1,,}",
         ];
         for case in cases {
             let ours = problem(case).is_none();
@@ -698,7 +759,11 @@ mod tests {
     #[test]
     fn members_are_found_beside_a_problem() {
         let mut tape = Tape::default();
-        let deep = format!(r#"{{"x":{}"]"{},"ref":"r1"}}"#, "[".repeat(40), "]".repeat(40));
+        let deep = format!(
+            r#"{{"x":{}"]"{},"ref":"r1"}}"#,
+            "[".repeat(40),
+            "]".repeat(40)
+        );
         let (doc, problem) = tape.scan(&deep);
         assert!(problem.is_some());
         let reference = doc.and_then(|doc| doc.root().get("ref")?.text());

@@ -1,5 +1,6 @@
 //! The exported JSON Schema (draft 2020-12): generated from the types, brought into the shape that PROTOCOL describes.
 
+use std::fmt::Write as _;
 use std::io;
 use std::path::Path;
 use std::sync::LazyLock;
@@ -47,10 +48,12 @@ pub static HASH: LazyLock<String> = LazyLock::new(|| {
         hash.update([0]);
         hash.update(&schema.text);
     }
-    hash.finalize()[..8]
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    let mut digits = String::with_capacity(16);
+    for byte in &hash.finalize()[..8] {
+        // Writing into a string cannot fail.
+        let _ = write!(digits, "{byte:02x}");
+    }
+    digits
 });
 
 /// Writes every schema into the folder `dir`, which is made if it is not there.
@@ -145,7 +148,10 @@ fn name_variants(schema: &mut Value, prefix: &str, named: &mut Map<String, Value
         return;
     };
     for variant in variants {
-        let Some(tag) = variant.pointer("/properties/type/const").and_then(Value::as_str) else {
+        let Some(tag) = variant
+            .pointer("/properties/type/const")
+            .and_then(Value::as_str)
+        else {
             continue;
         };
         let mut letters = tag.chars();
@@ -215,8 +221,18 @@ fn spaced(name: &str) -> String {
 /// Puts what a reader looks for first, first.
 fn ordered(schema: Value) -> Value {
     const FIRST: [&str; 12] = [
-        "$schema", "$id", "title", "description", "examples", "type", "properties", "required",
-        "additionalProperties", "oneOf", "anyOf", "$defs",
+        "$schema",
+        "$id",
+        "title",
+        "description",
+        "examples",
+        "type",
+        "properties",
+        "required",
+        "additionalProperties",
+        "oneOf",
+        "anyOf",
+        "$defs",
     ];
     match schema {
         Value::Object(object) => {

@@ -124,20 +124,23 @@ pub struct ServerMessage<'a> {
     #[schemars(with = "UserId<'a>")]
     pub from_user: &'a str,
     /// The user it was sent to. Exactly one of `target_user` and `target_room` is there.
-    #[schemars(with = "Option<UserId<'a>>")]
+    #[schemars(with = "Option<UserId<'a>>", skip_serializing_if = "Option::is_none")]
     pub target_user: Option<&'a str>,
     /// The room it was sent to.
-    #[schemars(with = "Option<RoomId<'a>>")]
+    #[schemars(with = "Option<RoomId<'a>>", skip_serializing_if = "Option::is_none")]
     pub target_room: Option<&'a str>,
     /// With the conversation, the message's address.
     pub id: MessageId,
     /// Its place in the inbox of the user who is told; absent if ephemeral.
+    #[schemars(skip_serializing_if = "Option::is_none")]
     pub seq: Option<Amount>,
     /// When the server took it.
     pub sent_at: Time,
     /// The message that this one answers.
+    #[schemars(skip_serializing_if = "Option::is_none")]
     pub reply_to: Option<MessageId>,
     /// True if it is not stored.
+    #[schemars(skip_serializing_if = "Option::is_none")]
     pub ephemeral: Option<bool>,
 }
 
@@ -340,7 +343,11 @@ impl ServerMessage<'_> {
         }
         out.push(b'"');
         if let Some(ephemeral) = self.ephemeral {
-            text(out, r#","ephemeral":"#, if ephemeral { "true" } else { "false" });
+            text(
+                out,
+                r#","ephemeral":"#,
+                if ephemeral { "true" } else { "false" },
+            );
         }
         out.push(b'}');
     }
@@ -364,7 +371,11 @@ impl Ack<'_> {
         out.extend_from_slice(&self.sent_at.ascii());
         out.push(b'"');
         if let Some(duplicate) = self.duplicate {
-            text(out, r#","duplicate":"#, if duplicate { "true" } else { "false" });
+            text(
+                out,
+                r#","duplicate":"#,
+                if duplicate { "true" } else { "false" },
+            );
         }
         if let Some(reference) = self.reference {
             out.extend_from_slice(br#","ref":"#);

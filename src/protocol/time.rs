@@ -29,7 +29,8 @@ impl Time {
         let mut out = *b"0000-00-00T00:00:00.000Z";
         let mut put = |at: usize, width: usize, mut value: i64| {
             for slot in out[at..at + width].iter_mut().rev() {
-                *slot = b'0' + (value % 10) as u8;
+                // Parts of a date are not negative.
+                *slot = b'0' + value.rem_euclid(10).unsigned_abs() as u8;
                 value /= 10;
             }
         };

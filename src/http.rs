@@ -1,0 +1,264 @@
+//! HTTP: the handshake, pages, schemas, health. With `session`, the only room that knows actix.
+//!
+//! WebSocket requests do not go through actix-web: actix-http hands over the connection itself ([`door`]), so that a session
+//! owns its bytes and an idle one holds none of the HTTP dispatcher's buffers.
+
+mod answer;
+mod door;
+mod origin;
+
+use std::future::{Ready, ready};
+use std::io;
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use actix_codec::Framed;
+use actix_http::{HttpService, Request, h1};
+use actix_rt::net::TcpStream;
+use actix_server::Server;
+use actix_service::{ServiceFactory, fn_service, map_config};
+use actix_web::dev::{AppConfig, ServiceRequest, ServiceResponse};
+use actix_web::http::{Method, StatusCode, header};
+use actix_web::{App, Error, HttpRequest, HttpResponse, web};
+use serde_json::json;
+use tokio::sync::Notify;
+
+use self::answer::Refusal;
+use crate::config::Config;
+use crate::protocol::schema;
+use crate::router::Router;
+
+/// How long a handshake may take (PROTOCOL section 10, "Handshake").
+const HANDSHAKE: Duration = Duration::from_secs(10);
+/// How long an idle HTTP connection is kept.
+const KEEP_ALIVE: Duration = Duration::from_secs(30);
+/// How long a closed connection's bytes are waited for. Below 600 ms sockets can stay open for ever, as actix rounds the
+/// deadline to a cached clock.
+const DISCONNECT: Duration = Duration::from_secs(1);
+/// Connections that may wait to be accepted.
+const BACKLOG: u32 = 4096;
+
+const PAGE: &str = include_str!("http/page.html");
+
+/// What every connection of this node shares.
+#[derive(Debug)]
+pub struct Node {
+    /// The settings in force.
+    pub config: Arc<Config>,
+    /// Where frames go.
+    pub router: Router,
+    /// The store's epoch.
+    pub epoch: uuid::Uuid,
+    /// Nobody new is let in.
+    pub draining: AtomicBool,
+    /// Sessions that have not ended.
+    live: AtomicUsize,
+    /// Told when the last one has.
+    none_live: Notify,
+}
+
+/// Counts a session for as long as it is there.
+#[derive(Debug)]
+pub struct Live(Arc<Node>);
+
+impl Node {
+    /// A node over these parts.
+    pub fn new(config: Config, router: Router, epoch: uuid::Uuid) -> Arc<Self> {
+        Arc::new(Self {
+            config: Arc::new(config),
+            router,
+            epoch,
+            draining: AtomicBool::new(false),
+            live: AtomicUsize::new(0),
+            none_live: Notify::new(),
+        })
+    }
+
+    /// Counts a session until the guard is dropped.
+    pub fn enter(self: &Arc<Self>) -> Live {
+        self.live.fetch_add(1, Ordering::AcqRel);
+        Live(self.clone())
+    }
+
+    /// Waits until every session has ended.
+    pub async fn empty(&self) {
+        loop {
+            let told = self.none_live.notified();
+            if self.live.load(Ordering::Acquire) == 0 {
+                return;
+            }
+            told.await;
+        }
+    }
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        if self.0.live.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.none_live.notify_waiters();
+        }
+    }
+}
+
+/// Starts serving on `listeners`.
+///
+/// # Errors
+/// When a listener cannot be used.
+pub fn serve(node: &Arc<Node>, listeners: Vec<TcpListener>) -> io::Result<Server> {
+    let mut builder = Server::build()
+        .workers(node.config.workers)
+        .backlog(BACKLOG)
+        .disable_signals()
+        .shutdown_timeout(1);
+    for listener in listeners {
+        let node = node.clone();
+        builder = builder.listen("dmwire", listener, move || {
+            let upgraded = node.clone();
+            let upgrade =
+                fn_service(move |(request, framed)| enter(upgraded.clone(), request, framed));
+            HttpService::build()
+                .client_request_timeout(HANDSHAKE)
+                .client_disconnect_timeout(DISCONNECT)
+                .keep_alive(KEEP_ALIVE)
+                .tcp_nodelay(true)
+                .upgrade(upgrade)
+                .finish(map_config(app(&node), |()| AppConfig::default()))
+                .tcp()
+        })?;
+    }
+    Ok(builder.run())
+}
+
+/// Gives the connection of a WebSocket request a task of its own, and the dispatcher's memory back.
+fn enter(
+    node: Arc<Node>,
+    request: Request,
+    framed: Framed<TcpStream, h1::Codec>,
+) -> Ready<Result<(), Error>> {
+    let parts = framed.into_parts();
+    actix_rt::spawn(door::enter(
+        node,
+        request,
+        parts.io,
+        parts.read_buf.to_vec(),
+    ));
+    ready(Ok(()))
+}
+
+fn app(
+    node: &Arc<Node>,
+) -> App<
+    impl ServiceFactory<
+        ServiceRequest,
+        Config = (),
+        Response = ServiceResponse,
+        Error = Error,
+        InitError = (),
+    > + use<>,
+> {
+    let get = |path: &str, handler: fn(HttpRequest) -> HttpResponse| {
+        let handle = move |request: HttpRequest| ready(handler(request));
+        web::resource(path)
+            .route(web::route().method(Method::GET).to(handle))
+            .route(web::route().method(Method::HEAD).to(handle))
+            .default_service(web::to(wrong_method))
+    };
+    let base = node.config.base_path.clone();
+    App::new()
+        .app_data(web::Data::from(node.clone()))
+        .service(
+            web::scope(&base)
+                .service(get("", page))
+                .service(get("/", page))
+                .service(get("/schema", schemas))
+                .service(get("/schema/", schemas))
+                .service(get("/schema/{name}", one_schema))
+                .service(get("/healthz", health))
+                .service(get("/ws", not_upgraded))
+                .service(get("/ws/{user_id:.*}", not_upgraded))
+                .service(get("/echo", not_upgraded)),
+        )
+        .default_service(web::to(not_found))
+}
+
+fn page(_: HttpRequest) -> HttpResponse {
+    HttpResponse::Ok()
+        .insert_header(header::ContentType::html())
+        .insert_header((header::CACHE_CONTROL, "no-cache"))
+        .insert_header((header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
+        .insert_header((header::REFERRER_POLICY, "no-referrer"))
+        .insert_header((
+            header::CONTENT_SECURITY_POLICY,
+            "default-src 'none'; script-src 'self' 'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self' ws: wss:; \
+             base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+        ))
+        .body(PAGE)
+}
+
+fn schemas(request: HttpRequest) -> HttpResponse {
+    let node: Option<&web::Data<Node>> = request.app_data();
+    let base = node.map_or("", |node| &node.config.base_path);
+    let list: Vec<_> = schema::ALL
+        .iter()
+        .map(|schema| json!({"name": schema.name, "url": format!("{base}/schema/{}", schema.name)}))
+        .collect();
+    HttpResponse::Ok().json(
+        json!({"protocol": crate::protocol::PROTOCOL, "hash": *schema::HASH, "schemas": list}),
+    )
+}
+
+fn one_schema(request: HttpRequest) -> HttpResponse {
+    let name = request.match_info().query("name");
+    match schema::ALL.iter().find(|schema| schema.name == name) {
+        Some(schema) => HttpResponse::Ok()
+            .content_type("application/schema+json")
+            .insert_header((header::ETAG, format!("\"{}\"", *schema::HASH)))
+            .insert_header((header::CACHE_CONTROL, "no-cache"))
+            .body(schema.text.as_str()),
+        None => Refusal::not_found("there is no such schema; GET /schema lists them").to_http(),
+    }
+}
+
+fn health(_: HttpRequest) -> HttpResponse {
+    HttpResponse::Ok().json(json!({"status": "ok"}))
+}
+
+fn not_upgraded(request: HttpRequest) -> HttpResponse {
+    let path = request.path();
+    let detail = format!(
+        "this is a WebSocket address: connect to ws://{}{path} with a WebSocket client (Postman: New > WebSocket), which \
+         sends `Connection: Upgrade` and `Upgrade: websocket`",
+        request.connection_info().host()
+    );
+    let mut response = Refusal::upgrade_required(detail).to_http();
+    let headers = response.headers_mut();
+    headers.insert(
+        header::UPGRADE,
+        header::HeaderValue::from_static("websocket"),
+    );
+    headers.insert(
+        header::SEC_WEBSOCKET_VERSION,
+        header::HeaderValue::from_static("13"),
+    );
+    response
+}
+
+async fn wrong_method() -> HttpResponse {
+    let mut response = Refusal::wrong_method().to_http();
+    let allow = header::HeaderValue::from_static("GET, HEAD");
+    response.headers_mut().insert(header::ALLOW, allow);
+    response
+}
+
+async fn not_found() -> HttpResponse {
+    Refusal::not_found("there is nothing at this address").to_http()
+}
+
+impl Refusal {
+    fn to_http(&self) -> HttpResponse {
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::BAD_REQUEST);
+        HttpResponse::build(status).json(self.body())
+    }
+}

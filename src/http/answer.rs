@@ -1,0 +1,118 @@
+//! Refusals: HTTP status, close code, and words (PROTOCOL sections 2 and 9).
+
+use serde_json::{Value, json};
+
+use crate::ws::close;
+
+/// Why a request is refused, in every form that the answer can take.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// HTTP status.
+    pub status: u16,
+    /// The WebSocket close code for a client that cannot see an HTTP status; `None` where there is none.
+    pub close: Option<u16>,
+    /// For programs.
+    pub code: &'static str,
+    /// For people.
+    pub detail: String,
+    /// When to come back, in milliseconds.
+    pub retry_after_ms: Option<u64>,
+}
+
+impl Refusal {
+    fn new(status: u16, close: Option<u16>, code: &'static str, detail: impl Into<String>) -> Self {
+        Self {
+            status,
+            close,
+            code,
+            detail: detail.into(),
+            retry_after_ms: None,
+        }
+    }
+
+    /// A bad user id or parameter.
+    pub fn invalid_request(detail: impl Into<String>) -> Self {
+        Self::new(400, Some(4400), "invalid_request", detail)
+    }
+
+    /// An origin that may not connect.
+    pub fn forbidden(detail: impl Into<String>) -> Self {
+        Self::new(403, Some(4403), "forbidden", detail)
+    }
+
+    /// Nothing is there.
+    pub fn not_found(detail: impl Into<String>) -> Self {
+        Self::new(404, None, "not_found", detail)
+    }
+
+    /// Something is there, but not for this method.
+    pub fn wrong_method() -> Self {
+        Self::new(405, None, "method_not_allowed", "this address takes GET")
+    }
+
+    /// A WebSocket address was asked for without an upgrade.
+    pub fn upgrade_required(detail: impl Into<String>) -> Self {
+        Self::new(426, None, "upgrade_required", detail)
+    }
+
+    /// The server goes down.
+    pub fn draining() -> Self {
+        Self {
+            retry_after_ms: Some(1000),
+            ..Self::new(
+                503,
+                Some(close::LATER),
+                "draining",
+                "the server is shutting down; connect again in a moment",
+            )
+        }
+    }
+
+    /// The server has too much to do.
+    pub fn overloaded() -> Self {
+        Self {
+            retry_after_ms: Some(1000),
+            ..Self::new(
+                503,
+                Some(close::LATER),
+                "overloaded",
+                "the server cannot open the inbox now; connect again in a moment",
+            )
+        }
+    }
+
+    /// The JSON body of the answer.
+    pub fn body(&self) -> Value {
+        let mut body = json!({"code": self.code, "detail": self.detail});
+        if let Some(ms) = self.retry_after_ms {
+            body["retry_after_ms"] = json!(ms);
+        }
+        body
+    }
+
+    /// The whole HTTP/1.1 response, after which the connection closes.
+    pub fn response(&self) -> Vec<u8> {
+        let body = self.body().to_string();
+        let reason = actix_http::StatusCode::from_u16(self.status)
+            .ok()
+            .and_then(|status| status.canonical_reason())
+            .unwrap_or("Refused");
+        let mut extra = String::new();
+        if let Some(ms) = self.retry_after_ms {
+            extra = format!("retry-after: {}\r\n", ms.div_ceil(1000));
+        }
+        if self.status == 426 {
+            extra.push_str("upgrade: websocket\r\nsec-websocket-version: 13\r\n");
+        }
+        if self.status == 405 {
+            extra.push_str("allow: GET\r\n");
+        }
+        format!(
+            "HTTP/1.1 {} {reason}\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\
+             {extra}\r\n{body}",
+            self.status,
+            body.len()
+        )
+        .into_bytes()
+    }
+}

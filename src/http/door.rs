@@ -1,0 +1,377 @@
+//! The handshake (PROTOCOL section 2): from a WebSocket request to a session, or to a refusal in the form that its client
+//! can see.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use actix_http::{HttpMessage as _, Request};
+use actix_web::http::{Method, header};
+use percent_encoding::percent_decode_str;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
+use uuid::Uuid;
+
+use super::answer::Refusal;
+use super::{HANDSHAKE, Node, origin};
+use crate::protocol::ids::{Id, Integer, is_name, parse_uuid};
+use crate::protocol::server::{Limits, Truncated, TruncatedReason, Welcome};
+use crate::protocol::{PROTOCOL, ServerFrame, Time, schema};
+use crate::session::{self, AckMode, Farewell, Messaging, Outbox, Parts};
+use crate::store::Opened;
+use crate::writer::Failure;
+use crate::ws;
+use crate::ws::link::Link;
+
+/// What a request asks for.
+#[derive(Debug)]
+enum Wanted {
+    Session(Query),
+    Echo,
+}
+
+/// A checked request for a session.
+#[derive(Debug)]
+struct Query {
+    user: Arc<str>,
+    device: Arc<str>,
+    since: Option<u64>,
+    epoch: Option<Uuid>,
+    ack: AckMode,
+}
+
+/// Takes in the connection of a WebSocket request, and stays with it to its end. `early` had arrived behind the request.
+pub async fn enter<T>(node: Arc<Node>, request: Request, mut io: T, early: Vec<u8>)
+where
+    T: AsyncRead + AsyncWrite + Unpin,
+{
+    let peer = request.peer_addr().map(|address| address.ip());
+    let accepted = match handshake(&request) {
+        Ok(accepted) => accepted,
+        Err(refusal) => return refuse(&mut io, &refusal).await,
+    };
+    let wanted = wanted(&node, &request);
+    drop(request);
+    let admitted = match wanted {
+        Ok(Wanted::Echo) => Ok(echo(&node)),
+        Ok(Wanted::Session(query)) => open(&node, query).await,
+        Err(refusal) => Err(refusal),
+    };
+    let parts = match admitted {
+        Ok(parts) => parts,
+        Err(refusal) if accepted.speaks_dmwire && refusal.close.is_some() => {
+            dismissed(&node, &refusal)
+        }
+        Err(refusal) => return refuse(&mut io, &refusal).await,
+    };
+    let _live = node.enter();
+    let mut reply = accepted.response;
+    // What there is to say already leaves in one write with the handshake's answer.
+    parts.outbox.take_into(&mut reply);
+    let began = Instant::now();
+    let outbox = parts.outbox.clone();
+    let peer = peer.map_or_else(|| "unknown".to_owned(), |ip| ip.to_string());
+    let device = parts.messaging.as_ref().map(|m| m.device.clone());
+    let device = device.as_deref().unwrap_or("-");
+    log::info!(user = &**outbox.user(), session:% = outbox.session(), device = device, ip = peer.as_str(); "connection opened");
+    let link = Link::new(io, node.config.max_frame_bytes, early, reply);
+    let why = session::run(link, parts).await;
+    let seconds = began.elapsed().as_secs();
+    log::info!(user = &**outbox.user(), session:% = outbox.session(), seconds = seconds, why = why; "connection closed");
+}
+
+/// Writes a refusal as an HTTP response and closes.
+async fn refuse<T: AsyncWrite + Unpin>(io: &mut T, refusal: &Refusal) {
+    // A peer that does not wait for its refusal misses nothing else.
+    let said = async {
+        io.write_all(&refusal.response()).await?;
+        io.shutdown().await
+    };
+    drop(tokio::time::timeout(HANDSHAKE, said).await);
+}
+
+/// A handshake that RFC 6455 section 4.2 is content with.
+struct Accepted {
+    /// The whole `101` response.
+    response: Vec<u8>,
+    /// The client offered `dmwire.v1`, and so understands `goodbye`.
+    speaks_dmwire: bool,
+}
+
+fn handshake(request: &Request) -> Result<Accepted, Refusal> {
+    let one = |name| {
+        let mut values = request.headers().get_all(name);
+        values.next().filter(|_| values.next().is_none())
+    };
+    if *request.method() != Method::GET {
+        return Err(Refusal::wrong_method());
+    }
+    if one(&header::SEC_WEBSOCKET_VERSION).is_none_or(|version| version.as_bytes() != b"13") {
+        return Err(Refusal::upgrade_required(
+            "this server speaks version 13 of the WebSocket protocol (RFC 6455); `Sec-WebSocket-Version: 13` is missing",
+        ));
+    }
+    if !request.head().upgrade() {
+        return Err(Refusal::invalid_request(
+            "`Upgrade: websocket` came without `Connection: Upgrade`; a proxy in between may have removed it",
+        ));
+    }
+    let Some(key) = one(&header::SEC_WEBSOCKET_KEY).and_then(|key| ws::accept_key(key.as_bytes()))
+    else {
+        return Err(Refusal::invalid_request(
+            "`Sec-WebSocket-Key` is missing or not 16 bytes in base64",
+        ));
+    };
+    let speaks_dmwire = protocols(request).any(|offered| offered == PROTOCOL);
+    let selected = if speaks_dmwire {
+        format!("sec-websocket-protocol: {PROTOCOL}\r\n")
+    } else {
+        String::new()
+    };
+    Ok(Accepted {
+        response: format!(
+            "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: Upgrade\r\n\
+             sec-websocket-accept: {key}\r\n{selected}\r\n"
+        )
+        .into_bytes(),
+        speaks_dmwire,
+    })
+}
+
+/// The subprotocols that the client offers.
+fn protocols(request: &Request) -> impl Iterator<Item = &str> {
+    request
+        .headers()
+        .get_all(&header::SEC_WEBSOCKET_PROTOCOL)
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .map(str::trim)
+}
+
+fn wanted(node: &Node, request: &Request) -> Result<Wanted, Refusal> {
+    let nowhere = || {
+        Refusal::not_found("there is no WebSocket at this address; sessions are at /ws/{user_id}")
+    };
+    let path = request.path().strip_prefix(node.config.base_path.as_str());
+    let path = path.ok_or_else(nowhere)?;
+    let user = match path {
+        "/echo" => None,
+        "/ws" => Some(""),
+        _ => Some(path.strip_prefix("/ws/").ok_or_else(nowhere)?),
+    };
+    if node.draining.load(Ordering::Acquire) {
+        return Err(Refusal::draining());
+    }
+    check_origin(node, request)?;
+    if protocols(request).any(|offered| offered.starts_with("bearer."))
+        && !protocols(request).any(|offered| offered == PROTOCOL)
+    {
+        return Err(Refusal::invalid_request(
+            "a `bearer.` subprotocol comes with `dmwire.v1`: `Sec-WebSocket-Protocol: dmwire.v1, bearer.TOKEN`",
+        ));
+    }
+    match user {
+        None => Ok(Wanted::Echo),
+        Some("") => Err(Refusal::invalid_request(
+            "the address has no user id: without authentication it is /ws/{user_id}, such as /ws/8888",
+        )),
+        Some(user) => query(user, request.uri().query().unwrap_or("")).map(Wanted::Session),
+    }
+}
+
+fn check_origin(node: &Node, request: &Request) -> Result<(), Refusal> {
+    let headers = request.headers();
+    let Some(origin) = headers.get(&header::ORIGIN) else {
+        return Ok(());
+    };
+    let host = headers
+        .get(&header::HOST)
+        .and_then(|host| host.to_str().ok());
+    let admitted = origin
+        .to_str()
+        .is_ok_and(|origin| origin::admits(origin, host, &node.config.allowed_origin));
+    if admitted {
+        return Ok(());
+    }
+    Err(Refusal::forbidden(
+        "pages of this origin may not connect; the server's --allowed-origin names those that may",
+    ))
+}
+
+fn query(user: &str, query: &str) -> Result<Query, Refusal> {
+    let user = decoded(user);
+    if !is_name(&user) {
+        return Err(Refusal::invalid_request(
+            "the user id in the address must be 1 to 64 characters from A-Z a-z 0-9 . _ ~ @ : + -",
+        ));
+    }
+    let mut found: [Option<Cow<'_, str>>; 4] = Default::default();
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let slot = match &*decoded(name) {
+            "device" => &mut found[0],
+            "since" => &mut found[1],
+            "epoch" => &mut found[2],
+            "ack" => &mut found[3],
+            "room" => {
+                return Err(Refusal::invalid_request(
+                    "`room` asks to join a room, and this version of the server has none",
+                ));
+            }
+            // Unknown parameters are ignored (PROTOCOL section 10).
+            _ => continue,
+        };
+        if slot.replace(decoded(value)).is_some() {
+            return Err(Refusal::invalid_request(format!(
+                "`{}` stands twice in the address",
+                decoded(name)
+            )));
+        }
+    }
+    let [device, since, epoch, ack] = found;
+    let device = device.unwrap_or(Cow::Borrowed("default"));
+    if !is_name(&device) {
+        return Err(Refusal::invalid_request(
+            "`device` must be 1 to 64 characters from A-Z a-z 0-9 . _ ~ @ : + -",
+        ));
+    }
+    let since = since
+        .map(|since| {
+            let digits = !since.is_empty() && since.bytes().all(|b| b.is_ascii_digit());
+            since
+                .parse()
+                .ok()
+                .filter(|n| digits && *n <= crate::protocol::de::MAX_INTEGER)
+                .ok_or_else(|| {
+                    Refusal::invalid_request("`since` must be a whole number, 0 or more")
+                })
+        })
+        .transpose()?;
+    let epoch = epoch
+        .map(|epoch| {
+            let wrong = || Refusal::invalid_request("`epoch` must be the UUID that `welcome` gave");
+            parse_uuid(&epoch).ok_or_else(wrong)
+        })
+        .transpose()?;
+    let ack = match ack.as_deref() {
+        None | Some("auto") => AckMode::Auto,
+        Some("manual") => AckMode::Manual,
+        Some(_) => return Err(Refusal::invalid_request("`ack` must be `auto` or `manual`")),
+    };
+    Ok(Query {
+        user: (*user).into(),
+        device: (*device).into(),
+        since,
+        epoch,
+        ack,
+    })
+}
+
+/// Percent-decoded once. `+` stays itself: it is a character of names, and a space is none. What is no UTF-8 becomes
+/// U+FFFD, which no name has either.
+fn decoded(text: &str) -> Cow<'_, str> {
+    percent_decode_str(text).decode_utf8_lossy()
+}
+
+/// Opens the user's inbox and puts the session in its place: registered first, so that no push is missed while it reads.
+async fn open(node: &Arc<Node>, query: Query) -> Result<Parts, Refusal> {
+    let config = &node.config;
+    let session = Uuid::new_v4();
+    let outbox = Outbox::new(session, query.user.clone(), config.outbox_bytes);
+    let (registered, oldest) = node.router.register(&outbox, config.sessions_per_user);
+    if let Some(oldest) = oldest {
+        oldest.dismiss(session::REPLACED);
+    }
+    let (tell, told) = tokio::sync::oneshot::channel();
+    node.router
+        .open(query.user.clone(), query.device.clone(), move |opened| {
+            // The peer may have gone meanwhile.
+            let _ = tell.send(opened);
+        });
+    let opened = match tokio::time::timeout(HANDSHAKE, told).await {
+        Ok(Ok(Ok(opened))) => opened,
+        Ok(Ok(Err(Failure::Overloaded | Failure::Internal)) | Err(_)) | Err(_) => {
+            return Err(Refusal::overloaded());
+        }
+    };
+    let (first, truncated) = replay_from(&query, node.epoch, &opened);
+    outbox.say(&ServerFrame::Welcome(Welcome {
+        protocol: PROTOCOL,
+        session_id: Id(session),
+        user_id: &query.user,
+        device: &query.device,
+        epoch: Id(node.epoch),
+        seq: Integer(opened.head),
+        server_time: Time::now(),
+        schema: &schema::HASH,
+        heartbeat_seconds: Integer(config.heartbeat_seconds),
+        limits: Limits {
+            max_frame_bytes: Integer(config.max_frame_bytes as u64),
+            messages_per_second: Integer(u64::from(config.messages_per_second)),
+        },
+    }));
+    if let Some(reason) = truncated {
+        outbox.say(&ServerFrame::Truncated(Truncated {
+            reason,
+            oldest_seq: Integer(first),
+        }));
+    }
+    outbox.open(first, opened.head);
+    Ok(Parts {
+        config: config.clone(),
+        outbox,
+        registered: Some(registered),
+        messaging: Some(Messaging {
+            router: node.router.clone(),
+            device: query.device,
+            ack: query.ack,
+            received: opened.received,
+            replayed_from: first,
+        }),
+    })
+}
+
+/// The first entry owed, and why it is not the one that was asked for (PROTOCOL section 5, "Two lifetimes").
+fn replay_from(query: &Query, epoch: Uuid, opened: &Opened) -> (u64, Option<TruncatedReason>) {
+    let other_epoch = query.since.is_some() && query.epoch.is_some_and(|known| known != epoch);
+    let since = query.since.unwrap_or(opened.received);
+    if other_epoch || since > opened.head {
+        (opened.oldest, Some(TruncatedReason::Reset))
+    } else if since + 1 < opened.oldest {
+        (opened.oldest, Some(TruncatedReason::Retention))
+    } else {
+        (since + 1, None)
+    }
+}
+
+/// A connection that only echoes. It is registered under a name that no user can have, so that a drain reaches it.
+fn echo(node: &Arc<Node>) -> Parts {
+    let outbox = Outbox::new(Uuid::new_v4(), "".into(), node.config.outbox_bytes);
+    let (registered, _) = node.router.register(&outbox, usize::MAX);
+    Parts {
+        config: node.config.clone(),
+        outbox,
+        registered: Some(registered),
+        messaging: None,
+    }
+}
+
+/// A connection that is let in only to be told why it is not.
+fn dismissed(node: &Arc<Node>, refusal: &Refusal) -> Parts {
+    let outbox = Outbox::new(Uuid::new_v4(), "".into(), node.config.outbox_bytes);
+    outbox.say_goodbye_with(
+        &Farewell {
+            code: refusal.close.unwrap_or(ws::close::POLICY),
+            reason: refusal.code,
+            detail: "",
+            reconnect: refusal.retry_after_ms,
+        },
+        &refusal.detail,
+    );
+    Parts {
+        config: node.config.clone(),
+        outbox,
+        registered: None,
+        messaging: None,
+    }
+}

@@ -1,0 +1,114 @@
+//! The threads that read from the store, so that a long read delays neither a send nor a worker.
+//!
+//! A [`Reads`] is a cheap handle over `Arc`. Its mutex guards the queue of jobs. Each session has at most one read under
+//! way, so the queue is bounded by the sessions.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+
+use tokio::sync::oneshot;
+
+use crate::store::{Entry, Reader, Span, StoreError};
+
+type Job = Box<dyn FnOnce(&mut dyn Reader) + Send>;
+/// What a read will give. A dropped sender means that the server is going down.
+pub type Reading<T> = oneshot::Receiver<Result<T, StoreError>>;
+
+#[derive(Default)]
+struct Queue {
+    jobs: VecDeque<Job>,
+    closed: bool,
+}
+
+#[derive(Default)]
+struct Shared {
+    queue: Mutex<Queue>,
+    filled: Condvar,
+}
+
+/// The way into the store for everything that only reads.
+#[derive(Clone, Default)]
+pub struct Reads {
+    shared: Arc<Shared>,
+}
+
+impl std::fmt::Debug for Reads {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Reads").finish_non_exhaustive()
+    }
+}
+
+impl Reads {
+    /// Starts a thread for each reader.
+    ///
+    /// # Errors
+    /// When a thread cannot be started.
+    pub fn start(readers: Vec<Box<dyn Reader>>) -> std::io::Result<Self> {
+        let reads = Self::default();
+        for mut reader in readers {
+            let shared = reads.shared.clone();
+            std::thread::Builder::new()
+                .name("reader".into())
+                .spawn(move || {
+                    while let Some(job) = shared.next() {
+                        job(reader.as_mut());
+                    }
+                })?;
+        }
+        Ok(reads)
+    }
+
+    /// Reads part of an inbox.
+    pub fn entries(&self, span: Span) -> Reading<Vec<Entry>> {
+        self.run(move |reader| reader.entries(&span))
+    }
+
+    fn run<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&mut dyn Reader) -> Result<T, StoreError> + Send + 'static,
+    ) -> Reading<T> {
+        let (send, receive) = oneshot::channel();
+        let mut queue = self
+            .shared
+            .queue
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if !queue.closed {
+            queue.jobs.push_back(Box::new(move |reader| {
+                // Nobody may be waiting any more.
+                drop(send.send(read(reader)));
+            }));
+            self.shared.filled.notify_one();
+        }
+        receive
+    }
+
+    /// Ends the threads once they have done what they have.
+    pub fn close(&self) {
+        let mut queue = self
+            .shared
+            .queue
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        queue.closed = true;
+        self.shared.filled.notify_all();
+    }
+}
+
+impl Shared {
+    fn next(&self) -> Option<Job> {
+        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            if let Some(job) = queue.jobs.pop_front() {
+                return Some(job);
+            }
+            if queue.closed {
+                return None;
+            }
+            queue = self
+                .filled
+                .wait(queue)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}

@@ -1,0 +1,665 @@
+//! One connection's life: read, parse, route, replay, write, keep alive, close.
+//!
+//! A session is one task on one worker. Others reach it only through its [`Outbox`].
+
+mod bounds;
+mod outbox;
+
+pub use outbox::{Farewell, Outbox};
+
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::Sleep;
+
+use self::bounds::{Budget, Judgement, Rate};
+use self::outbox::Glance;
+use crate::config::Config;
+use crate::protocol::ids::Integer;
+use crate::protocol::server::{Heartbeat, Truncated, TruncatedReason};
+use crate::protocol::{ErrorCode, Ref, Refused, Scanned, ServerFrame, Tape, Time};
+use crate::reads::Reading;
+use crate::registry::Registered;
+use crate::router::{Routed, Router, View, refuse, wake};
+use crate::store::{Entry, Span};
+use crate::ws::link::{self, Link};
+use crate::ws::{Incoming, Opcode, Violation, close};
+
+/// How long after its last word the server waits for the peer to close.
+const LINGER: Duration = Duration::from_secs(2);
+/// How long a session that is to end waits for the answers to what its client has sent.
+const DRAIN: Duration = Duration::from_secs(5);
+/// A replay reads about so many bytes at a time.
+const PAGE: usize = 256 * 1024;
+/// At most one ping a second for the sake of `ack=auto` (DESIGN, "Watermarks").
+const ACK_PING: Duration = Duration::from_secs(1);
+
+/// The server goes down.
+pub const SHUTDOWN: Farewell = Farewell {
+    code: close::RESTART,
+    reason: "shutdown",
+    detail: "the server is shutting down; connect again in a moment",
+    reconnect: Some(1000),
+};
+/// The user has opened more sessions than one may have, and this is the oldest.
+pub const REPLACED: Farewell = Farewell {
+    code: close::REPLACED,
+    reason: "too_many_sessions",
+    detail: "this user has opened more sessions than the server allows; the oldest is closed",
+    reconnect: None,
+};
+const TOO_MANY_BAD: Farewell = Farewell {
+    code: close::POLICY,
+    reason: "too_many_bad_frames",
+    detail: "too many frames that the server could not accept within a minute",
+    reconnect: None,
+};
+const TOO_FAST: Farewell = Farewell {
+    code: close::POLICY,
+    reason: "rate_limited",
+    detail: "too many frames were sent in spite of `rate_limited` within a minute",
+    reconnect: None,
+};
+const TOO_LARGE: Farewell = Farewell {
+    code: close::TOO_LARGE,
+    reason: "too_large",
+    detail: "a frame was larger than the server takes; `welcome.limits.max_frame_bytes` says how large one may be",
+    reconnect: Some(0),
+};
+const STALLED: Farewell = Farewell {
+    code: close::LATER,
+    reason: "slow_reader",
+    detail: "nothing could be sent for a while; what lasts is kept, connect again to get it",
+    reconnect: Some(1000),
+};
+const STORE_FAILED: Farewell = Farewell {
+    code: close::LATER,
+    reason: "store_unavailable",
+    detail: "the inbox could not be read; connect again in a moment",
+    reconnect: Some(1000),
+};
+
+thread_local! {
+    static TAPE: RefCell<Tape> = RefCell::default();
+}
+
+/// How a device's inbox counts as received (PROTOCOL section 2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AckMode {
+    /// By the peer's answer to a ping that was sent after the entries.
+    Auto,
+    /// By `received` frames only.
+    Manual,
+}
+
+/// Everything a session is made of.
+#[derive(Debug)]
+pub struct Parts {
+    /// The settings in force.
+    pub config: Arc<Config>,
+    /// What it owes its client.
+    pub outbox: Arc<Outbox>,
+    /// Its place among the live sessions, given up when the session ends.
+    pub registered: Option<Registered>,
+    /// What makes it a user's session; without it, it echoes.
+    pub messaging: Option<Messaging>,
+}
+
+/// What makes a session a user's.
+#[derive(Debug)]
+pub struct Messaging {
+    /// Where its frames go.
+    pub router: Router,
+    /// The user's device.
+    pub device: Arc<str>,
+    /// How its inbox counts as received.
+    pub ack: AckMode,
+    /// How far the device is known to hold its inbox.
+    pub received: u64,
+    /// The first entry that this session is sent: its pongs confirm nothing before it.
+    pub replayed_from: u64,
+}
+
+/// Where a session stands between its first and its last byte.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// Talking.
+    Open,
+    /// Asked to end: what the client has sent is still answered, until this moment at the latest.
+    Draining(Farewell, Instant),
+    /// The last word is said; the peer has until this moment to close.
+    Closing(Instant),
+    /// As `Closing`, but the peer's bytes make no sense any more.
+    Discarding(Instant),
+}
+
+struct Session<T> {
+    link: Link<T>,
+    life: Life,
+}
+
+/// A session without its connection.
+struct Life {
+    parts: Parts,
+    rate: Rate,
+    bad: Budget,
+    line: Line,
+    stage: Stage,
+    /// Part of the inbox that is being read.
+    page: Option<Reading<Vec<Entry>>>,
+    /// The peer has closed, or gone.
+    peer_closed: bool,
+    /// Looking on after the client has been asked to end has been done.
+    last_read: bool,
+}
+
+/// What is known of the line.
+struct Line {
+    timer: Pin<Box<Sleep>>,
+    /// When the timer is set to go off.
+    armed: Instant,
+    /// The peer gave a sign of life.
+    heard: Instant,
+    /// A text frame went out, and how many had by then.
+    spoke: Instant,
+    texts: u64,
+    /// The socket took bytes, or had none to take.
+    moved: Instant,
+    /// The last ping, and the entry that it confirms if it is under way.
+    pinged: Instant,
+    ping_of: Option<u64>,
+    /// How far the client is known to hold its inbox.
+    /// The newest entry that the peer has confirmed by a pong.
+    confirmed: u64,
+}
+
+/// Runs a session to its end.
+pub async fn run<T: AsyncRead + AsyncWrite + Unpin>(link: Link<T>, parts: Parts) -> &'static str {
+    let now = Instant::now();
+    let config = &parts.config;
+    let mut session = Session {
+        link,
+        life: Life {
+            rate: Rate::new(config.messages_per_second, config.burst, now),
+            bad: Budget::new(config.bad_frames_per_minute),
+            line: Line::new(now, parts.messaging.as_ref()),
+            stage: Stage::Open,
+            page: None,
+            peer_closed: false,
+            last_read: false,
+            parts,
+        },
+    };
+    let Session { link, life } = &mut session;
+    if let Err(violation) = link.begin(&mut |incoming| life.hear(incoming)) {
+        life.violated(violation);
+    }
+    let why = poll_fn(|cx| session.poll(cx)).await;
+    session.life.parts.outbox.bury();
+    why
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> Session<T> {
+    /// Does all that can be done now. `Ready` says why the session has ended, for the log.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<&'static str> {
+        // Bounded, so that one session cannot keep a worker to itself; the waker brings it back.
+        for _ in 0..16 {
+            let now = Instant::now();
+            let mut progress = false;
+            let glance = self.life.parts.outbox.glance();
+            if let Some(farewell) = glance.farewell {
+                self.life.asked_to_end(farewell, now);
+            }
+            if !glance.congested || self.life.stage != Stage::Open {
+                match self.poll_read(cx, now) {
+                    Poll::Ready(Ok(())) => progress = true,
+                    Poll::Ready(Err(_)) => return Poll::Ready("connection lost"),
+                    Poll::Pending => {}
+                }
+            }
+            progress |= self.life.poll_replay(cx);
+            self.life.keep_watermark(now);
+            match self.poll_write(cx, now) {
+                Ok(wrote) => progress |= wrote,
+                Err(_) => return Poll::Ready("connection lost"),
+            }
+            if let Some(why) = self.ended(cx, now) {
+                return Poll::Ready(why);
+            }
+            progress |= self.life.poll_timer(cx, now, self.link.unsent());
+            if !progress {
+                return Poll::Pending;
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    fn poll_read(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<std::io::Result<()>> {
+        let Self { link, life } = self;
+        let reading = match life.stage {
+            _ if life.peer_closed => return Poll::Pending,
+            Stage::Draining(..) if life.last_read => return Poll::Pending,
+            Stage::Discarding(_) => link.poll_discard(cx),
+            _ => link.poll_read(cx, &mut |incoming| life.hear(incoming)),
+        };
+        if let Stage::Draining(..) = life.stage {
+            // What had arrived before is heard; what arrives from now on is not.
+            life.last_read = true;
+        }
+        match std::task::ready!(reading)? {
+            link::Reading::Some => life.line.heard = now,
+            link::Reading::End => life.peer_closed = true,
+            link::Reading::Violation(violation) => life.violated(violation),
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>, now: Instant) -> std::io::Result<bool> {
+        let mut progress = false;
+        loop {
+            let bytes = self.life.parts.outbox.take(cx.waker(), self.link.unsent());
+            if !bytes.is_empty() {
+                self.link.load(bytes);
+            }
+            if self.link.unsent() == 0 {
+                self.life.line.moved = now;
+                return Ok(progress);
+            }
+            let mut wrote = false;
+            let done = self.link.poll_write(cx, &mut wrote)?;
+            progress |= wrote;
+            if wrote {
+                self.life.line.moved = now;
+            }
+            if done.is_pending() {
+                // Tells the outbox how much is still in hand.
+                self.life.parts.outbox.take(cx.waker(), self.link.unsent());
+                return Ok(progress);
+            }
+        }
+    }
+
+    /// Whether there is nothing left to do, and why.
+    fn ended(&mut self, cx: &mut Context<'_>, now: Instant) -> Option<&'static str> {
+        let flushed = self.link.unsent() == 0;
+        let (Stage::Closing(until) | Stage::Discarding(until)) = self.life.stage else {
+            if self.life.peer_closed {
+                return Some("peer gone");
+            }
+            return None;
+        };
+        if !flushed {
+            return (now >= until || self.life.peer_closed).then_some("closed, unread");
+        }
+        let shut = if let Stage::Discarding(_) = self.life.stage {
+            // The peer may be sending still; the end of our side tells it to stop.
+            drop(self.link.poll_shutdown(cx));
+            self.life.peer_closed
+        } else {
+            self.life.peer_closed
+        };
+        if shut || now >= until {
+            drop(self.link.poll_shutdown(cx));
+            return Some("closed");
+        }
+        None
+    }
+}
+
+impl Life {
+    fn hear(&mut self, incoming: Incoming<'_>) {
+        let now = Instant::now();
+        match incoming {
+            Incoming::Close(code) => {
+                self.peer_closed = true;
+                self.say_last(|outbox| outbox.close(code), now);
+            }
+            _ if matches!(self.stage, Stage::Closing(_) | Stage::Discarding(_)) => {}
+            Incoming::Text(text) if self.parts.messaging.is_some() => self.hear_text(text, now),
+            Incoming::Binary(_) if self.parts.messaging.is_some() => self.hear_binary(now),
+            Incoming::Text(text) => self.parts.outbox.echo(Opcode::Text, text.as_bytes()),
+            Incoming::Binary(bytes) => self.parts.outbox.echo(Opcode::Binary, bytes),
+            Incoming::Ping(payload) => self.parts.outbox.pong(payload),
+            Incoming::Pong(payload) => self.hear_pong(payload),
+        }
+    }
+
+    fn hear_text(&mut self, text: &str, now: Instant) {
+        TAPE.with_borrow_mut(|tape| {
+            let scanned = Scanned::new(tape, text);
+            let reference = || scanned.reference();
+            if !scanned.is_type("ping")
+                && !scanned.is_type("received")
+                && !self.within_rate(now, reference)
+            {
+                return;
+            }
+            match (scanned.parse(), &self.parts.messaging) {
+                (Ok(frame), Some(messaging)) => {
+                    if let Routed::Received(seq) =
+                        messaging.router.route(&frame, &self.parts.outbox)
+                    {
+                        self.received(seq);
+                    }
+                }
+                (Ok(_), None) => {}
+                (Err(refused), _) => self.refuse(&refused, reference().as_ref(), now),
+            }
+        });
+    }
+
+    fn hear_binary(&mut self, now: Instant) {
+        if self.within_rate(now, || None) {
+            let refused = Refused::new(
+                ErrorCode::BinaryUnsupported,
+                "expected a text message, found a binary one",
+            );
+            self.refuse(&refused, None, now);
+        }
+    }
+
+    /// Whether a frame may pass; if not, its client is told (PROTOCOL section 10, "Bad frames").
+    fn within_rate<'a>(
+        &mut self,
+        now: Instant,
+        reference: impl FnOnce() -> Option<Ref<'a>>,
+    ) -> bool {
+        let judgement = self.rate.judge(now);
+        if judgement == Judgement::Pass {
+            return true;
+        }
+        let wait = match judgement {
+            Judgement::Wait(ms) => ms,
+            _ => 1000,
+        };
+        let refused = Refused::new(
+            ErrorCode::RateLimited,
+            "too many frames; this one was not processed",
+        );
+        let reference = reference();
+        let reference = reference.as_ref().map(Ref::as_str);
+        wake(refuse(&self.parts.outbox, &refused, reference, Some(wait)));
+        if judgement == Judgement::Enough {
+            self.goodbye(&TOO_FAST, now);
+        }
+        false
+    }
+
+    fn refuse(&mut self, refused: &Refused, reference: Option<&Ref<'_>>, now: Instant) {
+        wake(refuse(
+            &self.parts.outbox,
+            refused,
+            reference.map(Ref::as_str),
+            None,
+        ));
+        if refused.code.is_bad_frame() && self.bad.spend(now) {
+            self.goodbye(&TOO_MANY_BAD, now);
+        }
+    }
+
+    fn hear_pong(&mut self, payload: &[u8]) {
+        let Ok(seq) = payload.try_into().map(u64::from_be_bytes) else {
+            return;
+        };
+        if self.line.ping_of != Some(seq) {
+            return;
+        }
+        self.line.ping_of = None;
+        let Some(messaging) = &self.parts.messaging else {
+            return;
+        };
+        // `since` moves no watermark: what this session was not sent, its pong does not confirm.
+        if messaging.ack == AckMode::Auto && seq >= messaging.replayed_from {
+            self.line.confirmed = self.line.confirmed.max(seq);
+            self.received(seq);
+        }
+    }
+
+    fn received(&mut self, seq: u64) {
+        let Some(messaging) = &mut self.parts.messaging else {
+            return;
+        };
+        // Ahead of the log counts as the newest (PROTOCOL section 10).
+        let seq = seq.min(self.parts.outbox.glance().head);
+        if seq > messaging.received {
+            messaging.received = seq;
+            messaging
+                .router
+                .received(self.parts.outbox.user(), &messaging.device, seq);
+        }
+    }
+
+    fn violated(&mut self, violation: Violation) {
+        let now = Instant::now();
+        match violation {
+            Violation::TooLarge => self.goodbye(&TOO_LARGE, now),
+            _ => self.say_last(|outbox| outbox.close(Some(violation.close_code())), now),
+        }
+        self.stage = Stage::Discarding(now + LINGER);
+    }
+
+    /// Says goodbye and begins to close. An echo's client knows no frames, only the close code.
+    fn goodbye(&mut self, farewell: &Farewell, now: Instant) {
+        let echoes = self.parts.messaging.is_none();
+        self.say_last(
+            |outbox| {
+                if echoes {
+                    outbox.close(Some(farewell.code));
+                } else {
+                    outbox.say_goodbye(farewell);
+                }
+            },
+            now,
+        );
+    }
+
+    fn say_last(&mut self, say: impl FnOnce(&Outbox), now: Instant) {
+        say(&self.parts.outbox);
+        if !matches!(self.stage, Stage::Closing(_) | Stage::Discarding(_)) {
+            self.stage = Stage::Closing(now + LINGER);
+        }
+    }
+
+    fn asked_to_end(&mut self, farewell: Farewell, now: Instant) {
+        if self.stage == Stage::Open {
+            self.stage = Stage::Draining(farewell, now + DRAIN);
+        }
+    }
+
+    /// Reads from the store what the pushes have left out, while there is room. True: something moved.
+    fn poll_replay(&mut self, cx: &mut Context<'_>) -> bool {
+        let Some(messaging) = &self.parts.messaging else {
+            return false;
+        };
+        let outbox = &self.parts.outbox;
+        if let Some(page) = &mut self.page {
+            let Poll::Ready(entries) = Pin::new(page).poll(cx) else {
+                return false;
+            };
+            self.page = None;
+            match entries {
+                Ok(Ok(entries)) => self.replay(&entries),
+                Ok(Err(error)) => {
+                    log::error!("{error}");
+                    self.asked_to_end(STORE_FAILED, Instant::now());
+                }
+                // The readers are gone: the server is going down and will say so.
+                Err(_) => {}
+            }
+            return true;
+        }
+        let Glance {
+            cursor,
+            head,
+            unsent,
+            ..
+        } = outbox.glance();
+        let room = unsent < self.parts.config.outbox_bytes / 2;
+        let ending = matches!(self.stage, Stage::Closing(_) | Stage::Discarding(_));
+        if cursor > head || !room || ending {
+            return false;
+        }
+        self.page = Some(messaging.router.read(Span {
+            user: outbox.user().clone(),
+            first: cursor,
+            // Not beyond the head that this session has been told of: an entry of its own beyond it would be shown as a
+            // message before its ack is known here.
+            last: head,
+            bytes: PAGE.min(self.parts.config.outbox_bytes),
+        }));
+        true
+    }
+
+    fn replay(&mut self, entries: &[Entry]) {
+        let outbox = &self.parts.outbox;
+        let Some(first) = entries.first() else {
+            // All that is owed has been removed from the store meanwhile.
+            let head = outbox.glance().head;
+            self.truncated(TruncatedReason::Retention, head + 1);
+            return;
+        };
+        if first.seq > outbox.glance().cursor {
+            self.truncated(TruncatedReason::Retention, first.seq);
+        }
+        for entry in entries {
+            let view = View::of_entry(entry);
+            let room = self
+                .parts
+                .outbox
+                .replay(entry.seq, |out, own| view.write(out, entry.seq, own));
+            if !room {
+                break;
+            }
+        }
+    }
+
+    /// Tells the client that entries are not there, and goes on from `oldest`.
+    fn truncated(&self, reason: TruncatedReason, oldest: u64) {
+        let outbox = &self.parts.outbox;
+        wake(outbox.reply(&ServerFrame::Truncated(Truncated {
+            reason,
+            oldest_seq: Integer(oldest),
+        })));
+        outbox.skip_to(oldest);
+    }
+
+    /// With `ack=auto`, asks by a ping whether what was written has arrived.
+    fn keep_watermark(&mut self, now: Instant) {
+        if self.stage != Stage::Open {
+            return;
+        }
+        let glance = self.parts.outbox.glance();
+        if self.line.wants_ack_ping(&glance)
+            && now.saturating_duration_since(self.line.pinged) >= ACK_PING
+        {
+            self.ping(now);
+        }
+    }
+
+    fn ping(&mut self, now: Instant) {
+        self.line.ping_of = Some(self.parts.outbox.ping());
+        self.line.pinged = now;
+    }
+
+    /// Does what is due, and sets the timer for what is due next. True: something moved.
+    fn poll_timer(&mut self, cx: &mut Context<'_>, now: Instant, unsent: usize) -> bool {
+        let glance = self.parts.outbox.glance();
+        if glance.texts != self.line.texts {
+            self.line.texts = glance.texts;
+            self.line.spoke = now;
+        }
+        let config = &self.parts.config;
+        let heartbeat = Duration::from_secs(config.heartbeat_seconds);
+        // A peer that answers nothing else must be asked often enough to count as alive.
+        let ping = Duration::from_secs(config.ping_seconds).min(heartbeat);
+        let mut next;
+        match self.stage {
+            Stage::Draining(farewell, until) => {
+                if now >= until || self.last_read && !glance.unanswered {
+                    self.goodbye(&farewell, now);
+                    return true;
+                }
+                next = until;
+            }
+            Stage::Closing(until) | Stage::Discarding(until) => next = until,
+            Stage::Open => {
+                if unsent > 0 {
+                    // A peer that does not read cannot answer a ping either: it is judged by whether bytes move.
+                    next = self.line.moved + Duration::from_secs(config.stall_seconds);
+                    if now >= next {
+                        self.goodbye(&STALLED, now);
+                        return true;
+                    }
+                    self.line.heard = self.line.heard.max(self.line.moved);
+                } else {
+                    next = self.line.heard + 2 * heartbeat;
+                    if now >= next {
+                        self.peer_closed = true;
+                        return true;
+                    }
+                }
+                if now >= self.line.pinged + ping {
+                    self.ping(now);
+                    return true;
+                }
+                if self.parts.messaging.is_none() {
+                    self.line.spoke = now;
+                } else if now >= self.line.spoke + heartbeat {
+                    self.line.spoke = now;
+                    wake(self.parts.outbox.reply(&ServerFrame::Heartbeat(Heartbeat {
+                        timestamp: Time::now(),
+                    })));
+                    return true;
+                }
+                next = next
+                    .min(self.line.pinged + ping)
+                    .min(self.line.spoke + heartbeat);
+                if self.line.wants_ack_ping(&glance) {
+                    next = next.min(self.line.pinged + ACK_PING);
+                }
+            }
+        }
+        self.line.poll_until(cx, now, next)
+    }
+}
+
+impl Line {
+    fn new(now: Instant, messaging: Option<&Messaging>) -> Self {
+        // With `ack=manual`, and for an echo, there is never anything to confirm.
+        let confirmed = match messaging {
+            Some(m) if m.ack == AckMode::Auto => m.received.max(m.replayed_from.saturating_sub(1)),
+            _ => u64::MAX,
+        };
+        Self {
+            timer: Box::pin(tokio::time::sleep_until(now.into())),
+            armed: now,
+            heard: now,
+            spoke: now,
+            texts: 0,
+            moved: now,
+            pinged: now.checked_sub(ACK_PING).unwrap_or(now),
+            ping_of: None,
+            confirmed,
+        }
+    }
+
+    /// Whether entries have gone out that nothing has confirmed, and no ping is under way to ask.
+    fn wants_ack_ping(&self, glance: &Glance) -> bool {
+        self.ping_of.is_none() && glance.cursor.saturating_sub(1) > self.confirmed
+    }
+
+    /// Waits for `next`. The timer is only moved when it would come too late; a timer that comes early costs one look.
+    fn poll_until(&mut self, cx: &mut Context<'_>, now: Instant, next: Instant) -> bool {
+        if next < self.armed || now >= self.armed {
+            self.armed = next;
+            self.timer.as_mut().reset(next.into());
+        }
+        self.timer.as_mut().poll(cx).is_ready()
+    }
+}
