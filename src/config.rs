@@ -23,7 +23,10 @@ use serde::Deserialize;
 pub use command_line::{Command, CommandLine};
 pub use healthcheck::healthcheck;
 pub use source::ConfigError;
-pub use value::{LogFormat, StoreUrl};
+pub use value::{Days, LogFormat, StoreUrl};
+
+use crate::store::Lifetimes;
+use crate::store::sqlite::Durability;
 
 use source::{Source, Written};
 use value::Range;
@@ -43,6 +46,8 @@ const MESSAGES_PER_SECOND: Range<u32> = Range::new(1, 1_000_000, 50);
 const BURST: Range<u32> = Range::new(1, 1_000_000, 100);
 const BAD_FRAMES_PER_MINUTE: Range<u32> = Range::new(1, 100_000, 20);
 const SESSIONS_PER_USER: Range<usize> = Range::new(1, 10_000, 16);
+const INBOX_DAYS: Days = Days::new(30);
+const INBOX_LIMIT: Range<u64> = Range::new(1, 100_000_000, 10_000);
 const OUTBOX_BYTES: Range<usize> = Range::new(1024, 1 << 30, 1 << 20);
 const HEARTBEAT_SECONDS: Range<u64> = Range::new(1, 3600, 30);
 const PING_SECONDS: Range<u64> = Range::new(1, 3600, 25);
@@ -57,6 +62,14 @@ pub struct Config {
     pub listen_is_default: bool,
     /// Where messages are kept.
     pub store: StoreUrl,
+    /// When a message counts as stored.
+    pub durability: Durability,
+    /// Days that entries of an inbox are kept.
+    pub inbox_days: Days,
+    /// Entries of one inbox that are kept.
+    pub inbox_limit: u64,
+    /// Days that messages are kept; `None`: for ever.
+    pub history_days: Option<Days>,
     /// What every path begins with: `/demo`, without a slash at the end, or the empty string (PROTOCOL section 2).
     pub base_path: String,
     /// Whether it is wanted that anyone who reaches the server needs no credentials.
@@ -96,6 +109,10 @@ impl Default for Config {
             listen: value::loopbacks(PORT),
             listen_is_default: true,
             store: StoreUrl::Sqlite("dmwire.db".into()),
+            durability: Durability::default(),
+            inbox_days: INBOX_DAYS,
+            inbox_limit: INBOX_LIMIT.default,
+            history_days: None,
             base_path: String::new(),
             open: false,
             allowed_origin: Vec::new(),
@@ -112,6 +129,17 @@ impl Default for Config {
             stall_seconds: STALL_SECONDS.default,
             log: "info".into(),
             log_format: LogFormat::default(),
+        }
+    }
+}
+
+impl Config {
+    /// How long things are kept.
+    pub fn lifetimes(&self) -> Lifetimes {
+        Lifetimes {
+            inbox_ms: self.inbox_days.0,
+            inbox_limit: self.inbox_limit,
+            history_ms: self.history_days.map(|days| days.0),
         }
     }
 }
@@ -155,6 +183,23 @@ struct Settings {
     #[arg(long, env = "DMWIRE_STORE", value_name = "URL", help_heading = DATA,
         help = "Where messages are kept: sqlite:PATH, or memory: for nothing that lasts [default: sqlite:dmwire.db]")]
     store: Option<Written>,
+
+    #[arg(long, env = "DMWIRE_DURABILITY", value_name = "HOW", help_heading = DATA,
+        help = "When a message counts as stored: full, when it is on disk; normal, when the operating system has it, so \
+                that a power cut may take the newest [default: full]")]
+    durability: Option<Written>,
+
+    #[arg(long, env = "DMWIRE_INBOX_DAYS", value_name = "DAYS", help_heading = DATA,
+        help = "Days that entries of an inbox are kept for those who come back [default: 30]")]
+    inbox_days: Option<Written>,
+
+    #[arg(long, env = "DMWIRE_INBOX_LIMIT", value_name = "N", help_heading = DATA,
+        help = INBOX_LIMIT.help("Entries of an inbox that are kept"))]
+    inbox_limit: Option<Written>,
+
+    #[arg(long, env = "DMWIRE_HISTORY_DAYS", value_name = "DAYS", help_heading = DATA,
+        help = "Days that messages stand in histories, or forever [default: forever]")]
+    history_days: Option<Written>,
 
     #[arg(long, env = "DMWIRE_MAX_FRAME_BYTES", value_name = "BYTES", help_heading = LIMITS,
         help = MAX_FRAME_BYTES.help("Largest client frame, its fragments together"))]
@@ -232,6 +277,10 @@ impl CommandLine {
             allowed_origin: origin::list,
             workers: WORKERS.parser(),
             store: value::store,
+            durability: value::durability,
+            inbox_days: value::days,
+            inbox_limit: INBOX_LIMIT.parser(),
+            history_days: value::days_or_forever,
             max_frame_bytes: MAX_FRAME_BYTES.parser(),
             messages_per_second: MESSAGES_PER_SECOND.parser(),
             burst: BURST.parser(),

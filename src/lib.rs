@@ -126,9 +126,10 @@ pub async fn serve(
     listeners: Vec<TcpListener>,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), RunError> {
+    let lifetimes = config.lifetimes();
     let store: Box<dyn Store> = match &config.store {
-        StoreUrl::Sqlite(path) => Box::new(Sqlite::open(path)?),
-        StoreUrl::Memory => Box::new(Sqlite::temporary(&config::temporary_folder())?),
+        StoreUrl::Sqlite(path) => Box::new(Sqlite::open(path, config.durability, lifetimes)?),
+        StoreUrl::Memory => Box::new(Sqlite::temporary(&config::temporary_folder(), lifetimes)?),
     };
     let readers = (0..READERS)
         .map(|_| store.reader())
@@ -147,7 +148,7 @@ pub async fn serve(
         }
     };
     let (writer, writer_thread) = Writer::start(store, deliver)?;
-    let router = Router::new(registry.clone(), writer.clone(), reads.clone());
+    let router = Router::new(registry.clone(), writer.clone(), reads.clone(), &lifetimes);
     let router = late.get_or_init(|| router).clone();
     let node = Node::new(config, router, epoch);
     let addresses: Vec<SocketAddr> = listeners

@@ -2,10 +2,11 @@
 
 use std::fmt::Display;
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use dmwire::config::{self, Command, CommandLine, Config, ConfigError};
+use dmwire::config::{self, Command, CommandLine, Config, ConfigError, StoreUrl};
+use dmwire::store::sqlite::tools;
 
 /// Something that was asked for could not be done.
 const FAILED: u8 = 1;
@@ -30,6 +31,17 @@ fn perform(line: &CommandLine) -> Result<(), Failure> {
     match line.command() {
         Command::Serve => serve(line.resolve()?.for_serving()?),
         Command::SchemaExport(dir) => export_schema(&dir),
+        Command::Backup(file) => {
+            let path = store_file(line)?;
+            tools::backup(&path, &file).map_err(failed("no backup was made"))
+        }
+        Command::Verify => verify(&store_file(line)?),
+        Command::Export(user) => {
+            let path = store_file(line)?;
+            let mut out = io::BufWriter::new(io::stdout());
+            tools::export(&path, &user, &mut out).map_err(failed("cannot export"))
+        }
+        Command::Erase(user) => erase(&store_file(line)?, &user),
         Command::Config => {
             let resolved = line.resolve()?;
             resolved.for_serving()?;
@@ -43,6 +55,47 @@ fn perform(line: &CommandLine) -> Result<(), Failure> {
 fn serve(config: &Config) -> Result<(), Failure> {
     dmwire::logging::init(config.log_format, &config.log);
     dmwire::run(config.clone()).map_err(|error| Failure(FAILED, error.to_string()))
+}
+
+/// The file that the settings name as the store.
+fn store_file(line: &CommandLine) -> Result<PathBuf, Failure> {
+    match line.resolve()?.config.store {
+        StoreUrl::Sqlite(path) => Ok(path),
+        StoreUrl::Memory => Err(Failure(
+            MISCONFIGURED,
+            "--store memory: is gone with its server; this needs a file, --store sqlite:PATH"
+                .into(),
+        )),
+    }
+}
+
+fn verify(path: &Path) -> Result<(), Failure> {
+    let findings = tools::verify(path).map_err(failed("cannot verify"))?;
+    let mut out = io::stdout();
+    let said = findings
+        .iter()
+        .try_for_each(|finding| writeln!(out, "{finding}"));
+    said.map_err(failed("cannot print what was found"))?;
+    match findings.len() {
+        0 => writeln!(out, "{} is whole", path.display()).map_err(failed("cannot print")),
+        n => Err(Failure(
+            FAILED,
+            format!("{} is damaged: {n} findings", path.display()),
+        )),
+    }
+}
+
+fn erase(path: &Path, user: &str) -> Result<(), Failure> {
+    let now = dmwire::protocol::Time::now().0;
+    let erased = tools::erase(path, user, now).map_err(failed("nothing was erased"))?;
+    writeln!(
+        io::stdout(),
+        "erased {user}: {} messages, {} reactions, {} entries of the inbox",
+        erased.messages,
+        erased.reactions,
+        erased.entries
+    )
+    .map_err(failed("cannot print"))
 }
 
 fn export_schema(dir: &Path) -> Result<(), Failure> {

@@ -69,6 +69,28 @@ impl Refused {
         }
     }
 
+    /// A message is not there, or not the asker's to see; `field` is where the frame names it.
+    pub fn unknown_message(field: &str) -> Self {
+        Self {
+            path: Some(format!("/{field}")),
+            ..Self::new(
+                ErrorCode::UnknownMessage,
+                "there is no such message in this conversation",
+            )
+        }
+    }
+
+    /// Only its author may change a message.
+    pub fn not_author() -> Self {
+        Self {
+            path: Some("/id".to_owned()),
+            ..Self::new(
+                ErrorCode::NotAuthor,
+                "only its author may change this message",
+            )
+        }
+    }
+
     /// A message's id is taken by something else.
     pub fn id_conflict() -> Self {
         Self {
@@ -127,17 +149,7 @@ impl<'t, 'a> Scanned<'t, 'a> {
             return Err(refused(root.mismatch(&"an object, as every frame is one")));
         }
         let frame = ClientFrame::deserialize(root).map_err(refused)?;
-        match &frame {
-            ClientFrame::Message(m) => {
-                Target::of(m.target_user.as_ref(), m.target_room.as_ref())
-                    .map_err(|e| refused(e.within("ClientMessage")))?;
-            }
-            ClientFrame::Typing(t) => {
-                Target::of(t.target_user.as_ref(), t.target_room.as_ref())
-                    .map_err(|e| refused(e.within("ClientTyping")))?;
-            }
-            ClientFrame::Received(_) | ClientFrame::Ping(_) => {}
-        }
+        frame.check().map_err(refused)?;
         Ok(frame)
     }
 }

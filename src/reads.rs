@@ -8,7 +8,10 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use tokio::sync::oneshot;
 
-use crate::store::{Entry, Reader, Span, StoreError};
+use crate::store::{
+    ConversationsPage, ConversationsQuery, Entry, HistoryPage, HistoryQuery, Reader, Span,
+    StoreError,
+};
 
 type Job = Box<dyn FnOnce(&mut dyn Reader) + Send>;
 /// What a read will give. A dropped sender means that the server is going down.
@@ -61,6 +64,16 @@ impl Reads {
     /// Reads part of an inbox.
     pub fn entries(&self, span: Span) -> Reading<Vec<Entry>> {
         self.run(move |reader| reader.entries(&span))
+    }
+
+    /// Reads messages of a conversation.
+    pub fn history(&self, query: HistoryQuery) -> Reading<Option<HistoryPage>> {
+        self.run(move |reader| reader.history(&query))
+    }
+
+    /// Reads a user's conversations.
+    pub fn conversations(&self, query: ConversationsQuery) -> Reading<ConversationsPage> {
+        self.run(move |reader| reader.conversations(&query))
     }
 
     fn run<T: Send + 'static>(

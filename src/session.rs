@@ -8,10 +8,11 @@ mod outbox;
 pub use outbox::{Farewell, Outbox};
 
 use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -25,7 +26,10 @@ use crate::protocol::server::{Heartbeat, Truncated, TruncatedReason};
 use crate::protocol::{ErrorCode, Ref, Refused, Scanned, ServerFrame, Tape, Time};
 use crate::reads::Reading;
 use crate::registry::Registered;
-use crate::router::{Routed, Router, View, refuse, wake};
+use crate::router::{
+    Answering, Question, Routed, Router, View, answer_conversations, answer_failed, answer_history,
+    refuse, wake,
+};
 use crate::store::{Entry, Span};
 use crate::ws::link::{self, Link};
 use crate::ws::{Incoming, Opcode, Violation, close};
@@ -34,6 +38,8 @@ use crate::ws::{Incoming, Opcode, Violation, close};
 const LINGER: Duration = Duration::from_secs(2);
 /// How long a session that is to end waits for the answers to what its client has sent.
 const DRAIN: Duration = Duration::from_secs(5);
+/// Questions that may wait before the session stops reading its client's frames.
+const MAX_QUESTIONS: usize = 64;
 /// A replay reads about so many bytes at a time.
 const PAGE: usize = 256 * 1024;
 /// At most one ping a second for the sake of `ack=auto` (DESIGN, "Watermarks").
@@ -86,6 +92,14 @@ const STORE_FAILED: Farewell = Farewell {
 
 thread_local! {
     static TAPE: RefCell<Tape> = RefCell::default();
+}
+
+/// Says in the log what failed, and to the client that something did.
+fn read_failed(outbox: &Outbox, logged: bool, reference: Option<&str>) -> Option<Waker> {
+    if logged {
+        log::error!("a question could not be answered from the store");
+    }
+    answer_failed(outbox, reference)
 }
 
 /// How a device's inbox counts as received (PROTOCOL section 2).
@@ -152,6 +166,9 @@ struct Life {
     stage: Stage,
     /// Part of the inbox that is being read.
     page: Option<Reading<Vec<Entry>>>,
+    /// What the client has asked for and what is being read for it, one at a time: each answer may be large.
+    questions: VecDeque<Question>,
+    answering: Option<(Option<Box<str>>, Answering)>,
     /// The peer has closed, or gone.
     peer_closed: bool,
     /// Looking on after the client has been asked to end has been done.
@@ -190,6 +207,8 @@ pub async fn run<T: AsyncRead + AsyncWrite + Unpin>(link: Link<T>, parts: Parts)
             line: Line::new(now, parts.messaging.as_ref()),
             stage: Stage::Open,
             page: None,
+            questions: VecDeque::new(),
+            answering: None,
             peer_closed: false,
             last_read: false,
             parts,
@@ -215,7 +234,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Session<T> {
             if let Some(farewell) = glance.farewell {
                 self.life.asked_to_end(farewell, now);
             }
-            if !glance.congested || self.life.stage != Stage::Open {
+            let congested = glance.congested || self.life.questions.len() >= MAX_QUESTIONS;
+            if !congested || self.life.stage != Stage::Open {
                 match self.poll_read(cx, now) {
                     Poll::Ready(Ok(())) => progress = true,
                     Poll::Ready(Err(_)) => return Poll::Ready("connection lost"),
@@ -223,6 +243,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Session<T> {
                 }
             }
             progress |= self.life.poll_replay(cx);
+            progress |= self.life.poll_answers(cx);
             self.life.keep_watermark(now);
             match self.poll_write(cx, now) {
                 Ok(wrote) => progress |= wrote,
@@ -342,10 +363,10 @@ impl Life {
             }
             match (scanned.parse(), &self.parts.messaging) {
                 (Ok(frame), Some(messaging)) => {
-                    if let Routed::Received(seq) =
-                        messaging.router.route(&frame, &self.parts.outbox)
-                    {
-                        self.received(seq);
+                    match messaging.router.route(&frame, &self.parts.outbox) {
+                        Routed::Received(seq) => self.received(seq),
+                        Routed::Ask(question) => self.questions.push_back(question),
+                        Routed::Done => {}
                     }
                 }
                 (Ok(_), None) => {}
@@ -431,7 +452,7 @@ impl Life {
             messaging.received = seq;
             messaging
                 .router
-                .received(self.parts.outbox.user(), &messaging.device, seq);
+                .received(&self.parts.outbox, &messaging.device, seq);
         }
     }
 
@@ -516,6 +537,40 @@ impl Life {
         true
     }
 
+    /// Answers what the client has asked for, one after the other, while there is room. True: something moved.
+    fn poll_answers(&mut self, cx: &mut Context<'_>) -> bool {
+        let Some(messaging) = &self.parts.messaging else {
+            return false;
+        };
+        let outbox = &self.parts.outbox;
+        let Some((reference, answering)) = &mut self.answering else {
+            let room = outbox.glance().unsent < self.parts.config.outbox_bytes / 2;
+            let Some(question) = self.questions.pop_front().filter(|_| room) else {
+                return false;
+            };
+            self.answering = Some(messaging.router.ask(question));
+            return true;
+        };
+        let reference = reference.as_deref();
+        let waker = match answering {
+            Answering::History(query, reading) => match Pin::new(reading).poll(cx) {
+                Poll::Pending => return false,
+                Poll::Ready(Ok(Ok(page))) => {
+                    answer_history(outbox, query, page.as_ref(), reference)
+                }
+                Poll::Ready(failed) => read_failed(outbox, failed.err().is_none(), reference),
+            },
+            Answering::Conversations(reading) => match Pin::new(reading).poll(cx) {
+                Poll::Pending => return false,
+                Poll::Ready(Ok(Ok(page))) => answer_conversations(outbox, &page, reference),
+                Poll::Ready(failed) => read_failed(outbox, failed.err().is_none(), reference),
+            },
+        };
+        wake(waker);
+        self.answering = None;
+        true
+    }
+
     fn replay(&mut self, entries: &[Entry]) {
         let outbox = &self.parts.outbox;
         let Some(first) = entries.first() else {
@@ -524,10 +579,15 @@ impl Life {
             self.truncated(TruncatedReason::Retention, head + 1);
             return;
         };
-        if first.seq > outbox.glance().cursor {
-            self.truncated(TruncatedReason::Retention, first.seq);
-        }
+        debug_assert!(
+            first.seq >= outbox.glance().cursor,
+            "no entry is read twice"
+        );
         for entry in entries {
+            if entry.seq > outbox.glance().cursor {
+                // What lay between was removed from the store meanwhile.
+                self.truncated(TruncatedReason::Retention, entry.seq);
+            }
             let view = View::of_entry(entry);
             let room = self
                 .parts
@@ -581,7 +641,8 @@ impl Life {
         let mut next;
         match self.stage {
             Stage::Draining(farewell, until) => {
-                if now >= until || self.last_read && !glance.unanswered {
+                let asked = self.answering.is_some() || !self.questions.is_empty();
+                if now >= until || self.last_read && !glance.unanswered && !asked {
                     self.goodbye(&farewell, now);
                     return true;
                 }

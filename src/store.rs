@@ -25,11 +25,37 @@ pub struct NewMessage {
     pub reply_to: Option<Uuid>,
 }
 
+/// The address of a message, as one of the two users of its conversation gives it.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// Who asks.
+    pub from: Arc<str>,
+    /// The other user of the conversation.
+    pub to: Box<str>,
+    /// The message.
+    pub id: Uuid,
+}
+
 /// One thing for the store to do. What a batch holds is done in order and committed together.
 #[derive(Clone, Debug)]
 pub enum Write {
     /// Store a message and append it to the inboxes of both sides.
     Message(NewMessage),
+    /// Replace a message's content (raw JSON, checked), and append the change to both inboxes.
+    Edit(Place, Box<str>),
+    /// Remove a message's content, and append the change to both inboxes.
+    Delete(Place),
+    /// Add or remove a reaction, and append the change to both inboxes.
+    React {
+        /// The message.
+        at: Place,
+        /// The reaction.
+        emoji: Box<str>,
+        /// True to remove it.
+        remove: bool,
+    },
+    /// The asker has read the conversation up to a message. Never moves back.
+    Read(Place),
     /// Ask whether two users have a conversation. Writes nothing; it is asked here so that the answer knows of the
     /// messages sent before.
     Contact(Arc<str>, Box<str>),
@@ -45,25 +71,42 @@ pub enum Write {
 }
 
 /// What became of a [`Write`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// The message is stored.
+    /// A message or a change is stored.
     Stored {
-        /// Its place in the author's inbox.
-        from_seq: u64,
-        /// Its place in the inbox of the user it goes to; the same as `from_seq` for a message to oneself.
+        /// Its place in the inbox of the user who caused it. `None`: nothing was to be done, and no entry ever did it.
+        from_seq: Option<u64>,
+        /// Its place in the other user's inbox; the same as `from_seq` for a message to oneself.
         to_seq: u64,
-        /// Milliseconds since 1970-01-01T00:00:00Z.
-        sent_at: i64,
-        /// It had been stored before: this is the first outcome again.
+        /// When it was stored, in milliseconds since 1970-01-01T00:00:00Z.
+        at: i64,
+        /// It had been stored before: this is the first outcome again, and nothing was appended.
         duplicate: bool,
     },
     /// The id is taken in this conversation by something else.
     IdConflict,
+    /// The message is not there, or not there any more.
+    UnknownMessage,
+    /// Only its author may do this to the message.
+    NotAuthor,
+    /// The message has as many reactions of this user as one may have.
+    TooMany,
     /// Whether the two users have a conversation.
     Contact(bool),
-    /// The watermark is noted.
-    Noted,
+    /// Whether the read mark has moved.
+    Marked(bool),
+    /// The watermark is noted; in these conversations the user has received more than any device of theirs had before.
+    Received(Vec<Received>),
+}
+
+/// How far a user has received a conversation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Received {
+    /// The other user.
+    pub with: String,
+    /// The newest message received.
+    pub id: Uuid,
 }
 
 /// What a session needs to know of its inbox to begin.
@@ -77,23 +120,147 @@ pub struct Opened {
     pub received: u64,
 }
 
+/// What an entry of an inbox is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A message.
+    Message,
+    /// A message's content was replaced.
+    Edited,
+    /// A message's content was removed.
+    Deleted,
+    /// A reaction was added, or removed.
+    Reacted {
+        /// The reaction.
+        emoji: String,
+        /// It was removed.
+        removed: bool,
+    },
+}
+
 /// An entry of an inbox.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
     /// Its place.
     pub seq: u64,
-    /// The message's author.
+    /// What it is about.
+    pub kind: Kind,
+    /// Who caused it.
+    pub by: String,
+    /// When, in milliseconds since 1970-01-01T00:00:00Z, like the times of the message.
+    pub at: i64,
+    /// The message as it is now, without its reactions.
+    pub message: Past,
+}
+
+/// A message as it is now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Past {
+    /// Its author.
     pub from: String,
     /// The user it was sent to.
     pub to: String,
-    /// The message's id.
+    /// With the conversation, its address.
     pub id: Uuid,
-    /// Milliseconds since 1970-01-01T00:00:00Z.
+    /// When it was stored.
     pub sent_at: i64,
     /// The message that it answers.
     pub reply_to: Option<Uuid>,
-    /// Raw JSON.
+    /// When its content was last replaced.
+    pub edited_at: Option<i64>,
+    /// When its content was removed.
+    pub deleted_at: Option<i64>,
+    /// Raw JSON; empty when it was removed.
     pub content: String,
+    /// Reactions, each with the users whose it is, in the order in which they came.
+    pub reactions: Vec<(String, Vec<String>)>,
+}
+
+/// Which messages of a conversation to read.
+#[derive(Clone, Debug)]
+pub struct HistoryQuery {
+    /// Who asks.
+    pub user: Arc<str>,
+    /// The other user.
+    pub with: Box<str>,
+    /// From where, and which way; `None`: the newest.
+    pub anchor: Option<Anchor>,
+    /// How many at the most.
+    pub limit: usize,
+    /// Older ones are not shown (milliseconds since 1970-01-01T00:00:00Z).
+    pub not_before: i64,
+    /// Stop before so many bytes. At least one message is read.
+    pub bytes: usize,
+}
+
+/// From where history is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Anchor {
+    /// Messages before this one, the nearest first of all.
+    Before(Uuid),
+    /// Messages after this one.
+    After(Uuid),
+}
+
+/// Part of a conversation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HistoryPage {
+    /// Oldest first.
+    pub messages: Vec<Past>,
+    /// Whether there are more in the direction that was asked for.
+    pub more: bool,
+}
+
+/// Which of a user's conversations to read.
+#[derive(Clone, Debug)]
+pub struct ConversationsQuery {
+    /// Whose.
+    pub user: Arc<str>,
+    /// How many at the most.
+    pub limit: usize,
+    /// Where to go on, as the answer before said.
+    pub cursor: Option<u64>,
+    /// Those whose newest message is older are not shown.
+    pub not_before: i64,
+    /// Stop before so many bytes. At least one conversation is read.
+    pub bytes: usize,
+}
+
+/// A conversation as one of its users sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConversationItem {
+    /// The other user.
+    pub with: String,
+    /// The newest message.
+    pub last: Past,
+    /// The other's messages after the read mark, deleted ones not counted.
+    pub unread: u64,
+    /// The user has read up to this message.
+    pub my_read: Option<Uuid>,
+    /// The other user has read up to this message.
+    pub their_read: Option<Uuid>,
+    /// The other user has received up to this message.
+    pub their_received: Option<Uuid>,
+}
+
+/// Part of a user's conversations.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConversationsPage {
+    /// Newest first.
+    pub items: Vec<ConversationItem>,
+    /// Where to go on; `None` on the last page.
+    pub cursor: Option<u64>,
+}
+
+/// How long things are kept (PROTOCOL section 5, "Two lifetimes").
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Lifetimes {
+    /// Entries of an inbox are kept for so many milliseconds,
+    pub inbox_ms: i64,
+    /// and at most so many of them.
+    pub inbox_limit: u64,
+    /// Messages are kept for so many milliseconds, but never shorter than the entries that show them; `None`: for ever.
+    pub history_ms: Option<i64>,
 }
 
 /// Which entries to read.
@@ -147,6 +314,12 @@ pub trait Store: Send {
     /// [`StoreError`]
     fn open_inbox(&mut self, user: &str, device: &str) -> Result<Opened, StoreError>;
 
+    /// Removes a little of what is older than it is to be kept, and gives disk space back. True: there is more to do now.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    fn maintain(&mut self, now: i64) -> Result<bool, StoreError>;
+
     /// A reading half.
     ///
     /// # Errors
@@ -161,4 +334,19 @@ pub trait Reader: Send {
     /// # Errors
     /// [`StoreError`]
     fn entries(&mut self, span: &Span) -> Result<Vec<Entry>, StoreError>;
+
+    /// Reads messages of a conversation. `None`: the anchor is no message of it.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    fn history(&mut self, query: &HistoryQuery) -> Result<Option<HistoryPage>, StoreError>;
+
+    /// Reads a user's conversations.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    fn conversations(
+        &mut self,
+        query: &ConversationsQuery,
+    ) -> Result<ConversationsPage, StoreError>;
 }

@@ -9,8 +9,10 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use uuid::Uuid;
+
 use crate::protocol::Time;
-use crate::store::{Opened, Outcome, Store, StoreError, Write};
+use crate::store::{Opened, Outcome, Received, Store, StoreError, Write};
 
 /// Writes that may wait. Beyond it senders are told `overloaded`.
 const QUEUE: usize = 8192;
@@ -20,6 +22,9 @@ const QUEUE_BYTES: usize = 64 << 20;
 const BATCH: usize = 1024;
 /// Watermarks that are kept for later when the store does not take them.
 const MARKS: usize = 100_000;
+/// Time between two looks at what is to be removed, and at the least between two steps of it.
+const KEEP_EVERY: Duration = Duration::from_millis(1000);
+const KEEP_PAUSE: Duration = Duration::from_millis(20);
 /// How long a watermark may wait for a commit to ride along with.
 const NOTE_AFTER: Duration = Duration::from_millis(200);
 
@@ -34,6 +39,28 @@ pub struct Done<O> {
     pub outcome: Result<Outcome, Failure>,
 }
 
+/// A batch that was committed, or could not be.
+#[derive(Debug)]
+pub struct Batch<O> {
+    /// What was asked, in order.
+    pub done: Vec<Done<O>>,
+    /// Watermarks that have moved and tell others something.
+    pub noted: Vec<Noted>,
+    /// When it was committed.
+    pub at: Time,
+}
+
+/// A user's devices hold more than before.
+#[derive(Debug)]
+pub struct Noted {
+    /// The user.
+    pub user: Arc<str>,
+    /// The session that said so.
+    pub session: Uuid,
+    /// How far conversations are received now.
+    pub received: Vec<Received>,
+}
+
 /// Why a write was not done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failure {
@@ -43,6 +70,8 @@ pub enum Failure {
     Internal,
 }
 
+/// By user and device: the furthest entry, and the session that told of it.
+type Marks = HashMap<(Arc<str>, Arc<str>), (u64, Uuid)>;
 type OpenReply = Box<dyn FnOnce(Result<Opened, Failure>) + Send>;
 
 struct Opening {
@@ -50,6 +79,7 @@ struct Opening {
     after: u64,
     user: Arc<str>,
     device: Arc<str>,
+    session: Uuid,
     reply: OpenReply,
 }
 
@@ -62,7 +92,7 @@ struct Queue<O> {
     taken: u64,
     openings: Vec<Opening>,
     /// Watermarks, the furthest of each device: they can never be too many, and none is lost for want of room.
-    marks: HashMap<(Arc<str>, Arc<str>), u64>,
+    marks: Marks,
     /// When the oldest mark is to be written at the latest.
     marks_due: Option<Instant>,
     closed: bool,
@@ -99,7 +129,7 @@ impl<O: Send + 'static> Writer<O> {
     /// When no thread can be started.
     pub fn start(
         store: Box<dyn Store>,
-        deliver: impl FnMut(Vec<Done<O>>) + Send + 'static,
+        deliver: impl FnMut(Batch<O>) + Send + 'static,
     ) -> std::io::Result<(Self, JoinHandle<()>)> {
         let shared = Arc::new(Shared {
             queue: Mutex::new(Queue {
@@ -124,6 +154,7 @@ impl<O: Send + 'static> Writer<O> {
                     shared,
                     store,
                     deliver,
+                    keep_at: Instant::now(),
                 };
                 while thread.turn() {}
             })?;
@@ -160,6 +191,7 @@ impl<O> Writer<O> {
         &self,
         user: Arc<str>,
         device: Arc<str>,
+        session: Uuid,
         reply: impl FnOnce(Result<Opened, Failure>) + Send + 'static,
     ) {
         let mut queue = self.queue();
@@ -173,15 +205,16 @@ impl<O> Writer<O> {
             after,
             user,
             device,
+            session,
             reply: Box::new(reply),
         });
         self.shared.filled.notify_one();
     }
 
     /// Notes that a device holds its inbox up to `seq`. Written with the next commit, or a little later on its own.
-    pub fn received(&self, user: Arc<str>, device: Arc<str>, seq: u64) {
+    pub fn received(&self, user: Arc<str>, device: Arc<str>, session: Uuid, seq: u64) {
         let mut queue = self.queue();
-        queue.mark(user, device, seq);
+        queue.mark(user, device, session, seq);
         self.shared.filled.notify_one();
     }
 
@@ -200,9 +233,11 @@ impl<O> Shared<O> {
 }
 
 impl<O> Queue<O> {
-    fn mark(&mut self, user: Arc<str>, device: Arc<str>, seq: u64) {
+    fn mark(&mut self, user: Arc<str>, device: Arc<str>, session: Uuid, seq: u64) {
         let mark = self.marks.entry((user, device)).or_default();
-        *mark = seq.max(*mark);
+        if seq >= mark.0 {
+            *mark = (seq, session);
+        }
         self.marks_due
             .get_or_insert_with(|| Instant::now() + NOTE_AFTER);
     }
@@ -212,66 +247,89 @@ struct Thread<O, D> {
     shared: Arc<Shared<O>>,
     store: Box<dyn Store>,
     deliver: D,
+    /// When the store is next to remove what is too old.
+    keep_at: Instant,
 }
 
 struct Work<O> {
     writes: Vec<(Write, O)>,
     openings: Vec<Opening>,
-    marks: HashMap<(Arc<str>, Arc<str>), u64>,
+    marks: Marks,
 }
 
-impl<O, D: FnMut(Vec<Done<O>>)> Thread<O, D> {
+impl<O, D: FnMut(Batch<O>)> Thread<O, D> {
     /// One batch. False: there is no more, and there will be none.
     fn turn(&mut self) -> bool {
         let Some(work) = self.wait() else {
             return false;
         };
-        let marks: Vec<Write> = work
+        let (sessions, marks): (Vec<Uuid>, Vec<Write>) = work
             .marks
             .into_iter()
-            .map(|((user, device), seq)| Write::Watermark { user, device, seq })
-            .collect();
+            .map(|((user, device), (seq, session))| {
+                (session, Write::Watermark { user, device, seq })
+            })
+            .unzip();
         let batch: Vec<&Write> = work
             .writes
             .iter()
             .map(|(write, _)| write)
             .chain(&marks)
             .collect();
-        let outcomes = if batch.is_empty() {
-            Ok(Vec::new())
-        } else {
-            self.store.commit(Time::now().0, &batch)
-        };
-        let failure = outcomes.as_ref().err().map(|error| {
-            log::error!("{error}");
-            failure_of(error)
-        });
-        let mut outcomes = outcomes.unwrap_or_default().into_iter();
-        let done = work
-            .writes
-            .into_iter()
-            .map(|(write, origin)| Done {
-                write,
-                origin,
-                outcome: outcomes.next().ok_or(failure.unwrap_or(Failure::Internal)),
-            })
-            .collect();
-        if failure.is_some() {
-            self.keep(marks);
+        if !batch.is_empty() {
+            let at = Time::now();
+            let outcomes = self.store.commit(at.0, &batch);
+            let failure = outcomes.as_ref().err().map(|error| {
+                log::error!("{error}");
+                failure_of(error)
+            });
+            let mut outcomes = outcomes.unwrap_or_default().into_iter();
+            let done = work
+                .writes
+                .into_iter()
+                .map(|(write, origin)| Done {
+                    write,
+                    origin,
+                    outcome: outcomes.next().ok_or(failure.unwrap_or(Failure::Internal)),
+                })
+                .collect();
+            if failure.is_some() {
+                self.put_back(&sessions, &marks);
+            }
+            let noted = noted(sessions, marks, outcomes);
+            (self.deliver)(Batch { done, noted, at });
         }
-        (self.deliver)(done);
         self.open(work.openings);
+        self.maintain();
         true
+    }
+
+    /// Lets the store remove what is too old, a little at a time.
+    fn maintain(&mut self) {
+        let now = Instant::now();
+        if now < self.keep_at {
+            return;
+        }
+        let pause = match self.store.maintain(Time::now().0) {
+            Ok(true) => KEEP_PAUSE,
+            Ok(false) => KEEP_EVERY,
+            Err(error) => {
+                log::error!("removing what is old: {error}");
+                KEEP_EVERY
+            }
+        };
+        self.keep_at = Instant::now() + pause;
     }
 
     /// Waits until there is something to do.
     fn wait(&self) -> Option<Work<O>> {
         let mut queue = self.shared.lock();
         loop {
-            let due = queue.marks_due;
-            let now = due.map(|_| Instant::now());
-            if !queue.writes.is_empty() || !queue.openings.is_empty() || due <= now && due.is_some()
-            {
+            let now = Instant::now();
+            let due = queue
+                .marks_due
+                .map_or(self.keep_at, |due| due.min(self.keep_at));
+            if !queue.writes.is_empty() || !queue.openings.is_empty() || due <= now {
                 break;
             }
             if queue.closed {
@@ -280,14 +338,9 @@ impl<O, D: FnMut(Vec<Done<O>>)> Thread<O, D> {
                 }
                 break;
             }
-            queue = if let (Some(due), Some(now)) = (due, now) {
-                let wait = due.saturating_duration_since(now);
-                let waited = self.shared.filled.wait_timeout(queue, wait);
-                waited.unwrap_or_else(PoisonError::into_inner).0
-            } else {
-                let waited = self.shared.filled.wait(queue);
-                waited.unwrap_or_else(PoisonError::into_inner)
-            };
+            let wait = due.saturating_duration_since(now);
+            let waited = self.shared.filled.wait_timeout(queue, wait);
+            queue = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
         let take = queue.writes.len().min(BATCH);
         let rest = queue.writes.split_off(take);
@@ -312,17 +365,17 @@ impl<O, D: FnMut(Vec<Done<O>>)> Thread<O, D> {
     }
 
     /// Puts back watermarks that could not be written. When the server is closing there is no later.
-    fn keep(&self, marks: Vec<Write>) {
+    fn put_back(&self, sessions: &[Uuid], marks: &[Write]) {
         let mut queue = self.shared.lock();
         if queue.closed {
             return;
         }
-        for mark in marks {
+        for (session, mark) in sessions.iter().zip(marks) {
             if queue.marks.len() >= MARKS {
                 break;
             }
             if let Write::Watermark { user, device, seq } = mark {
-                queue.mark(user, device, seq);
+                queue.mark(user.clone(), device.clone(), *session, *seq);
             }
         }
     }
@@ -333,7 +386,12 @@ impl<O, D: FnMut(Vec<Done<O>>)> Thread<O, D> {
             if let Ok(opened) = &opened {
                 // The device is in use from now on, also if it never receives anything.
                 let mut queue = self.shared.lock();
-                queue.mark(opening.user, opening.device, opened.received);
+                queue.mark(
+                    opening.user,
+                    opening.device,
+                    opening.session,
+                    opened.received,
+                );
             }
             (opening.reply)(opened.map_err(|error| {
                 log::error!("{error}");
@@ -343,9 +401,31 @@ impl<O, D: FnMut(Vec<Done<O>>)> Thread<O, D> {
     }
 }
 
+/// The watermarks that tell others something.
+fn noted(
+    sessions: Vec<Uuid>,
+    marks: Vec<Write>,
+    outcomes: impl Iterator<Item = Outcome>,
+) -> Vec<Noted> {
+    let mut noted = Vec::new();
+    for ((session, mark), outcome) in sessions.into_iter().zip(marks).zip(outcomes) {
+        if let (Write::Watermark { user, .. }, Outcome::Received(received)) = (mark, outcome)
+            && !received.is_empty()
+        {
+            noted.push(Noted {
+                user,
+                session,
+                received,
+            });
+        }
+    }
+    noted
+}
+
 fn content_bytes(write: &Write) -> usize {
     match write {
         Write::Message(message) => message.content.len(),
+        Write::Edit(_, content) => content.len(),
         _ => 0,
     }
 }

@@ -150,7 +150,7 @@ fn the_defaults_are_those_of_the_protocol() {
 fn what_config_prints_is_a_file_with_the_same_settings() {
     let said = "config --listen localhost:0 --base-path /a --open --allowed-origin https://a,null --store memory: \
                 --workers 7 --max-frame-bytes 2048 --messages-per-second 1 --burst 2 --bad-frames-per-minute 3 \
-                --sessions-per-user 4 --outbox-bytes 16384 --heartbeat-seconds 5 --ping-seconds 6 --stall-seconds 7 \
+                --sessions-per-user 4 --outbox-bytes 16384 --heartbeat-seconds 5 --ping-seconds 6 --stall-seconds 7 --durability normal --inbox-days 1.5 --inbox-limit 9 --history-days 90 \
                 --log off,dmwire=debug --log-format json";
     let by_flag = Run::new(said).settings();
     assert!(
@@ -166,7 +166,7 @@ fn what_config_prints_is_a_file_with_the_same_settings() {
             .collect()
     };
     assert_eq!(values(&by_file), values(&by_flag));
-    assert_eq!(by_file.matches("# file my.toml").count(), 17);
+    assert_eq!(by_file.matches("# file my.toml").count(), 21);
 }
 
 #[test]
@@ -347,6 +347,10 @@ fn the_help_names_every_flag_and_variable() {
         "heartbeat-seconds",
         "ping-seconds",
         "stall-seconds",
+        "durability",
+        "inbox-days",
+        "inbox-limit",
+        "history-days",
         "log",
         "log-format",
         "config",

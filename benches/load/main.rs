@@ -86,7 +86,9 @@ struct Tally {
 
 fn main() -> io::Result<()> {
     let options = Options::parse();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     let local = LocalSet::new();
     local.block_on(&runtime, async {
         let target = Target::new(&options)?;
@@ -154,7 +156,10 @@ fn report(options: &Options, tally: &mut Tally, seconds: f64, cpu: f64) {
     latencies.sort_unstable();
     let at = |share: f64| {
         let last = latencies.len().saturating_sub(1);
-        latencies.get((last as f64 * share) as usize).copied().unwrap_or(0)
+        latencies
+            .get((last as f64 * share) as usize)
+            .copied()
+            .unwrap_or(0)
     };
     let per_second = *delivered as f64 / seconds;
     let cpu_us = cpu * 1e6 / (*delivered).max(1) as f64;
@@ -170,7 +175,12 @@ fn report(options: &Options, tally: &mut Tally, seconds: f64, cpu: f64) {
         println!("messages delivered   {delivered} in {seconds:.2} s, {acked} acknowledged");
         println!("lost, doubled, out of order   {wrong}");
         println!("messages/s           {per_second:.0}");
-        println!("latency              p50 {} us, p99 {} us, p99.9 {} us", at(0.5), at(0.99), at(0.999));
+        println!(
+            "latency              p50 {} us, p99 {} us, p99.9 {} us",
+            at(0.5),
+            at(0.99),
+            at(0.999)
+        );
         println!("server CPU           {cpu_us:.2} us a message");
     }
     assert_eq!(*wrong, 0, "messages were lost, doubled or out of order");
@@ -225,8 +235,12 @@ impl Pair {
         let (_keep, mut read) = receiver.split();
         let total = Rc::new(RefCell::new(None::<u64>));
         let reading = {
-            let (tally, delivered, moved, total) =
-                (self.tally.clone(), self.delivered.clone(), self.moved.clone(), total.clone());
+            let (tally, delivered, moved, total) = (
+                self.tally.clone(),
+                self.delivered.clone(),
+                self.moved.clone(),
+                total.clone(),
+            );
             let began = self.began;
             tokio::task::spawn_local(async move {
                 let mut texts = VecDeque::new();
@@ -240,7 +254,9 @@ impl Pair {
                     let mut tally = tally.borrow_mut();
                     let mut delivered = delivered.borrow_mut();
                     for text in texts.drain(..) {
-                        let Some((number, meant)) = stamp(&text) else { continue };
+                        let Some((number, meant)) = stamp(&text) else {
+                            continue;
+                        };
                         tally.wrong += u64::from(number != *delivered);
                         *delivered += 1;
                         tally.delivered += 1;
@@ -267,7 +283,9 @@ impl Pair {
                         if text.starts_with(br#"{"type":"ack""#) {
                             acked += 1;
                         } else if text.starts_with(br#"{"type":"error""#) {
-                            return Err(io::Error::other(String::from_utf8_lossy(&text).into_owned()));
+                            return Err(io::Error::other(
+                                String::from_utf8_lossy(&text).into_owned(),
+                            ));
                         }
                     }
                 }
@@ -338,8 +356,15 @@ impl Pair {
             text.push('x');
         }
         self.sent += 1;
-        let ephemeral = if self.options.ephemeral { r#","ephemeral":true"# } else { "" };
-        format!(r#"{{"message":"{text}","target_user":"{}"{ephemeral}}}"#, self.to)
+        let ephemeral = if self.options.ephemeral {
+            r#","ephemeral":true"#
+        } else {
+            ""
+        };
+        format!(
+            r#"{{"message":"{text}","target_user":"{}"{ephemeral}}}"#,
+            self.to
+        )
     }
 }
 
@@ -374,7 +399,10 @@ async fn idle(options: &Options, target: &Target) -> io::Result<()> {
             socket.queue(&format!(r#"{{"message":"{text}","target_user":"{user}"}}"#));
             socket.flush().await?;
             let mut texts = VecDeque::new();
-            while !texts.iter().any(|text: &Vec<u8>| text.starts_with(br#"{"type":"message""#)) {
+            while !texts
+                .iter()
+                .any(|text: &Vec<u8>| text.starts_with(br#"{"type":"message""#))
+            {
                 socket.read(&mut texts).await?;
             }
         }
@@ -402,10 +430,15 @@ async fn idle(options: &Options, target: &Target) -> io::Result<()> {
     let each = (after - before) as f64 / options.idle as f64;
     let connect = cpu * 1e6 / options.idle as f64;
     if options.json {
-        println!("{}", json!({"connections": options.idle, "kib_each": each, "connect_cpu_us": connect}));
+        println!(
+            "{}",
+            json!({"connections": options.idle, "kib_each": each, "connect_cpu_us": connect})
+        );
     } else {
         println!("connections          {}", options.idle);
-        println!("memory               {each:.2} KiB each (server {before} KiB before, {after} KiB after)");
+        println!(
+            "memory               {each:.2} KiB each (server {before} KiB before, {after} KiB after)"
+        );
         println!("server CPU           {connect:.1} us to connect");
     }
     drop(open);

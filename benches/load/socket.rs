@@ -50,17 +50,27 @@ impl Socket {
         );
         socket.write.half.write_all(request.as_bytes()).await?;
         let head = loop {
-            let end = socket.read.read.windows(4).position(|four| four == b"\r\n\r\n");
+            let end = socket
+                .read
+                .read
+                .windows(4)
+                .position(|four| four == b"\r\n\r\n");
             if let Some(end) = end {
                 break socket.read.read.drain(..end + 4).collect::<Vec<_>>();
             }
             socket.read.fill().await?;
         };
         if !head.starts_with(b"HTTP/1.1 101") {
-            return Err(io::Error::other(String::from_utf8_lossy(&head).into_owned()));
+            return Err(io::Error::other(
+                String::from_utf8_lossy(&head).into_owned(),
+            ));
         }
         let mut texts = VecDeque::new();
-        while !bare && !texts.iter().any(|text: &Vec<u8>| text.starts_with(br#"{"type":"synced""#)) {
+        while !bare
+            && !texts
+                .iter()
+                .any(|text: &Vec<u8>| text.starts_with(br#"{"type":"synced""#))
+        {
             socket.read(&mut texts).await?;
         }
         Ok(socket)

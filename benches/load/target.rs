@@ -51,7 +51,14 @@ impl Target {
         let folder = std::env::temp_dir().join(format!("dmwire-load-{}", std::process::id()));
         fs::create_dir_all(&folder)?;
         let mut child = Command::new(env!("CARGO_BIN_EXE_dmwire"))
-            .args(["--listen", "127.0.0.1:0", "--messages-per-second", "1000000", "--burst", "1000000"])
+            .args([
+                "--listen",
+                "127.0.0.1:0",
+                "--messages-per-second",
+                "1000000",
+                "--burst",
+                "1000000",
+            ])
             .args(["--log", "warn,dmwire=info", "--store"])
             .arg(match options.store.as_str() {
                 "sqlite:" => "sqlite:load.db",
@@ -67,7 +74,9 @@ impl Target {
             let line = lines.next().ok_or(io::ErrorKind::UnexpectedEof)??;
             eprintln!("{line}");
             let address = line.split("listening on http://").nth(1);
-            if let Some(address) = address.and_then(|rest| rest.split([' ', '/']).next()?.parse().ok()) {
+            if let Some(address) =
+                address.and_then(|rest| rest.split([' ', '/']).next()?.parse().ok())
+            {
                 break address;
             }
         };
@@ -93,7 +102,11 @@ impl Target {
         let stat = self.proc("stat");
         // Fields 14 and 15, counted behind the name, which may hold spaces.
         let fields = stat.rsplit(") ").next().unwrap_or_default();
-        let ticks = fields.split(' ').skip(11).take(2).filter_map(|field| field.parse::<f64>().ok());
+        let ticks = fields
+            .split(' ')
+            .skip(11)
+            .take(2)
+            .filter_map(|field| field.parse::<f64>().ok());
         ticks.sum::<f64>() / TICKS
     }
 

@@ -26,6 +26,14 @@ pub enum Command {
     Serve,
     /// Write the JSON Schemas of the protocol into a folder.
     SchemaExport(PathBuf),
+    /// Copy the store to a file.
+    Backup(PathBuf),
+    /// Check that the store is whole.
+    Verify,
+    /// Print every message of a user.
+    Export(String),
+    /// Remove a user's traces.
+    Erase(String),
     /// Print the settings in force.
     Config,
     /// Ask a running server whether it is alive.
@@ -60,6 +68,25 @@ enum Verb {
     /// Work with the protocol's JSON Schemas
     #[command(subcommand)]
     Schema(Schema),
+    /// Copy the store to a file, all of one moment, also while the server runs
+    Backup {
+        /// The file; it must not be there yet
+        file: PathBuf,
+    },
+    /// Check that the store is whole; exit code 0 says yes
+    Verify,
+    /// Print every message of a user's conversations, one JSON object a line
+    Export {
+        /// The user
+        #[arg(long)]
+        user: String,
+    },
+    /// Remove a user's traces from the store; the server must not be running on it
+    Erase {
+        /// The user
+        #[arg(long)]
+        user: String,
+    },
     /// Print the settings in force as TOML, each with where it came from
     Config,
     /// Ask the server at the first listen address whether it is alive; exit code 0 says yes
@@ -91,6 +118,10 @@ impl CommandLine {
         match &self.words.command {
             None => Command::Serve,
             Some(Verb::Schema(Schema::Export { dir })) => Command::SchemaExport(dir.clone()),
+            Some(Verb::Backup { file }) => Command::Backup(file.clone()),
+            Some(Verb::Verify) => Command::Verify,
+            Some(Verb::Export { user }) => Command::Export(user.clone()),
+            Some(Verb::Erase { user }) => Command::Erase(user.clone()),
             Some(Verb::Config) => Command::Config,
             Some(Verb::Healthcheck) => Command::Healthcheck,
         }

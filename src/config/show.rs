@@ -10,7 +10,7 @@ type Shown = (&'static str, &'static str, String);
 impl Config {
     /// Every setting in the order of the help. All that prints a configuration goes through here, so this is the place
     /// that keeps a secret from every eye: it shows a fixed word instead of it.
-    pub(super) fn shown(&self) -> [Shown; 17] {
+    pub(super) fn shown(&self) -> [Shown; 21] {
         // Taken apart by name, so that a field which is added and not shown does not compile.
         let Self {
             listen,
@@ -20,6 +20,10 @@ impl Config {
             allowed_origin,
             workers,
             store,
+            durability,
+            inbox_days,
+            inbox_limit,
+            history_days,
             max_frame_bytes,
             messages_per_second,
             burst,
@@ -39,6 +43,14 @@ impl Config {
             (LISTENING, "allowed_origin", list(allowed_origin)),
             (LISTENING, "workers", workers.to_string()),
             (DATA, "store", text(store)),
+            (DATA, "durability", text(durability)),
+            (DATA, "inbox_days", inbox_days.to_string()),
+            (DATA, "inbox_limit", inbox_limit.to_string()),
+            (
+                DATA,
+                "history_days",
+                history_days.map_or_else(|| text("forever"), |days| days.to_string()),
+            ),
             (LIMITS, "max_frame_bytes", max_frame_bytes.to_string()),
             (
                 LIMITS,

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use super::source::Written;
+use crate::store::sqlite::Durability;
 
 /// Where messages are kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +25,57 @@ impl Display for StoreUrl {
             Self::Sqlite(path) => write!(f, "sqlite:{}", path.display()),
             Self::Memory => f.write_str("memory:"),
         }
+    }
+}
+
+/// A time in days, kept in milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Days(pub i64);
+
+impl Days {
+    const MS: f64 = 86_400_000.0;
+    /// A hundred years.
+    const MOST: f64 = 36_500.0;
+
+    /// So many days.
+    pub const fn new(days: i64) -> Self {
+        Self(days * 86_400_000)
+    }
+}
+
+impl Display for Days {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0 as f64 / Self::MS)
+    }
+}
+
+pub(super) fn days(written: &Written) -> Result<Days, String> {
+    let days = written.as_str().parse::<f64>().ok();
+    days.filter(|days| *days > 0.0 && *days <= Days::MOST)
+        .map(|days| Days((days * Days::MS).ceil() as i64))
+        .ok_or_else(|| {
+            format!(
+                "{written} is not a number of days above 0 and up to {}",
+                Days::MOST
+            )
+        })
+}
+
+/// Days, or `forever`.
+pub(super) fn days_or_forever(written: &Written) -> Result<Option<Days>, String> {
+    if written.as_str() == "forever" {
+        return Ok(None);
+    }
+    days(written)
+        .map(Some)
+        .map_err(|error| format!("{error}, nor \"forever\""))
+}
+
+pub(super) fn durability(written: &Written) -> Result<Durability, String> {
+    match written.as_str() {
+        "full" => Ok(Durability::Full),
+        "normal" => Ok(Durability::Normal),
+        _ => Err(format!("{written} is neither full nor normal")),
     }
 }
 

@@ -283,11 +283,15 @@ async fn open(node: &Arc<Node>, query: Query) -> Result<Parts, Refusal> {
         oldest.dismiss(session::REPLACED);
     }
     let (tell, told) = tokio::sync::oneshot::channel();
-    node.router
-        .open(query.user.clone(), query.device.clone(), move |opened| {
+    node.router.open(
+        query.user.clone(),
+        query.device.clone(),
+        session,
+        move |opened| {
             // The peer may have gone meanwhile.
             let _ = tell.send(opened);
-        });
+        },
+    );
     let opened = match tokio::time::timeout(HANDSHAKE, told).await {
         Ok(Ok(Ok(opened))) => opened,
         Ok(Ok(Err(Failure::Overloaded | Failure::Internal)) | Err(_)) | Err(_) => {

@@ -26,8 +26,20 @@ pub enum ServerFrame<'a> {
     Message(ServerMessage<'a>),
     /// The answer to a frame that changes something.
     Ack(Ack<'a>),
+    /// A message has other content now.
+    Edited(Edited<'a>),
+    /// A message has lost its content.
+    Deleted(Deleted<'a>),
+    /// A reaction was added or removed.
+    Reacted(Reacted<'a>),
+    /// Somebody has received or read a conversation up to a message.
+    Receipt(Receipt<'a>),
     /// Somebody is typing, or has stopped.
     Typing(ServerTyping<'a>),
+    /// The answer to `history`.
+    History(History<'a>),
+    /// The answer to `conversations`.
+    Conversations(Conversations<'a>),
     /// The answer to a `ping`.
     Pong(Pong<'a>),
     /// A sign of life on a quiet line.
@@ -139,9 +151,277 @@ pub struct ServerMessage<'a> {
     /// The message that this one answers.
     #[schemars(skip_serializing_if = "Option::is_none")]
     pub reply_to: Option<MessageId>,
+    /// When its content was last replaced.
+    #[schemars(skip_serializing_if = "Option::is_none")]
+    pub edited_at: Option<Time>,
     /// True if it is not stored.
     #[schemars(skip_serializing_if = "Option::is_none")]
     pub ephemeral: Option<bool>,
+}
+
+/// A message has other content now.
+#[derive(Clone, Debug, JsonSchema)]
+#[schemars(
+    extend("oneOf" = [{"required": ["target_user"]}, {"required": ["target_room"]}]),
+    example = json!({
+        "type": "edited", "message": "hello!", "from_user": "8888", "target_user": "6666",
+        "id": "019a2f4e-7b1c-7d3e-9a55-0c1d2e3f4a5b", "seq": 43, "edited_at": "2026-11-20T11:04:00.123Z"
+    })
+)]
+pub struct Edited<'a> {
+    /// What it carries now.
+    pub message: RawContent<'a>,
+    /// Its author, who made the change.
+    #[schemars(with = "UserId<'a>")]
+    pub from_user: &'a str,
+    /// The user of the conversation. Exactly one of `target_user` and `target_room` is there.
+    #[schemars(with = "Option<UserId<'a>>", skip_serializing_if = "Option::is_none")]
+    pub target_user: Option<&'a str>,
+    /// The room.
+    #[schemars(with = "Option<RoomId<'a>>", skip_serializing_if = "Option::is_none")]
+    pub target_room: Option<&'a str>,
+    /// The message.
+    pub id: MessageId,
+    /// The place of this entry in the inbox of the user who is told.
+    pub seq: Amount,
+    /// When its content was last replaced.
+    pub edited_at: Time,
+}
+
+/// A message has lost its content.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[schemars(
+    extend("oneOf" = [{"required": ["target_user"]}, {"required": ["target_room"]}]),
+    example = json!({
+        "type": "deleted", "from_user": "8888", "target_user": "6666",
+        "id": "019a2f4e-7b1c-7d3e-9a55-0c1d2e3f4a5b", "seq": 44, "deleted_at": "2026-11-20T11:05:00.123Z"
+    })
+)]
+pub struct Deleted<'a> {
+    /// Its author, who made the change.
+    #[schemars(with = "UserId<'a>")]
+    pub from_user: &'a str,
+    /// The user of the conversation. Exactly one of `target_user` and `target_room` is there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<UserId<'a>>")]
+    pub target_user: Option<&'a str>,
+    /// The room.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<RoomId<'a>>")]
+    pub target_room: Option<&'a str>,
+    /// The message.
+    pub id: MessageId,
+    /// The place of this entry in the inbox of the user who is told.
+    pub seq: Amount,
+    /// When it was deleted.
+    pub deleted_at: Time,
+}
+
+/// A reaction was added or removed.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[schemars(
+    extend("oneOf" = [{"required": ["target_user"]}, {"required": ["target_room"]}]),
+    example = json!({
+        "type": "reacted", "from_user": "6666", "target_user": "8888",
+        "id": "019a2f4e-7b1c-7d3e-9a55-0c1d2e3f4a5b", "seq": 45, "emoji": "👍"
+    })
+)]
+pub struct Reacted<'a> {
+    /// Who reacts.
+    #[schemars(with = "UserId<'a>")]
+    pub from_user: &'a str,
+    /// The user of the conversation. Exactly one of `target_user` and `target_room` is there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<UserId<'a>>")]
+    pub target_user: Option<&'a str>,
+    /// The room.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<RoomId<'a>>")]
+    pub target_room: Option<&'a str>,
+    /// The message.
+    pub id: MessageId,
+    /// The place of this entry in the inbox of the user who is told.
+    pub seq: Amount,
+    /// The reaction.
+    #[schemars(with = "super::client::Emoji<'a>")]
+    pub emoji: &'a str,
+    /// True if it was removed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub removed: Option<bool>,
+}
+
+/// How far somebody is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ReceiptKind {
+    /// One of the user's devices holds it.
+    Received,
+    /// The user has read it.
+    Read,
+}
+
+/// Somebody has received or read a conversation up to a message.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[schemars(
+    extend("oneOf" = [{"required": ["target_user"]}, {"required": ["target_room"]}]),
+    example = json!({
+        "type": "receipt", "kind": "read", "by_user": "6666", "target_user": "6666",
+        "id": "019a2f4e-7b1c-7d3e-9a55-0c1d2e3f4a5b", "at": "2026-11-20T11:06:00.123Z"
+    })
+)]
+pub struct Receipt<'a> {
+    /// What has happened.
+    pub kind: ReceiptKind,
+    /// Who has received or read.
+    #[schemars(with = "UserId<'a>")]
+    pub by_user: &'a str,
+    /// The conversation as the one who is told sees it: the other user. Exactly one of `target_user` and `target_room` is
+    /// there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<UserId<'a>>")]
+    pub target_user: Option<&'a str>,
+    /// The room.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<RoomId<'a>>")]
+    pub target_room: Option<&'a str>,
+    /// Up to this message.
+    pub id: MessageId,
+    /// When the server was told.
+    pub at: Time,
+}
+
+/// A message as `history` and `conversations` show it.
+#[derive(Clone, Debug, JsonSchema)]
+#[schemars(
+    extend("oneOf" = [{"required": ["target_user"]}, {"required": ["target_room"]}]),
+    extend("anyOf" = [{"required": ["message"]}, {"required": ["deleted_at"]}])
+)]
+pub struct PastMessage<'a> {
+    /// Always `message`.
+    #[schemars(extend("const" = "message"))]
+    pub r#type: &'a str,
+    /// What it carries; absent if it was deleted.
+    #[schemars(skip_serializing_if = "Option::is_none")]
+    pub message: Option<RawContent<'a>>,
+    /// Its author.
+    #[schemars(with = "UserId<'a>")]
+    pub from_user: &'a str,
+    /// The user it was sent to. Exactly one of `target_user` and `target_room` is there.
+    #[schemars(with = "Option<UserId<'a>>", skip_serializing_if = "Option::is_none")]
+    pub target_user: Option<&'a str>,
+    /// The room it was sent to.
+    #[schemars(with = "Option<RoomId<'a>>", skip_serializing_if = "Option::is_none")]
+    pub target_room: Option<&'a str>,
+    /// With the conversation, the message's address.
+    pub id: MessageId,
+    /// When the server took it.
+    pub sent_at: Time,
+    /// The message that this one answers.
+    #[schemars(skip_serializing_if = "Option::is_none")]
+    pub reply_to: Option<MessageId>,
+    /// When its content was last replaced.
+    #[schemars(skip_serializing_if = "Option::is_none")]
+    pub edited_at: Option<Time>,
+    /// When it was deleted.
+    #[schemars(skip_serializing_if = "Option::is_none")]
+    pub deleted_at: Option<Time>,
+    /// What others, and its author, make of it.
+    #[schemars(skip_serializing_if = "Vec::is_empty")]
+    pub reactions: Vec<Reactions<'a>>,
+}
+
+/// All who reacted to a message in one way.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct Reactions<'a> {
+    /// The reaction.
+    #[schemars(with = "super::client::Emoji<'a>")]
+    pub emoji: &'a str,
+    /// Whose it is.
+    #[schemars(with = "Vec<UserId<'a>>")]
+    pub users: Vec<&'a str>,
+}
+
+/// The answer to `history`.
+#[derive(Clone, Debug, JsonSchema)]
+#[schemars(
+    extend("oneOf" = [{"required": ["target_user"]}, {"required": ["target_room"]}]),
+    example = json!({
+        "type": "history", "target_user": "6666", "more": false, "ref": "h1",
+        "messages": [{
+            "type": "message", "message": "hello", "from_user": "8888", "target_user": "6666",
+            "id": "019a2f4e-7b1c-7d3e-9a55-0c1d2e3f4a5b", "sent_at": "2026-11-20T11:03:00.123Z",
+            "reactions": [{"emoji": "👍", "users": ["6666"]}]
+        }]
+    })
+)]
+pub struct History<'a> {
+    /// The conversation as the one who asks sees it: the other user. Exactly one of `target_user` and `target_room` is
+    /// there.
+    #[schemars(with = "Option<UserId<'a>>", skip_serializing_if = "Option::is_none")]
+    pub target_user: Option<&'a str>,
+    /// The room.
+    #[schemars(with = "Option<RoomId<'a>>", skip_serializing_if = "Option::is_none")]
+    pub target_room: Option<&'a str>,
+    /// Oldest first, in the order of their commit.
+    pub messages: Vec<PastMessage<'a>>,
+    /// Whether there are more in the direction that was asked for.
+    pub more: bool,
+    /// The `ref` of the frame that is answered.
+    #[schemars(with = "Option<Ref<'a>>", skip_serializing_if = "Option::is_none")]
+    #[schemars(rename = "ref")]
+    pub reference: Option<&'a str>,
+}
+
+/// A conversation.
+#[derive(Clone, Debug, JsonSchema)]
+#[schemars(extend("oneOf" = [{"required": ["target_user"]}, {"required": ["target_room"]}]))]
+pub struct Conversation<'a> {
+    /// The other user. Exactly one of `target_user` and `target_room` is there.
+    #[schemars(with = "Option<UserId<'a>>", skip_serializing_if = "Option::is_none")]
+    pub target_user: Option<&'a str>,
+    /// The room.
+    #[schemars(with = "Option<RoomId<'a>>", skip_serializing_if = "Option::is_none")]
+    pub target_room: Option<&'a str>,
+    /// Its newest message.
+    pub last: PastMessage<'a>,
+    /// The others' messages after the user's read mark, deleted ones not counted.
+    pub unread: Amount,
+    /// The user has read up to this message.
+    #[schemars(skip_serializing_if = "Option::is_none")]
+    pub my_read: Option<MessageId>,
+    /// The other user has read up to this message.
+    #[schemars(skip_serializing_if = "Option::is_none")]
+    pub their_read: Option<MessageId>,
+    /// The other user has received up to this message.
+    #[schemars(skip_serializing_if = "Option::is_none")]
+    pub their_received: Option<MessageId>,
+}
+
+/// The answer to `conversations`.
+#[derive(Clone, Debug, JsonSchema)]
+#[schemars(example = json!({
+    "type": "conversations", "ref": "c1",
+    "items": [{
+        "target_user": "6666", "unread": 1, "my_read": "019a2f4e-7b1c-7d3e-9a55-0c1d2e3f4a5b",
+        "last": {
+            "type": "message", "message": "and you", "from_user": "6666", "target_user": "8888",
+            "id": "019a2f4e-7b1c-7d3e-9a55-0c1d2e3f4a5c", "sent_at": "2026-11-20T11:03:01.123Z"
+        }
+    }]
+}))]
+pub struct Conversations<'a> {
+    /// Newest first.
+    pub items: Vec<Conversation<'a>>,
+    /// Where to go on; absent on the last page.
+    #[schemars(
+        with = "Option<super::client::Cursor<'a>>",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub cursor: Option<&'a str>,
+    /// The `ref` of the frame that is answered.
+    #[schemars(with = "Option<Ref<'a>>", skip_serializing_if = "Option::is_none")]
+    #[schemars(rename = "ref")]
+    pub reference: Option<&'a str>,
 }
 
 /// What became of a frame.
@@ -165,7 +445,7 @@ pub enum AckStatus {
 pub struct Ack<'a> {
     /// The message's id.
     pub id: MessageId,
-    /// The place of this entry in the sender's own inbox; absent if ephemeral.
+    /// The place of this entry in the sender's own inbox; absent if ephemeral, or if there never was an entry.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub seq: Option<Amount>,
     /// What became of it.
@@ -296,6 +576,12 @@ impl ServerFrame<'_> {
         match self {
             Self::Message(message) => message.write(out),
             Self::Ack(ack) => ack.write(out),
+            Self::Edited(edited) => edited.write(out),
+            Self::History(history) => history.write(out),
+            Self::Conversations(conversations) => conversations.write(out),
+            Self::Deleted(body) => tagged(out, "deleted", body),
+            Self::Reacted(body) => tagged(out, "reacted", body),
+            Self::Receipt(body) => tagged(out, "receipt", body),
             Self::Welcome(body) => tagged(out, "welcome", body),
             Self::Synced(body) => tagged(out, "synced", body),
             Self::Truncated(body) => tagged(out, "truncated", body),
@@ -336,10 +622,12 @@ impl ServerMessage<'_> {
         if let Some(seq) = self.seq {
             number(out, r#","seq":"#, seq.0);
         }
-        out.extend_from_slice(br#","sent_at":""#);
-        out.extend_from_slice(&self.sent_at.ascii());
+        time(out, r#","sent_at":""#, self.sent_at);
         if let Some(reply_to) = self.reply_to {
             uuid(out, r#"","reply_to":""#, reply_to);
+        }
+        if let Some(edited_at) = self.edited_at {
+            time(out, r#"","edited_at":""#, edited_at);
         }
         out.push(b'"');
         if let Some(ephemeral) = self.ephemeral {
@@ -367,8 +655,7 @@ impl Ack<'_> {
             AckStatus::Dropped => "dropped",
         };
         text(out, r#","status":""#, status);
-        out.extend_from_slice(br#"","sent_at":""#);
-        out.extend_from_slice(&self.sent_at.ascii());
+        time(out, r#"","sent_at":""#, self.sent_at);
         out.push(b'"');
         if let Some(duplicate) = self.duplicate {
             text(
@@ -377,13 +664,139 @@ impl Ack<'_> {
                 if duplicate { "true" } else { "false" },
             );
         }
-        if let Some(reference) = self.reference {
-            out.extend_from_slice(br#","ref":"#);
-            // As above: writing a string into memory cannot fail.
-            drop(serde_json::to_writer(&mut *out, reference));
+        reference(out, self.reference);
+        out.push(b'}');
+    }
+}
+
+impl Edited<'_> {
+    fn write(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(br#"{"type":"edited","message":"#);
+        out.extend_from_slice(self.message.0.as_bytes());
+        text(out, r#","from_user":""#, self.from_user);
+        out.push(b'"');
+        target(out, self.target_user, self.target_room);
+        uuid(out, r#","id":""#, self.id);
+        number(out, r#"","seq":"#, self.seq.0);
+        time(out, r#","edited_at":""#, self.edited_at);
+        out.extend_from_slice(br#""}"#);
+    }
+}
+
+impl PastMessage<'_> {
+    /// Appends the message's JSON.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(br#"{"type":"message""#);
+        if let Some(content) = self.message {
+            text(out, r#","message":"#, content.0);
+        }
+        text(out, r#","from_user":""#, self.from_user);
+        out.push(b'"');
+        target(out, self.target_user, self.target_room);
+        uuid(out, r#","id":""#, self.id);
+        time(out, r#"","sent_at":""#, self.sent_at);
+        if let Some(reply_to) = self.reply_to {
+            uuid(out, r#"","reply_to":""#, reply_to);
+        }
+        if let Some(edited_at) = self.edited_at {
+            time(out, r#"","edited_at":""#, edited_at);
+        }
+        if let Some(deleted_at) = self.deleted_at {
+            time(out, r#"","deleted_at":""#, deleted_at);
+        }
+        out.push(b'"');
+        if !self.reactions.is_empty() {
+            out.extend_from_slice(br#","reactions":"#);
+            // As above: writing into memory cannot fail.
+            drop(serde_json::to_writer(&mut *out, &self.reactions));
         }
         out.push(b'}');
     }
+}
+
+impl History<'_> {
+    fn write(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(br#"{"type":"history""#);
+        target(out, self.target_user, self.target_room);
+        out.extend_from_slice(br#","messages":["#);
+        for (n, message) in self.messages.iter().enumerate() {
+            if n > 0 {
+                out.push(b',');
+            }
+            message.write(out);
+        }
+        text(
+            out,
+            r#"],"more":"#,
+            if self.more { "true" } else { "false" },
+        );
+        reference(out, self.reference);
+        out.push(b'}');
+    }
+}
+
+impl Conversations<'_> {
+    fn write(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(br#"{"type":"conversations","items":["#);
+        for (n, item) in self.items.iter().enumerate() {
+            if n > 0 {
+                out.push(b',');
+            }
+            item.write(out);
+        }
+        out.push(b']');
+        if let Some(cursor) = self.cursor {
+            out.extend_from_slice(br#","cursor":"#);
+            // As above: writing into memory cannot fail.
+            drop(serde_json::to_writer(&mut *out, cursor));
+        }
+        reference(out, self.reference);
+        out.push(b'}');
+    }
+}
+
+impl Conversation<'_> {
+    fn write(&self, out: &mut Vec<u8>) {
+        number(out, r#"{"unread":"#, self.unread.0);
+        target(out, self.target_user, self.target_room);
+        for (name, mark) in [
+            (r#","my_read":""#, self.my_read),
+            (r#","their_read":""#, self.their_read),
+            (r#","their_received":""#, self.their_received),
+        ] {
+            if let Some(id) = mark {
+                uuid(out, name, id);
+                out.push(b'"');
+            }
+        }
+        out.extend_from_slice(br#","last":"#);
+        self.last.write(out);
+        out.push(b'}');
+    }
+}
+
+fn target(out: &mut Vec<u8>, user: Option<&str>, room: Option<&str>) {
+    if let Some(user) = user {
+        text(out, r#","target_user":""#, user);
+        out.push(b'"');
+    }
+    if let Some(room) = room {
+        text(out, r#","target_room":""#, room);
+        out.push(b'"');
+    }
+}
+
+fn reference(out: &mut Vec<u8>, reference: Option<&str>) {
+    if let Some(reference) = reference {
+        out.extend_from_slice(br#","ref":"#);
+        // As above: writing a string into memory cannot fail.
+        drop(serde_json::to_writer(&mut *out, reference));
+    }
+}
+
+fn time(out: &mut Vec<u8>, before: &str, value: Time) {
+    out.extend_from_slice(before.as_bytes());
+    out.extend_from_slice(&value.ascii());
 }
 
 fn text(out: &mut Vec<u8>, before: &str, value: &str) {
@@ -430,6 +843,7 @@ mod tests {
             seq: Some(Integer(7)),
             sent_at: Time(1_795_172_580_123),
             reply_to: None,
+            edited_at: None,
             ephemeral: None,
         };
         let content = json!({"type": "data", "name": "n", "data": [1.0]});

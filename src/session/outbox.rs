@@ -184,11 +184,13 @@ impl Outbox {
         state.waker.take()
     }
 
-    /// Appends the answer to a send that became no entry of its own.
-    pub fn answer(&self, frame: &ServerFrame<'_>) -> Option<Waker> {
+    /// Appends the answer to a send that became no entry of its own, if there is one.
+    pub fn answer(&self, frame: Option<&ServerFrame<'_>>) -> Option<Waker> {
         let mut state = self.lock();
         state.in_flight = state.in_flight.saturating_sub(1);
-        state.append(frame);
+        if let Some(frame) = frame {
+            state.append(frame);
+        }
         state.waker.take()
     }
 

@@ -4,6 +4,7 @@
 
 #![allow(dead_code, missing_docs)] // each test binary uses its own part of it
 
+use std::collections::VecDeque;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -240,6 +241,8 @@ pub struct Client {
     pub response: Response,
     /// The `welcome` that it began with.
     pub welcome: Value,
+    /// Receipts that came between other frames: they come when they come, so that they are kept apart.
+    receipts: VecDeque<Value>,
 }
 
 /// How a connection ended: the close code, if a close frame came.
@@ -294,6 +297,7 @@ impl Client {
             socket,
             response,
             welcome: Value::Null,
+            receipts: VecDeque::new(),
         })
     }
 
@@ -335,8 +339,33 @@ impl Client {
         self.socket.read()
     }
 
-    /// The next frame, or how the connection ended. Answers pings by the way.
+    /// The next frame but for receipts, or how the connection ended. Answers pings by the way.
     pub fn next(&mut self) -> Result<Value, End> {
+        loop {
+            let frame = self.next_frame()?;
+            if frame["type"] != "receipt" {
+                return Ok(frame);
+            }
+            self.receipts.push_back(frame);
+        }
+    }
+
+    /// The next receipt. Whatever else comes before it is an error.
+    pub fn receipt(&mut self) -> Value {
+        if let Some(receipt) = self.receipts.pop_front() {
+            return receipt;
+        }
+        let frame = self.next_frame().expect("a receipt is due");
+        assert_eq!(frame["type"], "receipt", "{frame}");
+        frame
+    }
+
+    /// Receipts that have come between other frames and were not asked for.
+    pub fn receipts(&mut self) -> Vec<Value> {
+        self.receipts.drain(..).collect()
+    }
+
+    fn next_frame(&mut self) -> Result<Value, End> {
         loop {
             match self.socket.read() {
                 Ok(Message::Text(text)) => {

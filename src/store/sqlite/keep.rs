@@ -1,0 +1,252 @@
+//! Retention, in small steps: what is older than it is to be kept goes, and the disk gets its space back. Each step is a
+//! transaction of a few milliseconds between two batches, so that no send waits for it.
+
+use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior, params};
+
+use super::{Cache, Lifetimes, signed, unsigned};
+
+/// Users or conversations that one step looks at.
+const LOOK: i64 = 128;
+/// Rows that one step removes.
+const REMOVE: i64 = 512;
+/// Free pages that are left in the file for what comes next.
+const SPARE_PAGES: i64 = 256;
+/// Free pages that one step gives back.
+const RETURN_PAGES: i64 = 128;
+/// How long the keeper rests when it has been through everything, in milliseconds.
+const REST: i64 = 60_000;
+
+/// Where the round of the keeper stands.
+#[derive(Debug, Default)]
+pub struct Keeper {
+    /// The last user and the last conversation that were looked at.
+    user: i64,
+    conversation: i64,
+    stage: Stage,
+    /// When the next round begins.
+    rest_until: i64,
+}
+
+#[derive(Debug, Default)]
+enum Stage {
+    #[default]
+    Inboxes,
+    Messages,
+    Space,
+}
+
+type Result<T> = rusqlite::Result<T>;
+
+impl Keeper {
+    /// Does a little. True: there is more to do now.
+    pub fn step(
+        &mut self,
+        connection: &mut Connection,
+        cache: &mut Cache,
+        lifetimes: &Lifetimes,
+        now: i64,
+    ) -> Result<bool> {
+        if now < self.rest_until {
+            return Ok(false);
+        }
+        match self.stage {
+            Stage::Inboxes => self.inboxes(connection, cache, lifetimes, now)?,
+            Stage::Messages => self.messages(connection, lifetimes, now)?,
+            Stage::Space => {
+                if !give_back(connection)? {
+                    *self = Self {
+                        rest_until: now + REST,
+                        ..Self::default()
+                    };
+                    return Ok(false);
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    fn inboxes(
+        &mut self,
+        connection: &mut Connection,
+        cache: &mut Cache,
+        lifetimes: &Lifetimes,
+        now: i64,
+    ) -> Result<()> {
+        let users = numbers(
+            connection,
+            "SELECT n FROM users WHERE n > ?1 ORDER BY n LIMIT ?2",
+            self.user,
+        )?;
+        let mut removed = 0;
+        for user in &users {
+            if expired(connection, lifetimes, now, *user)?.is_some() {
+                // Only a step that has something to remove writes at all.
+                let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+                let count = trim(&tx, cache, lifetimes, now, *user)?;
+                tx.commit()?;
+                removed += count;
+                if removed >= REMOVE {
+                    // Perhaps not done with this user: the next step begins with them again.
+                    self.user = user - 1;
+                    return Ok(());
+                }
+            }
+        }
+        match users.last() {
+            Some(last) => self.user = *last,
+            None => self.stage = Stage::Messages,
+        }
+        Ok(())
+    }
+
+    fn messages(
+        &mut self,
+        connection: &mut Connection,
+        lifetimes: &Lifetimes,
+        now: i64,
+    ) -> Result<()> {
+        let Some(history_ms) = lifetimes.history_ms else {
+            self.stage = Stage::Space;
+            return Ok(());
+        };
+        let cutoff = now - history_ms.max(lifetimes.inbox_ms);
+        let conversations = numbers(
+            connection,
+            "SELECT n FROM conversations WHERE n > ?1 ORDER BY n LIMIT ?2",
+            self.conversation,
+        )?;
+        let mut removed = 0;
+        for conversation in &conversations {
+            let gone = old_messages(connection, *conversation, cutoff)?;
+            if gone.is_empty() {
+                continue;
+            }
+            let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            for n in &gone {
+                tx.prepare_cached("DELETE FROM messages WHERE conversation = ?1 AND n = ?2")?
+                    .execute([conversation, n])?;
+                tx.prepare_cached(
+                    "DELETE FROM reactions WHERE conversation = ?1 AND message = ?2",
+                )?
+                .execute([conversation, n])?;
+            }
+            tx.commit()?;
+            removed += gone.len() as i64;
+            if removed >= REMOVE {
+                self.conversation = conversation - 1;
+                return Ok(());
+            }
+        }
+        match conversations.last() {
+            Some(last) => self.conversation = *last,
+            None => self.stage = Stage::Space,
+        }
+        Ok(())
+    }
+}
+
+/// Removes from the inboxes that have grown beyond their limit, within the transaction of the batch that made them grow:
+/// under load it shares the batch's commit.
+pub fn trim_overfull(
+    connection: &Connection,
+    cache: &mut Cache,
+    lifetimes: &Lifetimes,
+    now: i64,
+) -> Result<()> {
+    let mut removed = 0;
+    while removed < REMOVE {
+        let Some(user) = cache.overfull.pop_front() else {
+            break;
+        };
+        removed += trim(connection, cache, lifetimes, now, user)?;
+    }
+    Ok(())
+}
+
+fn numbers(connection: &Connection, sql: &str, after: i64) -> Result<Vec<i64>> {
+    connection
+        .prepare_cached(sql)?
+        .query_map([after, LOOK], |row| row.get(0))?
+        .collect()
+}
+
+/// The newest of a user's oldest entries that is not to be kept, if there is one.
+fn expired(
+    connection: &Connection,
+    lifetimes: &Lifetimes,
+    now: i64,
+    user: i64,
+) -> Result<Option<i64>> {
+    let newest: Option<i64> = connection
+        .prepare_cached("SELECT max(seq) FROM inbox WHERE user = ?1")?
+        .query_row([user], |row| row.get(0))?;
+    let Some(newest) = newest else {
+        return Ok(None);
+    };
+    connection
+        .prepare_cached(
+            "SELECT max(seq) FROM (SELECT seq, at FROM inbox WHERE user = ?1 ORDER BY seq LIMIT ?4)
+             WHERE at < ?2 OR seq <= ?3",
+        )?
+        .query_row(
+            params![
+                user,
+                now - lifetimes.inbox_ms,
+                newest - signed(lifetimes.inbox_limit),
+                REMOVE
+            ],
+            |row| row.get(0),
+        )
+        .optional()
+        .map(Option::flatten)
+}
+
+/// Removes the oldest entries of a user that are not to be kept, up to a step's worth. Gives their number.
+fn trim(
+    connection: &Connection,
+    cache: &mut Cache,
+    lifetimes: &Lifetimes,
+    now: i64,
+    user: i64,
+) -> Result<i64> {
+    let Some(last) = expired(connection, lifetimes, now, user)? else {
+        return Ok(0);
+    };
+    connection
+        .prepare_cached("UPDATE users SET floor = ?2 WHERE n = ?1")?
+        .execute([user, last])?;
+    let removed = connection
+        .prepare_cached("DELETE FROM inbox WHERE user = ?1 AND seq <= ?2")?
+        .execute([user, last])?;
+    let id: String = connection
+        .prepare_cached("SELECT id FROM users WHERE n = ?1")?
+        .query_row([user], |row| row.get(0))?;
+    if let Some(user) = cache.users.get_mut(id.as_str()) {
+        user.floor = unsigned(last);
+    }
+    Ok(removed as i64)
+}
+
+/// The oldest messages of a conversation that nobody is to be shown any more: too old, and in no inbox.
+fn old_messages(connection: &Connection, conversation: i64, cutoff: i64) -> Result<Vec<i64>> {
+    connection
+        .prepare_cached(
+            "SELECT n FROM (SELECT * FROM messages WHERE conversation = ?1 ORDER BY n LIMIT ?3)
+             WHERE sent_at < ?2
+             AND from_seq <= (SELECT floor FROM users WHERE users.n = sender)
+             AND to_seq <= (SELECT floor FROM users WHERE users.n = recipient)",
+        )?
+        .query_map([conversation, cutoff, REMOVE], |row| row.get(0))?
+        .collect()
+}
+
+/// Gives some free pages back to the disk. False: there is nothing to give.
+fn give_back(connection: &Connection) -> Result<bool> {
+    let free: i64 = connection.query_row("PRAGMA freelist_count", (), |row| row.get(0))?;
+    if free <= SPARE_PAGES {
+        return Ok(false);
+    }
+    let pages = (free - SPARE_PAGES).min(RETURN_PAGES);
+    connection.execute_batch(&format!("PRAGMA incremental_vacuum({pages})"))?;
+    Ok(true)
+}

@@ -1,0 +1,334 @@
+//! The reading half: inboxes, histories, conversations.
+
+use std::path::Path;
+
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
+use uuid::Uuid;
+
+use super::{connect_to_read, signed, unsigned};
+use crate::store::{
+    Anchor, ConversationItem, ConversationsPage, ConversationsQuery, Entry, HistoryPage,
+    HistoryQuery, Kind, Past, Reader, Span, StoreError,
+};
+
+/// Bytes that a message takes in an answer besides its content and reactions, at the most.
+const OVERHEAD: usize = 512;
+
+/// The columns of a [`Past`], from `m` (messages), `f` (its author) and `t` (its recipient).
+macro_rules! past {
+    ($before:literal, $after:literal) => {
+        concat!(
+            "SELECT ",
+            $before,
+            "f.id, t.id, m.id, m.sent_at, m.reply_to, m.edited_at, m.deleted_at, m.content ",
+            $after
+        )
+    };
+}
+
+/// A connection that only reads.
+#[derive(Debug)]
+pub struct SqliteReader {
+    connection: Connection,
+}
+
+type Result<T> = rusqlite::Result<T>;
+
+impl SqliteReader {
+    /// Opens the file for reading.
+    pub fn open(path: &Path) -> Result<Self> {
+        connect_to_read(path).map(|connection| Self { connection })
+    }
+
+    fn read_entries(&self, span: &Span) -> Result<Vec<Entry>> {
+        let mut statement = self.connection.prepare_cached(past!(
+            "i.seq, i.kind, i.emoji, i.at, b.id, ",
+            "FROM inbox AS i
+             JOIN messages AS m ON m.conversation = i.conversation AND m.n = i.message
+             JOIN users AS f ON f.n = m.sender
+             JOIN users AS t ON t.n = m.recipient
+             JOIN users AS b ON b.n = coalesce(i.by, m.sender)
+             WHERE i.user = (SELECT n FROM users WHERE id = ?1) AND i.seq BETWEEN ?2 AND ?3 ORDER BY i.seq"
+        ))?;
+        let mut rows =
+            statement.query(params![span.user, signed(span.first), signed(span.last)])?;
+        let mut entries = Vec::new();
+        let mut bytes = 0;
+        while let Some(row) = rows.next()? {
+            let emoji: Option<String> = row.get(2)?;
+            let entry = Entry {
+                seq: unsigned(row.get(0)?),
+                kind: match (row.get(1)?, emoji) {
+                    (1, _) => Kind::Edited,
+                    (2, _) => Kind::Deleted,
+                    (kind @ (3 | 4), Some(emoji)) => Kind::Reacted {
+                        emoji,
+                        removed: kind == 4,
+                    },
+                    _ => Kind::Message,
+                },
+                at: row.get(3)?,
+                by: row.get(4)?,
+                message: past(row, 5)?,
+            };
+            bytes += entry.message.content.len() + OVERHEAD;
+            entries.push(entry);
+            if bytes >= span.bytes {
+                break;
+            }
+        }
+        Ok(entries)
+    }
+
+    pub(super) fn user(&self, id: &str) -> Result<Option<i64>> {
+        self.connection
+            .prepare_cached("SELECT n FROM users WHERE id = ?1")?
+            .query_row([id], |row| row.get(0))
+            .optional()
+    }
+
+    fn conversation(&self, a: &str, b: &str) -> Result<Option<i64>> {
+        let (Some(a), Some(b)) = (self.user(a)?, self.user(b)?) else {
+            return Ok(None);
+        };
+        self.connection
+            .prepare_cached("SELECT n FROM conversations WHERE low = ?1 AND high = ?2")?
+            .query_row([a.min(b), a.max(b)], |row| row.get(0))
+            .optional()
+    }
+
+    fn read_history(&self, query: &HistoryQuery) -> Result<Option<HistoryPage>> {
+        let conversation = self.conversation(&query.user, &query.with)?;
+        let Some(conversation) = conversation else {
+            // Nothing was ever said; an anchor cannot be in it.
+            return Ok(query.anchor.is_none().then(|| HistoryPage {
+                messages: Vec::new(),
+                more: false,
+            }));
+        };
+        let forwards = matches!(query.anchor, Some(Anchor::After(_)));
+        let from = match query.anchor {
+            None => i64::MAX,
+            Some(Anchor::Before(id) | Anchor::After(id)) => {
+                let n: Option<i64> = self
+                    .connection
+                    .prepare_cached("SELECT n FROM messages WHERE conversation = ?1 AND id = ?2")?
+                    .query_row(params![conversation, id.as_bytes()], |row| row.get(0))
+                    .optional()?;
+                match n {
+                    Some(n) => n,
+                    None => return Ok(None),
+                }
+            }
+        };
+        let sql = if forwards {
+            past!(
+                "m.n, ",
+                "FROM messages AS m JOIN users AS f ON f.n = m.sender JOIN users AS t ON t.n = m.recipient
+                 WHERE m.conversation = ?1 AND m.n > ?2 AND m.sent_at >= ?3 ORDER BY m.n ASC LIMIT ?4"
+            )
+        } else {
+            past!(
+                "m.n, ",
+                "FROM messages AS m JOIN users AS f ON f.n = m.sender JOIN users AS t ON t.n = m.recipient
+                 WHERE m.conversation = ?1 AND m.n < ?2 AND m.sent_at >= ?3 ORDER BY m.n DESC LIMIT ?4"
+            )
+        };
+        let mut statement = self.connection.prepare_cached(sql)?;
+        // One more than is wanted tells whether there are more.
+        let limit = query.limit as i64 + 1;
+        let mut rows = statement.query([conversation, from, query.not_before, limit])?;
+        let mut messages = Vec::new();
+        let mut bytes = 0;
+        let mut more = false;
+        while let Some(row) = rows.next()? {
+            let n: i64 = row.get(0)?;
+            let mut message = past(row, 1)?;
+            message.reactions = self.reactions(conversation, n)?;
+            bytes += size(&message);
+            if messages.len() == query.limit || (bytes > query.bytes && !messages.is_empty()) {
+                more = true;
+                break;
+            }
+            messages.push(message);
+        }
+        if !forwards {
+            messages.reverse();
+        }
+        Ok(Some(HistoryPage { messages, more }))
+    }
+
+    fn reactions(&self, conversation: i64, n: i64) -> Result<Vec<(String, Vec<String>)>> {
+        let mut statement = self.connection.prepare_cached(
+            "SELECT r.emoji, u.id FROM reactions AS r JOIN users AS u ON u.n = r.user
+             WHERE r.conversation = ?1 AND r.message = ?2 AND NOT r.removed ORDER BY r.at, r.seq",
+        )?;
+        let mut rows = statement.query([conversation, n])?;
+        let mut reactions: Vec<(String, Vec<String>)> = Vec::new();
+        while let Some(row) = rows.next()? {
+            let (emoji, user): (String, String) = (row.get(0)?, row.get(1)?);
+            match reactions.iter_mut().find(|(known, _)| *known == emoji) {
+                Some((_, users)) => users.push(user),
+                None => reactions.push((emoji, vec![user])),
+            }
+        }
+        Ok(reactions)
+    }
+
+    fn read_conversations(&self, query: &ConversationsQuery) -> Result<ConversationsPage> {
+        let mut page = ConversationsPage {
+            items: Vec::new(),
+            cursor: None,
+        };
+        let Some(user) = self.user(&query.user)? else {
+            return Ok(page);
+        };
+        let mut newest =
+            self.newest_by_conversation(user, query.cursor.map_or(i64::MAX, signed))?;
+        newest.sort_unstable_by(|a, b| b.0.cmp(&a.0));
+        let mut bytes = 0;
+        let mut reached = None;
+        for (n, conversation, other) in newest {
+            let item = self.item(user, conversation, other, n)?;
+            if item.last.sent_at < query.not_before {
+                break;
+            }
+            bytes += size(&item.last) + OVERHEAD;
+            if page.items.len() == query.limit || (bytes > query.bytes && !page.items.is_empty()) {
+                page.cursor = reached;
+                break;
+            }
+            page.items.push(item);
+            reached = Some(unsigned(n));
+        }
+        Ok(page)
+    }
+
+    /// The newest message's number, the conversation and the other user, for all that are older than `before`.
+    fn newest_by_conversation(&self, user: i64, before: i64) -> Result<Vec<(i64, i64, i64)>> {
+        let mut statement = self.connection.prepare_cached(
+            "SELECT (SELECT max(n) FROM messages WHERE conversation = c.n) AS newest, c.n, c.other FROM
+             (SELECT n, high AS other FROM conversations WHERE low = ?1
+              UNION ALL SELECT n, low FROM conversations WHERE high = ?1 AND low != ?1) AS c
+             WHERE newest < ?2",
+        )?;
+        statement
+            .query_map([user, before], |row| {
+                Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+            })?
+            .collect()
+    }
+
+    fn item(&self, user: i64, conversation: i64, other: i64, n: i64) -> Result<ConversationItem> {
+        let mut last = self
+            .connection
+            .prepare_cached(past!(
+                "",
+                "FROM messages AS m JOIN users AS f ON f.n = m.sender JOIN users AS t ON t.n = m.recipient
+                 WHERE m.conversation = ?1 AND m.n = ?2"
+            ))?
+            .query_row([conversation, n], |row| past(row, 0))?;
+        last.reactions = self.reactions(conversation, n)?;
+        let with = self
+            .connection
+            .prepare_cached("SELECT id FROM users WHERE n = ?1")?
+            .query_row([other], |row| row.get(0))?;
+        let (my_read, _) = self.marks(user, conversation)?;
+        let (their_read, their_received) = if other == user {
+            (0, 0)
+        } else {
+            self.marks(other, conversation)?
+        };
+        let unread: i64 = self
+            .connection
+            .prepare_cached(
+                "SELECT count(*) FROM messages
+                 WHERE conversation = ?1 AND n > ?2 AND sender != ?3 AND deleted_at IS NULL",
+            )?
+            .query_row([conversation, my_read, user], |row| row.get(0))?;
+        Ok(ConversationItem {
+            with,
+            last,
+            unread: unsigned(unread),
+            my_read: self.id_of(conversation, my_read)?,
+            their_read: self.id_of(conversation, their_read)?,
+            their_received: self.id_of(conversation, their_received)?,
+        })
+    }
+
+    fn marks(&self, user: i64, conversation: i64) -> Result<(i64, i64)> {
+        self.connection
+            .prepare_cached(
+                "SELECT read, received FROM marks WHERE user = ?1 AND conversation = ?2",
+            )?
+            .query_row([user, conversation], |row| Ok((row.get(0)?, row.get(1)?)))
+            .optional()
+            .map(Option::unwrap_or_default)
+    }
+
+    fn id_of(&self, conversation: i64, n: i64) -> Result<Option<Uuid>> {
+        if n == 0 {
+            return Ok(None);
+        }
+        self.connection
+            .prepare_cached("SELECT id FROM messages WHERE conversation = ?1 AND n = ?2")?
+            .query_row([conversation, n], |row| row.get(0).map(Uuid::from_bytes))
+            .optional()
+    }
+}
+
+impl Reader for SqliteReader {
+    fn entries(&mut self, span: &Span) -> std::result::Result<Vec<Entry>, StoreError> {
+        Ok(self.read_entries(span)?)
+    }
+
+    fn history(
+        &mut self,
+        query: &HistoryQuery,
+    ) -> std::result::Result<Option<HistoryPage>, StoreError> {
+        // One view of the store for all that makes up the answer.
+        let view = self.connection.unchecked_transaction()?;
+        let page = self.read_history(query)?;
+        view.finish()?;
+        Ok(page)
+    }
+
+    fn conversations(
+        &mut self,
+        query: &ConversationsQuery,
+    ) -> std::result::Result<ConversationsPage, StoreError> {
+        let view = self.connection.unchecked_transaction()?;
+        let page = self.read_conversations(query)?;
+        view.finish()?;
+        Ok(page)
+    }
+}
+
+/// The message whose columns begin at `at`.
+fn past(row: &Row<'_>, at: usize) -> Result<Past> {
+    let content: Option<String> = row.get(at + 7)?;
+    Ok(Past {
+        from: row.get(at)?,
+        to: row.get(at + 1)?,
+        id: row.get(at + 2).map(Uuid::from_bytes)?,
+        sent_at: row.get(at + 3)?,
+        reply_to: row
+            .get::<_, Option<[u8; 16]>>(at + 4)?
+            .map(Uuid::from_bytes),
+        edited_at: row.get(at + 5)?,
+        deleted_at: row.get(at + 6)?,
+        content: content.unwrap_or_default(),
+        reactions: Vec::new(),
+    })
+}
+
+/// Bytes that a message takes in an answer, at the most.
+fn size(message: &Past) -> usize {
+    let users = |users: &Vec<String>| users.iter().map(|user| user.len() + 3).sum::<usize>();
+    let reactions = message.reactions.iter();
+    // A character of a reaction takes up to six bytes when it has to be escaped.
+    let reactions: usize = reactions
+        .map(|(emoji, by)| 6 * emoji.len() + 24 + users(by))
+        .sum();
+    message.content.len() + OVERHEAD + reactions
+}

@@ -1,0 +1,145 @@
+//! The tables, and how a file of any version becomes one of the present version.
+
+use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior};
+use uuid::Uuid;
+
+/// `application_id` of a dmwire file: "dmw1".
+const APPLICATION: i64 = 0x646d_7731;
+/// Pages of 4 KiB in the write-ahead log before they are moved into the main file.
+const CHECKPOINT_PAGES: i64 = 4000;
+/// Bytes to which the write-ahead log is cut when it begins anew.
+const LOG_BYTES: i64 = 64 << 20;
+/// The page cache of the writing connection, in KiB (negative: that is how SQLite wants it).
+const CACHE_KIB: i64 = -32_768;
+
+/// What brings a file from one version to the next; `user_version` counts those that were done. What has been released
+/// never changes here, new steps are added behind.
+const STEPS: &[&str] = &["
+    CREATE TABLE meta (key TEXT PRIMARY KEY, value ANY NOT NULL) STRICT, WITHOUT ROWID;
+
+    -- `floor`: the newest entry of the user's inbox that is not kept any more.
+    CREATE TABLE users (n INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, floor INTEGER NOT NULL DEFAULT 0) STRICT;
+
+    -- A direct conversation of two users, the lower number first.
+    CREATE TABLE conversations (
+        n INTEGER PRIMARY KEY, low INTEGER NOT NULL, high INTEGER NOT NULL, UNIQUE (low, high)
+    ) STRICT;
+    CREATE INDEX conversations_by_high ON conversations (high, low);
+
+    -- `n` orders all messages of the store by their commit. `content` is NULL once it was deleted; `first` is then, and
+    -- after an edit, what tells the first content from another. `change_seq` is the author's entry of the last change.
+    CREATE TABLE messages (
+        conversation INTEGER NOT NULL, n INTEGER NOT NULL, id BLOB NOT NULL,
+        sender INTEGER NOT NULL, recipient INTEGER NOT NULL, from_seq INTEGER NOT NULL, to_seq INTEGER NOT NULL,
+        sent_at INTEGER NOT NULL, reply_to BLOB, content TEXT,
+        edited_at INTEGER, deleted_at INTEGER, change_seq INTEGER, first BLOB,
+        PRIMARY KEY (conversation, n)
+    ) STRICT, WITHOUT ROWID;
+    CREATE UNIQUE INDEX message_ids ON messages (conversation, id);
+
+    -- `kind`: 0 message, 1 edited, 2 deleted, 3 reacted, 4 reaction removed. `by`: who changed it, NULL for a message.
+    CREATE TABLE inbox (
+        user INTEGER NOT NULL, seq INTEGER NOT NULL, at INTEGER NOT NULL, conversation INTEGER NOT NULL,
+        message INTEGER NOT NULL, kind INTEGER NOT NULL DEFAULT 0, by INTEGER, emoji TEXT,
+        PRIMARY KEY (user, seq)
+    ) STRICT, WITHOUT ROWID;
+
+    CREATE TABLE devices (
+        user INTEGER NOT NULL, device TEXT NOT NULL, received INTEGER NOT NULL, used INTEGER NOT NULL,
+        PRIMARY KEY (user, device)
+    ) STRICT, WITHOUT ROWID;
+
+    -- Up to which message a user has read and received a conversation.
+    CREATE TABLE marks (
+        user INTEGER NOT NULL, conversation INTEGER NOT NULL,
+        read INTEGER NOT NULL DEFAULT 0, received INTEGER NOT NULL DEFAULT 0,
+        PRIMARY KEY (user, conversation)
+    ) STRICT, WITHOUT ROWID;
+
+    -- A removed reaction stays, as the answer to removing it again. `seq`: the entry in the user's own inbox.
+    CREATE TABLE reactions (
+        conversation INTEGER NOT NULL, message INTEGER NOT NULL, user INTEGER NOT NULL, emoji TEXT NOT NULL,
+        removed INTEGER NOT NULL, seq INTEGER NOT NULL, at INTEGER NOT NULL,
+        PRIMARY KEY (conversation, message, user, emoji)
+    ) STRICT, WITHOUT ROWID;
+"];
+
+/// The version that this program writes.
+pub const VERSION: i64 = STEPS.len() as i64;
+
+/// Whether a file is one that this program can use. The error is for people.
+pub fn recognise(connection: &Connection) -> Result<(), String> {
+    let number = |sql: &str| -> Result<i64, String> {
+        connection
+            .query_row(sql, (), |row| row.get(0))
+            .map_err(|error| error.to_string())
+    };
+    let tables = number("SELECT count(*) FROM sqlite_schema")?;
+    if tables > 0 && number("PRAGMA application_id")? != APPLICATION {
+        return Err("a database, but not one of dmwire".to_owned());
+    }
+    let version = number("PRAGMA user_version")?;
+    if version > VERSION {
+        return Err(format!(
+            "written by a newer dmwire (version {version} of its tables; this one knows {VERSION})"
+        ));
+    }
+    Ok(())
+}
+
+/// Sets a writing connection up.
+pub fn configure(connection: &Connection, synchronous: &str) -> rusqlite::Result<()> {
+    // Takes effect on an empty file only, and must come before WAL.
+    connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.pragma_update(None, "synchronous", synchronous)?;
+    connection.pragma_update(None, "cache_size", CACHE_KIB)?;
+    connection.pragma_update(None, "temp_store", "MEMORY")?;
+    connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
+    connection.pragma_update(None, "journal_size_limit", LOG_BYTES)?;
+    // What is deleted leaves the file, not only the tables (PROTOCOL section 10, "Changes").
+    connection.pragma_update(None, "secure_delete", "ON")
+}
+
+/// Does the steps that a file has not seen.
+pub fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
+    let version: i64 = connection.query_row("PRAGMA user_version", (), |row| row.get(0))?;
+    let done = usize::try_from(version).unwrap_or(0);
+    for (n, step) in STEPS.iter().enumerate().skip(done) {
+        let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        tx.execute_batch(step)?;
+        if n == 0 {
+            tx.execute(
+                "INSERT INTO meta (key, value) VALUES ('epoch', ?1), ('key', ?2), ('next', 1)",
+                [Uuid::new_v4().as_bytes(), Uuid::new_v4().as_bytes()],
+            )?;
+            tx.pragma_update(None, "application_id", APPLICATION)?;
+        }
+        tx.pragma_update(None, "user_version", n as i64 + 1)?;
+        tx.commit()?;
+    }
+    Ok(())
+}
+
+/// The store's epoch.
+pub fn epoch(connection: &Connection) -> Result<Uuid, String> {
+    let bytes: Option<Vec<u8>> = connection
+        .query_row("SELECT value FROM meta WHERE key = 'epoch'", (), |row| {
+            row.get(0)
+        })
+        .optional()
+        .map_err(|error| error.to_string())?;
+    bytes
+        .and_then(|bytes| Uuid::from_slice(&bytes).ok())
+        .ok_or_else(|| "damaged: it has no epoch".to_owned())
+}
+
+/// Gives the store another epoch: sequence numbers that clients remember mean nothing in it.
+pub fn renew_epoch(connection: &Connection) -> rusqlite::Result<()> {
+    connection
+        .execute(
+            "UPDATE meta SET value = ?1 WHERE key = 'epoch'",
+            [Uuid::new_v4().as_bytes()],
+        )
+        .map(drop)
+}

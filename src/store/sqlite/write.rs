@@ -1,0 +1,564 @@
+//! What a batch does: rules first, then rows. A part that is refused has changed nothing.
+
+use std::sync::Arc;
+
+use rusqlite::{OptionalExtension as _, Transaction, params};
+use uuid::Uuid;
+
+use super::{Cache, User, find_user, same, signed, unsigned};
+use crate::store::{NewMessage, Outcome, Place, Received, Write};
+
+/// Devices per user that are remembered (PROTOCOL section 2).
+const MAX_DEVICES: i64 = 16;
+/// Reactions of one user to one message, removed ones counted.
+const MAX_REACTIONS: i64 = 32;
+/// Commit numbers are reserved in the file this many at a time, so that a start need not look for the newest.
+const RESERVE: i64 = 1_000_000;
+/// An inbox may grow by so many entries beyond its limit before the keeper is called, so that it is not called for each.
+const SLACK: u64 = 256;
+
+/// One batch under way.
+pub struct Run<'a> {
+    pub tx: &'a Transaction<'a>,
+    pub cache: &'a mut Cache,
+    pub next: &'a mut i64,
+    pub reserved: &'a mut i64,
+    pub inbox_limit: u64,
+    pub now: i64,
+}
+
+/// A message that a change is about.
+struct Found {
+    conversation: i64,
+    n: i64,
+    sender: i64,
+    from_seq: u64,
+    sent_at: i64,
+    content: Option<String>,
+    edited_at: Option<i64>,
+    deleted_at: Option<i64>,
+    change_seq: Option<i64>,
+    first: Option<Vec<u8>>,
+    /// Who asks, and the other user.
+    me: User,
+    other: User,
+}
+
+/// What a change is; in the file it is the entry's `kind`.
+#[derive(Clone, Copy)]
+enum Change<'a> {
+    Edited,
+    Deleted,
+    Reacted(&'a str),
+    Unreacted(&'a str),
+}
+
+type Result<T> = rusqlite::Result<T>;
+
+impl Run<'_> {
+    pub fn write(&mut self, write: &Write) -> Result<Outcome> {
+        match write {
+            Write::Message(message) => self.message(message),
+            Write::Edit(at, content) => self.edit(at, content),
+            Write::Delete(at) => self.delete(at),
+            Write::React { at, emoji, remove } => self.react(at, emoji, *remove),
+            Write::Read(at) => self.read(at),
+            Write::Contact(a, b) => self.contact(a, b).map(Outcome::Contact),
+            Write::Watermark { user, device, seq } => {
+                self.watermark(user, device, *seq).map(Outcome::Received)
+            }
+        }
+    }
+
+    fn message(&mut self, message: &NewMessage) -> Result<Outcome> {
+        let from = self.user(&message.from)?;
+        let to = self.user(&message.to)?;
+        let conversation = self.conversation(from.n, to.n)?;
+        let n = self.number()?;
+        let from_seq = from.head + 1;
+        let to_seq = if from.n == to.n {
+            from_seq
+        } else {
+            to.head + 1
+        };
+        let stored = self
+            .tx
+            .prepare_cached(
+                "INSERT INTO messages
+                 (conversation, n, id, sender, recipient, from_seq, to_seq, sent_at, reply_to, content)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) ON CONFLICT DO NOTHING",
+            )?
+            .execute(params![
+                conversation,
+                n,
+                message.id.as_bytes(),
+                from.n,
+                to.n,
+                signed(from_seq),
+                signed(to_seq),
+                self.now,
+                message.reply_to.as_ref().map(Uuid::as_bytes),
+                message.content
+            ])?;
+        if stored == 0 {
+            return self.taken(conversation, from.n, message);
+        }
+        self.append_message(&message.from, from, conversation, n)?;
+        if from.n != to.n {
+            self.append_message(&message.to, to, conversation, n)?;
+        }
+        Ok(Outcome::Stored {
+            from_seq: Some(from_seq),
+            to_seq,
+            at: self.now,
+            duplicate: false,
+        })
+    }
+
+    /// The id is taken in this conversation: by the same message sent before, or by something else.
+    fn taken(&mut self, conversation: i64, from: i64, message: &NewMessage) -> Result<Outcome> {
+        type Row = (i64, i64, i64, i64, Option<String>, Option<Vec<u8>>);
+        let (sender, from_seq, to_seq, sent_at, content, first): Row = self
+            .tx
+            .prepare_cached(
+                "SELECT sender, from_seq, to_seq, sent_at, content, first
+                 FROM messages WHERE conversation = ?1 AND id = ?2",
+            )?
+            .query_row(params![conversation, message.id.as_bytes()], |row| {
+                Ok((
+                    row.get(0)?,
+                    row.get(1)?,
+                    row.get(2)?,
+                    row.get(3)?,
+                    row.get(4)?,
+                    row.get(5)?,
+                ))
+            })?;
+        // An edit or a delete leaves a mark of what was first sent; without one, that is still the content.
+        let is_same = match (first, content) {
+            (Some(first), _) => first == same::mark(&self.key()?, &message.content),
+            (None, Some(content)) => same::value(&content, &message.content),
+            (None, None) => false,
+        };
+        if sender != from || !is_same {
+            return Ok(Outcome::IdConflict);
+        }
+        Ok(Outcome::Stored {
+            from_seq: Some(unsigned(from_seq)),
+            to_seq: unsigned(to_seq),
+            at: sent_at,
+            duplicate: true,
+        })
+    }
+
+    fn edit(&mut self, at: &Place, content: &str) -> Result<Outcome> {
+        let found = match self.find(at)? {
+            Some(found) if found.deleted_at.is_none() => found,
+            _ => return Ok(Outcome::UnknownMessage),
+        };
+        if found.sender != found.me.n {
+            return Ok(Outcome::NotAuthor);
+        }
+        let now = found.content.as_deref().unwrap_or_default();
+        if same::value(now, content) {
+            return Ok(Outcome::Stored {
+                from_seq: Some(found.change_seq.map_or(found.from_seq, unsigned)),
+                to_seq: 0,
+                at: found.edited_at.unwrap_or(found.sent_at),
+                duplicate: true,
+            });
+        }
+        let first = self.first(&found)?;
+        let outcome = self.append_change(at, &found, Change::Edited)?;
+        self.tx
+            .prepare_cached(
+                "UPDATE messages SET content = ?3, edited_at = ?4, change_seq = ?5, first = ?6
+                 WHERE conversation = ?1 AND n = ?2",
+            )?
+            .execute(params![
+                found.conversation,
+                found.n,
+                content,
+                self.now,
+                signed(found.me.head + 1),
+                first
+            ])?;
+        Ok(outcome)
+    }
+
+    fn delete(&mut self, at: &Place) -> Result<Outcome> {
+        let Some(found) = self.find(at)? else {
+            return Ok(Outcome::UnknownMessage);
+        };
+        let own = found.sender == found.me.n;
+        match found.deleted_at {
+            Some(deleted_at) if own => {
+                return Ok(Outcome::Stored {
+                    from_seq: found.change_seq.map(unsigned),
+                    to_seq: 0,
+                    at: deleted_at,
+                    duplicate: true,
+                });
+            }
+            Some(_) => return Ok(Outcome::UnknownMessage),
+            None if !own => return Ok(Outcome::NotAuthor),
+            None => {}
+        }
+        let first = self.first(&found)?;
+        let outcome = self.append_change(at, &found, Change::Deleted)?;
+        self.tx
+            .prepare_cached(
+                "UPDATE messages SET content = NULL, deleted_at = ?3, change_seq = ?4, first = ?5
+                 WHERE conversation = ?1 AND n = ?2",
+            )?
+            .execute(params![
+                found.conversation,
+                found.n,
+                self.now,
+                signed(found.me.head + 1),
+                first
+            ])?;
+        self.tx
+            .prepare_cached("DELETE FROM reactions WHERE conversation = ?1 AND message = ?2")?
+            .execute([found.conversation, found.n])?;
+        Ok(outcome)
+    }
+
+    fn react(&mut self, at: &Place, emoji: &str, remove: bool) -> Result<Outcome> {
+        let found = match self.find(at)? {
+            Some(found) if found.deleted_at.is_none() => found,
+            _ => return Ok(Outcome::UnknownMessage),
+        };
+        let key = params![found.conversation, found.n, found.me.n, emoji];
+        let known: Option<(bool, i64, i64)> = self
+            .tx
+            .prepare_cached(
+                "SELECT removed, seq, at FROM reactions
+                 WHERE conversation = ?1 AND message = ?2 AND user = ?3 AND emoji = ?4",
+            )?
+            .query_row(key, |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+            .optional()?;
+        let already = |from_seq, at| {
+            Ok(Outcome::Stored {
+                from_seq,
+                to_seq: 0,
+                at,
+                duplicate: true,
+            })
+        };
+        match known {
+            Some((removed, seq, when)) if removed == remove => {
+                return already(Some(unsigned(seq)), when);
+            }
+            None if remove => return already(None, self.now),
+            None => {
+                let count: i64 = self
+                    .tx
+                    .prepare_cached(
+                        "SELECT count(*) FROM reactions WHERE conversation = ?1 AND message = ?2 AND user = ?3",
+                    )?
+                    .query_row([found.conversation, found.n, found.me.n], |row| row.get(0))?;
+                if count >= MAX_REACTIONS {
+                    return Ok(Outcome::TooMany);
+                }
+            }
+            Some(_) => {}
+        }
+        let change = if remove {
+            Change::Unreacted(emoji)
+        } else {
+            Change::Reacted(emoji)
+        };
+        let outcome = self.append_change(at, &found, change)?;
+        self.tx
+            .prepare_cached(
+                "INSERT INTO reactions (conversation, message, user, emoji, removed, seq, at)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+                 ON CONFLICT DO UPDATE SET removed = ?5, seq = ?6, at = ?7",
+            )?
+            .execute(params![
+                found.conversation,
+                found.n,
+                found.me.n,
+                emoji,
+                remove,
+                signed(found.me.head + 1),
+                self.now
+            ])?;
+        Ok(outcome)
+    }
+
+    fn read(&mut self, at: &Place) -> Result<Outcome> {
+        let Some(found) = self.find(at)? else {
+            return Ok(Outcome::UnknownMessage);
+        };
+        let moved = self
+            .tx
+            .prepare_cached(
+                "INSERT INTO marks (user, conversation, read, received) VALUES (?1, ?2, ?3, ?3)
+                 ON CONFLICT DO UPDATE SET read = ?3, received = max(received, ?3) WHERE read < ?3",
+            )?
+            .execute([found.me.n, found.conversation, found.n])?;
+        Ok(Outcome::Marked(moved > 0))
+    }
+
+    /// Finds a message, but for one that is not in the asker's conversation with the other user.
+    fn find(&mut self, at: &Place) -> Result<Option<Found>> {
+        let (Some(me), Some(other)) = (
+            find_user(self.tx, self.cache, &at.from)?,
+            find_user(self.tx, self.cache, &at.to)?,
+        ) else {
+            return Ok(None);
+        };
+        let Some(conversation) = self.find_conversation(me.n, other.n)? else {
+            return Ok(None);
+        };
+        self.tx
+            .prepare_cached(
+                "SELECT n, sender, from_seq, sent_at, content, edited_at, deleted_at, change_seq, first
+                 FROM messages WHERE conversation = ?1 AND id = ?2",
+            )?
+            .query_row(params![conversation, at.id.as_bytes()], |row| {
+                Ok(Found {
+                    conversation,
+                    n: row.get(0)?,
+                    sender: row.get(1)?,
+                    from_seq: unsigned(row.get(2)?),
+                    sent_at: row.get(3)?,
+                    content: row.get(4)?,
+                    edited_at: row.get(5)?,
+                    deleted_at: row.get(6)?,
+                    change_seq: row.get(7)?,
+                    first: row.get(8)?,
+                    me,
+                    other,
+                })
+            })
+            .optional()
+    }
+
+    /// The mark of a message's first content, which its idempotency is judged by once the content changes.
+    fn first(&mut self, found: &Found) -> Result<Vec<u8>> {
+        match &found.first {
+            Some(first) => Ok(first.clone()),
+            None => Ok(same::mark(
+                &self.key()?,
+                found.content.as_deref().unwrap_or_default(),
+            )),
+        }
+    }
+
+    /// The store's key for such marks: without it, a guess at deleted content cannot be tried out.
+    fn key(&self) -> Result<Vec<u8>> {
+        self.tx
+            .query_row("SELECT value FROM meta WHERE key = 'key'", (), |row| {
+                row.get(0)
+            })
+    }
+
+    fn append_message(&mut self, id: &str, user: User, conversation: i64, n: i64) -> Result<()> {
+        self.tx
+            .prepare_cached("INSERT INTO inbox (user, seq, at, conversation, message) VALUES (?1, ?2, ?3, ?4, ?5)")?
+            .execute([user.n, signed(user.head + 1), self.now, conversation, n])?;
+        self.grown(id);
+        Ok(())
+    }
+
+    /// Appends a change to the inboxes of both sides.
+    fn append_change(&mut self, at: &Place, found: &Found, change: Change<'_>) -> Result<Outcome> {
+        let (kind, emoji) = match change {
+            Change::Edited => (1, None),
+            Change::Deleted => (2, None),
+            Change::Reacted(emoji) => (3, Some(emoji)),
+            Change::Unreacted(emoji) => (4, Some(emoji)),
+        };
+        let to_oneself = found.me.n == found.other.n;
+        let sides = [(&*at.from, found.me), (&*at.to, found.other)];
+        for (id, user) in sides.into_iter().take(if to_oneself { 1 } else { 2 }) {
+            self.tx
+                .prepare_cached(
+                    "INSERT INTO inbox (user, seq, at, conversation, message, kind, by, emoji)
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+                )?
+                .execute(params![
+                    user.n,
+                    signed(user.head + 1),
+                    self.now,
+                    found.conversation,
+                    found.n,
+                    kind,
+                    found.me.n,
+                    emoji
+                ])?;
+            self.grown(id);
+        }
+        Ok(Outcome::Stored {
+            from_seq: Some(found.me.head + 1),
+            to_seq: found.other.head + 1,
+            at: self.now,
+            duplicate: false,
+        })
+    }
+
+    /// A user's inbox has one entry more.
+    fn grown(&mut self, id: &str) {
+        if let Some(user) = self.cache.users.get_mut(id) {
+            user.head += 1;
+            let kept = user.head - user.floor;
+            let slack = SLACK.min(self.inbox_limit);
+            if kept > self.inbox_limit && (kept - self.inbox_limit) % slack == 0 {
+                self.cache.overfull.push_back(user.n);
+            }
+        }
+    }
+
+    fn contact(&mut self, a: &str, b: &str) -> Result<bool> {
+        let (Some(a), Some(b)) = (
+            find_user(self.tx, self.cache, a)?,
+            find_user(self.tx, self.cache, b)?,
+        ) else {
+            return Ok(false);
+        };
+        Ok(self.find_conversation(a.n, b.n)?.is_some())
+    }
+
+    fn watermark(&mut self, id: &Arc<str>, device: &str, seq: u64) -> Result<Vec<Received>> {
+        let user = self.user(id)?;
+        let seq = signed(seq.min(user.head));
+        let before: Option<i64> = self
+            .tx
+            .prepare_cached("SELECT max(received) FROM devices WHERE user = ?1")?
+            .query_row([user.n], |row| row.get(0))?;
+        let known = self
+            .tx
+            .prepare_cached(
+                "UPDATE devices SET received = max(received, ?3), used = ?4 WHERE user = ?1 AND device = ?2",
+            )?
+            .execute(params![user.n, device, seq, self.now])?;
+        if known == 0 {
+            self.tx
+                .prepare_cached(
+                    "INSERT INTO devices (user, device, received, used) VALUES (?1, ?2, ?3, ?4)",
+                )?
+                .execute(params![user.n, device, seq, self.now])?;
+            self.tx
+                .prepare_cached(
+                    "DELETE FROM devices WHERE user = ?1 AND device IN
+                     (SELECT device FROM devices WHERE user = ?1
+                      ORDER BY used DESC, device = ?3 DESC LIMIT -1 OFFSET ?2)",
+                )?
+                .execute(params![user.n, MAX_DEVICES, device])?;
+        }
+        let before = before.unwrap_or(0);
+        if seq > before {
+            self.received(user.n, before, seq)
+        } else {
+            Ok(Vec::new())
+        }
+    }
+
+    /// Moves the marks of the conversations that the entries after `before`, up to `seq`, are messages of.
+    fn received(&self, user: i64, before: i64, seq: i64) -> Result<Vec<Received>> {
+        let newest: Vec<(i64, i64)> = self
+            .tx
+            .prepare_cached(
+                "SELECT i.conversation, max(i.message) FROM inbox AS i
+                 JOIN messages AS m ON m.conversation = i.conversation AND m.n = i.message
+                 WHERE i.user = ?1 AND i.seq > ?2 AND i.seq <= ?3 AND i.kind = 0 AND m.sender != ?1
+                 GROUP BY i.conversation",
+            )?
+            .query_map([user, before, seq], |row| Ok((row.get(0)?, row.get(1)?)))?
+            .collect::<Result<_>>()?;
+        let mut moved = Vec::new();
+        for (conversation, n) in newest {
+            let changed = self
+                .tx
+                .prepare_cached(
+                    "INSERT INTO marks (user, conversation, received) VALUES (?1, ?2, ?3)
+                     ON CONFLICT DO UPDATE SET received = ?3 WHERE received < ?3",
+                )?
+                .execute([user, conversation, n])?;
+            if changed > 0 {
+                moved.push(
+                    self.tx
+                        .prepare_cached(
+                            "SELECT u.id, m.id FROM messages AS m JOIN users AS u ON u.n = m.sender
+                             WHERE m.conversation = ?1 AND m.n = ?2",
+                        )?
+                        .query_row([conversation, n], |row| {
+                            Ok(Received {
+                                with: row.get(0)?,
+                                id: Uuid::from_bytes(row.get(1)?),
+                            })
+                        })?,
+                );
+            }
+        }
+        Ok(moved)
+    }
+
+    /// Finds a user, or makes one.
+    fn user(&mut self, id: &str) -> Result<User> {
+        if let Some(user) = find_user(self.tx, self.cache, id)? {
+            return Ok(user);
+        }
+        self.tx
+            .prepare_cached("INSERT INTO users (id) VALUES (?1)")?
+            .execute([id])?;
+        let user = User {
+            n: self.tx.last_insert_rowid(),
+            head: 0,
+            floor: 0,
+        };
+        self.cache.users.insert(id.into(), user);
+        Ok(user)
+    }
+
+    fn find_conversation(&mut self, a: i64, b: i64) -> Result<Option<i64>> {
+        let pair = (a.min(b), a.max(b));
+        if let Some(n) = self.cache.conversations.get(&pair) {
+            return Ok(Some(*n));
+        }
+        let n = self
+            .tx
+            .prepare_cached("SELECT n FROM conversations WHERE low = ?1 AND high = ?2")?
+            .query_row([pair.0, pair.1], |row| row.get(0))
+            .optional()?;
+        if let Some(n) = n {
+            self.cache.conversations.insert(pair, n);
+        }
+        Ok(n)
+    }
+
+    fn conversation(&mut self, a: i64, b: i64) -> Result<i64> {
+        if let Some(n) = self.find_conversation(a, b)? {
+            return Ok(n);
+        }
+        let pair = (a.min(b), a.max(b));
+        self.tx
+            .prepare_cached("INSERT INTO conversations (low, high) VALUES (?1, ?2)")?
+            .execute([pair.0, pair.1])?;
+        let n = self.tx.last_insert_rowid();
+        self.cache.conversations.insert(pair, n);
+        Ok(n)
+    }
+
+    /// The next commit number.
+    fn number(&mut self) -> Result<i64> {
+        if *self.next == *self.reserved {
+            *self.next =
+                self.tx
+                    .query_row("SELECT value FROM meta WHERE key = 'next'", (), |row| {
+                        row.get(0)
+                    })?;
+            *self.reserved = *self.next + RESERVE;
+            self.tx.execute(
+                "UPDATE meta SET value = ?1 WHERE key = 'next'",
+                [*self.reserved],
+            )?;
+        }
+        let n = *self.next;
+        *self.next += 1;
+        Ok(n)
+    }
+}
