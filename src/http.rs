@@ -138,12 +138,13 @@ fn enter(
     framed: Framed<TcpStream, h1::Codec>,
 ) -> Ready<Result<(), Error>> {
     let parts = framed.into_parts();
-    actix_rt::spawn(door::enter(
-        node,
-        request,
-        parts.io,
-        parts.read_buf.to_vec(),
-    ));
+    let early = door::Early {
+        // The rest of a write that had more in it than the request.
+        read: parts.read_buf.to_vec(),
+        // Answers to requests that were sent ahead of this one on the same connection.
+        unsent: parts.write_buf.to_vec(),
+    };
+    actix_rt::spawn(door::enter(node, request, parts.io, early));
     ready(Ok(()))
 }
 

@@ -112,10 +112,13 @@ impl<'t, 'a> Scanned<'t, 'a> {
 
     /// The frame's `ref`, from any JSON object whose `ref` is valid, whatever else is wrong with it.
     pub fn reference(&self) -> Option<Ref<'a>> {
-        let value = self.doc?.root().get("ref")?;
-        // A string that is itself ill-formed, or one of two, cannot be echoed.
-        let own = |problem: &Problem| problem.path.as_deref() == Some("/ref");
-        if self.problem.as_ref().is_some_and(own) {
+        let root = self.doc?.root();
+        let mut named = root
+            .children()
+            .filter_map(|(key, value)| key?.is_text("ref").then_some(value));
+        let value = named.next()?;
+        // Of two, neither can be meant; and one that is ill-formed is not valid.
+        if named.next().is_some() || !value.is_well_formed() {
             return None;
         }
         Ref::new(value.text()?)

@@ -118,7 +118,7 @@ pub struct Parts {
     pub config: Arc<Config>,
     /// What it owes its client.
     pub outbox: Arc<Outbox>,
-    /// Its place among the live sessions, given up when the session ends.
+    /// Its place among the live sessions, given up when the session ends. `None`: it is let in only to be refused.
     pub registered: Option<Registered>,
     /// What makes it a user's session; without it, it echoes.
     pub messaging: Option<Messaging>,
@@ -205,7 +205,12 @@ pub async fn run<T: AsyncRead + AsyncWrite + Unpin>(link: Link<T>, parts: Parts)
             rate: Rate::new(config.messages_per_second, config.burst, now),
             bad: Budget::new(config.bad_frames_per_minute),
             line: Line::new(now, parts.messaging.as_ref()),
-            stage: Stage::Open,
+            // One that is let in only to be refused has heard its goodbye already.
+            stage: if parts.registered.is_some() {
+                Stage::Open
+            } else {
+                Stage::Closing(now + LINGER)
+            },
             page: None,
             questions: VecDeque::new(),
             answering: None,

@@ -263,9 +263,9 @@ impl Decoder {
             _ => {}
         }
         let (length, rest) = match short {
-            126 => match rest {
-                [a, b, rest @ ..] => (u64::from(u16::from_be_bytes([*a, *b])), rest),
-                _ => return Ok(None),
+            126 => match rest.split_first_chunk::<2>() {
+                Some((length, rest)) => (u64::from(u16::from_be_bytes(*length)), rest),
+                None => return Ok(None),
             },
             127 => match rest.split_first_chunk::<8>() {
                 Some((length, rest)) => (u64::from_be_bytes(*length), rest),
@@ -275,6 +275,9 @@ impl Decoder {
         };
         if length >> 63 != 0 {
             return Err(Violation::Protocol("a length with its highest bit set"));
+        }
+        if (short == 126 && length < 126) || (short == 127 && length < 65_536) {
+            return Err(Violation::Protocol("a length that is not in its shortest form"));
         }
         let held = match (&self.fragments, control) {
             (Some(fragments), false) => fragments.bytes.len(),

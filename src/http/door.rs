@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use actix_http::{HttpMessage as _, Request};
-use actix_web::http::{Method, header};
+use actix_web::http::{Method, Version, header};
 use percent_encoding::percent_decode_str;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use uuid::Uuid;
@@ -40,15 +40,24 @@ struct Query {
     ack: AckMode,
 }
 
-/// Takes in the connection of a WebSocket request, and stays with it to its end. `early` had arrived behind the request.
-pub async fn enter<T>(node: Arc<Node>, request: Request, mut io: T, early: Vec<u8>)
+/// What was under way on a connection when its WebSocket request came.
+#[derive(Debug)]
+pub struct Early {
+    /// Bytes that had arrived behind the request.
+    pub read: Vec<u8>,
+    /// Bytes that go before the answer to it.
+    pub unsent: Vec<u8>,
+}
+
+/// Takes in the connection of a WebSocket request, and stays with it to its end.
+pub async fn enter<T>(node: Arc<Node>, request: Request, mut io: T, early: Early)
 where
     T: AsyncRead + AsyncWrite + Unpin,
 {
     let peer = request.peer_addr().map(|address| address.ip());
     let accepted = match handshake(&request) {
         Ok(accepted) => accepted,
-        Err(refusal) => return refuse(&mut io, &refusal).await,
+        Err(refusal) => return refuse(&mut io, early.unsent, &refusal).await,
     };
     let wanted = wanted(&node, &request);
     drop(request);
@@ -62,10 +71,11 @@ where
         Err(refusal) if accepted.speaks_dmwire && refusal.close.is_some() => {
             dismissed(&node, &refusal)
         }
-        Err(refusal) => return refuse(&mut io, &refusal).await,
+        Err(refusal) => return refuse(&mut io, early.unsent, &refusal).await,
     };
     let _live = node.enter();
-    let mut reply = accepted.response;
+    let mut reply = early.unsent;
+    reply.extend_from_slice(&accepted.response);
     // What there is to say already leaves in one write with the handshake's answer.
     parts.outbox.take_into(&mut reply);
     let began = Instant::now();
@@ -74,16 +84,17 @@ where
     let device = parts.messaging.as_ref().map(|m| m.device.clone());
     let device = device.as_deref().unwrap_or("-");
     log::info!(user = &**outbox.user(), session:% = outbox.session(), device = device, ip = peer.as_str(); "connection opened");
-    let link = Link::new(io, node.config.max_frame_bytes, early, reply);
+    let link = Link::new(io, node.config.max_frame_bytes, early.read, reply);
     let why = session::run(link, parts).await;
     let seconds = began.elapsed().as_secs();
     log::info!(user = &**outbox.user(), session:% = outbox.session(), seconds = seconds, why = why; "connection closed");
 }
 
 /// Writes a refusal as an HTTP response and closes.
-async fn refuse<T: AsyncWrite + Unpin>(io: &mut T, refusal: &Refusal) {
+async fn refuse<T: AsyncWrite + Unpin>(io: &mut T, unsent: Vec<u8>, refusal: &Refusal) {
     // A peer that does not wait for its refusal misses nothing else.
     let said = async {
+        io.write_all(&unsent).await?;
         io.write_all(&refusal.response()).await?;
         io.shutdown().await
     };
@@ -109,6 +120,11 @@ fn handshake(request: &Request) -> Result<Accepted, Refusal> {
     if one(&header::SEC_WEBSOCKET_VERSION).is_none_or(|version| version.as_bytes() != b"13") {
         return Err(Refusal::upgrade_required(
             "this server speaks version 13 of the WebSocket protocol (RFC 6455); `Sec-WebSocket-Version: 13` is missing",
+        ));
+    }
+    if request.version() < Version::HTTP_11 {
+        return Err(Refusal::invalid_request(
+            "a WebSocket begins with HTTP/1.1 (RFC 6455 section 4.1)",
         ));
     }
     if !request.head().upgrade() {
@@ -181,7 +197,8 @@ fn wanted(node: &Node, request: &Request) -> Result<Wanted, Refusal> {
 
 fn check_origin(node: &Node, request: &Request) -> Result<(), Refusal> {
     let headers = request.headers();
-    let Some(origin) = headers.get(&header::ORIGIN) else {
+    let mut origins = headers.get_all(&header::ORIGIN);
+    let Some(origin) = origins.next() else {
         return Ok(());
     };
     let host = headers
@@ -190,7 +207,8 @@ fn check_origin(node: &Node, request: &Request) -> Result<(), Refusal> {
     let admitted = origin
         .to_str()
         .is_ok_and(|origin| origin::admits(origin, host, &node.config.allowed_origin));
-    if admitted {
+    // Browsers send one; of two, which is true?
+    if admitted && origins.next().is_none() {
         return Ok(());
     }
     Err(Refusal::forbidden(

@@ -144,6 +144,20 @@ impl<'t, 'a> Value<'t, 'a> {
         }
     }
 
+    /// Whether a string's escapes stand for characters, each surrogate having its other half.
+    pub fn is_well_formed(self) -> bool {
+        let mut rest = self.raw();
+        while let Some(at) = rest.find('\\') {
+            let (c, used) = unescape_one(&rest[at..]);
+            let escape = &rest[at..at + used];
+            if c == '\u{FFFD}' && !escape.eq_ignore_ascii_case("\\ufffd") {
+                return false;
+            }
+            rest = &rest[at + used..];
+        }
+        true
+    }
+
     /// The members of an object, or the elements of an array (with an empty key); nothing for other values.
     pub fn children(self) -> Children<'t, 'a> {
         let node = self.node();

@@ -1,5 +1,6 @@
 //! The default backend: one SQLite file in WAL mode, one writing connection, a few reading ones.
 
+mod checkpoint;
 mod keep;
 mod read;
 mod same;
@@ -18,6 +19,7 @@ use rusqlite::{
 };
 use uuid::Uuid;
 
+use self::checkpoint::Checkpointer;
 use self::keep::Keeper;
 use self::read::SqliteReader;
 use self::write::Run;
@@ -42,6 +44,8 @@ pub enum Durability {
 /// The writing half. Holds the file's lock for as long as it lives.
 #[derive(Debug)]
 pub struct Sqlite {
+    // Before the connection: the last connection to close copies the log, and that should be the writer's.
+    checkpointer: Checkpointer,
     connection: Connection,
     epoch: Uuid,
     cache: Cache,
@@ -154,9 +158,12 @@ impl Sqlite {
         synchronous: &str,
         lifetimes: Lifetimes,
     ) -> Result<Self, StoreError> {
-        let connection = named(&file.path, connect(&file.path, synchronous))?;
+        let mut connection = named(&file.path, connect(&file.path, synchronous))?;
+        let checkpointer = Checkpointer::start(&mut connection, &file.path, synchronous);
+        let checkpointer = named(&file.path, checkpointer)?;
         let epoch = named(&file.path, schema::epoch(&connection))?;
         Ok(Self {
+            checkpointer,
             connection,
             epoch,
             cache: Cache::default(),
@@ -206,10 +213,15 @@ impl Store for Sqlite {
             self.cache.users = HashMap::new();
             self.cache.conversations = HashMap::new();
         }
-        self.transaction(now, batch).map_err(|error| {
+        let outcomes = self.transaction(now, batch).map_err(|error| {
             self.forget();
-            error.into()
-        })
+            StoreError::from(error)
+        })?;
+        if let Err(error) = self.checkpointer.after_commit(&self.connection) {
+            // What was committed stays committed; the log is copied another time.
+            log::warn!("copying the write-ahead log: {error}");
+        }
+        Ok(outcomes)
     }
 
     fn open_inbox(&mut self, user: &str, device: &str) -> Result<Opened, StoreError> {
@@ -238,6 +250,7 @@ impl Store for Sqlite {
     }
 
     fn maintain(&mut self, now: i64) -> Result<bool, StoreError> {
+        self.checkpointer.after_commit(&self.connection)?;
         let step = self
             .keeper
             .step(&mut self.connection, &mut self.cache, &self.lifetimes, now);
@@ -277,11 +290,18 @@ fn named<T, E: std::fmt::Display>(path: &Path, result: Result<T, E>) -> Result<T
 /// Takes the lock that keeps a second server off the file. It is a file of its own: closing any handle of the database
 /// file would drop SQLite's own locks on it.
 fn lock(path: &Path) -> Result<File, StoreError> {
+    // By its real name, so that the same store under another name has the same lock.
+    let real = std::fs::canonicalize(path).or_else(|_| -> std::io::Result<PathBuf> {
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        let folder = std::fs::canonicalize(folder.unwrap_or(Path::new(".")))?;
+        Ok(folder.join(path.file_name().unwrap_or_default()))
+    });
+    let real: PathBuf = named(path, real)?;
     let opened = OpenOptions::new()
         .create(true)
         .truncate(false)
         .write(true)
-        .open(beside(path, "-lock"));
+        .open(beside(&real, "-lock"));
     let file = named(path, opened)?;
     match file.try_lock() {
         Ok(()) => Ok(file),

@@ -5,8 +5,6 @@ use uuid::Uuid;
 
 /// `application_id` of a dmwire file: "dmw1".
 const APPLICATION: i64 = 0x646d_7731;
-/// Pages of 4 KiB in the write-ahead log before they are moved into the main file.
-const CHECKPOINT_PAGES: i64 = 4000;
 /// Bytes to which the write-ahead log is cut when it begins anew.
 const LOG_BYTES: i64 = 64 << 20;
 /// The page cache of the writing connection, in KiB (negative: that is how SQLite wants it).
@@ -75,10 +73,14 @@ pub fn recognise(connection: &Connection) -> Result<(), String> {
             .map_err(|error| error.to_string())
     };
     let tables = number("SELECT count(*) FROM sqlite_schema")?;
-    if tables > 0 && number("PRAGMA application_id")? != APPLICATION {
+    let application = number("PRAGMA application_id")?;
+    let version = number("PRAGMA user_version")?;
+    // A new file has nothing of anybody.
+    let is_new = (tables, application, version) == (0, 0, 0);
+    let is_ours = tables > 0 && application == APPLICATION;
+    if !is_new && !is_ours {
         return Err("a database, but not one of dmwire".to_owned());
     }
-    let version = number("PRAGMA user_version")?;
     if version > VERSION {
         return Err(format!(
             "written by a newer dmwire (version {version} of its tables; this one knows {VERSION})"
@@ -95,7 +97,6 @@ pub fn configure(connection: &Connection, synchronous: &str) -> rusqlite::Result
     connection.pragma_update(None, "synchronous", synchronous)?;
     connection.pragma_update(None, "cache_size", CACHE_KIB)?;
     connection.pragma_update(None, "temp_store", "MEMORY")?;
-    connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
     connection.pragma_update(None, "journal_size_limit", LOG_BYTES)?;
     // What is deleted leaves the file, not only the tables (PROTOCOL section 10, "Changes").
     connection.pragma_update(None, "secure_delete", "ON")
