@@ -95,6 +95,10 @@ impl From<io::Error> for RunError {
 /// # Errors
 /// [`RunError`]
 pub fn run(config: Config) -> Result<(), RunError> {
+    // The usual limit of 1024 descriptors is for programs that hold few; the hard limit is the operator's word.
+    if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
+        log::warn!("the limit of open files stays as it is: {error}");
+    }
     actix_rt::System::new().block_on(async {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;

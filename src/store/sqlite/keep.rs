@@ -46,7 +46,8 @@ impl Keeper {
         lifetimes: &Lifetimes,
         now: i64,
     ) -> Result<bool> {
-        if now < self.rest_until {
+        // A clock that was set back must not make it a long rest.
+        if now < self.rest_until && now >= self.rest_until - REST {
             return Ok(false);
         }
         match self.stage {
@@ -54,8 +55,10 @@ impl Keeper {
             Stage::Messages => self.messages(connection, lifetimes, now)?,
             Stage::Space => {
                 if !give_back(connection)? {
+                    let shortest = lifetimes.history_ms.unwrap_or(i64::MAX);
+                    let shortest = shortest.min(lifetimes.inbox_ms);
                     *self = Self {
-                        rest_until: now + REST,
+                        rest_until: now + REST.min(shortest),
                         ..Self::default()
                     };
                     return Ok(false);
@@ -234,7 +237,9 @@ fn old_messages(connection: &Connection, conversation: i64, cutoff: i64) -> Resu
             "SELECT n FROM (SELECT * FROM messages WHERE conversation = ?1 ORDER BY n LIMIT ?3)
              WHERE sent_at < ?2
              AND from_seq <= (SELECT floor FROM users WHERE users.n = sender)
-             AND to_seq <= (SELECT floor FROM users WHERE users.n = recipient)",
+             AND to_seq <= (SELECT floor FROM users WHERE users.n = recipient)
+             AND NOT EXISTS (SELECT 1 FROM inbox AS i
+                WHERE i.conversation = ?1 AND i.message = n AND i.kind != 0)",
         )?
         .query_map([conversation, cutoff, REMOVE], |row| row.get(0))?
         .collect()
@@ -247,6 +252,9 @@ fn give_back(connection: &Connection) -> Result<bool> {
         return Ok(false);
     }
     let pages = (free - SPARE_PAGES).min(RETURN_PAGES);
-    connection.execute_batch(&format!("PRAGMA incremental_vacuum({pages})"))?;
+    // It gives back one page for each row that is asked for.
+    let mut statement = connection.prepare(&format!("PRAGMA incremental_vacuum({pages})"))?;
+    let mut rows = statement.query(())?;
+    while rows.next()?.is_some() {}
     Ok(true)
 }

@@ -41,6 +41,8 @@ const STEPS: &[&str] = &["
         message INTEGER NOT NULL, kind INTEGER NOT NULL DEFAULT 0, by INTEGER, emoji TEXT,
         PRIMARY KEY (user, seq)
     ) STRICT, WITHOUT ROWID;
+    -- A message that is old stays while a change of it is in an inbox.
+    CREATE INDEX changes ON inbox (conversation, message) WHERE kind != 0;
 
     CREATE TABLE devices (
         user INTEGER NOT NULL, device TEXT NOT NULL, received INTEGER NOT NULL, used INTEGER NOT NULL,
