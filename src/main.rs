@@ -87,7 +87,7 @@ fn verify(path: &Path) -> Result<(), Failure> {
 
 fn erase(path: &Path, user: &str) -> Result<(), Failure> {
     let now = dmwire::protocol::Time::now().0;
-    let erased = tools::erase(path, user, now).map_err(failed("nothing was erased"))?;
+    let erased = tools::erase(path, user, now).map_err(failed("cannot erase"))?;
     writeln!(
         io::stdout(),
         "erased {user}: {} messages, {} reactions, {} entries of the inbox",

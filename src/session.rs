@@ -171,7 +171,7 @@ struct Life {
     answering: Option<(Option<Box<str>>, Answering)>,
     /// The peer has closed, or gone.
     peer_closed: bool,
-    /// Looking on after the client has been asked to end has been done.
+    /// The client is to end, and all that it had sent until then has been read.
     last_read: bool,
 }
 
@@ -190,7 +190,6 @@ struct Line {
     /// The last ping, and the entry that it confirms if it is under way.
     pinged: Instant,
     ping_of: Option<u64>,
-    /// How far the client is known to hold its inbox.
     /// The newest entry that the peer has confirmed by a pong.
     confirmed: u64,
 }
@@ -235,7 +234,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Session<T> {
         for _ in 0..16 {
             let now = Instant::now();
             let mut progress = false;
-            let glance = self.life.parts.outbox.glance();
+            let glance = self.life.parts.outbox.begin();
             if let Some(farewell) = glance.farewell {
                 self.life.asked_to_end(farewell, now);
             }

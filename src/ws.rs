@@ -277,7 +277,9 @@ impl Decoder {
             return Err(Violation::Protocol("a length with its highest bit set"));
         }
         if (short == 126 && length < 126) || (short == 127 && length < 65_536) {
-            return Err(Violation::Protocol("a length that is not in its shortest form"));
+            return Err(Violation::Protocol(
+                "a length that is not in its shortest form",
+            ));
         }
         let held = match (&self.fragments, control) {
             (Some(fragments), false) => fragments.bytes.len(),

@@ -274,19 +274,15 @@ impl Outbox {
 
     /// What there is to know, without taking anything.
     pub fn glance(&self) -> Glance {
-        let state = self.lock();
-        let unsent = state.bytes.len() + state.writing;
-        Glance {
-            cursor: state.cursor.unwrap_or(u64::MAX),
-            head: state.head,
-            unsent,
-            unanswered: state.in_flight > 0 || !state.owed.is_empty(),
-            congested: unsent > self.limit
-                || state.owed.len() >= MAX_OWED
-                || state.in_flight >= MAX_IN_FLIGHT,
-            texts: state.texts,
-            farewell: state.farewell,
-        }
+        self.lock().glance(self.limit)
+    }
+
+    /// As [`Outbox::glance`], for the task when it begins to work: what it now adds itself need not call it. It calls
+    /// [`Outbox::take`] before it waits again.
+    pub fn begin(&self) -> Glance {
+        let mut state = self.lock();
+        state.waker = None;
+        state.glance(self.limit)
     }
 
     /// Appends a ping that carries the newest entry written before it (RFC 6455 section 5.5.2), and says which that is.
@@ -349,6 +345,21 @@ impl Outbox {
 }
 
 impl State {
+    fn glance(&self, limit: usize) -> Glance {
+        let unsent = self.bytes.len() + self.writing;
+        Glance {
+            cursor: self.cursor.unwrap_or(u64::MAX),
+            head: self.head,
+            unsent,
+            unanswered: self.in_flight > 0 || !self.owed.is_empty(),
+            congested: unsent > limit
+                || self.owed.len() >= MAX_OWED
+                || self.in_flight >= MAX_IN_FLIGHT,
+            texts: self.texts,
+            farewell: self.farewell,
+        }
+    }
+
     fn fits(&self, length: usize, limit: usize) -> bool {
         let unsent = self.bytes.len() + self.writing;
         // What is larger than the limit goes when nothing else is waiting.

@@ -292,7 +292,9 @@ fn named<T, E: std::fmt::Display>(path: &Path, result: Result<T, E>) -> Result<T
 fn lock(path: &Path) -> Result<File, StoreError> {
     // By its real name, so that the same store under another name has the same lock.
     let real = std::fs::canonicalize(path).or_else(|_| -> std::io::Result<PathBuf> {
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        let folder = path
+            .parent()
+            .filter(|folder| !folder.as_os_str().is_empty());
         let folder = std::fs::canonicalize(folder.unwrap_or(Path::new(".")))?;
         Ok(folder.join(path.file_name().unwrap_or_default()))
     });

@@ -42,7 +42,11 @@ impl Checkpointer {
     ///
     /// # Errors
     /// When the thread cannot be started or the file not opened once more.
-    pub fn start(connection: &mut Connection, path: &Path, synchronous: &str) -> Result<Self, String> {
+    pub fn start(
+        connection: &mut Connection,
+        path: &Path,
+        synchronous: &str,
+    ) -> Result<Self, String> {
         let said = |error: rusqlite::Error| error.to_string();
         let pages = Arc::new(AtomicUsize::new(0));
         let counted = pages.clone();
@@ -54,7 +58,9 @@ impl Checkpointer {
         connection.wal_hook(Some(hook)).map_err(said)?;
         let copier = Connection::open(path).map_err(said)?;
         copier.busy_timeout(BUSY).map_err(said)?;
-        copier.pragma_update(None, "synchronous", synchronous).map_err(said)?;
+        copier
+            .pragma_update(None, "synchronous", synchronous)
+            .map_err(said)?;
         let state = Arc::new(AtomicU8::new(IDLE));
         let shared = state.clone();
         let (ask, asked) = sync_channel::<()>(1);

@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior, params};
 use uuid::Uuid;
 
 use super::read::SqliteReader;
-use super::{BUSY, Durability, Lifetimes, Sqlite, beside, connect_to_read, named, schema};
+use super::{Durability, Lifetimes, Sqlite, beside, connect_to_read, named, schema};
 use crate::store::{ConversationsQuery, HistoryQuery, Reader as _, StoreError};
 
 /// Opens a store for reading, as it is at this moment; a server may go on writing to it.
@@ -233,7 +233,7 @@ pub struct Erased {
 /// again, and its new inbox begins at 1.
 ///
 /// # Errors
-/// [`StoreError`], also when the user is not known. Nothing is removed then.
+/// [`StoreError`], also when the user is not known. Nothing is removed then, unless the error says so.
 pub fn erase(path: &Path, user: &str, now: i64) -> Result<Erased, StoreError> {
     if !path.exists() {
         return named(path, Err("there is no such file"));
@@ -249,14 +249,26 @@ pub fn erase(path: &Path, user: &str, now: i64) -> Result<Erased, StoreError> {
         Some(erased) => erased,
         None => return named(path, Err(format!("no user {user:?} is known"))),
     };
-    // The log still holds the pages as they were.
-    let cut = store.connection.busy_timeout(BUSY).and_then(|()| {
-        store
-            .connection
-            .query_row("PRAGMA wal_checkpoint(TRUNCATE)", (), |_| Ok(()))
-    });
-    named(path, cut)?;
+    named(path, wipe(&store.connection)).map_err(|error| {
+        StoreError::Failed(format!(
+            "{error}; {user} is erased, but the file may still hold traces until it has been rewritten (VACUUM)"
+        ))
+    })?;
     Ok(erased)
+}
+
+/// Rewrites the file. SQLite wipes a row that is removed, but not the copy that was left behind when the row was once
+/// moved to another page, and the log holds the pages as they were.
+fn wipe(connection: &Connection) -> Result<(), String> {
+    let said = |error: rusqlite::Error| error.to_string();
+    // In memory it might not have room.
+    let rewritten = connection.execute_batch("PRAGMA temp_store = FILE; VACUUM");
+    rewritten.map_err(said)?;
+    let cut = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", (), |row| row.get(0));
+    match cut.map_err(said)? {
+        0 => Ok(()),
+        _ => Err("somebody is reading the file, so that its log cannot be removed".to_owned()),
+    }
 }
 
 fn erase_in(connection: &mut Connection, user: &str, now: i64) -> rusqlite::Result<Option<Erased>> {
