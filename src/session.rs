@@ -548,8 +548,10 @@ impl Life {
         };
         let outbox = &self.parts.outbox;
         let Some((reference, answering)) = &mut self.answering else {
-            let room = outbox.glance().unsent < self.parts.config.outbox_bytes / 2;
-            let Some(question) = self.questions.pop_front().filter(|_| room) else {
+            if outbox.glance().unsent >= self.parts.config.outbox_bytes / 2 {
+                return false;
+            }
+            let Some(question) = self.questions.pop_front() else {
                 return false;
             };
             self.answering = Some(messaging.router.ask(question));

@@ -31,14 +31,11 @@ fn hash_value(value: &Value, hash: &mut Sha256) {
         Value::Null => hash.update(b"n"),
         Value::Bool(value) => hash.update(if *value { b"t" } else { b"f" }),
         Value::Number(number) => {
-            // As `same_number` has it: integers by their digits, however they are spelled.
-            let float = number.as_f64().unwrap_or(0.0);
-            let text = if number.is_f64() && float.fract() == 0.0 && float.abs() < 9.1e15 {
-                format!("#{float:.0}").replace("-0", "0")
-            } else {
-                format!("#{number}")
-            };
-            hash.update(text.as_bytes());
+            hash.update(b"#");
+            match Exact::of(number) {
+                Exact::Integer(integer) => hash.update(integer.to_be_bytes()),
+                Exact::Fraction(float) => hash.update(float.to_be_bytes()),
+            }
         }
         Value::String(text) => {
             hash.update(b"s");
@@ -80,10 +77,33 @@ fn same(a: &Value, b: &Value) -> bool {
 
 /// `1` and `1.0` are one number (PROTOCOL section 1.6); integers beyond a double's precision stay apart.
 fn same_number(a: &Number, b: &Number) -> bool {
-    if (a.is_u64() || a.is_i64()) && (b.is_u64() || b.is_i64()) {
-        return a == b;
+    Exact::of(a) == Exact::of(b)
+}
+
+/// What a number stands for, the same for all its spellings.
+#[derive(Debug, PartialEq)]
+enum Exact {
+    Integer(i128),
+    Fraction(f64),
+}
+
+impl Exact {
+    fn of(number: &Number) -> Self {
+        /// Beyond 64 bits JSON readers have doubles only.
+        const MOST: f64 = 18_446_744_073_709_551_616.0;
+        if let Some(integer) = number.as_u64() {
+            return Self::Integer(integer.into());
+        }
+        if let Some(integer) = number.as_i64() {
+            return Self::Integer(integer.into());
+        }
+        let float = number.as_f64().unwrap_or_default();
+        if float.fract() == 0.0 && float.abs() < MOST {
+            // Integral and in range: the cast is exact.
+            return Self::Integer(float as i128);
+        }
+        Self::Fraction(float)
     }
-    a.as_f64() == b.as_f64()
 }
 
 #[cfg(test)]
@@ -97,6 +117,10 @@ mod tests {
             (r#"{"a":1,"b":[2,3]}"#, r#"{ "b": [2, 3.0], "a": 1e0 }"#),
             ("0", "-0.0"),
             ("1e2", "100"),
+            ("9100000000000000", "9.1e15"),
+            ("10000000000000000", "1e16"),
+            ("-9223372036854775808", "-9.223372036854775808e18"),
+            ("1e300", "10e299"),
         ] {
             assert!(value(a, b), "{a} {b}");
             assert_eq!(mark(b"k", a), mark(b"k", b), "{a} {b}");
@@ -106,6 +130,7 @@ mod tests {
             ("[1,2]", "[2,1]"),
             (r#"{"a":1}"#, r#"{"a":1,"b":null}"#),
             ("9007199254740993", "9007199254740992"),
+            ("9007199254740993", "9007199254740992.0"),
             ("1", r#""1""#),
             ("null", "false"),
         ] {
