@@ -528,11 +528,14 @@ impl Raw {
         }
     }
 
-    /// The next frame; `None` when the connection has ended.
+    /// The next frame; `None` when the connection has ended. Receipts, which come when they come, are left out.
     pub fn frame(&mut self) -> Option<RawFrame> {
         loop {
             if let Some((frame, used)) = parse_frame(&self.read) {
                 self.read.drain(..used);
+                if frame.payload.starts_with(br#"{"type":"receipt""#) {
+                    continue;
+                }
                 return Some(frame);
             }
             if !self.fill() {
@@ -628,4 +631,337 @@ pub fn eventually(what: &str, mut reached: impl FnMut() -> bool) {
         assert!(Instant::now() < until, "{what}: not within {DEADLINE:?}");
         std::thread::sleep(Duration::from_millis(10));
     }
+}
+
+impl Server {
+    /// The most memory that was ever resident, in KiB.
+    pub fn peak_kib(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()));
+        let status = status.expect("the server is running");
+        let line = status.lines().find(|line| line.starts_with("VmHWM:"));
+        line.and_then(|line| line.split_whitespace().nth(1)?.parse().ok())
+            .expect("VmHWM is a number")
+    }
+}
+
+impl Raw {
+    /// As [`Raw::upgrade`], with a receive buffer so small that the server soon notices when nobody reads.
+    pub fn narrow(server: &Server, path: &str) -> Self {
+        let socket = socket2::Socket::new(
+            socket2::Domain::for_address(server.address),
+            socket2::Type::STREAM,
+            None,
+        )
+        .expect("a socket is to be had");
+        socket
+            .set_recv_buffer_size(8192)
+            .expect("a buffer's size can be set");
+        socket
+            .connect(&server.address.into())
+            .expect("the server accepts");
+        let mut raw = Self {
+            stream: socket.into(),
+            read: Vec::new(),
+        };
+        let stream = &raw.stream;
+        stream
+            .set_read_timeout(Some(DEADLINE))
+            .and_then(|()| stream.set_write_timeout(Some(DEADLINE)))
+            .expect("a timeout can be set");
+        raw.write(
+            format!(
+                "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+                 Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+            )
+            .as_bytes(),
+        );
+        let head = raw.head();
+        assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+        raw
+    }
+
+    /// The JSON of the next text frame, not validated: for tests that read very many. `None` when the connection has ended.
+    pub fn text(&mut self) -> Option<Value> {
+        loop {
+            let frame = self.frame()?;
+            if frame.opcode == 1 {
+                return Some(
+                    serde_json::from_slice(&frame.payload).expect("server frames are JSON"),
+                );
+            }
+        }
+    }
+}
+
+/// A client's WebSocket handshake. `more` is further header lines, each with its line end.
+pub fn handshake(path: &str, more: &str) -> String {
+    format!(
+        "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{more}\r\n"
+    )
+}
+
+/// Status and JSON body of an HTTP answer.
+pub fn json_answer(answer: &str) -> (u16, Value) {
+    let parts = answer.split_once("\r\n\r\n");
+    let (head, body) = parts.unwrap_or_else(|| panic!("no HTTP answer: {answer:?}"));
+    let status = head
+        .split(' ')
+        .nth(1)
+        .and_then(|status| status.parse().ok());
+    let body = serde_json::from_str(body).unwrap_or_else(|e| panic!("{e}: {answer:?}"));
+    (status.expect("a status"), body)
+}
+
+impl Raw {
+    /// Does the handshake with further header lines, and gives the head of the answer, which must be a 101.
+    pub fn admitted(server: &Server, path: &str, more: &str) -> (Self, String) {
+        let mut raw = Self::open(server);
+        raw.write(handshake(path, more).as_bytes());
+        let head = raw.head();
+        assert!(head.starts_with("HTTP/1.1 101 "), "{path} {more}: {head}");
+        (raw, head)
+    }
+
+    /// The next frame that is neither ping nor pong.
+    pub fn next(&mut self) -> Option<RawFrame> {
+        loop {
+            let frame = self.frame()?;
+            if !matches!(frame.opcode, 9 | 10) {
+                return Some(frame);
+            }
+        }
+    }
+
+    /// The next text frame's JSON, which must be of this type.
+    pub fn expect(&mut self, tag: &str) -> Value {
+        let frame = self
+            .next()
+            .unwrap_or_else(|| panic!("`{tag}` was due, but the connection ended"));
+        assert_eq!(frame.opcode, 1, "{tag} was due: {frame:?}");
+        let json = frame.json();
+        assert_eq!(json["type"], tag, "{json}");
+        json
+    }
+
+    /// Proves that the server has closed the connection properly, and that nothing came before that.
+    pub fn assert_end(&mut self) {
+        let read = self.stream.read(&mut [0]);
+        assert!(matches!(read, Ok(0)), "the end was due: {read:?}");
+        assert_eq!(self.frame(), None);
+    }
+}
+
+/// A frame about a message of one's conversation with a user: `read`, `delete`, or what becomes an `edit` or `react` with
+/// the fields added by [`with`].
+pub fn about(tag: &str, user: &str, id: &Value) -> Value {
+    serde_json::json!({"type": tag, "target_user": user, "id": id})
+}
+
+/// The frame with these fields set.
+pub fn with(mut frame: Value, fields: &Value) -> Value {
+    for (name, field) in fields.as_object().expect("fields are an object") {
+        frame[name] = field.clone();
+    }
+    frame
+}
+
+/// Fails unless the frame has these fields; `null` stands for one that it must not have.
+#[track_caller]
+pub fn assert_has(frame: &Value, fields: &Value) {
+    for (name, field) in fields.as_object().expect("fields are an object") {
+        let found = frame.get(name);
+        let expected = Some(field).filter(|field| !field.is_null());
+        assert_eq!(found, expected, "{name} of {frame}");
+    }
+}
+
+/// Sends frames in as few TCP segments as possible, so that the server finds them all at once.
+pub fn burst(client: &mut Client, frames: &[Value]) {
+    let bytes: Vec<u8> = frames
+        .iter()
+        .flat_map(|frame| client_frame(0x81, frame.to_string().as_bytes()))
+        .collect();
+    client
+        .stream()
+        .write_all(&bytes)
+        .expect("the server takes what is sent");
+}
+
+/// Numbers that look random and are the same each time for the same seed (splitmix64).
+pub struct Random(u64);
+
+impl Random {
+    pub fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+
+    /// A number from 0 to `end`, without it.
+    pub fn below(&mut self, end: usize) -> usize {
+        (self.next() % end.max(1) as u64) as usize
+    }
+
+    /// True `times` times of a hundred.
+    pub fn percent(&mut self, times: usize) -> bool {
+        self.below(100) < times
+    }
+
+    /// One of these.
+    pub fn pick<'a, T>(&mut self, of: &'a [T]) -> &'a T {
+        &of[self.below(of.len())]
+    }
+
+    /// A message id.
+    pub fn uuid(&mut self) -> String {
+        let bytes = (u128::from(self.next()) << 64) | u128::from(self.next());
+        uuid::Builder::from_random_bytes(bytes.to_be_bytes())
+            .into_uuid()
+            .to_string()
+    }
+}
+
+/// A number that the environment may set. It is printed, so that a failure can be run again.
+pub fn setting(name: &str, otherwise: impl FnOnce() -> u64) -> u64 {
+    let value = match std::env::var(name) {
+        Ok(text) => text
+            .parse()
+            .unwrap_or_else(|_| panic!("{name}={text}: expected a number")),
+        Err(_) => otherwise(),
+    };
+    eprintln!("{name}={value}");
+    value
+}
+
+/// A seed that nobody chose.
+pub fn any_seed() -> u64 {
+    uuid::Uuid::new_v4().as_u64_pair().0 >> 16
+}
+
+impl Server {
+    /// What `dmwire verify` says of its store, and whether that is well.
+    pub fn verify(&self) -> (bool, String) {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_dmwire"));
+        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("DMWIRE_")) {
+            command.env_remove(name);
+        }
+        let output = command
+            .arg("verify")
+            .current_dir(&self.folder.0)
+            .stdin(Stdio::null())
+            .output()
+            .expect("the program can be started");
+        let mut said = String::from_utf8_lossy(&output.stdout).into_owned();
+        said.push_str(&String::from_utf8_lossy(&output.stderr));
+        (output.status.success(), said)
+    }
+}
+
+impl Client {
+    /// Connects and reads `welcome`; `None` when the server goes away meanwhile.
+    pub fn try_connect(server: &Server, user: &str, query: &str) -> Option<Self> {
+        let mut client = Self::dial(server, &format!("/ws/{user}{query}"), &[]).ok()?;
+        client.welcome = client.next().ok()?;
+        assert_eq!(client.welcome["type"], "welcome");
+        Some(client)
+    }
+
+    /// Ends the connection without a word. `reset`: by an RST, which also throws away what is under way.
+    pub fn cut(mut self, reset: bool) {
+        cut(self.stream(), reset);
+    }
+}
+
+/// Ends a connection without a word; see [`Client::cut`].
+pub fn cut(stream: &TcpStream, reset: bool) {
+    if reset {
+        // Linger zero: closing sends an RST (the caller drops the stream next).
+        let _ = socket2::SockRef::from(stream).set_linger(Some(Duration::ZERO));
+    } else {
+        let _ = stream.shutdown(std::net::Shutdown::Both);
+    }
+}
+
+impl Server {
+    /// As [`Server::start`], in a folder that is there already.
+    pub fn start_in(folder: &Arc<Folder>, arguments: &[&str]) -> Self {
+        let arguments = arguments.iter().map(ToString::to_string).collect();
+        Self::launch(arguments, folder.clone(), 0)
+    }
+
+    /// The file of its store.
+    pub fn store(&self) -> PathBuf {
+        self.folder.0.join("dmwire.db")
+    }
+}
+
+/// What a run of the program came to.
+#[derive(Debug)]
+pub struct Said {
+    pub code: Option<i32>,
+    pub out: String,
+    pub err: String,
+}
+
+/// The program, to be run in a folder with nothing of ours in its environment.
+pub fn program(folder: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_dmwire"));
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("DMWIRE_")) {
+        command.env_remove(name);
+    }
+    command.args(arguments).current_dir(folder);
+    command
+}
+
+/// Runs the program in a folder to its end.
+pub fn dmwire(folder: &Path, arguments: &[&str]) -> Said {
+    run_to_end(program(folder, arguments))
+}
+
+/// Runs a command to its end, which must come in time.
+pub fn run_to_end(mut command: Command) -> Said {
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program can be started");
+    let mut out = child.stdout.take().expect("stdout is piped");
+    let mut err = child.stderr.take().expect("stderr is piped");
+    let out = std::thread::spawn(move || {
+        let mut text = String::new();
+        let _ = out.read_to_string(&mut text);
+        text
+    });
+    let err = std::thread::spawn(move || {
+        let mut text = String::new();
+        let _ = err.read_to_string(&mut text);
+        text
+    });
+    let until = Instant::now() + 3 * DEADLINE;
+    let status = loop {
+        if let Some(status) = child.try_wait().expect("the program can be waited for") {
+            break Some(status);
+        }
+        if Instant::now() >= until {
+            let _ = child.kill();
+            let _ = child.wait();
+            break None;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    };
+    let said = Said {
+        code: status.and_then(|status| status.code()),
+        out: out.join().expect("stdout is read"),
+        err: err.join().expect("stderr is read"),
+    };
+    assert!(status.is_some(), "it has not ended: {said:?}");
+    said
 }
