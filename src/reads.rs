@@ -72,7 +72,7 @@ impl Reads {
     }
 
     /// Reads a user's conversations.
-    pub fn conversations(&self, query: ConversationsQuery) -> Reading<ConversationsPage> {
+    pub fn conversations(&self, query: ConversationsQuery) -> Reading<Option<ConversationsPage>> {
         self.run(move |reader| reader.conversations(&query))
     }
 

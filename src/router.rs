@@ -10,7 +10,7 @@ use uuid::Uuid;
 use crate::protocol::client::{
     ClientConversations, ClientHistory, ClientMessage, ClientTyping, DEFAULT_LIMIT,
 };
-use crate::protocol::ids::Integer;
+use crate::protocol::ids::{Integer, parse_uuid};
 use crate::protocol::server::{
     Ack, AckStatus, Conversation, Conversations, Deleted, Edited, ErrorFrame, History, PastMessage,
     Pong, RawContent, Reacted, Reactions, Receipt, ReceiptKind, ServerMessage, ServerTyping,
@@ -87,7 +87,7 @@ pub enum Answering {
     /// Messages of a conversation.
     History(HistoryQuery, Reading<Option<HistoryPage>>),
     /// Conversations.
-    Conversations(Reading<ConversationsPage>),
+    Conversations(Reading<Option<ConversationsPage>>),
 }
 
 impl Router {
@@ -258,9 +258,8 @@ impl Router {
         let reference = frame.reference.as_ref().map(Ref::as_str);
         let cursor = match &frame.cursor {
             None => None,
-            Some(cursor) => match parse_cursor(&cursor.0) {
-                Some(cursor) => Some(cursor),
-                None => {
+            Some(cursor) => {
+                let Some(cursor) = parse_uuid(&cursor.0) else {
                     wake(refuse(
                         from,
                         &Refused::unknown_message("cursor"),
@@ -268,8 +267,9 @@ impl Router {
                         None,
                     ));
                     return Routed::Done;
-                }
-            },
+                };
+                Some(cursor)
+            }
         };
         Routed::Ask(Question {
             reference: reference.map(Into::into),
@@ -884,10 +884,18 @@ pub fn answer_history(
 /// Answers `conversations`.
 pub fn answer_conversations(
     session: &Outbox,
-    page: &ConversationsPage,
+    page: Option<&ConversationsPage>,
     reference: Option<&str>,
 ) -> Option<Waker> {
-    let cursor = page.cursor.map(|cursor| format!("c{cursor:x}"));
+    let Some(page) = page else {
+        return refuse(
+            session,
+            &Refused::unknown_message("cursor"),
+            reference,
+            None,
+        );
+    };
+    let cursor = page.cursor.map(|id| id.hyphenated().to_string());
     session.reply(&ServerFrame::Conversations(Conversations {
         items: page
             .items
@@ -905,14 +913,6 @@ pub fn answer_conversations(
         cursor: cursor.as_deref(),
         reference,
     }))
-}
-
-/// A cursor as [`answer_conversations`] writes it.
-fn parse_cursor(text: &str) -> Option<u64> {
-    let digits = text.strip_prefix('c')?;
-    let written = u64::from_str_radix(digits, 16).ok()?;
-    // One spelling only: `c0A` and `c+a` are none that was given.
-    (format!("c{written:x}") == text).then_some(written)
 }
 
 /// Answers that a question could not be read from the store.

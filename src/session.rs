@@ -568,7 +568,7 @@ impl Life {
             },
             Answering::Conversations(reading) => match Pin::new(reading).poll(cx) {
                 Poll::Pending => return false,
-                Poll::Ready(Ok(Ok(page))) => answer_conversations(outbox, &page, reference),
+                Poll::Ready(Ok(Ok(page))) => answer_conversations(outbox, page.as_ref(), reference),
                 Poll::Ready(failed) => read_failed(outbox, failed.err().is_none(), reference),
             },
         };

@@ -218,8 +218,8 @@ pub struct ConversationsQuery {
     pub user: Arc<str>,
     /// How many at the most.
     pub limit: usize,
-    /// Where to go on, as the answer before said.
-    pub cursor: Option<u64>,
+    /// Where to go on, as the answer before said: behind the conversation whose newest message this was.
+    pub cursor: Option<Uuid>,
     /// Those whose newest message is older are not shown.
     pub not_before: i64,
     /// Stop before so many bytes. At least one conversation is read.
@@ -249,7 +249,7 @@ pub struct ConversationsPage {
     /// Newest first.
     pub items: Vec<ConversationItem>,
     /// Where to go on; `None` on the last page.
-    pub cursor: Option<u64>,
+    pub cursor: Option<Uuid>,
 }
 
 /// How long things are kept (PROTOCOL section 5, "Two lifetimes").
@@ -341,12 +341,12 @@ pub trait Reader: Send {
     /// [`StoreError`]
     fn history(&mut self, query: &HistoryQuery) -> Result<Option<HistoryPage>, StoreError>;
 
-    /// Reads a user's conversations.
+    /// Reads a user's conversations. `None`: the cursor is no message of any of them.
     ///
     /// # Errors
     /// [`StoreError`]
     fn conversations(
         &mut self,
         query: &ConversationsQuery,
-    ) -> Result<ConversationsPage, StoreError>;
+    ) -> Result<Option<ConversationsPage>, StoreError>;
 }

@@ -251,9 +251,13 @@ impl Store for Sqlite {
 
     fn maintain(&mut self, now: i64) -> Result<bool, StoreError> {
         self.checkpointer.after_commit(&self.connection)?;
+        let gave_back = self.keeper.gave_back();
         let step = self
             .keeper
             .step(&mut self.connection, &mut self.cache, &self.lifetimes, now);
+        if gave_back && matches!(step, Ok(false)) {
+            self.checkpointer.hasten();
+        }
         step.map_err(|error| {
             self.forget();
             error.into()

@@ -105,11 +105,18 @@ impl Checkpointer {
             }
             COPIED => {
                 self.state.store(IDLE, Ordering::Release);
-                copy(connection)?;
+                if copy(connection)? == 0 {
+                    self.pages.store(0, Ordering::Relaxed);
+                }
             }
             _ => {}
         }
         Ok(())
+    }
+
+    /// Has the log copied soon, however short it is: the main file shrinks no sooner.
+    pub fn hasten(&self) {
+        self.pages.fetch_max(PAGES, Ordering::Relaxed);
     }
 
     /// Ends the thread.

@@ -23,6 +23,8 @@ pub struct Keeper {
     user: i64,
     conversation: i64,
     stage: Stage,
+    /// Whether this round has given disk space back.
+    gave_back: bool,
     /// When the next round begins.
     rest_until: i64,
 }
@@ -63,9 +65,15 @@ impl Keeper {
                     };
                     return Ok(false);
                 }
+                self.gave_back = true;
             }
         }
         Ok(true)
+    }
+
+    /// Whether the round that is under way has given disk space back.
+    pub fn gave_back(&self) -> bool {
+        self.gave_back
     }
 
     fn inboxes(
@@ -120,7 +128,7 @@ impl Keeper {
         )?;
         let mut removed = 0;
         for conversation in &conversations {
-            let gone = old_messages(connection, *conversation, cutoff)?;
+            let (gone, work) = old_messages(connection, *conversation, cutoff)?;
             if gone.is_empty() {
                 continue;
             }
@@ -134,7 +142,7 @@ impl Keeper {
                 .execute([conversation, n])?;
             }
             tx.commit()?;
-            removed += gone.len() as i64;
+            removed += work;
             if removed >= REMOVE {
                 self.conversation = conversation - 1;
                 return Ok(());
@@ -227,22 +235,35 @@ fn trim(
     if let Some(user) = cache.users.get_mut(id.as_str()) {
         user.floor = unsigned(last);
     }
-    Ok(removed as i64)
+    Ok(i64::try_from(removed).unwrap_or(i64::MAX))
 }
 
-/// The oldest messages of a conversation that nobody is to be shown any more: too old, and in no inbox.
-fn old_messages(connection: &Connection, conversation: i64, cutoff: i64) -> Result<Vec<i64>> {
-    connection
-        .prepare_cached(
-            "SELECT n FROM (SELECT * FROM messages WHERE conversation = ?1 ORDER BY n LIMIT ?3)
-             WHERE sent_at < ?2
-             AND from_seq <= (SELECT floor FROM users WHERE users.n = sender)
-             AND to_seq <= (SELECT floor FROM users WHERE users.n = recipient)
-             AND NOT EXISTS (SELECT 1 FROM inbox AS i
-                WHERE i.conversation = ?1 AND i.message = n AND i.kind != 0)",
-        )?
-        .query_map([conversation, cutoff, REMOVE], |row| row.get(0))?
-        .collect()
+/// The oldest messages of a conversation that nobody is to be shown any more: too old, and in no inbox. Gives with them
+/// the work that it is to remove them, where `REMOVE` is enough for a step: a long message is many pages.
+fn old_messages(
+    connection: &Connection,
+    conversation: i64,
+    cutoff: i64,
+) -> Result<(Vec<i64>, i64)> {
+    let mut statement = connection.prepare_cached(
+        "SELECT n, 1 + coalesce(octet_length(content), 0) / 4096
+         FROM (SELECT * FROM messages WHERE conversation = ?1 ORDER BY n LIMIT ?3)
+         WHERE sent_at < ?2
+         AND from_seq <= (SELECT floor FROM users WHERE users.n = sender)
+         AND to_seq <= (SELECT floor FROM users WHERE users.n = recipient)
+         AND NOT EXISTS (SELECT 1 FROM inbox AS i
+            WHERE i.conversation = ?1 AND i.message = n AND i.kind != 0)",
+    )?;
+    let mut rows = statement.query([conversation, cutoff, REMOVE])?;
+    let (mut gone, mut work) = (Vec::new(), 0);
+    while let Some(row) = rows.next()? {
+        gone.push(row.get(0)?);
+        work += row.get::<_, i64>(1)?;
+        if work >= REMOVE {
+            break;
+        }
+    }
+    Ok((gone, work))
 }
 
 /// Gives some free pages back to the disk. False: there is nothing to give.

@@ -175,19 +175,23 @@ impl SqliteReader {
         Ok(reactions)
     }
 
-    fn read_conversations(&self, query: &ConversationsQuery) -> Result<ConversationsPage> {
+    fn read_conversations(&self, query: &ConversationsQuery) -> Result<Option<ConversationsPage>> {
         let mut page = ConversationsPage {
             items: Vec::new(),
             cursor: None,
         };
         let Some(user) = self.user(&query.user)? else {
-            return Ok(page);
+            return Ok(query.cursor.is_none().then_some(page));
         };
-        let mut newest =
-            self.newest_by_conversation(user, query.cursor.map_or(i64::MAX, signed))?;
+        let mut newest = self.newest_by_conversation(user)?;
         newest.sort_unstable_by(|a, b| b.0.cmp(&a.0));
+        if let Some(cursor) = query.cursor {
+            let Some(before) = self.number_of(&newest, cursor)? else {
+                return Ok(None);
+            };
+            newest.retain(|(n, ..)| *n < before);
+        }
         let mut bytes = 0;
-        let mut reached = None;
         for (n, conversation, other) in newest {
             let item = self.item(user, conversation, other, n)?;
             if item.last.sent_at < query.not_before {
@@ -195,27 +199,39 @@ impl SqliteReader {
             }
             bytes += size(&item.last) + OVERHEAD;
             if page.items.len() == query.limit || (bytes > query.bytes && !page.items.is_empty()) {
-                page.cursor = reached;
+                page.cursor = page.items.last().map(|item| item.last.id);
                 break;
             }
             page.items.push(item);
-            reached = Some(unsigned(n));
         }
-        Ok(page)
+        Ok(Some(page))
     }
 
-    /// The newest message's number, the conversation and the other user, for all that are older than `before`.
-    fn newest_by_conversation(&self, user: i64, before: i64) -> Result<Vec<(i64, i64, i64)>> {
+    /// The number of a message of any of these conversations; the newest, if clients gave several the same id.
+    fn number_of(&self, conversations: &[(i64, i64, i64)], id: Uuid) -> Result<Option<i64>> {
+        let mut statement = self
+            .connection
+            .prepare_cached("SELECT n FROM messages WHERE conversation = ?1 AND id = ?2")?;
+        let mut newest = None;
+        for (_, conversation, _) in conversations {
+            let n = statement
+                .query_row(params![conversation, id.as_bytes()], |row| row.get(0))
+                .optional()?;
+            newest = newest.max(n);
+        }
+        Ok(newest)
+    }
+
+    /// For each conversation of a user: the number of its newest message, its own, and the other user's.
+    fn newest_by_conversation(&self, user: i64) -> Result<Vec<(i64, i64, i64)>> {
         let mut statement = self.connection.prepare_cached(
             "SELECT (SELECT max(n) FROM messages WHERE conversation = c.n) AS newest, c.n, c.other FROM
              (SELECT n, high AS other FROM conversations WHERE low = ?1
               UNION ALL SELECT n, low FROM conversations WHERE high = ?1 AND low != ?1) AS c
-             WHERE newest < ?2",
+             WHERE newest IS NOT NULL",
         )?;
         statement
-            .query_map([user, before], |row| {
-                Ok((row.get(0)?, row.get(1)?, row.get(2)?))
-            })?
+            .query_map([user], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
             .collect()
     }
 
@@ -296,7 +312,7 @@ impl Reader for SqliteReader {
     fn conversations(
         &mut self,
         query: &ConversationsQuery,
-    ) -> std::result::Result<ConversationsPage, StoreError> {
+    ) -> std::result::Result<Option<ConversationsPage>, StoreError> {
         let view = self.connection.unchecked_transaction()?;
         let page = self.read_conversations(query)?;
         view.finish()?;

@@ -178,6 +178,10 @@ pub fn export(path: &Path, user: &str, out: &mut impl Write) -> Result<(), Store
             not_before: i64::MIN,
             bytes: 1 << 20,
         })?;
+        let Some(page) = page else {
+            // The place where the page before ended was removed by retention: begin anew would repeat, so say so.
+            return named(path, Err("the store changed meanwhile; export again"));
+        };
         for item in &page.items {
             let mut anchor = None;
             let mut pages = Vec::new();
@@ -245,9 +249,8 @@ pub fn erase(path: &Path, user: &str, now: i64) -> Result<Erased, StoreError> {
     };
     let mut store = Sqlite::open(path, Durability::Full, lifetimes)?;
     let erased = named(path, erase_in(&mut store.connection, user, now))?;
-    let erased = match erased {
-        Some(erased) => erased,
-        None => return named(path, Err(format!("no user {user:?} is known"))),
+    let Some(erased) = erased else {
+        return named(path, Err(format!("no user {user:?} is known")));
     };
     named(path, wipe(&store.connection)).map_err(|error| {
         StoreError::Failed(format!(

@@ -10,7 +10,7 @@ use crate::store::{NewMessage, Outcome, Place, Received, Write};
 
 /// Devices per user that are remembered (PROTOCOL section 2).
 const MAX_DEVICES: i64 = 16;
-/// Reactions of one user to one message, removed ones counted.
+/// Reactions of one user to one message, and as many removed ones that are remembered.
 const MAX_REACTIONS: i64 = 32;
 /// Commit numbers are reserved in the file this many at a time, so that a start need not look for the newest.
 const RESERVE: i64 = 1_000_000;
@@ -252,13 +252,7 @@ impl Run<'_> {
             }
             None if remove => return already(None, self.now),
             None => {
-                let count: i64 = self
-                    .tx
-                    .prepare_cached(
-                        "SELECT count(*) FROM reactions WHERE conversation = ?1 AND message = ?2 AND user = ?3",
-                    )?
-                    .query_row([found.conversation, found.n, found.me.n], |row| row.get(0))?;
-                if count >= MAX_REACTIONS {
+                if !self.may_react(&found)? {
                     return Ok(Outcome::TooMany);
                 }
             }
@@ -286,6 +280,26 @@ impl Run<'_> {
                 self.now
             ])?;
         Ok(outcome)
+    }
+
+    /// Whether there is room for one more reaction of a user to a message. Removed ones make room: the oldest of them are
+    /// forgotten.
+    fn may_react(&self, found: &Found) -> Result<bool> {
+        let key = [found.conversation, found.n, found.me.n, MAX_REACTIONS];
+        self.tx
+            .prepare_cached(
+                "DELETE FROM reactions WHERE conversation = ?1 AND message = ?2 AND user = ?3 AND removed
+                 AND emoji NOT IN (SELECT emoji FROM reactions
+                    WHERE conversation = ?1 AND message = ?2 AND user = ?3 AND removed
+                    ORDER BY at DESC, seq DESC LIMIT ?4)",
+            )?
+            .execute(key)?;
+        self.tx
+            .prepare_cached(
+                "SELECT count(*) < ?4 FROM reactions
+                 WHERE conversation = ?1 AND message = ?2 AND user = ?3 AND NOT removed",
+            )?
+            .query_row(key, |row| row.get(0))
     }
 
     fn read(&mut self, at: &Place) -> Result<Outcome> {
