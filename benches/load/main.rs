@@ -4,6 +4,8 @@
 //! that `--at` names), lets pairs of users talk, and prints what it cost. Every message carries its number and the moment
 //! it was meant to be sent, so that loss, order and doubles are checked and latency is honest. Traffic goes to loopback only.
 
+#[path = "../support/disk.rs"]
+mod disk;
 mod socket;
 mod target;
 
@@ -18,6 +20,7 @@ use serde_json::json;
 use tokio::sync::{Notify, oneshot};
 use tokio::task::LocalSet;
 
+use disk::{Percentiles, fdatasync};
 use socket::Socket;
 use target::Target;
 
@@ -42,6 +45,10 @@ struct Options {
     /// Send `ephemeral` messages, which are not stored.
     #[arg(long)]
     ephemeral: bool,
+    /// Measure right before and after what it takes to write 4 KiB and fdatasync in the store's folder, and hold latency
+    /// against it.
+    #[arg(long, conflicts_with = "at")]
+    fsync: bool,
     /// Instead of talking: open so many connections, and tell what each costs in memory.
     #[arg(long, default_value_t = 0)]
     idle: usize,
@@ -110,6 +117,7 @@ async fn talk(options: &Options, target: &Target) -> io::Result<()> {
         let receiver = Socket::open(target, &to, options.bare).await?;
         pairs.push((sender, receiver, to));
     }
+    let disk_before = disk(options, target)?;
     let cpu = target.cpu();
     let began = Instant::now();
     let until = began + Duration::from_secs_f64(options.seconds);
@@ -127,8 +135,17 @@ async fn talk(options: &Options, target: &Target) -> io::Result<()> {
     let cpu = target.cpu() - cpu;
     let _ = stop.send(());
     progress.await.map_err(io::Error::other)?;
-    report(options, &mut tally.borrow_mut(), seconds, cpu);
+    let disk = disk_before.zip(disk(options, target)?);
+    report(options, &mut tally.borrow_mut(), seconds, cpu, disk);
     Ok(())
+}
+
+/// What the disk itself does, if that is asked for.
+fn disk(options: &Options, target: &Target) -> io::Result<Option<Percentiles>> {
+    match target.folder() {
+        Some(folder) if options.fsync => fdatasync(folder, 300).map(Some),
+        _ => Ok(None),
+    }
 }
 
 async fn progress(tally: Rc<RefCell<Tally>>, quiet: bool, mut stopped: oneshot::Receiver<()>) {
@@ -146,7 +163,13 @@ async fn progress(tally: Rc<RefCell<Tally>>, quiet: bool, mut stopped: oneshot::
     }
 }
 
-fn report(options: &Options, tally: &mut Tally, seconds: f64, cpu: f64) {
+fn report(
+    options: &Options,
+    tally: &mut Tally,
+    seconds: f64,
+    cpu: f64,
+    disk: Option<(Percentiles, Percentiles)>,
+) {
     let Tally {
         delivered,
         acked,
@@ -154,21 +177,29 @@ fn report(options: &Options, tally: &mut Tally, seconds: f64, cpu: f64) {
         latencies,
     } = tally;
     latencies.sort_unstable();
-    let at = |share: f64| {
-        let last = latencies.len().saturating_sub(1);
-        latencies
-            .get((last as f64 * share) as usize)
-            .copied()
-            .unwrap_or(0)
+    let at = |permille: usize| {
+        let place = latencies.len().saturating_sub(1) * permille / 1000;
+        latencies.get(place).copied().unwrap_or(0)
     };
     let per_second = *delivered as f64 / seconds;
     let cpu_us = cpu * 1e6 / (*delivered).max(1) as f64;
+    // A run is held against the disk as it was on both sides of it.
+    let disk = disk.map(|(before, after)| {
+        let mean = Percentiles {
+            p50: f64::midpoint(before.p50, after.p50),
+            p99: f64::midpoint(before.p99, after.p99),
+        };
+        (before, after, mean)
+    });
     if options.json {
         println!(
             "{}",
             json!({
                 "messages": delivered, "acks": acked, "wrong": wrong, "seconds": seconds, "per_second": per_second,
-                "p50_us": at(0.5), "p99_us": at(0.99), "p999_us": at(0.999), "server_cpu_us": cpu_us
+                "p50_us": at(500), "p99_us": at(990), "p999_us": at(999), "server_cpu_us": cpu_us,
+                "fsync_us": disk.map(|(before, after, _)| json!({
+                    "before": {"p50": before.p50, "p99": before.p99}, "after": {"p50": after.p50, "p99": after.p99}
+                }))
             })
         );
     } else {
@@ -177,11 +208,22 @@ fn report(options: &Options, tally: &mut Tally, seconds: f64, cpu: f64) {
         println!("messages/s           {per_second:.0}");
         println!(
             "latency              p50 {} us, p99 {} us, p99.9 {} us",
-            at(0.5),
-            at(0.99),
-            at(0.999)
+            at(500),
+            at(990),
+            at(999)
         );
         println!("server CPU           {cpu_us:.2} us a message");
+        if let Some((before, after, mean)) = disk {
+            println!(
+                "fdatasync of 4 KiB   p50 {:.0} us, p99 {:.0} us before; p50 {:.0} us, p99 {:.0} us after",
+                before.p50, before.p99, after.p50, after.p99
+            );
+            println!(
+                "latency/fdatasync    p50 {:.1}, p99 {:.1}",
+                f64::from(at(500)) / mean.p50,
+                f64::from(at(990)) / mean.p99
+            );
+        }
     }
     assert_eq!(*wrong, 0, "messages were lost, doubled or out of order");
 }
@@ -312,17 +354,16 @@ impl Pair {
             self.moved.notify_waiters();
             acking.await.map_err(io::Error::other)?
         };
-        match tokio::time::timeout(Duration::from_secs(30), end).await {
-            Ok(done) => done,
-            Err(_) => {
-                let missing = self.sent - *self.delivered.borrow();
-                self.tally.borrow_mut().wrong += missing;
-                Ok(())
-            }
+        if let Ok(done) = tokio::time::timeout(Duration::from_secs(30), end).await {
+            return done;
         }
+        let missing = self.sent - *self.delivered.borrow();
+        self.tally.borrow_mut().wrong += missing;
+        Ok(())
     }
 
     /// How many messages may go now.
+    #[allow(clippy::cast_sign_loss)] // time does not run backwards
     fn due(&self) -> usize {
         if self.every > 0.0 {
             let now = self.began.elapsed().as_secs_f64();
@@ -345,6 +386,7 @@ impl Pair {
         }
     }
 
+    #[allow(clippy::cast_sign_loss)] // time does not run backwards
     fn next(&mut self) -> String {
         let meant = if self.every > 0.0 {
             ((self.first + self.sent as f64 * self.every) * 1e6) as u128

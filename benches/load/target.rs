@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{self, BufRead as _, BufReader};
 use std::net::{SocketAddr, ToSocketAddrs as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use crate::Options;
@@ -89,6 +89,11 @@ impl Target {
             child: Some(child),
             folder: Some(folder),
         })
+    }
+
+    /// Where the store of a server is that was started here.
+    pub fn folder(&self) -> Option<&Path> {
+        self.folder.as_deref()
     }
 
     fn proc(&self, file: &str) -> String {

@@ -1,0 +1,411 @@
+//! The store alone, through its trait: `cargo bench --bench store -- --help`.
+//!
+//! Everything happens in a folder that is removed at the end. Figures that depend on the disk stand beside what the disk
+//! itself does at that time, as ratios; absolute ones mean little on a machine that is shared.
+
+#[path = "support/disk.rs"]
+mod disk;
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use clap::Parser;
+use dmwire::store::sqlite::{Durability, Sqlite};
+use dmwire::store::{
+    ConversationsQuery, HistoryQuery, Lifetimes, NewMessage, Outcome, Store, StoreError, Write,
+};
+use uuid::Uuid;
+
+use disk::{Percentiles, fdatasync};
+
+/// What the store does in what time.
+#[derive(Debug, Parser)]
+struct Options {
+    /// Messages of the store that is opened and read.
+    #[arg(long, default_value_t = 1_000_000)]
+    messages: usize,
+    /// Messages that are stored to see what one takes on disk.
+    #[arg(long, default_value_t = 200_000)]
+    stored: usize,
+    /// Seconds for each batch size and durability.
+    #[arg(long, default_value_t = 1.2)]
+    seconds: f64,
+    /// Where the folder is made [default: the folder for temporary files].
+    #[arg(long)]
+    dir: Option<PathBuf>,
+    /// Only what has this in its name: rate, alone, disk or large.
+    #[arg(long, default_value = "")]
+    only: String,
+    /// `cargo bench` adds this.
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+/// What can go wrong: the store, or the folder that it is in.
+type Failed = Box<dyn std::error::Error>;
+
+const LIFETIMES: Lifetimes = Lifetimes {
+    inbox_ms: i64::MAX / 2,
+    inbox_limit: 100_000_000,
+    history_ms: None,
+};
+/// A day in November 2026, in milliseconds; commits move it on.
+const THEN: i64 = 1_795_000_000_000;
+/// Messages that are sent alone, if there is time for so many.
+const ALONE: usize = 1000;
+const SIZES: [usize; 6] = [1, 4, 16, 64, 256, 1024];
+/// Users of the small stores.
+const USERS: usize = 100;
+/// Users of the large one, and how many others each of them writes to.
+const MANY: usize = 2000;
+const FRIENDS: usize = 17;
+
+fn main() -> Result<(), Failed> {
+    let options = Options::parse();
+    let dir = options.dir.clone().unwrap_or_else(std::env::temp_dir);
+    let folder = Folder::new(&dir)?;
+    let wanted = |name: &str| options.only.is_empty() || options.only == name;
+    if wanted("rate") {
+        rates(&options, &folder)?;
+    }
+    if wanted("alone") {
+        alone(&options, &folder)?;
+    }
+    if wanted("disk") {
+        on_disk(&options, &folder)?;
+    }
+    if wanted("large") {
+        large(&options, &folder)?;
+    }
+    Ok(())
+}
+
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(dir: &Path) -> io::Result<Self> {
+        let path = dir.join(format!("dmwire-store-bench-{}", std::process::id()));
+        fs::create_dir_all(&path)?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        // Nothing depends on it.
+        drop(fs::remove_dir_all(&self.0));
+    }
+}
+
+/// Messages without end, the same each time.
+struct Messages {
+    state: u64,
+    users: Vec<Arc<str>>,
+    /// Whom each user writes to; empty: anybody.
+    friends: Vec<Vec<usize>>,
+}
+
+impl Messages {
+    fn among(users: usize) -> Self {
+        Self {
+            state: 7,
+            users: (0..users).map(|n| format!("user{n}").into()).collect(),
+            friends: Vec::new(),
+        }
+    }
+
+    /// Each user has picked some others, and was picked by about as many: 20 to 50 conversations each.
+    fn among_friends(users: usize) -> Self {
+        let mut all = Self::among(users);
+        let mut friends = vec![Vec::new(); users];
+        for user in 0..users {
+            for _ in 0..FRIENDS {
+                let friend = all.below(users);
+                friends[user].push(friend);
+                friends[friend].push(user);
+            }
+        }
+        all.friends = friends;
+        all
+    }
+
+    fn next(&mut self) -> u64 {
+        // xorshift64*
+        self.state ^= self.state >> 12;
+        self.state ^= self.state << 25;
+        self.state ^= self.state >> 27;
+        self.state.wrapping_mul(0x2545_F491_4F6C_DD1D)
+    }
+
+    fn below(&mut self, end: usize) -> usize {
+        (self.next() >> 16) as usize % end
+    }
+
+    /// A message of 64 characters, with an id as the server makes them.
+    fn message(&mut self) -> Write {
+        let from = self.below(self.users.len());
+        let to = match self.friends.get(from).map(Vec::len) {
+            Some(count) => {
+                let at = self.below(count);
+                self.friends[from][at]
+            }
+            None => self.below(self.users.len()),
+        };
+        Write::Message(NewMessage {
+            from: self.users[from].clone(),
+            to: (&*self.users[to]).into(),
+            id: Uuid::now_v7(),
+            content: format!("\"{:064x}\"", self.next()).into(),
+            reply_to: None,
+        })
+    }
+
+    fn batch(&mut self, size: usize) -> Vec<Write> {
+        (0..size).map(|_| self.message()).collect()
+    }
+}
+
+fn commit(store: &mut dyn Store, now: &mut i64, batch: &[Write]) -> Result<(), StoreError> {
+    *now += 1;
+    let batch: Vec<&Write> = batch.iter().collect();
+    let outcomes = store.commit(*now, &batch)?;
+    let stored = |outcome: &Outcome| {
+        matches!(
+            outcome,
+            Outcome::Stored {
+                duplicate: false,
+                ..
+            }
+        )
+    };
+    assert!(outcomes.iter().all(stored), "every message is new");
+    Ok(())
+}
+
+#[derive(Clone, Copy)]
+enum Kind {
+    Full,
+    Normal,
+    Temporary,
+}
+
+const KINDS: [(Kind, &str); 3] = [
+    (Kind::Full, "full"),
+    (Kind::Normal, "normal"),
+    (Kind::Temporary, "memory:"),
+];
+
+fn open(folder: &Folder, kind: Kind, name: &str) -> Result<Box<dyn Store>, StoreError> {
+    let path = folder.0.join(name);
+    Ok(match kind {
+        Kind::Full => Box::new(Sqlite::open(&path, Durability::Full, LIFETIMES)?),
+        Kind::Normal => Box::new(Sqlite::open(&path, Durability::Normal, LIFETIMES)?),
+        Kind::Temporary => Box::new(Sqlite::temporary(&folder.0, LIFETIMES)?),
+    })
+}
+
+/// Messages a second by size of batch. Each message is two entries: both sides have it.
+fn rates(options: &Options, folder: &Folder) -> Result<(), Failed> {
+    println!("messages a second by messages in a commit (64 characters; each is two entries)\n");
+    println!(
+        "{:>6}{:>12}{:>12}{:>12}{:>14}{:>20}",
+        "batch", "full", "normal", "memory:", "full/memory:", "full: commit/fsync"
+    );
+    let mut stores = Vec::new();
+    for (kind, name) in KINDS {
+        stores.push(open(folder, kind, &format!("rate-{name}.db"))?);
+    }
+    let mut messages = Messages::among(USERS);
+    let mut now = THEN;
+    for size in SIZES {
+        let disk = fdatasync(&folder.0, 40)?;
+        let mut rates = Vec::new();
+        // In turns, so that a moment in which the machine is busy is everybody's.
+        let mut spent = [Duration::ZERO; KINDS.len()];
+        let mut commits = [0_u32; KINDS.len()];
+        while spent
+            .iter()
+            .any(|spent| spent.as_secs_f64() < options.seconds)
+        {
+            for (n, store) in stores.iter_mut().enumerate() {
+                let slice = Instant::now();
+                while spent[n].as_secs_f64() < options.seconds && slice.elapsed().as_millis() < 100
+                {
+                    let batch = messages.batch(size);
+                    let began = Instant::now();
+                    commit(&mut **store, &mut now, &batch)?;
+                    spent[n] += began.elapsed();
+                    commits[n] += 1;
+                }
+            }
+        }
+        for (spent, commits) in spent.iter().zip(commits) {
+            rates.push(f64::from(commits) * size as f64 / spent.as_secs_f64());
+        }
+        let each = spent[0].as_secs_f64() * 1e6 / f64::from(commits[0]);
+        println!(
+            "{size:>6}{:>12.0}{:>12.0}{:>12.0}{:>14.2}{:>20.2}",
+            rates[0],
+            rates[1],
+            rates[2],
+            rates[0] / rates[2],
+            each / disk.p50
+        );
+    }
+    println!(
+        "\ncommit/fsync: the mean commit against the median of writing 4 KiB and fdatasync in the same folder\n"
+    );
+    Ok(())
+}
+
+/// One message at a time: what a commit costs whoever is alone.
+fn alone(options: &Options, folder: &Folder) -> Result<(), Failed> {
+    println!("one message alone, in microseconds\n");
+    println!(
+        "{:>10}{:>10}{:>10}{:>14}{:>14}",
+        "", "p50", "p99", "p50/fsync", "p99/fsync"
+    );
+    let mut messages = Messages::among(USERS);
+    for (kind, name) in KINDS {
+        let mut store = open(folder, kind, &format!("alone-{name}.db"))?;
+        let mut now = THEN;
+        let (mut took, mut disk) = (Vec::new(), Vec::new());
+        let mut sync = disk::Sync::new(&folder.0)?;
+        let total = Instant::now();
+        while took.len() < ALONE && total.elapsed().as_secs_f64() < 2.0 * options.seconds {
+            let batch = messages.batch(1);
+            let began = Instant::now();
+            commit(&mut *store, &mut now, &batch)?;
+            took.push(began.elapsed());
+            // The disk by itself in the same moment.
+            disk.push(sync.once()?);
+        }
+        let (took, disk) = (Percentiles::of(took), Percentiles::of(disk));
+        println!(
+            "{name:>10}{:>10.0}{:>10.0}{:>14.2}{:>14.2}",
+            took.p50,
+            took.p99,
+            took.p50 / disk.p50,
+            took.p99 / disk.p99
+        );
+        println!("{:>10}{:>10.0}{:>10.0}", "fdatasync", disk.p50, disk.p99);
+    }
+    println!();
+    Ok(())
+}
+
+/// Bytes on disk for each message.
+fn on_disk(options: &Options, folder: &Folder) -> Result<(), Failed> {
+    let mut store = open(folder, Kind::Normal, "disk.db")?;
+    let mut messages = Messages::among(USERS);
+    let mut now = THEN;
+    let mut left = options.stored;
+    while left > 0 {
+        let batch = messages.batch(left.min(1024));
+        left -= batch.len();
+        commit(&mut *store, &mut now, &batch)?;
+    }
+    // Closing brings all of the log into the file.
+    drop(store);
+    let bytes = size(&folder.0.join("disk.db"))?;
+    println!(
+        "{} messages of 64 characters between {USERS} users: {bytes} bytes on disk, {:.0} each\n",
+        options.stored,
+        bytes as f64 / options.stored as f64
+    );
+    Ok(())
+}
+
+fn size(path: &Path) -> io::Result<u64> {
+    let mut log = path.as_os_str().to_owned();
+    log.push("-wal");
+    Ok(fs::metadata(path)?.len() + fs::metadata(log).map_or(0, |log| log.len()))
+}
+
+/// A store of many messages: opening it, and reading lists from it.
+fn large(options: &Options, folder: &Folder) -> Result<(), Failed> {
+    let path = folder.0.join("large.db");
+    let mut store = open(folder, Kind::Normal, "large.db")?;
+    let mut messages = Messages::among_friends(MANY);
+    let mut now = THEN;
+    let began = Instant::now();
+    let mut left = options.messages;
+    while left > 0 {
+        let batch = messages.batch(left.min(1024));
+        left -= batch.len();
+        commit(&mut *store, &mut now, &batch)?;
+    }
+    let filled = began.elapsed();
+    drop(store);
+    let bytes = size(&path)?;
+    println!(
+        "a store of {} messages between {MANY} users ({:.0} MB), filled in {:.0} s, read warm\n",
+        options.messages,
+        bytes as f64 / 1e6,
+        filled.as_secs_f64()
+    );
+    let mut opens = Vec::new();
+    for n in 0..5 {
+        let began = Instant::now();
+        let mut store = Sqlite::open(&path, Durability::Full, LIFETIMES)?;
+        let opened = store.open_inbox(&messages.users[n], "default")?;
+        opens.push(began.elapsed());
+        assert!(opened.head > 0, "everybody has something");
+    }
+    let opens = Percentiles::of(opens);
+    println!(
+        "open, and the first inbox:   {:.1} ms (median of 5)",
+        opens.p50 / 1e3
+    );
+    let mut store = Sqlite::open(&path, Durability::Full, LIFETIMES)?;
+    let mut reader = store.reader()?;
+    let (mut inboxes, mut lists, mut histories) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut listed, mut shown) = (0, 0);
+    for _ in 0..1000 {
+        let at = messages.below(MANY);
+        let user = messages.users[at].clone();
+        let began = Instant::now();
+        store.open_inbox(&user, "default")?;
+        inboxes.push(began.elapsed());
+        let began = Instant::now();
+        let page = reader.conversations(&ConversationsQuery {
+            user: user.clone(),
+            limit: 50,
+            cursor: None,
+            not_before: i64::MIN,
+            bytes: 250 << 10,
+        })?;
+        lists.push(began.elapsed());
+        let page = page.ok_or("a first page is always there")?;
+        listed += page.items.len();
+        let with = &page.items[messages.below(page.items.len())].with;
+        let began = Instant::now();
+        let history = reader.history(&HistoryQuery {
+            user,
+            with: with.as_str().into(),
+            anchor: None,
+            limit: 50,
+            not_before: i64::MIN,
+            bytes: 250 << 10,
+        })?;
+        histories.push(began.elapsed());
+        shown += history.map_or(0, |page| page.messages.len());
+    }
+    println!(
+        "{:>34}{:>12}{:>12}",
+        "microseconds, 1000 random users", "p50", "p99"
+    );
+    let rows = [
+        ("open_inbox".to_owned(), inboxes),
+        (format!("conversations ({} each)", listed / 1000), lists),
+        (format!("history ({} each)", shown / 1000), histories),
+    ];
+    for (name, took) in rows {
+        let took = Percentiles::of(took);
+        println!("{name:>34}{:>12.0}{:>12.0}", took.p50, took.p99);
+    }
+    Ok(())
+}
