@@ -47,7 +47,7 @@ use reads::Reads;
 use registry::Registry;
 use router::Router;
 use store::sqlite::Sqlite;
-use store::{Store, StoreError};
+use store::{Owed, Store, StoreError};
 use writer::Writer;
 
 /// Threads that read from the store.
@@ -131,7 +131,7 @@ pub async fn serve(
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), RunError> {
     let lifetimes = config.lifetimes();
-    let store: Box<dyn Store> = match &config.store {
+    let mut store: Box<dyn Store> = match &config.store {
         StoreUrl::Sqlite(path) => Box::new(Sqlite::open(path, config.durability, lifetimes)?),
         StoreUrl::Memory => Box::new(Sqlite::temporary(&config::temporary_folder(), lifetimes)?),
     };
@@ -140,6 +140,8 @@ pub async fn serve(
         .collect::<Result<Vec<_>, _>>()?;
     let reads = Reads::start(readers)?;
     let registry = Arc::new(Registry::default());
+    let live = registry.clone();
+    store.spare(Owed::new(move |user| live.owed(user)));
     let epoch = store.epoch();
     // The writer delivers through the router, and the router sends through the writer.
     let late: Arc<OnceLock<Router>> = Arc::default();

@@ -71,6 +71,13 @@ impl Registry {
         visit(shard.get(user).map_or(&[], Vec::as_slice))
     }
 
+    /// The next entry that the slowest of a user's live sessions is owed.
+    pub fn owed(&self, user: &str) -> Option<u64> {
+        self.with(user, |sessions| {
+            sessions.iter().filter_map(|session| session.cursor()).min()
+        })
+    }
+
     /// Every live session.
     pub fn all(&self) -> Vec<Arc<Outbox>> {
         let locked = self.shards.iter();

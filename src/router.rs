@@ -537,12 +537,7 @@ impl Router {
             let others = || sessions.iter().filter(|session| !Arc::ptr_eq(session, own));
             let frame = (to_self || others().next().is_some()).then(|| view.entry_frame(seq));
             let message = frame.as_deref().filter(|_| to_self);
-            wakers.extend(own.push_own(
-                seq,
-                reference,
-                |out, reference| view.write_ack(out, seq, reference),
-                message,
-            ));
+            wakers.extend(own.push_own(seq, (view.id, view.at), reference, message));
             if let Some(frame) = &frame {
                 wakers.extend(others().filter_map(|session| session.push_entry(seq, frame)));
             }

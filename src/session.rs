@@ -38,6 +38,9 @@ use crate::ws::{Incoming, Opcode, Violation, close};
 const LINGER: Duration = Duration::from_secs(2);
 /// How long a session that is to end waits for the answers to what its client has sent.
 const DRAIN: Duration = Duration::from_secs(5);
+/// How long a session that is to end still listens. What had arrived before may be known to the kernel only; this is time
+/// enough to be told of it.
+const HEAR: Duration = Duration::from_millis(50);
 /// Questions that may wait before the session stops reading its client's frames.
 const MAX_QUESTIONS: usize = 64;
 /// A replay reads about so many bytes at a time.
@@ -144,8 +147,12 @@ pub struct Messaging {
 enum Stage {
     /// Talking.
     Open,
-    /// Asked to end: what the client has sent is still answered, until this moment at the latest.
-    Draining(Farewell, Instant),
+    /// Asked to end: what the client had sent until `hear_until` is still heard, and answered until `until` at the latest.
+    Draining {
+        farewell: Farewell,
+        hear_until: Instant,
+        until: Instant,
+    },
     /// The last word is said; the peer has until this moment to close.
     Closing(Instant),
     /// As `Closing`, but the peer's bytes make no sense any more.
@@ -166,13 +173,13 @@ struct Life {
     stage: Stage,
     /// Part of the inbox that is being read.
     page: Option<Reading<Vec<Entry>>>,
+    /// The last entry that was asked for.
+    page_last: u64,
     /// What the client has asked for and what is being read for it, one at a time: each answer may be large.
     questions: VecDeque<Question>,
     answering: Option<(Option<Box<str>>, Answering)>,
     /// The peer has closed, or gone.
     peer_closed: bool,
-    /// The client is to end, and all that it had sent until then has been read.
-    last_read: bool,
 }
 
 /// What is known of the line.
@@ -211,10 +218,10 @@ pub async fn run<T: AsyncRead + AsyncWrite + Unpin>(link: Link<T>, parts: Parts)
                 Stage::Closing(now + LINGER)
             },
             page: None,
+            page_last: 0,
             questions: VecDeque::new(),
             answering: None,
             peer_closed: false,
-            last_read: false,
             parts,
         },
     };
@@ -269,14 +276,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Session<T> {
         let Self { link, life } = self;
         let reading = match life.stage {
             _ if life.peer_closed => return Poll::Pending,
-            Stage::Draining(..) if life.last_read => return Poll::Pending,
+            Stage::Draining { hear_until, .. } if now >= hear_until => return Poll::Pending,
             Stage::Discarding(_) => link.poll_discard(cx),
             _ => link.poll_read(cx, &mut |incoming| life.hear(incoming)),
         };
-        if let Stage::Draining(..) = life.stage {
-            // What had arrived before is heard; what arrives from now on is not.
-            life.last_read = true;
-        }
         match std::task::ready!(reading)? {
             link::Reading::Some => life.line.heard = now,
             link::Reading::End => life.peer_closed = true,
@@ -493,7 +496,11 @@ impl Life {
 
     fn asked_to_end(&mut self, farewell: Farewell, now: Instant) {
         if self.stage == Stage::Open {
-            self.stage = Stage::Draining(farewell, now + DRAIN);
+            self.stage = Stage::Draining {
+                farewell,
+                hear_until: now + HEAR,
+                until: now + DRAIN,
+            };
         }
     }
 
@@ -530,6 +537,7 @@ impl Life {
         if cursor > head || !room || ending {
             return false;
         }
+        self.page_last = head;
         self.page = Some(messaging.router.read(Span {
             user: outbox.user().clone(),
             first: cursor,
@@ -580,9 +588,11 @@ impl Life {
     fn replay(&mut self, entries: &[Entry]) {
         let outbox = &self.parts.outbox;
         let Some(first) = entries.first() else {
-            // All that is owed has been removed from the store meanwhile.
-            let head = outbox.glance().head;
-            self.truncated(TruncatedReason::Retention, head + 1);
+            // All that was asked for has been removed from the store meanwhile. What has come since is asked for next, and
+            // says where the replay goes on.
+            if outbox.glance().head == self.page_last {
+                self.truncated(TruncatedReason::Retention, self.page_last + 1);
+            }
             return;
         };
         debug_assert!(
@@ -646,13 +656,17 @@ impl Life {
         let ping = Duration::from_secs(config.ping_seconds).min(heartbeat);
         let mut next;
         match self.stage {
-            Stage::Draining(farewell, until) => {
+            Stage::Draining {
+                farewell,
+                hear_until,
+                until,
+            } => {
                 let asked = self.answering.is_some() || !self.questions.is_empty();
-                if now >= until || self.last_read && !glance.unanswered && !asked {
+                if now >= until || now >= hear_until && !glance.unanswered && !asked {
                     self.goodbye(&farewell, now);
                     return true;
                 }
-                next = until;
+                next = if now < hear_until { hear_until } else { until };
             }
             Stage::Closing(until) | Stage::Discarding(until) => next = until,
             Stage::Open => {

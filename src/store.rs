@@ -276,6 +276,35 @@ pub struct Span {
     pub bytes: usize,
 }
 
+/// Which entry a user's slowest live session is owed next, if the user has one: what a store asks before it removes entries
+/// for their number.
+#[derive(Clone)]
+pub struct Owed(Arc<dyn Fn(&str) -> Option<u64> + Send + Sync>);
+
+impl Owed {
+    /// Asks `ask`, which must not wait.
+    pub fn new(ask: impl Fn(&str) -> Option<u64> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(ask))
+    }
+
+    /// The next entry owed to any live session of `user`.
+    pub fn ask(&self, user: &str) -> Option<u64> {
+        (self.0)(user)
+    }
+}
+
+impl Default for Owed {
+    fn default() -> Self {
+        Self::new(|_| None)
+    }
+}
+
+impl fmt::Debug for Owed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Owed")
+    }
+}
+
 /// Why a store did not do what it was asked.
 #[derive(Debug)]
 pub enum StoreError {
@@ -319,6 +348,9 @@ pub trait Store: Send {
     /// # Errors
     /// [`StoreError`]
     fn maintain(&mut self, now: i64) -> Result<bool, StoreError>;
+
+    /// From now on entries that are still owed to a live session are spared, within reason, when they are too many.
+    fn spare(&mut self, owed: Owed);
 
     /// A reading half.
     ///

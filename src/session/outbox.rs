@@ -12,9 +12,9 @@ use std::task::Waker;
 
 use uuid::Uuid;
 
-use crate::protocol::ServerFrame;
+use crate::protocol::{MessageId, ServerFrame, Time};
 use crate::protocol::ids::Integer;
-use crate::protocol::server::{Goodbye, Synced};
+use crate::protocol::server::{Ack, AckStatus, Goodbye, Synced};
 use crate::ws::{self, Opcode};
 
 /// Acks that may wait for their place behind a replay before the session stops reading its client's frames.
@@ -59,8 +59,8 @@ struct State {
     head: u64,
     /// The head that `welcome` named, until the replay has reached it.
     sync_at: Option<u64>,
-    /// Entries beyond the cursor that this session caused, in order, with the `ref` for their ack.
-    owed: VecDeque<(u64, Option<Box<str>>)>,
+    /// Entries beyond the cursor that this session caused, in order.
+    owed: VecDeque<OwedAck>,
     /// Sends of this session that the store has not answered yet.
     in_flight: usize,
     /// Text frames so far: how the task sees whether the line was quiet.
@@ -69,6 +69,15 @@ struct State {
     farewell: Option<Farewell>,
     /// Nothing may follow: `goodbye` or a close frame is in `bytes`, or the session is gone.
     ended: bool,
+}
+
+/// An ack that waits for its place.
+#[derive(Debug)]
+struct OwedAck {
+    seq: u64,
+    id: MessageId,
+    at: Time,
+    reference: Option<Box<str>>,
 }
 
 /// What a session's task learns when it looks into its outbox.
@@ -125,16 +134,30 @@ impl Outbox {
         state.sync_if_reached();
     }
 
-    /// Skips to `oldest`, because what lies before is not kept any more.
+    /// Skips to `oldest`, because what lies before is not kept any more. Acks that had their place there come now, as the
+    /// repeated acks that they are to a cursor which has moved on.
     pub fn skip_to(&self, oldest: u64) {
         let mut state = self.lock();
-        if state.cursor.is_some_and(|cursor| cursor < oldest) {
-            state.cursor = Some(oldest);
-            while state.owed.front().is_some_and(|(seq, _)| *seq < oldest) {
-                state.owed.pop_front();
-            }
-            state.sync_if_reached();
+        if state.cursor.is_none_or(|cursor| cursor >= oldest) {
+            return;
         }
+        state.cursor = Some(oldest);
+        while let Some(owed) = state.owed.pop_front_if(|owed| owed.seq < oldest) {
+            state.append(&ServerFrame::Ack(Ack {
+                id: owed.id,
+                seq: Some(Integer(owed.seq)),
+                status: AckStatus::Stored,
+                sent_at: owed.at,
+                duplicate: Some(true),
+                reference: owed.reference.as_deref(),
+            }));
+        }
+        state.sync_if_reached();
+    }
+
+    /// The next entry owed; `None` until the inbox has been opened.
+    pub fn cursor(&self) -> Option<u64> {
+        self.lock().cursor
     }
 
     /// Offers an entry of the inbox, as an encoded WebSocket frame.
@@ -149,25 +172,37 @@ impl Outbox {
         state.waker.take()
     }
 
-    /// Offers the entry that this session's own send became; `ack` writes its answer with the `ref` it is given. For a
-    /// message to oneself `message` follows it.
+    /// Offers the entry that this session's own send became: the ack of `id`, stored at `at`. For a message to oneself
+    /// `message` follows it.
     pub fn push_own(
         &self,
         seq: u64,
+        (id, at): (MessageId, Time),
         reference: Option<Box<str>>,
-        ack: impl FnOnce(&mut Vec<u8>, Option<&str>),
         message: Option<&[u8]>,
     ) -> Option<Waker> {
         let mut state = self.lock();
         state.in_flight = state.in_flight.saturating_sub(1);
         state.head = state.head.max(seq);
         if state.takes(seq, 512 + message.map_or(0, <[u8]>::len), self.limit) {
-            ws::write_text(&mut state.bytes, |out| ack(out, reference.as_deref()));
+            state.append(&ServerFrame::Ack(Ack {
+                id,
+                seq: Some(Integer(seq)),
+                status: AckStatus::Stored,
+                sent_at: at,
+                duplicate: None,
+                reference: reference.as_deref(),
+            }));
             state.bytes.extend_from_slice(message.unwrap_or_default());
-            state.texts += 1 + u64::from(message.is_some());
+            state.texts += u64::from(message.is_some());
             state.advance();
         } else if !state.ended && state.cursor.is_none_or(|cursor| seq >= cursor) {
-            state.owed.push_back((seq, reference));
+            state.owed.push_back(OwedAck {
+                seq,
+                id,
+                at,
+                reference,
+            });
         }
         state.waker.take()
     }
@@ -233,13 +268,8 @@ impl Outbox {
     pub fn replay(&self, seq: u64, write: impl FnOnce(&mut Vec<u8>, Option<Option<&str>>)) -> bool {
         let mut state = self.lock();
         if !state.ended && state.cursor == Some(seq) {
-            let own = state.owed.front().is_some_and(|(owed, _)| *owed == seq);
-            let reference = if own {
-                state.owed.pop_front().map(|(_, reference)| reference)
-            } else {
-                None
-            };
-            let own = reference.as_ref().map(Option::as_deref);
+            let owed = state.owed.pop_front_if(|owed| owed.seq == seq);
+            let own = owed.as_ref().map(|owed| owed.reference.as_deref());
             write(&mut state.bytes, own);
             state.texts += 1;
             state.advance();

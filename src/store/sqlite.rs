@@ -20,10 +20,10 @@ use rusqlite::{
 use uuid::Uuid;
 
 use self::checkpoint::Checkpointer;
-use self::keep::Keeper;
+use self::keep::{Keeper, Rules};
 use self::read::SqliteReader;
 use self::write::Run;
-use super::{Lifetimes, Opened, Outcome, Reader, Store, StoreError, Write};
+use super::{Lifetimes, Opened, Owed, Outcome, Reader, Store, StoreError, Write};
 
 /// Users and conversations that are remembered. Beyond it they are forgotten together and looked up again.
 const MAX_CACHED: usize = 100_000;
@@ -53,6 +53,7 @@ pub struct Sqlite {
     next: i64,
     reserved: i64,
     lifetimes: Lifetimes,
+    owed: Owed,
     keeper: Keeper,
     // Last, so that the connection is closed before a temporary file is removed.
     file: DataFile,
@@ -170,6 +171,7 @@ impl Sqlite {
             next: 0,
             reserved: 0,
             lifetimes,
+            owed: Owed::default(),
             keeper: Keeper::default(),
             file,
         })
@@ -191,7 +193,12 @@ impl Sqlite {
         for write in batch {
             outcomes.push(run.write(write)?);
         }
-        keep::trim_overfull(&tx, &mut self.cache, &self.lifetimes, now)?;
+        let rules = Rules {
+            lifetimes: &self.lifetimes,
+            owed: &self.owed,
+            now,
+        };
+        keep::trim_overfull(&tx, &mut self.cache, &rules)?;
         tx.commit()?;
         Ok(outcomes)
     }
@@ -252,9 +259,14 @@ impl Store for Sqlite {
     fn maintain(&mut self, now: i64) -> Result<bool, StoreError> {
         self.checkpointer.after_commit(&self.connection)?;
         let gave_back = self.keeper.gave_back();
+        let rules = Rules {
+            lifetimes: &self.lifetimes,
+            owed: &self.owed,
+            now,
+        };
         let step = self
             .keeper
-            .step(&mut self.connection, &mut self.cache, &self.lifetimes, now);
+            .step(&mut self.connection, &mut self.cache, &rules);
         if gave_back && matches!(step, Ok(false)) {
             self.checkpointer.hasten();
         }
@@ -262,6 +274,10 @@ impl Store for Sqlite {
             self.forget();
             error.into()
         })
+    }
+
+    fn spare(&mut self, owed: Owed) {
+        self.owed = owed;
     }
 
     fn reader(&self) -> Result<Box<dyn Reader>, StoreError> {

@@ -3,7 +3,7 @@
 
 use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior, params};
 
-use super::{Cache, Lifetimes, signed, unsigned};
+use super::{Cache, Lifetimes, Owed, signed, unsigned};
 
 /// Users or conversations that one step looks at.
 const LOOK: i64 = 128;
@@ -15,6 +15,18 @@ const SPARE_PAGES: i64 = 256;
 const RETURN_PAGES: i64 = 128;
 /// How long the keeper rests when it has been through everything, in milliseconds.
 const REST: i64 = 60_000;
+
+/// So many times the limit of an inbox is kept while a live session is still owed it.
+const SPARED: i64 = 20;
+
+/// What is to be kept.
+#[derive(Clone, Copy, Debug)]
+pub struct Rules<'a> {
+    pub lifetimes: &'a Lifetimes,
+    pub owed: &'a Owed,
+    /// Milliseconds since 1970-01-01T00:00:00Z.
+    pub now: i64,
+}
 
 /// Where the round of the keeper stands.
 #[derive(Debug, Default)]
@@ -45,15 +57,15 @@ impl Keeper {
         &mut self,
         connection: &mut Connection,
         cache: &mut Cache,
-        lifetimes: &Lifetimes,
-        now: i64,
+        rules: &Rules<'_>,
     ) -> Result<bool> {
+        let Rules { lifetimes, now, .. } = *rules;
         // A clock that was set back must not make it a long rest.
         if now < self.rest_until && now >= self.rest_until - REST {
             return Ok(false);
         }
         match self.stage {
-            Stage::Inboxes => self.inboxes(connection, cache, lifetimes, now)?,
+            Stage::Inboxes => self.inboxes(connection, cache, rules)?,
             Stage::Messages => self.messages(connection, lifetimes, now)?,
             Stage::Space => {
                 if !give_back(connection)? {
@@ -80,8 +92,7 @@ impl Keeper {
         &mut self,
         connection: &mut Connection,
         cache: &mut Cache,
-        lifetimes: &Lifetimes,
-        now: i64,
+        rules: &Rules<'_>,
     ) -> Result<()> {
         let users = numbers(
             connection,
@@ -90,10 +101,10 @@ impl Keeper {
         )?;
         let mut removed = 0;
         for user in &users {
-            if expired(connection, lifetimes, now, *user)?.is_some() {
+            if expired(connection, rules, *user)?.is_some() {
                 // Only a step that has something to remove writes at all.
                 let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-                let count = trim(&tx, cache, lifetimes, now, *user)?;
+                let count = trim(&tx, cache, rules, *user)?;
                 tx.commit()?;
                 removed += count;
                 if removed >= REMOVE {
@@ -158,18 +169,13 @@ impl Keeper {
 
 /// Removes from the inboxes that have grown beyond their limit, within the transaction of the batch that made them grow:
 /// under load it shares the batch's commit.
-pub fn trim_overfull(
-    connection: &Connection,
-    cache: &mut Cache,
-    lifetimes: &Lifetimes,
-    now: i64,
-) -> Result<()> {
+pub fn trim_overfull(connection: &Connection, cache: &mut Cache, rules: &Rules<'_>) -> Result<()> {
     let mut removed = 0;
     while removed < REMOVE {
         let Some(user) = cache.overfull.pop_front() else {
             break;
         };
-        removed += trim(connection, cache, lifetimes, now, user)?;
+        removed += trim(connection, cache, rules, user)?;
     }
     Ok(())
 }
@@ -182,30 +188,28 @@ fn numbers(connection: &Connection, sql: &str, after: i64) -> Result<Vec<i64>> {
 }
 
 /// The newest of a user's oldest entries that is not to be kept, if there is one.
-fn expired(
-    connection: &Connection,
-    lifetimes: &Lifetimes,
-    now: i64,
-    user: i64,
-) -> Result<Option<i64>> {
-    let newest: Option<i64> = connection
-        .prepare_cached("SELECT max(seq) FROM inbox WHERE user = ?1")?
-        .query_row([user], |row| row.get(0))?;
+fn expired(connection: &Connection, rules: &Rules<'_>, user: i64) -> Result<Option<i64>> {
+    let (id, newest): (String, Option<i64>) = connection
+        .prepare_cached("SELECT id, (SELECT max(seq) FROM inbox WHERE user = n) FROM users WHERE n = ?1")?
+        .query_row([user], |row| Ok((row.get(0)?, row.get(1)?)))?;
     let Some(newest) = newest else {
         return Ok(None);
     };
+    let limit = signed(rules.lifetimes.inbox_limit);
+    let mut beyond = newest - limit;
+    if beyond > 0
+        && let Some(owed) = rules.owed.ask(&id)
+    {
+        // A session that is here and only slow is not robbed of what it is owed; but one that stays slow is, in the end.
+        beyond = beyond.min((signed(owed) - 1).max(newest - limit.saturating_mul(SPARED)));
+    }
     connection
         .prepare_cached(
             "SELECT max(seq) FROM (SELECT seq, at FROM inbox WHERE user = ?1 ORDER BY seq LIMIT ?4)
              WHERE at < ?2 OR seq <= ?3",
         )?
         .query_row(
-            params![
-                user,
-                now - lifetimes.inbox_ms,
-                newest - signed(lifetimes.inbox_limit),
-                REMOVE
-            ],
+            params![user, rules.now - rules.lifetimes.inbox_ms, beyond, REMOVE],
             |row| row.get(0),
         )
         .optional()
@@ -213,14 +217,8 @@ fn expired(
 }
 
 /// Removes the oldest entries of a user that are not to be kept, up to a step's worth. Gives their number.
-fn trim(
-    connection: &Connection,
-    cache: &mut Cache,
-    lifetimes: &Lifetimes,
-    now: i64,
-    user: i64,
-) -> Result<i64> {
-    let Some(last) = expired(connection, lifetimes, now, user)? else {
+fn trim(connection: &Connection, cache: &mut Cache, rules: &Rules<'_>, user: i64) -> Result<i64> {
+    let Some(last) = expired(connection, rules, user)? else {
         return Ok(0);
     };
     connection

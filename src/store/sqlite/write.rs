@@ -251,12 +251,8 @@ impl Run<'_> {
                 return already(Some(unsigned(seq)), when);
             }
             None if remove => return already(None, self.now),
-            None => {
-                if !self.may_react(&found)? {
-                    return Ok(Outcome::TooMany);
-                }
-            }
-            Some(_) => {}
+            _ if !remove && !self.may_react(&found)? => return Ok(Outcome::TooMany),
+            _ => {}
         }
         let change = if remove {
             Change::Unreacted(emoji)
