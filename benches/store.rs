@@ -31,7 +31,7 @@ struct Options {
     #[arg(long, default_value_t = 200_000)]
     stored: usize,
     /// Seconds for each batch size and durability.
-    #[arg(long, default_value_t = 1.2)]
+    #[arg(long, default_value_t = 0.8)]
     seconds: f64,
     /// Where the folder is made [default: the folder for temporary files].
     #[arg(long)]

@@ -15,6 +15,8 @@
 //! 7. [`registry`] knows who is here; what a session owes its client meets in its `Outbox`.
 //! 8. [`reads`] is how a session that has fallen behind, or has just come, reads what it is owed.
 //!
+//! Comments that name a section of PROTOCOL mean `docs/protocol.md`.
+//!
 //! [`config`] holds every setting, [`logging`] writes the log.
 
 pub mod config;
@@ -170,7 +172,7 @@ pub async fn serve(
     shutdown.await;
 
     log::info!("shutting down");
-    node.draining.store(true, Ordering::Release);
+    node.draining.store(true, Ordering::SeqCst);
     for session in registry.all() {
         session.dismiss(session::SHUTDOWN);
     }
@@ -189,6 +191,20 @@ pub async fn serve(
     }
     log::info!("stopped");
     Ok(())
+}
+
+/// Ends the process when the thread that holds it panics: without that thread the server would only seem to live. What is
+/// acknowledged is on disk, and whoever started the server starts it again.
+#[derive(Debug)]
+struct Vital(&'static str);
+
+impl Drop for Vital {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            log::error!("the {} has failed; ending the server", self.0);
+            std::process::exit(70);
+        }
+    }
 }
 
 fn listen(config: &Config) -> Result<Vec<TcpListener>, RunError> {

@@ -1,7 +1,7 @@
 //! The threads that read from the store, so that a long read delays neither a send nor a worker.
 //!
-//! A [`Reads`] is a cheap handle over `Arc`. Its mutex guards the queue of jobs. Each session has at most one read under
-//! way, so the queue is bounded by the sessions.
+//! A [`Reads`] is a cheap handle over `Arc`. Its mutex guards the queue of jobs. Each session has at most two reads under
+//! way, one of its inbox and one that its client asked for, so the queue is bounded by the sessions.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -53,6 +53,7 @@ impl Reads {
             std::thread::Builder::new()
                 .name("reader".into())
                 .spawn(move || {
+                    let _vital = crate::Vital("reader's thread");
                     while let Some(job) = shared.next() {
                         job(reader.as_mut());
                     }
@@ -88,8 +89,10 @@ impl Reads {
             .unwrap_or_else(PoisonError::into_inner);
         if !queue.closed {
             queue.jobs.push_back(Box::new(move |reader| {
-                // Nobody may be waiting any more.
-                drop(send.send(read(reader)));
+                // The session that asked may be gone.
+                if !send.is_closed() {
+                    drop(send.send(read(reader)));
+                }
             }));
             self.shared.filled.notify_one();
         }

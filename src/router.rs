@@ -40,8 +40,8 @@ pub enum Origin {
     Send(Arc<Outbox>, Option<Box<str>>),
     /// A session whose user is typing, or has stopped.
     Typing {
-        /// Whose `typing` it is.
-        from: Arc<str>,
+        /// The session that says so.
+        from: Arc<Outbox>,
         /// False: has stopped.
         active: bool,
     },
@@ -342,7 +342,7 @@ impl Router {
             })
             .write(out);
         });
-        let relayed = self.push_live(to, &frame, Some(from));
+        let relayed = self.push_live(to, &frame, from);
         wake(from.reply(&ServerFrame::Ack(Ack {
             id,
             seq: None,
@@ -358,11 +358,11 @@ impl Router {
     }
 
     /// Gives a frame that is not kept to a user's live sessions, but for the one it comes from. True: one took it.
-    fn push_live(&self, to: &str, frame: &[u8], but: Option<&Arc<Outbox>>) -> bool {
+    fn push_live(&self, to: &str, frame: &[u8], but: &Arc<Outbox>) -> bool {
         let mut taken = false;
         self.registry.with(to, |sessions| {
             for session in sessions {
-                if but.is_some_and(|but| Arc::ptr_eq(but, session)) {
+                if Arc::ptr_eq(but, session) {
                     continue;
                 }
                 let (took, waker) = session.push_ephemeral(frame);
@@ -380,7 +380,7 @@ impl Router {
             Target::User(to) => {
                 let write = Write::Contact(from.user().clone(), to.into());
                 let origin = Origin::Typing {
-                    from: from.user().clone(),
+                    from: from.clone(),
                     active: typing.active.unwrap_or(true),
                 };
                 // When the store is busy, nobody misses a sign of typing.
@@ -402,7 +402,7 @@ impl Router {
                     };
                     match done.outcome {
                         Ok(outcome) => {
-                            self.done(&done.write, outcome, answer, batch.at, &mut wakers)
+                            self.done(&done.write, outcome, answer, batch.at, &mut wakers);
                         }
                         Err(failure) => {
                             let retry = (failure == Failure::Overloaded).then_some(RETRY_AFTER_MS);
@@ -544,18 +544,18 @@ impl Router {
         });
     }
 
-    fn tell_typing(&self, from: &str, to: &str, active: bool) {
+    fn tell_typing(&self, from: &Arc<Outbox>, to: &str, active: bool) {
         let mut frame = Vec::new();
         ws::write_text(&mut frame, |out| {
             ServerFrame::Typing(ServerTyping {
-                from_user: from,
+                from_user: from.user(),
                 target_user: Some(to),
                 target_room: None,
                 active,
             })
             .write(out);
         });
-        self.push_live(to, &frame, None);
+        self.push_live(to, &frame, from);
     }
 }
 

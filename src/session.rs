@@ -45,7 +45,7 @@ const HEAR: Duration = Duration::from_millis(50);
 const MAX_QUESTIONS: usize = 64;
 /// A replay reads about so many bytes at a time.
 const PAGE: usize = 256 * 1024;
-/// At most one ping a second for the sake of `ack=auto` (DESIGN, "Watermarks").
+/// At most one ping a second for the sake of `ack=auto`.
 const ACK_PING: Duration = Duration::from_secs(1);
 
 /// The server goes down.
@@ -246,6 +246,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Session<T> {
                 self.life.asked_to_end(farewell, now);
             }
             let congested = glance.congested || self.life.questions.len() >= MAX_QUESTIONS;
+            if congested {
+                // While the server does not listen, silence says nothing of the peer.
+                self.life.line.heard = now;
+            }
             if !congested || self.life.stage != Stage::Open {
                 match self.poll_read(cx, now) {
                     Poll::Ready(Ok(())) => progress = true,
@@ -291,7 +295,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Session<T> {
     fn poll_write(&mut self, cx: &mut Context<'_>, now: Instant) -> std::io::Result<bool> {
         let mut progress = false;
         loop {
-            let bytes = self.life.parts.outbox.take(cx.waker(), self.link.unsent());
+            let (bytes, touched) = self.life.parts.outbox.take(cx.waker(), self.link.unsent());
+            progress |= touched;
             if !bytes.is_empty() {
                 self.link.load(bytes);
             }
@@ -307,7 +312,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Session<T> {
             }
             if done.is_pending() {
                 // Tells the outbox how much is still in hand.
-                self.life.parts.outbox.take(cx.waker(), self.link.unsent());
+                let outbox = &self.life.parts.outbox;
+                progress |= outbox.take(cx.waker(), self.link.unsent()).1;
                 return Ok(progress);
             }
         }
@@ -518,7 +524,7 @@ impl Life {
             match entries {
                 Ok(Ok(entries)) => self.replay(&entries),
                 Ok(Err(error)) => {
-                    log::error!("{error}");
+                    log::error!("reading an inbox: {error}");
                     self.asked_to_end(STORE_FAILED, Instant::now());
                 }
                 // The readers are gone: the server is going down and will say so.

@@ -279,7 +279,9 @@ pub struct Span {
 /// Which entry a user's slowest live session is owed next, if the user has one: what a store asks before it removes entries
 /// for their number.
 #[derive(Clone)]
-pub struct Owed(Arc<dyn Fn(&str) -> Option<u64> + Send + Sync>);
+pub struct Owed(Arc<AskOwed>);
+
+type AskOwed = dyn Fn(&str) -> Option<u64> + Send + Sync;
 
 impl Owed {
     /// Asks `ask`, which must not wait.
@@ -317,8 +319,7 @@ pub enum StoreError {
 impl fmt::Display for StoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unavailable(detail) => write!(f, "the store is unavailable: {detail}"),
-            Self::Failed(detail) => write!(f, "the store failed: {detail}"),
+            Self::Unavailable(detail) | Self::Failed(detail) => f.write_str(detail),
         }
     }
 }

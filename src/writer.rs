@@ -23,7 +23,7 @@ const BATCH: usize = 1024;
 /// Watermarks that are kept for later when the store does not take them.
 const MARKS: usize = 100_000;
 /// Time between two looks at what is to be removed, and at the least between two steps of it.
-const KEEP_EVERY: Duration = Duration::from_millis(1000);
+const KEEP_EVERY: Duration = Duration::from_secs(1);
 const KEEP_PAUSE: Duration = Duration::from_millis(20);
 /// How long a watermark may wait for a commit to ride along with.
 const NOTE_AFTER: Duration = Duration::from_millis(200);
@@ -150,6 +150,7 @@ impl<O: Send + 'static> Writer<O> {
         let thread = std::thread::Builder::new()
             .name("writer".into())
             .spawn(move || {
+                let _vital = crate::Vital("writer's thread");
                 let mut thread = Thread {
                     shared,
                     store,
@@ -280,7 +281,7 @@ impl<O, D: FnMut(Batch<O>)> Thread<O, D> {
             let at = Time::now();
             let outcomes = self.store.commit(at.0, &batch);
             let failure = outcomes.as_ref().err().map(|error| {
-                log::error!("{error}");
+                log::error!("the store: {error}");
                 failure_of(error)
             });
             let mut outcomes = outcomes.unwrap_or_default().into_iter();
@@ -394,7 +395,7 @@ impl<O, D: FnMut(Batch<O>)> Thread<O, D> {
                 );
             }
             (opening.reply)(opened.map_err(|error| {
-                log::error!("{error}");
+                log::error!("the store: {error}");
                 failure_of(&error)
             }));
         }

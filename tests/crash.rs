@@ -15,6 +15,15 @@ use support::{Client, Folder, Random, Server, any_seed, setting};
 
 const SENDERS: usize = 4;
 const RECEIVERS: usize = 3;
+/// No limit that the load would come to; above all, no entry is removed for want of room.
+const ARGUMENTS: &[&str] = &[
+    "--messages-per-second",
+    "1000000",
+    "--burst",
+    "1000000",
+    "--inbox-limit",
+    "100000000",
+];
 /// Messages that a sender has under way at the most.
 const WINDOW: usize = 48;
 
@@ -448,6 +457,7 @@ fn stillborn(folder: &std::path::Path, after: Duration) {
     }
     let mut child = command
         .args(["--listen", "127.0.0.1:0"])
+        .args(ARGUMENTS)
         .current_dir(folder)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
@@ -463,15 +473,6 @@ fn assert_whole(server: &Server) {
     let (well, said) = server.verify();
     assert!(well, "verify: {said}");
 }
-
-const ARGUMENTS: &[&str] = &[
-    "--messages-per-second",
-    "1000000",
-    "--burst",
-    "1000000",
-    "--inbox-limit",
-    "100000000",
-];
 
 #[test]
 fn what_was_acknowledged_survives_kill_9_and_comes_once() {

@@ -320,6 +320,14 @@ fn typing_reaches_those_one_has_a_conversation_with() {
     twin.expect("message");
     assert_eq!(twin.expect("typing")["from_user"], "b");
     c.assert_quiet();
+    // To oneself: one's other sessions.
+    a.send(&to("a", "note"));
+    a.send(&json!({"type": "typing", "target_user": "a"}));
+    twin.expect("message");
+    assert_eq!(twin.expect("typing")["target_user"], "a");
+    a.expect("ack");
+    a.expect("message");
+    a.assert_quiet();
 }
 
 #[test]

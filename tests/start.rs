@@ -1,4 +1,4 @@
-//! Starting: where the server listens, and what it says when it cannot start (PROTOCOL section 2, DESIGN).
+//! Starting: where the server listens, and what it says when it cannot start (PROTOCOL section 2).
 
 mod support;
 

@@ -7,7 +7,7 @@ use std::io::{self, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// Bytes after which the file begins anew, so that it does not grow for ever.
+/// Bytes of the file, after which it is written from its beginning again.
 const WRAP: u64 = 4 << 20;
 
 /// How long a slow disk is looked at.
@@ -51,11 +51,15 @@ impl Sync {
     /// When no file can be made there.
     pub fn new(folder: &Path) -> io::Result<Self> {
         let path = folder.join(format!("fdatasync-{}", std::process::id()));
-        let file = File::create(&path)?;
+        let mut file = File::create(&path)?;
+        // The blocks are there already, as those of a log are that begins anew: what is measured is data only.
+        file.write_all(&vec![0; WRAP as usize])?;
+        file.sync_all()?;
+        file.seek(SeekFrom::Start(0))?;
         Ok(Self { file, path })
     }
 
-    /// Appends 4 KiB and waits until they are on disk, as a commit must.
+    /// Writes 4 KiB and waits until they are on disk, as a commit must.
     ///
     /// # Errors
     /// When the disk does not take them.

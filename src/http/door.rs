@@ -54,6 +54,8 @@ pub async fn enter<T>(node: Arc<Node>, request: Request, mut io: T, early: Early
 where
     T: AsyncRead + AsyncWrite + Unpin,
 {
+    // Counted from here on, so that a drain waits for it, or it sees the drain.
+    let _live = node.enter();
     let peer = request.peer_addr().map(|address| address.ip());
     let accepted = match handshake(&request) {
         Ok(accepted) => accepted,
@@ -73,7 +75,6 @@ where
         }
         Err(refusal) => return refuse(&mut io, early.unsent, &refusal).await,
     };
-    let _live = node.enter();
     let mut reply = early.unsent;
     reply.extend_from_slice(&accepted.response);
     // What there is to say already leaves in one write with the handshake's answer.
@@ -175,7 +176,7 @@ fn wanted(node: &Node, request: &Request) -> Result<Wanted, Refusal> {
         "/ws" => Some(""),
         _ => Some(path.strip_prefix("/ws/").ok_or_else(nowhere)?),
     };
-    if node.draining.load(Ordering::Acquire) {
+    if node.draining.load(Ordering::SeqCst) {
         return Err(Refusal::draining());
     }
     check_origin(node, request)?;
@@ -299,6 +300,10 @@ async fn open(node: &Arc<Node>, query: Query) -> Result<Parts, Refusal> {
     let (registered, oldest) = node.router.register(&outbox, config.sessions_per_user);
     if let Some(oldest) = oldest {
         oldest.dismiss(session::REPLACED);
+    }
+    if node.draining.load(Ordering::SeqCst) {
+        // The drain may have looked for sessions before this one was there.
+        return Err(Refusal::draining());
     }
     let (tell, told) = tokio::sync::oneshot::channel();
     node.router.open(

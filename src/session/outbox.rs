@@ -1,6 +1,6 @@
 //! What a session owes its client: the meeting point of a session's task with everyone who has something for it.
 //!
-//! The rule that carries the rest (DESIGN, "The inbox is the truth, the push is a hint"): a session has one cursor, the
+//! The rule that carries the rest is that the inbox is the truth, and a push is a hint: a session has one cursor, the
 //! next `seq` of its user's inbox. A push at the cursor goes out; a push ahead of it only raises the head, and the session
 //! reads from the store; a push behind it is dropped.
 //!
@@ -12,9 +12,9 @@ use std::task::Waker;
 
 use uuid::Uuid;
 
-use crate::protocol::{MessageId, ServerFrame, Time};
 use crate::protocol::ids::Integer;
 use crate::protocol::server::{Ack, AckStatus, Goodbye, Synced};
+use crate::protocol::{MessageId, ServerFrame, Time};
 use crate::ws::{self, Opcode};
 
 /// Acks that may wait for their place behind a replay before the session stops reading its client's frames.
@@ -49,6 +49,8 @@ pub struct Outbox {
 struct State {
     /// The session's task, while it waits.
     waker: Option<Waker>,
+    /// Others have changed something since the task began to work: it must look again before it waits.
+    touched: bool,
     /// Encoded WebSocket frames that the task has not taken yet.
     bytes: Vec<u8>,
     /// Bytes that the task has taken and the socket has not.
@@ -142,7 +144,7 @@ impl Outbox {
             return;
         }
         state.cursor = Some(oldest);
-        while let Some(owed) = state.owed.pop_front_if(|owed| owed.seq < oldest) {
+        while let Some(owed) = state.owed_before(oldest) {
             state.append(&ServerFrame::Ack(Ack {
                 id: owed.id,
                 seq: Some(Integer(owed.seq)),
@@ -163,6 +165,7 @@ impl Outbox {
     /// Offers an entry of the inbox, as an encoded WebSocket frame.
     pub fn push_entry(&self, seq: u64, frame: &[u8]) -> Option<Waker> {
         let mut state = self.lock();
+        state.touched = true;
         state.head = state.head.max(seq);
         if state.takes(seq, frame.len(), self.limit) {
             state.bytes.extend_from_slice(frame);
@@ -182,6 +185,7 @@ impl Outbox {
         message: Option<&[u8]>,
     ) -> Option<Waker> {
         let mut state = self.lock();
+        state.touched = true;
         state.in_flight = state.in_flight.saturating_sub(1);
         state.head = state.head.max(seq);
         if state.takes(seq, 512 + message.map_or(0, <[u8]>::len), self.limit) {
@@ -222,6 +226,7 @@ impl Outbox {
     /// Appends the answer to a send that became no entry of its own, if there is one.
     pub fn answer(&self, frame: Option<&ServerFrame<'_>>) -> Option<Waker> {
         let mut state = self.lock();
+        state.touched = true;
         state.in_flight = state.in_flight.saturating_sub(1);
         if let Some(frame) = frame {
             state.append(frame);
@@ -232,6 +237,7 @@ impl Outbox {
     /// Offers something that is not kept: it is dropped when the client is slow. Says whether it was taken.
     pub fn push_ephemeral(&self, frame: &[u8]) -> (bool, Option<Waker>) {
         let mut state = self.lock();
+        state.touched = true;
         let taken = !state.ended && state.cursor.is_some() && state.fits(frame.len(), self.limit);
         if taken {
             state.bytes.extend_from_slice(frame);
@@ -248,6 +254,7 @@ impl Outbox {
     /// Uncounts a send that the store did not take.
     pub fn unsent(&self) {
         let mut state = self.lock();
+        state.touched = true;
         state.in_flight = state.in_flight.saturating_sub(1);
     }
 
@@ -255,6 +262,7 @@ impl Outbox {
     pub fn dismiss(&self, farewell: Farewell) {
         let waker = {
             let mut state = self.lock();
+            state.touched = true;
             state.farewell.get_or_insert(farewell);
             state.waker.take()
         };
@@ -268,7 +276,7 @@ impl Outbox {
     pub fn replay(&self, seq: u64, write: impl FnOnce(&mut Vec<u8>, Option<Option<&str>>)) -> bool {
         let mut state = self.lock();
         if !state.ended && state.cursor == Some(seq) {
-            let owed = state.owed.pop_front_if(|owed| owed.seq == seq);
+            let owed = state.owed_before(seq + 1);
             let own = owed.as_ref().map(|owed| owed.reference.as_deref());
             write(&mut state.bytes, own);
             state.texts += 1;
@@ -278,20 +286,21 @@ impl Outbox {
     }
 
     /// Takes what is to be written next, and leaves `waker` to be called when there is more. `writing` is what the task
-    /// still has in hand.
-    pub fn take(&self, waker: &Waker, writing: usize) -> Vec<u8> {
+    /// still has in hand. Says whether others have changed something since [`Outbox::begin`], when nobody could be called.
+    pub fn take(&self, waker: &Waker, writing: usize) -> (Vec<u8>, bool) {
         let mut state = self.lock();
         match &mut state.waker {
             Some(known) if known.will_wake(waker) => {}
             slot => *slot = Some(waker.clone()),
         }
+        let touched = std::mem::take(&mut state.touched);
         if writing > 0 {
             state.writing = writing;
-            return Vec::new();
+            return (Vec::new(), touched);
         }
         let bytes = std::mem::take(&mut state.bytes);
         state.writing = bytes.len();
-        bytes
+        (bytes, touched)
     }
 
     /// Moves what is to be written behind `out`, without waiting for more.
@@ -312,6 +321,7 @@ impl Outbox {
     pub fn begin(&self) -> Glance {
         let mut state = self.lock();
         state.waker = None;
+        state.touched = false;
         state.glance(self.limit)
     }
 
@@ -390,6 +400,15 @@ impl State {
         }
     }
 
+    /// The first ack that waits, if its place is before `seq`.
+    fn owed_before(&mut self, seq: u64) -> Option<OwedAck> {
+        if self.owed.front()?.seq < seq {
+            self.owed.pop_front()
+        } else {
+            None
+        }
+    }
+
     fn fits(&self, length: usize, limit: usize) -> bool {
         let unsent = self.bytes.len() + self.writing;
         // What is larger than the limit goes when nothing else is waiting.
@@ -428,5 +447,37 @@ impl State {
             ws::write_close(&mut self.bytes, code);
             self.ended = true;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FAREWELL: Farewell = Farewell {
+        code: 1012,
+        reason: "shutdown",
+        detail: "",
+        reconnect: None,
+    };
+
+    #[test]
+    fn what_others_change_while_the_task_works_is_not_missed() {
+        let outbox = Outbox::new(Uuid::nil(), "u".into(), 1024);
+        outbox.begin();
+        outbox.dismiss(FAREWELL);
+        assert!(
+            outbox.take(Waker::noop(), 0).1,
+            "a dismissal between begin and take"
+        );
+        assert!(outbox.begin().farewell.is_some());
+        assert!(!outbox.take(Waker::noop(), 0).1, "it is seen now");
+        outbox.sent();
+        outbox.begin();
+        outbox.answer(None);
+        assert!(
+            outbox.take(Waker::noop(), 10).1,
+            "an answer that has no bytes"
+        );
     }
 }

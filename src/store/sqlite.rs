@@ -10,6 +10,7 @@ mod write;
 
 use std::collections::{HashMap, VecDeque};
 use std::fs::{File, OpenOptions, TryLockError};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +24,7 @@ use self::checkpoint::Checkpointer;
 use self::keep::{Keeper, Rules};
 use self::read::SqliteReader;
 use self::write::Run;
-use super::{Lifetimes, Opened, Owed, Outcome, Reader, Store, StoreError, Write};
+use super::{Lifetimes, Opened, Outcome, Owed, Reader, Store, StoreError, Write};
 
 /// Users and conversations that are remembered. Beyond it they are forgotten together and looked up again.
 const MAX_CACHED: usize = 100_000;
@@ -319,12 +320,7 @@ fn lock(path: &Path) -> Result<File, StoreError> {
         Ok(folder.join(path.file_name().unwrap_or_default()))
     });
     let real: PathBuf = named(path, real)?;
-    let opened = OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(beside(&real, "-lock"));
-    let file = named(path, opened)?;
+    let file = named(path, private(&beside(&real, "-lock")))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => named(path, Err("in use by another dmwire")),
@@ -332,9 +328,23 @@ fn lock(path: &Path) -> Result<File, StoreError> {
     }
 }
 
+/// Opens a file, made if it is not there, that nobody else may read. SQLite gives what it keeps beside a database the
+/// database's own permissions.
+fn private(path: &Path) -> std::io::Result<File> {
+    OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o600)
+        .open(path)
+}
+
 /// Opens a file for writing and brings it to the present schema.
 fn connect(path: &Path, synchronous: &str) -> Result<Connection, String> {
     let said = |error: rusqlite::Error| error.to_string();
+    if !path.exists() {
+        drop(private(path).map_err(|error| error.to_string())?);
+    }
     let mut connection = Connection::open(path).map_err(said)?;
     connection.busy_timeout(BUSY).map_err(said)?;
     schema::recognise(&connection)?;

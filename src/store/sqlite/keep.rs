@@ -190,7 +190,9 @@ fn numbers(connection: &Connection, sql: &str, after: i64) -> Result<Vec<i64>> {
 /// The newest of a user's oldest entries that is not to be kept, if there is one.
 fn expired(connection: &Connection, rules: &Rules<'_>, user: i64) -> Result<Option<i64>> {
     let (id, newest): (String, Option<i64>) = connection
-        .prepare_cached("SELECT id, (SELECT max(seq) FROM inbox WHERE user = n) FROM users WHERE n = ?1")?
+        .prepare_cached(
+            "SELECT id, (SELECT max(seq) FROM inbox WHERE user = n) FROM users WHERE n = ?1",
+        )?
         .query_row([user], |row| Ok((row.get(0)?, row.get(1)?)))?;
     let Some(newest) = newest else {
         return Ok(None);

@@ -184,7 +184,7 @@ impl SqliteReader {
             return Ok(query.cursor.is_none().then_some(page));
         };
         let mut newest = self.newest_by_conversation(user)?;
-        newest.sort_unstable_by(|a, b| b.0.cmp(&a.0));
+        newest.sort_unstable_by_key(|(n, ..)| std::cmp::Reverse(*n));
         if let Some(cursor) = query.cursor {
             let Some(before) = self.number_of(&newest, cursor)? else {
                 return Ok(None);

@@ -45,7 +45,9 @@ fn hash_value(value: &Value, hash: &mut Sha256) {
         Value::Array(values) => {
             hash.update(b"[");
             hash.update((values.len() as u64).to_be_bytes());
-            values.iter().for_each(|value| hash_value(value, hash));
+            for value in values {
+                hash_value(value, hash);
+            }
         }
         Value::Object(members) => {
             hash.update(b"{");

@@ -29,8 +29,9 @@ const STEPS: &[&str] = &["
     CREATE TABLE messages (
         conversation INTEGER NOT NULL, n INTEGER NOT NULL, id BLOB NOT NULL,
         sender INTEGER NOT NULL, recipient INTEGER NOT NULL, from_seq INTEGER NOT NULL, to_seq INTEGER NOT NULL,
-        sent_at INTEGER NOT NULL, reply_to BLOB, content TEXT,
-        edited_at INTEGER, deleted_at INTEGER, change_seq INTEGER, first BLOB,
+        sent_at INTEGER NOT NULL, edited_at INTEGER, deleted_at INTEGER, change_seq INTEGER, reply_to BLOB, first BLOB,
+        -- Last: what stands before it is read without it.
+        content TEXT,
         PRIMARY KEY (conversation, n)
     ) STRICT, WITHOUT ROWID;
     CREATE UNIQUE INDEX message_ids ON messages (conversation, id);

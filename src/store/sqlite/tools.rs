@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior, params};
 use uuid::Uuid;
 
 use super::read::SqliteReader;
-use super::{Durability, Lifetimes, Sqlite, beside, connect_to_read, named, schema};
+use super::{Durability, Lifetimes, Sqlite, beside, connect_to_read, named, private, schema};
 use crate::store::{ConversationsQuery, HistoryQuery, Reader as _, StoreError};
 
 /// Opens a store for reading, as it is at this moment; a server may go on writing to it.
@@ -39,7 +39,9 @@ pub fn backup(path: &Path, copy: &Path) -> Result<(), StoreError> {
     // What is not whole never has the name of a backup.
     let part = beside(copy, &format!(".{}.part", Uuid::new_v4().simple()));
     let name = part.to_string_lossy().into_owned();
-    let written = named(copy, source.execute("VACUUM INTO ?1", [name]))
+    // An empty file is as good as none to SQLite, and this one nobody else may read.
+    let written = named(copy, private(&part).map(drop))
+        .and_then(|()| named(copy, source.execute("VACUUM INTO ?1", [name])))
         .and_then(|_| named(copy, own_epoch(&part)))
         .and_then(|()| {
             named(

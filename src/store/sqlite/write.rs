@@ -416,7 +416,7 @@ impl Run<'_> {
             user.head += 1;
             let kept = user.head - user.floor;
             let slack = SLACK.min(self.inbox_limit);
-            if kept > self.inbox_limit && (kept - self.inbox_limit) % slack == 0 {
+            if kept > self.inbox_limit && (kept - self.inbox_limit).is_multiple_of(slack) {
                 self.cache.overfull.push_back(user.n);
             }
         }
