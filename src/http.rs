@@ -1,6 +1,6 @@
 //! HTTP: the handshake, pages, schemas, health. With `session`, the only room that knows actix.
 //!
-//! WebSocket requests do not go through actix-web: actix-http hands over the connection itself ([`door`]), so that a session
+//! WebSocket requests do not go through actix-web: actix-http hands over the connection itself (`door`), so that a session
 //! owns its bytes and an idle one holds none of the HTTP dispatcher's buffers.
 
 mod answer;
