@@ -2,6 +2,9 @@
 //!
 //! A [`Router`] is a cheap handle. It holds no lock of its own.
 
+mod answer;
+mod view;
+
 use std::sync::Arc;
 use std::task::Waker;
 
@@ -10,23 +13,24 @@ use uuid::Uuid;
 use crate::protocol::client::{
     ClientConversations, ClientHistory, ClientMessage, ClientTyping, DEFAULT_LIMIT,
 };
-use crate::protocol::ids::{Integer, parse_uuid};
+use crate::protocol::ids::parse_uuid;
 use crate::protocol::server::{
-    Ack, AckStatus, Conversation, Conversations, Deleted, Edited, ErrorFrame, History, PastMessage,
-    Pong, RawContent, Reacted, Reactions, Receipt, ReceiptKind, ServerMessage, ServerTyping,
+    Ack, AckStatus, Pong, RawContent, Receipt, ReceiptKind, ServerMessage, ServerTyping,
 };
-use crate::protocol::{
-    ClientFrame, ErrorCode, MessageId, Ref, Refused, ServerFrame, Target, Time, schema,
-};
+use crate::protocol::{ClientFrame, ErrorCode, MessageId, Ref, Refused, ServerFrame, Target, Time};
 use crate::reads::{Reading, Reads};
 use crate::registry::{Registered, Registry};
 use crate::session::Outbox;
 use crate::store::{
-    Anchor, ConversationsPage, ConversationsQuery, Entry, HistoryPage, HistoryQuery, Kind,
-    Lifetimes, NewMessage, Opened, Outcome, Past, Place, Span, Write,
+    Anchor, ConversationsPage, ConversationsQuery, Entry, HistoryPage, HistoryQuery, Lifetimes,
+    NewMessage, Opened, Outcome, Place, Span, Write,
 };
 use crate::writer::{Batch, Failure, Writer};
 use crate::ws;
+
+use self::answer::{Answer, failed};
+pub use self::answer::{answer_conversations, answer_failed, answer_history, past, refuse, wake};
+pub use self::view::View;
 
 /// After how many milliseconds a sender who was told `overloaded` should try again.
 const RETRY_AFTER_MS: u64 = 500;
@@ -559,37 +563,6 @@ impl Router {
     }
 }
 
-/// A session that waits for an answer, and the `ref` that it gave.
-struct Answer<'a> {
-    session: &'a Arc<Outbox>,
-    reference: Option<Box<str>>,
-}
-
-impl Answer<'_> {
-    fn refuse(&self, refused: &Refused, retry_after_ms: Option<u64>) -> Option<Waker> {
-        let reference = self.reference.as_deref();
-        self.session
-            .answer(Some(&error(refused, reference, retry_after_ms)))
-    }
-
-    /// What had been stored before is answered with the first ack again.
-    fn duplicate(&self, view: &View<'_>, seq: Option<u64>) -> Option<Waker> {
-        self.session.answer(Some(&ServerFrame::Ack(Ack {
-            id: view.id,
-            seq: seq.map(Integer),
-            status: AckStatus::Stored,
-            sent_at: view.at,
-            duplicate: Some(true),
-            reference: self.reference.as_deref(),
-        })))
-    }
-
-    /// It is done, and there is nothing to say.
-    fn nothing(&self) -> Option<Waker> {
-        self.session.answer(None)
-    }
-}
-
 /// How far somebody is.
 struct Told<'a> {
     kind: ReceiptKind,
@@ -610,365 +583,5 @@ impl Told<'_> {
             id: MessageId(self.id),
             at: self.at,
         })
-    }
-}
-
-/// An entry of an inbox as sessions are shown it, just stored or read back.
-#[derive(Clone, Debug)]
-pub struct View<'a> {
-    /// Who caused it, and the user whom the frame that did was addressed to.
-    by: &'a str,
-    to: &'a str,
-    id: MessageId,
-    /// When it was stored.
-    at: Time,
-    shows: Shows<'a>,
-}
-
-#[derive(Clone, Debug)]
-enum Shows<'a> {
-    Message {
-        content: &'a str,
-        sent_at: Time,
-        reply_to: Option<MessageId>,
-        edited_at: Option<Time>,
-    },
-    Edited {
-        content: &'a str,
-        edited_at: Time,
-    },
-    Deleted {
-        /// The author, and the user whom the message was sent to.
-        from: &'a str,
-        to: &'a str,
-        deleted_at: Time,
-    },
-    Reacted {
-        emoji: &'a str,
-        removed: bool,
-    },
-}
-
-impl<'a> View<'a> {
-    /// What a write has become that was stored at `at`. `None`: it makes no entry.
-    fn of_write(write: &'a Write, at: Time) -> Option<Self> {
-        let (by, to, id, shows) = match write {
-            Write::Message(message) => (
-                &message.from,
-                &message.to,
-                message.id,
-                Shows::Message {
-                    content: &message.content,
-                    sent_at: at,
-                    reply_to: message.reply_to.map(MessageId),
-                    edited_at: None,
-                },
-            ),
-            Write::Edit(place, content) => (
-                &place.from,
-                &place.to,
-                place.id,
-                Shows::Edited {
-                    content,
-                    edited_at: at,
-                },
-            ),
-            Write::Delete(place) => (
-                &place.from,
-                &place.to,
-                place.id,
-                Shows::Deleted {
-                    from: &place.from,
-                    to: &place.to,
-                    deleted_at: at,
-                },
-            ),
-            Write::React { at, emoji, remove } => (
-                &at.from,
-                &at.to,
-                at.id,
-                Shows::Reacted {
-                    emoji,
-                    removed: *remove,
-                },
-            ),
-            Write::Read(_) | Write::Contact(..) | Write::Watermark { .. } => return None,
-        };
-        Some(Self {
-            by,
-            to,
-            id: MessageId(id),
-            at,
-            shows,
-        })
-    }
-
-    /// An entry that was read from the store. It shows the present (PROTOCOL section 5, "Replay").
-    pub fn of_entry(entry: &'a Entry) -> Self {
-        let message = &entry.message;
-        // A change is addressed by whoever made it: to the other of the two.
-        let to = if entry.by == message.from {
-            &message.to
-        } else {
-            &message.from
-        };
-        let shows = match (&entry.kind, message.deleted_at) {
-            (_, Some(deleted_at)) => Shows::Deleted {
-                from: &message.from,
-                to: &message.to,
-                deleted_at: Time(deleted_at),
-            },
-            (Kind::Reacted { emoji, removed }, _) => Shows::Reacted {
-                emoji,
-                removed: *removed,
-            },
-            (Kind::Edited, _) => Shows::Edited {
-                content: &message.content,
-                edited_at: Time(message.edited_at.unwrap_or(entry.at)),
-            },
-            (Kind::Message | Kind::Deleted, _) => Shows::Message {
-                content: &message.content,
-                sent_at: Time(message.sent_at),
-                reply_to: message.reply_to.map(MessageId),
-                edited_at: message.edited_at.map(Time),
-            },
-        };
-        Self {
-            by: &entry.by,
-            to,
-            id: MessageId(message.id),
-            at: Time(entry.at),
-            shows,
-        }
-    }
-
-    /// Writes the WebSocket frames that this entry is to a session: its `message` (`edited`, ...), or the ack of the session's
-    /// own send with its `ref`, and after it the `message` too if the user wrote to themself (PROTOCOL section 5).
-    pub fn write(&self, out: &mut Vec<u8>, seq: u64, own: Option<Option<&str>>) {
-        if let Some(reference) = own {
-            ws::write_text(out, |out| self.write_ack(out, seq, reference));
-        }
-        if own.is_none() || self.by == self.to {
-            ws::write_text(out, |out| self.write_entry(out, seq));
-        }
-    }
-
-    fn entry_frame(&self, seq: u64) -> Vec<u8> {
-        let mut frame = Vec::new();
-        ws::write_text(&mut frame, |out| self.write_entry(out, seq));
-        frame
-    }
-
-    fn write_entry(&self, out: &mut Vec<u8>, seq: u64) {
-        let seq = Integer(seq);
-        let frame = match self.shows {
-            Shows::Message {
-                content,
-                sent_at,
-                reply_to,
-                edited_at,
-            } => ServerFrame::Message(ServerMessage {
-                message: RawContent(content),
-                from_user: self.by,
-                target_user: Some(self.to),
-                target_room: None,
-                id: self.id,
-                seq: Some(seq),
-                sent_at,
-                reply_to,
-                edited_at,
-                ephemeral: None,
-            }),
-            Shows::Edited { content, edited_at } => ServerFrame::Edited(Edited {
-                message: RawContent(content),
-                from_user: self.by,
-                target_user: Some(self.to),
-                target_room: None,
-                id: self.id,
-                seq,
-                edited_at,
-            }),
-            Shows::Deleted {
-                from,
-                to,
-                deleted_at,
-            } => ServerFrame::Deleted(Deleted {
-                from_user: from,
-                target_user: Some(to),
-                target_room: None,
-                id: self.id,
-                seq,
-                deleted_at,
-            }),
-            Shows::Reacted { emoji, removed } => ServerFrame::Reacted(Reacted {
-                from_user: self.by,
-                target_user: Some(self.to),
-                target_room: None,
-                id: self.id,
-                seq,
-                emoji,
-                removed: removed.then_some(true),
-            }),
-        };
-        frame.write(out);
-    }
-
-    fn write_ack(&self, out: &mut Vec<u8>, seq: u64, reference: Option<&str>) {
-        ServerFrame::Ack(Ack {
-            id: self.id,
-            seq: Some(Integer(seq)),
-            status: AckStatus::Stored,
-            sent_at: self.at,
-            duplicate: None,
-            reference,
-        })
-        .write(out);
-    }
-}
-
-/// A message as `history`, `conversations` and exports show it.
-pub fn past(message: &Past) -> PastMessage<'_> {
-    PastMessage {
-        r#type: "message",
-        message: message
-            .deleted_at
-            .is_none()
-            .then_some(RawContent(&message.content)),
-        from_user: &message.from,
-        target_user: Some(&message.to),
-        target_room: None,
-        id: MessageId(message.id),
-        sent_at: Time(message.sent_at),
-        reply_to: message.reply_to.map(MessageId),
-        edited_at: message.edited_at.map(Time),
-        deleted_at: message.deleted_at.map(Time),
-        reactions: message
-            .reactions
-            .iter()
-            .map(|(emoji, users)| Reactions {
-                emoji,
-                users: users.iter().map(String::as_str).collect(),
-            })
-            .collect(),
-    }
-}
-
-/// Answers `history`.
-pub fn answer_history(
-    session: &Outbox,
-    query: &HistoryQuery,
-    page: Option<&HistoryPage>,
-    reference: Option<&str>,
-) -> Option<Waker> {
-    let Some(page) = page else {
-        let field = match query.anchor {
-            Some(Anchor::After(_)) => "after",
-            _ => "before",
-        };
-        return refuse(session, &Refused::unknown_message(field), reference, None);
-    };
-    session.reply(&ServerFrame::History(History {
-        target_user: Some(&query.with),
-        target_room: None,
-        messages: page.messages.iter().map(past).collect(),
-        more: page.more,
-        reference,
-    }))
-}
-
-/// Answers `conversations`.
-pub fn answer_conversations(
-    session: &Outbox,
-    page: Option<&ConversationsPage>,
-    reference: Option<&str>,
-) -> Option<Waker> {
-    let Some(page) = page else {
-        return refuse(
-            session,
-            &Refused::unknown_message("cursor"),
-            reference,
-            None,
-        );
-    };
-    let cursor = page.cursor.map(|id| id.hyphenated().to_string());
-    session.reply(&ServerFrame::Conversations(Conversations {
-        items: page
-            .items
-            .iter()
-            .map(|item| Conversation {
-                target_user: Some(&item.with),
-                target_room: None,
-                last: past(&item.last),
-                unread: Integer(item.unread),
-                my_read: item.my_read.map(MessageId),
-                their_read: item.their_read.map(MessageId),
-                their_received: item.their_received.map(MessageId),
-            })
-            .collect(),
-        cursor: cursor.as_deref(),
-        reference,
-    }))
-}
-
-/// Answers that a question could not be read from the store.
-pub fn answer_failed(session: &Outbox, reference: Option<&str>) -> Option<Waker> {
-    let refused = Refused::new(
-        ErrorCode::Internal,
-        "the store could not be read; ask again",
-    );
-    refuse(session, &refused, reference, None)
-}
-
-/// Calls a session's task, if it waits.
-pub fn wake(waker: Option<Waker>) {
-    if let Some(waker) = waker {
-        waker.wake();
-    }
-}
-
-/// Answers a frame with `error`.
-pub fn refuse(
-    session: &Outbox,
-    refused: &Refused,
-    reference: Option<&str>,
-    retry_after_ms: Option<u64>,
-) -> Option<Waker> {
-    let mut schema_reference = String::new();
-    if let Some(definition) = refused.definition {
-        schema_reference = format!("{}#/$defs/{definition}", schema::CLIENT);
-    }
-    let ServerFrame::Error(mut frame) = error(refused, reference, retry_after_ms) else {
-        return None;
-    };
-    frame.schema = refused.definition.map(|_| schema_reference.as_str());
-    session.reply(&ServerFrame::Error(frame))
-}
-
-fn error<'a>(
-    refused: &'a Refused,
-    reference: Option<&'a str>,
-    retry_after_ms: Option<u64>,
-) -> ServerFrame<'a> {
-    ServerFrame::Error(ErrorFrame {
-        code: refused.code,
-        detail: &refused.detail,
-        path: refused.path.as_deref(),
-        schema: None,
-        retryable: refused.code.retryable(),
-        retry_after_ms: retry_after_ms.map(Integer),
-        reference,
-    })
-}
-
-fn failed(failure: Failure) -> Refused {
-    match failure {
-        Failure::Overloaded => Refused::new(
-            ErrorCode::Overloaded,
-            "the server cannot store this now; nothing was stored",
-        ),
-        Failure::Internal => Refused::new(
-            ErrorCode::Internal,
-            "something failed and the outcome is unknown; send again with the same `id`",
-        ),
     }
 }

@@ -3,8 +3,11 @@
 //! A session is one task on one worker. Others reach it only through its [`Outbox`].
 
 mod bounds;
+mod farewell;
+mod line;
 mod outbox;
 
+pub use farewell::{REPLACED, SHUTDOWN};
 pub use outbox::{Farewell, Outbox};
 
 use std::cell::RefCell;
@@ -16,9 +19,10 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::Sleep;
 
 use self::bounds::{Budget, Judgement, Rate};
+use self::farewell::{STALLED, STORE_FAILED, TOO_FAST, TOO_LARGE, TOO_MANY_BAD};
+use self::line::{ACK_PING, Line};
 use self::outbox::Glance;
 use crate::config::Config;
 use crate::protocol::ids::Integer;
@@ -32,7 +36,7 @@ use crate::router::{
 };
 use crate::store::{Entry, Span};
 use crate::ws::link::{self, Link};
-use crate::ws::{Incoming, Opcode, Violation, close};
+use crate::ws::{Incoming, Opcode, Violation};
 
 /// How long after its last word the server waits for the peer to close.
 const LINGER: Duration = Duration::from_secs(2);
@@ -45,54 +49,6 @@ const HEAR: Duration = Duration::from_millis(50);
 const MAX_QUESTIONS: usize = 64;
 /// A replay reads about so many bytes at a time.
 const PAGE: usize = 256 * 1024;
-/// At most one ping a second for the sake of `ack=auto`.
-const ACK_PING: Duration = Duration::from_secs(1);
-
-/// The server goes down.
-pub const SHUTDOWN: Farewell = Farewell {
-    code: close::RESTART,
-    reason: "shutdown",
-    detail: "the server is shutting down; connect again in a moment",
-    reconnect: Some(1000),
-};
-/// The user has opened more sessions than one may have, and this is the oldest.
-pub const REPLACED: Farewell = Farewell {
-    code: close::REPLACED,
-    reason: "too_many_sessions",
-    detail: "this user has opened more sessions than the server allows; the oldest is closed",
-    reconnect: None,
-};
-const TOO_MANY_BAD: Farewell = Farewell {
-    code: close::POLICY,
-    reason: "too_many_bad_frames",
-    detail: "too many frames that the server could not accept within a minute",
-    reconnect: None,
-};
-const TOO_FAST: Farewell = Farewell {
-    code: close::POLICY,
-    reason: "rate_limited",
-    detail: "too many frames were sent in spite of `rate_limited` within a minute",
-    reconnect: None,
-};
-const TOO_LARGE: Farewell = Farewell {
-    code: close::TOO_LARGE,
-    reason: "too_large",
-    detail: "a frame was larger than the server takes; `welcome.limits.max_frame_bytes` says how large one may be",
-    reconnect: Some(0),
-};
-const STALLED: Farewell = Farewell {
-    code: close::LATER,
-    reason: "slow_reader",
-    detail: "nothing could be sent for a while; what lasts is kept, connect again to get it",
-    reconnect: Some(1000),
-};
-const STORE_FAILED: Farewell = Farewell {
-    code: close::LATER,
-    reason: "store_unavailable",
-    detail: "the inbox could not be read; connect again in a moment",
-    reconnect: Some(1000),
-};
-
 thread_local! {
     static TAPE: RefCell<Tape> = RefCell::default();
 }
@@ -180,25 +136,6 @@ struct Life {
     answering: Option<(Option<Box<str>>, Answering)>,
     /// The peer has closed, or gone.
     peer_closed: bool,
-}
-
-/// What is known of the line.
-struct Line {
-    timer: Pin<Box<Sleep>>,
-    /// When the timer is set to go off.
-    armed: Instant,
-    /// The peer gave a sign of life.
-    heard: Instant,
-    /// A text frame went out, and how many had by then.
-    spoke: Instant,
-    texts: u64,
-    /// The socket took bytes, or had none to take.
-    moved: Instant,
-    /// The last ping, and the entry that it confirms if it is under way.
-    pinged: Instant,
-    ping_of: Option<u64>,
-    /// The newest entry that the peer has confirmed by a pong.
-    confirmed: u64,
 }
 
 /// Runs a session to its end.
@@ -713,40 +650,5 @@ impl Life {
             }
         }
         self.line.poll_until(cx, now, next)
-    }
-}
-
-impl Line {
-    fn new(now: Instant, messaging: Option<&Messaging>) -> Self {
-        // With `ack=manual`, and for an echo, there is never anything to confirm.
-        let confirmed = match messaging {
-            Some(m) if m.ack == AckMode::Auto => m.received.max(m.replayed_from.saturating_sub(1)),
-            _ => u64::MAX,
-        };
-        Self {
-            timer: Box::pin(tokio::time::sleep_until(now.into())),
-            armed: now,
-            heard: now,
-            spoke: now,
-            texts: 0,
-            moved: now,
-            pinged: now.checked_sub(ACK_PING).unwrap_or(now),
-            ping_of: None,
-            confirmed,
-        }
-    }
-
-    /// Whether entries have gone out that nothing has confirmed, and no ping is under way to ask.
-    fn wants_ack_ping(&self, glance: &Glance) -> bool {
-        self.ping_of.is_none() && glance.cursor.saturating_sub(1) > self.confirmed
-    }
-
-    /// Waits for `next`. The timer is only moved when it would come too late; a timer that comes early costs one look.
-    fn poll_until(&mut self, cx: &mut Context<'_>, now: Instant, next: Instant) -> bool {
-        if next < self.armed || now >= self.armed {
-            self.armed = next;
-            self.timer.as_mut().reset(next.into());
-        }
-        self.timer.as_mut().poll(cx).is_ready()
     }
 }

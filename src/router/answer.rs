@@ -1,0 +1,193 @@
+//! Direct replies: what is written when a question is answered or a frame refused.
+
+use std::sync::Arc;
+use std::task::Waker;
+
+use super::view::View;
+use crate::protocol::ids::Integer;
+use crate::protocol::server::{
+    Ack, AckStatus, Conversation, Conversations, ErrorFrame, History, PastMessage, RawContent,
+    Reactions,
+};
+use crate::protocol::{ErrorCode, MessageId, Refused, ServerFrame, Time, schema};
+use crate::session::Outbox;
+use crate::store::{Anchor, ConversationsPage, HistoryPage, HistoryQuery, Past};
+use crate::writer::Failure;
+
+/// A session that waits for an answer, and the `ref` that it gave.
+pub(super) struct Answer<'a> {
+    pub(super) session: &'a Arc<Outbox>,
+    pub(super) reference: Option<Box<str>>,
+}
+
+impl Answer<'_> {
+    pub(super) fn refuse(&self, refused: &Refused, retry_after_ms: Option<u64>) -> Option<Waker> {
+        let reference = self.reference.as_deref();
+        self.session
+            .answer(Some(&error(refused, reference, retry_after_ms)))
+    }
+
+    /// What had been stored before is answered with the first ack again.
+    pub(super) fn duplicate(&self, view: &View<'_>, seq: Option<u64>) -> Option<Waker> {
+        self.session.answer(Some(&ServerFrame::Ack(Ack {
+            id: view.id,
+            seq: seq.map(Integer),
+            status: AckStatus::Stored,
+            sent_at: view.at,
+            duplicate: Some(true),
+            reference: self.reference.as_deref(),
+        })))
+    }
+
+    /// It is done, and there is nothing to say.
+    pub(super) fn nothing(&self) -> Option<Waker> {
+        self.session.answer(None)
+    }
+}
+
+/// A message as `history`, `conversations` and exports show it.
+pub fn past(message: &Past) -> PastMessage<'_> {
+    PastMessage {
+        r#type: "message",
+        message: message
+            .deleted_at
+            .is_none()
+            .then_some(RawContent(&message.content)),
+        from_user: &message.from,
+        target_user: Some(&message.to),
+        target_room: None,
+        id: MessageId(message.id),
+        sent_at: Time(message.sent_at),
+        reply_to: message.reply_to.map(MessageId),
+        edited_at: message.edited_at.map(Time),
+        deleted_at: message.deleted_at.map(Time),
+        reactions: message
+            .reactions
+            .iter()
+            .map(|(emoji, users)| Reactions {
+                emoji,
+                users: users.iter().map(String::as_str).collect(),
+            })
+            .collect(),
+    }
+}
+
+/// Answers `history`.
+pub fn answer_history(
+    session: &Outbox,
+    query: &HistoryQuery,
+    page: Option<&HistoryPage>,
+    reference: Option<&str>,
+) -> Option<Waker> {
+    let Some(page) = page else {
+        let field = match query.anchor {
+            Some(Anchor::After(_)) => "after",
+            _ => "before",
+        };
+        return refuse(session, &Refused::unknown_message(field), reference, None);
+    };
+    session.reply(&ServerFrame::History(History {
+        target_user: Some(&query.with),
+        target_room: None,
+        messages: page.messages.iter().map(past).collect(),
+        more: page.more,
+        reference,
+    }))
+}
+
+/// Answers `conversations`.
+pub fn answer_conversations(
+    session: &Outbox,
+    page: Option<&ConversationsPage>,
+    reference: Option<&str>,
+) -> Option<Waker> {
+    let Some(page) = page else {
+        return refuse(
+            session,
+            &Refused::unknown_message("cursor"),
+            reference,
+            None,
+        );
+    };
+    let cursor = page.cursor.map(|id| id.hyphenated().to_string());
+    session.reply(&ServerFrame::Conversations(Conversations {
+        items: page
+            .items
+            .iter()
+            .map(|item| Conversation {
+                target_user: Some(&item.with),
+                target_room: None,
+                last: past(&item.last),
+                unread: Integer(item.unread),
+                my_read: item.my_read.map(MessageId),
+                their_read: item.their_read.map(MessageId),
+                their_received: item.their_received.map(MessageId),
+            })
+            .collect(),
+        cursor: cursor.as_deref(),
+        reference,
+    }))
+}
+
+/// Answers that a question could not be read from the store.
+pub fn answer_failed(session: &Outbox, reference: Option<&str>) -> Option<Waker> {
+    let refused = Refused::new(
+        ErrorCode::Internal,
+        "the store could not be read; ask again",
+    );
+    refuse(session, &refused, reference, None)
+}
+
+/// Calls a session's task, if it waits.
+pub fn wake(waker: Option<Waker>) {
+    if let Some(waker) = waker {
+        waker.wake();
+    }
+}
+
+/// Answers a frame with `error`.
+pub fn refuse(
+    session: &Outbox,
+    refused: &Refused,
+    reference: Option<&str>,
+    retry_after_ms: Option<u64>,
+) -> Option<Waker> {
+    let mut schema_reference = String::new();
+    if let Some(definition) = refused.definition {
+        schema_reference = format!("{}#/$defs/{definition}", schema::CLIENT);
+    }
+    let ServerFrame::Error(mut frame) = error(refused, reference, retry_after_ms) else {
+        return None;
+    };
+    frame.schema = refused.definition.map(|_| schema_reference.as_str());
+    session.reply(&ServerFrame::Error(frame))
+}
+
+fn error<'a>(
+    refused: &'a Refused,
+    reference: Option<&'a str>,
+    retry_after_ms: Option<u64>,
+) -> ServerFrame<'a> {
+    ServerFrame::Error(ErrorFrame {
+        code: refused.code,
+        detail: &refused.detail,
+        path: refused.path.as_deref(),
+        schema: None,
+        retryable: refused.code.retryable(),
+        retry_after_ms: retry_after_ms.map(Integer),
+        reference,
+    })
+}
+
+pub(super) fn failed(failure: Failure) -> Refused {
+    match failure {
+        Failure::Overloaded => Refused::new(
+            ErrorCode::Overloaded,
+            "the server cannot store this now; nothing was stored",
+        ),
+        Failure::Internal => Refused::new(
+            ErrorCode::Internal,
+            "something failed and the outcome is unknown; send again with the same `id`",
+        ),
+    }
+}

@@ -1,0 +1,222 @@
+//! What an entry of an inbox looks like to a session.
+
+use crate::protocol::ids::Integer;
+use crate::protocol::server::{
+    Ack, AckStatus, Deleted, Edited, RawContent, Reacted, ServerMessage,
+};
+use crate::protocol::{MessageId, ServerFrame, Time};
+use crate::store::{Entry, Kind, Write};
+use crate::ws;
+
+/// An entry of an inbox as sessions are shown it, just stored or read back.
+#[derive(Clone, Debug)]
+pub struct View<'a> {
+    /// Who caused it, and the user whom the frame that did was addressed to.
+    pub(super) by: &'a str,
+    pub(super) to: &'a str,
+    pub(super) id: MessageId,
+    /// When it was stored.
+    pub(super) at: Time,
+    shows: Shows<'a>,
+}
+
+#[derive(Clone, Debug)]
+enum Shows<'a> {
+    Message {
+        content: &'a str,
+        sent_at: Time,
+        reply_to: Option<MessageId>,
+        edited_at: Option<Time>,
+    },
+    Edited {
+        content: &'a str,
+        edited_at: Time,
+    },
+    Deleted {
+        /// The author, and the user whom the message was sent to.
+        from: &'a str,
+        to: &'a str,
+        deleted_at: Time,
+    },
+    Reacted {
+        emoji: &'a str,
+        removed: bool,
+    },
+}
+
+impl<'a> View<'a> {
+    /// What a write has become that was stored at `at`. `None`: it makes no entry.
+    pub(super) fn of_write(write: &'a Write, at: Time) -> Option<Self> {
+        let (by, to, id, shows) = match write {
+            Write::Message(message) => (
+                &message.from,
+                &message.to,
+                message.id,
+                Shows::Message {
+                    content: &message.content,
+                    sent_at: at,
+                    reply_to: message.reply_to.map(MessageId),
+                    edited_at: None,
+                },
+            ),
+            Write::Edit(place, content) => (
+                &place.from,
+                &place.to,
+                place.id,
+                Shows::Edited {
+                    content,
+                    edited_at: at,
+                },
+            ),
+            Write::Delete(place) => (
+                &place.from,
+                &place.to,
+                place.id,
+                Shows::Deleted {
+                    from: &place.from,
+                    to: &place.to,
+                    deleted_at: at,
+                },
+            ),
+            Write::React { at, emoji, remove } => (
+                &at.from,
+                &at.to,
+                at.id,
+                Shows::Reacted {
+                    emoji,
+                    removed: *remove,
+                },
+            ),
+            Write::Read(_) | Write::Contact(..) | Write::Watermark { .. } => return None,
+        };
+        Some(Self {
+            by,
+            to,
+            id: MessageId(id),
+            at,
+            shows,
+        })
+    }
+
+    /// An entry that was read from the store. It shows the present (PROTOCOL section 5, "Replay").
+    pub fn of_entry(entry: &'a Entry) -> Self {
+        let message = &entry.message;
+        // A change is addressed by whoever made it: to the other of the two.
+        let to = if entry.by == message.from {
+            &message.to
+        } else {
+            &message.from
+        };
+        let shows = match (&entry.kind, message.deleted_at) {
+            (_, Some(deleted_at)) => Shows::Deleted {
+                from: &message.from,
+                to: &message.to,
+                deleted_at: Time(deleted_at),
+            },
+            (Kind::Reacted { emoji, removed }, _) => Shows::Reacted {
+                emoji,
+                removed: *removed,
+            },
+            (Kind::Edited, _) => Shows::Edited {
+                content: &message.content,
+                edited_at: Time(message.edited_at.unwrap_or(entry.at)),
+            },
+            (Kind::Message | Kind::Deleted, _) => Shows::Message {
+                content: &message.content,
+                sent_at: Time(message.sent_at),
+                reply_to: message.reply_to.map(MessageId),
+                edited_at: message.edited_at.map(Time),
+            },
+        };
+        Self {
+            by: &entry.by,
+            to,
+            id: MessageId(message.id),
+            at: Time(entry.at),
+            shows,
+        }
+    }
+
+    /// Writes the WebSocket frames that this entry is to a session: its `message` (`edited`, ...), or the ack of the session's
+    /// own send with its `ref`, and after it the `message` too if the user wrote to themself (PROTOCOL section 5).
+    pub fn write(&self, out: &mut Vec<u8>, seq: u64, own: Option<Option<&str>>) {
+        if let Some(reference) = own {
+            ws::write_text(out, |out| self.write_ack(out, seq, reference));
+        }
+        if own.is_none() || self.by == self.to {
+            ws::write_text(out, |out| self.write_entry(out, seq));
+        }
+    }
+
+    pub(super) fn entry_frame(&self, seq: u64) -> Vec<u8> {
+        let mut frame = Vec::new();
+        ws::write_text(&mut frame, |out| self.write_entry(out, seq));
+        frame
+    }
+
+    fn write_entry(&self, out: &mut Vec<u8>, seq: u64) {
+        let seq = Integer(seq);
+        let frame = match self.shows {
+            Shows::Message {
+                content,
+                sent_at,
+                reply_to,
+                edited_at,
+            } => ServerFrame::Message(ServerMessage {
+                message: RawContent(content),
+                from_user: self.by,
+                target_user: Some(self.to),
+                target_room: None,
+                id: self.id,
+                seq: Some(seq),
+                sent_at,
+                reply_to,
+                edited_at,
+                ephemeral: None,
+            }),
+            Shows::Edited { content, edited_at } => ServerFrame::Edited(Edited {
+                message: RawContent(content),
+                from_user: self.by,
+                target_user: Some(self.to),
+                target_room: None,
+                id: self.id,
+                seq,
+                edited_at,
+            }),
+            Shows::Deleted {
+                from,
+                to,
+                deleted_at,
+            } => ServerFrame::Deleted(Deleted {
+                from_user: from,
+                target_user: Some(to),
+                target_room: None,
+                id: self.id,
+                seq,
+                deleted_at,
+            }),
+            Shows::Reacted { emoji, removed } => ServerFrame::Reacted(Reacted {
+                from_user: self.by,
+                target_user: Some(self.to),
+                target_room: None,
+                id: self.id,
+                seq,
+                emoji,
+                removed: removed.then_some(true),
+            }),
+        };
+        frame.write(out);
+    }
+
+    fn write_ack(&self, out: &mut Vec<u8>, seq: u64, reference: Option<&str>) {
+        ServerFrame::Ack(Ack {
+            id: self.id,
+            seq: Some(Integer(seq)),
+            status: AckStatus::Stored,
+            sent_at: self.at,
+            duplicate: None,
+            reference,
+        })
+        .write(out);
+    }
+}
