@@ -47,3 +47,27 @@ fn examples_in_the_schemas_are_valid_frames() {
         }
     }
 }
+
+/// What a client may send as content is what a server frame may carry: neither asks for more.
+#[test]
+fn content_is_the_same_in_both_schemas() {
+    let [client, server] = schema::ALL.each_ref().map(|exported| {
+        let schema: serde_json::Value =
+            serde_json::from_str(&exported.text).expect("a schema is JSON");
+        schema["$defs"].clone()
+    });
+    for name in [
+        "Content",
+        "TypedContent",
+        "Markdown",
+        "Image",
+        "File",
+        "Audio",
+        "Video",
+        "Location",
+        "Data",
+    ] {
+        assert!(client[name].is_object(), "{name} is not there");
+        assert_eq!(client[name], server[name], "{name}");
+    }
+}

@@ -69,18 +69,23 @@ pub struct Image<'a> {
     pub url: WebUrl<'a>,
     /// What the picture shows, for those who do not see it.
     #[serde(default, borrow)]
+    #[schemars(skip_serializing_if = "Option::is_none")]
     pub alt: Option<Bounded<'a, 0, 1000>>,
     /// Media type.
     #[serde(default, borrow)]
+    #[schemars(skip_serializing_if = "Option::is_none")]
     pub mime: Option<MimeType<'a>>,
     /// Width in pixels.
     #[serde(default)]
+    #[schemars(skip_serializing_if = "Option::is_none")]
     pub width: Option<Pixels>,
     /// Height in pixels.
     #[serde(default)]
+    #[schemars(skip_serializing_if = "Option::is_none")]
     pub height: Option<Pixels>,
     /// Size in bytes.
     #[serde(default)]
+    #[schemars(skip_serializing_if = "Option::is_none")]
     pub size: Option<Amount>,
 }
 
@@ -97,9 +102,11 @@ pub struct File<'a> {
     pub name: Bounded<'a, 1, 255>,
     /// Media type.
     #[serde(default, borrow)]
+    #[schemars(skip_serializing_if = "Option::is_none")]
     pub mime: Option<MimeType<'a>>,
     /// Size in bytes.
     #[serde(default)]
+    #[schemars(skip_serializing_if = "Option::is_none")]
     pub size: Option<Amount>,
 }
 
@@ -115,12 +122,15 @@ macro_rules! recording {
             pub url: WebUrl<'a>,
             /// Media type.
             #[serde(default, borrow)]
+            #[schemars(skip_serializing_if = "Option::is_none")]
             pub mime: Option<MimeType<'a>>,
             /// Length in milliseconds.
             #[serde(default)]
+            #[schemars(skip_serializing_if = "Option::is_none")]
             pub duration_ms: Option<Amount>,
             /// Size in bytes.
             #[serde(default)]
+            #[schemars(skip_serializing_if = "Option::is_none")]
             pub size: Option<Amount>,
         }
     };
@@ -147,6 +157,7 @@ pub struct Location<'a> {
     pub longitude: Degrees<180>,
     /// Name of the place.
     #[serde(default, borrow)]
+    #[schemars(skip_serializing_if = "Option::is_none")]
     pub label: Option<Bounded<'a, 0, 200>>,
 }
 
