@@ -29,7 +29,11 @@ struct Scene {
 
 impl Scene {
     fn new(seed: u64) -> Self {
-        let server = Server::start(&["--messages-per-second", "1000000", "--burst", "1000000"]);
+        let server = Server::start(&[
+            "--messages-per-second=1000000",
+            "--burst=1000000",
+            "--inbox-limit=1000000",
+        ]);
         let target = Client::fresh(&server, "b");
         let twin = Client::fresh(&server, "a");
         Self {
