@@ -156,19 +156,26 @@ fn what_was_sent_before_is_answered_before_goodbye_and_kept() {
 #[test]
 fn errors_and_pongs_under_way_come_before_goodbye_too() {
     let mut server = Server::start(&[]);
-    let mut a = Client::fresh(&server, "a");
+    let mut sessions: Vec<_> = (0..100)
+        .map(|n| Client::fresh(&server, &format!("u{n}")))
+        .collect();
     let mut bytes = client_frame(0x81, br#"{"type":"nonsense","ref":"1"}"#);
     bytes.extend(client_frame(0x81, br#"{"type":"ping","ref":"2"}"#));
     bytes.extend(client_frame(
         0x81,
         br#"{"message":"x","target_room":"r","ref":"3"}"#,
     ));
-    a.stream().write_all(&bytes).expect("sent");
-    server.signal("TERM");
-    for reference in ["1", "2", "3"] {
-        assert_eq!(a.recv()["ref"], reference);
+    for session in &mut sessions {
+        session.stream().write_all(&bytes).expect("sent");
     }
-    assert_shutdown(a.goodbye());
+    server.signal("TERM");
+    for session in &mut sessions {
+        for reference in ["1", "2", "3"] {
+            let reply = session.recv();
+            assert_eq!(reply["ref"], reference, "{reply}");
+        }
+        assert_shutdown(session.goodbye());
+    }
     assert_ends_well(&mut server);
 }
 

@@ -13,8 +13,10 @@ use support::{Client, Raw, Server, client_frame, to};
 /// As many as fit under the usual limit of 1024 open files.
 const CONNECTIONS: usize = 900;
 
-/// No limit of rate, and nobody is dropped for being silent or slow.
-const PATIENT: [&str; 10] = [
+/// No limit of rate, nobody is dropped for being silent or slow, and a hundred thousand entries are kept.
+const PATIENT: [&str; 12] = [
+    "--inbox-limit",
+    "1000000",
     "--messages-per-second",
     "1000000",
     "--burst",
