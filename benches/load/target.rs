@@ -65,6 +65,8 @@ impl Target {
                 other => other,
             })
             .args(options.server.split_whitespace())
+            // The private database of `memory:` goes with the folder, as the server is ended by a kill.
+            .env("TMPDIR", &folder)
             .current_dir(&folder)
             .stderr(Stdio::piped())
             .spawn()?;

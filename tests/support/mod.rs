@@ -89,6 +89,8 @@ impl Server {
         }
         let mut child = command
             .args(&arguments)
+            // A private database that a kill leaves behind goes with the folder.
+            .env("TMPDIR", &folder.0)
             .current_dir(&folder.0)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
