@@ -6,7 +6,6 @@ mod answer;
 mod view;
 
 use std::sync::Arc;
-use std::task::Waker;
 
 use uuid::Uuid;
 
@@ -20,7 +19,7 @@ use crate::protocol::server::{
 use crate::protocol::{ClientFrame, ErrorCode, MessageId, Ref, Refused, ServerFrame, Target, Time};
 use crate::reads::{Reading, Reads};
 use crate::registry::{Registered, Registry};
-use crate::session::Outbox;
+use crate::session::{Calls, Outbox, later};
 use crate::store::{
     Anchor, ConversationsPage, ConversationsQuery, Entry, HistoryPage, HistoryQuery, Lifetimes,
     NewMessage, Opened, Outcome, Place, Span, Write,
@@ -29,7 +28,7 @@ use crate::writer::{Batch, Failure, Writer};
 use crate::ws;
 
 use self::answer::{Answer, failed};
-pub use self::answer::{answer_conversations, answer_failed, answer_history, past, refuse, wake};
+pub use self::answer::{answer_conversations, answer_failed, answer_history, past, refuse};
 pub use self::view::View;
 
 /// After how many milliseconds a sender who was told `overloaded` should try again.
@@ -195,10 +194,10 @@ impl Router {
             ClientFrame::Received(frame) => return Routed::Received(frame.seq.0),
             ClientFrame::History(frame) => return self.history(frame, from),
             ClientFrame::Conversations(frame) => return self.conversations(frame, from),
-            ClientFrame::Ping(frame) => wake(from.reply(&ServerFrame::Pong(Pong {
+            ClientFrame::Ping(frame) => from.say(&ServerFrame::Pong(Pong {
                 server_time: Time::now(),
                 reference: frame.reference.as_ref().map(Ref::as_str),
-            }))),
+            })),
         }
         Routed::Done
     }
@@ -222,7 +221,7 @@ impl Router {
                 };
                 self.submit(write(place), reference, from);
             }
-            Target::Room(_) => wake(refuse(from, &Refused::unknown_room(), reference, None)),
+            Target::Room(_) => refuse(from, &Refused::unknown_room(), reference, None),
         }
     }
 
@@ -233,14 +232,14 @@ impl Router {
         if self.writer.write(write, origin).is_err() {
             from.unsent();
             let refused = failed(Failure::Overloaded);
-            wake(refuse(from, &refused, reference, Some(RETRY_AFTER_MS)));
+            refuse(from, &refused, reference, Some(RETRY_AFTER_MS));
         }
     }
 
     fn history(&self, frame: &ClientHistory<'_>, from: &Arc<Outbox>) -> Routed {
         let reference = frame.reference.as_ref().map(Ref::as_str);
         let Target::User(with) = frame.target() else {
-            wake(refuse(from, &Refused::unknown_room(), reference, None));
+            refuse(from, &Refused::unknown_room(), reference, None);
             return Routed::Done;
         };
         let before = frame.before.map(|id| Anchor::Before(id.0));
@@ -264,12 +263,7 @@ impl Router {
             None => None,
             Some(cursor) => {
                 let Some(cursor) = parse_uuid(&cursor.0) else {
-                    wake(refuse(
-                        from,
-                        &Refused::unknown_message("cursor"),
-                        reference,
-                        None,
-                    ));
+                    refuse(from, &Refused::unknown_message("cursor"), reference, None);
                     return Routed::Done;
                 };
                 Some(cursor)
@@ -310,7 +304,7 @@ impl Router {
         let to = match message.target() {
             Target::User(user) => user,
             Target::Room(_) => {
-                return wake(refuse(from, &Refused::unknown_room(), reference, None));
+                return refuse(from, &Refused::unknown_room(), reference, None);
             }
         };
         let id = message.id.map_or_else(Uuid::now_v7, |id| id.0);
@@ -346,8 +340,8 @@ impl Router {
             })
             .write(out);
         });
-        let relayed = self.push_live(to, &frame, from);
-        wake(from.reply(&ServerFrame::Ack(Ack {
+        let relayed = later(|calls| self.push_live(to, &frame, from, calls));
+        from.say(&ServerFrame::Ack(Ack {
             id,
             seq: None,
             status: if relayed {
@@ -358,20 +352,20 @@ impl Router {
             sent_at: now,
             duplicate: None,
             reference: message.reference.as_ref().map(Ref::as_str),
-        })));
+        }));
     }
 
     /// Gives a frame that is not kept to a user's live sessions, but for the one it comes from. True: one took it.
-    fn push_live(&self, to: &str, frame: &[u8], but: &Arc<Outbox>) -> bool {
+    fn push_live(&self, to: &str, frame: &[u8], but: &Arc<Outbox>, calls: &mut Calls) -> bool {
         let mut taken = false;
         self.registry.with(to, |sessions| {
             for session in sessions {
                 if Arc::ptr_eq(but, session) {
                     continue;
                 }
-                let (took, waker) = session.push_ephemeral(frame);
+                let (took, call) = session.push_ephemeral(frame);
                 taken |= took;
-                wake(waker);
+                calls.add(session, call);
             }
         });
         taken
@@ -390,13 +384,13 @@ impl Router {
                 // When the store is busy, nobody misses a sign of typing.
                 drop(self.writer.write(write, origin));
             }
-            Target::Room(_) => wake(refuse(from, &Refused::unknown_room(), reference, None)),
+            Target::Room(_) => refuse(from, &Refused::unknown_room(), reference, None),
         }
     }
 
     /// Acknowledges and delivers what has been committed.
     pub fn deliver(&self, batch: Batch<Origin>) {
-        let mut wakers = Vec::new();
+        let mut calls = Calls::default();
         for done in batch.done {
             match done.origin {
                 Origin::Send(session, reference) => {
@@ -406,11 +400,11 @@ impl Router {
                     };
                     match done.outcome {
                         Ok(outcome) => {
-                            self.done(&done.write, outcome, answer, batch.at, &mut wakers);
+                            self.done(&done.write, outcome, answer, batch.at, &mut calls);
                         }
                         Err(failure) => {
                             let retry = (failure == Failure::Overloaded).then_some(RETRY_AFTER_MS);
-                            wakers.extend(answer.refuse(&failed(failure), retry));
+                            calls.add(&session, answer.refuse(&failed(failure), retry));
                         }
                     }
                 }
@@ -418,7 +412,7 @@ impl Router {
                     if let (Write::Contact(_, to), Ok(Outcome::Contact(true))) =
                         (&done.write, done.outcome)
                     {
-                        self.tell_typing(&from, to, active);
+                        self.tell_typing(&from, to, active, &mut calls);
                     }
                 }
             }
@@ -432,11 +426,11 @@ impl Router {
                     id: received.id,
                     at: batch.at,
                 };
-                self.tell_receipt(&receipt, noted.session, &mut wakers);
+                self.tell_receipt(&receipt, noted.session, &mut calls);
             }
         }
         // Each session once, when all that the batch has for it is there.
-        wakers.into_iter().for_each(Waker::wake);
+        calls.run();
     }
 
     fn done(
@@ -445,7 +439,7 @@ impl Router {
         outcome: Outcome,
         answer: Answer<'_>,
         now: Time,
-        wakers: &mut Vec<Waker>,
+        calls: &mut Calls,
     ) {
         let refused = match outcome {
             Outcome::Stored {
@@ -459,17 +453,17 @@ impl Router {
                 };
                 match from_seq {
                     Some(from_seq) if !duplicate => {
-                        self.append_own(&view, from_seq, answer, wakers);
+                        self.append_own(&view, from_seq, answer, calls);
                         if view.by != view.to {
-                            self.append(view.to, &view, to_seq, wakers);
+                            self.append(view.to, &view, to_seq, calls);
                         }
                     }
-                    _ => wakers.extend(answer.duplicate(&view, from_seq)),
+                    _ => calls.add(answer.session, answer.duplicate(&view, from_seq)),
                 }
                 return;
             }
             Outcome::Marked(moved) => {
-                wakers.extend(answer.nothing());
+                calls.add(answer.session, answer.nothing());
                 if let (Write::Read(place), true) = (write, moved) {
                     let receipt = Told {
                         kind: ReceiptKind::Read,
@@ -478,7 +472,7 @@ impl Router {
                         id: place.id,
                         at: now,
                     };
-                    self.tell_receipt(&receipt, answer.session.session(), wakers);
+                    self.tell_receipt(&receipt, answer.session.session(), calls);
                 }
                 return;
             }
@@ -494,44 +488,42 @@ impl Router {
                 )
             },
         };
-        wakers.extend(answer.refuse(&refused, None));
+        calls.add(answer.session, answer.refuse(&refused, None));
     }
 
     /// Tells both sides how far one of them is: the other, and one's own other sessions (PROTOCOL section 10).
-    fn tell_receipt(&self, told: &Told<'_>, but: Uuid, wakers: &mut Vec<Waker>) {
-        let push = |to: &str, as_seen: &str, wakers: &mut Vec<Waker>| {
+    fn tell_receipt(&self, told: &Told<'_>, but: Uuid, calls: &mut Calls) {
+        let push = |to: &str, as_seen: &str, calls: &mut Calls| {
             self.registry.with(to, |sessions| {
                 let mut frame = Vec::new();
                 for session in sessions.iter().filter(|session| session.session() != but) {
                     if frame.is_empty() {
                         ws::write_text(&mut frame, |out| told.frame(as_seen).write(out));
                     }
-                    wakers.extend(session.push_ephemeral(&frame).1);
+                    calls.add(session, session.push_ephemeral(&frame).1);
                 }
             });
         };
         if told.by != told.with {
-            push(told.with, told.by, wakers);
+            push(told.with, told.by, calls);
         }
-        push(told.by, told.with, wakers);
+        push(told.by, told.with, calls);
     }
 
     /// Gives an entry to all sessions of a user. The frame is written once.
-    fn append(&self, user: &str, view: &View<'_>, seq: u64, wakers: &mut Vec<Waker>) {
+    fn append(&self, user: &str, view: &View<'_>, seq: u64, calls: &mut Calls) {
         self.registry.with(user, |sessions| {
             if !sessions.is_empty() {
                 let frame = view.entry_frame(seq);
-                wakers.extend(
-                    sessions
-                        .iter()
-                        .filter_map(|session| session.push_entry(seq, &frame)),
-                );
+                for session in sessions {
+                    calls.add(session, session.push_entry(seq, &frame));
+                }
             }
         });
     }
 
     /// Gives an entry to all sessions of the user who caused it: to one of them it is the ack.
-    fn append_own(&self, view: &View<'_>, seq: u64, answer: Answer<'_>, wakers: &mut Vec<Waker>) {
+    fn append_own(&self, view: &View<'_>, seq: u64, answer: Answer<'_>, calls: &mut Calls) {
         let Answer {
             session: own,
             reference,
@@ -541,14 +533,19 @@ impl Router {
             let others = || sessions.iter().filter(|session| !Arc::ptr_eq(session, own));
             let frame = (to_self || others().next().is_some()).then(|| view.entry_frame(seq));
             let message = frame.as_deref().filter(|_| to_self);
-            wakers.extend(own.push_own(seq, (view.id, view.at), reference, message));
+            calls.add(
+                own,
+                own.push_own(seq, (view.id, view.at), reference, message),
+            );
             if let Some(frame) = &frame {
-                wakers.extend(others().filter_map(|session| session.push_entry(seq, frame)));
+                for session in others() {
+                    calls.add(session, session.push_entry(seq, frame));
+                }
             }
         });
     }
 
-    fn tell_typing(&self, from: &Arc<Outbox>, to: &str, active: bool) {
+    fn tell_typing(&self, from: &Arc<Outbox>, to: &str, active: bool, calls: &mut Calls) {
         let mut frame = Vec::new();
         ws::write_text(&mut frame, |out| {
             ServerFrame::Typing(ServerTyping {
@@ -559,7 +556,7 @@ impl Router {
             })
             .write(out);
         });
-        self.push_live(to, &frame, from);
+        self.push_live(to, &frame, from, calls);
     }
 }
 

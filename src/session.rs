@@ -3,10 +3,12 @@
 //! A session is one task on one worker. Others reach it only through its [`Outbox`].
 
 mod bounds;
+mod calls;
 mod farewell;
 mod line;
 mod outbox;
 
+pub use calls::{Call, Calls, later};
 pub use farewell::{REPLACED, SHUTDOWN};
 pub use outbox::{Farewell, Outbox};
 
@@ -15,7 +17,7 @@ use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -23,7 +25,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use self::bounds::{Budget, Judgement, Rate};
 use self::farewell::{STALLED, STORE_FAILED, TOO_FAST, TOO_LARGE, TOO_MANY_BAD};
 use self::line::{ACK_PING, Line};
-use self::outbox::Glance;
+use self::outbox::{Glance, Wants};
 use crate::config::Config;
 use crate::protocol::ids::Integer;
 use crate::protocol::server::{Heartbeat, Truncated, TruncatedReason};
@@ -32,7 +34,7 @@ use crate::reads::Reading;
 use crate::registry::Registered;
 use crate::router::{
     Answering, Question, Routed, Router, View, answer_conversations, answer_failed, answer_history,
-    refuse, wake,
+    refuse,
 };
 use crate::store::{Entry, Span};
 use crate::ws::link::{self, Link};
@@ -54,11 +56,11 @@ thread_local! {
 }
 
 /// Says in the log what failed, and to the client that something did.
-fn read_failed(outbox: &Outbox, logged: bool, reference: Option<&str>) -> Option<Waker> {
+fn read_failed(outbox: &Outbox, logged: bool, reference: Option<&str>) {
     if logged {
         log::error!("a question could not be answered from the store");
     }
-    answer_failed(outbox, reference)
+    answer_failed(outbox, reference);
 }
 
 /// How a device's inbox counts as received (PROTOCOL section 2).
@@ -163,7 +165,7 @@ pub async fn run<T: AsyncRead + AsyncWrite + Unpin>(link: Link<T>, parts: Parts)
         },
     };
     let Session { link, life } = &mut session;
-    if let Err(violation) = link.begin(&mut |incoming| life.hear(incoming)) {
+    if let Err(violation) = link.begin(&mut |incoming| life.hear(incoming, now)) {
         life.violated(violation);
     }
     let why = poll_fn(|cx| session.poll(cx)).await;
@@ -187,24 +189,40 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Session<T> {
                 // While the server does not listen, silence says nothing of the peer.
                 self.life.line.heard = now;
             }
-            if !congested || self.life.stage != Stage::Open {
-                match self.poll_read(cx, now) {
-                    Poll::Ready(Ok(())) => progress = true,
-                    Poll::Ready(Err(_)) => return Poll::Ready("connection lost"),
-                    Poll::Pending => {}
-                }
+            let reading = if !congested || self.life.stage != Stage::Open {
+                self.poll_read(cx, now)
+            } else {
+                Poll::Pending
+            };
+            // What this client has sent to others goes out before its own answers, and also when it is gone.
+            calls::run_later();
+            match reading {
+                Poll::Ready(Ok(more)) => progress = more,
+                Poll::Ready(Err(_)) => return Poll::Ready("connection lost"),
+                Poll::Pending => {}
             }
             progress |= self.life.poll_replay(cx);
             progress |= self.life.poll_answers(cx);
-            self.life.keep_watermark(now);
-            match self.poll_write(cx, now) {
-                Ok(wrote) => progress |= wrote,
+            let asked = self.life.keep_watermark(now);
+            let wants = Wants {
+                entries: !asked && self.life.line.asks,
+                all: congested || self.life.stage != Stage::Open,
+            };
+            let glance = match self.poll_write(cx, now, wants) {
+                Ok((moved, wrote, glance)) => {
+                    // Room may have been all that something waited for.
+                    let waiting = congested
+                        || glance.cursor <= glance.head
+                        || !self.life.questions.is_empty();
+                    progress |= moved || wrote && waiting;
+                    glance
+                }
                 Err(_) => return Poll::Ready("connection lost"),
-            }
-            if let Some(why) = self.ended(cx, now) {
+            };
+            if let Some(why) = self.ended(cx, now, &glance) {
                 return Poll::Ready(why);
             }
-            progress |= self.life.poll_timer(cx, now, self.link.unsent());
+            progress |= self.life.poll_timer(cx, now, &glance, self.link.unsent());
             if !progress {
                 return Poll::Pending;
             }
@@ -213,52 +231,74 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Session<T> {
         Poll::Pending
     }
 
-    fn poll_read(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<std::io::Result<()>> {
+    /// `Ready` with whether there may be more.
+    fn poll_read(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<std::io::Result<bool>> {
         let Self { link, life } = self;
         let reading = match life.stage {
             _ if life.peer_closed => return Poll::Pending,
             Stage::Draining { hear_until, .. } if now >= hear_until => return Poll::Pending,
             Stage::Discarding(_) => link.poll_discard(cx),
-            _ => link.poll_read(cx, &mut |incoming| life.hear(incoming)),
+            _ => link.poll_read(cx, &mut |incoming| life.hear(incoming, now)),
         };
+        let mut more = true;
         match std::task::ready!(reading)? {
-            link::Reading::Some => life.line.heard = now,
+            link::Reading::More => life.line.heard = now,
+            link::Reading::Some => {
+                life.line.heard = now;
+                more = false;
+            }
             link::Reading::End => life.peer_closed = true,
             link::Reading::Violation(violation) => life.violated(violation),
         }
-        Poll::Ready(Ok(()))
+        Poll::Ready(Ok(more))
     }
 
-    fn poll_write(&mut self, cx: &mut Context<'_>, now: Instant) -> std::io::Result<bool> {
-        let mut progress = false;
+    /// Writes until there is nothing left, or the socket takes no more. Says whether others have changed something
+    /// meanwhile, whether anything was written, and how things stand.
+    fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        now: Instant,
+        wants: Wants,
+    ) -> std::io::Result<(bool, bool, Glance)> {
+        let mut touched = false;
+        let mut wrote = false;
+        let mut spare = Vec::new();
         loop {
-            let (bytes, touched) = self.life.parts.outbox.take(cx.waker(), self.link.unsent());
-            progress |= touched;
-            if !bytes.is_empty() {
-                self.link.load(bytes);
-            }
-            if self.link.unsent() == 0 {
+            let unsent = self.link.unsent();
+            let taken = (self.life.parts.outbox).take(cx.waker(), unsent, wants, spare);
+            touched |= taken.touched;
+            if unsent == 0 {
+                // Whatever waits has begun to wait now.
                 self.life.line.moved = now;
-                return Ok(progress);
+                if taken.bytes.is_empty() {
+                    return Ok((touched, wrote, taken.glance));
+                }
+                self.link.load(taken.bytes);
             }
-            let mut wrote = false;
             let done = self.link.poll_write(cx, &mut wrote)?;
-            progress |= wrote;
             if wrote {
                 self.life.line.moved = now;
             }
             if done.is_pending() {
-                // Tells the outbox how much is still in hand.
-                let outbox = &self.life.parts.outbox;
-                progress |= outbox.take(cx.waker(), self.link.unsent()).1;
-                return Ok(progress);
+                // Tells the outbox how much is still in hand, and that room is what the task waits for.
+                let (outbox, wants) = (&self.life.parts.outbox, Wants { all: true, ..wants });
+                let taken = outbox.take(cx.waker(), self.link.unsent(), wants, Vec::new());
+                return Ok((touched | taken.touched, wrote, taken.glance));
             }
+            spare = self.link.spare();
         }
     }
 
     /// Whether there is nothing left to do, and why.
-    fn ended(&mut self, cx: &mut Context<'_>, now: Instant) -> Option<&'static str> {
-        let flushed = self.link.unsent() == 0;
+    fn ended(
+        &mut self,
+        cx: &mut Context<'_>,
+        now: Instant,
+        glance: &Glance,
+    ) -> Option<&'static str> {
+        // Others may be writing the last bytes just now.
+        let flushed = self.link.unsent() == 0 && glance.unsent == 0;
         let (Stage::Closing(until) | Stage::Discarding(until)) = self.life.stage else {
             if self.life.peer_closed {
                 return Some("peer gone");
@@ -266,7 +306,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Session<T> {
             return None;
         };
         if !flushed {
-            return (now >= until || self.life.peer_closed).then_some("closed, unread");
+            let full = self.link.unsent() > 0;
+            return (now >= until || self.life.peer_closed && full).then_some("closed, unread");
         }
         let shut = if let Stage::Discarding(_) = self.life.stage {
             // The peer may be sending still; the end of our side tells it to stop.
@@ -284,8 +325,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Session<T> {
 }
 
 impl Life {
-    fn hear(&mut self, incoming: Incoming<'_>) {
-        let now = Instant::now();
+    fn hear(&mut self, incoming: Incoming<'_>, now: Instant) {
         match incoming {
             Incoming::Close(code) => {
                 self.peer_closed = true;
@@ -355,7 +395,7 @@ impl Life {
         );
         let reference = reference();
         let reference = reference.as_ref().map(Ref::as_str);
-        wake(refuse(&self.parts.outbox, &refused, reference, Some(wait)));
+        refuse(&self.parts.outbox, &refused, reference, Some(wait));
         if judgement == Judgement::Enough {
             self.goodbye(&TOO_FAST, now);
         }
@@ -363,12 +403,12 @@ impl Life {
     }
 
     fn refuse(&mut self, refused: &Refused, reference: Option<&Ref<'_>>, now: Instant) {
-        wake(refuse(
+        refuse(
             &self.parts.outbox,
             refused,
             reference.map(Ref::as_str),
             None,
-        ));
+        );
         if refused.code.is_bad_frame() && self.bad.spend(now) {
             self.goodbye(&TOO_MANY_BAD, now);
         }
@@ -509,11 +549,11 @@ impl Life {
             return true;
         };
         let reference = reference.as_deref();
-        let waker = match answering {
+        match answering {
             Answering::History(query, reading) => match Pin::new(reading).poll(cx) {
                 Poll::Pending => return false,
                 Poll::Ready(Ok(Ok(page))) => {
-                    answer_history(outbox, query, page.as_ref(), reference)
+                    answer_history(outbox, query, page.as_ref(), reference);
                 }
                 Poll::Ready(failed) => read_failed(outbox, failed.err().is_none(), reference),
             },
@@ -522,8 +562,7 @@ impl Life {
                 Poll::Ready(Ok(Ok(page))) => answer_conversations(outbox, page.as_ref(), reference),
                 Poll::Ready(failed) => read_failed(outbox, failed.err().is_none(), reference),
             },
-        };
-        wake(waker);
+        }
         self.answering = None;
         true
     }
@@ -561,24 +600,24 @@ impl Life {
     /// Tells the client that entries are not there, and goes on from `oldest`.
     fn truncated(&self, reason: TruncatedReason, oldest: u64) {
         let outbox = &self.parts.outbox;
-        wake(outbox.reply(&ServerFrame::Truncated(Truncated {
+        outbox.say(&ServerFrame::Truncated(Truncated {
             reason,
             oldest_seq: Integer(oldest),
-        })));
+        }));
         outbox.skip_to(oldest);
     }
 
-    /// With `ack=auto`, asks by a ping whether what was written has arrived.
-    fn keep_watermark(&mut self, now: Instant) {
-        if self.stage != Stage::Open {
-            return;
+    /// With `ack=auto`, asks by a ping whether what was written has arrived. True: something is being asked, or will be
+    /// when the timer comes.
+    fn keep_watermark(&mut self, now: Instant) -> bool {
+        if self.stage != Stage::Open || !self.line.asks {
+            return true;
         }
-        let glance = self.parts.outbox.glance();
-        if self.line.wants_ack_ping(&glance)
-            && now.saturating_duration_since(self.line.pinged) >= ACK_PING
-        {
+        let wants = self.line.wants_ack_ping(&self.parts.outbox.glance());
+        if wants && now.saturating_duration_since(self.line.pinged) >= ACK_PING {
             self.ping(now);
         }
+        wants || self.line.ping_of.is_some()
     }
 
     fn ping(&mut self, now: Instant) {
@@ -587,11 +626,16 @@ impl Life {
     }
 
     /// Does what is due, and sets the timer for what is due next. True: something moved.
-    fn poll_timer(&mut self, cx: &mut Context<'_>, now: Instant, unsent: usize) -> bool {
-        let glance = self.parts.outbox.glance();
+    fn poll_timer(
+        &mut self,
+        cx: &mut Context<'_>,
+        now: Instant,
+        glance: &Glance,
+        unsent: usize,
+    ) -> bool {
         if glance.texts != self.line.texts {
             self.line.texts = glance.texts;
-            self.line.spoke = now;
+            self.line.spoke = glance.spoke.unwrap_or(now);
         }
         let config = &self.parts.config;
         let heartbeat = Duration::from_secs(config.heartbeat_seconds);
@@ -636,15 +680,16 @@ impl Life {
                     self.line.spoke = now;
                 } else if now >= self.line.spoke + heartbeat {
                     self.line.spoke = now;
-                    wake(self.parts.outbox.reply(&ServerFrame::Heartbeat(Heartbeat {
+                    self.parts.outbox.shrink();
+                    self.parts.outbox.say(&ServerFrame::Heartbeat(Heartbeat {
                         timestamp: Time::now(),
-                    })));
+                    }));
                     return true;
                 }
                 next = next
                     .min(self.line.pinged + ping)
                     .min(self.line.spoke + heartbeat);
-                if self.line.wants_ack_ping(&glance) {
+                if self.line.wants_ack_ping(glance) {
                     next = next.min(self.line.pinged + ACK_PING);
                 }
             }

@@ -9,7 +9,7 @@ use std::time::Instant;
 use actix_http::{HttpMessage as _, Request};
 use actix_web::http::{Method, Version, header};
 use percent_encoding::percent_decode_str;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
+use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 use uuid::Uuid;
 
 use super::answer::Refusal;
@@ -21,7 +21,7 @@ use crate::session::{self, AckMode, Farewell, Messaging, Outbox, Parts};
 use crate::store::Opened;
 use crate::writer::Failure;
 use crate::ws;
-use crate::ws::link::Link;
+use crate::ws::link::{Link, Stream};
 
 /// What a request asks for.
 #[derive(Debug)]
@@ -52,7 +52,7 @@ pub struct Early {
 /// Takes in the connection of a WebSocket request, and stays with it to its end.
 pub async fn enter<T>(node: Arc<Node>, request: Request, mut io: T, early: Early)
 where
-    T: AsyncRead + AsyncWrite + Unpin,
+    T: Stream + AsyncWrite + Unpin,
 {
     // Counted from here on, so that a drain waits for it, or it sees the drain.
     let _live = node.enter();
@@ -85,6 +85,8 @@ where
     let device = parts.messaging.as_ref().map(|m| m.device.clone());
     let device = device.as_deref().unwrap_or("-");
     log::info!(user = &**outbox.user(), session:% = outbox.session(), device = device, ip = peer.as_str(); "connection opened");
+    let (io, wire) = io.split();
+    outbox.attach(wire);
     let link = Link::new(io, node.config.max_frame_bytes, early.read, reply);
     let why = session::run(link, parts).await;
     let seconds = began.elapsed().as_secs();

@@ -1,7 +1,6 @@
 //! Direct replies: what is written when a question is answered or a frame refused.
 
 use std::sync::Arc;
-use std::task::Waker;
 
 use super::view::View;
 use crate::protocol::ids::Integer;
@@ -10,7 +9,7 @@ use crate::protocol::server::{
     Reactions,
 };
 use crate::protocol::{ErrorCode, MessageId, Refused, ServerFrame, Time, schema};
-use crate::session::Outbox;
+use crate::session::{Call, Outbox};
 use crate::store::{Anchor, ConversationsPage, HistoryPage, HistoryQuery, Past};
 use crate::writer::Failure;
 
@@ -21,14 +20,14 @@ pub(super) struct Answer<'a> {
 }
 
 impl Answer<'_> {
-    pub(super) fn refuse(&self, refused: &Refused, retry_after_ms: Option<u64>) -> Option<Waker> {
+    pub(super) fn refuse(&self, refused: &Refused, retry_after_ms: Option<u64>) -> Call {
         let reference = self.reference.as_deref();
         self.session
             .answer(Some(&error(refused, reference, retry_after_ms)))
     }
 
     /// What had been stored before is answered with the first ack again.
-    pub(super) fn duplicate(&self, view: &View<'_>, seq: Option<u64>) -> Option<Waker> {
+    pub(super) fn duplicate(&self, view: &View<'_>, seq: Option<u64>) -> Call {
         self.session.answer(Some(&ServerFrame::Ack(Ack {
             id: view.id,
             seq: seq.map(Integer),
@@ -40,7 +39,7 @@ impl Answer<'_> {
     }
 
     /// It is done, and there is nothing to say.
-    pub(super) fn nothing(&self) -> Option<Waker> {
+    pub(super) fn nothing(&self) -> Call {
         self.session.answer(None)
     }
 }
@@ -78,7 +77,7 @@ pub fn answer_history(
     query: &HistoryQuery,
     page: Option<&HistoryPage>,
     reference: Option<&str>,
-) -> Option<Waker> {
+) {
     let Some(page) = page else {
         let field = match query.anchor {
             Some(Anchor::After(_)) => "after",
@@ -86,13 +85,13 @@ pub fn answer_history(
         };
         return refuse(session, &Refused::unknown_message(field), reference, None);
     };
-    session.reply(&ServerFrame::History(History {
+    session.say(&ServerFrame::History(History {
         target_user: Some(&query.with),
         target_room: None,
         messages: page.messages.iter().map(past).collect(),
         more: page.more,
         reference,
-    }))
+    }));
 }
 
 /// Answers `conversations`.
@@ -100,7 +99,7 @@ pub fn answer_conversations(
     session: &Outbox,
     page: Option<&ConversationsPage>,
     reference: Option<&str>,
-) -> Option<Waker> {
+) {
     let Some(page) = page else {
         return refuse(
             session,
@@ -110,7 +109,7 @@ pub fn answer_conversations(
         );
     };
     let cursor = page.cursor.map(|id| id.hyphenated().to_string());
-    session.reply(&ServerFrame::Conversations(Conversations {
+    session.say(&ServerFrame::Conversations(Conversations {
         items: page
             .items
             .iter()
@@ -126,23 +125,16 @@ pub fn answer_conversations(
             .collect(),
         cursor: cursor.as_deref(),
         reference,
-    }))
+    }));
 }
 
 /// Answers that a question could not be read from the store.
-pub fn answer_failed(session: &Outbox, reference: Option<&str>) -> Option<Waker> {
+pub fn answer_failed(session: &Outbox, reference: Option<&str>) {
     let refused = Refused::new(
         ErrorCode::Internal,
         "the store could not be read; ask again",
     );
-    refuse(session, &refused, reference, None)
-}
-
-/// Calls a session's task, if it waits.
-pub fn wake(waker: Option<Waker>) {
-    if let Some(waker) = waker {
-        waker.wake();
-    }
+    refuse(session, &refused, reference, None);
 }
 
 /// Answers a frame with `error`.
@@ -151,16 +143,16 @@ pub fn refuse(
     refused: &Refused,
     reference: Option<&str>,
     retry_after_ms: Option<u64>,
-) -> Option<Waker> {
+) {
     let mut schema_reference = String::new();
     if let Some(definition) = refused.definition {
         schema_reference = format!("{}#/$defs/{definition}", schema::CLIENT);
     }
     let ServerFrame::Error(mut frame) = error(refused, reference, retry_after_ms) else {
-        return None;
+        return;
     };
     frame.schema = refused.definition.map(|_| schema_reference.as_str());
-    session.reply(&ServerFrame::Error(frame))
+    session.say(&ServerFrame::Error(frame));
 }
 
 fn error<'a>(

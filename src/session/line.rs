@@ -29,6 +29,8 @@ pub struct Line {
     pub ping_of: Option<u64>,
     /// The newest entry that the peer has confirmed by a pong.
     pub confirmed: u64,
+    /// Whether there is ever anything to confirm.
+    pub asks: bool,
 }
 
 impl Line {
@@ -48,6 +50,7 @@ impl Line {
             pinged: now.checked_sub(ACK_PING).unwrap_or(now),
             ping_of: None,
             confirmed,
+            asks: confirmed != u64::MAX,
         }
     }
 

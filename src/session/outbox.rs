@@ -4,19 +4,28 @@
 //! next `seq` of its user's inbox. A push at the cursor goes out; a push ahead of it only raises the head, and the session
 //! reads from the store; a push behind it is dropped.
 //!
-//! An [`Outbox`] is shared as an `Arc`. Its mutex is held for a few copies at a time, never across an await.
+//! Whoever puts something in is told by a [`Call`] what it takes to get it out. Mostly that is a [`Outbox::flush`] by the
+//! same thread, when it has put in all that it had: waking the session's task, on another thread as often as not, costs more
+//! than the write itself. The task is woken when there is more to it than writing: a gap, a full socket, an end.
+//!
+//! An [`Outbox`] is shared as an `Arc`. Its mutex is held for a few copies at a time, never across an await or a write.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
+use std::time::Instant;
 
 use uuid::Uuid;
 
+use super::calls::Call;
 use crate::protocol::ids::Integer;
 use crate::protocol::server::{Ack, AckStatus, Goodbye, Synced};
 use crate::protocol::{MessageId, ServerFrame, Time};
+use crate::ws::link::Wire;
 use crate::ws::{self, Opcode};
 
+/// A buffer of up to so many bytes stays with its session between two writes, until the line falls quiet.
+const SPARE: usize = 1024;
 /// Acks that may wait for their place behind a replay before the session stops reading its client's frames.
 const MAX_OWED: usize = 4096;
 /// Sends that a session may have under way in the store before it stops reading its client's frames.
@@ -51,9 +60,22 @@ struct State {
     waker: Option<Waker>,
     /// Others have changed something since the task began to work: it must look again before it waits.
     touched: bool,
-    /// Encoded WebSocket frames that the task has not taken yet.
+    /// What the task wants to be woken for.
+    wants: Wants,
+    /// How others can write to the peer; `None` where only the task can.
+    wire: Option<Wire>,
+    /// Somebody is going to flush.
+    listed: bool,
+    /// Somebody writes just now, without the lock.
+    flushing: bool,
+    /// The task has met somebody writing, and wants to know when that is done: what it saw of unsent bytes was not all
+    /// waiting for the peer.
+    awaited: bool,
+    /// When others have last written, if that was after the task did.
+    spoke: Option<Instant>,
+    /// Encoded WebSocket frames that nobody has taken yet.
     bytes: Vec<u8>,
-    /// Bytes that the task has taken and the socket has not.
+    /// Bytes that the task, or who flushes, has taken and the socket has not.
     writing: usize,
     /// The next entry owed; `None` until the inbox has been opened.
     cursor: Option<u64>,
@@ -71,6 +93,17 @@ struct State {
     farewell: Option<Farewell>,
     /// Nothing may follow: `goodbye` or a close frame is in `bytes`, or the session is gone.
     ended: bool,
+    /// The session is gone.
+    buried: bool,
+}
+
+/// What a session's task wants to be woken for, besides gaps and ends.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Wants {
+    /// A new entry: it has a ping to send behind it.
+    pub entries: bool,
+    /// Anything: it waits for answers to come, or for bytes to go.
+    pub all: bool,
 }
 
 /// An ack that waits for its place.
@@ -80,6 +113,17 @@ struct OwedAck {
     id: MessageId,
     at: Time,
     reference: Option<Box<str>>,
+}
+
+/// What a session's task gets when it is about to wait.
+#[derive(Debug)]
+pub struct Taken {
+    /// What it is to write.
+    pub bytes: Vec<u8>,
+    /// Others have changed something meanwhile.
+    pub touched: bool,
+    /// What it learns besides.
+    pub glance: Glance,
 }
 
 /// What a session's task learns when it looks into its outbox.
@@ -97,6 +141,8 @@ pub struct Glance {
     pub congested: bool,
     /// Text frames so far.
     pub texts: u64,
+    /// When others have last written for the task, if that was after it wrote itself.
+    pub spoke: Option<Instant>,
     /// Somebody wants this session to end.
     pub farewell: Option<Farewell>,
 }
@@ -163,16 +209,17 @@ impl Outbox {
     }
 
     /// Offers an entry of the inbox, as an encoded WebSocket frame.
-    pub fn push_entry(&self, seq: u64, frame: &[u8]) -> Option<Waker> {
+    pub fn push_entry(&self, seq: u64, frame: &[u8]) -> Call {
         let mut state = self.lock();
-        state.touched = true;
         state.head = state.head.max(seq);
-        if state.takes(seq, frame.len(), self.limit) {
+        let taken = state.takes(seq, frame.len(), self.limit);
+        if taken {
             state.bytes.extend_from_slice(frame);
             state.texts += 1;
             state.advance();
         }
-        state.waker.take()
+        let news = state.wants.entries || !taken;
+        state.call(news)
     }
 
     /// Offers the entry that this session's own send became: the ack of `id`, stored at `at`. For a message to oneself
@@ -183,12 +230,12 @@ impl Outbox {
         (id, at): (MessageId, Time),
         reference: Option<Box<str>>,
         message: Option<&[u8]>,
-    ) -> Option<Waker> {
+    ) -> Call {
         let mut state = self.lock();
-        state.touched = true;
         state.in_flight = state.in_flight.saturating_sub(1);
         state.head = state.head.max(seq);
-        if state.takes(seq, 512 + message.map_or(0, <[u8]>::len), self.limit) {
+        let taken = state.takes(seq, 512 + message.map_or(0, <[u8]>::len), self.limit);
+        if taken {
             state.append(&ServerFrame::Ack(Ack {
                 id,
                 seq: Some(Integer(seq)),
@@ -208,42 +255,34 @@ impl Outbox {
                 reference,
             });
         }
-        state.waker.take()
+        let news = state.wants.entries || !taken;
+        state.call(news)
     }
 
-    /// Appends a frame, for the session's own task to send.
+    /// Appends a frame. For the session's own task, which sends it when it has done what it is at.
     pub fn say(&self, frame: &ServerFrame<'_>) {
         self.lock().append(frame);
     }
 
-    /// Appends a direct reply to one of the client's frames.
-    pub fn reply(&self, frame: &ServerFrame<'_>) -> Option<Waker> {
-        let mut state = self.lock();
-        state.append(frame);
-        state.waker.take()
-    }
-
     /// Appends the answer to a send that became no entry of its own, if there is one.
-    pub fn answer(&self, frame: Option<&ServerFrame<'_>>) -> Option<Waker> {
+    pub fn answer(&self, frame: Option<&ServerFrame<'_>>) -> Call {
         let mut state = self.lock();
-        state.touched = true;
         state.in_flight = state.in_flight.saturating_sub(1);
         if let Some(frame) = frame {
             state.append(frame);
         }
-        state.waker.take()
+        state.call(false)
     }
 
     /// Offers something that is not kept: it is dropped when the client is slow. Says whether it was taken.
-    pub fn push_ephemeral(&self, frame: &[u8]) -> (bool, Option<Waker>) {
+    pub fn push_ephemeral(&self, frame: &[u8]) -> (bool, Call) {
         let mut state = self.lock();
-        state.touched = true;
         let taken = !state.ended && state.cursor.is_some() && state.fits(frame.len(), self.limit);
         if taken {
             state.bytes.extend_from_slice(frame);
             state.texts += 1;
         }
-        (taken, state.waker.take())
+        (taken, state.call(false))
     }
 
     /// Counts a send that the store will answer.
@@ -260,15 +299,9 @@ impl Outbox {
 
     /// Asks the session to end. The first reason stays.
     pub fn dismiss(&self, farewell: Farewell) {
-        let waker = {
-            let mut state = self.lock();
-            state.touched = true;
-            state.farewell.get_or_insert(farewell);
-            state.waker.take()
-        };
-        if let Some(waker) = waker {
-            waker.wake();
-        }
+        let mut state = self.lock();
+        state.farewell.get_or_insert(farewell);
+        wake(state);
     }
 
     /// Appends an entry that was read from the store, if it is the one owed. `write` gets the `ref` if the entry is this
@@ -285,22 +318,84 @@ impl Outbox {
         state.bytes.len() + state.writing < self.limit
     }
 
-    /// Takes what is to be written next, and leaves `waker` to be called when there is more. `writing` is what the task
-    /// still has in hand. Says whether others have changed something since [`Outbox::begin`], when nobody could be called.
-    pub fn take(&self, waker: &Waker, writing: usize) -> (Vec<u8>, bool) {
+    /// Lets others write to the peer, when the task has nothing in hand.
+    pub fn attach(&self, wire: Option<Wire>) {
+        self.lock().wire = wire;
+    }
+
+    /// Writes what there is, unless the task is at work, which will, or somebody else writes, who goes on until nothing is
+    /// left. What the socket does not take is left to the task.
+    pub fn flush(&self) {
+        let mut state = self.lock();
+        state.listed = false;
+        while !state.bytes.is_empty()
+            && !state.flushing
+            && state.writing == 0
+            && state.waker.is_some()
+            && let Some(wire) = state.wire.clone()
+        {
+            let mut bytes = std::mem::take(&mut state.bytes);
+            state.flushing = true;
+            state.writing = bytes.len();
+            drop(state);
+            let sent = wire.write(&bytes);
+            let now = Instant::now();
+            state = self.lock();
+            state.flushing = false;
+            state.writing = 0;
+            if sent > 0 {
+                state.spoke = Some(now);
+            }
+            if sent < bytes.len() {
+                if !state.buried {
+                    bytes.drain(..sent);
+                    bytes.append(&mut state.bytes);
+                    state.bytes = bytes;
+                }
+                return wake(state);
+            }
+            if std::mem::take(&mut state.awaited) {
+                return wake(state);
+            }
+            state.reuse(bytes);
+        }
+    }
+
+    /// Takes what is to be written next, and leaves `waker` to be called for what the task `wants`. `writing` is what the
+    /// task still has in hand, `spare` a buffer that it needs no more. Says whether others have changed something since
+    /// [`Outbox::begin`], when nobody could be called.
+    pub fn take(&self, waker: &Waker, writing: usize, wants: Wants, spare: Vec<u8>) -> Taken {
         let mut state = self.lock();
         match &mut state.waker {
             Some(known) if known.will_wake(waker) => {}
             slot => *slot = Some(waker.clone()),
         }
+        state.wants = wants;
         let touched = std::mem::take(&mut state.touched);
+        let mut bytes = Vec::new();
         if writing > 0 {
             state.writing = writing;
-            return (Vec::new(), touched);
+        } else if state.flushing {
+            state.awaited = true;
+        } else {
+            bytes = std::mem::take(&mut state.bytes);
+            state.writing = bytes.len();
+            if !bytes.is_empty() {
+                state.spoke = None;
+            }
+            state.reuse(spare);
         }
-        let bytes = std::mem::take(&mut state.bytes);
-        state.writing = bytes.len();
-        (bytes, touched)
+        Taken {
+            bytes,
+            touched,
+            glance: state.glance(self.limit),
+        }
+    }
+
+    /// Gives back what a quiet line does not need.
+    pub fn shrink(&self) {
+        let mut state = self.lock();
+        state.bytes.shrink_to_fit();
     }
 
     /// Moves what is to be written behind `out`, without waiting for more.
@@ -379,12 +474,52 @@ impl Outbox {
         let mut state = self.lock();
         *state = State {
             ended: true,
+            buried: true,
             ..State::default()
         };
     }
 }
 
+/// Wakes the task, without the lock.
+fn wake(mut state: MutexGuard<'_, State>) {
+    state.touched = true;
+    let waker = state.waker.take();
+    drop(state);
+    if let Some(waker) = waker {
+        waker.wake();
+    }
+}
+
 impl State {
+    /// What it takes to get out what was just put in. `news`: the task has something to do about it.
+    fn call(&mut self, news: bool) -> Call {
+        if self.waker.is_none() {
+            // The task is at work, or has not begun: it looks again before it waits.
+            self.touched = true;
+            return Call::Nothing;
+        }
+        if news || self.wants.all || self.farewell.is_some() {
+            self.touched = true;
+            return self.waker.take().map_or(Call::Nothing, Call::Wake);
+        }
+        if self.bytes.is_empty() || self.writing > 0 || self.listed {
+            return Call::Nothing;
+        }
+        if self.wire.is_none() {
+            return self.waker.take().map_or(Call::Nothing, Call::Wake);
+        }
+        self.listed = true;
+        Call::Flush
+    }
+
+    /// Keeps a small buffer for the next frames.
+    fn reuse(&mut self, mut buffer: Vec<u8>) {
+        if self.bytes.capacity() == 0 && buffer.capacity() <= SPARE {
+            buffer.clear();
+            self.bytes = buffer;
+        }
+    }
+
     fn glance(&self, limit: usize) -> Glance {
         let unsent = self.bytes.len() + self.writing;
         Glance {
@@ -396,6 +531,7 @@ impl State {
                 || self.owed.len() >= MAX_OWED
                 || self.in_flight >= MAX_IN_FLIGHT,
             texts: self.texts,
+            spoke: self.spoke,
             farewell: self.farewell,
         }
     }
@@ -464,20 +600,48 @@ mod tests {
     #[test]
     fn what_others_change_while_the_task_works_is_not_missed() {
         let outbox = Outbox::new(Uuid::nil(), "u".into(), 1024);
+        let take = |writing| {
+            let taken = outbox.take(Waker::noop(), writing, Wants::default(), Vec::new());
+            taken.touched
+        };
         outbox.begin();
         outbox.dismiss(FAREWELL);
-        assert!(
-            outbox.take(Waker::noop(), 0).1,
-            "a dismissal between begin and take"
-        );
+        assert!(take(0), "a dismissal between begin and take");
         assert!(outbox.begin().farewell.is_some());
-        assert!(!outbox.take(Waker::noop(), 0).1, "it is seen now");
+        assert!(!take(0), "it is seen now");
         outbox.sent();
         outbox.begin();
-        outbox.answer(None);
+        assert!(matches!(outbox.answer(None), Call::Nothing));
+        assert!(take(10), "an answer that has no bytes");
+    }
+
+    #[test]
+    fn who_puts_something_in_is_told_how_it_gets_out() {
+        let outbox = Outbox::new(Uuid::nil(), "u".into(), 1024);
+        let wait = |wants| {
+            outbox.begin();
+            while !outbox
+                .take(Waker::noop(), 0, wants, Vec::new())
+                .bytes
+                .is_empty()
+            {}
+        };
+        let push = |seq| outbox.push_entry(seq, b"frame");
+        outbox.open(1, 0);
+        assert!(matches!(push(1), Call::Nothing), "the task has not begun");
+        wait(Wants::default());
+        assert!(matches!(push(2), Call::Wake(_)), "nobody else can write");
+        wait(Wants::default());
+        assert!(matches!(push(4), Call::Wake(_)), "a gap");
+        wait(Wants::default());
         assert!(
-            outbox.take(Waker::noop(), 10).1,
-            "an answer that has no bytes"
+            matches!(outbox.answer(None), Call::Nothing),
+            "nothing to do"
         );
+        wait(Wants {
+            all: true,
+            entries: false,
+        });
+        assert!(matches!(outbox.answer(None), Call::Wake(_)), "it asked");
     }
 }

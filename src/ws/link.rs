@@ -5,10 +5,14 @@
 
 use std::cell::RefCell;
 use std::io;
+use std::net::Shutdown;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
 use super::{Decoder, Incoming, Violation};
 
@@ -19,6 +23,93 @@ const READS_PER_TURN: usize = 8;
 
 thread_local! {
     static BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; READ]);
+}
+
+/// A byte stream that a session can run on.
+pub trait Stream {
+    /// What the session's task reads from and writes to.
+    type Io: AsyncRead + AsyncWrite + Unpin;
+
+    /// The stream for the task, and a way to write past it where there is one.
+    fn split(self) -> (Self::Io, Option<Wire>);
+}
+
+/// The writing end of a socket, for any thread. Two must not write at a time.
+#[derive(Clone, Debug)]
+pub struct Wire(Arc<OwnedWriteHalf>);
+
+impl Wire {
+    /// Writes what the socket takes now, and says how much that was. An error shows again when the task writes.
+    pub fn write(&self, bytes: &[u8]) -> usize {
+        let mut sent = 0;
+        while sent < bytes.len() {
+            match self.0.try_write(&bytes[sent..]) {
+                Ok(0) | Err(_) => break,
+                Ok(written) => sent += written,
+            }
+        }
+        sent
+    }
+}
+
+/// A TCP connection whose writing end others use too.
+#[derive(Debug)]
+pub struct Tcp {
+    read: OwnedReadHalf,
+    write: Arc<OwnedWriteHalf>,
+}
+
+impl Tcp {
+    fn socket(&self) -> &TcpStream {
+        (*self.write).as_ref()
+    }
+}
+
+impl Stream for TcpStream {
+    type Io = Tcp;
+
+    fn split(self) -> (Tcp, Option<Wire>) {
+        let (read, write) = self.into_split();
+        let write = Arc::new(write);
+        let wire = Wire(write.clone());
+        (Tcp { read, write }, Some(wire))
+    }
+}
+
+impl AsyncRead for Tcp {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.read).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Tcp {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            match self.write.try_write(bytes) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    ready!(self.socket().poll_write_ready(cx))?;
+                }
+                done => return Poll::Ready(done),
+            }
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // TCP has no buffer of its own to flush.
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(socket2::SockRef::from(self.socket()).shutdown(Shutdown::Write))
+    }
 }
 
 /// The two ends of a WebSocket over a byte stream.
@@ -36,8 +127,10 @@ pub struct Link<T> {
 /// What reading came to.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Reading {
-    /// Something was read.
+    /// Something was read, and there is no more for now.
     Some,
+    /// Something was read, and there may be more.
+    More,
     /// The peer has sent all that it will.
     End,
     /// The peer broke the rules; nothing more may be decoded.
@@ -89,15 +182,13 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Link<T> {
                     return Poll::Ready(Ok(Reading::End));
                 }
                 heard = true;
-                let full = bytes.len() == READ;
                 if let Err(violation) = self.received(bytes, hear) {
                     return Poll::Ready(Ok(Reading::Violation(violation)));
                 }
-                if !full {
-                    break;
-                }
+                // Once more, also after a short read: the socket says then, without being asked, that there is no more, and
+                // remembers whom to wake.
             }
-            Poll::Ready(Ok(Reading::Some))
+            Poll::Ready(Ok(Reading::More))
         })
     }
 
@@ -115,7 +206,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Link<T> {
                     return Poll::Ready(Ok(Reading::End));
                 }
             }
-            Poll::Ready(Ok(Reading::Some))
+            Poll::Ready(Ok(Reading::More))
         })
     }
 
@@ -190,10 +281,14 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Link<T> {
             *progress = true;
             self.sent += written;
         }
-        // An idle connection holds no buffer.
-        self.out = Vec::new();
-        self.sent = 0;
         Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    /// The buffer whose bytes are all gone: an idle connection holds none here.
+    pub fn spare(&mut self) -> Vec<u8> {
+        debug_assert_eq!(self.unsent(), 0, "what is on its way would be lost");
+        self.sent = 0;
+        std::mem::take(&mut self.out)
     }
 
     /// Says that nothing more will be written.
