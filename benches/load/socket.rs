@@ -1,190 +1,229 @@
-//! A client's WebSocket, as cheap as can be, so that the load and not its generator is measured.
+//! A client's WebSocket, as cheap as can be, so that the load and not its generator is measured: buffers are kept, frames
+//! are looked at where they lie, and whoever drives it polls it, so that one task can drive several.
 
-use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
+use tokio::net::{TcpSocket, TcpStream};
 
 use crate::target::Target;
 
-/// Both halves of a connection.
+/// First byte of a text message in one frame, and of a pong.
+const TEXT: u8 = 0x81;
+const PONG: u8 = 0x8A;
+
+/// A connection of one user.
 pub struct Socket {
-    write: Writing,
-    read: Reading,
-}
-
-/// The half that sends.
-pub struct Writing {
-    half: OwnedWriteHalf,
-    out: Vec<u8>,
-}
-
-/// The half that receives. Pings are answered through the other half of the same stream.
-pub struct Reading {
-    half: OwnedReadHalf,
+    stream: TcpStream,
+    /// What was read lies between `taken` and `filled`.
     read: Vec<u8>,
+    taken: usize,
+    filled: usize,
+    /// What is to be written, and how much of it is.
+    out: Vec<u8>,
+    written: usize,
+    closed: bool,
+    /// Texts that came between `welcome` and `synced`.
+    pub replayed: usize,
 }
 
 impl Socket {
     /// Connects as a user, and reads `welcome` and `synced` unless the server is a bare relay.
-    pub async fn open(target: &Target, user: &str, bare: bool) -> io::Result<Self> {
-        let stream = TcpStream::connect(target.address).await?;
-        stream.set_nodelay(true)?;
-        let (half, write) = stream.into_split();
-        let mut socket = Self {
-            write: Writing {
-                half: write,
-                out: Vec::new(),
-            },
-            read: Reading {
-                half,
-                read: Vec::new(),
-            },
-        };
-        let request = format!(
-            "GET {}{user} HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
-            target.path
-        );
-        socket.write.half.write_all(request.as_bytes()).await?;
-        let head = loop {
-            let end = socket
-                .read
-                .read
-                .windows(4)
-                .position(|four| four == b"\r\n\r\n");
-            if let Some(end) = end {
-                break socket.read.read.drain(..end + 4).collect::<Vec<_>>();
-            }
-            socket.read.fill().await?;
-        };
-        if !head.starts_with(b"HTTP/1.1 101") {
-            return Err(io::Error::other(
-                String::from_utf8_lossy(&head).into_owned(),
-            ));
+    pub async fn open(target: &Target, user: &str) -> io::Result<Self> {
+        Self::open_with(target, user, None).await
+    }
+
+    /// The same with a receive buffer of so many bytes in the kernel.
+    pub async fn open_with(target: &Target, user: &str, buffer: Option<u32>) -> io::Result<Self> {
+        let socket = TcpSocket::new_v4()?;
+        if let Some(buffer) = buffer {
+            socket.set_recv_buffer_size(buffer)?;
         }
-        let mut texts = VecDeque::new();
-        while !bare
-            && !texts
-                .iter()
-                .any(|text: &Vec<u8>| text.starts_with(br#"{"type":"synced""#))
-        {
-            socket.read(&mut texts).await?;
+        let stream = socket.connect(target.address).await?;
+        stream.set_nodelay(true)?;
+        let mut socket = Self::new(stream);
+        socket
+            .out
+            .extend_from_slice(target.request(user).as_bytes());
+        socket.flush().await?;
+        let head = loop {
+            let read = &socket.read[..socket.filled];
+            if let Some(end) = read.windows(4).position(|four| four == b"\r\n\r\n") {
+                break end + 4;
+            }
+            socket.fill().await?;
+        };
+        if !socket.read.starts_with(b"HTTP/1.1 101") {
+            let answer = String::from_utf8_lossy(&socket.read[..socket.filled]);
+            return Err(io::Error::other(answer.into_owned()));
+        }
+        socket.taken = head;
+        if !target.bare {
+            let mut before = 0;
+            let synced = |text: &[u8]| {
+                before += 1;
+                text.starts_with(br#"{"type":"synced""#)
+            };
+            socket.text(synced).await?;
+            // Itself and `welcome` are none.
+            socket.replayed = before - 2;
         }
         Ok(socket)
     }
 
-    /// Both halves on their own. Pings are not answered any more: for talks shorter than two heartbeats.
-    pub fn split(self) -> (Writing, Reading) {
-        (self.write, self.read)
-    }
-
-    /// See [`Writing::queue`].
-    pub fn queue(&mut self, text: &str) {
-        self.write.queue(text);
-    }
-
-    /// See [`Writing::flush`].
-    pub async fn flush(&mut self) -> io::Result<()> {
-        self.write.flush().await
-    }
-
-    /// Reads at least one frame; answers pings.
-    pub async fn read(&mut self, texts: &mut VecDeque<Vec<u8>>) -> io::Result<()> {
-        let pings = self.read.read_frames(texts).await?;
-        for ping in pings {
-            self.write.frame(0x8A, &ping);
+    fn new(stream: TcpStream) -> Self {
+        Self {
+            stream,
+            read: vec![0; 4096],
+            taken: 0,
+            filled: 0,
+            out: Vec::new(),
+            written: 0,
+            closed: false,
+            replayed: 0,
         }
-        self.write.flush().await
     }
-}
 
-impl Writing {
+    /// This socket, and a second handle of its stream to write to at one's own times. Nothing may be waiting to be written.
+    pub fn with_handle(self) -> io::Result<(Self, std::net::TcpStream)> {
+        let stream = self.stream.into_std()?;
+        let handle = stream.try_clone()?;
+        let stream = TcpStream::from_std(stream)?;
+        Ok((Self { stream, ..self }, handle))
+    }
+
     /// Adds a text message to what goes next.
     pub fn queue(&mut self, text: &str) {
-        self.frame(0x81, text.as_bytes());
+        frame(TEXT, text.as_bytes(), &mut self.out);
     }
 
-    fn frame(&mut self, first: u8, payload: &[u8]) {
-        self.out.push(first);
-        match payload.len() {
-            short @ 0..=125 => self.out.push(0x80 | short as u8),
-            medium @ 126..=65535 => {
-                self.out.push(0xFE);
-                self.out.extend((medium as u16).to_be_bytes());
-            }
-            long => {
-                self.out.push(0xFF);
-                self.out.extend((long as u64).to_be_bytes());
-            }
-        }
-        // A mask of zeros is a mask, and changes nothing.
-        self.out.extend([0; 4]);
-        self.out.extend_from_slice(payload);
+    /// Adds whole frames to what goes next.
+    pub fn queue_frame(&mut self, frame: &[u8]) {
+        self.out.extend_from_slice(frame);
+    }
+
+    /// Takes what is to be written: the answers to pings, where somebody else writes.
+    pub fn take_out(&mut self) -> Option<Vec<u8>> {
+        (!self.out.is_empty()).then(|| std::mem::take(&mut self.out))
     }
 
     /// Sends what was added.
     pub async fn flush(&mut self) -> io::Result<()> {
-        if !self.out.is_empty() {
-            self.half.write_all(&self.out).await?;
-            self.out.clear();
+        poll_fn(|cx| self.poll_flush(cx)).await
+    }
+
+    /// Sends what was added, as far as it goes.
+    pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.written < self.out.len() {
+            let left = &self.out[self.written..];
+            self.written += ready!(Pin::new(&mut self.stream).poll_write(cx, left))?;
         }
-        Ok(())
-    }
-}
-
-impl Reading {
-    /// Reads at least one frame and keeps the texts.
-    pub async fn read(&mut self, texts: &mut VecDeque<Vec<u8>>) -> io::Result<()> {
-        self.read_frames(texts).await.map(drop)
+        self.out.clear();
+        self.written = 0;
+        Poll::Ready(Ok(()))
     }
 
-    /// Reads at least one frame; gives the payloads of pings.
-    async fn read_frames(&mut self, texts: &mut VecDeque<Vec<u8>>) -> io::Result<Vec<Vec<u8>>> {
-        let mut pings = Vec::new();
-        loop {
-            let mut used = 0;
-            while let Some((first, payload, length)) = frame(&self.read[used..]) {
-                match first & 0x0F {
-                    1 => texts.push_back(payload.to_vec()),
-                    9 => pings.push(payload.to_vec()),
-                    8 => return Err(io::ErrorKind::ConnectionAborted.into()),
-                    _ => {}
-                }
-                used += length;
+    /// Reads what is there; ready when anything was.
+    pub fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.closed {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+        }
+        if self.taken == self.filled {
+            (self.taken, self.filled) = (0, 0);
+        } else if self.filled == self.read.len() {
+            self.read.copy_within(self.taken..self.filled, 0);
+            (self.taken, self.filled) = (0, self.filled - self.taken);
+            if self.filled > self.read.len() / 2 {
+                self.read.resize(self.read.len() * 2, 0);
             }
-            if used > 0 {
-                self.read.drain(..used);
-                return Ok(pings);
+        }
+        let mut space = ReadBuf::new(&mut self.read[self.filled..]);
+        ready!(Pin::new(&mut self.stream).poll_read(cx, &mut space))?;
+        match space.filled().len() {
+            0 => Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
+            some => {
+                self.filled += some;
+                Poll::Ready(Ok(()))
             }
-            self.fill().await?;
         }
     }
 
     async fn fill(&mut self) -> io::Result<()> {
-        if self.half.read_buf(&mut self.read).await? == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
+        poll_fn(|cx| self.poll_fill(cx)).await
+    }
+
+    /// The next text that has been read. Answers to pings are added to what goes next.
+    pub fn next(&mut self) -> Option<&[u8]> {
+        while let Some((first, start, end)) = next_frame(&self.read[self.taken..self.filled]) {
+            let payload = self.taken + start..self.taken + end;
+            self.taken = payload.end;
+            match first & 0x0F {
+                1 => return Some(&self.read[payload]),
+                9 => frame(PONG, &self.read[payload], &mut self.out),
+                8 => self.closed = true,
+                _ => {}
+            }
         }
-        Ok(())
+        None
+    }
+
+    /// Waits for a text that `wanted` is true of; answers pings, and drops other texts.
+    pub async fn text(&mut self, mut wanted: impl FnMut(&[u8]) -> bool) -> io::Result<()> {
+        loop {
+            let mut found = false;
+            while !found {
+                match self.next() {
+                    Some(text) => found = wanted(text),
+                    None => break,
+                }
+            }
+            self.flush().await?;
+            if found {
+                return Ok(());
+            }
+            self.fill().await?;
+        }
     }
 }
 
-/// First byte, payload and length of the frame at the start of `bytes`.
-fn frame(bytes: &[u8]) -> Option<(u8, &[u8], usize)> {
+/// A client's text frame.
+pub fn text_frame(text: &str) -> Vec<u8> {
+    let mut out = Vec::with_capacity(text.len() + 14);
+    frame(TEXT, text.as_bytes(), &mut out);
+    out
+}
+
+fn frame(first: u8, payload: &[u8], out: &mut Vec<u8>) {
+    out.push(first);
+    match payload.len() {
+        short @ 0..=125 => out.push(0x80 | short as u8),
+        medium @ 126..=65535 => {
+            out.push(0xFE);
+            out.extend((medium as u16).to_be_bytes());
+        }
+        long => {
+            out.push(0xFF);
+            out.extend((long as u64).to_be_bytes());
+        }
+    }
+    // A mask of zeros is a mask, and changes nothing.
+    out.extend([0; 4]);
+    out.extend_from_slice(payload);
+}
+
+/// First byte, and start and end of the payload, of the frame at the start of `bytes`.
+fn next_frame(bytes: &[u8]) -> Option<(u8, usize, usize)> {
     let (&[first, second], rest) = bytes.split_first_chunk::<2>()?;
-    let (length, rest) = match second {
-        126 => {
-            let (length, rest) = rest.split_first_chunk::<2>()?;
-            (usize::from(u16::from_be_bytes(*length)), rest)
-        }
-        127 => {
-            let (length, rest) = rest.split_first_chunk::<8>()?;
-            (usize::try_from(u64::from_be_bytes(*length)).ok()?, rest)
-        }
-        short => (usize::from(short), rest),
+    let (start, length) = match second {
+        126 => (4, usize::from(u16::from_be_bytes(*rest.first_chunk()?))),
+        127 => (
+            10,
+            usize::try_from(u64::from_be_bytes(*rest.first_chunk()?)).ok()?,
+        ),
+        short => (2, usize::from(short)),
     };
-    let payload = rest.get(..length)?;
-    Some((first, payload, bytes.len() - rest.len() + length))
+    (bytes.len() >= start + length).then_some((first, start, start + length))
 }

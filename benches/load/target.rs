@@ -3,10 +3,11 @@
 use std::fs;
 use std::io::{self, BufRead as _, BufReader};
 use std::net::{SocketAddr, ToSocketAddrs as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::time::Instant;
 
-use crate::Options;
+use crate::options::Options;
 
 /// Clock ticks a second in /proc (the kernel's `USER_HZ`, 100 on every Linux that Rust runs on).
 const TICKS: f64 = 100.0;
@@ -15,8 +16,10 @@ const TICKS: f64 = 100.0;
 pub struct Target {
     /// Address of the server.
     pub address: SocketAddr,
+    /// It sends no `welcome`, `synced` or `ack`.
+    pub bare: bool,
     /// What the user id is appended to.
-    pub path: String,
+    path: String,
     pid: Option<u32>,
     child: Option<Child>,
     folder: Option<PathBuf>,
@@ -26,7 +29,7 @@ impl Target {
     /// Starts a server, or looks up the one that `--at` names.
     pub fn new(options: &Options) -> io::Result<Self> {
         let target = match &options.at {
-            Some(at) => Self::running(at, options.pid)?,
+            Some(at) => Self::running(at, options)?,
             None => Self::start(options)?,
         };
         if !target.address.ip().is_loopback() {
@@ -35,13 +38,14 @@ impl Target {
         Ok(target)
     }
 
-    fn running(at: &str, pid: Option<u32>) -> io::Result<Self> {
+    fn running(at: &str, options: &Options) -> io::Result<Self> {
         let (address, path) = at.split_once('/').unwrap_or((at, "ws/"));
         let address = address.to_socket_addrs()?.next();
         Ok(Self {
             address: address.ok_or(io::ErrorKind::AddrNotAvailable)?,
+            bare: options.bare,
             path: format!("/{path}"),
-            pid,
+            pid: options.pid,
             child: None,
             folder: None,
         })
@@ -58,6 +62,8 @@ impl Target {
                 "1000000",
                 "--burst",
                 "1000000",
+                "--sessions-per-user",
+                &options.devices.max(16).to_string(),
             ])
             .args(["--log", "warn,dmwire=info", "--store"])
             .arg(match options.store.as_str() {
@@ -86,6 +92,7 @@ impl Target {
         std::thread::spawn(move || lines.for_each(drop));
         Ok(Self {
             address,
+            bare: false,
             path: "/ws/".into(),
             pid: Some(child.id()),
             child: Some(child),
@@ -93,28 +100,33 @@ impl Target {
         })
     }
 
-    /// Where the store of a server is that was started here.
-    pub fn folder(&self) -> Option<&Path> {
-        self.folder.as_deref()
+    /// Where the store is of a server that was started here; for another one, where it would be.
+    pub fn folder(&self) -> PathBuf {
+        self.folder.clone().unwrap_or_else(std::env::temp_dir)
+    }
+
+    /// The upgrade of a user, whose name may be followed by a query.
+    pub fn request(&self, user: &str) -> String {
+        format!(
+            "GET {}{user} HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+            self.path
+        )
+    }
+
+    /// What the server has cost so far.
+    pub fn usage(&self) -> Usage {
+        Usage {
+            server: self.pid.map_or(0.0, |pid| cpu(&pid.to_string())),
+            own: cpu("self"),
+            at: Instant::now(),
+        }
     }
 
     fn proc(&self, file: &str) -> String {
         self.pid
             .and_then(|pid| fs::read_to_string(format!("/proc/{pid}/{file}")).ok())
             .unwrap_or_default()
-    }
-
-    /// CPU seconds that the server has used, user and system together; 0 when its process is not known.
-    pub fn cpu(&self) -> f64 {
-        let stat = self.proc("stat");
-        // Fields 14 and 15, counted behind the name, which may hold spaces.
-        let fields = stat.rsplit(") ").next().unwrap_or_default();
-        let ticks = fields
-            .split(' ')
-            .skip(11)
-            .take(2)
-            .filter_map(|field| field.parse::<f64>().ok());
-        ticks.sum::<f64>() / TICKS
     }
 
     /// Resident memory of the server in KiB.
@@ -124,6 +136,51 @@ impl Target {
         line.and_then(|line| line.split_whitespace().nth(1)?.parse().ok())
             .unwrap_or(0)
     }
+}
+
+/// CPU seconds, user and system together, at some moment.
+#[derive(Clone, Copy, Debug)]
+pub struct Usage {
+    /// Of the server; 0 when its process is not known.
+    pub server: f64,
+    /// Of the load generator.
+    pub own: f64,
+    at: Instant,
+}
+
+impl Usage {
+    /// Seconds that have passed since `before`, and what they cost.
+    pub fn since(self, before: Self) -> (f64, Self) {
+        let cost = Self {
+            server: self.server - before.server,
+            own: self.own - before.own,
+            at: self.at,
+        };
+        (self.at.duration_since(before.at).as_secs_f64(), cost)
+    }
+}
+
+/// CPU seconds of a process. The nanoseconds of its threads are exact, but those of a thread that has ended are gone with
+/// it; the ticks of the process are coarse, but keep them. Both are at most the truth, so the greater is the better one.
+fn cpu(process: &str) -> f64 {
+    let threads = fs::read_dir(format!("/proc/{process}/task"));
+    let nanoseconds = threads
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|thread| {
+            let stat = fs::read_to_string(thread.path().join("schedstat")).ok()?;
+            stat.split(' ').next()?.parse::<u64>().ok()
+        });
+    let exact = nanoseconds.sum::<u64>() as f64 / 1e9;
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+    // Fields 14 and 15, counted behind the name, which may hold spaces.
+    let fields = stat.rsplit(") ").next().unwrap_or_default().split(' ');
+    let ticks = fields
+        .skip(11)
+        .take(2)
+        .filter_map(|field| field.parse::<f64>().ok());
+    exact.max(ticks.sum::<f64>() / TICKS)
 }
 
 impl Drop for Target {

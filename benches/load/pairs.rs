@@ -1,0 +1,179 @@
+//! Pairs of users: in each one writes to the other, and keeps a number of messages in flight.
+
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::io;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use tokio::task::{JoinHandle, spawn_local};
+
+use crate::beside::Disk;
+use crate::options::Options;
+use crate::report::Report;
+use crate::socket::Socket;
+use crate::tally::{Shared, Tally, Template, is_ack, micros, progress, refuse_error};
+use crate::target::{Target, Usage};
+
+/// How long messages may take to come after the last one was sent.
+pub const GRACE: Duration = Duration::from_secs(30);
+
+/// One user who writes, one who is written to.
+pub struct Pair {
+    from: Socket,
+    to: Socket,
+    message: Template,
+    /// A frame that goes to somebody else behind every so many messages of the pair.
+    pub aside: Option<(u64, Vec<u8>)>,
+    window: u64,
+    bare: bool,
+    /// Frames sent, messages among them, messages delivered, acks that came.
+    frames: u64,
+    sent: u64,
+    delivered: u64,
+    acked: u64,
+}
+
+impl Pair {
+    /// Connects both.
+    pub async fn open(target: &Target, options: &Options, n: usize) -> io::Result<Self> {
+        let to = name("b", n);
+        Ok(Self {
+            from: Socket::open(target, &name("a", n)).await?,
+            message: Template::new(&to, options.size.into(), options.ephemeral),
+            to: Socket::open(target, &to).await?,
+            aside: None,
+            window: options.window as u64,
+            bare: target.bare,
+            frames: 0,
+            sent: 0,
+            delivered: 0,
+            acked: 0,
+        })
+    }
+
+    /// Talks until `until`, then waits for what is under way.
+    async fn talk(mut self, began: Instant, until: Instant, tally: Shared) -> io::Result<Self> {
+        poll_fn(|cx| self.poll(cx, began, until, &tally)).await?;
+        Ok(self)
+    }
+
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        began: Instant,
+        until: Instant,
+        tally: &RefCell<Tally>,
+    ) -> Poll<io::Result<()>> {
+        while self.to.poll_fill(cx)?.is_ready() {
+            let now = micros(began);
+            let mut tally = tally.borrow_mut();
+            while let Some(text) = self.to.next() {
+                self.delivered += u64::from(tally.take(text, self.delivered, now));
+            }
+        }
+        while self.from.poll_fill(cx)?.is_ready() {
+            while let Some(text) = self.from.next() {
+                self.acked += u64::from(is_ack(text));
+                tally.borrow_mut().acked += u64::from(is_ack(text));
+                refuse_error(text)?;
+            }
+        }
+        let now = Instant::now();
+        if now < until {
+            self.send(now.duration_since(began).as_micros() as u64, tally);
+        }
+        let mut flushed = self.from.poll_flush(cx)?.is_ready();
+        flushed &= self.to.poll_flush(cx)?.is_ready();
+        let complete = self.delivered >= self.sent && (self.bare || self.acked >= self.frames);
+        if now >= until && flushed && complete {
+            return Poll::Ready(Ok(()));
+        }
+        Poll::Pending
+    }
+
+    fn send(&mut self, now: u64, tally: &RefCell<Tally>) {
+        while self.sent - self.delivered < self.window {
+            self.from.queue_frame(self.message.stamped(self.sent, now));
+            self.sent += 1;
+            self.frames += 1;
+            tally.borrow_mut().sent += 1;
+            if let Some((every, frame)) = &self.aside
+                && self.sent.is_multiple_of(*every)
+            {
+                self.from.queue_frame(frame);
+                self.frames += 1;
+            }
+        }
+    }
+}
+
+/// A user of this run.
+pub fn name(kind: &str, n: usize) -> String {
+    format!("{kind}{n}.{:x}", std::process::id())
+}
+
+/// Connects all pairs.
+pub async fn open(target: &Target, options: &Options) -> io::Result<Vec<Pair>> {
+    let mut pairs = Vec::new();
+    for n in 0..options.pairs {
+        pairs.push(Pair::open(target, options, n).await?);
+    }
+    Ok(pairs)
+}
+
+/// What came of a talk.
+pub struct Talk {
+    /// The pairs that came to an end in time.
+    pub pairs: Vec<Pair>,
+    /// What was counted.
+    pub tally: Tally,
+    /// How long it took, until the last message was there.
+    pub seconds: f64,
+    /// What it cost.
+    pub cost: Usage,
+}
+
+/// Lets all pairs talk, and waits for what is under way at the end for at most `grace`.
+pub async fn talk(
+    target: &Target,
+    pairs: Vec<Pair>,
+    seconds: f64,
+    grace: Duration,
+) -> io::Result<Talk> {
+    let tally = Shared::default();
+    let before = target.usage();
+    let began = Instant::now();
+    let until = began + Duration::from_secs_f64(seconds);
+    let progress = spawn_local(progress(tally.clone()));
+    let tasks: Vec<JoinHandle<_>> = pairs
+        .into_iter()
+        .map(|pair| spawn_local(pair.talk(began, until, tally.clone())))
+        .collect();
+    let mut pairs = Vec::new();
+    for mut task in tasks {
+        match tokio::time::timeout_at((until + grace).into(), &mut task).await {
+            Ok(done) => pairs.push(done.map_err(io::Error::other)??),
+            Err(_late) => task.abort(),
+        }
+    }
+    progress.abort();
+    let (seconds, cost) = target.usage().since(before);
+    let tally = std::mem::take(&mut *tally.borrow_mut());
+    Ok(Talk {
+        pairs,
+        tally,
+        seconds,
+        cost,
+    })
+}
+
+/// The pairs talk as fast as their window lets them.
+pub async fn run(target: &Target, options: &Options, report: &mut Report) -> io::Result<()> {
+    let pairs = open(target, options).await?;
+    let disk = Disk::before(target, options)?;
+    let mut talk = talk(target, pairs, options.seconds, GRACE).await?;
+    talk.tally.report(report, "", talk.seconds, talk.cost);
+    disk.after(target, report, &mut talk.tally)?;
+    talk.tally.check()
+}

@@ -1,0 +1,147 @@
+//! Sessions that do not read, while the pairs talk: nobody else may feel them. The pairs talk twice, with the same work both
+//! times; the first time those sessions read.
+
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::io;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::task::spawn_local;
+use tokio::time::timeout;
+
+use crate::options::Options;
+use crate::pairs::{self, name};
+use crate::report::Report;
+use crate::socket::{Socket, text_frame};
+use crate::tally::is_ack;
+use crate::target::Target;
+
+/// Every so many messages one goes to a session that may be stalled.
+const EVERY: u64 = 16;
+/// Receive buffer of such a session in the kernel: it is full soon.
+const BUFFER: u32 = 4096;
+/// What each of them is sent before the second talk, so that it is stalled when that begins: more than the buffers on
+/// the way hold.
+const PRIMES: usize = 400;
+const PRIME_CHARACTERS: usize = 12_000;
+/// A relay whose senders wait for the slow one may never end: what has not come then counts as stuck.
+const GRACE: Duration = Duration::from_secs(3);
+
+/// The pairs talk beside sessions that read, and then do not.
+pub async fn run(target: &Target, options: &Options, report: &mut Report) -> io::Result<()> {
+    let mut slow = Vec::new();
+    for n in 0..options.stalled {
+        let socket = Socket::open_with(target, &name("s", n), Some(BUFFER)).await?;
+        slow.push(Rc::new(RefCell::new(socket)));
+    }
+    let mut pairs = pairs::open(target, options).await?;
+    for (n, pair) in pairs.iter_mut().enumerate() {
+        pair.aside = Some((EVERY, aside(options, n)));
+    }
+    let readers: Vec<_> = slow
+        .iter()
+        .map(|socket| spawn_local(read(socket.clone())))
+        .collect();
+    let mut quiet = pairs::talk(target, pairs, options.seconds, pairs::GRACE).await?;
+    quiet
+        .tally
+        .report(report, "quiet ", quiet.seconds, quiet.cost);
+    quiet.tally.check()?;
+    for reader in readers {
+        if reader.is_finished() {
+            return Err(io::Error::other("a session ended before its time"));
+        }
+        reader.abort();
+    }
+    let before = target.memory();
+    for n in 0..options.stalled {
+        // One that has to wait has done what it is for.
+        let _ = timeout(GRACE, prime(target, n, options.ephemeral)).await;
+    }
+    let mut stalled = pairs::talk(
+        target,
+        std::mem::take(&mut quiet.pairs),
+        options.seconds,
+        GRACE,
+    )
+    .await?;
+    let memory = target.memory().saturating_sub(before);
+    let stuck = stalled.tally.missing();
+    stalled
+        .tally
+        .report(report, "stalled ", stalled.seconds, stalled.cost);
+    // With the wait for what is stuck left out.
+    let rate = |talk: &pairs::Talk| talk.tally.delivered as f64 / talk.seconds.min(options.seconds);
+    let rates = rate(&stalled) / rate(&quiet);
+    let p99 = f64::from(stalled.tally.latency(990)) / f64::from(quiet.tally.latency(990).max(1));
+    report.line("stuck", format!("{stuck} messages"));
+    report.line("memory", format!("{memory} KiB more"));
+    report.line(
+        "stalled/quiet",
+        format!("messages/s {rates:.2}, p99 {p99:.2}"),
+    );
+    report.value("stuck", json!(stuck));
+    report.value("more_kib", json!(memory));
+    report.value("rates", json!(rates));
+    report.value("p99s", json!(p99));
+    match stalled.tally.wrong {
+        0 => Ok(()),
+        wrong => Err(io::Error::other(format!("{wrong} messages out of order"))),
+    }
+}
+
+/// What pair `n` sends to the session beside it.
+fn aside(options: &Options, n: usize) -> Vec<u8> {
+    let to = name("s", n % options.stalled);
+    let text = "y".repeat(options.size.into());
+    message(&text, &to, options.ephemeral)
+}
+
+fn message(text: &str, to: &str, ephemeral: bool) -> Vec<u8> {
+    let ephemeral = if ephemeral {
+        r#","ephemeral":true"#
+    } else {
+        ""
+    };
+    text_frame(&format!(
+        r#"{{"message":"{text}","target_user":"{to}"{ephemeral}}}"#
+    ))
+}
+
+/// Reads and forgets.
+async fn read(socket: Rc<RefCell<Socket>>) -> io::Result<()> {
+    poll_fn(|cx| {
+        let mut socket = socket.borrow_mut();
+        while socket.poll_fill(cx)?.is_ready() {
+            while socket.next().is_some() {}
+        }
+        let _ = socket.poll_flush(cx)?;
+        Poll::Pending
+    })
+    .await
+}
+
+/// Fills what lies between a sender and session `n`.
+async fn prime(target: &Target, n: usize, ephemeral: bool) -> io::Result<()> {
+    let mut socket = Socket::open(target, &name("p", n)).await?;
+    let frame = message(&"z".repeat(PRIME_CHARACTERS), &name("s", n), ephemeral);
+    for _ in 0..PRIMES {
+        socket.queue_frame(&frame);
+    }
+    let mut acked = 0;
+    poll_fn(|cx| {
+        while socket.poll_fill(cx)?.is_ready() {
+            while let Some(text) = socket.next() {
+                acked += usize::from(is_ack(text));
+            }
+        }
+        match socket.poll_flush(cx)? {
+            Poll::Ready(()) if target.bare || acked >= PRIMES => Poll::Ready(Ok(())),
+            _ => Poll::Pending,
+        }
+    })
+    .await
+}

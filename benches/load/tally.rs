@@ -1,0 +1,200 @@
+//! What came of the messages.
+
+use std::cell::RefCell;
+use std::io;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use crate::report::Report;
+use crate::target::Usage;
+
+/// What all who talk count into. One thread, so no locks.
+pub type Shared = Rc<RefCell<Tally>>;
+
+/// Messages that were sent, and what came of them.
+#[derive(Debug, Default)]
+pub struct Tally {
+    /// Sent, each once for every session that it must reach.
+    pub sent: u64,
+    /// Of these, delivered.
+    pub delivered: u64,
+    /// Acknowledged to their senders.
+    pub acked: u64,
+    /// Delivered out of order or twice.
+    pub wrong: u64,
+    /// Microseconds from the moment a message was meant to be sent to its delivery.
+    latencies: Vec<u32>,
+}
+
+impl Tally {
+    /// Takes a text that a receiver got. True when it was the message that comes next, `expected`; `now` in microseconds.
+    pub fn take(&mut self, text: &[u8], expected: u64, now: u64) -> bool {
+        let Some((number, meant)) = stamp(text) else {
+            return false;
+        };
+        self.wrong += u64::from(number != expected);
+        self.delivered += 1;
+        self.latencies.push(now.saturating_sub(meant) as u32);
+        true
+    }
+
+    /// Messages that have not come.
+    pub fn missing(&self) -> u64 {
+        self.sent.saturating_sub(self.delivered)
+    }
+
+    /// The latency in microseconds below which so many of a thousand messages stayed.
+    pub fn latency(&mut self, permille: usize) -> u32 {
+        // Sorted already, after the first time.
+        self.latencies.sort_unstable();
+        let place = self.latencies.len().saturating_sub(1) * permille / 1000;
+        self.latencies.get(place).copied().unwrap_or(0)
+    }
+
+    /// Adds messages, rate, latency and cost to the report. Names start with `prefix`.
+    pub fn report(&mut self, report: &mut Report, prefix: &str, seconds: f64, cost: Usage) {
+        let each = 1e6 / self.delivered.max(1) as f64;
+        let (p50, p99, p999) = (self.latency(500), self.latency(990), self.latency(999));
+        let rate = self.delivered as f64 / seconds;
+        let (server, own) = (cost.server * each, cost.own * each);
+        let (delivered, acked) = (self.delivered, self.acked);
+        let wrong = self.wrong + self.missing();
+        report.line(
+            &format!("{prefix}messages delivered"),
+            format!("{delivered} in {seconds:.2} s, {acked} acknowledged"),
+        );
+        report.line(&format!("{prefix}lost, doubled, moved"), wrong.to_string());
+        report.line(&format!("{prefix}messages/s"), format!("{rate:.0}"));
+        report.line(
+            &format!("{prefix}latency"),
+            format!("p50 {p50} us, p99 {p99} us, p99.9 {p999} us"),
+        );
+        report.line(
+            &format!("{prefix}server CPU"),
+            format!("{server:.2} us a message (the generator's own: {own:.2} us)"),
+        );
+        let name = |what: &str| format!("{}{what}", prefix.replace(' ', "_"));
+        report.value(&name("messages"), json!(delivered));
+        report.value(&name("acks"), json!(acked));
+        report.value(&name("wrong"), json!(wrong));
+        report.value(&name("seconds"), json!(seconds));
+        report.value(&name("per_second"), json!(rate));
+        report.value(&name("p50_us"), json!(p50));
+        report.value(&name("p99_us"), json!(p99));
+        report.value(&name("p999_us"), json!(p999));
+        report.value(&name("server_cpu_us"), json!(server));
+        report.value(&name("generator_cpu_us"), json!(own));
+    }
+
+    /// An error when a message was lost, came twice or out of order.
+    pub fn check(&self) -> io::Result<()> {
+        match self.wrong + self.missing() {
+            0 => Ok(()),
+            wrong => Err(io::Error::other(format!(
+                "{wrong} messages were lost, doubled or out of order"
+            ))),
+        }
+    }
+}
+
+/// A message's frame, in which number and time are put before it is sent: always of the same length, so that nothing is
+/// formatted anew.
+#[derive(Debug)]
+pub struct Template {
+    frame: Vec<u8>,
+    /// Where the number starts; the time follows it.
+    stamp: usize,
+}
+
+const NUMBER: usize = 10;
+const TIME: usize = 12;
+
+impl Template {
+    /// A message with `size` characters of text for `user`.
+    pub fn new(user: &str, size: usize, ephemeral: bool) -> Self {
+        let text = "x".repeat(size.saturating_sub(NUMBER + TIME + 2));
+        let (number, time) = ("#".repeat(NUMBER), "#".repeat(TIME));
+        let ephemeral = if ephemeral {
+            r#","ephemeral":true"#
+        } else {
+            ""
+        };
+        let frame = crate::socket::text_frame(&format!(
+            r#"{{"message":"{number} {time} {text}","target_user":"{user}"{ephemeral}}}"#
+        ));
+        let stamp = frame.windows(2).position(|two| two == b"##");
+        let stamp = stamp.expect("it was put there");
+        Self { frame, stamp }
+    }
+
+    /// The frame of message `number`, meant to be sent at `micros`.
+    pub fn stamped(&mut self, number: u64, micros: u64) -> &[u8] {
+        let (digits, rest) = self.frame[self.stamp..].split_at_mut(NUMBER);
+        write_digits(digits, number);
+        write_digits(&mut rest[1..=TIME], micros);
+        &self.frame
+    }
+}
+
+fn write_digits(place: &mut [u8], mut number: u64) {
+    for digit in place.iter_mut().rev() {
+        *digit = b'0' + (number % 10) as u8;
+        number /= 10;
+    }
+}
+
+fn read_digits(digits: &[u8]) -> Option<u64> {
+    digits.iter().try_fold(0, |number, digit| {
+        digit
+            .is_ascii_digit()
+            .then(|| number * 10 + u64::from(digit - b'0'))
+    })
+}
+
+/// The number and the moment in a delivered message.
+fn stamp(text: &[u8]) -> Option<(u64, u64)> {
+    const KEY: &[u8] = br#""message":"#;
+    // dmwire's place, that of a relay that passes on what it got, or wherever a relay puts it.
+    let rest = text
+        .strip_prefix(br#"{"type":"message","message":"#)
+        .or_else(|| text.strip_prefix(br#"{"message":"#))
+        .or_else(|| {
+            let at = text.windows(KEY.len()).position(|here| here == KEY)?;
+            Some(text[at + KEY.len()..].trim_ascii_start())
+        })?
+        .strip_prefix(b"\"")?;
+    let number = read_digits(rest.get(..NUMBER)?)?;
+    let meant = read_digits(rest.get(NUMBER + 1..=NUMBER + TIME)?)?;
+    Some((number, meant))
+}
+
+/// Is it the answer to a message?
+pub fn is_ack(text: &[u8]) -> bool {
+    text.starts_with(br#"{"type":"ack""#)
+}
+
+/// An error of the server is the end of the run.
+pub fn refuse_error(text: &[u8]) -> io::Result<()> {
+    if text.starts_with(br#"{"type":"error""#) {
+        return Err(io::Error::other(String::from_utf8_lossy(text).into_owned()));
+    }
+    Ok(())
+}
+
+/// Says every second how many were delivered in it, until it is dropped.
+pub async fn progress(tally: Shared) {
+    let mut before = 0;
+    loop {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let now = tally.borrow().delivered;
+        eprintln!("{} messages/s", now - before);
+        before = now;
+    }
+}
+
+/// Microseconds since `began`.
+pub fn micros(began: Instant) -> u64 {
+    began.elapsed().as_micros() as u64
+}

@@ -1,0 +1,36 @@
+//! Waiting for the end of a load.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use tokio::task::JoinHandle;
+use tokio::time::sleep;
+
+/// Waits until `until`, and from then on until `done` or `deadline`; then ends the tasks, which end by themselves only when
+/// they fail.
+///
+/// # Errors
+/// What a task failed with.
+pub async fn settle(
+    tasks: Vec<JoinHandle<io::Result<()>>>,
+    until: Instant,
+    deadline: Instant,
+    done: impl Fn() -> bool,
+) -> io::Result<()> {
+    loop {
+        let now = Instant::now();
+        let failed = tasks.iter().any(JoinHandle::is_finished);
+        if failed || now >= deadline || (now >= until && done()) {
+            break;
+        }
+        let left = until.saturating_duration_since(now);
+        sleep(left.clamp(Duration::from_millis(1), Duration::from_millis(50))).await;
+    }
+    for task in tasks {
+        task.abort();
+        if let Ok(failed) = task.await {
+            failed?;
+        }
+    }
+    Ok(())
+}
