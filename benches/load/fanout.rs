@@ -116,6 +116,7 @@ pub async fn run(target: &Target, options: &Options, report: &mut Report) -> io:
         let device = format!("{to}?device=d{}", n % 16);
         devices.push(Socket::open(target, &device).await?);
     }
+    target.settle().await;
     let before = target.usage();
     let began = Instant::now();
     let until = began + Duration::from_secs_f64(options.seconds);

@@ -33,6 +33,7 @@ pub async fn run(target: &Target, options: &Options, report: &mut Report) -> io:
         }
     }
     let (_, cost) = target.usage().since(usage);
+    target.settle().await;
     if options.warm > 0 {
         warm(&mut idle, options).await?;
     }

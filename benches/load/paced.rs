@@ -130,6 +130,7 @@ pub async fn run(target: &Target, options: &Options, report: &mut Report) -> io:
         let to = Socket::open(target, &name("b", n)).await?;
         sockets.push((from.with_handle()?, to));
     }
+    target.settle().await;
     let disk = Disk::before(target, options)?;
     let before = target.usage();
     let began = Instant::now() + READY;

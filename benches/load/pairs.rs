@@ -119,6 +119,7 @@ pub async fn open(target: &Target, options: &Options) -> io::Result<Vec<Pair>> {
     for n in 0..options.pairs {
         pairs.push(Pair::open(target, options, n).await?);
     }
+    target.settle().await;
     Ok(pairs)
 }
 

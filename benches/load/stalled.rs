@@ -70,11 +70,14 @@ pub async fn run(target: &Target, options: &Options, report: &mut Report) -> io:
     .await?;
     let memory = target.memory().saturating_sub(before);
     let stuck = stalled.tally.missing();
+    if stuck > 0 {
+        // The wait for what is stuck is no part of the talk.
+        stalled.seconds = options.seconds;
+    }
     stalled
         .tally
         .report(report, "stalled ", stalled.seconds, stalled.cost);
-    // With the wait for what is stuck left out.
-    let rate = |talk: &pairs::Talk| talk.tally.delivered as f64 / talk.seconds.min(options.seconds);
+    let rate = |talk: &pairs::Talk| talk.tally.delivered as f64 / talk.seconds;
     let rates = rate(&stalled) / rate(&quiet);
     let p99 = f64::from(stalled.tally.latency(990)) / f64::from(quiet.tally.latency(990).max(1));
     report.line("stuck", format!("{stuck} messages"));

@@ -75,6 +75,11 @@ impl Tally {
             &format!("{prefix}server CPU"),
             format!("{server:.2} us a message (the generator's own: {own:.2} us)"),
         );
+        let others = cost.others(seconds);
+        report.line(
+            &format!("{prefix}others"),
+            format!("{others:.0} % of the machine's CPU"),
+        );
         let name = |what: &str| format!("{}{what}", prefix.replace(' ', "_"));
         report.value(&name("messages"), json!(delivered));
         report.value(&name("acks"), json!(acked));
@@ -86,6 +91,7 @@ impl Tally {
         report.value(&name("p999_us"), json!(p999));
         report.value(&name("server_cpu_us"), json!(server));
         report.value(&name("generator_cpu_us"), json!(own));
+        report.value(&name("others_percent"), json!(others));
     }
 
     /// An error when a message was lost, came twice or out of order.

@@ -5,7 +5,8 @@ use std::io::{self, BufRead as _, BufReader};
 use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::time::Instant;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use crate::options::Options;
 
@@ -89,7 +90,7 @@ impl Target {
             }
         };
         // The log is read to its end, so that the server never waits for it.
-        std::thread::spawn(move || lines.for_each(drop));
+        thread::spawn(move || lines.for_each(drop));
         Ok(Self {
             address,
             bare: false,
@@ -114,11 +115,19 @@ impl Target {
         )
     }
 
+    /// Waits, after users have connected, until it knows them all: a bare relay may answer the handshake before it does.
+    pub async fn settle(&self) {
+        if self.bare {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
+
     /// What the server has cost so far.
     pub fn usage(&self) -> Usage {
         Usage {
             server: self.pid.map_or(0.0, |pid| cpu(&pid.to_string())),
             own: cpu("self"),
+            machine: machine(),
             at: Instant::now(),
         }
     }
@@ -145,6 +154,8 @@ pub struct Usage {
     pub server: f64,
     /// Of the load generator.
     pub own: f64,
+    /// Of everything on the machine, and what its host took from it.
+    machine: f64,
     at: Instant,
 }
 
@@ -154,10 +165,29 @@ impl Usage {
         let cost = Self {
             server: self.server - before.server,
             own: self.own - before.own,
+            machine: self.machine - before.machine,
             at: self.at,
         };
         (self.at.duration_since(before.at).as_secs_f64(), cost)
     }
+
+    /// The share of the machine that neither the server nor the generator had, in percent: with much of it, a run says
+    /// little.
+    pub fn others(self, seconds: f64) -> f64 {
+        let cores = thread::available_parallelism().map_or(1, usize::from);
+        let others = self.machine - self.server - self.own;
+        others.max(0.0) * 100.0 / (seconds * cores as f64)
+    }
+}
+
+/// CPU seconds of the machine: all that it was not idle for (`cpu` in /proc/stat, of which fields 4 and 5 are idle).
+fn machine() -> f64 {
+    let stat = fs::read_to_string("/proc/stat").unwrap_or_default();
+    let fields = stat.lines().next().unwrap_or_default().split_whitespace();
+    let ticks = fields.skip(1).take(8).enumerate();
+    let busy = ticks.filter(|(n, _)| !matches!(n, 3 | 4));
+    let busy = busy.filter_map(|(_, field)| field.parse::<f64>().ok());
+    busy.sum::<f64>() / TICKS
 }
 
 /// CPU seconds of a process. The nanoseconds of its threads are exact, but those of a thread that has ended are gone with
