@@ -30,8 +30,8 @@ pub struct Options {
     /// Instead of pairs: one user who writes to one with so many devices, all of which get each message.
     #[arg(long, default_value_t = 0)]
     pub devices: usize,
-    /// The pairs talk twice: every 16th message of a sender goes to one of so many further sessions, which first read and
-    /// then do not.
+    /// The pairs talk three times: every 16th message of a sender goes besides to one of so many further sessions, which read
+    /// twice and then do not.
     #[arg(long, default_value_t = 0)]
     pub stalled: usize,
     /// Instead of talking: open so many connections, and tell what each costs in memory.

@@ -112,6 +112,7 @@ pub async fn run(target: Rc<Target>, options: &Options, report: &mut Report) -> 
             "{connect:.1} us to connect (the generator's own: {own:.1} us), {leave:.1} us to leave"
         ),
     );
+    report.value("others_percent", json!(cost.others()));
     report.value("connections", json!(options.storm));
     report.value("per_second", json!(rate));
     report.value("p50_us", json!(at(50)));

@@ -75,7 +75,7 @@ impl Tally {
             &format!("{prefix}server CPU"),
             format!("{server:.2} us a message (the generator's own: {own:.2} us)"),
         );
-        let others = cost.others(seconds);
+        let others = cost.others();
         report.line(
             &format!("{prefix}others"),
             format!("{others:.0} % of the machine's CPU"),

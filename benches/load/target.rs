@@ -128,6 +128,7 @@ impl Target {
             server: self.pid.map_or(0.0, |pid| cpu(&pid.to_string())),
             own: cpu("self"),
             machine: machine(),
+            elapsed: 0.0,
             at: Instant::now(),
         }
     }
@@ -156,27 +157,31 @@ pub struct Usage {
     pub own: f64,
     /// Of everything on the machine, and what its host took from it.
     machine: f64,
+    /// Seconds in which it was spent.
+    elapsed: f64,
     at: Instant,
 }
 
 impl Usage {
     /// Seconds that have passed since `before`, and what they cost.
     pub fn since(self, before: Self) -> (f64, Self) {
+        let elapsed = self.at.duration_since(before.at).as_secs_f64();
         let cost = Self {
             server: self.server - before.server,
             own: self.own - before.own,
             machine: self.machine - before.machine,
+            elapsed,
             at: self.at,
         };
-        (self.at.duration_since(before.at).as_secs_f64(), cost)
+        (elapsed, cost)
     }
 
     /// The share of the machine that neither the server nor the generator had, in percent: with much of it, a run says
     /// little.
-    pub fn others(self, seconds: f64) -> f64 {
+    pub fn others(self) -> f64 {
         let cores = thread::available_parallelism().map_or(1, usize::from);
         let others = self.machine - self.server - self.own;
-        others.max(0.0) * 100.0 / (seconds * cores as f64)
+        others.max(0.0) * 100.0 / (self.elapsed * cores as f64)
     }
 }
 
