@@ -40,6 +40,8 @@ struct Pacer {
     /// Seconds between two messages of all, and how many there are.
     every: f64,
     total: u64,
+    /// When to give up on a server that takes nothing.
+    deadline: Instant,
 }
 
 impl Pacer {
@@ -55,12 +57,12 @@ impl Pacer {
             let meant = meant.as_micros() as u64;
             late.push(micros(self.began).saturating_sub(meant) as u32);
             while let Ok((writer, pong)) = self.pongs.try_recv() {
-                write(&mut self.writers[writer].stream, &pong)?;
+                write(&mut self.writers[writer].stream, &pong, self.deadline)?;
             }
             let next = number as usize % self.writers.len();
             let writer = &mut self.writers[next];
             let frame = writer.message.stamped(writer.sent, meant);
-            write(&mut writer.stream, frame)?;
+            write(&mut writer.stream, frame, self.deadline)?;
             writer.sent += 1;
         }
         Ok(late)
@@ -68,11 +70,14 @@ impl Pacer {
 }
 
 /// Writes all of it; the stream is one that does not block.
-fn write(stream: &mut TcpStream, mut frame: &[u8]) -> io::Result<()> {
+fn write(stream: &mut TcpStream, mut frame: &[u8], deadline: Instant) -> io::Result<()> {
     while !frame.is_empty() {
         match stream.write(frame) {
             Ok(written) => frame = &frame[written..],
             Err(full) if full.kind() == io::ErrorKind::WouldBlock => {
+                if Instant::now() > deadline {
+                    return Err(io::ErrorKind::TimedOut.into());
+                }
                 thread::sleep(Duration::from_micros(50));
             }
             Err(error) => return Err(error),
@@ -134,6 +139,7 @@ pub async fn run(target: &Target, options: &Options, report: &mut Report) -> io:
     let disk = Disk::before(target, options)?;
     let before = target.usage();
     let began = Instant::now() + READY;
+    let until = began + Duration::from_secs_f64(options.seconds);
     let total = (options.rate * options.seconds).round().max(1.0);
     let (pongs_in, pongs) = channel();
     let (mut writers, mut tasks) = (Vec::new(), Vec::new());
@@ -154,12 +160,12 @@ pub async fn run(target: &Target, options: &Options, report: &mut Report) -> io:
         began,
         every: options.rate.recip(),
         total: total as u64,
+        deadline: until + GRACE,
     };
     let total = pacer.total;
     tally.borrow_mut().sent = total;
     let progress = spawn_local(progress(tally.clone()));
     let pacer = thread::spawn(move || pacer.run());
-    let until = began + Duration::from_secs_f64(options.seconds);
     let done = || {
         let tally = tally.borrow();
         tally.delivered >= total && (target.bare || tally.acked >= total)

@@ -5,15 +5,20 @@ use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
 use tokio::net::{TcpSocket, TcpStream};
+use tokio::time::timeout;
 
 use crate::target::Target;
 
 /// First byte of a text message in one frame, and of a pong.
 const TEXT: u8 = 0x81;
 const PONG: u8 = 0x8A;
+
+/// How long a server may take to answer.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A connection of one user.
 pub struct Socket {
@@ -38,6 +43,10 @@ impl Socket {
 
     /// The same with a receive buffer of so many bytes in the kernel.
     pub async fn open_with(target: &Target, user: &str, buffer: Option<u32>) -> io::Result<Self> {
+        timeout(PATIENCE, Self::connect(target, user, buffer)).await?
+    }
+
+    async fn connect(target: &Target, user: &str, buffer: Option<u32>) -> io::Result<Self> {
         let socket = TcpSocket::new_v4()?;
         if let Some(buffer) = buffer {
             socket.set_recv_buffer_size(buffer)?;
@@ -67,7 +76,7 @@ impl Socket {
                 before += 1;
                 text.starts_with(br#"{"type":"synced""#)
             };
-            socket.text(synced).await?;
+            socket.wait_for(synced).await?;
             // Itself and `welcome` are none.
             socket.replayed = before - 2;
         }
@@ -171,7 +180,11 @@ impl Socket {
     }
 
     /// Waits for a text that `wanted` is true of; answers pings, and drops other texts.
-    pub async fn text(&mut self, mut wanted: impl FnMut(&[u8]) -> bool) -> io::Result<()> {
+    pub async fn text(&mut self, wanted: impl FnMut(&[u8]) -> bool) -> io::Result<()> {
+        timeout(PATIENCE, self.wait_for(wanted)).await?
+    }
+
+    async fn wait_for(&mut self, mut wanted: impl FnMut(&[u8]) -> bool) -> io::Result<()> {
         loop {
             let mut found = false;
             while !found {
