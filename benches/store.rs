@@ -160,6 +160,7 @@ impl Messages {
             id: Uuid::now_v7(),
             content: format!("\"{:064x}\"", self.next()).into(),
             reply_to: None,
+            fresh: false,
         })
     }
 

@@ -140,7 +140,6 @@ pub async fn serve(
     let readers = (0..READERS)
         .map(|_| store.reader())
         .collect::<Result<Vec<_>, _>>()?;
-    let reads = Reads::start(readers)?;
     let registry = Arc::new(Registry::default());
     let live = registry.clone();
     store.spare(Owed::new(move |user| live.owed(user)));
@@ -156,6 +155,8 @@ pub async fn serve(
         }
     };
     let (writer, writer_thread) = Writer::start(store, deliver)?;
+    let settle = writer.clone();
+    let reads = Reads::start(readers, move || settle.settle())?;
     let router = Router::new(registry.clone(), writer.clone(), reads.clone(), &lifetimes);
     let router = late.get_or_init(|| router).clone();
     let node = Node::new(config, router, epoch);
@@ -181,8 +182,8 @@ pub async fn serve(
     }
     handle.stop(false).await;
     drop(server.await);
-    writer.close();
     reads.close();
+    writer.close();
     let joined = tokio::task::spawn_blocking(move || writer_thread.join()).await;
     if !matches!(joined, Ok(Ok(()))) {
         return Err(RunError::System(io::Error::other(

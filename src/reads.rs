@@ -13,7 +13,22 @@ use crate::store::{
     StoreError,
 };
 
-type Job = Box<dyn FnOnce(&mut dyn Reader) + Send>;
+type Job = Box<dyn FnOnce(&mut Settled) + Send>;
+/// A reader, and how to have it see what was committed.
+struct Settled {
+    reader: Box<dyn Reader>,
+    settle: Box<dyn Fn() -> Result<(), StoreError> + Send>,
+}
+
+impl Settled {
+    fn ready(&mut self) -> Result<&mut dyn Reader, StoreError> {
+        // A full disk is a reason why nothing can be settled, and none why nothing could be read.
+        let unsettled = (self.settle)().is_err();
+        self.reader.look_past(unsettled)?;
+        Ok(self.reader.as_mut())
+    }
+}
+
 /// What a read will give. A dropped sender means that the server is going down.
 pub type Reading<T> = oneshot::Receiver<Result<T, StoreError>>;
 
@@ -42,20 +57,28 @@ impl std::fmt::Debug for Reads {
 }
 
 impl Reads {
-    /// Starts a thread for each reader.
+    /// Starts a thread for each reader. `settle` is called before each read, and waits until readers see all that was
+    /// committed before it.
     ///
     /// # Errors
     /// When a thread cannot be started.
-    pub fn start(readers: Vec<Box<dyn Reader>>) -> std::io::Result<Self> {
+    pub fn start(
+        readers: Vec<Box<dyn Reader>>,
+        settle: impl Fn() -> Result<(), StoreError> + Clone + Send + 'static,
+    ) -> std::io::Result<Self> {
         let reads = Self::default();
-        for mut reader in readers {
+        for reader in readers {
+            let mut reader = Settled {
+                reader,
+                settle: Box::new(settle.clone()),
+            };
             let shared = reads.shared.clone();
             std::thread::Builder::new()
                 .name("reader".into())
                 .spawn(move || {
                     let _vital = crate::Vital("reader's thread");
                     while let Some(job) = shared.next() {
-                        job(reader.as_mut());
+                        job(&mut reader);
                     }
                 })?;
         }
@@ -64,22 +87,22 @@ impl Reads {
 
     /// Reads part of an inbox.
     pub fn entries(&self, span: Span) -> Reading<Vec<Entry>> {
-        self.run(move |reader| reader.entries(&span))
+        self.run(move |reader| reader.ready()?.entries(&span))
     }
 
     /// Reads messages of a conversation.
     pub fn history(&self, query: HistoryQuery) -> Reading<Option<HistoryPage>> {
-        self.run(move |reader| reader.history(&query))
+        self.run(move |reader| reader.ready()?.history(&query))
     }
 
     /// Reads a user's conversations.
     pub fn conversations(&self, query: ConversationsQuery) -> Reading<Option<ConversationsPage>> {
-        self.run(move |reader| reader.conversations(&query))
+        self.run(move |reader| reader.ready()?.conversations(&query))
     }
 
     fn run<T: Send + 'static>(
         &self,
-        read: impl FnOnce(&mut dyn Reader) -> Result<T, StoreError> + Send + 'static,
+        read: impl FnOnce(&mut Settled) -> Result<T, StoreError> + Send + 'static,
     ) -> Reading<T> {
         let (send, receive) = oneshot::channel();
         let mut queue = self

@@ -317,6 +317,7 @@ impl Router {
             id,
             content: message.message.raw.into(),
             reply_to: message.reply_to.map(|id| id.0),
+            fresh: message.id.is_none(),
         });
         self.submit(write, reference, from);
     }

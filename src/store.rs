@@ -1,12 +1,14 @@
 //! What is kept: messages, and one inbox per user (PROTOCOL section 5).
 //!
 //! A backend has two halves. The [`Store`] belongs to the writer's thread ([`crate::writer`]) and commits batches; its
-//! [`Reader`]s belong to threads of their own, so that reading never delays a send. Neither ever sees a socket.
+//! [`Reader`]s belong to threads of their own, so that reading never delays a send. They see what was committed once it is
+//! settled. Neither ever sees a socket.
 
 pub mod sqlite;
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Instant;
 
 use uuid::Uuid;
 
@@ -23,6 +25,8 @@ pub struct NewMessage {
     pub content: Box<str>,
     /// The message that this one answers.
     pub reply_to: Option<Uuid>,
+    /// The id was made for this message just now: no other can have it.
+    pub fresh: bool,
 }
 
 /// The address of a message, as one of the two users of its conversation gives it.
@@ -338,7 +342,14 @@ pub trait Store: Send {
     /// [`StoreError`]: no part of the batch is stored, or, if it says `Failed`, the outcome is unknown.
     fn commit(&mut self, now: i64, batch: &[&Write]) -> Result<Vec<Outcome>, StoreError>;
 
-    /// Looks up where a user's device stands. Writes nothing.
+    /// Shows the [`Reader`]s what was committed. With `all` they see everything afterwards; without, this does about as much
+    /// as is worth doing now: `limit` messages of what has waited long enough. Gives when to come back, if anything is left.
+    ///
+    /// # Errors
+    /// [`StoreError`]: what is left stays committed, and readers do not see it yet.
+    fn settle(&mut self, limit: usize, all: bool) -> Result<Option<Instant>, StoreError>;
+
+    /// Looks up where a user's device stands.
     ///
     /// # Errors
     /// [`StoreError`]
@@ -362,6 +373,13 @@ pub trait Store: Send {
 
 /// The reading half of a backend.
 pub trait Reader: Send {
+    /// With `unsettled`, shows from now on also what was committed before this call and is not settled, however slowly: what
+    /// could not be settled can still be read. Without, nothing more than what is settled.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    fn look_past(&mut self, unsettled: bool) -> Result<(), StoreError>;
+
     /// Reads part of an inbox, in order.
     ///
     /// # Errors

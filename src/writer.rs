@@ -2,9 +2,14 @@
 //! transaction, and only then hands it on to be acknowledged and delivered. Under load the cost of a commit is shared;
 //! alone, a message waits for nobody.
 //!
+//! When a batch is delivered there is time for what nobody waits for, a little of it in each turn: watermarks, and showing
+//! the store's readers what was committed.
+//!
 //! A [`Writer`] is a cheap handle over `Arc`. Its mutex guards the queue and is held only to add to it or to swap it out.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -20,12 +25,18 @@ const QUEUE: usize = 8192;
 const QUEUE_BYTES: usize = 64 << 20;
 /// Writes of one transaction: more would make the first of them wait for the last.
 const BATCH: usize = 1024;
+/// Watermarks that are written in one turn, while no client waits for them.
+const NOTE: usize = 16;
+/// Messages that are settled in one turn, at the least.
+const SETTLE: usize = 128;
 /// Watermarks that are kept for later when the store does not take them.
 const MARKS: usize = 100_000;
+/// When settling has failed, it is tried again after so long.
+const SETTLE_AGAIN: Duration = Duration::from_millis(500);
 /// Time between two looks at what is to be removed, and at the least between two steps of it.
 const KEEP_EVERY: Duration = Duration::from_secs(1);
 const KEEP_PAUSE: Duration = Duration::from_millis(20);
-/// How long a watermark may wait for a commit to ride along with.
+/// How long a watermark may wait for later ones of its device.
 const NOTE_AFTER: Duration = Duration::from_millis(200);
 
 /// A write that was done, with what came with it.
@@ -72,6 +83,7 @@ pub enum Failure {
 
 /// By user and device: the furthest entry, and the session that told of it.
 type Marks = HashMap<(Arc<str>, Arc<str>), (u64, Uuid)>;
+type Mark = ((Arc<str>, Arc<str>), (u64, Uuid));
 type OpenReply = Box<dyn FnOnce(Result<Opened, Failure>) + Send>;
 
 struct Opening {
@@ -91,16 +103,22 @@ struct Queue<O> {
     accepted: u64,
     taken: u64,
     openings: Vec<Opening>,
+    /// Readers that wait until all that was committed is settled.
+    waiting: Vec<SyncSender<Result<(), StoreError>>>,
     /// Watermarks, the furthest of each device: they can never be too many, and none is lost for want of room.
     marks: Marks,
     /// When the oldest mark is to be written at the latest.
     marks_due: Option<Instant>,
     closed: bool,
+    /// The thread has ended: nobody is answered any more.
+    ended: bool,
 }
 
 struct Shared<O> {
     queue: Mutex<Queue<O>>,
     filled: Condvar,
+    /// Something is committed that readers do not see.
+    unsettled: AtomicBool,
 }
 
 /// The way into the store for everything that changes it.
@@ -138,11 +156,14 @@ impl<O: Send + 'static> Writer<O> {
                 accepted: 0,
                 taken: 0,
                 openings: Vec::new(),
+                waiting: Vec::new(),
                 marks: HashMap::new(),
                 marks_due: None,
                 closed: false,
+                ended: false,
             }),
             filled: Condvar::new(),
+            unsettled: AtomicBool::new(false),
         });
         let writer = Self {
             shared: shared.clone(),
@@ -156,8 +177,11 @@ impl<O: Send + 'static> Writer<O> {
                     store,
                     deliver,
                     keep_at: Instant::now(),
+                    settle_at: None,
+                    noting: Vec::new(),
                 };
                 while thread.turn() {}
+                thread.end();
             })?;
         Ok((writer, thread))
     }
@@ -219,6 +243,26 @@ impl<O> Writer<O> {
         self.shared.filled.notify_one();
     }
 
+    /// Waits until readers see all that has been committed. Not for the threads of sessions, which must not wait.
+    ///
+    /// # Errors
+    /// [`StoreError`]: they do not.
+    pub fn settle(&self) -> Result<(), StoreError> {
+        if !self.shared.unsettled.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let (tell, told) = sync_channel(1);
+        let mut queue = self.queue();
+        if queue.ended {
+            return Ok(());
+        }
+        queue.waiting.push(tell);
+        self.shared.filled.notify_one();
+        drop(queue);
+        let gone = |_| StoreError::Failed("the writer has ended".to_owned());
+        told.recv().map_err(gone)?
+    }
+
     /// No more is taken; the thread ends when all that it has is done.
     pub fn close(&self) {
         self.queue().closed = true;
@@ -250,12 +294,16 @@ struct Thread<O, D> {
     deliver: D,
     /// When the store is next to remove what is too old.
     keep_at: Instant,
+    /// When it is next to settle what was committed, if there is anything.
+    settle_at: Option<Instant>,
+    /// Watermarks that are due.
+    noting: Vec<Mark>,
 }
 
 struct Work<O> {
     writes: Vec<(Write, O)>,
     openings: Vec<Opening>,
-    marks: Marks,
+    waiting: Vec<SyncSender<Result<(), StoreError>>>,
 }
 
 impl<O, D: FnMut(Batch<O>)> Thread<O, D> {
@@ -264,45 +312,126 @@ impl<O, D: FnMut(Batch<O>)> Thread<O, D> {
         let Some(work) = self.wait() else {
             return false;
         };
-        let (sessions, marks): (Vec<Uuid>, Vec<Write>) = work
-            .marks
+        let count = work.writes.len();
+        if count > 0 {
+            self.commit(work.writes);
+        }
+        // An opening has to know of the watermarks before it.
+        self.note(if work.openings.is_empty() {
+            NOTE
+        } else {
+            usize::MAX
+        });
+        self.open(work.openings);
+        self.settle(count, work.waiting);
+        self.maintain();
+        true
+    }
+
+    fn commit(&mut self, writes: Vec<(Write, O)>) {
+        let at = Time::now();
+        let batch: Vec<&Write> = writes.iter().map(|(write, _)| write).collect();
+        let outcomes = self.store.commit(at.0, &batch);
+        let failure = outcomes.as_ref().err().map(|error| {
+            log::error!("the store: {error}");
+            failure_of(error)
+        });
+        // Before anybody hears of it: whoever does may ask a reader.
+        self.unsettled();
+        let mut outcomes = outcomes.unwrap_or_default().into_iter();
+        let done = writes
             .into_iter()
+            .map(|(write, origin)| Done {
+                write,
+                origin,
+                outcome: outcomes.next().ok_or(failure.unwrap_or(Failure::Internal)),
+            })
+            .collect();
+        (self.deliver)(Batch {
+            done,
+            noted: Vec::new(),
+            at,
+        });
+    }
+
+    /// Writes watermarks that are due, up to `limit` of them.
+    fn note(&mut self, limit: usize) {
+        let take = self.noting.len().min(limit);
+        if take == 0 {
+            return;
+        }
+        let from = self.noting.len() - take;
+        let (sessions, marks): (Vec<Uuid>, Vec<Write>) = self
+            .noting
+            .drain(from..)
             .map(|((user, device), (seq, session))| {
                 (session, Write::Watermark { user, device, seq })
             })
             .unzip();
-        let batch: Vec<&Write> = work
-            .writes
-            .iter()
-            .map(|(write, _)| write)
-            .chain(&marks)
-            .collect();
-        if !batch.is_empty() {
-            let at = Time::now();
-            let outcomes = self.store.commit(at.0, &batch);
-            let failure = outcomes.as_ref().err().map(|error| {
+        let at = Time::now();
+        let batch: Vec<&Write> = marks.iter().collect();
+        match self.store.commit(at.0, &batch) {
+            Ok(outcomes) => {
+                let noted = noted(sessions, marks, outcomes.into_iter());
+                (self.deliver)(Batch {
+                    done: Vec::new(),
+                    noted,
+                    at,
+                });
+            }
+            Err(error) => {
                 log::error!("the store: {error}");
-                failure_of(error)
-            });
-            let mut outcomes = outcomes.unwrap_or_default().into_iter();
-            let done = work
-                .writes
-                .into_iter()
-                .map(|(write, origin)| Done {
-                    write,
-                    origin,
-                    outcome: outcomes.next().ok_or(failure.unwrap_or(Failure::Internal)),
-                })
-                .collect();
-            if failure.is_some() {
                 self.put_back(&sessions, &marks);
             }
-            let noted = noted(sessions, marks, outcomes);
-            (self.deliver)(Batch { done, noted, at });
         }
-        self.open(work.openings);
-        self.maintain();
-        true
+    }
+
+    /// Notes that something may be committed that readers do not see.
+    fn unsettled(&mut self) {
+        self.shared.unsettled.store(true, Ordering::Release);
+        self.settle_at.get_or_insert_with(Instant::now);
+    }
+
+    /// Shows readers what was committed: all of it if any wait, or else about as much as comes in, when it is time.
+    fn settle(&mut self, count: usize, waiting: Vec<SyncSender<Result<(), StoreError>>>) {
+        let all = !waiting.is_empty();
+        if !all && self.settle_at.is_none_or(|at| at > Instant::now()) {
+            return;
+        }
+        let settled = self.store.settle(SETTLE.max(count + count / 4), all);
+        if let Ok(next) = &settled {
+            self.settle_at = *next;
+            if next.is_none() {
+                self.shared.unsettled.store(false, Ordering::Release);
+            }
+        } else {
+            self.settle_at = Some(Instant::now() + SETTLE_AGAIN);
+        }
+        let error = settled.err().map(|error| {
+            log::error!("showing readers what was committed: {error}");
+            error.to_string()
+        });
+        for tell in waiting {
+            // It may have given up.
+            let _ = tell.send(error.clone().map_or(Ok(()), |e| Err(StoreError::Failed(e))));
+        }
+    }
+
+    /// The last turn is done.
+    fn end(&mut self) {
+        let mut queue = self.shared.lock();
+        queue.ended = true;
+        let waiting = std::mem::take(&mut queue.waiting);
+        drop(queue);
+        self.settle_at = Some(Instant::now());
+        let settled = self.store.settle(usize::MAX, true);
+        if let Err(error) = &settled {
+            log::error!("showing readers what was committed: {error}");
+        }
+        for tell in waiting {
+            let failed = |e: &StoreError| Err(StoreError::Failed(e.to_string()));
+            let _ = tell.send(settled.as_ref().err().map_or(Ok(()), failed));
+        }
     }
 
     /// Lets the store remove what is too old, a little at a time.
@@ -323,26 +452,29 @@ impl<O, D: FnMut(Batch<O>)> Thread<O, D> {
     }
 
     /// Waits until there is something to do.
-    fn wait(&self) -> Option<Work<O>> {
+    fn wait(&mut self) -> Option<Work<O>> {
         let mut queue = self.shared.lock();
-        loop {
+        let now = loop {
             let now = Instant::now();
-            let due = queue
-                .marks_due
-                .map_or(self.keep_at, |due| due.min(self.keep_at));
-            if !queue.writes.is_empty() || !queue.openings.is_empty() || due <= now {
-                break;
+            let due = [queue.marks_due, self.settle_at]
+                .into_iter()
+                .flatten()
+                .fold(self.keep_at, Instant::min);
+            let asked =
+                !queue.writes.is_empty() || !queue.openings.is_empty() || !queue.waiting.is_empty();
+            if asked || !self.noting.is_empty() || due <= now {
+                break now;
             }
             if queue.closed {
                 if queue.marks.is_empty() {
                     return None;
                 }
-                break;
+                break now;
             }
             let wait = due.saturating_duration_since(now);
             let waited = self.shared.filled.wait_timeout(queue, wait);
             queue = waited.unwrap_or_else(PoisonError::into_inner).0;
-        }
+        };
         let take = queue.writes.len().min(BATCH);
         let rest = queue.writes.split_off(take);
         let writes = std::mem::replace(&mut queue.writes, rest);
@@ -357,11 +489,15 @@ impl<O, D: FnMut(Batch<O>)> Thread<O, D> {
             .partition_point(|opening| opening.after <= taken);
         let later = queue.openings.split_off(ready);
         let openings = std::mem::replace(&mut queue.openings, later);
-        queue.marks_due = None;
+        let due = queue.marks_due.is_some_and(|due| due <= now);
+        if due || queue.closed || !openings.is_empty() {
+            queue.marks_due = None;
+            self.noting.extend(std::mem::take(&mut queue.marks));
+        }
         Some(Work {
             writes,
             openings,
-            marks: std::mem::take(&mut queue.marks),
+            waiting: std::mem::take(&mut queue.waiting),
         })
     }
 

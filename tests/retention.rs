@@ -455,6 +455,7 @@ fn planted(path: &Path, count: u64) {
                     id: Uuid::from_u128((*n).into()),
                     content: "\"x\"".into(),
                     reply_to: None,
+                    fresh: false,
                 })
             })
             .collect();

@@ -103,6 +103,7 @@ impl Story<'_> {
         let now = self.now;
         let batch: Vec<&Write> = batch.iter().collect();
         let outcomes = self.store().commit(now, &batch).expect("it is committed");
+        self.store().settle(0, true).expect("it is settled");
         assert_eq!(outcomes.len(), batch.len());
         outcomes
     }
@@ -199,6 +200,7 @@ fn says(from: &str, to: &str, n: u32, text: &str) -> Write {
         id: id(n),
         content: format!("\"{text}\"").into(),
         reply_to: None,
+        fresh: false,
     })
 }
 

@@ -2,18 +2,19 @@
 
 mod checkpoint;
 mod keep;
+mod pending;
 mod read;
 mod same;
 mod schema;
 pub mod tools;
 mod write;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::fs::{File, OpenOptions, TryLockError};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rusqlite::{
     Connection, ErrorCode, OpenFlags, OptionalExtension as _, TransactionBehavior, params,
@@ -22,6 +23,7 @@ use uuid::Uuid;
 
 use self::checkpoint::Checkpointer;
 use self::keep::{Keeper, Rules};
+use self::pending::{Chosen, Floors, Pool, Stage};
 use self::read::SqliteReader;
 use self::write::Run;
 use super::{Lifetimes, Opened, Outcome, Owed, Reader, Store, StoreError, Write};
@@ -49,7 +51,13 @@ pub struct Sqlite {
     checkpointer: Checkpointer,
     connection: Connection,
     epoch: Uuid,
+    /// Whether a commit waits for the disk.
+    synced: bool,
     cache: Cache,
+    /// Messages that are not in their tables yet.
+    pool: Pool,
+    /// The moment of the last commit.
+    now: i64,
     /// The next commit number, and where the reserved ones end.
     next: i64,
     reserved: i64,
@@ -77,6 +85,10 @@ struct Cache {
     conversations: HashMap<(i64, i64), i64>,
     /// Users whose inbox has grown beyond what is kept.
     overfull: VecDeque<i64>,
+    /// Of users with messages in the pool.
+    floors: Floors,
+    /// The newest entries that are in the pool, of users who were forgotten while they were there.
+    heads: HashMap<i64, u64>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -168,7 +180,10 @@ impl Sqlite {
             checkpointer,
             connection,
             epoch,
+            synced: synchronous == "FULL",
             cache: Cache::default(),
+            pool: Pool::default(),
+            now: 0,
             next: 0,
             reserved: 0,
             lifetimes,
@@ -178,7 +193,12 @@ impl Sqlite {
         })
     }
 
-    fn transaction(&mut self, now: i64, batch: &[&Write]) -> rusqlite::Result<Vec<Outcome>> {
+    fn transaction(
+        &mut self,
+        now: i64,
+        batch: &[&Write],
+        direct: &Direct<'_>,
+    ) -> rusqlite::Result<Vec<Outcome>> {
         let tx = self
             .connection
             .transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -189,26 +209,147 @@ impl Sqlite {
             reserved: &mut self.reserved,
             inbox_limit: self.lifetimes.inbox_limit,
             now,
+            direct,
+            stage: Stage::default(),
         };
         let mut outcomes = Vec::with_capacity(batch.len());
         for write in batch {
             outcomes.push(run.write(write)?);
         }
+        let stage = run.stage;
+        let first = stage.log(&tx)?;
+        tx.commit()?;
+        self.pool.take(stage, first);
+        Ok(outcomes)
+    }
+
+    /// Moves messages to their tables.
+    fn settle_these(&mut self, chosen: &Chosen) -> rusqlite::Result<()> {
+        if chosen.is_empty() && self.cache.overfull.is_empty() {
+            return Ok(());
+        }
+        // What moves is committed already; a power cut undoes the move, and the log still has it.
+        self.wait_for_disk(false)?;
+        let done = self.try_settle(chosen);
+        let synced = self.wait_for_disk(self.synced);
+        self.pool.moved(chosen, done.is_ok());
+        if self.pool.is_empty() {
+            self.cache.floors = Floors::new();
+            self.cache.heads = HashMap::new();
+        }
+        if done.is_err() {
+            self.forget();
+        }
+        done.and(synced)
+    }
+
+    fn try_settle(&mut self, chosen: &Chosen) -> rusqlite::Result<()> {
+        let tx = self
+            .connection
+            .transaction_with_behavior(TransactionBehavior::Immediate)?;
+        self.pool.apply(&tx, chosen, &mut self.cache.floors)?;
         let rules = Rules {
             lifetimes: &self.lifetimes,
             owed: &self.owed,
-            now,
+            now: self.now,
         };
         keep::trim_overfull(&tx, &mut self.cache, &rules)?;
-        tx.commit()?;
-        Ok(outcomes)
+        tx.commit()
+    }
+
+    fn wait_for_disk(&mut self, wait: bool) -> rusqlite::Result<()> {
+        if self.synced {
+            let synchronous = if wait { "FULL" } else { "NORMAL" };
+            self.connection
+                .pragma_update(None, "synchronous", synchronous)?;
+        }
+        Ok(())
+    }
+
+    /// What of a batch cannot wait in the pool, and what is in the pool that the batch has to find in the tables.
+    fn look_ahead<'a>(&mut self, batch: &[&'a Write]) -> rusqlite::Result<(Direct<'a>, Chosen)> {
+        let mut direct = Direct::default();
+        let mut needed = Vec::new();
+        let mut ids = HashSet::new();
+        for write in batch {
+            match write {
+                Write::Message(message) => {
+                    if message.fresh {
+                        continue;
+                    }
+                    let pair = pair(&message.from, &message.to);
+                    let known = self.waiting_of(pair)?;
+                    let waits = known.is_some_and(|n| self.pool.has_id(n, message.id.as_bytes()));
+                    if waits || !ids.insert((pair, message.id)) {
+                        direct.pairs.insert(pair);
+                        needed.extend(known);
+                    }
+                }
+                Write::Edit(at, _)
+                | Write::Delete(at)
+                | Write::React { at, .. }
+                | Write::Read(at) => {
+                    let pair = pair(&at.from, &at.to);
+                    direct.pairs.insert(pair);
+                    needed.extend(self.waiting_of(pair)?);
+                }
+                Write::Watermark { user, .. } => {
+                    direct.users.insert(user);
+                    if !self.pool.is_empty()
+                        && let Some(user) = find_user(&self.connection, &mut self.cache, user)?
+                    {
+                        needed.extend(self.pool.of_user(user.n));
+                    }
+                }
+                Write::Contact(..) => {}
+            }
+        }
+        let needed = self.pool.of_conversations(needed.into_iter());
+        Ok((direct, needed))
+    }
+
+    /// The conversation of two users, if it may have messages in the pool.
+    fn waiting_of(&mut self, (a, b): (&str, &str)) -> rusqlite::Result<Option<i64>> {
+        if self.pool.is_empty() {
+            return Ok(None);
+        }
+        let (Some(a), Some(b)) = (
+            find_user(&self.connection, &mut self.cache, a)?,
+            find_user(&self.connection, &mut self.cache, b)?,
+        ) else {
+            return Ok(None);
+        };
+        find_conversation(&self.connection, &mut self.cache, a.n, b.n)
     }
 
     /// What the cache and the counter learned in a transaction that is undone is not true.
     fn forget(&mut self) {
-        self.cache = Cache::default();
+        self.cache = Cache {
+            heads: self.pool.heads(),
+            ..Cache::default()
+        };
         (self.next, self.reserved) = (0, 0);
     }
+}
+
+/// Messages that go to their tables at once, as something else in their batch looks for them there.
+#[derive(Debug, Default)]
+struct Direct<'a> {
+    pairs: HashSet<(&'a str, &'a str)>,
+    users: HashSet<&'a str>,
+}
+
+impl Direct<'_> {
+    fn has(&self, from: &str, to: &str) -> bool {
+        let here = |users: &HashSet<&str>| users.contains(from) || users.contains(to);
+        !self.pairs.is_empty() && self.pairs.contains(&pair(from, to))
+            || !self.users.is_empty() && here(&self.users)
+    }
+}
+
+/// Two users, in an order of their own.
+fn pair<'a>(a: &'a str, b: &'a str) -> (&'a str, &'a str) {
+    if a <= b { (a, b) } else { (b, a) }
 }
 
 impl Store for Sqlite {
@@ -217,11 +358,17 @@ impl Store for Sqlite {
     }
 
     fn commit(&mut self, now: i64, batch: &[&Write]) -> Result<Vec<Outcome>, StoreError> {
+        self.now = now;
         if self.cache.users.len() > MAX_CACHED || self.cache.conversations.len() > MAX_CACHED {
             self.cache.users = HashMap::new();
             self.cache.conversations = HashMap::new();
+            self.cache.heads = self.pool.heads();
         }
-        let outcomes = self.transaction(now, batch).map_err(|error| {
+        let (direct, needed) = self.look_ahead(batch)?;
+        if !needed.is_empty() {
+            self.settle_these(&needed)?;
+        }
+        let outcomes = self.transaction(now, batch, &direct).map_err(|error| {
             self.forget();
             StoreError::from(error)
         })?;
@@ -230,6 +377,16 @@ impl Store for Sqlite {
             log::warn!("copying the write-ahead log: {error}");
         }
         Ok(outcomes)
+    }
+
+    fn settle(&mut self, limit: usize, all: bool) -> Result<Option<Instant>, StoreError> {
+        let limit = if all { usize::MAX } else { limit };
+        let chosen = self.pool.choose(limit, all);
+        self.settle_these(&chosen)?;
+        if let Err(error) = self.checkpointer.after_commit(&self.connection) {
+            log::warn!("copying the write-ahead log: {error}");
+        }
+        Ok(self.pool.due())
     }
 
     fn open_inbox(&mut self, user: &str, device: &str) -> Result<Opened, StoreError> {
@@ -283,6 +440,15 @@ impl Store for Sqlite {
 
     fn reader(&self) -> Result<Box<dyn Reader>, StoreError> {
         Ok(Box::new(SqliteReader::open(&self.file.path)?))
+    }
+}
+
+impl Drop for Sqlite {
+    fn drop(&mut self) {
+        // A store that was closed is read without looking into the log; if this fails, the next start does it.
+        if let Err(error) = self.settle(usize::MAX, true) {
+            log::warn!("moving messages to their tables: {error}");
+        }
     }
 }
 
@@ -353,8 +519,17 @@ fn connect(path: &Path, synchronous: &str) -> Result<Connection, String> {
     }
     schema::configure(&connection, synchronous).map_err(said)?;
     schema::migrate(&mut connection).map_err(said)?;
+    recover(&mut connection).map_err(said)?;
     connection.set_prepared_statement_cache_capacity(96);
     Ok(connection)
+}
+
+/// Moves to their tables what a server that did not end by itself has left in the log of messages.
+fn recover(connection: &mut Connection) -> rusqlite::Result<()> {
+    let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    pending::recover(&tx)?;
+    tx.execute("DELETE FROM pending", ())?;
+    tx.commit()
 }
 
 /// Opens a file for reading only.
@@ -362,6 +537,8 @@ fn connect_to_read(path: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(BUSY)?;
+    // A full disk must not keep anybody from reading.
+    connection.pragma_update(None, "temp_store", "MEMORY")?;
     connection.set_prepared_statement_cache_capacity(32);
     Ok(connection)
 }
@@ -389,10 +566,36 @@ fn find_user(
             })
         })
         .optional()?;
+    let user = user.map(|user| User {
+        head: user
+            .head
+            .max(cache.heads.get(&user.n).copied().unwrap_or(0)),
+        ..user
+    });
     if let Some(user) = user {
         cache.users.insert(id.into(), user);
     }
     Ok(user)
+}
+
+fn find_conversation(
+    connection: &Connection,
+    cache: &mut Cache,
+    a: i64,
+    b: i64,
+) -> rusqlite::Result<Option<i64>> {
+    let pair = (a.min(b), a.max(b));
+    if let Some(n) = cache.conversations.get(&pair) {
+        return Ok(Some(*n));
+    }
+    let n = connection
+        .prepare_cached("SELECT n FROM conversations WHERE low = ?1 AND high = ?2")?
+        .query_row([pair.0, pair.1], |row| row.get(0))
+        .optional()?;
+    if let Some(n) = n {
+        cache.conversations.insert(pair, n);
+    }
+    Ok(n)
 }
 
 /// SQLite's integers are signed; sequence numbers start at 0 and never come near the sign.

@@ -167,8 +167,8 @@ impl Keeper {
     }
 }
 
-/// Removes from the inboxes that have grown beyond their limit, within the transaction of the batch that made them grow:
-/// under load it shares the batch's commit.
+/// Removes from the inboxes that have grown beyond their limit, within a transaction that makes them grow: under load it
+/// shares that commit.
 pub fn trim_overfull(connection: &Connection, cache: &mut Cache, rules: &Rules<'_>) -> Result<()> {
     let mut removed = 0;
     while removed < REMOVE {
@@ -229,6 +229,9 @@ fn trim(connection: &Connection, cache: &mut Cache, rules: &Rules<'_>, user: i64
     let removed = connection
         .prepare_cached("DELETE FROM inbox WHERE user = ?1 AND seq <= ?2")?
         .execute([user, last])?;
+    if let Some(floor) = cache.floors.get_mut(&user) {
+        *floor = unsigned(last);
+    }
     let id: String = connection
         .prepare_cached("SELECT id FROM users WHERE n = ?1")?
         .query_row([user], |row| row.get(0))?;

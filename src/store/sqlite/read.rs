@@ -5,7 +5,7 @@ use std::path::Path;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use uuid::Uuid;
 
-use super::{connect_to_read, signed, unsigned};
+use super::{connect_to_read, pending, signed, unsigned};
 use crate::store::{
     Anchor, ConversationItem, ConversationsPage, ConversationsQuery, Entry, HistoryPage,
     HistoryQuery, Kind, Past, Reader, Span, StoreError,
@@ -30,6 +30,8 @@ macro_rules! past {
 #[derive(Debug)]
 pub struct SqliteReader {
     connection: Connection,
+    /// It shows what was not settled when that was last asked for.
+    covered: bool,
 }
 
 type Result<T> = rusqlite::Result<T>;
@@ -37,7 +39,15 @@ type Result<T> = rusqlite::Result<T>;
 impl SqliteReader {
     /// Opens the file for reading.
     pub fn open(path: &Path) -> Result<Self> {
-        connect_to_read(path).map(|connection| Self { connection })
+        connect_to_read(path).map(Self::on)
+    }
+
+    /// Reads through a connection that is open already.
+    pub fn on(connection: Connection) -> Self {
+        Self {
+            connection,
+            covered: false,
+        }
     }
 
     fn read_entries(&self, span: &Span) -> Result<Vec<Entry>> {
@@ -294,6 +304,19 @@ impl SqliteReader {
 }
 
 impl Reader for SqliteReader {
+    fn look_past(&mut self, unsettled: bool) -> std::result::Result<(), StoreError> {
+        if self.covered {
+            pending::uncover(&self.connection)?;
+        }
+        self.covered = unsettled;
+        if unsettled {
+            let tx = self.connection.unchecked_transaction()?;
+            pending::overlay(&tx)?;
+            tx.commit()?;
+        }
+        Ok(())
+    }
+
     fn entries(&mut self, span: &Span) -> std::result::Result<Vec<Entry>, StoreError> {
         Ok(self.read_entries(span)?)
     }

@@ -63,6 +63,9 @@ const STEPS: &[&str] = &["
         removed INTEGER NOT NULL, seq INTEGER NOT NULL, at INTEGER NOT NULL,
         PRIMARY KEY (conversation, message, user, emoji)
     ) STRICT, WITHOUT ROWID;
+", "
+    -- Messages that are committed and not yet in their tables: see `pending`.
+    CREATE TABLE pending (n INTEGER PRIMARY KEY, records BLOB NOT NULL) STRICT;
 "];
 
 /// The version that this program writes.

@@ -7,11 +7,23 @@ use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior, params};
 use uuid::Uuid;
 
 use super::read::SqliteReader;
-use super::{Durability, Lifetimes, Sqlite, beside, connect_to_read, named, private, schema};
+use super::{
+    Durability, Lifetimes, Sqlite, beside, connect_to_read, named, pending, private, schema,
+};
 use crate::store::{ConversationsQuery, HistoryQuery, Reader as _, StoreError};
 
 /// Opens a store for reading, as it is at this moment; a server may go on writing to it.
 fn view(path: &Path) -> Result<Connection, StoreError> {
+    let connection = open(path)?;
+    // Files of the first version have no log.
+    if named(path, connection.table_exists(None, "pending"))? {
+        named(path, pending::overlay(&connection))?;
+    }
+    Ok(connection)
+}
+
+/// As [`view`], but for what is not in its tables yet.
+fn open(path: &Path) -> Result<Connection, StoreError> {
     if !path.exists() {
         return named(path, Err("there is no such file"));
     }
@@ -34,7 +46,7 @@ pub fn backup(path: &Path, copy: &Path) -> Result<(), StoreError> {
             Err("it is there already; a backup overwrites nothing"),
         );
     }
-    let source = view(path)?;
+    let source = open(path)?;
     named(path, source.execute_batch("COMMIT"))?;
     // What is not whole never has the name of a backup.
     let part = beside(copy, &format!(".{}.part", Uuid::new_v4().simple()));
@@ -165,8 +177,10 @@ const CHECKS: &[(&str, &str)] = &[
 /// # Errors
 /// [`StoreError`], also when the user is not known or `out` does not take what is written.
 pub fn export(path: &Path, user: &str, out: &mut impl Write) -> Result<(), StoreError> {
-    drop(view(path)?);
-    let mut reader = named(path, SqliteReader::open(path))?;
+    let connection = view(path)?;
+    // Each page is a moment of its own, so that a long export does not keep the server's log from being copied.
+    named(path, connection.execute_batch("COMMIT"))?;
+    let mut reader = SqliteReader::on(connection);
     if !reader.knows(user)? {
         return named(path, Err(format!("no user {user:?} is known")));
     }

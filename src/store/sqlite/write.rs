@@ -5,7 +5,8 @@ use std::sync::Arc;
 use rusqlite::{OptionalExtension as _, Transaction, params};
 use uuid::Uuid;
 
-use super::{Cache, User, find_user, same, signed, unsigned};
+use super::pending::{Record, Stage};
+use super::{Cache, Direct, User, find_conversation, find_user, same, signed, unsigned};
 use crate::store::{NewMessage, Outcome, Place, Received, Write};
 
 /// Devices per user that are remembered (PROTOCOL section 2).
@@ -25,6 +26,9 @@ pub struct Run<'a> {
     pub reserved: &'a mut i64,
     pub inbox_limit: u64,
     pub now: i64,
+    pub direct: &'a Direct<'a>,
+    /// Messages that are to wait in the pool.
+    pub stage: Stage,
 }
 
 /// A message that a change is about.
@@ -74,6 +78,10 @@ impl Run<'_> {
         let from = self.user(&message.from)?;
         let to = self.user(&message.to)?;
         let conversation = self.conversation(from.n, to.n)?;
+        let direct = self.direct.has(&message.from, &message.to);
+        if !direct && !message.fresh && self.is_taken(conversation, message)? {
+            return self.taken(conversation, from.n, message);
+        }
         let n = self.number()?;
         let from_seq = from.head + 1;
         let to_seq = if from.n == to.n {
@@ -81,6 +89,31 @@ impl Run<'_> {
         } else {
             to.head + 1
         };
+        let outcome = Outcome::Stored {
+            from_seq: Some(from_seq),
+            to_seq,
+            at: self.now,
+            duplicate: false,
+        };
+        if !direct {
+            self.stage.add(&Record {
+                conversation,
+                n,
+                id: message.id.as_bytes(),
+                sender: from.n,
+                recipient: to.n,
+                from_seq,
+                to_seq,
+                sent_at: self.now,
+                reply_to: message.reply_to.as_ref().map(Uuid::as_bytes),
+                content: &message.content,
+            });
+            self.grown(&message.from);
+            if from.n != to.n {
+                self.grown(&message.to);
+            }
+            return Ok(outcome);
+        }
         let stored = self
             .tx
             .prepare_cached(
@@ -107,12 +140,13 @@ impl Run<'_> {
         if from.n != to.n {
             self.append_message(&message.to, to, conversation, n)?;
         }
-        Ok(Outcome::Stored {
-            from_seq: Some(from_seq),
-            to_seq,
-            at: self.now,
-            duplicate: false,
-        })
+        Ok(outcome)
+    }
+
+    fn is_taken(&self, conversation: i64, message: &NewMessage) -> Result<bool> {
+        self.tx
+            .prepare_cached("SELECT 1 FROM messages WHERE conversation = ?1 AND id = ?2")?
+            .exists(params![conversation, message.id.as_bytes()])
     }
 
     /// The id is taken in this conversation: by the same message sent before, or by something else.
@@ -320,7 +354,7 @@ impl Run<'_> {
         ) else {
             return Ok(None);
         };
-        let Some(conversation) = self.find_conversation(me.n, other.n)? else {
+        let Some(conversation) = find_conversation(self.tx, self.cache, me.n, other.n)? else {
             return Ok(None);
         };
         self.tx
@@ -429,7 +463,7 @@ impl Run<'_> {
         ) else {
             return Ok(false);
         };
-        Ok(self.find_conversation(a.n, b.n)?.is_some())
+        Ok(find_conversation(self.tx, self.cache, a.n, b.n)?.is_some())
     }
 
     fn watermark(&mut self, id: &Arc<str>, device: &str, seq: u64) -> Result<Vec<Received>> {
@@ -524,24 +558,8 @@ impl Run<'_> {
         Ok(user)
     }
 
-    fn find_conversation(&mut self, a: i64, b: i64) -> Result<Option<i64>> {
-        let pair = (a.min(b), a.max(b));
-        if let Some(n) = self.cache.conversations.get(&pair) {
-            return Ok(Some(*n));
-        }
-        let n = self
-            .tx
-            .prepare_cached("SELECT n FROM conversations WHERE low = ?1 AND high = ?2")?
-            .query_row([pair.0, pair.1], |row| row.get(0))
-            .optional()?;
-        if let Some(n) = n {
-            self.cache.conversations.insert(pair, n);
-        }
-        Ok(n)
-    }
-
     fn conversation(&mut self, a: i64, b: i64) -> Result<i64> {
-        if let Some(n) = self.find_conversation(a, b)? {
+        if let Some(n) = find_conversation(self.tx, self.cache, a, b)? {
             return Ok(n);
         }
         let pair = (a.min(b), a.max(b));
