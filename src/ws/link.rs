@@ -122,6 +122,8 @@ pub struct Link<T> {
     /// Bytes on their way out, and how many of them are gone.
     out: Vec<u8>,
     sent: usize,
+    /// The socket took all of them and holds some back, as TLS does: it is to be asked again.
+    held_back: bool,
 }
 
 /// What reading came to.
@@ -146,6 +148,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Link<T> {
             partial: read,
             out,
             sent: 0,
+            held_back: false,
         }
     }
 
@@ -252,9 +255,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Link<T> {
         Ok(used)
     }
 
-    /// Bytes that the socket has not taken yet.
+    /// Bytes that the socket has not taken yet; one, if it has taken all and not sent them.
     pub fn unsent(&self) -> usize {
-        self.out.len() - self.sent
+        self.out.len() - self.sent + usize::from(self.held_back)
     }
 
     /// Puts bytes on their way; only when there are none.
@@ -273,7 +276,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Link<T> {
         cx: &mut Context<'_>,
         progress: &mut bool,
     ) -> Poll<io::Result<()>> {
-        while self.unsent() > 0 {
+        while self.sent < self.out.len() {
             let written = ready!(Pin::new(&mut self.io).poll_write(cx, &self.out[self.sent..]))?;
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
@@ -281,7 +284,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Link<T> {
             *progress = true;
             self.sent += written;
         }
-        Pin::new(&mut self.io).poll_flush(cx)
+        let flushed = Pin::new(&mut self.io).poll_flush(cx);
+        self.held_back = flushed.is_pending();
+        flushed
     }
 
     /// The buffer whose bytes are all gone: an idle connection holds none here.
