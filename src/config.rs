@@ -9,21 +9,26 @@
 
 mod command_line;
 mod healthcheck;
+mod network;
 mod origin;
+mod secret;
 mod show;
 mod source;
 mod value;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::thread::available_parallelism;
 
 use serde::Deserialize;
 
 pub use command_line::{Command, CommandLine};
 pub use healthcheck::healthcheck;
+pub use network::Network;
+pub use secret::Secret;
 pub use source::ConfigError;
-pub use value::{Days, LogFormat, StoreUrl};
+pub use value::{AuthMode, Days, Jwks, LogFormat, StoreUrl};
 
 use crate::store::Lifetimes;
 use crate::store::sqlite::Durability;
@@ -32,6 +37,8 @@ use source::{Source, Written};
 use value::Range;
 
 const LISTENING: &str = "Listening";
+const ACCESS: &str = "Who may come in";
+const TLS: &str = "TLS";
 const DATA: &str = "Data";
 const LIMITS: &str = "Limits";
 const LINE: &str = "The line";
@@ -52,6 +59,8 @@ const OUTBOX_BYTES: Range<usize> = Range::new(1024, 1 << 30, 1 << 20);
 const HEARTBEAT_SECONDS: Range<u64> = Range::new(1, 3600, 30);
 const PING_SECONDS: Range<u64> = Range::new(1, 3600, 25);
 const STALL_SECONDS: Range<u64> = Range::new(1, 3600, 60);
+const JWKS_REFRESH_SECONDS: Range<u64> = Range::new(1, 86_400, 300);
+const JWT_LEEWAY_SECONDS: Range<u64> = Range::new(0, 300, 2);
 
 /// What the server runs with. Every value is within its bounds; `Config::default()` is what runs when nothing is said.
 #[derive(Clone, PartialEq, Eq)]
@@ -74,9 +83,38 @@ pub struct Config {
     pub base_path: String,
     /// Whether it is wanted that anyone who reaches the server needs no credentials.
     pub open: bool,
+    /// How users prove who they are. [`AuthMode::Auto`] only where no setting says what a token must be: see
+    /// [`Config::access`].
+    pub auth: AuthMode,
+    /// Secrets that tokens are signed with (HS256).
+    pub jwt_secret: Vec<Secret>,
+    /// Files with such secrets, one in each.
+    pub jwt_secret_file: Vec<PathBuf>,
+    /// Files with public keys in PEM that tokens are checked with.
+    pub jwt_key: Vec<PathBuf>,
+    /// A set of public keys that tokens are checked with (RFC 7517).
+    pub jwks: Option<Jwks>,
+    /// Seconds between two looks at `jwks`.
+    pub jwks_refresh_seconds: u64,
+    /// Who may have issued a token; empty: anybody who holds a key.
+    pub jwt_issuer: Vec<String>,
+    /// Whom a token may be meant for, one of these; empty: only nobody in particular.
+    pub jwt_audience: Vec<String>,
+    /// Seconds by which the clocks of the server and of the issuer may differ.
+    pub jwt_leeway_seconds: u64,
+    /// Whether a token may stand in the address.
+    pub query_token: bool,
     /// Origins of pages that may connect besides the server's own, as browsers write them: in lower case, without the
     /// scheme's default port; or `null`.
     pub allowed_origin: Vec<String>,
+    /// Names by which clients may call the server where nothing but loopback protects it, in lower case, without a port.
+    pub allowed_host: Vec<String>,
+    /// Proxies that are believed when they say whom a connection comes from.
+    pub trusted_proxy: Vec<Network>,
+    /// The certificate chain in PEM, if the server speaks TLS itself.
+    pub tls_cert: Option<PathBuf>,
+    /// The certificate's private key in PEM.
+    pub tls_key: Option<PathBuf>,
     /// Threads that serve connections.
     pub workers: usize,
     /// The largest client frame in bytes, its fragments together (PROTOCOL section 8, as are the limits below).
@@ -115,7 +153,21 @@ impl Default for Config {
             history_days: None,
             base_path: String::new(),
             open: false,
+            auth: AuthMode::default(),
+            jwt_secret: Vec::new(),
+            jwt_secret_file: Vec::new(),
+            jwt_key: Vec::new(),
+            jwks: None,
+            jwks_refresh_seconds: JWKS_REFRESH_SECONDS.default,
+            jwt_issuer: Vec::new(),
+            jwt_audience: Vec::new(),
+            jwt_leeway_seconds: JWT_LEEWAY_SECONDS.default,
+            query_token: true,
             allowed_origin: Vec::new(),
+            allowed_host: Vec::new(),
+            trusted_proxy: Vec::new(),
+            tls_cert: None,
+            tls_key: None,
             workers: available_parallelism()
                 .map_or(WORKERS.default, |cpus| cpus.get().min(WORKERS.most)),
             max_frame_bytes: MAX_FRAME_BYTES.default,
@@ -133,7 +185,60 @@ impl Default for Config {
     }
 }
 
+/// What the door asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Nothing: everybody is whom they say they are.
+    Open,
+    /// A token that the configured keys can check.
+    Tokens,
+    /// A token that is signed with a secret of the server's own, made at its first start.
+    OwnSecret,
+}
+
 impl Config {
+    /// What the door asks for (PROTOCOL section 2). Where others can reach the server and nobody has said how they prove
+    /// who they are, it asks for tokens of its own.
+    pub fn access(&self) -> Access {
+        match self.auth {
+            AuthMode::Jwt => Access::Tokens,
+            AuthMode::None => Access::Open,
+            AuthMode::Auto if self.open || self.public_address().is_none() => Access::Open,
+            AuthMode::Auto => Access::OwnSecret,
+        }
+    }
+
+    /// Where the server's own secret is kept: beside the store. `None` if the store is not kept either.
+    pub fn own_secret_file(&self) -> Option<PathBuf> {
+        let StoreUrl::Sqlite(path) = &self.store else {
+            return None;
+        };
+        // By its real name, so that the same store under another name has the same secret.
+        let mut name = std::fs::canonicalize(path)
+            .unwrap_or_else(|_| path.clone())
+            .into_os_string();
+        name.push("-secret");
+        Some(name.into())
+    }
+
+    /// An address to listen on that others than this machine can reach.
+    fn public_address(&self) -> Option<&SocketAddr> {
+        let public = |address: &&SocketAddr| !address.ip().to_canonical().is_loopback();
+        self.listen.iter().find(public)
+    }
+
+    fn has_keys(&self) -> bool {
+        let Self {
+            jwt_secret,
+            jwt_secret_file,
+            jwt_key,
+            jwks,
+            ..
+        } = self;
+        !(jwt_secret.is_empty() && jwt_secret_file.is_empty() && jwt_key.is_empty())
+            || jwks.is_some()
+    }
+
     /// How long things are kept.
     pub fn lifetimes(&self) -> Lifetimes {
         Lifetimes {
@@ -142,6 +247,13 @@ impl Config {
             history_ms: self.history_days.map(|days| days.0),
         }
     }
+}
+
+/// Networks, for the tests of those who go by them.
+#[cfg(test)]
+pub(crate) fn networks(texts: &[&str]) -> Vec<Network> {
+    let written = texts.iter().map(|text| (*text).to_owned().into());
+    network::list(&written.collect()).unwrap_or_default()
 }
 
 /// Where the private database of `--store memory:` is made.
@@ -166,15 +278,86 @@ struct Settings {
 
     #[arg(long, env = "DMWIRE_OPEN", value_name = "BOOL", help_heading = LISTENING,
         num_args = 0..=1, require_equals = true, default_missing_value = "true",
-        help = "No authentication is wanted: anyone who reaches the server may read and write as anybody. Without it \
-                only loopback addresses are listened on [default: false]")]
+        help = "No authentication is wanted: anyone who reaches the server may read and write as anybody. Without it, \
+                and without --auth, tokens are asked for as soon as more than loopback is listened on [default: false]")]
     open: Option<Written>,
 
-    #[arg(long, env = "DMWIRE_ALLOWED_ORIGIN", value_name = "ORIGIN", value_delimiter = ',', help_heading = LISTENING,
+    #[arg(long, env = "DMWIRE_AUTH", value_name = "HOW", help_heading = ACCESS,
+        help = "How users prove who they are: jwt, by a token; none; or auto: jwt once a --jwt or --jwks setting is given, \
+                and with a secret of the server's own where more than loopback is listened on [default: auto]")]
+    auth: Option<Written>,
+
+    #[arg(long, env = "DMWIRE_JWT_SECRET", value_name = "SECRET", help_heading = ACCESS,
+        help = "Secret that tokens are signed with (HS256); may be repeated, and a token of any of them is taken. Others on \
+                this machine can see flags: better a variable or a file [default: none]")]
+    #[serde(deserialize_with = "source::one_or_many")]
+    jwt_secret: Option<Vec<Written>>,
+
+    #[arg(long, env = "DMWIRE_JWT_SECRET_FILE", value_name = "FILE", value_delimiter = ',', help_heading = ACCESS,
+        help = "File with such a secret; one line end at its end does not count. May be repeated [default: none]")]
+    #[serde(deserialize_with = "source::one_or_many")]
+    jwt_secret_file: Option<Vec<Written>>,
+
+    #[arg(long, env = "DMWIRE_JWT_KEY", value_name = "FILE", value_delimiter = ',', help_heading = ACCESS,
+        help = "File with a public key in PEM that tokens are checked with: RSA (RS256), P-256 (ES256) or Ed25519 (EdDSA); \
+                may be repeated [default: none]")]
+    #[serde(deserialize_with = "source::one_or_many")]
+    jwt_key: Option<Vec<Written>>,
+
+    #[arg(long, env = "DMWIRE_JWKS", value_name = "FILE|URL", help_heading = ACCESS,
+        help = "Set of public keys (RFC 7517) that tokens are checked with: a file, or an http:// or https:// address \
+                [default: none]")]
+    jwks: Option<Written>,
+
+    #[arg(long, env = "DMWIRE_JWKS_REFRESH_SECONDS", value_name = "SECONDS", help_heading = ACCESS,
+        help = JWKS_REFRESH_SECONDS.help("Time between two looks at --jwks; a token of an unknown key causes one more look in between"))]
+    jwks_refresh_seconds: Option<Written>,
+
+    #[arg(long, env = "DMWIRE_JWT_ISSUER", value_name = "ISS", value_delimiter = ',', help_heading = ACCESS,
+        help = "Who must have issued a token (its iss); may be repeated, one of them suffices [default: none]")]
+    #[serde(deserialize_with = "source::one_or_many")]
+    jwt_issuer: Option<Vec<Written>>,
+
+    #[arg(long, env = "DMWIRE_JWT_AUDIENCE", value_name = "AUD", value_delimiter = ',', help_heading = ACCESS,
+        help = "Whom a token must be meant for (its aud); may be repeated, one of them suffices. Without it a token with an \
+                aud is refused [default: none]")]
+    #[serde(deserialize_with = "source::one_or_many")]
+    jwt_audience: Option<Vec<Written>>,
+
+    #[arg(long, env = "DMWIRE_JWT_LEEWAY_SECONDS", value_name = "SECONDS", help_heading = ACCESS,
+        help = JWT_LEEWAY_SECONDS.help("By how much the issuer's clock may be off"))]
+    jwt_leeway_seconds: Option<Written>,
+
+    #[arg(long, env = "DMWIRE_QUERY_TOKEN", value_name = "BOOL", help_heading = ACCESS,
+        help = "Whether a token may stand in the address, as ?token=..., where proxies may log it [default: true]")]
+    query_token: Option<Written>,
+
+    #[arg(long, env = "DMWIRE_ALLOWED_ORIGIN", value_name = "ORIGIN", value_delimiter = ',', help_heading = ACCESS,
         help = "Origin of a web page that may connect, such as https://chat.example.org, or null; may be repeated (in \
                 the variable: separated by commas) [default: none]")]
     #[serde(deserialize_with = "source::one_or_many")]
     allowed_origin: Option<Vec<Written>>,
+
+    #[arg(long, env = "DMWIRE_ALLOWED_HOST", value_name = "NAME", value_delimiter = ',', help_heading = ACCESS,
+        help = "Name by which clients may call a server without authentication, besides localhost, loopback addresses and \
+                those of --allowed-origin; may be repeated [default: none]")]
+    #[serde(deserialize_with = "source::one_or_many")]
+    allowed_host: Option<Vec<Written>>,
+
+    #[arg(long, env = "DMWIRE_TRUSTED_PROXY", value_name = "CIDR", value_delimiter = ',', help_heading = ACCESS,
+        help = "Address of a proxy, such as 127.0.0.1 or 10.0.0.0/8, whose X-Forwarded-For, -Proto and -Host (or Forwarded) \
+                are believed; may be repeated [default: none]")]
+    #[serde(deserialize_with = "source::one_or_many")]
+    trusted_proxy: Option<Vec<Written>>,
+
+    #[arg(long, env = "DMWIRE_TLS_CERT", value_name = "FILE", help_heading = TLS,
+        help = "Certificate chain in PEM; with --tls-key the server speaks TLS (https://, wss://). Read again on SIGHUP and \
+                when it changes [default: none]")]
+    tls_cert: Option<Written>,
+
+    #[arg(long, env = "DMWIRE_TLS_KEY", value_name = "FILE", help_heading = TLS,
+        help = "The certificate's private key in PEM [default: none]")]
+    tls_key: Option<Written>,
 
     #[arg(long, env = "DMWIRE_WORKERS", value_name = "N", help_heading = LISTENING,
         help = "Threads that serve connections, 1 to 512 [default: the number of CPUs]")]
@@ -274,7 +457,21 @@ impl CommandLine {
             listen: value::listen,
             base_path: value::base_path,
             open: value::switch,
+            auth: value::auth,
+            jwt_secret: secret::list,
+            jwt_secret_file: value::files,
+            jwt_key: value::files,
+            jwks: value::jwks,
+            jwks_refresh_seconds: JWKS_REFRESH_SECONDS.parser(),
+            jwt_issuer: value::words,
+            jwt_audience: value::words,
+            jwt_leeway_seconds: JWT_LEEWAY_SECONDS.parser(),
+            query_token: value::switch,
             allowed_origin: origin::list,
+            allowed_host: origin::hosts,
+            trusted_proxy: network::list,
+            tls_cert: value::file,
+            tls_key: value::file,
             workers: WORKERS.parser(),
             store: value::store,
             durability: value::durability,
@@ -298,30 +495,99 @@ impl CommandLine {
             sources: sources.into_settled(),
         };
         resolved.config.listen_is_default = *resolved.source("listen") == Source::Default;
+        if resolved.config.auth == AuthMode::Auto {
+            let key = TOKEN_SETTINGS
+                .into_iter()
+                .find(|key| *resolved.source(key) != Source::Default);
+            if let Some(key) = key {
+                resolved.config.auth = AuthMode::Jwt;
+                resolved.sources.insert("auth", Source::Implied(key));
+            }
+        }
         Ok(resolved)
     }
 }
 
+/// Settings that make sense with tokens only, so that giving one asks for them.
+const TOKEN_SETTINGS: [&str; 6] = [
+    "jwt_secret",
+    "jwt_secret_file",
+    "jwt_key",
+    "jwks",
+    "jwt_issuer",
+    "jwt_audience",
+];
+
 impl Resolved {
-    /// The configuration, if a server may run with it: without authentication nothing but loopback may be listened on
-    /// unless `open` says so.
+    /// The configuration, if a server may run with it.
     ///
     /// # Errors
     ///
-    /// An address that others can reach, while `open` is off.
+    /// Settings that contradict each other, or an address that others can reach while somebody has said `auth = none` and
+    /// nobody `open`.
     pub fn for_serving(&self) -> Result<&Config, ConfigError> {
-        let private = |address: &&SocketAddr| address.ip().to_canonical().is_loopback();
-        match self.config.listen.iter().find(|address| !private(address)) {
-            Some(address) if !self.config.open => Err(ConfigError::new(
-                self.source("listen").name("listen"),
-                format_args!(
-                    "{address} is not a loopback address and the server has no authentication configured: anyone who \
-                     can reach it could read and write as anybody; listen on 127.0.0.1 or [::1], or say with --open \
-                     that this is wanted"
-                ),
-            )),
-            _ => Ok(&self.config),
+        let config = &self.config;
+        let refuse = |key: &str, what: &str| Err(ConfigError::new(self.name(key), what));
+        let given = |key: &&&'static str| *self.source(key) != Source::Default;
+        match config.auth {
+            AuthMode::Jwt if !config.has_keys() => {
+                let key = match self.source("auth") {
+                    Source::Implied(key) => key,
+                    _ => "auth",
+                };
+                return refuse(
+                    key,
+                    "tokens are to be checked, but there is no key to check them with: give --jwt-secret, \
+                     --jwt-secret-file, --jwt-key or --jwks",
+                );
+            }
+            AuthMode::Jwt if config.open => {
+                return refuse(
+                    "open",
+                    &format!(
+                        "no authentication is wanted, but {} asks for tokens; only one of them can be meant",
+                        self.name(match self.source("auth") {
+                            Source::Implied(key) => key,
+                            _ => "auth",
+                        })
+                    ),
+                );
+            }
+            AuthMode::None => {
+                if let Some(key) = TOKEN_SETTINGS.iter().find(given) {
+                    return refuse(
+                        key,
+                        &format!("{} says that there are no tokens", self.name("auth")),
+                    );
+                }
+            }
+            _ => {}
         }
+        for (one, other) in [("tls_cert", "tls_key"), ("tls_key", "tls_cert")] {
+            if given(&&one) && !given(&&other) {
+                let what = format!("{} is missing: TLS needs both", source::flag(other));
+                return refuse(one, &what);
+            }
+        }
+        match config.public_address() {
+            Some(address) if config.auth == AuthMode::None && !config.open => {
+                Err(ConfigError::new(
+                    self.name("listen"),
+                    format_args!(
+                        "{address} is not a loopback address and there is to be no authentication: anyone who can reach it \
+                     could read and write as anybody; listen on 127.0.0.1 or [::1], leave {} away, or say with --open that \
+                     this is wanted",
+                        self.name("auth")
+                    ),
+                ))
+            }
+            _ => Ok(config),
+        }
+    }
+
+    /// A setting by the name that it has where it was given.
+    fn name(&self, key: &str) -> String {
+        self.source(key).name(key)
     }
 
     fn source(&self, key: &str) -> &Source {

@@ -6,29 +6,37 @@
 mod answer;
 mod door;
 mod origin;
+mod peer;
 
 use std::future::{Ready, ready};
 use std::io;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use actix_codec::Framed;
-use actix_http::{HttpService, Request, h1};
+use actix_http::error::DispatchError;
+use actix_http::{HttpService, Protocol, Request, h1};
 use actix_rt::net::TcpStream;
 use actix_server::Server;
-use actix_service::{ServiceFactory, fn_service, map_config};
+use actix_service::{ServiceFactory, ServiceFactoryExt as _, fn_service, map_config};
 use actix_web::dev::{AppConfig, ServiceRequest, ServiceResponse};
 use actix_web::http::{Method, StatusCode, header};
 use actix_web::{App, Error, HttpRequest, HttpResponse, web};
 use serde_json::json;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Notify;
+use tokio_rustls::TlsAcceptor;
 
 use self::answer::Refusal;
+use self::peer::Peer;
+use crate::auth::Auth;
 use crate::config::Config;
 use crate::protocol::schema;
 use crate::router::Router;
+use crate::tls::Tls;
+use crate::ws::link::Stream;
 
 /// How long a handshake may take (PROTOCOL section 10, "Handshake").
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -47,6 +55,8 @@ const PAGE: &str = include_str!("http/page.html");
 pub struct Node {
     /// The settings in force.
     pub config: Arc<Config>,
+    /// Who may come in.
+    pub auth: Auth,
     /// Where frames go.
     pub router: Router,
     /// The store's epoch.
@@ -65,15 +75,24 @@ pub struct Live(Arc<Node>);
 
 impl Node {
     /// A node over these parts.
-    pub fn new(config: Config, router: Router, epoch: uuid::Uuid) -> Arc<Self> {
+    pub fn new(config: Config, auth: Auth, router: Router, epoch: uuid::Uuid) -> Arc<Self> {
         Arc::new(Self {
             config: Arc::new(config),
+            auth,
             router,
             epoch,
             draining: AtomicBool::new(false),
             live: AtomicUsize::new(0),
             none_live: Notify::new(),
         })
+    }
+
+    /// Which pages of other origins may connect. With tokens, what runs on a visitor's machine is no better than the rest.
+    fn origins(&self) -> origin::Rules<'_> {
+        origin::Rules {
+            allowed: &self.config.allowed_origin,
+            loopback: matches!(self.auth, Auth::Open),
+        }
     }
 
     /// Counts a session until the guard is dropped.
@@ -102,41 +121,86 @@ impl Drop for Live {
     }
 }
 
-/// Starts serving on `listeners`.
+/// Starts serving on `listeners`, by TLS if there is any.
 ///
 /// # Errors
 /// When a listener cannot be used.
-pub fn serve(node: &Arc<Node>, listeners: Vec<TcpListener>) -> io::Result<Server> {
+pub fn serve(
+    node: &Arc<Node>,
+    listeners: Vec<TcpListener>,
+    tls: Option<&Tls>,
+) -> io::Result<Server> {
     let mut builder = Server::build()
         .workers(node.config.workers)
         .backlog(BACKLOG)
         .disable_signals()
         .shutdown_timeout(1);
-    for listener in listeners {
-        let node = node.clone();
-        builder = builder.listen("dmwire", listener, move || {
-            let upgraded = node.clone();
-            let upgrade =
-                fn_service(move |(request, framed)| enter(upgraded.clone(), request, framed));
+    // The same twice, over two kinds of stream: what kind it is has no cost where it is plain.
+    macro_rules! service {
+        ($node:expr) => {{
+            let upgraded = $node.clone();
             HttpService::build()
                 .client_request_timeout(HANDSHAKE)
                 .client_disconnect_timeout(DISCONNECT)
                 .keep_alive(KEEP_ALIVE)
                 .tcp_nodelay(true)
-                .upgrade(upgrade)
-                .finish(map_config(app(&node), |()| AppConfig::default()))
-                .tcp()
-        })?;
+                .upgrade(fn_service(move |(request, framed)| {
+                    enter(upgraded.clone(), request, framed)
+                }))
+                .finish(map_config(app(&$node), |()| AppConfig::default()))
+        }};
+    }
+    for listener in listeners {
+        let node = node.clone();
+        builder = match tls {
+            None => builder.listen("dmwire", listener, move || service!(node).tcp())?,
+            Some(tls) => {
+                let acceptor = TlsAcceptor::from(tls.config.clone());
+                builder.listen("dmwire", listener, move || {
+                    let acceptor = acceptor.clone();
+                    fn_service(move |io| shake_hands(acceptor.clone(), io)).and_then(service!(node))
+                })?
+            }
+        };
     }
     Ok(builder.run())
 }
 
+/// A connection behind its TLS handshake, which holds up nobody else's and may take as long as an HTTP one.
+async fn shake_hands(
+    acceptor: TlsAcceptor,
+    io: TcpStream,
+) -> Result<
+    (
+        tokio_rustls::server::TlsStream<TcpStream>,
+        Protocol,
+        Option<SocketAddr>,
+    ),
+    DispatchError,
+> {
+    // Where it cannot be had, small frames wait a little.
+    let _ = io.set_nodelay(true);
+    let peer = io.peer_addr().ok();
+    let shaken = tokio::time::timeout(HANDSHAKE, acceptor.accept(io)).await;
+    let stream = shaken.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+    match stream {
+        Ok(stream) => Ok((stream, Protocol::Http1, peer)),
+        Err(error) => {
+            log::debug!(why:% = error, ip:? = peer.map(|peer| peer.ip()); "no TLS handshake");
+            Err(DispatchError::Io(error))
+        }
+    }
+}
+
 /// Gives the connection of a WebSocket request a task of its own, and the dispatcher's memory back.
-fn enter(
+fn enter<T>(
     node: Arc<Node>,
     request: Request,
-    framed: Framed<TcpStream, h1::Codec>,
-) -> Ready<Result<(), Error>> {
+    framed: Framed<T, h1::Codec>,
+) -> Ready<Result<(), Error>>
+where
+    T: Stream + AsyncRead + AsyncWrite + Unpin + 'static,
+{
     let parts = framed.into_parts();
     let early = door::Early {
         // The rest of a write that had more in it than the request.
@@ -205,21 +269,42 @@ fn schemas(request: HttpRequest) -> HttpResponse {
         .iter()
         .map(|schema| json!({"name": schema.name, "url": format!("{base}/schema/{}", schema.name)}))
         .collect();
-    HttpResponse::Ok().json(
+    let response = HttpResponse::Ok().json(
         json!({"protocol": crate::protocol::PROTOCOL, "hash": *schema::HASH, "schemas": list}),
-    )
+    );
+    shared(&request, response)
 }
 
 fn one_schema(request: HttpRequest) -> HttpResponse {
     let name = request.match_info().query("name");
-    match schema::ALL.iter().find(|schema| schema.name == name) {
+    let response = match schema::ALL.iter().find(|schema| schema.name == name) {
         Some(schema) => HttpResponse::Ok()
             .content_type("application/schema+json")
             .insert_header((header::ETAG, format!("\"{}\"", *schema::HASH)))
             .insert_header((header::CACHE_CONTROL, "no-cache"))
             .body(schema.text.as_str()),
         None => Refusal::not_found("there is no such schema; GET /schema lists them").to_http(),
+    };
+    shared(&request, response)
+}
+
+/// Lets pages read an answer that may connect as well (CORS).
+fn shared(request: &HttpRequest, mut response: HttpResponse) -> HttpResponse {
+    let headers = response.headers_mut();
+    headers.insert(header::VARY, header::HeaderValue::from_static("origin"));
+    let node: Option<&web::Data<Node>> = request.app_data();
+    if let Some(node) = node
+        && let Some(origin) = peer::only(request.headers(), &header::ORIGIN)
+        && origin::admits(&origin, &of(request, node), node.origins())
+        && let Ok(origin) = header::HeaderValue::from_str(&origin)
+    {
+        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
     }
+    response
+}
+
+fn of(request: &HttpRequest, node: &Node) -> Peer {
+    Peer::of(request.headers(), request.peer_addr(), &node.config)
 }
 
 fn health(_: HttpRequest) -> HttpResponse {
@@ -228,10 +313,15 @@ fn health(_: HttpRequest) -> HttpResponse {
 
 fn not_upgraded(request: HttpRequest) -> HttpResponse {
     let path = request.path();
+    let node: Option<&web::Data<Node>> = request.app_data();
+    let peer = node.map(|node| of(&request, node));
+    let secure = peer.as_ref().and_then(|peer| peer.secure) == Some(true);
+    let scheme = if secure { "wss" } else { "ws" };
+    let host = peer.and_then(|peer| peer.host);
+    let host = host.as_deref().unwrap_or("localhost");
     let detail = format!(
-        "this is a WebSocket address: connect to ws://{}{path} with a WebSocket client (Postman: New > WebSocket), which \
-         sends `Connection: Upgrade` and `Upgrade: websocket`",
-        request.connection_info().host()
+        "this is a WebSocket address: connect to {scheme}://{host}{path} with a WebSocket client (Postman: New > \
+         WebSocket), which sends `Connection: Upgrade` and `Upgrade: websocket`"
     );
     let mut response = Refusal::upgrade_required(detail).to_http();
     let headers = response.headers_mut();

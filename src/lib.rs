@@ -17,8 +17,10 @@
 //!
 //! Comments that name a section of PROTOCOL mean `docs/protocol.md`.
 //!
-//! [`config`] holds every setting, [`logging`] writes the log.
+//! [`auth`] says as whom somebody may come in, [`tls`] is the door's lock, [`config`] holds every setting, [`logging`] writes
+//! the log.
 
+pub mod auth;
 pub mod config;
 pub mod http;
 pub mod logging;
@@ -28,12 +30,13 @@ pub mod registry;
 pub mod router;
 pub mod session;
 pub mod store;
+pub mod tls;
 pub mod writer;
 pub mod ws;
 
 use std::fmt;
 use std::future::Future;
-use std::io;
+use std::io::{self, Write as _};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::OnceLock;
@@ -43,6 +46,7 @@ use std::time::Duration;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::signal::unix::{SignalKind, signal};
 
+use auth::{Auth, AuthError};
 use config::{Config, StoreUrl};
 use http::Node;
 use reads::Reads;
@@ -50,6 +54,7 @@ use registry::Registry;
 use router::Router;
 use store::sqlite::Sqlite;
 use store::{Owed, Store, StoreError};
+use tls::{Tls, TlsError};
 use writer::Writer;
 
 /// Threads that read from the store.
@@ -64,6 +69,10 @@ pub enum RunError {
     Listen(SocketAddr, io::Error),
     /// The store cannot be opened.
     Store(StoreError),
+    /// Keys for tokens cannot be used.
+    Auth(AuthError),
+    /// The certificate cannot be used.
+    Tls(TlsError),
     /// Threads, signals or sockets are not to be had.
     System(io::Error),
 }
@@ -73,6 +82,8 @@ impl fmt::Display for RunError {
         match self {
             Self::Listen(address, error) => write!(f, "cannot listen on {address}: {error}"),
             Self::Store(error) => write!(f, "{error}"),
+            Self::Auth(error) => write!(f, "{error}"),
+            Self::Tls(error) => write!(f, "{error}"),
             Self::System(error) => write!(f, "{error}"),
         }
     }
@@ -83,6 +94,18 @@ impl std::error::Error for RunError {}
 impl From<StoreError> for RunError {
     fn from(error: StoreError) -> Self {
         Self::Store(error)
+    }
+}
+
+impl From<AuthError> for RunError {
+    fn from(error: AuthError) -> Self {
+        Self::Auth(error)
+    }
+}
+
+impl From<TlsError> for RunError {
+    fn from(error: TlsError) -> Self {
+        Self::Tls(error)
     }
 }
 
@@ -132,11 +155,14 @@ pub async fn serve(
     listeners: Vec<TcpListener>,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), RunError> {
+    let tls = Tls::new(&config)?;
+    let auth = Auth::new(&config)?;
     let lifetimes = config.lifetimes();
     let mut store: Box<dyn Store> = match &config.store {
         StoreUrl::Sqlite(path) => Box::new(Sqlite::open(path, config.durability, lifetimes)?),
         StoreUrl::Memory => Box::new(Sqlite::temporary(&config::temporary_folder(), lifetimes)?),
     };
+    let (auth, links) = auth.with_own_secret(&config)?;
     let readers = (0..READERS)
         .map(|_| store.reader())
         .collect::<Result<Vec<_>, _>>()?;
@@ -159,16 +185,28 @@ pub async fn serve(
     let reads = Reads::start(readers, move || settle.settle())?;
     let router = Router::new(registry.clone(), writer.clone(), reads.clone(), &lifetimes);
     let router = late.get_or_init(|| router).clone();
-    let node = Node::new(config, router, epoch);
+    let node = Node::new(config, auth, router, epoch);
+    node.auth.ready().await;
     let addresses: Vec<SocketAddr> = listeners
         .iter()
         .map(TcpListener::local_addr)
         .collect::<Result<_, _>>()?;
-    let server = http::serve(&node, listeners)?;
+    let server = http::serve(&node, listeners, tls.as_deref())?;
     let handle = server.handle();
-    for address in addresses {
-        log::info!(store:% = node.config.store; "listening on http://{address}{}", node.config.base_path);
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    for address in &addresses {
+        log::info!(store:% = node.config.store; "listening on {scheme}://{address}{}", node.config.base_path);
     }
+    if let Some(links) = links {
+        let public = |address: &&SocketAddr| !address.ip().to_canonical().is_loopback();
+        let text = addresses
+            .iter()
+            .find(public)
+            .map(|address| links.text(*address));
+        // Not into the log. With stdout gone nobody is left to read it.
+        let _ = io::stdout().write_all(text.unwrap_or_default().as_bytes());
+    }
+    let _reloading = reloading(&node, tls)?;
     let server = actix_rt::spawn(server);
     shutdown.await;
 
@@ -192,6 +230,31 @@ pub async fn serve(
     }
     log::info!("stopped");
     Ok(())
+}
+
+/// Reads keys and certificates again when they change, and on SIGHUP, until the guard is dropped.
+fn reloading(node: &Arc<Node>, tls: Option<Arc<Tls>>) -> io::Result<impl Drop + use<>> {
+    struct Ended(Vec<actix_rt::task::JoinHandle<()>>);
+    impl Drop for Ended {
+        fn drop(&mut self) {
+            self.0.iter().for_each(actix_rt::task::JoinHandle::abort);
+        }
+    }
+
+    let mut hangup = signal(SignalKind::hangup())?;
+    let watching = tls.clone().map(|tls| actix_rt::spawn(tls.watch()));
+    let node = node.clone();
+    let mut tasks = vec![actix_rt::spawn(async move {
+        while hangup.recv().await.is_some() {
+            log::info!("SIGHUP: reading keys and certificates again");
+            node.auth.refresh();
+            if let Some(tls) = &tls {
+                tls.reload();
+            }
+        }
+    })];
+    tasks.extend(watching);
+    Ok(Ended(tasks))
 }
 
 /// Ends the process when the thread that holds it panics: without that thread the server would only seem to live. What is

@@ -42,6 +42,13 @@ fn perform(line: &CommandLine) -> Result<(), Failure> {
             tools::export(&path, &user, &mut out).map_err(failed("cannot export"))
         }
         Command::Erase(user) => erase(&store_file(line)?, &user),
+        Command::Token(user, seconds) => {
+            let resolved = line.resolve()?;
+            let config = resolved.for_serving()?;
+            let token = dmwire::auth::token(config, &user, seconds)
+                .map_err(failed("no token can be made"))?;
+            writeln!(io::stdout(), "{token}").map_err(failed("cannot print the token"))
+        }
         Command::Config => {
             let resolved = line.resolve()?;
             resolved.for_serving()?;

@@ -23,9 +23,10 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use self::bounds::{Budget, Judgement, Rate};
-use self::farewell::{STALLED, STORE_FAILED, TOO_FAST, TOO_LARGE, TOO_MANY_BAD};
+use self::farewell::{EXPIRED, STALLED, STORE_FAILED, TOO_FAST, TOO_LARGE, TOO_MANY_BAD};
 use self::line::{ACK_PING, Line};
 use self::outbox::{Glance, Wants};
+use crate::auth::Identity;
 use crate::config::Config;
 use crate::protocol::ids::Integer;
 use crate::protocol::server::{Heartbeat, Truncated, TruncatedReason};
@@ -79,10 +80,19 @@ pub struct Parts {
     pub config: Arc<Config>,
     /// What it owes its client.
     pub outbox: Arc<Outbox>,
-    /// Its place among the live sessions, given up when the session ends. `None`: it is let in only to be refused.
-    pub registered: Option<Registered>,
+    /// What it was let in with. `None`: it is let in only to be refused.
+    pub admitted: Option<Admitted>,
     /// What makes it a user's session; without it, it echoes.
     pub messaging: Option<Messaging>,
+}
+
+/// What a session is let in with.
+#[derive(Debug)]
+pub struct Admitted {
+    /// As whom, and until when.
+    pub identity: Identity,
+    /// Its place among the live sessions, given up when the session ends.
+    pub registered: Registered,
 }
 
 /// What makes a session a user's.
@@ -138,6 +148,8 @@ struct Life {
     answering: Option<(Option<Box<str>>, Answering)>,
     /// The peer has closed, or gone.
     peer_closed: bool,
+    /// When its identity stops to hold.
+    expires: Option<Instant>,
 }
 
 /// Runs a session to its end.
@@ -151,7 +163,7 @@ pub async fn run<T: AsyncRead + AsyncWrite + Unpin>(link: Link<T>, parts: Parts)
             bad: Budget::new(config.bad_frames_per_minute),
             line: Line::new(now, parts.messaging.as_ref()),
             // One that is let in only to be refused has heard its goodbye already.
-            stage: if parts.registered.is_some() {
+            stage: if parts.admitted.is_some() {
                 Stage::Open
             } else {
                 Stage::Closing(now + LINGER)
@@ -161,6 +173,10 @@ pub async fn run<T: AsyncRead + AsyncWrite + Unpin>(link: Link<T>, parts: Parts)
             questions: VecDeque::new(),
             answering: None,
             peer_closed: false,
+            expires: parts
+                .admitted
+                .as_ref()
+                .and_then(|admitted| now.checked_add(admitted.identity.holds_for()?)),
             parts,
         },
     };
@@ -657,6 +673,10 @@ impl Life {
             }
             Stage::Closing(until) | Stage::Discarding(until) => next = until,
             Stage::Open => {
+                if self.expires.is_some_and(|expires| now >= expires) {
+                    self.asked_to_end(EXPIRED, now);
+                    return true;
+                }
                 if unsent > 0 {
                     // A peer that does not read cannot answer a ping either: it is judged by whether bytes move.
                     next = self.line.moved + Duration::from_secs(config.stall_seconds);
@@ -689,6 +709,7 @@ impl Life {
                 next = next
                     .min(self.line.pinged + ping)
                     .min(self.line.spoke + heartbeat);
+                next = self.expires.map_or(next, |expires| next.min(expires));
                 if self.line.wants_ack_ping(glance) {
                     next = next.min(self.line.pinged + ACK_PING);
                 }

@@ -30,6 +30,8 @@ pub mod close {
     pub const RESTART: u16 = 1012;
     /// Try again later.
     pub const LATER: u16 = 1013;
+    /// A token that does not hold, or no longer (PROTOCOL section 2, as is the next).
+    pub const UNAUTHORIZED: u16 = 4401;
     /// Too many sessions of this user; the oldest goes.
     pub const REPLACED: u16 = 4408;
 }

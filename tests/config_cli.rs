@@ -130,6 +130,15 @@ fn the_defaults_are_those_of_the_protocol() {
         "base_path = \"\"  # default",
         "open = false  # default",
         "allowed_origin = []  # default",
+        "auth = \"auto\"  # default",
+        "jwt_secret = []  # default",
+        "jwks = \"\"  # default",
+        "jwks_refresh_seconds = 300  # default",
+        "jwt_leeway_seconds = 2  # default",
+        "query_token = true  # default",
+        "allowed_host = []  # default",
+        "trusted_proxy = []  # default",
+        "tls_cert = \"\"  # default",
         "store = \"sqlite:dmwire.db\"  # default",
         "max_frame_bytes = 65536  # default",
         "messages_per_second = 50  # default",
@@ -148,7 +157,10 @@ fn the_defaults_are_those_of_the_protocol() {
 
 #[test]
 fn what_config_prints_is_a_file_with_the_same_settings() {
-    let said = "config --listen localhost:0 --base-path /a --open --allowed-origin https://a,null --store memory: \
+    let said = "config --listen localhost:0 --base-path /a --open=false --allowed-origin https://a,null --store memory: \
+                --auth jwt --jwt-secret-file a,b --jwt-key c --jwks https://a/keys --jwks-refresh-seconds 60 \
+                --jwt-issuer https://a --jwt-audience b --jwt-leeway-seconds 9 --query-token false --allowed-host chat \
+                --trusted-proxy 10.0.0.0/8 --tls-cert d --tls-key e --jwt-secret hunter2 \
                 --workers 7 --max-frame-bytes 2048 --messages-per-second 1 --burst 2 --bad-frames-per-minute 3 \
                 --sessions-per-user 4 --outbox-bytes 16384 --heartbeat-seconds 5 --ping-seconds 6 --stall-seconds 7 --durability normal --inbox-days 1.5 --inbox-limit 9 --history-days 90 \
                 --log off,dmwire=debug --log-format json";
@@ -157,16 +169,23 @@ fn what_config_prints_is_a_file_with_the_same_settings() {
         !by_flag.contains("# default"),
         "a setting is not tried here:\n{by_flag}"
     );
+    // But for secrets, which are not shown.
+    let secret = "# jwt_secret = (not shown)  # flag --jwt-secret";
+    assert!(
+        has_line(&by_flag, secret) && !by_flag.contains("hunter2"),
+        "{by_flag}"
+    );
     let by_file = Run::new("config --config my.toml")
         .file("my.toml", &by_flag)
         .settings();
     let values = |text: &str| -> Vec<String> {
         text.lines()
+            .filter(|line| !line.contains("jwt_secret ="))
             .filter_map(|line| Some(line.split_once("  # ")?.0.to_owned()))
             .collect()
     };
     assert_eq!(values(&by_file), values(&by_flag));
-    assert_eq!(by_file.matches("# file my.toml").count(), 21);
+    assert_eq!(by_file.matches("# file my.toml").count(), 34);
 }
 
 #[test]
@@ -242,6 +261,15 @@ fn every_wrong_setting_is_answered_with_what_would_be_right() {
         ("--open=maybe", "true nor false"),
         ("--allowed-origin *", "name each origin"),
         ("--allowed-origin https://a/b", "https://chat.example.org"),
+        ("--auth basic", "jwt nor none nor auto"),
+        ("--jwt-secret=", "empty"),
+        ("--jwt-key a,,b", "empty"),
+        ("--jwks ftp://a/b", ".well-known/jwks.json"),
+        ("--jwks-refresh-seconds 0", "1 to 86400"),
+        ("--jwt-leeway-seconds 301", "0 to 300"),
+        ("--query-token maybe", "true nor false"),
+        ("--allowed-host a:80", "without a port"),
+        ("--trusted-proxy 10.0.0.1/8", "10.0.0.0/8"),
         ("--workers 0", "1 to 512"),
         ("--store postgres://db", "sqlite:PATH"),
         ("--max-frame-bytes 63", "64 to 16777216"),
@@ -300,10 +328,10 @@ fn a_named_file_stands_in_for_the_default_one() {
 }
 
 #[test]
-fn without_open_only_loopback_is_listened_on() {
+fn no_authentication_where_others_can_reach_the_server_must_be_said_twice() {
     for args in [
-        "--listen 0.0.0.0:0",
-        "config --listen 127.0.0.1:0 --listen 0.0.0.0:0",
+        "--auth none --listen 0.0.0.0:0",
+        "config --auth none --listen 127.0.0.1:0 --listen 0.0.0.0:0",
     ] {
         Run::new(args).refused_with(&[
             "--listen: 0.0.0.0:0",
@@ -312,20 +340,76 @@ fn without_open_only_loopback_is_listened_on() {
             "--open",
         ]);
     }
-    Run::new("")
+    Run::new("--auth none")
         .variable("DMWIRE_LISTEN", "[::]:0")
         .refused_with(&["DMWIRE_LISTEN: [::]:0", "--open"]);
     let settings = Run::new("config --open --listen 0.0.0.0:0").settings();
-    assert!(
-        has_line(&settings, "open = true  # flag --open"),
-        "{settings}"
-    );
-    Run::new("config --listen 0.0.0.0:0")
+    for line in ["open = true  # flag --open", "auth = \"auto\"  # default"] {
+        assert!(has_line(&settings, line), "{settings}");
+    }
+    Run::new("config --auth none --listen 0.0.0.0:0")
         .variable("DMWIRE_OPEN", "1")
         .settings();
-    Run::new("config --listen 0.0.0.0:0")
+    Run::new("config --auth none --listen 0.0.0.0:0")
         .file("dmwire.toml", "open = true")
         .settings();
+}
+
+#[test]
+fn a_setting_about_tokens_asks_for_tokens() {
+    for (said, by) in [
+        ("--jwt-secret x", "jwt_secret"),
+        ("--jwt-secret-file x", "jwt_secret_file"),
+        ("--jwt-key x", "jwt_key"),
+        ("--jwks x", "jwks"),
+    ] {
+        let settings = Run::new(&format!("config {said}")).settings();
+        let line = format!("auth = \"jwt\"  # follows from {by}");
+        assert!(has_line(&settings, &line), "{line} is not in\n{settings}");
+    }
+    // Where others can reach the server as well, and by variable.
+    let settings = Run::new("config --listen 0.0.0.0:0")
+        .variable("DMWIRE_JWT_SECRET", "hunter2,with,commas")
+        .settings();
+    assert!(
+        has_line(
+            &settings,
+            "# jwt_secret = (not shown)  # variable DMWIRE_JWT_SECRET"
+        ),
+        "{settings}"
+    );
+}
+
+#[test]
+fn settings_that_contradict_each_other_are_refused_by_name() {
+    for (said, parts) in [
+        ("--auth jwt", ["--auth: ", "no key", "--jwt-secret"]),
+        ("--jwt-issuer x", ["--jwt-issuer: ", "no key", "--jwks"]),
+        (
+            "--jwt-audience x",
+            ["--jwt-audience: ", "no key", "--jwt-key"],
+        ),
+        (
+            "--open --jwt-secret hunter2",
+            ["--open: ", "--jwt-secret", "one of them"],
+        ),
+        (
+            "--open --auth jwt --jwks x",
+            ["--open: ", "--auth", "one of them"],
+        ),
+        (
+            "--auth none --jwt-key x",
+            ["--jwt-key: ", "--auth", "no tokens"],
+        ),
+        ("--tls-cert x", ["--tls-cert: ", "--tls-key", "both"]),
+        ("--tls-key x", ["--tls-key: ", "--tls-cert", "both"]),
+    ] {
+        Run::new(said).refused_with(&parts);
+        Run::new(&format!("config {said}")).refused_with(&parts);
+    }
+    Run::new("--open")
+        .variable("DMWIRE_JWT_SECRET", "hunter2")
+        .refused_with(&["--open: ", "DMWIRE_JWT_SECRET"]);
 }
 
 #[test]
@@ -335,7 +419,21 @@ fn the_help_names_every_flag_and_variable() {
         "listen",
         "base-path",
         "open",
+        "auth",
+        "jwt-secret",
+        "jwt-secret-file",
+        "jwt-key",
+        "jwks",
+        "jwks-refresh-seconds",
+        "jwt-issuer",
+        "jwt-audience",
+        "jwt-leeway-seconds",
+        "query-token",
         "allowed-origin",
+        "allowed-host",
+        "trusted-proxy",
+        "tls-cert",
+        "tls-key",
         "workers",
         "store",
         "max-frame-bytes",
@@ -364,6 +462,9 @@ fn the_help_names_every_flag_and_variable() {
     }
     for heading in [
         "Listening:",
+        "Who may come in:",
+        "TLS:",
+        "token",
         "Data:",
         "Limits:",
         "The line:",
@@ -378,9 +479,10 @@ fn the_help_names_every_flag_and_variable() {
 #[test]
 fn the_help_keeps_the_values_of_variables_to_itself() {
     let help = Run::new("--help")
-        .variable("DMWIRE_STORE", "sqlite:private.db")
+        .variable("DMWIRE_STORE", "sqlite:hunter2.db")
+        .variable("DMWIRE_JWT_SECRET", "hunter2")
         .settings();
-    assert!(!help.contains("private"), "{help}");
+    assert!(!help.contains("hunter2"), "{help}");
 }
 
 #[test]

@@ -172,6 +172,8 @@ fn pages_of_the_same_of_loopback_and_of_allowed_origins_may_connect() {
         "https://app.example",
         "--allowed-origin",
         "null",
+        "--allowed-host",
+        "chat.example.org,[2001:db8::1]",
     ]);
     for origin in [
         "http://localhost",

@@ -97,26 +97,25 @@ fn both_loopback_addresses_can_be_listened_on() {
 }
 
 #[test]
-fn every_address_is_listened_on_only_if_that_is_said_to_be_wanted() {
+fn every_address_is_listened_on_without_authentication_only_if_that_is_said_to_be_wanted() {
     let folder = Folder::new();
     for address in ["0.0.0.0:0", "[::]:0"] {
-        let (code, said) = run(&folder.0, &["--listen", address]);
-        assert_eq!(code, Some(2), "{said}");
-        assert!(
-            said.contains("--open") && said.contains("authentication"),
-            "{said}"
-        );
-        let (code, said) = run(
-            &folder.0,
-            &[
+        for open in [&[][..], &["--open=false"]] {
+            let listen = [
+                "--auth",
+                "none",
                 "--listen",
                 "127.0.0.1:0",
                 "--listen",
                 address,
-                "--open=false",
-            ],
-        );
-        assert_eq!(code, Some(2), "{said}");
+            ];
+            let (code, said) = run(&folder.0, &[&listen, open].concat());
+            assert_eq!(code, Some(2), "{said}");
+            assert!(
+                said.contains("--open") && said.contains("authentication"),
+                "{said}"
+            );
+        }
     }
     // Nothing was begun.
     assert_eq!(
@@ -129,6 +128,78 @@ fn every_address_is_listened_on_only_if_that_is_said_to_be_wanted() {
     assert!(server.address.ip().is_unspecified());
     server.address.set_ip([127, 0, 0, 1].into());
     Client::fresh(&server, "a");
+}
+
+#[test]
+fn a_key_or_certificate_that_cannot_be_used_is_named_and_nothing_is_begun() {
+    let folder = Folder::new();
+    let private = rcgen::KeyPair::generate().expect("a key").serialize_pem();
+    for (name, text) in [
+        ("empty", ""),
+        ("text", "no key\n"),
+        (
+            "damaged.pem",
+            "-----BEGIN PUBLIC KEY-----\n!!!!\n-----END PUBLIC KEY-----\n",
+        ),
+        (
+            "odd.pem",
+            "-----BEGIN PUBLIC KEY-----\nMAA=\n-----END PUBLIC KEY-----\n",
+        ),
+        ("private.pem", &private),
+        ("none.json", r#"{"keys":[{"kty":"oct","k":"c2VjcmV0"}]}"#),
+    ] {
+        fs::write(folder.0.join(name), text).expect("the file can be written");
+    }
+    for (setting, name, parts) in [
+        (
+            "--jwt-secret-file",
+            "nowhere",
+            ["jwt_secret_file: nowhere", "cannot be read"],
+        ),
+        (
+            "--jwt-secret-file",
+            "empty",
+            ["jwt_secret_file: empty", "is empty"],
+        ),
+        (
+            "--jwt-key",
+            "nowhere",
+            ["jwt_key: nowhere", "cannot be read"],
+        ),
+        ("--jwt-key", "text", ["jwt_key: text", "no public key"]),
+        (
+            "--jwt-key",
+            "damaged.pem",
+            ["jwt_key: damaged.pem", "damaged"],
+        ),
+        ("--jwt-key", "odd.pem", ["jwt_key: odd.pem", "Ed25519"]),
+        (
+            "--jwt-key",
+            "private.pem",
+            ["jwt_key: private.pem", "private key"],
+        ),
+        ("--jwks", "nowhere", ["jwks: nowhere", "No such file"]),
+        ("--jwks", "text", ["jwks: text", "no JSON Web Key Set"]),
+        (
+            "--jwks",
+            "none.json",
+            ["jwks: none.json", "no key that can be used"],
+        ),
+    ] {
+        assert_fails(
+            &folder.0,
+            &[&ANYWHERE[..], &[setting, name]].concat(),
+            &parts,
+        );
+    }
+    for (cert, key, part) in [
+        ("nowhere", "private.pem", "nowhere"),
+        ("text", "private.pem", "text: holds no certificate"),
+    ] {
+        let tls = ["--tls-cert", cert, "--tls-key", key];
+        assert_fails(&folder.0, &[&ANYWHERE[..], &tls].concat(), &[part]);
+    }
+    assert!(!folder.0.join("dmwire.db").exists());
 }
 
 #[test]

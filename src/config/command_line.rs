@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use super::source::Sources;
+use super::value::duration;
 use super::{ConfigError, Settings};
 
 const INTRO: &str = "\
@@ -14,7 +15,7 @@ A self-hosted direct-messaging server: typed JSON over WebSocket.
 Without a command it serves, by default to this machine only:
 
   dmwire
-  dmwire --listen 0.0.0.0:8080 --open --store sqlite:/var/lib/dmwire/dmwire.db
+  dmwire --listen 0.0.0.0:8080 --jwt-key issuer.pem --store sqlite:/var/lib/dmwire/dmwire.db
 
 Each setting is a flag, or a variable, or a key of a TOML file (max_frame_bytes for --max-frame-bytes); the flag is the \
 strongest, the file the weakest.";
@@ -34,6 +35,8 @@ pub enum Command {
     Export(String),
     /// Remove a user's traces.
     Erase(String),
+    /// Print a token for trying out, of this user and for so many seconds.
+    Token(String, u64),
     /// Print the settings in force.
     Config,
     /// Ask a running server whether it is alive.
@@ -87,6 +90,15 @@ enum Verb {
         #[arg(long)]
         user: String,
     },
+    /// Print a token of a user, signed with the first secret of the settings, for trying out
+    Token {
+        /// The user
+        #[arg(long)]
+        user: String,
+        /// How long it holds, such as 90s, 15m, 1h or 7d
+        #[arg(long, default_value = "1h", value_parser = duration)]
+        ttl: u64,
+    },
     /// Print the settings in force as TOML, each with where it came from
     Config,
     /// Ask the server at the first listen address whether it is alive; exit code 0 says yes
@@ -122,6 +134,7 @@ impl CommandLine {
             Some(Verb::Verify) => Command::Verify,
             Some(Verb::Export { user }) => Command::Export(user.clone()),
             Some(Verb::Erase { user }) => Command::Erase(user.clone()),
+            Some(Verb::Token { user, ttl }) => Command::Token(user.clone(), *ttl),
             Some(Verb::Config) => Command::Config,
             Some(Verb::Healthcheck) => Command::Healthcheck,
         }

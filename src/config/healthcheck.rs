@@ -5,6 +5,9 @@ use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
+use tokio_rustls::rustls::pki_types::ServerName;
+use tokio_rustls::rustls::{self, ClientConnection};
+
 use super::Config;
 
 /// How long connecting may take, and how long the answer.
@@ -31,7 +34,7 @@ pub fn healthcheck(config: &Config) -> io::Result<()> {
             "{address}: port 0 is any free port; name the one the server took"
         )));
     }
-    ask(address, &config.base_path)
+    ask(address, config)
         .map_err(|error| io::Error::new(error.kind(), format!("{address}: {}", plain(&error))))
 }
 
@@ -44,14 +47,24 @@ fn reachable(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, address.port())
 }
 
-fn ask(address: SocketAddr, base_path: &str) -> io::Result<()> {
-    let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
-    stream.set_write_timeout(Some(PATIENCE))?;
-    write!(
+fn ask(address: SocketAddr, config: &Config) -> io::Result<()> {
+    let stream = TcpStream::connect_timeout(&address, PATIENCE)?;
+    let mut stream = Patient {
         stream,
-        "GET {base_path}/healthz HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n"
-    )?;
-    let status = read_status(&mut stream)?;
+        until: Instant::now() + PATIENCE,
+    };
+    let request = format!(
+        "GET {}/healthz HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n",
+        config.base_path
+    );
+    let status = if config.tls_cert.is_some() {
+        let probe = crate::tls::probe().map_err(io::Error::other)?;
+        let name = ServerName::from(address.ip());
+        let mut tls = ClientConnection::new(probe, name).map_err(io::Error::other)?;
+        status(&mut rustls::Stream::new(&mut tls, &mut stream), &request)?
+    } else {
+        status(&mut stream, &request)?
+    };
     if status.starts_with("HTTP/1.") && status.ends_with(" 200") {
         Ok(())
     } else {
@@ -59,17 +72,12 @@ fn ask(address: SocketAddr, base_path: &str) -> io::Result<()> {
     }
 }
 
-/// The first bytes of the answer. The deadline is one for all reads: a server that sends a byte a second is not alive.
-fn read_status(stream: &mut TcpStream) -> io::Result<String> {
-    let deadline = Instant::now() + PATIENCE;
+/// The first bytes of the answer.
+fn status(stream: &mut (impl Read + Write), request: &str) -> io::Result<String> {
+    stream.write_all(request.as_bytes())?;
     let mut status = [0; STATUS_LENGTH];
     let mut filled = 0;
     while filled < STATUS_LENGTH {
-        let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Err(io::ErrorKind::TimedOut.into());
-        }
-        stream.set_read_timeout(Some(left))?;
         match stream.read(&mut status[filled..]) {
             Ok(0) => break,
             Ok(read) => filled += read,
@@ -78,6 +86,40 @@ fn read_status(stream: &mut TcpStream) -> io::Result<String> {
         }
     }
     Ok(String::from_utf8_lossy(&status[..filled]).into_owned())
+}
+
+/// A stream with one deadline for all that is done with it: a server that sends a byte a second is not alive.
+struct Patient {
+    stream: TcpStream,
+    until: Instant,
+}
+
+impl Patient {
+    fn left(&self) -> io::Result<Option<Duration>> {
+        let left = self.until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        Ok(Some(left))
+    }
+}
+
+impl Read for Patient {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.stream.set_read_timeout(self.left()?)?;
+        self.stream.read(buffer)
+    }
+}
+
+impl Write for Patient {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.stream.set_write_timeout(self.left()?)?;
+        self.stream.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.stream.flush()
+    }
 }
 
 /// A timed-out read says "resource temporarily unavailable" on some systems.

@@ -1,23 +1,41 @@
 //! A configuration in writing: as TOML that can be the file, and as `Debug`.
 
 use std::fmt::{self, Display};
+use std::path::PathBuf;
 
-use super::{Config, DATA, LIMITS, LINE, LISTENING, LOGGING, Resolved};
+use super::{ACCESS, Config, DATA, LIMITS, LINE, LISTENING, LOGGING, Resolved, TLS};
 
 /// One setting as it is shown: heading, key, and value in TOML.
 type Shown = (&'static str, &'static str, String);
 
+/// What stands in the place of secrets.
+const HIDDEN: &str = "(not shown)";
+
 impl Config {
     /// Every setting in the order of the help. All that prints a configuration goes through here, so this is the place
     /// that keeps a secret from every eye: it shows a fixed word instead of it.
-    pub(super) fn shown(&self) -> [Shown; 21] {
+    pub(super) fn shown(&self) -> [Shown; 35] {
         // Taken apart by name, so that a field which is added and not shown does not compile.
         let Self {
             listen,
             listen_is_default: _,
             base_path,
             open,
+            auth,
+            jwt_secret,
+            jwt_secret_file,
+            jwt_key,
+            jwks,
+            jwks_refresh_seconds,
+            jwt_issuer,
+            jwt_audience,
+            jwt_leeway_seconds,
+            query_token,
             allowed_origin,
+            allowed_host,
+            trusted_proxy,
+            tls_cert,
+            tls_key,
             workers,
             store,
             durability,
@@ -40,8 +58,34 @@ impl Config {
             (LISTENING, "listen", list(listen)),
             (LISTENING, "base_path", text(base_path)),
             (LISTENING, "open", open.to_string()),
-            (LISTENING, "allowed_origin", list(allowed_origin)),
             (LISTENING, "workers", workers.to_string()),
+            (ACCESS, "auth", text(auth)),
+            (ACCESS, "jwt_secret", hidden(jwt_secret.is_empty())),
+            (ACCESS, "jwt_secret_file", files(jwt_secret_file)),
+            (ACCESS, "jwt_key", files(jwt_key)),
+            (ACCESS, "jwks", optional(jwks.as_ref())),
+            (
+                ACCESS,
+                "jwks_refresh_seconds",
+                jwks_refresh_seconds.to_string(),
+            ),
+            (ACCESS, "jwt_issuer", list(jwt_issuer)),
+            (ACCESS, "jwt_audience", list(jwt_audience)),
+            (ACCESS, "jwt_leeway_seconds", jwt_leeway_seconds.to_string()),
+            (ACCESS, "query_token", query_token.to_string()),
+            (ACCESS, "allowed_origin", list(allowed_origin)),
+            (ACCESS, "allowed_host", list(allowed_host)),
+            (ACCESS, "trusted_proxy", list(trusted_proxy)),
+            (
+                TLS,
+                "tls_cert",
+                optional(tls_cert.as_ref().map(|path| path.display())),
+            ),
+            (
+                TLS,
+                "tls_key",
+                optional(tls_key.as_ref().map(|path| path.display())),
+            ),
             (DATA, "store", text(store)),
             (DATA, "durability", text(durability)),
             (DATA, "inbox_days", inbox_days.to_string()),
@@ -97,10 +141,25 @@ impl Display for Resolved {
                 write!(f, "\n\n# {heading}")?;
                 section = heading;
             }
-            write!(f, "\n{key} = {value}  # {}", self.source(key).describe(key))?;
+            // What is not shown is no setting of the file that this can be used as.
+            let mark = if value == HIDDEN { "# " } else { "" };
+            let from = self.source(key).describe(key);
+            write!(f, "\n{mark}{key} = {value}  # {from}")?;
         }
         writeln!(f)
     }
+}
+
+fn hidden(empty: bool) -> String {
+    if empty { "[]" } else { HIDDEN }.to_owned()
+}
+
+fn optional(value: Option<impl Display>) -> String {
+    value.map_or_else(|| text(""), text)
+}
+
+fn files(paths: &[PathBuf]) -> String {
+    list(&paths.iter().map(|path| path.display()).collect::<Vec<_>>())
 }
 
 fn list(values: &[impl Display]) -> String {

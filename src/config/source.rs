@@ -40,13 +40,15 @@ pub(super) enum Source {
     Flag,
     Variable,
     File(PathBuf),
+    /// What another setting leads to.
+    Implied(&'static str),
 }
 
 impl Source {
     /// The setting `key` by the name it has in this source.
     pub fn name(&self, key: &str) -> String {
         match self {
-            Self::Default | Self::Flag => flag(key),
+            Self::Default | Self::Flag | Self::Implied(_) => flag(key),
             Self::Variable => variable(key),
             Self::File(path) => format!("{}: {key}", path.display()),
         }
@@ -60,6 +62,7 @@ impl Source {
             Self::Variable => format!("variable {}", variable(key)),
             // A path may hold a line break, which would end the comment that this is printed in.
             Self::File(path) => format!("file {}", path.display()).replace(char::is_control, "?"),
+            Self::Implied(by) => format!("follows from {by}"),
         }
     }
 
@@ -85,8 +88,9 @@ pub(super) fn variable(key: &str) -> String {
     format!("DMWIRE_{}", key.to_uppercase())
 }
 
-/// One value as it was written, whatever the source: the meaning is looked for in one place only, [`super::value`].
-#[derive(Debug, Clone)]
+/// One value as it was written, whatever the source: the meaning is looked for in one place only, [`super::value`]. No
+/// `Debug`: it may be a secret.
+#[derive(Clone)]
 pub(super) struct Written(String);
 
 impl Written {

@@ -68,19 +68,23 @@ fn what_is_shown_can_be_the_file() {
 }
 
 #[test]
-fn only_loopback_is_listened_on_unless_open() {
-    let with = |listen: &str, open| {
+fn what_others_can_reach_asks_for_tokens_unless_somebody_says_otherwise() {
+    let with = |listen: &str, auth, open| {
         let config = Config {
             listen: vec![listen.parse().unwrap()],
+            auth,
             open,
             ..Config::default()
         };
-        Resolved {
+        let access = config.access();
+        let resolved = Resolved {
             config,
             sources: BTreeMap::new(),
-        }
-        .for_serving()
-        .map(drop)
+        };
+        resolved
+            .for_serving()
+            .map(|_| access)
+            .map_err(|error| error.to_string())
     };
     for loopback in [
         "127.0.0.1:1",
@@ -88,7 +92,9 @@ fn only_loopback_is_listened_on_unless_open() {
         "[::1]:1",
         "[::ffff:127.0.0.1]:1",
     ] {
-        with(loopback, false).unwrap();
+        for auth in [AuthMode::Auto, AuthMode::None] {
+            assert_eq!(with(loopback, auth, false), Ok(Access::Open));
+        }
     }
     for reachable in [
         "0.0.0.0:1",
@@ -97,11 +103,39 @@ fn only_loopback_is_listened_on_unless_open() {
         "[fe80::1]:1",
         "[::ffff:10.0.0.5]:1",
     ] {
-        let error = with(reachable, false).unwrap_err().to_string();
+        assert_eq!(
+            with(reachable, AuthMode::Auto, false),
+            Ok(Access::OwnSecret)
+        );
+        for auth in [AuthMode::Auto, AuthMode::None] {
+            assert_eq!(with(reachable, auth, true), Ok(Access::Open));
+        }
+        let error = with(reachable, AuthMode::None, false).unwrap_err();
         assert!(
             error.contains(reachable) && error.contains("--open"),
             "{error}"
         );
-        with(reachable, true).unwrap();
     }
+}
+
+#[test]
+fn nothing_that_prints_a_configuration_prints_a_secret() {
+    let config = Config {
+        jwt_secret: vec![Secret::new(b"hunter2").unwrap()],
+        ..Config::default()
+    };
+    let debug = format!("{config:?}");
+    let resolved = Resolved {
+        config,
+        sources: BTreeMap::new(),
+    };
+    for text in [debug, format!("{resolved:?}"), resolved.to_string()] {
+        assert!(
+            !text.contains("hunter2") && text.contains("jwt_secret"),
+            "{text}"
+        );
+    }
+    // And it is no setting of the file that this can be used as.
+    let settings: Settings = toml::from_str(&resolved.to_string()).unwrap();
+    assert!(settings.jwt_secret.is_none());
 }

@@ -28,6 +28,124 @@ impl Display for StoreUrl {
     }
 }
 
+/// How users prove who they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum AuthMode {
+    /// As the other settings have it.
+    #[default]
+    Auto,
+    /// Not at all.
+    None,
+    /// By a token (RFC 7519).
+    Jwt,
+}
+
+impl Display for AuthMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Auto => "auto",
+            Self::None => "none",
+            Self::Jwt => "jwt",
+        })
+    }
+}
+
+pub(super) fn auth(written: &Written) -> Result<AuthMode, String> {
+    match written.as_str() {
+        "auto" => Ok(AuthMode::Auto),
+        "none" => Ok(AuthMode::None),
+        "jwt" => Ok(AuthMode::Jwt),
+        _ => Err(format!("{written} is neither jwt nor none nor auto")),
+    }
+}
+
+/// Where a set of public keys is found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Jwks {
+    /// In a file.
+    File(PathBuf),
+    /// At an `http://` or `https://` address.
+    Url(String),
+}
+
+impl Display for Jwks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => write!(f, "{}", path.display()),
+            Self::Url(url) => f.write_str(url),
+        }
+    }
+}
+
+/// A file or an address; nothing, written out, is none.
+pub(super) fn jwks(written: &Written) -> Result<Option<Jwks>, String> {
+    let text = written.as_str();
+    let Some((scheme, rest)) = text.split_once("://") else {
+        return Ok(file(written)?.map(Jwks::File));
+    };
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let plain = |c: char| c.is_ascii_graphic();
+    if !matches!(scheme, "http" | "https") || authority.is_empty() || !rest.chars().all(plain) {
+        return Err(format!(
+            "{written} is neither a file nor an address such as https://id.example.org/.well-known/jwks.json"
+        ));
+    }
+    if authority.contains('@') {
+        return Err("an address with a password in it would be shown; leave it away".into());
+    }
+    Ok(Some(Jwks::Url(text.to_owned())))
+}
+
+/// A file's path; nothing, written out, is none.
+#[allow(clippy::unnecessary_wraps)] // as all that read a setting
+pub(super) fn file(written: &Written) -> Result<Option<PathBuf>, String> {
+    Ok(Some(written.as_str())
+        .filter(|path| !path.is_empty())
+        .map(PathBuf::from))
+}
+
+pub(super) fn files(entries: &Vec<Written>) -> Result<Vec<PathBuf>, String> {
+    let mut files = Vec::new();
+    for entry in entries {
+        files.push(file(entry)?.ok_or("a file's name is empty")?);
+    }
+    Ok(files)
+}
+
+/// Words that are compared as they are.
+pub(super) fn words(entries: &Vec<Written>) -> Result<Vec<String>, String> {
+    let word = |entry: &Written| match entry.as_str() {
+        "" => Err("an entry is empty".to_owned()),
+        word => Ok(word.to_owned()),
+    };
+    entries.iter().map(word).collect()
+}
+
+/// A time such as `90s`, `15m`, `1h` or `7d`, in seconds.
+pub(super) fn duration(text: &str) -> Result<u64, String> {
+    const MOST: u64 = 10 * 365 * 86_400;
+    let (digits, unit) = match text.char_indices().last() {
+        Some((at, unit)) if !unit.is_ascii_digit() => (&text[..at], unit),
+        _ => (text, 's'),
+    };
+    let factor = match unit {
+        's' => Some(1),
+        'm' => Some(60),
+        'h' => Some(3600),
+        'd' => Some(86_400),
+        _ => None,
+    };
+    let plain = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
+    let seconds = factor
+        .zip(digits.parse::<u64>().ok().filter(|_| plain))
+        .and_then(|(factor, count)| count.checked_mul(factor));
+    seconds
+        .filter(|seconds| (1..=MOST).contains(seconds))
+        .ok_or_else(|| {
+            format!("{text:?} is not a time such as 90s, 15m, 1h or 7d, up to ten years")
+        })
+}
+
 /// A time in days, kept in milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Days(pub i64);
@@ -310,6 +428,56 @@ mod tests {
             assert!(error.contains(hint), "{text}: {error}");
         }
         assert!(listen(&Vec::new()).unwrap_err().contains("at least one"));
+    }
+
+    #[test]
+    fn a_set_of_keys_is_a_file_or_an_address() {
+        for (text, kept) in [
+            ("keys.json", Some(Jwks::File("keys.json".into()))),
+            ("https://a/b?c", Some(Jwks::Url("https://a/b?c".into()))),
+            ("http://[::1]:80", Some(Jwks::Url("http://[::1]:80".into()))),
+            ("", None),
+        ] {
+            assert_eq!(with(jwks, text).unwrap(), kept);
+        }
+        for bad in [
+            "ftp://a/b",
+            "https://",
+            "https:///b",
+            "https://a b",
+            "https://u:p@a/b",
+        ] {
+            let error = with(jwks, bad).unwrap_err();
+            assert!(!error.contains("u:p"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_time_has_a_unit_or_is_in_seconds() {
+        for (text, seconds) in [
+            ("1", 1),
+            ("90s", 90),
+            ("15m", 900),
+            ("1h", 3600),
+            ("7d", 604_800),
+        ] {
+            assert_eq!(duration(text), Ok(seconds));
+        }
+        for bad in [
+            "",
+            "0",
+            "h",
+            "-1h",
+            "+1h",
+            "1.5h",
+            "1y",
+            "1 h",
+            "4000d",
+            "1é",
+            "99999999999999999999d",
+        ] {
+            assert!(duration(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -35,7 +35,12 @@ impl Refusal {
         Self::new(400, Some(4400), "invalid_request", detail)
     }
 
-    /// An origin that may not connect.
+    /// No token, or one that does not hold.
+    pub fn unauthorized(detail: impl Into<String>) -> Self {
+        Self::new(401, Some(close::UNAUTHORIZED), "unauthorized", detail)
+    }
+
+    /// Somebody else's token, or an origin or a name of the server that may not connect.
     pub fn forbidden(detail: impl Into<String>) -> Self {
         Self::new(403, Some(4403), "forbidden", detail)
     }
@@ -81,6 +86,15 @@ impl Refusal {
         }
     }
 
+    /// Nobody can be told from anybody yet.
+    pub fn not_ready() -> Self {
+        Self {
+            detail: "the keys to check tokens with are not there yet; connect again in a moment"
+                .into(),
+            ..Self::overloaded()
+        }
+    }
+
     /// The JSON body of the answer.
     pub fn body(&self) -> Value {
         let mut body = json!({"code": self.code, "detail": self.detail});
@@ -103,6 +117,9 @@ impl Refusal {
         }
         if self.status == 426 {
             extra.push_str("upgrade: websocket\r\nsec-websocket-version: 13\r\n");
+        }
+        if self.status == 401 {
+            extra.push_str("www-authenticate: Bearer\r\n");
         }
         if self.status == 405 {
             extra.push_str("allow: GET\r\n");

@@ -13,27 +13,40 @@ use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 use uuid::Uuid;
 
 use super::answer::Refusal;
+use super::peer::{self, Peer};
 use super::{HANDSHAKE, Node, origin};
+use crate::auth::{Auth, Denied, Identity};
+use crate::config::Access;
 use crate::protocol::ids::{Id, Integer, is_name, parse_uuid};
 use crate::protocol::server::{Limits, Truncated, TruncatedReason, Welcome};
 use crate::protocol::{PROTOCOL, ServerFrame, Time, schema};
-use crate::session::{self, AckMode, Farewell, Messaging, Outbox, Parts};
+use crate::session::{self, AckMode, Admitted, Farewell, Messaging, Outbox, Parts};
 use crate::store::Opened;
 use crate::writer::Failure;
 use crate::ws;
 use crate::ws::link::{Link, Stream};
 
-/// What a request asks for.
+/// What a request asks for, and as whom.
 #[derive(Debug)]
 enum Wanted {
-    Session(Query),
-    Echo,
+    Session(Identity, Query),
+    Echo(Identity),
+}
+
+/// Whose session it asks for.
+#[derive(Clone, Copy, Debug)]
+enum Whose<'a> {
+    /// That of whoever the token names: `/ws`.
+    Bearer,
+    /// That of the user in the address, as it is written there.
+    Named(&'a str),
+    /// Nobody's: `/echo`.
+    Nobodys,
 }
 
 /// A checked request for a session.
 #[derive(Debug)]
 struct Query {
-    user: Arc<str>,
     device: Arc<str>,
     since: Option<u64>,
     epoch: Option<Uuid>,
@@ -56,16 +69,16 @@ where
 {
     // Counted from here on, so that a drain waits for it, or it sees the drain.
     let _live = node.enter();
-    let peer = request.peer_addr().map(|address| address.ip());
+    let peer = Peer::of(request.headers(), request.peer_addr(), &node.config);
     let accepted = match handshake(&request) {
         Ok(accepted) => accepted,
         Err(refusal) => return refuse(&mut io, early.unsent, &refusal).await,
     };
-    let wanted = wanted(&node, &request);
+    let wanted = wanted(&node, &request, &peer).await;
     drop(request);
     let admitted = match wanted {
-        Ok(Wanted::Echo) => Ok(echo(&node)),
-        Ok(Wanted::Session(query)) => open(&node, query).await,
+        Ok(Wanted::Echo(identity)) => Ok(echo(&node, identity)),
+        Ok(Wanted::Session(identity, query)) => open(&node, identity, query).await,
         Err(refusal) => Err(refusal),
     };
     let parts = match admitted {
@@ -81,10 +94,9 @@ where
     parts.outbox.take_into(&mut reply);
     let began = Instant::now();
     let outbox = parts.outbox.clone();
-    let peer = peer.map_or_else(|| "unknown".to_owned(), |ip| ip.to_string());
     let device = parts.messaging.as_ref().map(|m| m.device.clone());
     let device = device.as_deref().unwrap_or("-");
-    log::info!(user = &**outbox.user(), session:% = outbox.session(), device = device, ip = peer.as_str(); "connection opened");
+    log::info!(user = &**outbox.user(), session:% = outbox.session(), device = device, ip:% = peer.name(); "connection opened");
     let (io, wire) = io.split();
     outbox.attach(wire);
     let link = Link::new(io, node.config.max_frame_bytes, early.read, reply);
@@ -167,51 +179,159 @@ fn protocols(request: &Request) -> impl Iterator<Item = &str> {
         .map(str::trim)
 }
 
-fn wanted(node: &Node, request: &Request) -> Result<Wanted, Refusal> {
-    let nowhere = || {
-        Refusal::not_found("there is no WebSocket at this address; sessions are at /ws/{user_id}")
-    };
-    let path = request.path().strip_prefix(node.config.base_path.as_str());
-    let path = path.ok_or_else(nowhere)?;
-    let user = match path {
-        "/echo" => None,
-        "/ws" => Some(""),
-        _ => Some(path.strip_prefix("/ws/").ok_or_else(nowhere)?),
-    };
+async fn wanted(node: &Node, request: &Request, peer: &Peer) -> Result<Wanted, Refusal> {
+    let whose = whose(node, request)?;
     if node.draining.load(Ordering::SeqCst) {
         return Err(Refusal::draining());
     }
-    check_origin(node, request)?;
-    if protocols(request).any(|offered| offered.starts_with("bearer."))
-        && !protocols(request).any(|offered| offered == PROTOCOL)
-    {
+    check_host(node, peer)?;
+    check_origin(node, request, peer)?;
+    if bearers(request).next().is_some() && !protocols(request).any(|offered| offered == PROTOCOL) {
         return Err(Refusal::invalid_request(
             "a `bearer.` subprotocol comes with `dmwire.v1`: `Sec-WebSocket-Protocol: dmwire.v1, bearer.TOKEN`",
         ));
     }
-    match user {
-        None => Ok(Wanted::Echo),
-        Some("") => Err(Refusal::invalid_request(
+    let named = match whose {
+        Whose::Named(user) => Some(decoded(user)),
+        _ => None,
+    };
+    let identity = identify(node, request, peer, named.as_deref()).await?;
+    if let Some(user) = named {
+        if !is_name(&user) {
+            return Err(Refusal::invalid_request(
+                "the user id in the address must be 1 to 64 characters from A-Z a-z 0-9 . _ ~ @ : + -",
+            ));
+        }
+        if **identity.user() != *user {
+            log::info!(user = &**identity.user(), asked = &*user, ip:% = peer.name(); "refused: the token is of another user");
+            return Err(Refusal::forbidden(
+                "the token is of another user than the one in the address",
+            ));
+        }
+    } else if let (Whose::Bearer, Auth::Open) = (whose, &node.auth) {
+        return Err(Refusal::invalid_request(
             "the address has no user id: without authentication it is /ws/{user_id}, such as /ws/8888",
-        )),
-        Some(user) => query(user, request.uri().query().unwrap_or("")).map(Wanted::Session),
+        ));
+    }
+    if let Whose::Nobodys = whose {
+        return Ok(Wanted::Echo(identity));
+    }
+    query(request.uri().query().unwrap_or("")).map(|query| Wanted::Session(identity, query))
+}
+
+fn whose<'a>(node: &Node, request: &'a Request) -> Result<Whose<'a>, Refusal> {
+    let nowhere = || {
+        Refusal::not_found("there is no WebSocket at this address; sessions are at /ws/{user_id}")
+    };
+    let path = request.path().strip_prefix(node.config.base_path.as_str());
+    match path.ok_or_else(nowhere)? {
+        "/echo" => Ok(Whose::Nobodys),
+        "/ws" => Ok(Whose::Bearer),
+        path => path
+            .strip_prefix("/ws/")
+            .map(Whose::Named)
+            .ok_or_else(nowhere),
     }
 }
 
-fn check_origin(node: &Node, request: &Request) -> Result<(), Refusal> {
-    let headers = request.headers();
-    let mut origins = headers.get_all(&header::ORIGIN);
-    let Some(origin) = origins.next() else {
-        return Ok(());
+/// Who is there, by what the door asks for.
+async fn identify(
+    node: &Node,
+    request: &Request,
+    peer: &Peer,
+    user: Option<&str>,
+) -> Result<Identity, Refusal> {
+    let token = match node.auth {
+        Auth::Open => None,
+        Auth::Tokens(_) => token(node, request)?,
     };
-    let host = headers
-        .get(&header::HOST)
-        .and_then(|host| host.to_str().ok());
-    let admitted = origin
-        .to_str()
-        .is_ok_and(|origin| origin::admits(origin, host, &node.config.allowed_origin));
+    let denied = match node.auth.identify(user, token.as_deref()).await {
+        Ok(identity) => return Ok(identity),
+        Err(denied) => denied,
+    };
+    log::info!(why:% = denied, ip:% = peer.name(); "refused: not authenticated");
+    Err(match denied {
+        Denied::Missing => Refusal::unauthorized(
+            "a token is needed: as `Authorization: Bearer TOKEN`, or as `Sec-WebSocket-Protocol: dmwire.v1, bearer.TOKEN`",
+        ),
+        Denied::Expired => {
+            Refusal::unauthorized("the token has expired; connect again with a new one")
+        }
+        Denied::Invalid(_) => {
+            Refusal::unauthorized("the token is not accepted; the server's log says why")
+        }
+        Denied::NotReady => Refusal::not_ready(),
+    })
+}
+
+/// The token that a request shows: in its header, else among its subprotocols, else in its address.
+fn token<'a>(node: &Node, request: &'a Request) -> Result<Option<Cow<'a, str>>, Refusal> {
+    let twice = |what: &str| {
+        Refusal::invalid_request(format!(
+            "{what} stands twice in the request; which one counts?"
+        ))
+    };
+    let mut headers = request.headers().get_all(&header::AUTHORIZATION);
+    if let Some(value) = headers.next() {
+        if headers.next().is_some() {
+            return Err(twice("`Authorization`"));
+        }
+        // What is no text is no token, either.
+        let value = value.to_str().unwrap_or("Bearer ?").trim();
+        let (scheme, rest) = value.split_once(' ').unwrap_or((value, ""));
+        // Another scheme is somebody else's business, such as a proxy's.
+        if scheme.eq_ignore_ascii_case("bearer") {
+            return Ok(Some(Cow::Borrowed(rest.trim())));
+        }
+    }
+    let mut bearers = bearers(request);
+    if let Some(token) = bearers.next() {
+        return match bearers.next() {
+            Some(_) => Err(twice("a `bearer.` subprotocol")),
+            None => Ok(Some(Cow::Borrowed(token))),
+        };
+    }
+    if !node.config.query_token {
+        return Ok(None);
+    }
+    let pairs = request.uri().query().unwrap_or("").split('&');
+    let mut tokens = pairs
+        .filter_map(|pair| pair.split_once('='))
+        .filter(|(name, _)| decoded(name) == "token");
+    match (tokens.next(), tokens.next()) {
+        (Some(_), Some(_)) => Err(twice("`token`")),
+        (found, _) => Ok(found.map(|(_, token)| decoded(token))),
+    }
+}
+
+/// The tokens among the subprotocols that the client offers.
+fn bearers(request: &Request) -> impl Iterator<Item = &str> {
+    protocols(request).filter_map(|offered| offered.strip_prefix("bearer."))
+}
+
+fn check_host(node: &Node, peer: &Peer) -> Result<(), Refusal> {
+    let config = &node.config;
+    if config.open || config.access() != Access::Open {
+        return Ok(());
+    }
+    let called =
+        |host: &str| origin::may_be_called(host, &config.allowed_host, &config.allowed_origin);
+    // Only a client that is no browser names no host.
+    if peer.host.as_deref().is_none_or(called) {
+        return Ok(());
+    }
+    Err(Refusal::forbidden(
+        "without authentication this server is called localhost; its --allowed-host names what else it may be called",
+    ))
+}
+
+fn check_origin(node: &Node, request: &Request, peer: &Peer) -> Result<(), Refusal> {
+    if !request.headers().contains_key(&header::ORIGIN) {
+        return Ok(());
+    }
     // Browsers send one; of two, which is true?
-    if admitted && origins.next().is_none() {
+    let origin = peer::only(request.headers(), &header::ORIGIN);
+    if origin.is_some_and(|origin| origin::admits(&origin, peer, node.origins())) {
         return Ok(());
     }
     Err(Refusal::forbidden(
@@ -219,13 +339,7 @@ fn check_origin(node: &Node, request: &Request) -> Result<(), Refusal> {
     ))
 }
 
-fn query(user: &str, query: &str) -> Result<Query, Refusal> {
-    let user = decoded(user);
-    if !is_name(&user) {
-        return Err(Refusal::invalid_request(
-            "the user id in the address must be 1 to 64 characters from A-Z a-z 0-9 . _ ~ @ : + -",
-        ));
-    }
+fn query(query: &str) -> Result<Query, Refusal> {
     let mut found: [Option<Cow<'_, str>>; 4] = Default::default();
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
@@ -280,7 +394,6 @@ fn query(user: &str, query: &str) -> Result<Query, Refusal> {
         Some(_) => return Err(Refusal::invalid_request("`ack` must be `auto` or `manual`")),
     };
     Ok(Query {
-        user: (*user).into(),
         device: (*device).into(),
         since,
         epoch,
@@ -295,10 +408,11 @@ fn decoded(text: &str) -> Cow<'_, str> {
 }
 
 /// Opens the user's inbox and puts the session in its place: registered first, so that no push is missed while it reads.
-async fn open(node: &Arc<Node>, query: Query) -> Result<Parts, Refusal> {
+async fn open(node: &Arc<Node>, identity: Identity, query: Query) -> Result<Parts, Refusal> {
     let config = &node.config;
+    let user = identity.user().clone();
     let session = Uuid::new_v4();
-    let outbox = Outbox::new(session, query.user.clone(), config.outbox_bytes);
+    let outbox = Outbox::new(session, user.clone(), config.outbox_bytes);
     let (registered, oldest) = node.router.register(&outbox, config.sessions_per_user);
     if let Some(oldest) = oldest {
         oldest.dismiss(session::REPLACED);
@@ -308,15 +422,11 @@ async fn open(node: &Arc<Node>, query: Query) -> Result<Parts, Refusal> {
         return Err(Refusal::draining());
     }
     let (tell, told) = tokio::sync::oneshot::channel();
-    node.router.open(
-        query.user.clone(),
-        query.device.clone(),
-        session,
-        move |opened| {
+    node.router
+        .open(user.clone(), query.device.clone(), session, move |opened| {
             // The peer may have gone meanwhile.
             let _ = tell.send(opened);
-        },
-    );
+        });
     let opened = match tokio::time::timeout(HANDSHAKE, told).await {
         Ok(Ok(Ok(opened))) => opened,
         Ok(Ok(Err(Failure::Overloaded | Failure::Internal)) | Err(_)) | Err(_) => {
@@ -327,7 +437,7 @@ async fn open(node: &Arc<Node>, query: Query) -> Result<Parts, Refusal> {
     outbox.say(&ServerFrame::Welcome(Welcome {
         protocol: PROTOCOL,
         session_id: Id(session),
-        user_id: &query.user,
+        user_id: &user,
         device: &query.device,
         epoch: Id(node.epoch),
         seq: Integer(opened.head),
@@ -349,7 +459,10 @@ async fn open(node: &Arc<Node>, query: Query) -> Result<Parts, Refusal> {
     Ok(Parts {
         config: config.clone(),
         outbox,
-        registered: Some(registered),
+        admitted: Some(Admitted {
+            identity,
+            registered,
+        }),
         messaging: Some(Messaging {
             router: node.router.clone(),
             device: query.device,
@@ -374,13 +487,16 @@ fn replay_from(query: &Query, epoch: Uuid, opened: &Opened) -> (u64, Option<Trun
 }
 
 /// A connection that only echoes. It is registered under a name that no user can have, so that a drain reaches it.
-fn echo(node: &Arc<Node>) -> Parts {
+fn echo(node: &Arc<Node>, identity: Identity) -> Parts {
     let outbox = Outbox::new(Uuid::new_v4(), "".into(), node.config.outbox_bytes);
     let (registered, _) = node.router.register(&outbox, usize::MAX);
     Parts {
         config: node.config.clone(),
         outbox,
-        registered: Some(registered),
+        admitted: Some(Admitted {
+            identity,
+            registered,
+        }),
         messaging: None,
     }
 }
@@ -400,7 +516,7 @@ fn dismissed(node: &Arc<Node>, refusal: &Refusal) -> Parts {
     Parts {
         config: node.config.clone(),
         outbox,
-        registered: None,
+        admitted: None,
         messaging: None,
     }
 }

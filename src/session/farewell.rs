@@ -17,6 +17,13 @@ pub const REPLACED: Farewell = Farewell {
     detail: "this user has opened more sessions than the server allows; the oldest is closed",
     reconnect: None,
 };
+/// The token that the session began with holds no longer.
+pub const EXPIRED: Farewell = Farewell {
+    code: close::UNAUTHORIZED,
+    reason: "token_expired",
+    detail: "the token has expired; connect again with a new one",
+    reconnect: Some(0),
+};
 /// Too many bad frames.
 pub const TOO_MANY_BAD: Farewell = Farewell {
     code: close::POLICY,

@@ -76,6 +76,15 @@ impl Stream for TcpStream {
     }
 }
 
+impl Stream for tokio_rustls::server::TlsStream<TcpStream> {
+    type Io = Self;
+
+    /// Only the task can write: encryption has one state for all that is sent.
+    fn split(self) -> (Self, Option<Wire>) {
+        (self, None)
+    }
+}
+
 impl AsyncRead for Tcp {
     fn poll_read(
         mut self: Pin<&mut Self>,

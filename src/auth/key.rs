@@ -1,0 +1,205 @@
+//! Keys that tokens are checked with: secrets, public keys in PEM (RFC 7468), and sets of them (RFC 7517).
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jsonwebtoken::{Algorithm, DecodingKey};
+use serde::Deserialize;
+use tokio_rustls::rustls::pki_types::SubjectPublicKeyInfoDer;
+use tokio_rustls::rustls::pki_types::pem::PemObject as _;
+
+use crate::config::Secret;
+
+/// Most keys of one set that are kept: a token without `kid` may be tried on all of them.
+const MAX_KEYS: usize = 64;
+/// Lengths of RSA moduli in bytes that are taken: 2048 to 8192 bits, as `ring` has it.
+const RSA: std::ops::RangeInclusive<usize> = 256..=1024;
+
+/// What stands before the key in the SPKI of Ed25519 (RFC 8410 section 4) and of P-256 (RFC 5480). DER writes each thing
+/// in one way only, so that comparing does what parsing would.
+const ED25519: [u8; 12] = [
+    0x30, 0x2A, 0x30, 0x05, 0x06, 0x03, 0x2B, 0x65, 0x70, 0x03, 0x21, 0x00,
+];
+const P256: [u8; 26] = [
+    0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2A, 0x86, 0x48, 0xCE, 0x3D, 0x02, 0x01, 0x06, 0x08, 0x2A,
+    0x86, 0x48, 0xCE, 0x3D, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
+];
+/// The algorithm's name in the SPKI of RSA (RFC 8017 appendix A.1).
+const RSA_NAME: [u8; 13] = [
+    0x06, 0x09, 0x2A, 0x86, 0x48, 0x86, 0xF7, 0x0D, 0x01, 0x01, 0x01, 0x05, 0x00,
+];
+
+const SEQUENCE: u8 = 0x30;
+const INTEGER: u8 = 0x02;
+const BIT_STRING: u8 = 0x03;
+
+/// A key, and the one algorithm that goes with it.
+#[derive(Clone, Debug)]
+pub struct Key {
+    /// Its name in its set.
+    pub id: Option<String>,
+    pub algorithm: Algorithm,
+    pub key: DecodingKey,
+}
+
+impl Key {
+    pub fn secret(secret: &Secret) -> Self {
+        Self::new(Algorithm::HS256, DecodingKey::from_secret(secret.expose()))
+    }
+
+    fn new(algorithm: Algorithm, key: DecodingKey) -> Self {
+        Self {
+            id: None,
+            algorithm,
+            key,
+        }
+    }
+
+    fn rsa(n: &[u8], e: &[u8]) -> Option<Self> {
+        let (n, e) = (stripped(n), stripped(e));
+        let fits = RSA.contains(&n.len()) && (1..=8).contains(&e.len());
+        fits.then(|| Self::new(Algorithm::RS256, DecodingKey::from_rsa_raw_components(n, e)))
+    }
+
+    fn p256(point: &[u8]) -> Option<Self> {
+        let fits = point.len() == 65 && point[0] == 4;
+        fits.then(|| Self::new(Algorithm::ES256, DecodingKey::from_ec_der(point)))
+    }
+
+    fn ed25519(key: &[u8]) -> Option<Self> {
+        let fits = key.len() == 32;
+        fits.then(|| Self::new(Algorithm::EdDSA, DecodingKey::from_ed_der(key)))
+    }
+
+    /// The public keys of a PEM file.
+    pub fn from_pem(text: &[u8]) -> Result<Vec<Self>, &'static str> {
+        let has = |what: &[u8]| text.windows(what.len()).any(|part| part == what);
+        if has(b"PRIVATE KEY-----") {
+            return Err(
+                "holds a private key, which only those who sign tokens should have; `openssl pkey -in FILE -pubout` gives \
+                 the public one",
+            );
+        }
+        let mut keys = Vec::new();
+        for info in SubjectPublicKeyInfoDer::pem_slice_iter(text) {
+            let info = info.map_err(|_| "is damaged")?;
+            keys.push(Self::from_info(&info).ok_or(
+                "holds a public key that is none of RSA (2048 to 8192 bits), P-256 and Ed25519",
+            )?);
+        }
+        if keys.is_empty() {
+            return Err(
+                "holds no public key (a block that begins with -----BEGIN PUBLIC KEY-----)",
+            );
+        }
+        Ok(keys)
+    }
+
+    /// From a `SubjectPublicKeyInfo` (RFC 5280 section 4.1).
+    fn from_info(info: &[u8]) -> Option<Self> {
+        if let Some(key) = info.strip_prefix(&ED25519) {
+            return Self::ed25519(key);
+        }
+        if let Some(point) = info.strip_prefix(&P256) {
+            return Self::p256(point);
+        }
+        let mut info = only(SEQUENCE, info)?;
+        let name = next(SEQUENCE, &mut info)?;
+        let bits = only(BIT_STRING, info)?;
+        // The first byte counts the unused bits of the last.
+        let mut numbers = only(SEQUENCE, bits.strip_prefix(&[0])?)?;
+        let n = next(INTEGER, &mut numbers)?;
+        let e = only(INTEGER, numbers)?;
+        (name == RSA_NAME).then(|| Self::rsa(n, e))?
+    }
+
+    /// The keys of a set that can be used here; others are passed over, as RFC 7517 section 5 has it.
+    pub fn from_set(text: &[u8]) -> Result<Vec<Self>, &'static str> {
+        #[derive(Deserialize)]
+        struct Set {
+            keys: Vec<serde_json::Value>,
+        }
+
+        let set: Set = serde_json::from_slice(text)
+            .map_err(|_| "is no JSON Web Key Set: an object with a list `keys`")?;
+        let usable = set.keys.into_iter().filter_map(Self::from_jwk);
+        let keys: Vec<_> = usable.take(MAX_KEYS).collect();
+        if keys.is_empty() {
+            return Err(
+                "has no key that can be used here: RSA (RS256), P-256 (ES256) or Ed25519 (EdDSA)",
+            );
+        }
+        Ok(keys)
+    }
+
+    fn from_jwk(value: serde_json::Value) -> Option<Self> {
+        #[derive(Deserialize)]
+        struct Jwk {
+            kty: String,
+            kid: Option<String>,
+            #[serde(rename = "use")]
+            purpose: Option<String>,
+            alg: Option<String>,
+            crv: Option<String>,
+            n: Option<String>,
+            e: Option<String>,
+            x: Option<String>,
+            y: Option<String>,
+        }
+
+        let jwk: Jwk = serde_json::from_value(value).ok()?;
+        let number = |field: &Option<String>| URL_SAFE_NO_PAD.decode(field.as_ref()?).ok();
+        if jwk.purpose.is_some_and(|purpose| purpose != "sig") {
+            return None;
+        }
+        let key = match (jwk.kty.as_str(), jwk.crv.as_deref()) {
+            ("RSA", _) => Self::rsa(&number(&jwk.n)?, &number(&jwk.e)?),
+            ("EC", Some("P-256")) => {
+                Self::p256(&[&[4], &*number(&jwk.x)?, &*number(&jwk.y)?].concat())
+            }
+            ("OKP", Some("Ed25519")) => Self::ed25519(&number(&jwk.x)?),
+            // No secrets (`oct`): what is fetched over a network, or lies about as a set of public keys, is none.
+            _ => None,
+        }?;
+        let named = match key.algorithm {
+            Algorithm::RS256 => "RS256",
+            Algorithm::ES256 => "ES256",
+            _ => "EdDSA",
+        };
+        let fits = jwk
+            .alg
+            .is_none_or(|alg| alg == named || alg == "Ed25519" && named == "EdDSA");
+        fits.then_some(Self { id: jwk.kid, ..key })
+    }
+}
+
+/// A number without the zeros in front of it.
+fn stripped(number: &[u8]) -> &[u8] {
+    let zeros = number.iter().take_while(|byte| **byte == 0).count();
+    &number[zeros..]
+}
+
+/// What the element of DER with this tag holds that `rest` begins with.
+fn next<'a>(tag: u8, rest: &mut &'a [u8]) -> Option<&'a [u8]> {
+    let (head, tail) = rest.split_first_chunk::<2>()?;
+    let (length, tail) = match head[1] {
+        short @ 0..=0x7F => (usize::from(short), tail),
+        0x81 => {
+            let (length, tail) = tail.split_first()?;
+            (usize::from(*length), tail)
+        }
+        0x82 => {
+            let (length, tail) = tail.split_first_chunk::<2>()?;
+            (usize::from(u16::from_be_bytes(*length)), tail)
+        }
+        _ => return None,
+    };
+    let (held, tail) = tail.split_at_checked(length)?;
+    *rest = tail;
+    (head[0] == tag).then_some(held)
+}
+
+/// As [`next`], with nothing behind it.
+fn only(tag: u8, mut rest: &[u8]) -> Option<&[u8]> {
+    let held = next(tag, &mut rest)?;
+    rest.is_empty().then_some(held)
+}

@@ -1,0 +1,183 @@
+//! The server's own secret, for those who have none, and tokens for trying out.
+
+use std::fmt;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::net::{IpAddr, SocketAddr};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+use std::time::SystemTime;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use ring::rand::{SecureRandom as _, SystemRandom};
+use serde_json::json;
+
+use super::token::{read, secrets, without_line_end};
+use super::{AuthError, crypto};
+use crate::config::{Access, Config, Secret};
+use crate::protocol::ids::is_name;
+
+/// How long the tokens in [`Links`] hold, in seconds.
+const LINKS_HOLD: u64 = 24 * 3600;
+/// The users of [`Links`], who are also those of the chat page.
+const USERS: [&str; 2] = ["8888", "6666"];
+
+/// Reads the server's own secret, or makes it. Without a store that lasts it does not last either.
+pub(super) fn secret(config: &Config) -> Result<Secret, AuthError> {
+    let Some(path) = config.own_secret_file() else {
+        return made().map_err(|error| AuthError(format!("no secret can be made: {error}")));
+    };
+    let wrong = |error: io::Error| AuthError(format!("{}: {error}", path.display()));
+    match kept(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        kept => return kept.map_err(wrong),
+    }
+    let secret = made().map_err(wrong)?;
+    keep(&path, &secret).map_err(wrong)?;
+    log::info!(file:% = path.display(); "made a secret for tokens");
+    Ok(secret)
+}
+
+fn kept(path: &Path) -> io::Result<Secret> {
+    let text = read(path)?;
+    Secret::new(without_line_end(&text)).ok_or_else(|| io::Error::other("it has no secret in it"))
+}
+
+/// 256 random bits, in letters that can be handed on as they are.
+fn made() -> io::Result<Secret> {
+    let mut bytes = [0; 32];
+    let random = SystemRandom::new().fill(&mut bytes);
+    random.map_err(|_| io::Error::other("the system gives no random bytes"))?;
+    let text = URL_SAFE_NO_PAD.encode(bytes);
+    Secret::new(text.as_bytes()).ok_or_else(|| io::Error::other("no bytes"))
+}
+
+/// Whole or not at all: a file cut short by a crash would be a secret that is easily guessed.
+fn keep(path: &Path, secret: &Secret) -> io::Result<()> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".part");
+    let part = Path::new(&name);
+    // What an earlier crash left: the store's lock says that nobody else is at work.
+    match fs::remove_file(part) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(part)?;
+    file.write_all(secret.expose())?;
+    file.write_all(b"\n")?;
+    file.sync_all()?;
+    fs::rename(part, path)?;
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty());
+    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
+}
+
+/// A token of `user` that holds for `seconds`, signed with the first secret of the settings, or with the server's own.
+///
+/// # Errors
+/// Where there is no secret to sign with, or `user` is no user id.
+pub fn token(config: &Config, user: &str, seconds: u64) -> Result<String, AuthError> {
+    let error = |what: &str| Err(AuthError(what.to_owned()));
+    if !is_name(user) {
+        return error("a user id is 1 to 64 characters from A-Z a-z 0-9 . _ ~ @ : + -");
+    }
+    if let Some(secret) = secrets(config)?.first() {
+        return signed(config, secret, user, seconds);
+    }
+    if config.access() == Access::Tokens {
+        return error(
+            "only who has the private key can sign tokens for a public one; a token can be made here for --jwt-secret, \
+             --jwt-secret-file and the server's own secret",
+        );
+    }
+    let Some(path) = config.own_secret_file() else {
+        return error("the secret of a server with --store memory: is in no file");
+    };
+    match kept(&path) {
+        Ok(secret) => signed(config, &secret, user, seconds),
+        Err(found) if found.kind() != io::ErrorKind::NotFound => {
+            Err(AuthError(format!("{}: {found}", path.display())))
+        }
+        Err(_) if config.access() == Access::OwnSecret => Err(AuthError(format!(
+            "the server makes its secret when it first starts, and {} is not there yet",
+            path.display()
+        ))),
+        Err(_) => error("with these settings there is no authentication, and nobody needs a token"),
+    }
+}
+
+fn signed(config: &Config, secret: &Secret, user: &str, seconds: u64) -> Result<String, AuthError> {
+    crypto::install();
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let now = now.unwrap_or_default().as_secs();
+    let mut claims = json!({"sub": user, "iat": now, "exp": now + seconds});
+    if let Some(issuer) = config.jwt_issuer.first() {
+        claims["iss"] = json!(issuer);
+    }
+    if let Some(audience) = config.jwt_audience.first() {
+        claims["aud"] = json!(audience);
+    }
+    let key = EncodingKey::from_secret(secret.expose());
+    jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &key)
+        .map_err(|error| AuthError(format!("no token can be made: {error}")))
+}
+
+/// Links to the chat page for two users, ready to be opened. Whoever has one is that user for a day, which is what they are
+/// for: so they are printed once, and logged nowhere.
+pub struct Links {
+    scheme: &'static str,
+    base_path: String,
+    tokens: [String; 2],
+}
+
+impl fmt::Debug for Links {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Links").finish_non_exhaustive()
+    }
+}
+
+impl Links {
+    pub(super) fn new(config: &Config, secret: &Secret) -> Result<Self, AuthError> {
+        let [a, b] = USERS.map(|user| signed(config, secret, user, LINKS_HOLD));
+        Ok(Self {
+            scheme: if config.tls_cert.is_some() {
+                "https"
+            } else {
+                "http"
+            },
+            base_path: config.base_path.clone(),
+            tokens: [a?, b?],
+        })
+    }
+
+    /// What to print, for a server that listens there. The token stands in the fragment, which browsers keep to themselves.
+    pub fn text(&self, address: SocketAddr) -> String {
+        let Self {
+            scheme, base_path, ..
+        } = self;
+        let host = match address.ip() {
+            ip if ip.is_unspecified() => "localhost".to_owned(),
+            IpAddr::V4(ip) => ip.to_string(),
+            IpAddr::V6(ip) => format!("[{ip}]"),
+        };
+        let port = address.port();
+        let link = |user: &str, to: &str, token: &str| {
+            format!("  {scheme}://{host}:{port}{base_path}/?user={user}&to={to}#token={token}\n")
+        };
+        let [a, b] = USERS;
+        format!(
+            "This server asks for tokens, as others than this machine can reach it. For a first try, as two users, for a day \
+             (from elsewhere, with this machine's name or address in place of {host}):\n{}{}`dmwire token --user NAME` makes \
+             more; README.md says how to bring your own.\n",
+            link(a, b, &self.tokens[0]),
+            link(b, a, &self.tokens[1])
+        )
+    }
+}
