@@ -86,7 +86,7 @@ pub enum Auth {
     /// Nothing.
     Open,
     /// A token.
-    Tokens(Tokens),
+    Tokens(Box<Tokens>),
 }
 
 impl Auth {
@@ -97,7 +97,7 @@ impl Auth {
     /// A key that cannot be read or used.
     pub fn new(config: &Config) -> Result<Self, AuthError> {
         Ok(match config.access() {
-            Access::Tokens => Self::Tokens(Tokens::new(config)?),
+            Access::Tokens => Self::Tokens(Box::new(Tokens::new(config)?)),
             Access::Open | Access::OwnSecret => Self::Open,
         })
     }
@@ -112,7 +112,7 @@ impl Auth {
             return Ok((self, None));
         }
         let secret = own::secret(config)?;
-        let tokens = Tokens::of_secret(config, &secret);
+        let tokens = Box::new(Tokens::of_secret(config, &secret));
         Ok((Self::Tokens(tokens), Some(Links::new(config, &secret)?)))
     }
 

@@ -253,7 +253,7 @@ impl Config {
 #[cfg(test)]
 pub(crate) fn networks(texts: &[&str]) -> Vec<Network> {
     let written = texts.iter().map(|text| (*text).to_owned().into());
-    network::list(&written.collect()).unwrap_or_default()
+    network::list(&written.collect::<Vec<_>>()).unwrap_or_default()
 }
 
 /// Where the private database of `--store memory:` is made.
@@ -458,18 +458,18 @@ impl CommandLine {
             base_path: value::base_path,
             open: value::switch,
             auth: value::auth,
-            jwt_secret: secret::list,
-            jwt_secret_file: value::files,
-            jwt_key: value::files,
+            jwt_secret: |said| secret::list(said),
+            jwt_secret_file: |said| value::files(said),
+            jwt_key: |said| value::files(said),
             jwks: value::jwks,
             jwks_refresh_seconds: JWKS_REFRESH_SECONDS.parser(),
-            jwt_issuer: value::words,
-            jwt_audience: value::words,
+            jwt_issuer: |said| value::words(said),
+            jwt_audience: |said| value::words(said),
             jwt_leeway_seconds: JWT_LEEWAY_SECONDS.parser(),
             query_token: value::switch,
             allowed_origin: origin::list,
-            allowed_host: origin::hosts,
-            trusted_proxy: network::list,
+            allowed_host: |said| origin::hosts(said),
+            trusted_proxy: |said| network::list(said),
             tls_cert: value::file,
             tls_key: value::file,
             workers: WORKERS.parser(),

@@ -31,6 +31,7 @@ struct Check {
     key: DecodingKey,
 }
 
+#[allow(clippy::trivially_copy_pass_by_ref)] // as it is called
 fn verifier(algorithm: &Algorithm, key: &DecodingKey) -> Result<Box<dyn JwtVerifier>, Error> {
     if key.family() != algorithm.family() {
         return Err(ErrorKind::InvalidAlgorithm.into());
@@ -71,6 +72,7 @@ impl JwtVerifier for Check {
 
 struct Sign(hmac::Key);
 
+#[allow(clippy::trivially_copy_pass_by_ref)] // as it is called
 fn signer(algorithm: &Algorithm, key: &EncodingKey) -> Result<Box<dyn JwtSigner>, Error> {
     if *algorithm != Algorithm::HS256 {
         return Err(ErrorKind::UnsupportedAlgorithm.into());

@@ -38,7 +38,7 @@ pub struct Key {
     /// Its name in its set.
     pub id: Option<String>,
     pub algorithm: Algorithm,
-    pub key: DecodingKey,
+    pub material: DecodingKey,
 }
 
 impl Key {
@@ -46,11 +46,11 @@ impl Key {
         Self::new(Algorithm::HS256, DecodingKey::from_secret(secret.expose()))
     }
 
-    fn new(algorithm: Algorithm, key: DecodingKey) -> Self {
+    fn new(algorithm: Algorithm, material: DecodingKey) -> Self {
         Self {
             id: None,
             algorithm,
-            key,
+            material,
         }
     }
 
@@ -193,13 +193,13 @@ fn next<'a>(tag: u8, rest: &mut &'a [u8]) -> Option<&'a [u8]> {
         }
         _ => return None,
     };
-    let (held, tail) = tail.split_at_checked(length)?;
+    let (content, tail) = tail.split_at_checked(length)?;
     *rest = tail;
-    (head[0] == tag).then_some(held)
+    (head[0] == tag).then_some(content)
 }
 
 /// As [`next`], with nothing behind it.
 fn only(tag: u8, mut rest: &[u8]) -> Option<&[u8]> {
-    let held = next(tag, &mut rest)?;
-    rest.is_empty().then_some(held)
+    let content = next(tag, &mut rest)?;
+    rest.is_empty().then_some(content)
 }

@@ -4,7 +4,6 @@ use std::time::{Duration, SystemTime};
 
 use jsonwebtoken::errors::{Error, ErrorKind};
 use jsonwebtoken::{Header, Validation, decode, decode_header};
-use serde::Deserialize;
 
 use super::jwks::KeySet;
 use super::key::Key;
@@ -35,11 +34,8 @@ impl std::fmt::Debug for Tokens {
     }
 }
 
-#[derive(Deserialize)]
-struct Claims {
-    sub: String,
-    exp: f64,
-}
+/// A map, as a struct would take a list as well.
+type Claims = serde_json::Map<String, serde_json::Value>;
 
 impl Tokens {
     /// Reads the keys that the settings name, and begins to fetch those that are elsewhere.
@@ -70,9 +66,11 @@ impl Tokens {
 
     fn with(config: &Config, keys: Vec<Key>, set: Option<KeySet>) -> Self {
         crypto::install();
-        let mut rules = Validation::default();
-        rules.leeway = config.jwt_leeway_seconds;
-        rules.validate_nbf = true;
+        let mut rules = Validation {
+            leeway: config.jwt_leeway_seconds,
+            validate_nbf: true,
+            ..Validation::default()
+        };
         // Without an expiry a token that has leaked is good for ever: there is no list of those that are not.
         let mut required = vec!["exp", "sub"];
         if !config.jwt_issuer.is_empty() {
@@ -166,8 +164,8 @@ impl Tokens {
         for key in keys.iter().filter(|key| key.algorithm == header.alg) {
             let mut rules = self.rules.clone();
             rules.algorithms = vec![key.algorithm];
-            match decode::<Claims>(token, &key.key, &rules) {
-                Ok(decoded) => return Some(self.identity(decoded.claims)),
+            match decode::<Claims>(token, &key.material, &rules) {
+                Ok(decoded) => return Some(self.identity(&decoded.claims)),
                 Err(error) if *error.kind() == ErrorKind::InvalidSignature => {}
                 // The signature is good, and the token is not.
                 Err(error) => return Some(Err(judged(&error, self.rules.aud.is_some()))),
@@ -176,10 +174,12 @@ impl Tokens {
         None
     }
 
-    fn identity(&self, claims: Claims) -> Result<Identity, Denied> {
-        if !is_name(&claims.sub) {
+    fn identity(&self, claims: &Claims) -> Result<Identity, Denied> {
+        let user = claims.get("sub").and_then(serde_json::Value::as_str);
+        let Some(user) = user.filter(|user| is_name(user)) else {
             return Err(Denied::Invalid("the token's `sub` is no user id"));
-        }
+        };
+        let exp = claims.get("exp").and_then(serde_json::Value::as_f64);
         let now = SystemTime::now();
         // What was signed may be any number; as a time it is cut to one that can be computed with.
         let most = now
@@ -187,13 +187,13 @@ impl Tokens {
             .unwrap_or_default()
             .as_secs()
             + FOR_EVER;
-        let exp = Duration::from_secs_f64(claims.exp.clamp(0.0, most as f64));
+        let exp = Duration::from_secs_f64(exp.unwrap_or_default().clamp(0.0, most as f64));
         let expires = SystemTime::UNIX_EPOCH + exp + Duration::from_secs(self.leeway);
         if expires <= now {
             return Err(Denied::Expired);
         }
         Ok(Identity {
-            user: claims.sub.into(),
+            user: user.into(),
             expires: Some(expires),
         })
     }
@@ -205,7 +205,7 @@ fn judged(error: &Error, has_audience: bool) -> Denied {
         "exp" => "the token has no `exp`, or one that is no number",
         "iss" => "the token has no `iss`",
         "aud" => "the token has no `aud`",
-        _ => "the token has no `sub`",
+        _ => "the token has no `sub`, or one that is no text",
     };
     Denied::Invalid(match error.kind() {
         ErrorKind::ExpiredSignature => return Denied::Expired,

@@ -72,7 +72,7 @@ impl fmt::Display for Network {
     }
 }
 
-pub(super) fn list(entries: &Vec<Written>) -> Result<Vec<Network>, String> {
+pub(super) fn list(entries: &[Written]) -> Result<Vec<Network>, String> {
     let network = |entry: &Written| {
         Network::parse(entry.as_str()).map_err(|why| {
             format!(

@@ -17,7 +17,7 @@ pub(super) fn list(entries: &Vec<Written>) -> Result<Vec<String>, String> {
 }
 
 /// Names of hosts, without a port.
-pub(super) fn hosts(entries: &Vec<Written>) -> Result<Vec<String>, String> {
+pub(super) fn hosts(entries: &[Written]) -> Result<Vec<String>, String> {
     let host = |entry: &Written| {
         canonical_host(&entry.as_str().to_ascii_lowercase()).ok_or_else(|| {
             format!("{entry} is not a host's name such as chat.example.org, 10.0.0.5 or [2001:db8::5], without a port")

@@ -40,7 +40,7 @@ impl PartialEq for Secret {
 
 impl Eq for Secret {}
 
-pub(super) fn list(entries: &Vec<Written>) -> Result<Vec<Secret>, String> {
+pub(super) fn list(entries: &[Written]) -> Result<Vec<Secret>, String> {
     let secret = |entry: &Written| Secret::new(entry.as_str().as_bytes());
     let secrets: Option<Vec<_>> = entries.iter().map(secret).collect();
     secrets.ok_or_else(|| "a secret is empty".to_owned())

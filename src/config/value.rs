@@ -104,7 +104,7 @@ pub(super) fn file(written: &Written) -> Result<Option<PathBuf>, String> {
         .map(PathBuf::from))
 }
 
-pub(super) fn files(entries: &Vec<Written>) -> Result<Vec<PathBuf>, String> {
+pub(super) fn files(entries: &[Written]) -> Result<Vec<PathBuf>, String> {
     let mut files = Vec::new();
     for entry in entries {
         files.push(file(entry)?.ok_or("a file's name is empty")?);
@@ -113,7 +113,7 @@ pub(super) fn files(entries: &Vec<Written>) -> Result<Vec<PathBuf>, String> {
 }
 
 /// Words that are compared as they are.
-pub(super) fn words(entries: &Vec<Written>) -> Result<Vec<String>, String> {
+pub(super) fn words(entries: &[Written]) -> Result<Vec<String>, String> {
     let word = |entry: &Written| match entry.as_str() {
         "" => Err("an entry is empty".to_owned()),
         word => Ok(word.to_owned()),

@@ -4,6 +4,8 @@
 
 #![allow(dead_code, missing_docs)] // each test binary uses its own part of it
 
+pub mod tokens;
+
 use std::collections::VecDeque;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -62,6 +64,7 @@ pub struct Server {
     child: Child,
     pub address: SocketAddr,
     log: Arc<Log>,
+    out: Arc<Log>,
     arguments: Vec<String>,
     folder: Arc<Folder>,
 }
@@ -93,30 +96,24 @@ impl Server {
             .env("TMPDIR", &folder.0)
             .current_dir(&folder.0)
             .stdin(Stdio::null())
-            .stdout(Stdio::null())
+            .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
             .expect("the server can be started");
-        let log = Arc::new(Log::default());
-        let stderr = child.stderr.take().expect("stderr is piped");
-        let sink = log.clone();
-        std::thread::spawn(move || {
-            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-                sink.lines.lock().expect("the log is whole").push(line);
-                sink.grown.notify_all();
-            }
-        });
-        let line = log.wait_for("listening on http://");
+        let log = Log::of(child.stderr.take().expect("stderr is piped"));
+        let out = Log::of(child.stdout.take().expect("stdout is piped"));
+        let line = log.wait_for("listening on http");
         let address = line
-            .split("http://")
+            .split("://")
             .nth(1)
-            .and_then(|rest| rest.split(['/', ' ']).next())
+            .and_then(|rest| rest.split(['/', ' ', '"']).next())
             .and_then(|address| address.parse().ok())
             .unwrap_or_else(|| panic!("no address in {line:?}"));
         Self {
             child,
             address,
             log,
+            out,
             arguments,
             folder,
         }
@@ -173,6 +170,11 @@ impl Server {
         self.log.wait_for(text)
     }
 
+    /// Waits for a line on stdout that has `text` in it.
+    pub fn wait_for_output(&self, text: &str) -> String {
+        self.out.wait_for(text)
+    }
+
     pub fn log(&self) -> String {
         self.log.lines.lock().expect("the log is whole").join("\n")
     }
@@ -215,6 +217,19 @@ impl Drop for Server {
 }
 
 impl Log {
+    /// Fills with the lines of a stream.
+    fn of(stream: impl std::io::Read + Send + 'static) -> Arc<Self> {
+        let log = Arc::new(Self::default());
+        let sink = log.clone();
+        std::thread::spawn(move || {
+            for line in BufReader::new(stream).lines().map_while(Result::ok) {
+                sink.lines.lock().expect("the log is whole").push(line);
+                sink.grown.notify_all();
+            }
+        });
+        log
+    }
+
     fn wait_for(&self, text: &str) -> String {
         let until = Instant::now() + DEADLINE;
         let mut lines = self.lines.lock().expect("the log is whole");
