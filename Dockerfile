@@ -32,8 +32,9 @@ USER 10001:10001
 WORKDIR /data
 VOLUME /data
 
-# A container's loopback cannot be published. DMWIRE_OPEN is left out on purpose: that everybody may read and write is
-# for whoever runs the image to say, and without it dmwire refuses this address and tells what to do.
+# A container's loopback cannot be published. As nothing is said of authentication, dmwire makes a secret in /data, asks for
+# tokens of it, and prints two links to begin with. DMWIRE_OPEN is left out on purpose: that everybody may read and write is
+# for whoever runs the image to say.
 # A variable, not an argument of the entry point: the health check goes by it, and would not see an argument.
 ENV DMWIRE_LISTEN=0.0.0.0:8080
 EXPOSE 8080

@@ -181,10 +181,9 @@ fn page_schema_and_sessions_are_behind_tls_of_either_version() {
         assert_eq!(b.expect("message")["message"], text);
     }
     // An address that differs in its scheme is another origin.
-    let request = format!(
-        "GET /ws/a HTTP/1.1\r\nHost: chat.localhost:1\r\nOrigin: http://chat.localhost:1\r\nConnection: Upgrade\r\n\
-         Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-    );
+    let request = "GET /ws/a HTTP/1.1\r\nHost: chat.localhost:1\r\nOrigin: http://chat.localhost:1\r\nConnection: Upgrade\r\n\
+         Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    let request = request.to_owned();
     for (request, status) in [
         (request.clone(), "403"),
         (request.replace("http:", "https:"), "101"),
@@ -211,7 +210,6 @@ fn a_reader_that_takes_little_at_a_time_gets_all_of_it() {
         a.send(&to("b", &text));
         a.expect("ack");
     }
-    // Longer than the replay itself takes, no word comes that would push along what is held back.
     let mut b = Wss::connect(&server, &trusted, "/ws/b?since=0", true);
     b.expect("welcome");
     for seq in 1..=200 {

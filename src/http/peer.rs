@@ -112,11 +112,13 @@ pub fn only(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
 
 /// The entries of a header that is a list, over all its lines.
 fn list(headers: &HeaderMap, name: &HeaderName) -> Vec<String> {
-    let lines = headers
-        .get_all(name)
-        .filter_map(|value| value.to_str().ok());
-    let entries = lines.flat_map(|line| line.split(','));
-    entries.map(|entry| entry.trim().to_owned()).collect()
+    let mut entries = Vec::new();
+    for line in headers.get_all(name) {
+        // What is no text spoils its own entry, not what the next proxy has written behind it.
+        let line = String::from_utf8_lossy(line.as_bytes());
+        entries.extend(line.split(',').map(|entry| entry.trim().to_owned()));
+    }
+    entries
 }
 
 /// One hop of a `Forwarded` header (RFC 7239 section 4).

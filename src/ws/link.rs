@@ -313,3 +313,60 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Link<T> {
         Pin::new(&mut self.io).poll_shutdown(cx)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use super::*;
+
+    /// Takes everything and sends nothing until it is told to, as TLS does when the kernel has no room.
+    struct Holding {
+        sends: bool,
+    }
+
+    impl AsyncRead for Holding {
+        fn poll_read(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            _: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+    }
+
+    impl AsyncWrite for Holding {
+        fn poll_write(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            bytes: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            Poll::Ready(Ok(bytes.len()))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            if self.sends {
+                Poll::Ready(Ok(()))
+            } else {
+                Poll::Pending
+            }
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[test]
+    fn what_the_socket_holds_back_is_asked_for_again() {
+        let mut link = Link::new(Holding { sends: false }, 64, Vec::new(), b"last".to_vec());
+        let cx = &mut Context::from_waker(Waker::noop());
+        let mut progress = false;
+        assert!(link.poll_write(cx, &mut progress).is_pending());
+        assert!(progress && link.unsent() > 0);
+        assert!(link.poll_write(cx, &mut progress).is_pending());
+        link.io.sends = true;
+        assert!(link.poll_write(cx, &mut progress).is_ready());
+        assert_eq!(link.unsent(), 0);
+    }
+}
