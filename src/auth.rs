@@ -116,13 +116,6 @@ impl Auth {
         Ok((Self::Tokens(tokens), Some(Links::new(config, &secret)?)))
     }
 
-    /// Waits until the keys have been looked for once, and no longer than that takes.
-    pub async fn ready(&self) {
-        if let Self::Tokens(tokens) = self {
-            tokens.ready().await;
-        }
-    }
-
     /// Looks for keys again.
     pub fn refresh(&self) {
         if let Self::Tokens(tokens) = self {

@@ -94,6 +94,8 @@ pub struct Config {
     pub jwt_key: Vec<PathBuf>,
     /// A set of public keys that tokens are checked with (RFC 7517).
     pub jwks: Option<Jwks>,
+    /// Certificates in PEM, by one of which the server of `jwks` must be certified; `None`: by one of the public ones.
+    pub jwks_ca: Option<PathBuf>,
     /// Seconds between two looks at `jwks`.
     pub jwks_refresh_seconds: u64,
     /// Who may have issued a token; empty: anybody who holds a key.
@@ -158,6 +160,7 @@ impl Default for Config {
             jwt_secret_file: Vec::new(),
             jwt_key: Vec::new(),
             jwks: None,
+            jwks_ca: None,
             jwks_refresh_seconds: JWKS_REFRESH_SECONDS.default,
             jwt_issuer: Vec::new(),
             jwt_audience: Vec::new(),
@@ -308,6 +311,11 @@ struct Settings {
         help = "Set of public keys (RFC 7517) that tokens are checked with: a file, or an http:// or https:// address \
                 [default: none]")]
     jwks: Option<Written>,
+
+    #[arg(long, env = "DMWIRE_JWKS_CA", value_name = "FILE", help_heading = ACCESS,
+        help = "Certificates in PEM of those who certify the server of --jwks, instead of the public ones that are built in \
+                [default: none]")]
+    jwks_ca: Option<Written>,
 
     #[arg(long, env = "DMWIRE_JWKS_REFRESH_SECONDS", value_name = "SECONDS", help_heading = ACCESS,
         help = JWKS_REFRESH_SECONDS.help("Time between two looks at --jwks; a token of an unknown key causes one more look in between"))]
@@ -462,6 +470,7 @@ impl CommandLine {
             jwt_secret_file: |said| value::files(said),
             jwt_key: |said| value::files(said),
             jwks: value::jwks,
+            jwks_ca: value::file,
             jwks_refresh_seconds: JWKS_REFRESH_SECONDS.parser(),
             jwt_issuer: |said| value::words(said),
             jwt_audience: |said| value::words(said),
@@ -563,9 +572,13 @@ impl Resolved {
             }
             _ => {}
         }
-        for (one, other) in [("tls_cert", "tls_key"), ("tls_key", "tls_cert")] {
+        for (one, other) in [
+            ("tls_cert", "tls_key"),
+            ("tls_key", "tls_cert"),
+            ("jwks_ca", "jwks"),
+        ] {
             if given(&&one) && !given(&&other) {
-                let what = format!("{} is missing: TLS needs both", source::flag(other));
+                let what = format!("means nothing without {}", source::flag(other));
                 return refuse(one, &what);
             }
         }

@@ -186,7 +186,6 @@ pub async fn serve(
     let router = Router::new(registry.clone(), writer.clone(), reads.clone(), &lifetimes);
     let router = late.get_or_init(|| router).clone();
     let node = Node::new(config, auth, router, epoch);
-    node.auth.ready().await;
     let addresses: Vec<SocketAddr> = listeners
         .iter()
         .map(TcpListener::local_addr)

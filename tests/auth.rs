@@ -4,8 +4,8 @@
 mod support;
 
 use std::fs;
-use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener};
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -16,6 +16,11 @@ use support::tokens::{self, Issuer, SECRET, claims, good, hmac_of, hs256, now, s
 use support::{
     Client, Folder, Raw, Server, client_frame, dmwire, eventually, handshake, json_answer, to,
 };
+
+use tokio_rustls::rustls;
+
+use rustls::pki_types::PrivateKeyDer;
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 const DMWIRE: &str = "Sec-WebSocket-Protocol: dmwire.v1\r\n";
 
@@ -576,6 +581,30 @@ struct KeyServer {
 
 impl KeyServer {
     fn start() -> Self {
+        Self::over(|stream| stream)
+    }
+
+    /// Behind TLS; gives its certificate, too.
+    fn over_tls() -> (Self, String) {
+        let made =
+            rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).expect("a certificate");
+        let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).expect("a key");
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("versions that go with the provider")
+            .with_no_client_auth()
+            .with_single_cert(vec![made.cert.der().clone()], key)
+            .expect("a certificate and its key");
+        let config = Arc::new(config);
+        let server = Self::over(move |stream| {
+            let connection = ServerConnection::new(config.clone()).expect("a connection");
+            StreamOwned::new(connection, stream)
+        });
+        (server, made.cert.pem())
+    }
+
+    fn over<T: Read + Write>(wrap: impl Fn(TcpStream) -> T + Send + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let server = Self {
             address: listener.local_addr().expect("it is bound"),
@@ -584,7 +613,7 @@ impl KeyServer {
         };
         let (answer, asked) = (server.answer.clone(), server.asked.clone());
         std::thread::spawn(move || {
-            for mut stream in listener.incoming().map_while(Result::ok) {
+            for mut stream in listener.incoming().map_while(Result::ok).map(wrap) {
                 let mut request = Vec::new();
                 let mut piece = [0; 1024];
                 while !request.ends_with(b"\r\n\r\n") {
@@ -596,6 +625,7 @@ impl KeyServer {
                 let answer = answer.lock().expect("it is whole").clone();
                 if let Some(answer) = answer {
                     let _ = stream.write_all(answer.as_bytes());
+                    let _ = stream.flush();
                 }
                 asked.fetch_add(1, Ordering::SeqCst);
             }
@@ -608,9 +638,10 @@ impl KeyServer {
     }
 
     fn give(&self, keys: &[Value]) {
+        let set = tokens::set(keys);
         self.answer_with(&format!(
-            "HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n{}",
-            tokens::set(keys)
+            "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{set}",
+            set.len()
         ));
     }
 
@@ -660,6 +691,23 @@ fn a_set_of_keys_elsewhere_is_fetched_once_more_for_a_token_of_an_unknown_key() 
         answer.is_some_and(|frame| frame.json()["type"] == "welcome")
     });
     unauthorized(&server, &token(0), "no key is known");
+}
+
+#[test]
+fn a_set_of_keys_comes_by_https_from_who_is_certified_to_have_it() {
+    let (keys, certificate) = KeyServer::over_tls();
+    let issuer = Issuer::p256();
+    keys.give(&[issuer.jwk("1")]);
+    let folder = Arc::new(Folder::new());
+    fs::write(folder.0.join("ca.pem"), certificate).expect("a file can be written");
+    let url = keys.url().replace("http:", "https:");
+    let token = issuer.token(Some("1"), &claims("8888"));
+    let server = Server::start_in(&folder, &["--jwks", &url, "--jwks-ca", "ca.pem"]);
+    welcomed(&server, "/ws/8888", &bearer(&token));
+    // Nobody vouches for it to a server that has not been told.
+    let server = Server::start(&["--jwks", &url]);
+    refused(&server, "/ws/8888", &bearer(&token), 503, "overloaded");
+    server.wait_for_log("UnknownIssuer");
 }
 
 #[test]

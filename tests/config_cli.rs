@@ -158,7 +158,7 @@ fn the_defaults_are_those_of_the_protocol() {
 #[test]
 fn what_config_prints_is_a_file_with_the_same_settings() {
     let said = "config --listen localhost:0 --base-path /a --open=false --allowed-origin https://a,null --store memory: \
-                --auth jwt --jwt-secret-file a,b --jwt-key c --jwks https://a/keys --jwks-refresh-seconds 60 \
+                --auth jwt --jwt-secret-file a,b --jwt-key c --jwks https://a/keys --jwks-ca f --jwks-refresh-seconds 60 \
                 --jwt-issuer https://a --jwt-audience b --jwt-leeway-seconds 9 --query-token false --allowed-host chat \
                 --trusted-proxy 10.0.0.0/8 --tls-cert d --tls-key e --jwt-secret hunter2 \
                 --workers 7 --max-frame-bytes 2048 --messages-per-second 1 --burst 2 --bad-frames-per-minute 3 \
@@ -185,7 +185,7 @@ fn what_config_prints_is_a_file_with_the_same_settings() {
             .collect()
     };
     assert_eq!(values(&by_file), values(&by_flag));
-    assert_eq!(by_file.matches("# file my.toml").count(), 34);
+    assert_eq!(by_file.matches("# file my.toml").count(), 35);
 }
 
 #[test]
@@ -401,8 +401,12 @@ fn settings_that_contradict_each_other_are_refused_by_name() {
             "--auth none --jwt-key x",
             ["--jwt-key: ", "--auth", "no tokens"],
         ),
-        ("--tls-cert x", ["--tls-cert: ", "--tls-key", "both"]),
-        ("--tls-key x", ["--tls-key: ", "--tls-cert", "both"]),
+        (
+            "--jwt-secret x --jwks-ca y",
+            ["--jwks-ca: ", "without", "--jwks"],
+        ),
+        ("--tls-cert x", ["--tls-cert: ", "without", "--tls-key"]),
+        ("--tls-key x", ["--tls-key: ", "without", "--tls-cert"]),
     ] {
         Run::new(said).refused_with(&parts);
         Run::new(&format!("config {said}")).refused_with(&parts);
@@ -424,6 +428,7 @@ fn the_help_names_every_flag_and_variable() {
         "jwt-secret-file",
         "jwt-key",
         "jwks",
+        "jwks-ca",
         "jwks-refresh-seconds",
         "jwt-issuer",
         "jwt-audience",

@@ -192,6 +192,13 @@ fn a_key_or_certificate_that_cannot_be_used_is_named_and_nothing_is_begun() {
             &parts,
         );
     }
+    for (ca, part) in [
+        ("nowhere", "jwks_ca: nowhere cannot be read"),
+        ("text", "jwks_ca: text holds no certificate"),
+    ] {
+        let set = ["--jwks", "https://127.0.0.1:1/", "--jwks-ca", ca];
+        assert_fails(&folder.0, &[&ANYWHERE[..], &set].concat(), &[part]);
+    }
     for (cert, key, part) in [
         ("nowhere", "private.pem", "nowhere"),
         ("text", "private.pem", "text: holds no certificate"),

@@ -4,14 +4,16 @@
 //! keeps anybody else waiting. Its mutex is held to look at or to change a few fields, never while something is fetched and
 //! never across an await. What was fetched last stays until something better comes.
 
+use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
+use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
 
 use super::AuthError;
 use super::key::Key;
-use super::token::read_up_to;
+use super::token::{read, read_up_to};
 use crate::config::Jwks;
 
 /// Largest set, in bytes.
@@ -21,11 +23,72 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// How soon is tried again what has failed, at the latest.
 const AGAIN: Duration = Duration::from_secs(30);
 
+/// Where the set is, and how it is got from there.
+pub struct Place {
+    source: Jwks,
+    /// With connections that are kept no longer than one fetch.
+    agent: ureq::Agent,
+}
+
+impl Place {
+    /// `ca` is the file with the certificates that those of the set's server go back to.
+    ///
+    /// # Errors
+    /// A file that cannot be read or used.
+    pub fn new(source: Jwks, ca: Option<&Path>) -> Result<Self, AuthError> {
+        let roots = match ca {
+            None => RootCerts::WebPki,
+            Some(path) => {
+                let wrong = |what: String| AuthError(format!("jwks_ca: {} {what}", path.display()));
+                let text = read(path).map_err(|error| wrong(format!("cannot be read: {error}")))?;
+                let found: Result<Vec<_>, _> = parse_pem(&text)
+                    .filter_map(|item| match item {
+                        Ok(PemItem::Certificate(certificate)) => Some(Ok(certificate)),
+                        Ok(_) => None,
+                        Err(error) => Some(Err(error)),
+                    })
+                    .collect();
+                let found = found.map_err(|error| wrong(format!("is damaged: {error}")))?;
+                if found.is_empty() {
+                    return Err(wrong("holds no certificate in PEM".into()));
+                }
+                RootCerts::new_with_certs(&found)
+            }
+        };
+        // One request, to this address and no other: a redirection is an error. The environment has no say in it either.
+        let agent = ureq::Agent::config_builder()
+            .timeout_global(Some(PATIENCE))
+            .max_redirects(0)
+            .proxy(None)
+            .max_idle_connections(0)
+            .user_agent(concat!("dmwire/", env!("CARGO_PKG_VERSION")))
+            .accept("application/jwk-set+json, application/json")
+            .tls_config(TlsConfig::builder().root_certs(roots).build())
+            .build()
+            .into();
+        Ok(Self { source, agent })
+    }
+
+    fn fetch(&self) -> Result<Vec<Key>, String> {
+        let text = match &self.source {
+            Jwks::File(path) => read_up_to(path, MAX_SET).map_err(|error| error.to_string())?,
+            Jwks::Url(url) => self.get(url).map_err(|error| error.to_string())?,
+        };
+        Key::from_set(&text).map_err(str::to_owned)
+    }
+
+    fn get(&self, url: &str) -> Result<Vec<u8>, ureq::Error> {
+        let mut response = self.agent.get(url).call()?;
+        let body = response.body_mut().with_config().limit(MAX_SET);
+        body.read_to_vec()
+    }
+}
+
 /// The keys, and who keeps them fresh. Dropping it ends that.
 pub struct KeySet(Arc<Shared>);
 
 struct Shared {
-    source: Jwks,
+    place: Place,
     interval: Duration,
     state: Mutex<State>,
     /// Told of a changed state.
@@ -51,18 +114,19 @@ impl KeySet {
     ///
     /// # Errors
     /// A file that cannot be read or used: unlike an address, it does not come back by itself.
-    pub fn start(source: Jwks, interval: Duration) -> Result<Self, AuthError> {
+    pub fn start(place: Place, interval: Duration) -> Result<Self, AuthError> {
         let mut state = State {
             fetching: true,
             ..State::default()
         };
-        if let Jwks::File(_) = source {
-            let keys =
-                fetch(&source).map_err(|what| AuthError(format!("jwks: {source}: {what}")))?;
+        if let Jwks::File(path) = &place.source {
+            let keys = place
+                .fetch()
+                .map_err(|what| AuthError(format!("jwks: {}: {what}", path.display())))?;
             state.keys = keys.into();
         }
         let shared = Arc::new(Shared {
-            source,
+            place,
             interval,
             state: Mutex::new(state),
             changed: Condvar::new(),
@@ -107,13 +171,6 @@ impl KeySet {
         self.get()
     }
 
-    /// Waits until it has been fetched once, with whatever success.
-    pub async fn ready(&self) {
-        let mut fetched = self.0.fetched.subscribe();
-        let once = fetched.wait_for(|count| *count > 0);
-        let _ = tokio::time::timeout(PATIENCE, once).await;
-    }
-
     /// Has it fetched now.
     pub fn refresh(&self) {
         self.0.lock().wanted = true;
@@ -135,19 +192,19 @@ impl Shared {
 
     fn run(&self) {
         loop {
-            let found = fetch(&self.source);
+            let found = self.place.fetch();
             let mut pause = self.interval;
             let mut state = self.lock();
             match found {
                 Ok(keys) => {
                     if state.keys.len() != keys.len() {
-                        log::info!(keys = keys.len(), from:% = self.source; "keys for tokens");
+                        log::info!(keys = keys.len(), from:% = self.place.source; "keys for tokens");
                     }
                     state.keys = keys.into();
                 }
                 Err(what) => {
                     log::warn!(
-                        kept = state.keys.len(), from:% = self.source, why = what.as_str();
+                        kept = state.keys.len(), from:% = self.place.source, why = what.as_str();
                         "no keys for tokens could be had; those known before stay"
                     );
                     pause = pause.min(AGAIN);
@@ -166,30 +223,4 @@ impl Shared {
             state.fetching = true;
         }
     }
-}
-
-fn fetch(source: &Jwks) -> Result<Vec<Key>, String> {
-    let text = match source {
-        Jwks::File(path) => read_up_to(path, MAX_SET).map_err(|error| error.to_string())?,
-        Jwks::Url(url) => get(url).map_err(|error| error.to_string())?,
-    };
-    Key::from_set(&text).map_err(str::to_owned)
-}
-
-/// One request, to this address and no other: a redirection is an error. The environment has no say in it either.
-fn get(url: &str) -> Result<Vec<u8>, ureq::Error> {
-    let agent: ureq::Agent = ureq::Agent::config_builder()
-        .timeout_global(Some(PATIENCE))
-        .max_redirects(0)
-        .proxy(None)
-        .user_agent(concat!("dmwire/", env!("CARGO_PKG_VERSION")))
-        .accept("application/jwk-set+json, application/json")
-        .build()
-        .into();
-    let mut response = agent.get(url).call()?;
-    response
-        .body_mut()
-        .with_config()
-        .limit(MAX_SET)
-        .read_to_vec()
 }

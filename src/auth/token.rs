@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use jsonwebtoken::errors::{Error, ErrorKind};
 use jsonwebtoken::{Header, Validation, decode, decode_header};
 
-use super::jwks::KeySet;
+use super::jwks::{KeySet, Place};
 use super::key::Key;
 use super::{AuthError, Denied, Identity, MAX_TOKEN, crypto, warn_of_short};
 use crate::config::{Config, Secret};
@@ -51,7 +51,7 @@ impl Tokens {
         }
         let set = match &config.jwks {
             Some(source) => Some(KeySet::start(
-                source.clone(),
+                Place::new(source.clone(), config.jwks_ca.as_deref())?,
                 Duration::from_secs(config.jwks_refresh_seconds),
             )?),
             None => None,
@@ -91,12 +91,6 @@ impl Tokens {
         }
     }
 
-    pub(super) async fn ready(&self) {
-        if let Some(set) = &self.set {
-            set.ready().await;
-        }
-    }
-
     pub(super) fn refresh(&self) {
         if let Some(set) = &self.set {
             set.refresh();
@@ -126,8 +120,9 @@ impl Tokens {
             return Err(self.unknown(&header, &self.keys));
         };
         let mut known = set.get();
-        if header.kid.is_some() && !known.iter().any(|key| key.id == header.kid) {
-            // It may be of a key that is newer than the set.
+        let named = known.iter().any(|key| key.id == header.kid);
+        if known.is_empty() || header.kid.is_some() && !named {
+            // It may be of a key that is newer than the set. Right after the start all are.
             known = set.newer().await;
         }
         let candidates: Vec<_> = known

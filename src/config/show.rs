@@ -14,7 +14,7 @@ const HIDDEN: &str = "(not shown)";
 impl Config {
     /// Every setting in the order of the help. All that prints a configuration goes through here, so this is the place
     /// that keeps a secret from every eye: it shows a fixed word instead of it.
-    pub(super) fn shown(&self) -> [Shown; 35] {
+    pub(super) fn shown(&self) -> [Shown; 36] {
         // Taken apart by name, so that a field which is added and not shown does not compile.
         let Self {
             listen,
@@ -26,6 +26,7 @@ impl Config {
             jwt_secret_file,
             jwt_key,
             jwks,
+            jwks_ca,
             jwks_refresh_seconds,
             jwt_issuer,
             jwt_audience,
@@ -64,6 +65,11 @@ impl Config {
             (ACCESS, "jwt_secret_file", files(jwt_secret_file)),
             (ACCESS, "jwt_key", files(jwt_key)),
             (ACCESS, "jwks", optional(jwks.as_ref())),
+            (
+                ACCESS,
+                "jwks_ca",
+                optional(jwks_ca.as_ref().map(|path| path.display())),
+            ),
             (
                 ACCESS,
                 "jwks_refresh_seconds",
