@@ -65,11 +65,7 @@ impl Config {
             (ACCESS, "jwt_secret_file", files(jwt_secret_file)),
             (ACCESS, "jwt_key", files(jwt_key)),
             (ACCESS, "jwks", optional(jwks.as_ref())),
-            (
-                ACCESS,
-                "jwks_ca",
-                optional(jwks_ca.as_ref().map(|path| path.display())),
-            ),
+            (ACCESS, "jwks_ca", file(jwks_ca.as_ref())),
             (
                 ACCESS,
                 "jwks_refresh_seconds",
@@ -82,16 +78,8 @@ impl Config {
             (ACCESS, "allowed_origin", list(allowed_origin)),
             (ACCESS, "allowed_host", list(allowed_host)),
             (ACCESS, "trusted_proxy", list(trusted_proxy)),
-            (
-                TLS,
-                "tls_cert",
-                optional(tls_cert.as_ref().map(|path| path.display())),
-            ),
-            (
-                TLS,
-                "tls_key",
-                optional(tls_key.as_ref().map(|path| path.display())),
-            ),
+            (TLS, "tls_cert", file(tls_cert.as_ref())),
+            (TLS, "tls_key", file(tls_key.as_ref())),
             (DATA, "store", text(store)),
             (DATA, "durability", text(durability)),
             (DATA, "inbox_days", inbox_days.to_string()),
@@ -162,6 +150,10 @@ fn hidden(empty: bool) -> String {
 
 fn optional(value: Option<impl Display>) -> String {
     value.map_or_else(|| text(""), text)
+}
+
+fn file(path: Option<&PathBuf>) -> String {
+    optional(path.map(|path| path.display()))
 }
 
 fn files(paths: &[PathBuf]) -> String {

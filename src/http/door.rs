@@ -309,6 +309,14 @@ fn bearers(request: &Request) -> impl Iterator<Item = &str> {
     protocols(request).filter_map(|offered| offered.strip_prefix("bearer."))
 }
 
+/// As much of a peer's word as the log takes.
+fn cut(word: Option<&str>) -> &str {
+    const ENOUGH: usize = 200;
+    let word = word.unwrap_or("?");
+    // What is no ASCII is no name of a host either.
+    word.get(..ENOUGH.min(word.len())).unwrap_or("?")
+}
+
 fn check_host(node: &Node, peer: &Peer) -> Result<(), Refusal> {
     let config = &node.config;
     if config.open || config.access() != Access::Open {
@@ -320,6 +328,8 @@ fn check_host(node: &Node, peer: &Peer) -> Result<(), Refusal> {
     if peer.host.as_deref().is_none_or(called) {
         return Ok(());
     }
+    let host = cut(peer.host.as_deref());
+    log::info!(host = host, ip:% = peer.name(); "refused: called by a name that is not this machine's");
     Err(Refusal::forbidden(
         "without authentication this server is called localhost; its --allowed-host names what else it may be called",
     ))
@@ -331,9 +341,12 @@ fn check_origin(node: &Node, request: &Request, peer: &Peer) -> Result<(), Refus
     }
     // Browsers send one; of two, which is true?
     let origin = peer::only(request.headers(), &header::ORIGIN);
-    if origin.is_some_and(|origin| origin::admits(&origin, peer, node.origins())) {
+    let admits = |origin: &String| origin::admits(origin, peer, node.origins());
+    if origin.as_ref().is_some_and(admits) {
         return Ok(());
     }
+    let origin = cut(origin.as_deref());
+    log::info!(origin = origin, ip:% = peer.name(); "refused: a page of another origin");
     Err(Refusal::forbidden(
         "pages of this origin may not connect; the server's --allowed-origin names those that may",
     ))
