@@ -509,6 +509,48 @@ fn keys_are_rotated_by_having_two_of_them() {
 }
 
 #[test]
+fn files_with_keys_are_read_again_on_sighup() {
+    let folder = Arc::new(Folder::new());
+    let (old, new) = (Issuer::p256(), Issuer::ed25519());
+    let (secret, key) = (folder.0.join("a.secret"), folder.0.join("a.pem"));
+    let put =
+        |file: &std::path::Path, text: &str| fs::write(file, text).expect("a file can be written");
+    put(&secret, SECRET);
+    put(&key, &old.pem);
+    let server = Server::start_in(
+        &folder,
+        &["--jwt-secret-file", "a.secret", "--jwt-key", "a.pem"],
+    );
+    let (mut session, _) = Raw::admitted(&server, "/ws/a", &bearer(&old.token(None, &claims("a"))));
+    session.expect("welcome");
+    session.expect("synced");
+    put(&secret, "another secret, of thirty-two bytes");
+    put(&key, &new.pem);
+    server.signal("HUP");
+    let renewed = bearer(&new.token(None, &claims("a")));
+    let admitted = |more: &str| {
+        server
+            .http(&handshake("/ws/a%00", more))
+            .starts_with("HTTP/1.1 400 ")
+    };
+    eventually("the new key is taken", || admitted(&renewed));
+    assert!(admitted(&bearer(&hs256(
+        "another secret, of thirty-two bytes",
+        &claims("a")
+    ))));
+    for token in [old.token(None, &claims("8888")), good("8888")] {
+        refused(&server, "/ws/8888", &bearer(&token), 401, "unauthorized");
+    }
+    // Who is in stays, and what cannot be read takes nothing away.
+    session.write(&client_frame(0x81, br#"{"type":"ping"}"#));
+    session.expect("pong");
+    put(&key, "nothing");
+    server.signal("HUP");
+    server.wait_for_log("stay as they were: jwt_key: a.pem holds no public key");
+    welcomed(&server, "/ws/a", &renewed);
+}
+
+#[test]
 fn a_file_with_a_set_of_keys_is_read_again_on_sighup() {
     let folder = Arc::new(Folder::new());
     let issuers = [Issuer::rsa(&folder.0), Issuer::p256(), Issuer::ed25519()];

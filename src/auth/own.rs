@@ -15,7 +15,7 @@ use ring::rand::{SecureRandom as _, SystemRandom};
 use serde_json::json;
 
 use super::token::{read, secrets, without_line_end};
-use super::{AuthError, crypto};
+use super::{AuthError, crypto, warn_of_short};
 use crate::config::{Access, Config, Secret};
 use crate::protocol::ids::is_name;
 
@@ -32,7 +32,11 @@ pub(super) fn secret(config: &Config) -> Result<Secret, AuthError> {
     let wrong = |error: io::Error| AuthError(format!("{}: {error}", path.display()));
     match kept(&path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        kept => return kept.map_err(wrong),
+        kept => {
+            let secret = kept.map_err(wrong)?;
+            warn_of_short(&secret, &path.display().to_string());
+            return Ok(secret);
+        }
     }
     let secret = made().map_err(wrong)?;
     keep(&path, &secret).map_err(wrong)?;

@@ -1,5 +1,6 @@
 //! What a token must be (PROTOCOL section 2).
 
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
 use jsonwebtoken::errors::{Error, ErrorKind};
@@ -17,10 +18,12 @@ const MAX_FILE: u64 = 64 * 1024;
 /// bounds.
 const FOR_EVER: u64 = 100 * 365 * 86_400;
 
-/// Judges tokens.
+/// Judges tokens. The lock of its keys is held for one clone or one exchange, never across an await.
 pub struct Tokens {
     /// The keys of the settings.
-    keys: Vec<Key>,
+    keys: RwLock<Arc<[Key]>>,
+    /// The settings that they are read by again; `None`: they are the server's own.
+    settings: Option<Config>,
     /// Those that come and go.
     set: Option<KeySet>,
     /// What the claims must be; which algorithm counts, each key adds.
@@ -40,15 +43,7 @@ type Claims = serde_json::Map<String, serde_json::Value>;
 impl Tokens {
     /// Reads the keys that the settings name, and begins to fetch those that are elsewhere.
     pub(super) fn new(config: &Config) -> Result<Self, AuthError> {
-        let mut keys = Vec::new();
-        for secret in secrets(config)? {
-            keys.push(Key::secret(&secret));
-        }
-        for path in &config.jwt_key {
-            let wrong = |what: String| AuthError(format!("jwt_key: {} {what}", path.display()));
-            let text = read(path).map_err(|error| wrong(format!("cannot be read: {error}")))?;
-            keys.extend(Key::from_pem(&text).map_err(|what| wrong(what.into()))?);
-        }
+        let keys = keys(config)?;
         let set = match &config.jwks {
             Some(source) => Some(KeySet::start(
                 Place::new(source.clone(), config.jwks_ca.as_deref())?,
@@ -56,7 +51,10 @@ impl Tokens {
             )?),
             None => None,
         };
-        Ok(Self::with(config, keys, set))
+        Ok(Self {
+            settings: Some(config.clone()),
+            ..Self::with(config, keys, set)
+        })
     }
 
     /// Takes tokens of one secret only.
@@ -84,14 +82,23 @@ impl Tokens {
         }
         rules.set_required_spec_claims(&required);
         Self {
-            keys,
+            keys: RwLock::new(keys.into()),
+            settings: None,
             set,
             rules,
             leeway: config.jwt_leeway_seconds,
         }
     }
 
+    /// Reads the keys again. What cannot be read takes nothing away.
     pub(super) fn refresh(&self) {
+        match self.settings.as_ref().map(keys) {
+            Some(Ok(read)) => {
+                *self.keys.write().unwrap_or_else(PoisonError::into_inner) = read.into();
+            }
+            Some(Err(error)) => log::error!("the keys for tokens stay as they were: {error}"),
+            None => {}
+        }
         if let Some(set) = &self.set {
             set.refresh();
         }
@@ -113,11 +120,13 @@ impl Tokens {
         if header.crit.is_some() {
             return Err(Denied::Invalid("the token's header has `crit`"));
         }
-        if let Some(judged) = self.judge(token, &header, &self.keys) {
+        let keys = self.keys.read();
+        let keys = keys.unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(judged) = self.judge(token, &header, &keys) {
             return judged;
         }
         let Some(set) = &self.set else {
-            return Err(self.unknown(&header, &self.keys));
+            return Err(unknown(&header, &keys, &[]));
         };
         let mut known = set.get();
         let named = known.iter().any(|key| key.id == header.kid);
@@ -133,20 +142,10 @@ impl Tokens {
         if let Some(judged) = self.judge(token, &header, &candidates) {
             return judged;
         }
-        if known.is_empty() && self.keys.is_empty() {
+        if known.is_empty() && keys.is_empty() {
             return Err(Denied::NotReady);
         }
-        Err(self.unknown(&header, &candidates))
-    }
-
-    /// What to say of a token that none of the keys has signed.
-    fn unknown(&self, header: &Header, tried: &[Key]) -> Denied {
-        let mut tried = self.keys.iter().chain(tried);
-        Denied::Invalid(if tried.any(|key| key.algorithm == header.alg) {
-            "the token's signature is of no known key"
-        } else {
-            "no key is known for the token's `kid` and `alg`"
-        })
+        Err(unknown(&header, &keys, &candidates))
     }
 
     /// Judges a token that one of these keys has signed; `None`: none has.
@@ -194,6 +193,16 @@ impl Tokens {
     }
 }
 
+/// What to say of a token that none of these keys has signed.
+fn unknown(header: &Header, keys: &[Key], of_set: &[Key]) -> Denied {
+    let mut tried = keys.iter().chain(of_set);
+    Denied::Invalid(if tried.any(|key| key.algorithm == header.alg) {
+        "the token's signature is of no known key"
+    } else {
+        "no key is known for the token's `kid` and `alg`"
+    })
+}
+
 /// Why a token of a known key is not good.
 fn judged(error: &Error, has_audience: bool) -> Denied {
     let missing = |claim: &str| match claim {
@@ -213,6 +222,17 @@ fn judged(error: &Error, has_audience: bool) -> Denied {
         ErrorKind::MissingRequiredClaim(claim) => missing(claim),
         _ => "the token's claims cannot be read",
     })
+}
+
+/// The keys that the settings name, but for those of `jwks`.
+fn keys(config: &Config) -> Result<Vec<Key>, AuthError> {
+    let mut keys: Vec<_> = secrets(config)?.iter().map(Key::secret).collect();
+    for path in &config.jwt_key {
+        let wrong = |what: String| AuthError(format!("jwt_key: {} {what}", path.display()));
+        let text = read(path).map_err(|error| wrong(format!("cannot be read: {error}")))?;
+        keys.extend(Key::from_pem(&text).map_err(|what| wrong(what.into()))?);
+    }
+    Ok(keys)
 }
 
 /// The secrets of the settings, those in files behind the others.

@@ -77,7 +77,7 @@ where
     let wanted = wanted(&node, &request, &peer).await;
     drop(request);
     let admitted = match wanted {
-        Ok(Wanted::Echo(identity)) => Ok(echo(&node, identity)),
+        Ok(Wanted::Echo(identity)) => echo(&node, identity),
         Ok(Wanted::Session(identity, query)) => open(&node, identity, query).await,
         Err(refusal) => Err(refusal),
     };
@@ -500,10 +500,14 @@ fn replay_from(query: &Query, epoch: Uuid, opened: &Opened) -> (u64, Option<Trun
 }
 
 /// A connection that only echoes. It is registered under a name that no user can have, so that a drain reaches it.
-fn echo(node: &Arc<Node>, identity: Identity) -> Parts {
+fn echo(node: &Arc<Node>, identity: Identity) -> Result<Parts, Refusal> {
     let outbox = Outbox::new(Uuid::new_v4(), "".into(), node.config.outbox_bytes);
     let (registered, _) = node.router.register(&outbox, usize::MAX);
-    Parts {
+    if node.draining.load(Ordering::SeqCst) {
+        // The drain may have looked for sessions before this one was there.
+        return Err(Refusal::draining());
+    }
+    Ok(Parts {
         config: node.config.clone(),
         outbox,
         admitted: Some(Admitted {
@@ -511,7 +515,7 @@ fn echo(node: &Arc<Node>, identity: Identity) -> Parts {
             registered,
         }),
         messaging: None,
-    }
+    })
 }
 
 /// A connection that is let in only to be told why it is not.
