@@ -828,7 +828,7 @@ fn a_session_ends_with_its_token_and_who_comes_back_with_a_new_one_loses_nothing
     };
     let mut b = dial("b", "", 3600);
     b.expect("synced");
-    let lasting = 2;
+    let lasting = 4;
     let expires = now() + lasting;
     let mut a = dial("a", "", lasting);
     a.expect("synced");
@@ -860,7 +860,7 @@ fn a_session_ends_with_its_token_and_who_comes_back_with_a_new_one_loses_nothing
 #[test]
 fn an_echo_ends_with_its_token() {
     let server = asking(&["--jwt-leeway-seconds", "1"]);
-    let token = hs256(SECRET, &json!({"sub": "a", "exp": now() + 1}));
+    let token = hs256(SECRET, &json!({"sub": "a", "exp": now() + 3}));
     let (mut raw, _) = Raw::admitted(&server, "/echo", &bearer(&token));
     raw.write(&client_frame(0x81, b"hello"));
     assert_eq!(raw.next().expect("the echo").payload, b"hello");

@@ -9,6 +9,7 @@ use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
+use std::time::Instant;
 
 use serde_json::Value;
 use support::tokens::{SECRET, good};
@@ -195,7 +196,9 @@ impl Nginx {
             .stdin(Stdio::null())
             .spawn()
             .expect("nginx can be started");
+        let until = Instant::now() + DEADLINE;
         loop {
+            assert!(Instant::now() < until, "nginx does not listen");
             if let Some(status) = child.try_wait().expect("it can be waited for") {
                 let log = fs::read_to_string(folder.0.join("main.log")).unwrap_or_default();
                 assert!(

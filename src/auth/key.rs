@@ -203,3 +203,121 @@ fn only(tag: u8, mut rest: &[u8]) -> Option<&[u8]> {
     let content = next(tag, &mut rest)?;
     rest.is_empty().then_some(content)
 }
+
+#[cfg(test)]
+mod tests {
+    use base64::engine::general_purpose::STANDARD;
+    use serde_json::json;
+
+    use super::*;
+
+    fn element(tag: u8, content: &[u8]) -> Vec<u8> {
+        let length = content.len();
+        let head = match length {
+            0..=0x7F => vec![tag, length as u8],
+            0x80..=0xFF => vec![tag, 0x81, length as u8],
+            _ => vec![tag, 0x82, (length >> 8) as u8, length as u8],
+        };
+        [head, content.to_vec()].concat()
+    }
+
+    /// The `SubjectPublicKeyInfo` of an RSA key with a modulus of so many bytes.
+    fn rsa(bytes: usize) -> Vec<u8> {
+        let n = [&[0][..], &vec![0xC5; bytes]].concat();
+        let numbers = [element(INTEGER, &n), element(INTEGER, &[1, 0, 1])].concat();
+        let bits = [&[0][..], &element(SEQUENCE, &numbers)].concat();
+        let info = [element(SEQUENCE, &RSA_NAME), element(BIT_STRING, &bits)].concat();
+        element(SEQUENCE, &info)
+    }
+
+    fn pem(info: &[u8]) -> String {
+        let text = STANDARD.encode(info);
+        format!("-----BEGIN PUBLIC KEY-----\n{text}\n-----END PUBLIC KEY-----\n")
+    }
+
+    fn infos() -> Vec<Vec<u8>> {
+        let p256 = [&P256[..], &[4], &[7; 64]].concat();
+        vec![
+            rsa(256),
+            rsa(512),
+            rsa(1024),
+            p256,
+            [&ED25519[..], &[7; 32]].concat(),
+        ]
+    }
+
+    #[test]
+    fn a_public_key_says_which_algorithm_it_is_for() {
+        use Algorithm::{ES256, EdDSA, RS256};
+        let algorithm = |info: &Vec<u8>| Key::from_pem(pem(info).as_bytes()).unwrap()[0].algorithm;
+        let found: Vec<_> = infos().iter().map(algorithm).collect();
+        assert_eq!(found, [RS256, RS256, RS256, ES256, EdDSA]);
+        for weak in [64, 128, 255, 1025] {
+            assert!(Key::from_info(&rsa(weak)).is_none(), "{weak}");
+        }
+        let both = [pem(&rsa(256)), pem(&infos()[4])].concat();
+        assert_eq!(Key::from_pem(both.as_bytes()).unwrap().len(), 2);
+    }
+
+    #[test]
+    fn what_is_cut_or_changed_is_no_key_or_another_and_never_a_panic() {
+        for info in infos() {
+            for end in 0..info.len() {
+                assert!(Key::from_info(&info[..end]).is_none(), "{end}");
+            }
+            assert!(Key::from_info(&[&info[..], &[0]].concat()).is_none());
+            for at in 0..info.len() {
+                for bit in 0..8 {
+                    let mut changed = info.clone();
+                    changed[at] ^= 1 << bit;
+                    let _ = Key::from_info(&changed);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn of_a_set_what_can_be_used_is_kept() {
+        let number = |bytes: usize| URL_SAFE_NO_PAD.encode(vec![0xC5; bytes]);
+        let good = json!({"kty": "OKP", "crv": "Ed25519", "x": number(32), "kid": "1", "more": {}});
+        let with = |name: &str, value: serde_json::Value| {
+            let mut jwk = good.clone();
+            jwk[name] = value;
+            jwk
+        };
+        let usable = |jwk: &serde_json::Value| Key::from_jwk(jwk.clone()).is_some();
+        for jwk in [
+            good.clone(),
+            with("use", json!("sig")),
+            with("alg", json!("EdDSA")),
+            with("alg", json!("Ed25519")),
+            json!({"kty": "RSA", "n": format!("AAAA{}", number(256)), "e": "AQAB"}),
+            json!({"kty": "EC", "crv": "P-256", "x": number(32), "y": number(32)}),
+        ] {
+            assert!(usable(&jwk), "{jwk}");
+        }
+        for jwk in [
+            with("use", json!("enc")),
+            with("alg", json!("HS256")),
+            with("crv", json!("X25519")),
+            with("kid", json!(1)),
+            with("x", json!(number(31))),
+            with("x", json!("+/==")),
+            json!({"kty": "RSA", "n": number(128), "e": "AQAB"}),
+            json!({"kty": "RSA", "n": number(256), "e": "AQAB", "alg": "PS256"}),
+            json!({"kty": "RSA", "n": number(256)}),
+            json!({"kty": "EC", "crv": "P-384", "x": number(48), "y": number(48)}),
+            json!({"kty": "EC", "crv": "P-256", "x": number(33), "y": number(31), "alg": "RS256"}),
+            json!({"kty": "oct", "k": number(32)}),
+            json!(["RSA"]),
+            json!(null),
+        ] {
+            assert!(!usable(&jwk), "{jwk}");
+        }
+        let many = json!({"keys": vec![good; 1000]}).to_string();
+        assert_eq!(Key::from_set(many.as_bytes()).unwrap().len(), MAX_KEYS);
+        for text in ["", "[]", "{}", r#"{"keys":{}}"#, r#"{"keys":[]}"#, "\u{0}"] {
+            assert!(Key::from_set(text.as_bytes()).is_err(), "{text}");
+        }
+    }
+}
