@@ -15,13 +15,13 @@ use rusqlite::{Connection, params};
 
 use super::{signed, unsigned};
 
-/// Bytes of a row of the log, so that it fits a page; a longer message has a row of its own.
+/// Bytes of a row of the log, so that it fits a page.
 const ROW: usize = 3800;
 /// How long a message may wait for others of its conversation.
 const WAIT: Duration = Duration::from_millis(200);
 /// Messages, and bytes of them, beyond which none waits longer.
 const MANY: usize = 8192;
-const MANY_BYTES: usize = 8 << 20;
+const MANY_BYTES: usize = 2 << 20;
 /// Rows of the log that are removed at a time, while there are others.
 const ROWS: i64 = 64;
 

@@ -15,6 +15,8 @@ const MAX_DEVICES: i64 = 16;
 const MAX_REACTIONS: i64 = 32;
 /// Commit numbers are reserved in the file this many at a time, so that a start need not look for the newest.
 const RESERVE: i64 = 1_000_000;
+/// Bytes of content beyond which a message goes to its table at once.
+const LARGE: usize = 2048;
 /// An inbox may grow by so many entries beyond its limit before the keeper is called, so that it is not called for each.
 const SLACK: u64 = 256;
 
@@ -95,7 +97,8 @@ impl Run<'_> {
             at: self.now,
             duplicate: false,
         };
-        if !direct {
+        // What fills pages by itself gains nothing by waiting, and would be written twice.
+        if !direct && message.content.len() <= LARGE {
             self.stage.add(&Record {
                 conversation,
                 n,
