@@ -26,7 +26,7 @@ const QUEUE_BYTES: usize = 64 << 20;
 /// Writes of one transaction: more would make the first of them wait for the last.
 const BATCH: usize = 1024;
 /// Watermarks that are written in one turn, while no client waits for them.
-const NOTE: usize = 16;
+const NOTE: usize = 8;
 /// Messages that are settled in one turn, at the least.
 const SETTLE: usize = 128;
 /// Watermarks that are kept for later when the store does not take them.
@@ -36,7 +36,8 @@ const SETTLE_AGAIN: Duration = Duration::from_millis(500);
 /// Time between two looks at what is to be removed, and at the least between two steps of it.
 const KEEP_EVERY: Duration = Duration::from_secs(1);
 const KEEP_PAUSE: Duration = Duration::from_millis(20);
-/// How long a watermark may wait for later ones of its device.
+/// How long a watermark may wait for later ones of its device. A little longer than messages wait to be settled, so that
+/// those which it is about mostly are.
 const NOTE_AFTER: Duration = Duration::from_millis(200);
 
 /// A write that was done, with what came with it.

@@ -293,12 +293,12 @@ impl Sqlite {
                     direct.pairs.insert(pair);
                     needed.extend(self.waiting_of(pair)?);
                 }
-                Write::Watermark { user, .. } => {
+                Write::Watermark { user, seq, .. } => {
                     direct.users.insert(user);
                     if !self.pool.is_empty()
                         && let Some(user) = find_user(&self.connection, &mut self.cache, user)?
                     {
-                        needed.extend(self.pool.of_user(user.n));
+                        needed.extend(self.pool.of_user(user.n, *seq));
                     }
                 }
                 Write::Contact(..) => {}

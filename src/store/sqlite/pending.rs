@@ -11,14 +11,14 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
-use rusqlite::{Connection, params};
+use rusqlite::{CachedStatement, Connection, params};
 
 use super::{signed, unsigned};
 
 /// Bytes of a row of the log, so that it fits a page.
 const ROW: usize = 3800;
 /// How long a message may wait for others of its conversation.
-const WAIT: Duration = Duration::from_millis(200);
+const WAIT: Duration = Duration::from_millis(150);
 /// Messages, and bytes of them, beyond which none waits longer.
 const MANY: usize = 8192;
 const MANY_BYTES: usize = 2 << 20;
@@ -375,9 +375,21 @@ impl Pool {
         }
     }
 
-    /// The conversations of a user that have messages here.
-    pub fn of_user(&self, user: i64) -> &[i64] {
-        self.of_user.get(&user).map_or(&[], Vec::as_slice)
+    /// The conversations of a user that have messages here among the entries up to `seq`.
+    pub fn of_user(&self, user: i64, seq: u64) -> impl Iterator<Item = i64> {
+        let all = self.of_user.get(&user).map_or(&[][..], Vec::as_slice);
+        all.iter().copied().filter(move |conversation| {
+            self.oldest(*conversation).is_some_and(|record| {
+                let own = record.sender == user;
+                seq >= if own { record.from_seq } else { record.to_seq }
+            })
+        })
+    }
+
+    fn oldest(&self, conversation: i64) -> Option<Record<'_>> {
+        let waiting = self.conversations.get(&conversation)?;
+        let (row, offset) = waiting.messages.front()?;
+        Record::read(&mut &self.rows[self.at(*row)].bytes[*offset as usize..])
     }
 
     /// Moves messages to their tables, and removes rows of the log that are not needed any more.
@@ -388,6 +400,7 @@ impl Pool {
         floors: &mut Floors,
     ) -> Result<()> {
         let mut count = 0;
+        let mut mover = Mover::new(connection, floors)?;
         for (conversation, take) in &chosen.conversations {
             let Some(waiting) = self.conversations.get(conversation) else {
                 continue;
@@ -397,7 +410,7 @@ impl Pool {
                 let row = &self.rows[self.at(*row)];
                 let record =
                     Record::read(&mut &row.bytes[*offset as usize..]).ok_or_else(damaged)?;
-                insert(connection, &record, floors)?;
+                mover.insert(&record)?;
             }
         }
         if count == self.messages {
@@ -462,15 +475,33 @@ impl Pool {
     }
 }
 
-/// Puts a message into the tables, and its entries into the inboxes that still keep them.
-fn insert(connection: &Connection, record: &Record<'_>, floors: &mut Floors) -> Result<()> {
-    connection
-        .prepare_cached(
-            "INSERT INTO messages
-             (conversation, n, id, sender, recipient, from_seq, to_seq, sent_at, reply_to, content)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) ON CONFLICT DO NOTHING",
-        )?
-        .execute(params![
+/// Puts messages into the tables, and their entries into the inboxes that still keep them.
+struct Mover<'a> {
+    connection: &'a Connection,
+    message: CachedStatement<'a>,
+    entry: CachedStatement<'a>,
+    floors: &'a mut Floors,
+}
+
+impl<'a> Mover<'a> {
+    fn new(connection: &'a Connection, floors: &'a mut Floors) -> Result<Self> {
+        Ok(Self {
+            connection,
+            message: connection.prepare_cached(
+                "INSERT INTO messages
+                 (conversation, n, id, sender, recipient, from_seq, to_seq, sent_at, reply_to, content)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) ON CONFLICT DO NOTHING",
+            )?,
+            entry: connection.prepare_cached(
+                "INSERT INTO inbox (user, seq, at, conversation, message, by) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+                 ON CONFLICT DO NOTHING",
+            )?,
+            floors,
+        })
+    }
+
+    fn insert(&mut self, record: &Record<'_>) -> Result<()> {
+        self.message.execute(params![
             record.conversation,
             record.n,
             record.id,
@@ -482,29 +513,26 @@ fn insert(connection: &Connection, record: &Record<'_>, floors: &mut Floors) -> 
             record.reply_to,
             record.content
         ])?;
-    let sides = [
-        (record.sender, record.from_seq),
-        (record.recipient, record.to_seq),
-    ];
-    let to_oneself = record.sender == record.recipient;
-    for (user, seq) in sides.into_iter().take(if to_oneself { 1 } else { 2 }) {
-        if seq <= floor(connection, floors, user)? {
-            continue;
-        }
-        connection
-            .prepare_cached(
-                "INSERT INTO inbox (user, seq, at, conversation, message) VALUES (?1, ?2, ?3, ?4, ?5)
-                 ON CONFLICT DO NOTHING",
-            )?
-            .execute([
+        let sides = [
+            (record.sender, record.from_seq),
+            (record.recipient, record.to_seq),
+        ];
+        let to_oneself = record.sender == record.recipient;
+        for (user, seq) in sides.into_iter().take(if to_oneself { 1 } else { 2 }) {
+            if seq <= floor(self.connection, self.floors, user)? {
+                continue;
+            }
+            self.entry.execute(params![
                 user,
                 signed(seq),
                 record.sent_at,
                 record.conversation,
                 record.n,
+                (user == record.sender).then_some(user),
             ])?;
+        }
+        Ok(())
     }
-    Ok(())
 }
 
 fn floor(connection: &Connection, floors: &mut Floors, user: i64) -> Result<u64> {
@@ -522,13 +550,14 @@ fn floor(connection: &Connection, floors: &mut Floors, user: i64) -> Result<u64>
 /// Moves all that a log holds to the tables.
 pub fn recover(connection: &Connection) -> Result<()> {
     let mut floors = Floors::new();
+    let mut mover = Mover::new(connection, &mut floors)?;
     let mut statement = connection.prepare("SELECT records FROM pending ORDER BY n")?;
     let mut rows = statement.query(())?;
     while let Some(row) = rows.next()? {
         let mut bytes = row.get_ref(0)?.as_blob()?;
         while !bytes.is_empty() {
             let record = Record::read(&mut bytes).ok_or_else(damaged)?;
-            insert(connection, &record, &mut floors)?;
+            mover.insert(&record)?;
         }
     }
     Ok(())

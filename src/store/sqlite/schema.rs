@@ -36,7 +36,8 @@ const STEPS: &[&str] = &["
     ) STRICT, WITHOUT ROWID;
     CREATE UNIQUE INDEX message_ids ON messages (conversation, id);
 
-    -- `kind`: 0 message, 1 edited, 2 deleted, 3 reacted, 4 reaction removed. `by`: who changed it, NULL for a message.
+    -- `kind`: 0 message, 1 edited, 2 deleted, 3 reacted, 4 reaction removed. `by`: who changed it, NULL for a message
+    -- (but see the next version).
     CREATE TABLE inbox (
         user INTEGER NOT NULL, seq INTEGER NOT NULL, at INTEGER NOT NULL, conversation INTEGER NOT NULL,
         message INTEGER NOT NULL, kind INTEGER NOT NULL DEFAULT 0, by INTEGER, emoji TEXT,
@@ -66,6 +67,12 @@ const STEPS: &[&str] = &["
 ", "
     -- Messages that are committed and not yet in their tables: see `pending`.
     CREATE TABLE pending (n INTEGER PRIMARY KEY, records BLOB NOT NULL) STRICT;
+
+    -- `by` is NULL from now on only where somebody else wrote the message: what a user has received is found without
+    -- looking at the messages.
+    UPDATE inbox SET by = user WHERE kind = 0 AND by IS NULL AND EXISTS
+        (SELECT 1 FROM messages AS m WHERE m.conversation = inbox.conversation AND m.n = inbox.message
+            AND m.sender = inbox.user);
 "];
 
 /// The version that this program writes.

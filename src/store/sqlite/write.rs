@@ -139,9 +139,9 @@ impl Run<'_> {
         if stored == 0 {
             return self.taken(conversation, from.n, message);
         }
-        self.append_message(&message.from, from, conversation, n)?;
+        self.append_message(&message.from, from, (conversation, n), true)?;
         if from.n != to.n {
-            self.append_message(&message.to, to, conversation, n)?;
+            self.append_message(&message.to, to, (conversation, n), false)?;
         }
         Ok(outcome)
     }
@@ -403,10 +403,25 @@ impl Run<'_> {
             })
     }
 
-    fn append_message(&mut self, id: &str, user: User, conversation: i64, n: i64) -> Result<()> {
+    fn append_message(
+        &mut self,
+        id: &str,
+        user: User,
+        (conversation, n): (i64, i64),
+        own: bool,
+    ) -> Result<()> {
         self.tx
-            .prepare_cached("INSERT INTO inbox (user, seq, at, conversation, message) VALUES (?1, ?2, ?3, ?4, ?5)")?
-            .execute([user.n, signed(user.head + 1), self.now, conversation, n])?;
+            .prepare_cached(
+                "INSERT INTO inbox (user, seq, at, conversation, message, by) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            )?
+            .execute(params![
+                user.n,
+                signed(user.head + 1),
+                self.now,
+                conversation,
+                n,
+                own.then_some(user.n)
+            ])?;
         self.grown(id);
         Ok(())
     }
@@ -509,10 +524,8 @@ impl Run<'_> {
         let newest: Vec<(i64, i64)> = self
             .tx
             .prepare_cached(
-                "SELECT i.conversation, max(i.message) FROM inbox AS i
-                 JOIN messages AS m ON m.conversation = i.conversation AND m.n = i.message
-                 WHERE i.user = ?1 AND i.seq > ?2 AND i.seq <= ?3 AND i.kind = 0 AND m.sender != ?1
-                 GROUP BY i.conversation",
+                "SELECT conversation, max(message) FROM inbox
+                 WHERE user = ?1 AND seq > ?2 AND seq <= ?3 AND kind = 0 AND by IS NULL GROUP BY conversation",
             )?
             .query_map([user, before, seq], |row| Ok((row.get(0)?, row.get(1)?)))?
             .collect::<Result<_>>()?;
