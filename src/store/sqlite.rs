@@ -199,11 +199,8 @@ impl Sqlite {
         batch: &[&Write],
         direct: &Direct<'_>,
     ) -> rusqlite::Result<Vec<Outcome>> {
-        let tx = self
-            .connection
-            .transaction_with_behavior(TransactionBehavior::Immediate)?;
         let mut run = Run {
-            tx: &tx,
+            tx: &self.connection,
             cache: &mut self.cache,
             next: &mut self.next,
             reserved: &mut self.reserved,
@@ -212,13 +209,15 @@ impl Sqlite {
             direct,
             stage: Stage::default(),
         };
-        let mut outcomes = Vec::with_capacity(batch.len());
-        for write in batch {
-            outcomes.push(run.write(write)?);
-        }
-        let stage = run.stage;
-        let first = stage.log(&tx)?;
-        tx.commit()?;
+        let (outcomes, stage, first) = atomically(&self.connection, || {
+            let mut outcomes = Vec::with_capacity(batch.len());
+            for write in batch {
+                outcomes.push(run.write(write)?);
+            }
+            let stage = run.stage;
+            let first = stage.log(&self.connection)?;
+            Ok((outcomes, stage, first))
+        })?;
         self.pool.take(stage, first);
         Ok(outcomes)
     }
@@ -244,17 +243,16 @@ impl Sqlite {
     }
 
     fn try_settle(&mut self, chosen: &Chosen) -> rusqlite::Result<()> {
-        let tx = self
-            .connection
-            .transaction_with_behavior(TransactionBehavior::Immediate)?;
-        self.pool.apply(&tx, chosen, &mut self.cache.floors)?;
         let rules = Rules {
             lifetimes: &self.lifetimes,
             owed: &self.owed,
             now: self.now,
         };
-        keep::trim_overfull(&tx, &mut self.cache, &rules)?;
-        tx.commit()
+        let (pool, cache) = (&self.pool, &mut self.cache);
+        atomically(&self.connection, || {
+            pool.apply(&self.connection, chosen, &mut cache.floors)?;
+            keep::trim_overfull(&self.connection, cache, &rules)
+        })
     }
 
     fn wait_for_disk(&mut self, wait: bool) -> rusqlite::Result<()> {
@@ -522,6 +520,22 @@ fn connect(path: &Path, synchronous: &str) -> Result<Connection, String> {
     recover(&mut connection).map_err(said)?;
     connection.set_prepared_statement_cache_capacity(96);
     Ok(connection)
+}
+
+/// Does all of `work`, or nothing. The statements around it are kept prepared, as a commit of one message is mostly what is
+/// around it.
+fn atomically<T>(
+    connection: &Connection,
+    work: impl FnOnce() -> rusqlite::Result<T>,
+) -> rusqlite::Result<T> {
+    let run = |sql| connection.prepare_cached(sql)?.execute(()).map(drop);
+    run("BEGIN IMMEDIATE")?;
+    let done = work().and_then(|value| run("COMMIT").map(|()| value));
+    // Some errors undo the transaction by themselves.
+    if done.is_err() && !connection.is_autocommit() {
+        run("ROLLBACK")?;
+    }
+    done
 }
 
 /// Moves to their tables what a server that did not end by itself has left in the log of messages.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use rusqlite::{OptionalExtension as _, Transaction, params};
+use rusqlite::{Connection, OptionalExtension as _, params};
 use uuid::Uuid;
 
 use super::pending::{Record, Stage};
@@ -22,7 +22,7 @@ const SLACK: u64 = 256;
 
 /// One batch under way.
 pub struct Run<'a> {
-    pub tx: &'a Transaction<'a>,
+    pub tx: &'a Connection,
     pub cache: &'a mut Cache,
     pub next: &'a mut i64,
     pub reserved: &'a mut i64,
