@@ -1,0 +1,43 @@
+// Writes src/frames.generated.ts from ../schema. With --check, only says whether it is fresh.
+import { readFile, writeFile } from 'node:fs/promises';
+import { build } from 'esbuild';
+
+const here = new URL('..', import.meta.url);
+const target = new URL('src/frames.generated.ts', here);
+
+const bundle = await build({
+  entryPoints: [new URL('src/codegen/generate.ts', here).pathname],
+  bundle: true,
+  format: 'esm',
+  write: false,
+});
+const code = Buffer.from(bundle.outputFiles[0].contents).toString('base64');
+const { generate } = await import(`data:text/javascript;base64,${code}`);
+
+const roots = new Map();
+const definitions = new Map();
+for (const [name, file] of [
+  ['ClientFrame', 'client-frame.schema.json'],
+  ['ServerFrame', 'server-frame.schema.json'],
+]) {
+  const { $defs, ...root } = JSON.parse(await readFile(new URL(`../schema/${file}`, here), 'utf8'));
+  roots.set(name, root);
+  for (const [definition, schema] of Object.entries($defs)) {
+    const known = definitions.get(definition);
+    if (known && JSON.stringify(known) !== JSON.stringify(schema)) {
+      throw new Error(`${definition} means different things in the two schemas: the generated types need two names`);
+    }
+    definitions.set(definition, schema);
+  }
+}
+
+const text = `// Generated from schema/ by \`npm run generate\`. Not to be edited.\n\n${generate({ roots, definitions, open: 'TypedContent' })}`;
+
+if (process.argv.includes('--check')) {
+  if ((await readFile(target, 'utf8').catch(() => '')) !== text) {
+    console.error('src/frames.generated.ts is not what schema/ gives. To mend it: cd client && npm run generate');
+    process.exit(1);
+  }
+} else {
+  await writeFile(target, text);
+}
