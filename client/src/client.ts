@@ -1,0 +1,636 @@
+import { Backoff, LONGEST_TIMER } from './backoff.js';
+import { Emitter } from './emitter.js';
+import { DmwireError } from './errors.js';
+import type {
+  ClientFrame,
+  Content,
+  Conversation,
+  PastMessage,
+  ServerAck,
+  ServerConversations,
+  ServerError,
+  ServerGoodbye,
+  ServerHistory,
+  ServerMessage,
+  ServerTruncated,
+  ServerWelcome,
+} from './frames.generated.js';
+import { newId } from './ids.js';
+import { Inbox, type Item } from './inbox.js';
+import type { ConnectOptions, Events, RequestFrame, SendOptions, Target } from './options.js';
+import { type InFrame, laneOf, Outbox, type OutFrame } from './outbox.js';
+import type { State } from './state.js';
+import { type Hold, Saver } from './storage/storage.js';
+import { Line, webSocketClass } from './transport.js';
+
+/** How long a server may take to welcome us. */
+const WELCOME_MS = 15_000;
+/** How long it may take to answer when there is reason to doubt the line. */
+const PROBE_MS = 5_000;
+/** A connection that has lasted so long was a success, whatever ended it. */
+const STEADY_MS = 5_000;
+/** Entries that may wait for the application; what is beyond is asked for again once it has caught up. */
+const WAITING_ENTRIES = 1_000;
+/** While much is handled, the server is told how far it is once in so long. */
+const ACKNOWLEDGE_MS = 50;
+/** Close codes after which the same would only happen again (PROTOCOL sections 2 and 8). */
+const FINAL = new Set([1008, 4400, 4401, 4403, 4408]);
+
+/** The epoch of a place that the application has named without one; the first session's is meant. */
+const UNKNOWN = '';
+
+/** Connects to a server, and stays connected until {@link Client.close}. */
+export function connect<App = never>(options: ConnectOptions): Client<App> {
+  return new Client<App>(options);
+}
+
+/**
+ * One user's connection, made anew whenever it breaks.
+ *
+ * - What {@link Client.send} is given goes out once and in order, now or when there is a line again.
+ * - What comes is given to handlers and iterators in the order of the user's log, one entry after the other, each once; it
+ *   is acknowledged when they have handled it.
+ * - With a storage both hold beyond the end of the program, a crash included. Then what was being handled at the end comes
+ *   again: at least once, and `id` tells that it is the same.
+ *
+ * @typeParam App The application's own content types, as `npx dmwire types` writes them.
+ */
+export class Client<App = never> {
+  readonly #options: ConnectOptions;
+  readonly #events = new Emitter();
+  readonly #inbox: Inbox;
+  readonly #outbox: Outbox;
+  readonly #backoff: Backoff;
+  #state: State = { status: 'connecting' };
+  /** The connection at hand; what an earlier one still does is not listened to. */
+  #line: Line | undefined;
+  /** Counts attempts, so that one that was overtaken while it waited for a token is given up. */
+  #attempt = 0;
+  #session: ServerWelcome | undefined;
+  #syncedAt: number | undefined;
+  /** Entries came that there was no room for. */
+  #behind = false;
+  #acknowledged = 0;
+  #soon: ReturnType<typeof setTimeout> | undefined;
+  #retry: ReturnType<typeof setTimeout> | undefined;
+  readonly #opening: Promise<Hold | undefined>;
+  #saver: Saver | undefined;
+  #device: string | undefined;
+  /** The user that the storage is of. */
+  #user: string | undefined;
+  /** Entries whose iterator has ended without going on to the next one. */
+  readonly #left = new Set<number>();
+  /** Wakes iterators that wait. */
+  readonly #wake = new Set<() => void>();
+
+  /** Use {@link connect}. */
+  constructor(options: ConnectOptions) {
+    this.#options = options;
+    this.#backoff = new Backoff(options.backoff?.base, options.backoff?.max);
+    this.#device = options.device;
+    this.#inbox = new Inbox(
+      {
+        // A message waits for somebody to take it; nobody need listen for anything else.
+        taken: item => item.type !== 'message' || this.#events.has('message'),
+        deliver: item => this.#deliver(item),
+        failed: (item, error) => this.#fault(item, error),
+        moved: () => this.#moved(),
+        idle: () => this.#idle(),
+      },
+      WAITING_ENTRIES,
+    );
+    this.#outbox = new Outbox({
+      send: text => this.#transmit(text),
+      save: () => this.#saver?.save(),
+      failed: (frame, error) => this.#events.emit('failed', { frame, error }),
+    });
+    globalThis.addEventListener?.('online', this.#online);
+    this.#opening = this.#open();
+    if (options.storage) this.#saver = new Saver(async () => this.#save(await this.#opening));
+    void this.#start();
+  }
+
+  /** What the connection is doing. The event `state` tells of each change. */
+  get state(): State {
+    return this.#state;
+  }
+
+  /** What was given to be sent and is not answered yet, in order; with a storage also by earlier runs. */
+  get pending(): ClientFrame<App>[] {
+    return this.#outbox.waiting() as ClientFrame<App>[];
+  }
+
+  /**
+   * Handles events of a type: a frame's `type`, or one of {@link Events}. An entry of the log (`message`, `edited`,
+   * `deleted`, `reacted`) counts as handled when the handler has returned, or the promise that it returned is fulfilled;
+   * the next one is given then. Where a handler fails, that entry and what follows come again in the next run.
+   *
+   * Messages that nobody takes, by a handler or by {@link Client.messages}, wait.
+   *
+   * @returns The function that removes the handler.
+   */
+  on<Type extends keyof Events<App>>(type: Type, handler: (event: Events<App>[Type]) => unknown): () => void {
+    const off = this.#events.on(type as string, handler);
+    void this.#inbox.pump();
+    return off;
+  }
+
+  /**
+   * The messages that others send, as they come; with `own`, also those that this user sends on other devices. One counts
+   * as handled when the next is asked for, by this loop or by a later one. Ends with {@link Client.close}; throws if the
+   * client is closed for another reason.
+   */
+  async *messages(options: { own?: boolean } = {}): AsyncGenerator<ServerMessage<App>, void, undefined> {
+    let given: { message: ServerMessage<App>; handled: () => void } | undefined;
+    let wake = () => {};
+    const rouse = () => wake();
+    this.#wake.add(rouse);
+    for (const seq of this.#left) this.#inbox.release(seq);
+    this.#left.clear();
+    const off = this.on('message' as keyof Events<App>, event => {
+      const message = event as ServerMessage<App>;
+      if (message.from_user === this.#user && !options.own) return undefined;
+      return new Promise<void>(handled => {
+        given = { message, handled };
+        wake();
+      });
+    });
+    try {
+      for (;;) {
+        while (!given) {
+          if (this.#state.status === 'closed') {
+            if (this.#state.error) throw this.#state.error;
+            return;
+          }
+          await new Promise<void>(resolve => {
+            wake = resolve;
+          });
+        }
+        const { message, handled } = given;
+        given = undefined;
+        let wentOn = false;
+        try {
+          yield message;
+          wentOn = true;
+        } finally {
+          if (!wentOn && message.seq !== undefined) {
+            this.#left.add(message.seq);
+            this.#inbox.hold(message.seq);
+          }
+          handled();
+        }
+      }
+    } finally {
+      off();
+      this.#wake.delete(rouse);
+    }
+  }
+
+  /**
+   * Sends a message. Resolves with its ack when it is stored; fails with a {@link DmwireError} when it is refused. Given
+   * while there is no line, it waits for one.
+   */
+  async send(to: Target, content: Content<App>, options: SendOptions = {}): Promise<ServerAck> {
+    const id = (options.id ?? newId()).toLowerCase();
+    const frame: OutFrame = {
+      type: 'message',
+      ...target(to),
+      message: content,
+      id,
+      ref: id,
+      ...(options.replyTo !== undefined && { reply_to: options.replyTo }),
+      ...(options.ephemeral && { ephemeral: true }),
+    };
+    if (!options.ephemeral) return this.#durable(frame);
+    if (this.#state.status !== 'open') throw new DmwireError('disconnected', 'there is no line', { retryable: true });
+    return (await this.#outbox.add(frame, 'once')) as unknown as ServerAck;
+  }
+
+  /** Replaces the content of one's own message. Treated as {@link Client.send} treats messages. */
+  async edit(to: Target, id: string, content: Content<App>): Promise<ServerAck> {
+    return this.#durable({ type: 'edit', ...target(to), id: id.toLowerCase(), message: content });
+  }
+
+  /** Removes the content of one's own message. */
+  async delete(to: Target, id: string): Promise<ServerAck> {
+    return this.#durable({ type: 'delete', ...target(to), id: id.toLowerCase() });
+  }
+
+  /** Adds a reaction to a message, or removes it. */
+  async react(to: Target, id: string, emoji: string, options: { remove?: boolean } = {}): Promise<ServerAck> {
+    const frame = { type: 'react', ...target(to), id: id.toLowerCase(), emoji };
+    return this.#durable({ ...frame, ...(options.remove && { remove: true }) });
+  }
+
+  /** Says that the user has read a conversation up to a message. Resolves when the server knows. */
+  async markRead(to: Target, id: string): Promise<void> {
+    const frame = { type: 'read', ...target(to), id: id.toLowerCase() };
+    await (this.#outbox.replace(laneOf(frame), { id: frame.id }) ?? this.#durable(frame));
+  }
+
+  /** Says that the user is typing, or has stopped. Not worth waiting for: without a line nothing is said. */
+  typing(to: Target, active = true): void {
+    this.#outbox.offer({ type: 'typing', ...target(to), active });
+  }
+
+  /** Takes no more direct messages from a user. */
+  async block(user: string): Promise<void> {
+    await this.request({ type: 'block', user });
+  }
+
+  /** Takes direct messages from a user again. */
+  async unblock(user: string): Promise<void> {
+    await this.request({ type: 'unblock', user });
+  }
+
+  /**
+   * The messages of a conversation, page by page behind the scenes: from the newest (or from `before`) back in time, or
+   * from `after` forward.
+   */
+  async *history(
+    to: Target,
+    options: { before?: string; after?: string; pageSize?: number } = {},
+  ): AsyncGenerator<PastMessage<App>, void, undefined> {
+    const forward = options.after !== undefined;
+    const limit = options.pageSize ?? 50;
+    for (let from = options.after ?? options.before; ; ) {
+      const place = from === undefined ? {} : forward ? { after: from } : { before: from };
+      const page = await this.request<ServerHistory<App>>({ type: 'history', ...target(to), limit, ...place });
+      const messages = forward ? page.messages : [...page.messages].reverse();
+      yield* messages;
+      from = messages.at(-1)?.id;
+      if (!page.more || from === undefined) return;
+    }
+  }
+
+  /** The user's conversations, those with the newest messages first. */
+  async *conversations(options: { pageSize?: number } = {}): AsyncGenerator<Conversation<App>, void, undefined> {
+    const limit = options.pageSize ?? 50;
+    for (let cursor: string | undefined; ; ) {
+      const page = await this.request<ServerConversations<App>>({
+        type: 'conversations',
+        limit,
+        ...(cursor !== undefined && { cursor }),
+      });
+      yield* page.items;
+      cursor = page.cursor;
+      if (cursor === undefined) return;
+    }
+  }
+
+  /**
+   * Sends any frame that has a direct reply, and gives the reply. It is sent again when the line breaks before that: for
+   * questions, and for what has no second effect.
+   */
+  async request<Reply = InFrame>(frame: RequestFrame<App>): Promise<Reply> {
+    this.#mustBeOpen();
+    return (await this.#outbox.add(frame as OutFrame, 'retried')) as Reply;
+  }
+
+  /** Where the next attempt is waited for: makes it now. */
+  reconnect(): void {
+    if (this.#state.status === 'waiting') void this.#connect();
+  }
+
+  /**
+   * Ends the connection for good and lets go of the storage. What is not sent by then fails with `closed`; with a storage
+   * it is kept there, and goes out in the next run.
+   */
+  async close(): Promise<void> {
+    this.#acknowledge();
+    await this.#end({ status: 'closed' });
+  }
+
+  // ---- The connection ----
+
+  /** The one place where the state changes. */
+  #become(state: State): void {
+    this.#state = state;
+    this.#events.emit('state', state);
+  }
+
+  async #start(): Promise<void> {
+    try {
+      await this.#opening;
+    } catch (cause) {
+      if (cause instanceof DmwireError) return this.#fail(cause);
+      return this.#fail(new DmwireError('storage', `the storage cannot be opened: ${cause}`, { cause }));
+    }
+    if (!this.#isClosed()) await this.#connect();
+  }
+
+  /** Takes over what the storage holds. Until that is done, nothing is written to it. */
+  async #open(): Promise<Hold | undefined> {
+    const { storage, url, user, since } = this.#options;
+    const hold = await storage?.open(`${user ?? ''}@${address(url, undefined)}`);
+    const saved = hold?.saved;
+    if (saved?.epoch !== undefined && saved.seq !== undefined) {
+      this.#inbox.restore({ epoch: saved.epoch, seq: saved.seq });
+    } else if (since !== undefined) {
+      this.#inbox.restore({ epoch: UNKNOWN, seq: since });
+    }
+    this.#user = saved?.user;
+    this.#device ??= saved?.device ?? (hold && `d-${newId().slice(-12)}`);
+    this.#outbox.restore(saved?.outbox ?? []);
+    return hold;
+  }
+
+  async #connect(): Promise<void> {
+    clearTimeout(this.#retry);
+    this.#attempt += 1;
+    const attempt = this.#attempt;
+    this.#become({ status: 'connecting' });
+    try {
+      const Socket = await webSocketClass(this.#options.WebSocket);
+      const token = await this.#token();
+      if (attempt !== this.#attempt) return;
+      const protocols = token === undefined ? ['dmwire.v1'] : ['dmwire.v1', `bearer.${token}`];
+      this.#line = new Line(Socket, this.#address(), protocols, WELCOME_MS, {
+        frame: text => this.#receive(text),
+        down: (reason, code) => this.#lost(reason, code),
+      });
+    } catch (error) {
+      if (attempt !== this.#attempt) return;
+      // No token for now is no reason to give up; an address or a token that cannot stand in a request is.
+      if (error instanceof TokenError) this.#lost(`no token: ${error.cause}`);
+      else if (error instanceof DmwireError) this.#fail(error);
+      else this.#fail(new DmwireError('invalid_request', String(error), { cause: error }));
+    }
+  }
+
+  async #token(): Promise<string | undefined> {
+    const { getToken, token } = this.#options;
+    try {
+      return getToken ? await getToken() : token;
+    } catch (cause) {
+      throw new TokenError('', { cause });
+    }
+  }
+
+  #address(): string {
+    const url = new URL(address(this.#options.url, this.#options.user ?? null));
+    const query = url.searchParams;
+    query.set('ack', 'manual');
+    if (this.#device !== undefined) query.set('device', this.#device);
+    const come = this.#inbox.come;
+    if (come) {
+      query.set('since', String(come.seq));
+      if (come.epoch !== UNKNOWN) query.set('epoch', come.epoch);
+    }
+    return url.href;
+  }
+
+  /** The line is down, or was given up: the next one comes when it is due, if it makes sense. */
+  #lost(reason: string, code?: number, goodbye?: ServerGoodbye): void {
+    this.#hangUp();
+    const unauthorized = code === 4401;
+    const hopeless = goodbye ? !goodbye.reconnect : code !== undefined && FINAL.has(code);
+    if (unauthorized ? !this.#options.getToken : hopeless) {
+      return this.#fail(new DmwireError('closed', reason, { cause: goodbye }));
+    }
+    const retryInMs = this.#backoff.next(goodbye?.retry_after_ms);
+    this.#retry = setTimeout(() => void this.#connect(), Math.min(retryInMs, LONGEST_TIMER));
+    this.#become({ status: 'waiting', retryInMs, reason });
+  }
+
+  #hangUp(): void {
+    clearTimeout(this.#retry);
+    this.#attempt += 1;
+    this.#line?.end();
+    this.#line = undefined;
+    this.#session = undefined;
+    if (this.#syncedAt !== undefined && Date.now() - this.#syncedAt >= STEADY_MS) this.#backoff.reset();
+    this.#syncedAt = undefined;
+    this.#outbox.down();
+  }
+
+  #fail(error: DmwireError): void {
+    void this.#end({ status: 'closed', error });
+  }
+
+  async #end(state: State & { status: 'closed' }): Promise<void> {
+    if (this.#isClosed()) return;
+    this.#hangUp();
+    clearTimeout(this.#soon);
+    globalThis.removeEventListener?.('online', this.#online);
+    this.#outbox.close(state.error ?? new DmwireError('closed', 'the client was closed'));
+    this.#inbox.stop();
+    const saved = this.#saver?.save();
+    this.#saver = undefined;
+    this.#become(state);
+    for (const wake of [...this.#wake]) wake();
+    await saved?.catch(() => {});
+    await (await this.#opening.catch(() => undefined))?.close();
+  }
+
+  #isClosed(): boolean {
+    return this.#state.status === 'closed';
+  }
+
+  #mustBeOpen(): void {
+    if (this.#state.status === 'closed') throw this.#state.error ?? new DmwireError('closed', 'the client was closed');
+  }
+
+  /** The network is back, or is another one: a line that seems to be up may be dead. */
+  readonly #online = (): void => {
+    if (this.#state.status === 'waiting') void this.#connect();
+    else if (this.#state.status === 'open') {
+      this.#transmit('{"type":"ping"}');
+      this.#line?.watch(PROBE_MS);
+    }
+  };
+
+  #transmit(text: string): void {
+    this.#events.emit('wire', { direction: 'out', text });
+    this.#line?.send(text);
+  }
+
+  // ---- What comes ----
+
+  #receive(text: string): void {
+    this.#events.emit('wire', { direction: 'in', text });
+    let frame: InFrame;
+    try {
+      frame = JSON.parse(text);
+    } catch {
+      return this.#lost('what came is no frame');
+    }
+    switch (frame.type) {
+      case 'welcome':
+        this.#welcomed(frame as unknown as ServerWelcome);
+        break;
+      case 'synced':
+        this.#syncedAt = Date.now();
+        this.#outbox.synced();
+        break;
+      case 'truncated':
+        return this.#truncated(frame as unknown as ServerTruncated);
+      case 'ack':
+        this.#acked(frame);
+        break;
+      case 'error':
+        if (this.#outbox.refused(frame as unknown as ServerError)) return;
+        break;
+      case 'goodbye': {
+        const goodbye = frame as unknown as ServerGoodbye;
+        this.#events.emit('goodbye', goodbye);
+        return this.#lost(goodbye.detail, goodbye.code, goodbye);
+      }
+      default:
+        if (frame.ref !== undefined && this.#outbox.answered(frame)) this.#outbox.flush();
+        if (typeof frame.seq === 'number') return this.#entry(frame, frame.seq);
+    }
+    // An ephemeral message keeps its place among the others.
+    if (frame.type === 'message') {
+      if (this.#events.has('message')) this.#inbox.add('message', frame);
+    } else this.#events.emit(frame.type, frame);
+  }
+
+  #welcomed(session: ServerWelcome): void {
+    if (this.#user !== undefined && this.#user !== session.user_id) {
+      const detail = `the storage is of ${this.#user}, the session of ${session.user_id}`;
+      return this.#fail(new DmwireError('wrong_user', detail));
+    }
+    const come = this.#inbox.come;
+    if (come?.epoch === UNKNOWN) this.#inbox.restore({ epoch: session.epoch, seq: come.seq });
+    this.#user = session.user_id;
+    this.#session = session;
+    this.#behind = false;
+    this.#acknowledged = 0;
+    if (this.#line) this.#line.silence = session.heartbeat_seconds * 2000 + 1000;
+    this.#acknowledge();
+    this.#outbox.welcome(session.limits);
+    this.#become({ status: 'open', session });
+  }
+
+  #truncated(frame: ServerTruncated): void {
+    if (!this.#session || this.#behind) return;
+    this.#inbox.jump({ epoch: this.#session.epoch, seq: frame.oldest_seq - 1 }, 'truncated', frame);
+  }
+
+  #acked(frame: InFrame): void {
+    const sent = this.#outbox.answered(frame);
+    const event = sent && { frame: sent, ack: frame };
+    const seq = typeof frame.seq === 'number' && !frame.duplicate ? frame.seq : undefined;
+    // To oneself, the message itself follows, at the same place: the log moves with that.
+    if (seq === undefined || sent?.target_user === this.#user) {
+      if (event && sent.ephemeral !== true && sent.type !== 'read') this.#inbox.add('sent', event);
+      const handled = this.#inbox.handled;
+      this.#outbox.forget(handled ? handled.seq : Number.POSITIVE_INFINITY);
+      void this.#saver?.save().catch(() => {});
+    } else {
+      this.#offer(seq, 'sent', event);
+    }
+    this.#outbox.flush();
+  }
+
+  #entry(frame: InFrame, seq: number): void {
+    if (frame.from_user === this.#user && frame.target_user !== this.#user) {
+      const own = this.#outbox.findEntry(frame);
+      if (own) {
+        // It was stored, and the line broke before the ack. That is what this is.
+        const { id, sent_at } = frame;
+        const ack: InFrame = { type: 'ack', id, seq, status: 'stored', sent_at: sent_at ?? '', ref: own.ref };
+        if (!own.settled) this.#outbox.settle(own, ack);
+        return this.#offer(seq, 'sent', { frame: own.frame, ack });
+      }
+    }
+    this.#offer(seq, frame.type, frame);
+  }
+
+  #offer(seq: number, type: string, event: unknown): void {
+    if (this.#behind) this.#outbox.trim(WAITING_ENTRIES);
+    if (!this.#session || this.#behind) return;
+    const offer = this.#inbox.offer({ epoch: this.#session.epoch, seq }, type, event);
+    if (offer === 'full') this.#behind = true;
+    if (offer === 'gap') this.#lost('an entry is missing');
+  }
+
+  async #deliver(item: Item): Promise<void> {
+    if (item.event !== undefined) await this.#events.deliver(item.type, item.event);
+    if (item.type === 'truncated' && (item.event as ServerTruncated).reason === 'reset') {
+      this.#outbox.forget(Number.POSITIVE_INFINITY);
+    }
+  }
+
+  #fault({ type, event }: Item, error: unknown): void {
+    if (this.#events.has('fault')) this.#events.emit('fault', { error, type, event });
+    // Where nobody cares, it goes where the errors of promises go that nobody cares about.
+    else void Promise.reject(error);
+  }
+
+  // ---- What was handled ----
+
+  #moved(): void {
+    const handled = this.#inbox.handled;
+    if (handled) this.#outbox.forget(handled.seq);
+    void this.#saver?.save().catch(() => {});
+    if (this.#soon !== undefined) return;
+    this.#acknowledge();
+    this.#soon = setTimeout(() => {
+      this.#soon = undefined;
+      this.#acknowledge();
+    }, ACKNOWLEDGE_MS);
+  }
+
+  #idle(): void {
+    // What there was no room for is asked for again.
+    if (this.#behind && this.#inbox.empty) {
+      this.#hangUp();
+      void this.#connect();
+    }
+  }
+
+  /** Tells the server how far the log is handled. */
+  #acknowledge(): void {
+    const handled = this.#inbox.handled;
+    if (!this.#session || !handled || this.#inbox.jumping || handled.epoch !== this.#session.epoch) return;
+    if (handled.seq <= this.#acknowledged) return;
+    this.#acknowledged = handled.seq;
+    this.#transmit(JSON.stringify({ type: 'received', seq: handled.seq }));
+  }
+
+  async #durable(frame: OutFrame): Promise<ServerAck> {
+    this.#mustBeOpen();
+    return (await this.#outbox.add(frame, 'durable')) as unknown as ServerAck;
+  }
+
+  #save(hold: Hold | undefined): Promise<void> | void {
+    const handled = this.#inbox.handled;
+    return hold?.save({
+      v: 1,
+      ...(this.#device !== undefined && { device: this.#device }),
+      ...(this.#user !== undefined && { user: this.#user }),
+      ...(handled && handled.epoch !== UNKNOWN && { epoch: handled.epoch, seq: handled.seq }),
+      outbox: this.#outbox.kept(),
+    });
+  }
+}
+
+/** `getToken` has failed, for now. */
+class TokenError extends Error {}
+
+function target(to: Target): { target_user: string } | { target_room: string } {
+  if (typeof to === 'string') return { target_user: to };
+  return 'user' in to ? { target_user: to.user } : { target_room: to.room };
+}
+
+/** The address of a user's socket; `null` where the token names the user, `undefined` for the server's own address. */
+function address(server: string | URL, user: string | null | undefined): string {
+  let url: URL;
+  try {
+    url = new URL(server, (globalThis as { location?: Location }).location?.href);
+  } catch (cause) {
+    throw new DmwireError('invalid_request', `not an address: ${server}`, { cause });
+  }
+  url.protocol = url.protocol.replace('http', 'ws');
+  url.search = url.hash = '';
+  // A path of nothing is a slash to URLs.
+  const base = url.pathname.replace(/\/+$/, '');
+  url.pathname = base;
+  if (user === undefined) return url.href;
+  // These two would be taken out of the address on the way.
+  if (user === '.' || user === '..') throw new DmwireError('invalid_request', `nobody can be ${user}`);
+  url.pathname = user === null ? `${base}/ws` : `${base}/ws/${encodeURIComponent(user)}`;
+  return url.href;
+}

@@ -1,0 +1,330 @@
+import { Backoff } from './backoff.js';
+import { DmwireError } from './errors.js';
+import type { ServerError } from './frames.generated.js';
+import { newId } from './ids.js';
+import { Pace } from './pace.js';
+
+/** A frame for the server, of a type that this version of the package need not know. */
+export interface OutFrame {
+  readonly type: string;
+  readonly [field: string]: unknown;
+}
+
+/** A frame from the server, of whatever type. */
+export interface InFrame {
+  readonly type: string;
+  readonly [field: string]: unknown;
+}
+
+/** How a frame is to be treated until it is answered. */
+export type Care =
+  /** Kept in the storage, sent in order, sent again until there is an answer. */
+  | 'durable'
+  /** Sent again until there is an answer, for as long as the program runs. */
+  | 'retried'
+  /** Sent once: a second time could have a second effect. */
+  | 'once';
+
+/** A durable frame as it lies in the storage. */
+export interface Kept {
+  readonly frame: OutFrame;
+  /** It was answered; it stays until the application has handled its own entry in the log. */
+  readonly settled?: boolean;
+  /** The place of that entry. */
+  readonly seq?: number;
+}
+
+/** A frame that waits for its answer. */
+interface Owed {
+  readonly ref: string;
+  readonly frame: OutFrame;
+  readonly care: Care;
+  /** Frames of one lane go out one after the other, each when the one before it has been answered. */
+  readonly lane: string | undefined;
+  saved: boolean;
+  sent: boolean;
+  settled: boolean;
+  seq: number | undefined;
+  readonly answer: Promise<InFrame>;
+  readonly resolve: (frame: InFrame) => void;
+  readonly reject: (error: DmwireError) => void;
+}
+
+/** What an {@link Outbox} asks of its client. */
+export interface OutboxEvents {
+  send(text: string): void;
+  /** Writes {@link Outbox.kept} to the storage; `undefined` if there is none. */
+  save(): Promise<void> | undefined;
+  /** A durable frame was refused for good. */
+  failed(frame: OutFrame, error: DmwireError): void;
+}
+
+/** How far a session is: what may be sent. */
+export type Readiness =
+  | 'down'
+  /** Welcomed: questions may be asked. */
+  | 'welcomed'
+  /** What we had missed is here: what we had sent before and was stored is known, and the rest may be sent. */
+  | 'synced';
+
+const encoder = new TextEncoder();
+
+/**
+ * Everything that waits for an answer, in the order in which it was given. Durable frames are in the storage before they
+ * are sent. A lane (a conversation) has one frame under way: were there more, one could be refused for now (the server has
+ * too much to do) and the one behind it accepted, and the order would be lost.
+ */
+export class Outbox {
+  readonly #events: OutboxEvents;
+  #owed: Owed[] = [];
+  #readiness: Readiness = 'down';
+  #maxBytes = 0;
+  readonly #pace = new Pace();
+  readonly #backoff = new Backoff();
+  #resumeAt = 0;
+  #timer: ReturnType<typeof setTimeout> | undefined;
+
+  constructor(events: OutboxEvents) {
+    this.#events = events;
+  }
+
+  /** Takes over what an earlier run has left. */
+  restore(kept: readonly Kept[]): void {
+    const before = kept.map(({ frame, settled = false, seq }) => {
+      const owed = this.#make(frame, 'durable', true);
+      owed.settled = settled;
+      owed.seq = seq;
+      // Nobody of this run waits for it.
+      owed.answer.catch(() => {});
+      return owed;
+    });
+    // What was given to be sent while the storage was being opened stands behind it.
+    this.#owed = [...before, ...this.#owed];
+  }
+
+  /** What is to lie in the storage. */
+  kept(): Kept[] {
+    return this.#owed
+      .filter(owed => owed.care === 'durable')
+      .map(({ frame, settled, seq }) => ({ frame, ...(settled && { settled }), ...(seq !== undefined && { seq }) }));
+  }
+
+  /** Durable frames without an answer. */
+  waiting(): OutFrame[] {
+    return this.#owed.filter(owed => owed.care === 'durable' && !owed.settled).map(owed => owed.frame);
+  }
+
+  /** Adds a frame; gives its answer, or fails with the server's error. */
+  add(frame: OutFrame, care: Care): Promise<InFrame> {
+    const saving = care === 'durable';
+    const owed = this.#make(frame, care, !saving);
+    this.#owed.push(owed);
+    const saved = saving ? this.#events.save() : undefined;
+    if (saved) {
+      saved.then(
+        () => {
+          owed.saved = true;
+          this.flush();
+        },
+        cause => this.#refuse(owed, new DmwireError('storage', 'it could not be kept, and was not sent', { cause })),
+      );
+    } else {
+      owed.saved = true;
+      this.flush();
+    }
+    return owed.answer;
+  }
+
+  /** An unsent frame of this lane is replaced: what it said is out of date. Gives its answer, if there is one. */
+  replace(lane: string, fields: Record<string, unknown>): Promise<InFrame> | undefined {
+    const i = this.#owed.findIndex(owed => owed.lane === lane && !owed.sent && !owed.settled);
+    const owed = this.#owed[i];
+    if (!owed) return undefined;
+    this.#owed[i] = Object.assign(owed, { frame: { ...owed.frame, ...fields } });
+    void this.#events.save()?.catch(() => {});
+    return owed.answer;
+  }
+
+  /** A session has begun. */
+  welcome(limits: { max_frame_bytes: number; messages_per_second: number }): void {
+    this.#maxBytes = limits.max_frame_bytes;
+    this.#pace.start(limits.messages_per_second);
+    this.#resumeAt = 0;
+    this.#readiness = 'welcomed';
+    this.flush();
+  }
+
+  /** The session has given all that we had missed. */
+  synced(): void {
+    this.#readiness = 'synced';
+    this.flush();
+  }
+
+  /** The session is over: what was sent and not answered is to be sent again. */
+  down(): void {
+    this.#readiness = 'down';
+    clearTimeout(this.#timer);
+    for (const owed of [...this.#owed]) {
+      if (owed.sent && owed.care === 'once') {
+        this.#refuse(owed, new DmwireError('disconnected', 'the line broke before the answer', { retryable: true }));
+      }
+      owed.sent = false;
+    }
+  }
+
+  /** Takes a frame that is not worth waiting for, if it may go at once. */
+  offer(frame: OutFrame): boolean {
+    if (this.#readiness === 'down' || this.#pace.take() > 0) return false;
+    this.#events.send(JSON.stringify(frame));
+    return true;
+  }
+
+  /** An answer has come. Gives the frame that it answers, if one of ours was waiting. {@link Outbox.flush} is due then. */
+  answered(reply: InFrame): OutFrame | undefined {
+    const owed = this.#find(reply.ref ?? reply.id);
+    if (!owed?.sent) return undefined;
+    this.#backoff.reset();
+    this.settle(owed, reply);
+    return owed.frame;
+  }
+
+  /** A durable frame's own entry has come in the log: the ack itself, or, had that been lost, what others see of it. */
+  findEntry(frame: InFrame): Owed | undefined {
+    return this.#owed.find(
+      ({ care, ref, frame: own, settled, seq }) =>
+        care === 'durable' &&
+        own.target_user === frame.target_user &&
+        own.target_room === frame.target_room &&
+        own.id === frame.id &&
+        (settled ? seq === frame.seq : frame.type === 'message' && ref === frame.id),
+    );
+  }
+
+  /** The answer to this frame is known. Durable ones stay until {@link Outbox.forget}. */
+  settle(owed: Owed, reply: InFrame): void {
+    owed.sent = false;
+    owed.settled = true;
+    owed.seq = typeof reply.seq === 'number' ? reply.seq : undefined;
+    if (owed.care !== 'durable' || owed.seq === undefined) this.#remove(owed);
+    owed.resolve(reply);
+  }
+
+  /** The application has handled the log up to `seq`: what was settled up to there is done with. */
+  forget(seq: number): void {
+    this.#owed = this.#owed.filter(owed => !(owed.settled && (owed.seq ?? 0) <= seq));
+  }
+
+  /** Lets the oldest go of what was settled, down to so many: the application takes nothing, and the log stands still. */
+  trim(most: number): void {
+    const settled = this.#owed.filter(owed => owed.settled);
+    const gone = new Set(settled.slice(0, Math.max(0, settled.length - most)));
+    if (gone.size > 0) this.#owed = this.#owed.filter(owed => !gone.has(owed));
+  }
+
+  /** The server has refused a frame. False if it was none that waits here. */
+  refused(error: ServerError): boolean {
+    const owed = this.#find(error.ref);
+    if (!owed?.sent) return false;
+    owed.sent = false;
+    if (error.retryable && !(owed.care === 'once' && error.code === 'internal')) {
+      if (error.code === 'rate_limited') this.#pace.drain();
+      const pause = error.retry_after_ms ?? this.#backoff.next();
+      this.#resumeAt = Math.max(this.#resumeAt, Date.now() + pause);
+    } else {
+      this.#refuse(owed, DmwireError.from(error));
+    }
+    this.flush();
+    return true;
+  }
+
+  /** Nothing will be answered any more. */
+  close(error: DmwireError): void {
+    clearTimeout(this.#timer);
+    this.#readiness = 'down';
+    for (const owed of this.#owed) if (!owed.settled) owed.reject(error);
+  }
+
+  /** Sends what may be sent now. */
+  flush(): void {
+    clearTimeout(this.#timer);
+    if (this.#isDown()) return;
+    const pause = this.#resumeAt - Date.now();
+    if (pause > 0) return this.#flushIn(pause);
+    const lanes = new Set<string>();
+    for (const owed of [...this.#owed]) {
+      const { lane, settled, care } = owed;
+      if (settled || (lane !== undefined && lanes.has(lane))) continue;
+      if (lane !== undefined) lanes.add(lane);
+      if (owed.sent || !owed.saved || (care === 'durable' && this.#readiness !== 'synced')) continue;
+      const text = JSON.stringify(owed.frame);
+      // The server would hang up on it, each time that it comes.
+      const bytes = text.length * 3 > this.#maxBytes ? encoder.encode(text).length : 0;
+      if (bytes > this.#maxBytes) {
+        const detail = `it takes ${bytes} bytes, the server allows ${this.#maxBytes}`;
+        this.#refuse(owed, new DmwireError('too_large', detail));
+        if (lane !== undefined) lanes.delete(lane);
+        continue;
+      }
+      const wait = this.#pace.take();
+      if (wait > 0) return this.#flushIn(wait);
+      owed.sent = true;
+      this.#events.send(text);
+      if (this.#isDown()) return;
+      // `read` has no answer of its own. The pong tells that the server has got as far.
+      if (owed.frame.type === 'read') this.#events.send(JSON.stringify({ type: 'ping', ref: owed.ref }));
+    }
+  }
+
+  #isDown(): boolean {
+    return this.#readiness === 'down';
+  }
+
+  #flushIn(milliseconds: number): void {
+    this.#timer = setTimeout(() => this.flush(), milliseconds);
+  }
+
+  #make(frame: OutFrame, care: Care, saved: boolean): Owed {
+    const ref = typeof frame.ref === 'string' ? frame.ref : newId();
+    let resolve!: (frame: InFrame) => void;
+    let reject!: (error: DmwireError) => void;
+    const answer = new Promise<InFrame>((yes, no) => {
+      resolve = yes;
+      reject = no;
+    });
+    const lane = care === 'durable' ? laneOf(frame) : undefined;
+    const settled = false;
+    return {
+      ref,
+      frame: { ...frame, ref },
+      care,
+      lane,
+      saved,
+      sent: false,
+      settled,
+      seq: undefined,
+      answer,
+      resolve,
+      reject,
+    };
+  }
+
+  #find(ref: unknown): Owed | undefined {
+    return this.#owed.find(owed => owed.ref === ref);
+  }
+
+  #refuse(owed: Owed, error: DmwireError): void {
+    this.#remove(owed);
+    owed.reject(error);
+    if (owed.care === 'durable') this.#events.failed(owed.frame, error);
+  }
+
+  #remove(owed: Owed): void {
+    this.#owed = this.#owed.filter(other => other !== owed);
+    if (owed.care === 'durable') void this.#events.save()?.catch(() => {});
+  }
+}
+
+/** Where a frame must keep its order: its conversation; read marks by themselves. */
+export function laneOf(frame: OutFrame): string {
+  return `${frame.type === 'read' ? 'read' : ''} ${frame.target_user ?? ''} ${frame.target_room ?? ''}`;
+}

@@ -1,0 +1,376 @@
+import assert from 'node:assert/strict';
+import { afterEach, beforeEach, describe, it, mock } from 'node:test';
+import { type Client, type ConnectOptions, connect, DmwireError, type InFrame } from '../src/index.js';
+import { FakeServer, type FakeSocket, settle } from './support/fake.js';
+
+describe('what is sent', { timeout: 20_000 }, () => {
+  let server: FakeServer;
+  let client: Client;
+
+  beforeEach(() => {
+    mock.timers.enable({ apis: ['setTimeout', 'Date'] });
+    mock.method(Math, 'random', () => 0.5);
+    server = new FakeServer();
+  });
+  afterEach(async () => {
+    await client.close();
+    mock.timers.reset();
+    mock.restoreAll();
+  });
+
+  function start(options: Partial<ConnectOptions> = {}): Client {
+    client = connect({ url: 'ws://host', user: 'me', WebSocket: server.WebSocket, ...options });
+    return client;
+  }
+  async function again(): Promise<FakeSocket> {
+    await settle();
+    mock.timers.tick(30_000);
+    return server.session();
+  }
+  async function after(milliseconds: number): Promise<void> {
+    await settle();
+    mock.timers.tick(milliseconds);
+    await settle();
+  }
+  function messages(socket: FakeSocket): unknown[] {
+    return socket.sent.filter(frame => frame.type === 'message').map(frame => frame.message);
+  }
+
+  it('resolves with the ack, for a user, a room, with content and options', async () => {
+    start();
+    const socket = await server.session();
+    const id = '019A2F4E-7B1C-7D3E-9A55-0C1D2E3F4A5B';
+    const sending = client.send({ room: 'r' }, { type: 'markdown', text: '*x*' }, { id, replyTo: id });
+    const frame = await socket.expect('message');
+    assert.deepEqual(frame, {
+      type: 'message',
+      target_room: 'r',
+      message: { type: 'markdown', text: '*x*' },
+      id: id.toLowerCase(),
+      reply_to: id,
+      ref: id.toLowerCase(),
+    });
+    socket.ack(frame, 7);
+    const ack = await sending;
+    assert.equal(ack.seq, 7);
+    assert.equal(ack.status, 'stored');
+  });
+
+  it('fails with what the server says, and is not tried again', async () => {
+    start();
+    const failed: unknown[] = [];
+    client.on('failed', ({ frame, error }) => failed.push([(frame as InFrame).message, error.code]));
+    const socket = await server.session();
+    const sending = client.send('you', 'x');
+    socket.refuse(await socket.expect('message'), 'invalid_frame', { path: '/message' });
+    await assert.rejects(sending, (error: unknown) => {
+      assert.ok(error instanceof DmwireError);
+      assert.deepEqual([error.code, error.path, error.retryable], ['invalid_frame', '/message', false]);
+      return true;
+    });
+    assert.deepEqual(failed, [['x', 'invalid_frame']]);
+    assert.deepEqual(client.pending, []);
+    socket.drop();
+    assert.deepEqual(messages(await again()), []);
+  });
+
+  it('waits while there is no line, and then goes out once, in order', async () => {
+    start();
+    const acks = ['a', 'b', 'c'].map(text => client.send('you', text));
+    assert.equal(client.pending.length, 3);
+    const socket = await server.accept();
+    assert.equal(socket.sent.length, 0);
+    socket.welcome(0);
+    await settle();
+    assert.equal(socket.sent.length, 0);
+    socket.frame({ type: 'synced', seq: 0 });
+    for (const [i, text] of ['a', 'b', 'c'].entries()) {
+      const frame = await socket.expect('message');
+      assert.equal(frame.message, text);
+      socket.ack(frame, i + 1);
+      assert.equal((await acks[i])?.seq, i + 1);
+    }
+    await after(1000);
+    assert.deepEqual(messages(socket), ['a', 'b', 'c']);
+  });
+
+  it('goes out again with the same id when the ack was lost', async () => {
+    start();
+    const first = await server.session();
+    const sending = client.send('you', 'x');
+    const frame = await first.expect('message');
+    first.drop();
+    const second = await again();
+    const same = await second.expect('message');
+    assert.deepEqual(same, frame);
+    second.ack(same, 1, { duplicate: true });
+    assert.equal((await sending).seq, 1);
+  });
+
+  it('need not go out again when the replay shows it', async () => {
+    start();
+    const sent: unknown[] = [];
+    const came: unknown[] = [];
+    client.on('sent', ({ ack }) => void sent.push(ack.seq));
+    client.on('message', message => void came.push(message.message));
+    const first = await server.session();
+    const sending = client.send('you', 'x');
+    const { id } = await first.expect('message');
+    first.drop();
+    await settle();
+    mock.timers.tick(30_000);
+    const second = await server.accept();
+    second.welcome(1);
+    second.message(1, 'x', 'me', { id, target_user: 'you' });
+    second.frame({ type: 'synced', seq: 1 });
+    assert.equal((await sending).seq, 1);
+    await settle();
+    assert.deepEqual(messages(second), []);
+    assert.deepEqual(sent, [1]);
+    // It is answered, so it is no news.
+    assert.deepEqual(came, []);
+  });
+
+  it('is told once by sent when it was answered and the replay shows it too', async () => {
+    start();
+    const events: unknown[] = [];
+    client.on('sent', ({ ack }) => void events.push(`sent ${ack.seq}`));
+    client.on('message', message => void events.push(message.message));
+    const socket = await server.session();
+    socket.message(1);
+    await settle();
+    const sending = client.send('you', 'x');
+    await after(100);
+    const frame = socket.sent.find(({ type }) => type === 'message') as InFrame;
+    socket.drop();
+    const next = await again();
+    // The answer overtakes the entry.
+    next.ack(frame, 2, { duplicate: true });
+    await sending;
+    next.message(2, 'x', 'me', { id: frame.id, target_user: 'you' });
+    next.message(3);
+    await settle();
+    assert.deepEqual(
+      events.filter(event => event === 'x'),
+      [],
+    );
+    assert.equal(events.at(-1), 'm3');
+  });
+
+  it('keeps the order of a conversation when the server is busy', async () => {
+    start();
+    const socket = await server.session();
+    const acks = ['a', 'b'].map(text => client.send('you', text));
+    socket.refuse(await socket.expect('message'), 'rate_limited', { retryable: true, retry_after_ms: 250 });
+    await after(249);
+    assert.deepEqual(messages(socket), ['a']);
+    await after(1);
+    assert.deepEqual(messages(socket), ['a', 'a']);
+    const frame = await socket.expect('message');
+    socket.ack(frame, 1);
+    socket.ack(await socket.expect('message'), 2);
+    await Promise.all(acks);
+    assert.deepEqual(messages(socket), ['a', 'a', 'b']);
+  });
+
+  it('tries again with waits of its own when the server names none', async () => {
+    start();
+    const socket = await server.session();
+    const sending = client.send('you', 'a');
+    for (const wait of [250, 500, 1000]) {
+      socket.refuse(await socket.expect('message'), 'internal', { retryable: true });
+      await after(wait - 1);
+      const before = messages(socket).length;
+      await after(1);
+      assert.equal(messages(socket).length, before + 1);
+    }
+    socket.ack(await socket.expect('message'), 1);
+    await sending;
+  });
+
+  it('does not hold up other conversations', async () => {
+    start();
+    const socket = await server.session();
+    void client.send('you', 'a').catch(() => {});
+    void client.send('you', 'b').catch(() => {});
+    void client.send('them', 'c').catch(() => {});
+    await settle();
+    assert.deepEqual(messages(socket), ['a', 'c']);
+  });
+
+  it('keeps to the pace that the server names', async () => {
+    start();
+    const socket = await server.accept();
+    socket.onFrame = frame => {
+      if (frame.type === 'message') socket.ack(frame, messages(socket).length);
+    };
+    socket.welcome(0, { limits: { max_frame_bytes: 65536, messages_per_second: 10 } });
+    socket.frame({ type: 'synced', seq: 0 });
+    for (let i = 0; i < 100; i += 1) void client.send('you', String(i));
+    await settle();
+    assert.equal(messages(socket).length, 10);
+    for (let i = 0; i < 400; i += 1) await after(25);
+    assert.deepEqual(
+      messages(socket),
+      Array.from({ length: 100 }, (_, i) => String(i)),
+    );
+  });
+
+  it('fails when it is larger than the server takes, and lets the next one through', async () => {
+    start();
+    const large = client.send('you', 'é'.repeat(40_000));
+    const small = client.send('you', 'x');
+    const socket = await server.session();
+    await assert.rejects(large, { code: 'too_large', retryable: false });
+    socket.ack(await socket.expect('message'), 1);
+    assert.equal((await small).seq, 1);
+  });
+
+  it('is lost with the line when it is ephemeral, and said to be so', async () => {
+    start();
+    await assert.rejects(client.send('you', 'x', { ephemeral: true }), { code: 'disconnected', retryable: true });
+    const socket = await server.session();
+    const heard = client.send('you', 'y', { ephemeral: true });
+    const frame = await socket.expect('message');
+    socket.ack(frame, 0, { seq: undefined, status: 'relayed' });
+    assert.equal((await heard).status, 'relayed');
+    const lost = client.send('you', 'z', { ephemeral: true });
+    await socket.expect('message');
+    socket.drop();
+    await assert.rejects(lost, { code: 'disconnected' });
+    assert.deepEqual(messages(await again()), []);
+  });
+
+  it('edits, deletes and reacts in the order of the conversation', async () => {
+    start();
+    const id = '00000000-0000-0000-0000-000000000001';
+    const all = Promise.all([
+      client.send('you', 'a', { id }),
+      client.edit('you', id, 'b'),
+      client.react('you', id, '+'),
+      client.react('you', id, '+', { remove: true }),
+      client.delete('you', id),
+    ]);
+    const socket = await server.session();
+    const seen: unknown[] = [];
+    for (const [i, type] of ['message', 'edit', 'react', 'react', 'delete'].entries()) {
+      const frame = await socket.expect(type);
+      seen.push([frame.target_user, frame.id, frame.message ?? frame.emoji, frame.remove]);
+      socket.ack(frame, i + 1);
+    }
+    assert.deepEqual(seen, [
+      ['you', id, 'a', undefined],
+      ['you', id, 'b', undefined],
+      ['you', id, '+', undefined],
+      ['you', id, '+', true],
+      ['you', id, undefined, undefined],
+    ]);
+    assert.deepEqual(
+      (await all).map(ack => ack.seq),
+      [1, 2, 3, 4, 5],
+    );
+  });
+
+  it('says what was read last, and again if that may have been lost', async () => {
+    start();
+    const ids = [1, 2, 3].map(n => `00000000-0000-0000-0000-00000000000${n}`);
+    const marks = ids.map(id => client.markRead('you', id));
+    const socket = await server.session();
+    assert.equal((await socket.expect('read')).id, ids[2]);
+    await socket.expect('ping');
+    socket.drop();
+    const next = await again();
+    assert.equal((await next.expect('read')).id, ids[2]);
+    next.frame({ type: 'pong', server_time: '', ref: (await next.expect('ping')).ref });
+    await Promise.all(marks);
+    next.drop();
+    assert.deepEqual((await again()).sent, []);
+  });
+
+  it('asks again for what a broken line has not answered', async () => {
+    start();
+    const asking = client.request({ type: 'history', target_user: 'you' });
+    const socket = await server.accept();
+    socket.welcome(9);
+    const question = await socket.expect('history');
+    socket.drop();
+    const next = await again();
+    assert.deepEqual(await next.expect('history'), question);
+    next.frame({ type: 'history', target_user: 'you', messages: [], more: false, ref: question.ref });
+    assert.equal((await asking).more, false);
+  });
+
+  it('reads histories page by page, backward and forward', async () => {
+    start();
+    const socket = await server.session();
+    const pages = async (forward: boolean) => {
+      const texts: unknown[] = [];
+      for await (const { message } of client.history('you', forward ? { after: 'm0', pageSize: 2 } : { pageSize: 2 })) {
+        texts.push(message);
+      }
+      return texts;
+    };
+    socket.onFrame = ({ ref, before, after }) => {
+      const all = ['m1', 'm2', 'm3', 'm4', 'm5'].map(id => ({ id, message: id }));
+      const at = (id: unknown) => all.findIndex(message => message.id === id);
+      const end = before === undefined ? 5 : at(before);
+      const from = after === undefined ? Math.max(0, end - 2) : at(after) + 1;
+      const page = all.slice(from, Math.min(end, from + 2));
+      socket.frame({ type: 'history', messages: page, more: after === undefined ? from > 0 : from + 2 < 5, ref });
+    };
+    assert.deepEqual(await pages(false), ['m5', 'm4', 'm3', 'm2', 'm1']);
+    assert.deepEqual(await pages(true), ['m1', 'm2', 'm3', 'm4', 'm5']);
+  });
+
+  it('reads conversations page by page, and fails as the server says', async () => {
+    start();
+    const socket = await server.session();
+    socket.onFrame = frame => {
+      const { cursor, ref } = frame;
+      if (cursor === 'c2') socket.refuse(frame, 'unknown_message', { path: '/cursor' });
+      else socket.frame({ type: 'conversations', items: [{ unread: cursor ?? 0 }], cursor: cursor ? 'c2' : 'c1', ref });
+    };
+    const seen: unknown[] = [];
+    await assert.rejects(
+      async () => {
+        for await (const { unread } of client.conversations()) seen.push(unread);
+      },
+      { code: 'unknown_message', path: '/cursor' },
+    );
+    assert.deepEqual(seen, [0, 'c1']);
+  });
+
+  it('blocks by what the server may come to know', async () => {
+    start();
+    const socket = await server.session();
+    const blocking = client.block('you');
+    const frame = await socket.expect('block');
+    assert.equal(frame.user, 'you');
+    socket.frame({ type: 'ok', ref: frame.ref });
+    await blocking;
+    const unblocking = client.unblock('you');
+    socket.refuse(await socket.expect('unblock'), 'unknown_type');
+    await assert.rejects(unblocking, { code: 'unknown_type' });
+  });
+
+  it('fails at the close, and does nothing afterwards', async () => {
+    start();
+    const sending = client.send('you', 'x');
+    const asking = client.request({ type: 'conversations' });
+    await client.close();
+    await assert.rejects(sending, { code: 'closed' });
+    await assert.rejects(asking, { code: 'closed' });
+    await assert.rejects(client.markRead('you', 'x'), { code: 'closed' });
+    await assert.rejects(client.request({ type: 'ping' }), { code: 'closed' });
+    assert.equal(client.state.status, 'closed');
+  });
+
+  it('leaves errors that answer nothing of ours to handlers', async () => {
+    start();
+    const errors: unknown[] = [];
+    client.on('error', ({ code }) => errors.push(code));
+    const socket = await server.session();
+    socket.frame({ type: 'error', code: 'rate_limited', detail: '', retryable: true });
+    assert.deepEqual(errors, ['rate_limited']);
+  });
+});
