@@ -123,7 +123,8 @@ export class Client<App = never> {
   /**
    * Handles events of a type: a frame's `type`, or one of {@link Events}. An entry of the log (`message`, `edited`,
    * `deleted`, `reacted`) counts as handled when the handler has returned, or the promise that it returned is fulfilled;
-   * the next one is given then. Where a handler fails, that entry and what follows come again in the next run.
+   * the next one is given then, so a handler must not wait for another event (for the answer to something that it sends it
+   * may). Where a handler fails, that entry and what follows come again in the next run.
    *
    * Messages that nobody takes, by a handler or by {@link Client.messages}, wait.
    *

@@ -182,7 +182,7 @@ export class Outbox {
   /** An answer has come. Gives the frame that it answers, if one of ours was waiting. {@link Outbox.flush} is due then. */
   answered(reply: InFrame): OutFrame | undefined {
     const owed = this.#find(reply.ref ?? reply.id);
-    if (!owed?.sent) return undefined;
+    if (!owed) return undefined;
     this.#backoff.reset();
     this.settle(owed, reply);
     return owed.frame;
@@ -224,7 +224,7 @@ export class Outbox {
   /** The server has refused a frame. False if it was none that waits here. */
   refused(error: ServerError): boolean {
     const owed = this.#find(error.ref);
-    if (!owed?.sent) return false;
+    if (!owed) return false;
     owed.sent = false;
     if (error.retryable && !(owed.care === 'once' && error.code === 'internal')) {
       if (error.code === 'rate_limited') this.#pace.drain();
@@ -308,8 +308,9 @@ export class Outbox {
     };
   }
 
+  /** What is under way with this `ref`. (The application may have given the same message twice: another one may wait.) */
   #find(ref: unknown): Owed | undefined {
-    return this.#owed.find(owed => owed.ref === ref);
+    return this.#owed.find(owed => owed.sent && owed.ref === ref);
   }
 
   #refuse(owed: Owed, error: DmwireError): void {

@@ -1,0 +1,181 @@
+import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:http';
+import { createRequire } from 'node:module';
+import type { AddressInfo } from 'node:net';
+import { dirname, join } from 'node:path';
+import { after, before, describe, it } from 'node:test';
+import { promisify } from 'node:util';
+import { generate, type Schema } from '../src/codegen/generate.js';
+
+const run = promisify(execFile);
+/** The package's folder, as seen from build/test/. */
+const root = new URL('../..', import.meta.url).pathname;
+const tsc = join(dirname(createRequire(import.meta.url).resolve('typescript/package.json')), 'bin/tsc');
+const cli = join(root, 'build/src/cli.js');
+
+const one = (schema: Schema) => generate({ roots: new Map([['T', schema]]), definitions: new Map() }).trim();
+
+describe('types from schemas', { timeout: 120_000 }, () => {
+  it('says what a schema says', () => {
+    const cases: [Schema, string][] = [
+      [true, 'export type T = unknown;'],
+      [false, 'export type T = never;'],
+      [{ type: 'string', minLength: 1 }, 'export type T = string;'],
+      [{ type: ['integer', 'null'] }, 'export type T = number | null;'],
+      [{ const: 'a' }, 'export type T = "a";'],
+      [{ enum: ['a', 1, null] }, 'export type T = "a" | 1 | null;'],
+      [{ type: 'array', items: { enum: [1, 2] } }, 'export type T = (1 | 2)[];'],
+      [{ type: 'array', prefixItems: [{ type: 'string' }], items: false }, 'export type T = [string];'],
+      [{ type: 'object' }, 'export type T = Record<string, unknown>;'],
+      [
+        { type: 'object', additionalProperties: { type: 'number' } },
+        'export interface T {\n  [key: string]: number;\n}',
+      ],
+      [{ anyOf: [{ type: 'string' }, { type: 'number' }] }, 'export type T = string | number;'],
+      [{ allOf: [{ type: 'string' }, { const: 'a' }] }, 'export type T = string & "a";'],
+      [
+        { description: 'Says */ it.', type: 'object', required: ['a-b', 'z'], properties: { 'a-b': { type: 'null' } } },
+        '/** Says *\u200b/ it. */\nexport interface T {\n  "a-b": null;\n  z: unknown;\n}',
+      ],
+      [{ $ref: 'elsewhere.json' }, 'export type T = unknown;'],
+    ];
+    for (const [schema, text] of cases) assert.equal(one(schema), text);
+  });
+
+  it('says that exactly one, or at least one, or not both fields are there', () => {
+    const properties = { a: { type: 'string' }, b: { type: 'number' } };
+    const branches = [{ required: ['a'] }, { required: ['b'] }];
+    const object = 'export type T = {\n  a?: string;\n  b?: number;\n} & ';
+    assert.equal(
+      one({ properties, oneOf: branches }),
+      `${object}({ a: string; b?: never } | { b: number; a?: never });`,
+    );
+    assert.equal(one({ properties, anyOf: branches }), `${object}({ a: string } | { b: number });`);
+    assert.equal(one({ properties, not: { required: ['a', 'b'] } }), `${object}({ a?: never } | { b?: never });`);
+  });
+
+  it('accepts every frame that the server accepts', async () => {
+    const folder = new URL('../tests/frames/valid/', `file://${root}`).pathname;
+    const names = await readdir(folder);
+    const frames: string[] = [];
+    for (const name of names) {
+      const text = await readFile(join(folder, name), 'utf8');
+      // Long texts say nothing to types.
+      if (text.length < 10_000)
+        frames.push(`export const f${frames.length}: ClientFrame = ${JSON.stringify(JSON.parse(text))};`);
+    }
+    assert.ok(frames.length > 50);
+    await compile(
+      'frames',
+      `import type { ClientFrame } from '../../src/frames.generated.js';\n${frames.join('\n')}\n`,
+    );
+  });
+
+  it('refuses what no frame is', async () => {
+    const wrong = [
+      `{ type: 'message', message: 'x' }`,
+      `{ type: 'message', message: 'x', target_user: 'a', target_room: 'b' }`,
+      `{ type: 'message', message: 1, target_user: 'a' }`,
+      `{ type: 'message', message: { type: 'image' }, target_user: 'a' }`,
+      `{ type: 'message', message: { type: 'order.updated' }, target_user: 'a' }`,
+      `{ type: 'received' }`,
+      `{ type: 'nonsense' }`,
+      `{ type: 'history', target_user: 'a', before: 'x', after: 'y' }`,
+    ];
+    // An expected error that does not come is an error.
+    const lines = wrong.map((frame, i) => `// @ts-expect-error\nexport const f${i}: ClientFrame = ${frame};`);
+    await compile('wrong', `import type { ClientFrame } from '../../src/frames.generated.js';\n${lines.join('\n')}\n`);
+  });
+
+  describe("for an application's own content", () => {
+    let folder: string;
+    before(async () => {
+      folder = await mkdtemp(join(root, 'build/content-'));
+      const schema = JSON.parse(
+        await readFile(new URL('../schema/client-frame.schema.json', `file://${root}`), 'utf8'),
+      );
+      schema.$defs.TypedContent.oneOf.push({ $ref: '#/$defs/order.updated' }, { $ref: 'poll.asked.schema.json' });
+      schema.$defs['order.updated'] = {
+        type: 'object',
+        required: ['type', 'order'],
+        properties: { type: { const: 'order.updated' }, order: { $ref: '#/$defs/Order' } },
+      };
+      schema.$defs.Order = { type: 'object', required: ['id'], properties: { id: { type: 'integer' } } };
+      const poll = {
+        allOf: [{ properties: { type: { const: 'poll.asked' } } }, { $ref: '#/$defs/Rest' }],
+        type: 'object',
+        required: ['type', 'question'],
+        $defs: { Rest: { type: 'object', properties: { question: { type: 'string' }, order: { type: 'string' } } } },
+      };
+      await writeFile(join(folder, 'client-frame.schema.json'), JSON.stringify(schema));
+      await writeFile(join(folder, 'poll.asked.schema.json'), JSON.stringify(poll));
+    });
+    after(() => rm(folder, { recursive: true, force: true }));
+
+    it('come from a server or a folder, and make connect() know them', async () => {
+      const files = createServer(async (request, response) => {
+        const name = request.url?.replace('/schema/', '') ?? '';
+        response.end(await readFile(join(folder, name)).catch(() => response.writeHead(404) && ''));
+      });
+      await once(files.listen(0, '127.0.0.1'), 'listening');
+      const url = `http://127.0.0.1:${(files.address() as AddressInfo).port}/schema`;
+      const { stdout } = await run(process.execPath, [cli, 'types', url]);
+      files.close();
+      files.closeAllConnections();
+      await run(process.execPath, [cli, 'types', folder, '-o', join(folder, 'content.ts')]);
+      assert.equal(await readFile(join(folder, 'content.ts'), 'utf8'), stdout);
+      await compile(
+        'content',
+        `import { connect } from '../../src/index.js';
+${stdout.replace(/^import .*$/m, '')}
+const client = connect<AppContent>({ url: 'ws://host', user: 'me' });
+void client.send('you', { type: 'order.updated', order: { id: 1 } });
+void client.send('you', { type: 'markdown', text: 'x' });
+// @ts-expect-error
+void client.send('you', { type: 'order.updated', order: { id: 'one' } });
+// @ts-expect-error
+void client.send('you', { type: 'order.deleted' });
+client.on('message', ({ message }) => {
+  if (typeof message !== 'string' && message.type === 'order.updated') message.order.id.toFixed();
+  if (typeof message !== 'string' && message.type === 'poll.asked') message.question;
+  // @ts-expect-error
+  message.order;
+});
+client.on('receipt', receipt => receipt.kind === 'read');
+client.on('state', state => state.status === 'waiting' && state.retryInMs.toFixed());
+// @ts-expect-error
+client.on('nonsense', () => {});
+`,
+      );
+    });
+
+    it('are none where a deployment has none', async () => {
+      const { stdout } = await run(process.execPath, [cli, 'types', join(root, '../schema')]);
+      assert.match(stdout, /export type AppContent = never;\n$/);
+    });
+
+    it('says what is wrong', async () => {
+      await assert.rejects(run(process.execPath, [cli, 'types']), { code: 2, stderr: /Usage: dmwire types/ });
+      await assert.rejects(run(process.execPath, [cli, 'types', '/not/there']), { code: 1, stderr: /^dmwire: ENOENT/ });
+      await assert.rejects(run(process.execPath, [cli, 'types', 'http://127.0.0.1:1/schema']), {
+        code: 1,
+        stderr: /^dmwire: fetch failed/,
+      });
+    });
+  });
+});
+
+/** Fails unless the text, as a module of the test folder, has no type errors. */
+async function compile(name: string, text: string): Promise<void> {
+  const folder = join(root, 'build/types', name);
+  await mkdir(folder, { recursive: true });
+  const base = `'${join(root, 'src')}/`;
+  await writeFile(join(folder, `${name}.ts`), text.replaceAll(`'../../src/`, base));
+  const compilerOptions = { noEmit: true, rootDir: root, noUnusedLocals: false };
+  const config = { extends: join(root, 'tsconfig.json'), compilerOptions, include: [`${name}.ts`], exclude: [] };
+  await writeFile(join(folder, 'tsconfig.json'), JSON.stringify(config));
+  await run(process.execPath, [tsc, '-p', folder]).catch(error => assert.fail(error.stdout));
+}

@@ -1,0 +1,305 @@
+import assert from 'node:assert/strict';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, it } from 'node:test';
+import { type Client, connect, type Saved, type State, type Storage, type WebParts, webStorage } from '../src/index.js';
+import { fileStorage } from '../src/node.js';
+import { FakeServer, settle, until } from './support/fake.js';
+
+const text = (message: string): Saved => ({ v: 1, outbox: [{ frame: { type: 'message', ref: message, message } }] });
+const texts = (saved: Saved | undefined) => saved?.outbox.map(({ frame }) => frame.message);
+
+describe('a storage', { timeout: 20_000 }, () => {
+  let server: FakeServer;
+  const clients: Client[] = [];
+
+  beforeEach(() => {
+    server = new FakeServer();
+  });
+  afterEach(() => Promise.all(clients.splice(0).map(client => client.close())));
+
+  function start(storage: Storage, more = {}): Client {
+    const client = connect({ url: 'ws://host', user: 'me', WebSocket: server.WebSocket, storage, ...more });
+    clients.push(client);
+    return client;
+  }
+  /** A storage in memory whose writes end when they are told to. */
+  function slow(saved?: Saved) {
+    const writes: { saved: Saved; end: (error?: Error) => void }[] = [];
+    let atOnce = false;
+    const storage: Storage = {
+      open: async () => ({
+        saved,
+        save: async next => {
+          const written = new Promise<void>((yes, no) =>
+            writes.push({ saved: next, end: error => (error ? no(error) : yes()) }),
+          );
+          if (!atOnce) await written;
+        },
+        close: () => {},
+      }),
+    };
+    /** Lets all writes end from now on. */
+    const flow = () => {
+      atOnce = true;
+      for (const { end } of writes) end();
+    };
+    return { storage, writes, flow };
+  }
+
+  it('has what is sent before it is sent', async () => {
+    const { storage, writes, flow } = slow();
+    const client = start(storage);
+    const socket = await server.session();
+    const sending = client.send('you', 'x');
+    await until(() => writes.length > 0);
+    await settle();
+    assert.deepEqual(socket.sent, []);
+    assert.deepEqual(texts(writes[0]?.saved), ['x']);
+    flow();
+    socket.ack(await socket.expect('message'), 1);
+    assert.equal((await sending).seq, 1);
+    // With the ack handled it is done with, and the place has moved.
+    await until(() => writes.at(-1)?.saved.seq === 1);
+    assert.deepEqual(writes.at(-1)?.saved.outbox, []);
+  });
+
+  it('that cannot be written refuses what was to be sent', async () => {
+    const { storage, writes, flow } = slow();
+    const client = start(storage);
+    const socket = await server.session();
+    const sending = client.send('you', 'x');
+    await until(() => writes.length > 0);
+    writes.shift()?.end(new Error('full'));
+    await assert.rejects(sending, { code: 'storage' });
+    assert.deepEqual(socket.sent, []);
+    flow();
+  });
+
+  it('that cannot be opened closes the client', async () => {
+    const client = start({ open: () => Promise.reject(new Error('broken')) });
+    const sending = client.send('you', 'x');
+    await assert.rejects(sending, { code: 'storage' });
+    await until(() => client.state.status === 'closed');
+    assert.equal((client.state as State & { status: 'closed' }).error?.code, 'storage');
+  });
+
+  it('has no place beyond what was handled', async () => {
+    const { storage, writes, flow } = slow();
+    let release = () => {};
+    start(storage).on('message', ({ seq }) => seq !== 2 || new Promise<void>(resolve => (release = resolve)));
+    const socket = await server.session();
+    for (const seq of [1, 2, 3]) socket.message(seq);
+    flow();
+    await settle();
+    assert.equal(writes.at(-1)?.saved.seq, 1);
+    release();
+    await until(() => writes.at(-1)?.saved.seq === 3);
+  });
+
+  it('gives back place, device and outbox; what was left is sent ahead of what is new', async () => {
+    const frame = (id: string) => ({ type: 'message', target_user: 'you', message: id, id, ref: id });
+    const saved: Saved = {
+      v: 1,
+      device: 'd',
+      user: 'me',
+      epoch: 'e1',
+      seq: 7,
+      outbox: [{ frame: frame('a') }, { frame: frame('b'), settled: true, seq: 9 }],
+    };
+    const { storage, flow } = slow(saved);
+    flow();
+    const client = start(storage);
+    const sent: unknown[] = [];
+    client.on('sent', ({ ack }) => void sent.push(ack.id));
+    const sending = client.send('you', 'new');
+    const socket = await server.accept();
+    assert.deepEqual(Object.fromEntries(socket.url.searchParams), {
+      ack: 'manual',
+      device: 'd',
+      since: '7',
+      epoch: 'e1',
+    });
+    assert.deepEqual(
+      client.pending.map(waiting => 'message' in waiting && waiting.message),
+      ['a', 'new'],
+    );
+    socket.welcome(9);
+    socket.message(8);
+    client.on('message', () => {});
+    socket.message(9, 'b', 'me', { id: 'b', target_user: 'you' });
+    socket.frame({ type: 'synced', seq: 9 });
+    const a = await socket.expect('message');
+    assert.equal(a.id, 'a');
+    socket.ack(a, 10);
+    socket.ack(await socket.expect('message'), 11);
+    await sending;
+    await until(() => sent.length === 3);
+    assert.deepEqual(sent.slice(0, 2), ['b', 'a']);
+    await client.close();
+  });
+
+  it('of another user is left alone', async () => {
+    const { storage, writes, flow } = slow({
+      v: 1,
+      user: 'somebody',
+      epoch: 'e1',
+      seq: 3,
+      outbox: text('secret').outbox,
+    });
+    const client = start(storage, { user: undefined, token: 't' });
+    const socket = await server.session(9);
+    assert.equal((client.state as State & { status: 'closed' }).error?.code, 'wrong_user');
+    assert.deepEqual(socket.sent, []);
+    await until(() => writes.length > 0);
+    assert.deepEqual([writes[0]?.saved.user, texts(writes[0]?.saved)], ['somebody', ['secret']]);
+    flow();
+  });
+
+  it('closed before it was open keeps what it held', async () => {
+    const { storage, writes, flow } = slow(text('kept'));
+    const client = start(storage);
+    const closing = client.close();
+    await until(() => writes.length > 0);
+    assert.deepEqual(texts(writes[0]?.saved), ['kept']);
+    flow();
+    await closing;
+    assert.equal(server.sockets.length, 0);
+  });
+});
+
+describe('a file as storage', () => {
+  let path: string;
+  beforeEach(async () => {
+    path = join(await mkdtemp(join(tmpdir(), 'dmwire-client-')), 'state.json');
+  });
+  afterEach(() => rm(join(path, '..'), { recursive: true, force: true }));
+
+  it('gives back what was saved', async () => {
+    const first = await fileStorage(path).open('me@host');
+    assert.deepEqual(first.saved, { v: 1, outbox: [] });
+    await first.save(text('x'));
+    await first.close();
+    const second = await fileStorage(path).open('me@host');
+    assert.deepEqual(texts(second.saved), ['x']);
+    await second.close();
+    await assert.rejects(fileStorage(path).open('you@host'), /is of me@host, not of you@host/);
+  });
+
+  it('is for one client at a time, but a crash leaves no lock that counts', async () => {
+    const hold = await fileStorage(path).open('s');
+    await assert.rejects(fileStorage(path).open('s'), /in use in this process/);
+    await hold.close();
+    // A process that lives.
+    await writeFile(`${path}.lock`, String(process.ppid));
+    await assert.rejects(fileStorage(path).open('s'), /in use by process/);
+    // One that had our own id, and one that is no more.
+    for (const owner of [process.pid, 2 ** 22 + 1, '']) {
+      await writeFile(`${path}.lock`, String(owner));
+      const again = await fileStorage(path).open('s');
+      assert.equal(await readFile(`${path}.lock`, 'utf8'), String(process.pid));
+      await again.close();
+    }
+  });
+});
+
+describe('the storage of a browser', { timeout: 20_000 }, () => {
+  class Memory {
+    readonly map = new Map<string, string>();
+    getItem(key: string) {
+      return this.map.get(key) ?? null;
+    }
+    setItem(key: string, value: string) {
+      this.map.set(key, value);
+    }
+    removeItem(key: string) {
+      this.map.delete(key);
+    }
+  }
+  /** As much of Web Locks as is used. */
+  class Locks {
+    readonly #held = new Map<string, Promise<unknown>>();
+    async request(name: string, options: LockOptions, use: (lock: Lock | null) => unknown): Promise<unknown> {
+      while (this.#held.has(name)) {
+        if (options.ifAvailable) return use(null);
+        const aborted = new Promise((_, no) =>
+          options.signal?.addEventListener('abort', () => no(new Error('aborted'))),
+        );
+        await Promise.race([this.#held.get(name), aborted]);
+      }
+      const using = (async () => use({ name, mode: 'exclusive' }))();
+      this.#held.set(name, using);
+      await using.catch(() => {});
+      this.#held.delete(name);
+      return using;
+    }
+  }
+
+  let local: Memory;
+  let locks: Locks;
+  beforeEach(() => {
+    local = new Memory();
+    locks = new Locks();
+  });
+  const tab = (session = new Memory(), withLocks = true): WebParts =>
+    ({ localStorage: local, sessionStorage: session, locks: withLocks ? locks : undefined }) as unknown as WebParts;
+  const open = (parts: WebParts, scope = 'me@host') => webStorage('app', parts).open(scope);
+
+  it('gives each tab a slot of its own, and after a reload the same', async () => {
+    const [one, two] = [tab(), tab()];
+    const [first, second] = [await open(one), await open(two)];
+    await first.save({ ...text('1'), device: 'd1' });
+    await second.save({ ...text('2'), device: 'd2' });
+    // Both pages reload, in the other order; the old page of the second lets go a little late.
+    const reloading = open(two);
+    await settle();
+    await second.close();
+    const again = await reloading;
+    await first.close();
+    assert.deepEqual([again.saved?.device, texts(again.saved)], ['d2', ['2']]);
+    const firstAgain = await open(one);
+    assert.deepEqual([firstAgain.saved?.device, texts(firstAgain.saved)], ['d1', ['1']]);
+  });
+
+  it('sends for tabs that are closed', async () => {
+    const [first, second] = [await open(tab()), await open(tab())];
+    await first.save(text('1'));
+    const left = text('2').outbox;
+    await second.save({
+      v: 1,
+      device: 'd2',
+      seq: 3,
+      epoch: 'e',
+      outbox: [...left, { ...left[0], settled: true } as never],
+    });
+    await first.close();
+    await second.close();
+    const next = await open(tab());
+    assert.deepEqual(texts(next.saved), ['1', '2']);
+    await settle();
+    const other = await open(tab());
+    assert.deepEqual([other.saved?.seq, texts(other.saved)], [3, []]);
+  });
+
+  it('leaves alone what an open tab has to send', async () => {
+    const first = await open(tab());
+    await first.save(text('1'));
+    assert.equal((await open(tab())).saved, undefined);
+  });
+
+  it('tells users apart', async () => {
+    const first = await open(tab(), 'me@host');
+    await first.save(text('1'));
+    await first.close();
+    assert.equal((await open(tab(), 'you@host')).saved, undefined);
+    assert.deepEqual(texts((await open(tab(), 'me@host')).saved), ['1']);
+  });
+
+  it('does without locks, by what the tab remembers', async () => {
+    const one = tab(new Memory(), false);
+    await (await open(one)).save(text('1'));
+    assert.deepEqual(texts((await open(one)).saved), ['1']);
+    assert.equal((await open(tab(new Memory(), false))).saved, undefined);
+  });
+});
