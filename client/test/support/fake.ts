@@ -153,9 +153,9 @@ export async function settle(): Promise<void> {
 }
 
 /** Waits until something is so. */
-export async function until(so: () => boolean, what = String(so)): Promise<void> {
-  for (const end = performance.now() + 10_000; !so(); ) {
-    if (performance.now() > end) throw new Error(`not so within ten seconds: ${what}`);
+export async function until(so: () => boolean, what = String(so), within = 20_000): Promise<void> {
+  for (const end = performance.now() + within; !so(); ) {
+    if (performance.now() > end) throw new Error(`not so within ${within} ms: ${what}`);
     await new Promise(resolve => setImmediate(resolve));
   }
 }

@@ -1,0 +1,158 @@
+import assert from 'node:assert/strict';
+import { type ChildProcess, execFile, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync } from 'node:fs';
+import { mkdir, mkdtemp, readFile, rm, symlink } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, afterEach, before, describe, it } from 'node:test';
+import { promisify } from 'node:util';
+import { runInNewContext } from 'node:vm';
+import { WebSocket } from 'ws';
+import { type Client, connect } from '../src/index.js';
+import { until } from './support/fake.js';
+import { DEADLINE, Server, skip } from './support/server.js';
+
+const run = promisify(execFile);
+const client = new URL('../..', import.meta.url).pathname;
+const examples = join(client, '../examples');
+
+/** A program that is talked to in lines. */
+class Program {
+  readonly lines: string[] = [];
+  readonly #child: ChildProcess;
+
+  constructor(command: string, words: string[], folder: string) {
+    this.#child = spawn(command, words, { cwd: folder, stdio: ['pipe', 'pipe', 'inherit'] });
+    let rest = '';
+    this.#child.stdout?.setEncoding('utf8').on('data', (text: string) => {
+      const lines = (rest + text).split('\n');
+      rest = lines.pop() ?? '';
+      this.lines.push(...lines);
+    });
+  }
+
+  say(line: string): void {
+    this.#child.stdin?.write(`${line}\n`);
+  }
+
+  async kill(): Promise<void> {
+    if (this.#child.exitCode !== null || this.#child.signalCode !== null) return;
+    const ended = once(this.#child, 'exit');
+    this.#child.kill('SIGKILL');
+    await ended;
+  }
+}
+
+describe('the examples', { skip, timeout: 6 * DEADLINE }, () => {
+  let server: Server;
+  let folder: string;
+  const programs: Program[] = [];
+  const clients: Client[] = [];
+
+  before(async () => {
+    folder = await mkdtemp(join(tmpdir(), 'dmwire-examples-'));
+    server = await Server.start();
+  });
+  afterEach(async () => {
+    await Promise.all(programs.splice(0).map(program => program.kill()));
+    await Promise.all(clients.splice(0).map(made => made.close()));
+  });
+  after(async () => {
+    await server.stop();
+    await rm(folder, { recursive: true, force: true });
+  });
+
+  function start(command: string, words: string[]): Program {
+    const program = new Program(command, words, folder);
+    programs.push(program);
+    return program;
+  }
+  /** The other side of a conversation. */
+  function other(user: string): { user: Client; heard: unknown[] } {
+    const made = connect({ url: server.url, user, since: 0, backoff: { base: 20, max: 200 } });
+    clients.push(made);
+    const heard: unknown[] = [];
+    made.on('message', ({ from_user, message }) => from_user !== user && void heard.push(message));
+    return { user: made, heard };
+  }
+
+  it('Python: talks, and goes on when the server has been killed', async () => {
+    const folder = join(examples, 'python');
+    const python = join(folder, '.venv/bin/python');
+    if (!existsSync(python)) await run('python3', ['-m', 'venv', join(folder, '.venv')]);
+    const pip = [
+      '-m',
+      'pip',
+      'install',
+      '--quiet',
+      '--disable-pip-version-check',
+      '-r',
+      join(folder, 'requirements.txt'),
+    ];
+    await run(python, pip);
+    const { user, heard } = other('py-peer');
+    const program = start(python, [join(folder, 'chat.py'), 'py', 'py-peer', server.url.replace('http', 'ws')]);
+    program.say('hello');
+    await until(() => heard.length === 1);
+    await user.send('py', 'hello yourself');
+    await until(() => program.lines.includes('py-peer: hello yourself'));
+    await server.kill();
+    program.say('are you there?');
+    const sending = user.send('py', 'again');
+    await server.restart();
+    await sending;
+    await until(() => heard.length === 2 && program.lines.includes('py-peer: again'), 'both are back', 2 * DEADLINE);
+    assert.deepEqual(heard, ['hello', 'are you there?']);
+  });
+
+  it('Node: talks, and goes on when the server or the program itself has been killed', async () => {
+    const modules = join(examples, 'node/node_modules');
+    await mkdir(modules, { recursive: true });
+    if (!existsSync(join(modules, 'dmwire'))) await symlink(client, join(modules, 'dmwire'), 'dir');
+    const words = [join(examples, 'node/chat.mjs'), 'node', 'node-peer', server.url];
+    const { user, heard } = other('node-peer');
+    const first = start(process.execPath, words);
+    first.say('one');
+    await until(() => heard.length === 1);
+    await user.send('node', 'a');
+    await until(() => first.lines.length === 1);
+    await server.kill();
+    first.say('two');
+    // It is in the file once it is given; then the program may end as it likes.
+    const state = join(folder, 'chat-node.json');
+    await until(() => existsSync(state));
+    for (let text = ''; !text.includes('two'); text = await readFile(state, 'utf8')) await new Promise(setImmediate);
+    await first.kill();
+    const sending = user.send('node', 'b');
+    await server.restart();
+    await sending;
+    const second = start(process.execPath, words);
+    await until(() => heard.length === 2 && second.lines.includes('node-peer: b'), 'both are back', 2 * DEADLINE);
+    assert.deepEqual(heard, ['one', 'two']);
+  });
+
+  it('a page without a build: talks', async () => {
+    const html = await readFile(join(examples, 'browser/index.html'), 'utf8');
+    assert.doesNotMatch(html.replace(/<!--.*?-->/s, ''), /https?:\/\//, 'it loads nothing from elsewhere');
+    const script = /<script type="module">(.*)<\/script>/s.exec(html)?.[1] ?? '';
+    const node = (): Record<string, unknown> => ({ textContent: '', value: '', children: [], append });
+    function append(this: { children: unknown[] }, child: unknown) {
+      this.children.push(child);
+    }
+    const elements = new Map(['status', 'messages', 'form', 'text'].map(id => [id, node()]));
+    const search = `?user=page&to=page-peer&server=${server.url.replace('http', 'ws')}`;
+    const document = { getElementById: (id: string) => elements.get(id), createElement: node };
+    runInNewContext(script, { document, location: { search }, URLSearchParams, WebSocket, JSON, Object });
+    const element = (id: string) => elements.get(id) ?? {};
+    const shown = () => (element('messages').children as { textContent: string }[]).map(line => line.textContent);
+    const { user, heard } = other('page-peer');
+    await until(() => element('status').textContent === 'Connected as page');
+    Object.assign(element('text'), { value: 'hello' });
+    (element('form').onsubmit as (event: object) => void)({ preventDefault() {} });
+    await until(() => heard.length === 1);
+    await user.send('page', '<b>hello yourself');
+    await until(() => shown().length === 2);
+    assert.deepEqual(shown().sort(), ['me: hello (stored)', 'page-peer: <b>hello yourself']);
+  });
+});
