@@ -275,9 +275,9 @@ describe('the storage of a browser', { timeout: 20_000 }, () => {
     });
     await first.close();
     await second.close();
+    await settle();
     const next = await open(tab());
     assert.deepEqual(texts(next.saved), ['1', '2']);
-    await settle();
     const other = await open(tab());
     assert.deepEqual([other.saved?.seq, texts(other.saved)], [3, []]);
   });
