@@ -510,41 +510,40 @@ export class Client<App = never> {
   }
 
   #acked(frame: InFrame): void {
-    const sent = this.#outbox.answered(frame);
+    const owed = this.#outbox.answered(frame);
+    const sent = owed?.frame;
     const event = sent && { frame: sent, ack: frame };
     const seq = typeof frame.seq === 'number' && !frame.duplicate ? frame.seq : undefined;
     // To oneself, the message itself follows, at the same place: the log moves with that.
     if (seq === undefined || sent?.target_user === this.#user) {
-      if (event && sent.ephemeral !== true && sent.type !== 'read') this.#inbox.add('sent', event);
+      if (owed?.care === 'durable') owed.told = this.#inbox.add('sent', event);
       const handled = this.#inbox.handled;
       this.#outbox.forget(handled ? handled.seq : Number.POSITIVE_INFINITY);
       void this.#saver?.save().catch(() => {});
-    } else {
-      this.#offer(seq, 'sent', event);
+    } else if (this.#offer(seq, 'sent', event) && owed) {
+      owed.told = true;
     }
     this.#outbox.flush();
   }
 
   #entry(frame: InFrame, seq: number): void {
-    if (frame.from_user === this.#user && frame.target_user !== this.#user) {
-      const own = this.#outbox.findEntry(frame);
-      if (own) {
-        // It was stored, and the line broke before the ack. That is what this is.
-        const { id, sent_at } = frame;
-        const ack: InFrame = { type: 'ack', id, seq, status: 'stored', sent_at: sent_at ?? '', ref: own.ref };
-        if (!own.settled) this.#outbox.settle(own, ack);
-        return this.#offer(seq, 'sent', { frame: own.frame, ack });
-      }
-    }
-    this.#offer(seq, frame.type, frame);
+    const own = frame.from_user === this.#user && frame.target_user !== this.#user && this.#outbox.findEntry(frame);
+    if (!own) return void this.#offer(seq, frame.type, frame);
+    // It was stored, and the line broke before the ack, or the ack came ahead of its place. This is what it stands for.
+    const { id, sent_at } = frame;
+    const ack: InFrame = { type: 'ack', id, seq, status: 'stored', sent_at: sent_at ?? '', ref: own.ref };
+    if (!own.settled) this.#outbox.settle(own, ack);
+    if (this.#offer(seq, 'sent', own.told ? undefined : { frame: own.frame, ack })) own.told = true;
   }
 
-  #offer(seq: number, type: string, event: unknown): void {
+  /** Gives an entry to the application. False if there is no room for it, or it is not the next one. */
+  #offer(seq: number, type: string, event: unknown): boolean {
     if (this.#behind) this.#outbox.trim(WAITING_ENTRIES);
-    if (!this.#session || this.#behind) return;
+    if (!this.#session || this.#behind) return false;
     const offer = this.#inbox.offer({ epoch: this.#session.epoch, seq }, type, event);
     if (offer === 'full') this.#behind = true;
     if (offer === 'gap') this.#lost('an entry is missing');
+    return offer === 'taken';
   }
 
   async #deliver(item: Item): Promise<void> {
@@ -576,7 +575,7 @@ export class Client<App = never> {
 
   #idle(): void {
     // What there was no room for is asked for again.
-    if (this.#behind && this.#inbox.empty) {
+    if (this.#behind && this.#session && this.#inbox.empty) {
       this.#hangUp();
       void this.#connect();
     }

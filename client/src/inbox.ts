@@ -110,9 +110,11 @@ export class Inbox {
     this.#push({ type, event, place, jump: true });
   }
 
-  /** Adds what is no entry, behind what waits, as long as there is room. */
-  add(type: string, event: unknown): void {
-    if (this.#queue.length < this.#limit) this.#push({ type, event });
+  /** Adds what is no entry, behind what waits. False if there is no room. */
+  add(type: string, event: unknown): boolean {
+    const room = this.#queue.length < this.#limit;
+    if (room) this.#push({ type, event });
+    return room;
   }
 
   /** The entry was given out, but its taker has left it. */

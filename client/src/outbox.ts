@@ -34,8 +34,8 @@ export interface Kept {
   readonly seq?: number;
 }
 
-/** A frame that waits for its answer. */
-interface Owed {
+/** A frame that waits for its answer, or for its own entry in the log. */
+export interface Owed {
   readonly ref: string;
   readonly frame: OutFrame;
   readonly care: Care;
@@ -45,6 +45,8 @@ interface Owed {
   sent: boolean;
   settled: boolean;
   seq: number | undefined;
+  /** The application was told that it is stored. */
+  told: boolean;
   readonly answer: Promise<InFrame>;
   readonly resolve: (frame: InFrame) => void;
   readonly reject: (error: DmwireError) => void;
@@ -179,13 +181,13 @@ export class Outbox {
     return true;
   }
 
-  /** An answer has come. Gives the frame that it answers, if one of ours was waiting. {@link Outbox.flush} is due then. */
-  answered(reply: InFrame): OutFrame | undefined {
+  /** An answer has come. Gives what it answers, if one of ours was waiting. {@link Outbox.flush} is due then. */
+  answered(reply: InFrame): Owed | undefined {
     const owed = this.#find(reply.ref ?? reply.id);
     if (!owed) return undefined;
     this.#backoff.reset();
     this.settle(owed, reply);
-    return owed.frame;
+    return owed;
   }
 
   /** A durable frame's own entry has come in the log: the ack itself, or, had that been lost, what others see of it. */
@@ -302,6 +304,7 @@ export class Outbox {
       sent: false,
       settled,
       seq: undefined,
+      told: false,
       answer,
       resolve,
       reject,

@@ -98,6 +98,7 @@ describe('what comes', { timeout: 20_000 }, () => {
     const sending = client.send('you', 'x');
     socket.ack(await socket.expect('received').then(() => socket.expect('message')), 9, { duplicate: true });
     assert.equal((await sending).seq, 9);
+    assert.equal(client.state.status, 'open');
     socket.drop();
     const next = await server.session(30);
     assert.deepEqual(asked(next), ['1', 'e1']);
@@ -316,6 +317,18 @@ describe('what comes', { timeout: 20_000 }, () => {
     await settle();
     assert.deepEqual(seen, ['m1', 'edited m1!', '+']);
     await until(() => received(socket).at(-1) === 4);
+  });
+
+  it('is left alone after the close, also by handlers that come late', async () => {
+    start({ since: 0 });
+    const socket = await server.session(1500);
+    for (let seq = 1; seq <= 1500; seq += 1) socket.message(seq);
+    await client.close();
+    client.on('message', () => void seen.push('late'));
+    await settle();
+    assert.deepEqual(seen, []);
+    assert.equal(client.state.status, 'closed');
+    assert.equal(server.sockets.length, 1);
   });
 
   describe('by the iterator', () => {
