@@ -1,4 +1,5 @@
-import { Backoff, LONGEST_TIMER } from './backoff.js';
+import { address, target } from './address.js';
+import { Connection } from './connection.js';
 import { Emitter } from './emitter.js';
 import { DmwireError } from './errors.js';
 import type {
@@ -7,34 +8,24 @@ import type {
   Conversation,
   PastMessage,
   ServerAck,
-  ServerConversations,
   ServerError,
   ServerGoodbye,
-  ServerHistory,
   ServerMessage,
   ServerTruncated,
   ServerWelcome,
 } from './frames.generated.js';
 import { newId } from './ids.js';
 import { Inbox, type Item } from './inbox.js';
-import type { ConnectOptions, Events, RequestFrame, SendOptions, Target } from './options.js';
+import type { ConnectOptions, Events, HistoryOptions, RequestFrame, SendOptions, Target } from './options.js';
 import { type InFrame, laneOf, Outbox, type OutFrame } from './outbox.js';
+import { conversations, history } from './pages.js';
 import type { State } from './state.js';
 import { type Hold, Saver } from './storage/storage.js';
-import { Line, webSocketClass } from './transport.js';
 
-/** How long a server may take to welcome us. */
-const WELCOME_MS = 15_000;
-/** How long it may take to answer when there is reason to doubt the line. */
-const PROBE_MS = 5_000;
-/** A connection that has lasted so long was a success, whatever ended it. */
-const STEADY_MS = 5_000;
 /** Entries that may wait for the application; what is beyond is asked for again once it has caught up. */
 const WAITING_ENTRIES = 1_000;
 /** While much is handled, the server is told how far it is once in so long. */
 const ACKNOWLEDGE_MS = 50;
-/** Close codes after which the same would only happen again (PROTOCOL sections 2 and 8). */
-const FINAL = new Set([1008, 4400, 4401, 4403, 4408]);
 
 /** The epoch of a place that the application has named without one; the first session's is meant. */
 const UNKNOWN = '';
@@ -60,19 +51,11 @@ export class Client<App = never> {
   readonly #events = new Emitter();
   readonly #inbox: Inbox;
   readonly #outbox: Outbox;
-  readonly #backoff: Backoff;
-  #state: State = { status: 'connecting' };
-  /** The connection at hand; what an earlier one still does is not listened to. */
-  #line: Line | undefined;
-  /** Counts attempts, so that one that was overtaken while it waited for a token is given up. */
-  #attempt = 0;
-  #session: ServerWelcome | undefined;
-  #syncedAt: number | undefined;
+  readonly #connection: Connection;
   /** Entries came that there was no room for. */
   #behind = false;
   #acknowledged = 0;
   #soon: ReturnType<typeof setTimeout> | undefined;
-  #retry: ReturnType<typeof setTimeout> | undefined;
   readonly #opening: Promise<Hold | undefined>;
   #saver: Saver | undefined;
   #device: string | undefined;
@@ -86,7 +69,6 @@ export class Client<App = never> {
   /** Use {@link connect}. */
   constructor(options: ConnectOptions) {
     this.#options = options;
-    this.#backoff = new Backoff(options.backoff?.base, options.backoff?.max);
     this.#device = options.device;
     this.#inbox = new Inbox(
       {
@@ -100,11 +82,18 @@ export class Client<App = never> {
       WAITING_ENTRIES,
     );
     this.#outbox = new Outbox({
-      send: text => this.#transmit(text),
+      send: text => this.#connection.send(text),
       save: () => this.#saver?.save(),
       failed: (frame, error) => this.#events.emit('failed', { frame, error }),
     });
-    globalThis.addEventListener?.('online', this.#online);
+    this.#connection = new Connection(options, {
+      address: () => this.#address(),
+      state: state => this.#events.emit('state', state),
+      wire: (direction, text) => this.#events.emit('wire', { direction, text }),
+      frame: frame => this.#receive(frame),
+      down: () => this.#outbox.down(),
+      failed: error => this.#fail(error),
+    });
     this.#opening = this.#open();
     if (options.storage) this.#saver = new Saver(async () => this.#save(await this.#opening));
     void this.#start();
@@ -112,7 +101,7 @@ export class Client<App = never> {
 
   /** What the connection is doing. The event `state` tells of each change. */
   get state(): State {
-    return this.#state;
+    return this.#connection.state;
   }
 
   /** What was given to be sent and is not answered yet, in order; with a storage also by earlier runs. */
@@ -159,8 +148,9 @@ export class Client<App = never> {
     try {
       for (;;) {
         while (!given) {
-          if (this.#state.status === 'closed') {
-            if (this.#state.error) throw this.#state.error;
+          const { state } = this;
+          if (state.status === 'closed') {
+            if (state.error) throw state.error;
             return;
           }
           await new Promise<void>(resolve => {
@@ -203,7 +193,7 @@ export class Client<App = never> {
       ...(options.ephemeral && { ephemeral: true }),
     };
     if (!options.ephemeral) return this.#durable(frame);
-    if (this.#state.status !== 'open') throw new DmwireError('disconnected', 'there is no line', { retryable: true });
+    if (!this.#connection.session) throw new DmwireError('disconnected', 'there is no line', { retryable: true });
     return (await this.#outbox.add(frame, 'once')) as unknown as ServerAck;
   }
 
@@ -248,35 +238,13 @@ export class Client<App = never> {
    * The messages of a conversation, page by page behind the scenes: from the newest (or from `before`) back in time, or
    * from `after` forward.
    */
-  async *history(
-    to: Target,
-    options: { before?: string; after?: string; pageSize?: number } = {},
-  ): AsyncGenerator<PastMessage<App>, void, undefined> {
-    const forward = options.after !== undefined;
-    const limit = options.pageSize ?? 50;
-    for (let from = options.after ?? options.before; ; ) {
-      const place = from === undefined ? {} : forward ? { after: from } : { before: from };
-      const page = await this.request<ServerHistory<App>>({ type: 'history', ...target(to), limit, ...place });
-      const messages = forward ? page.messages : [...page.messages].reverse();
-      yield* messages;
-      from = messages.at(-1)?.id;
-      if (!page.more || from === undefined) return;
-    }
+  history(to: Target, options: HistoryOptions = {}): AsyncGenerator<PastMessage<App>, void, undefined> {
+    return history<App>(frame => this.request(frame), to, options);
   }
 
   /** The user's conversations, those with the newest messages first. */
-  async *conversations(options: { pageSize?: number } = {}): AsyncGenerator<Conversation<App>, void, undefined> {
-    const limit = options.pageSize ?? 50;
-    for (let cursor: string | undefined; ; ) {
-      const page = await this.request<ServerConversations<App>>({
-        type: 'conversations',
-        limit,
-        ...(cursor !== undefined && { cursor }),
-      });
-      yield* page.items;
-      cursor = page.cursor;
-      if (cursor === undefined) return;
-    }
+  conversations(options: { pageSize?: number } = {}): AsyncGenerator<Conversation<App>, void, undefined> {
+    return conversations<App>(frame => this.request(frame), options.pageSize);
   }
 
   /**
@@ -290,7 +258,7 @@ export class Client<App = never> {
 
   /** Where the next attempt is waited for: makes it now. */
   reconnect(): void {
-    if (this.#state.status === 'waiting') void this.#connect();
+    this.#connection.retry();
   }
 
   /**
@@ -299,16 +267,10 @@ export class Client<App = never> {
    */
   async close(): Promise<void> {
     this.#acknowledge();
-    await this.#end({ status: 'closed' });
+    await this.#end();
   }
 
   // ---- The connection ----
-
-  /** The one place where the state changes. */
-  #become(state: State): void {
-    this.#state = state;
-    this.#events.emit('state', state);
-  }
 
   async #start(): Promise<void> {
     try {
@@ -317,7 +279,7 @@ export class Client<App = never> {
       if (cause instanceof DmwireError) return this.#fail(cause);
       return this.#fail(new DmwireError('storage', `the storage cannot be opened: ${cause}`, { cause }));
     }
-    if (!this.#isClosed()) await this.#connect();
+    if (!this.#connection.closed) await this.#connection.connect();
   }
 
   /** Takes over what the storage holds. Until that is done, nothing is written to it. */
@@ -336,38 +298,6 @@ export class Client<App = never> {
     return hold;
   }
 
-  async #connect(): Promise<void> {
-    clearTimeout(this.#retry);
-    this.#attempt += 1;
-    const attempt = this.#attempt;
-    this.#become({ status: 'connecting' });
-    try {
-      const Socket = await webSocketClass(this.#options.WebSocket);
-      const token = await this.#token();
-      if (attempt !== this.#attempt) return;
-      const protocols = token === undefined ? ['dmwire.v1'] : ['dmwire.v1', `bearer.${token}`];
-      this.#line = new Line(Socket, this.#address(), protocols, WELCOME_MS, {
-        frame: text => this.#receive(text),
-        down: (reason, code) => this.#lost(reason, code),
-      });
-    } catch (error) {
-      if (attempt !== this.#attempt) return;
-      // No token for now is no reason to give up; an address or a token that cannot stand in a request is.
-      if (error instanceof TokenError) this.#lost(`no token: ${error.cause}`);
-      else if (error instanceof DmwireError) this.#fail(error);
-      else this.#fail(new DmwireError('invalid_request', String(error), { cause: error }));
-    }
-  }
-
-  async #token(): Promise<string | undefined> {
-    const { getToken, token } = this.#options;
-    try {
-      return getToken ? await getToken() : token;
-    } catch (cause) {
-      throw new TokenError('', { cause });
-    }
-  }
-
   #address(): string {
     const url = new URL(address(this.#options.url, this.#options.user ?? null));
     const query = url.searchParams;
@@ -381,87 +311,37 @@ export class Client<App = never> {
     return url.href;
   }
 
-  /** The line is down, or was given up: the next one comes when it is due, if it makes sense. */
-  #lost(reason: string, code?: number, goodbye?: ServerGoodbye): void {
-    this.#hangUp();
-    const unauthorized = code === 4401;
-    const hopeless = goodbye ? !goodbye.reconnect : code !== undefined && FINAL.has(code);
-    if (unauthorized ? !this.#options.getToken : hopeless) {
-      return this.#fail(new DmwireError('closed', reason, { cause: goodbye }));
-    }
-    const retryInMs = this.#backoff.next(goodbye?.retry_after_ms);
-    this.#retry = setTimeout(() => void this.#connect(), Math.min(retryInMs, LONGEST_TIMER));
-    this.#become({ status: 'waiting', retryInMs, reason });
-  }
-
-  #hangUp(): void {
-    clearTimeout(this.#retry);
-    this.#attempt += 1;
-    this.#line?.end();
-    this.#line = undefined;
-    this.#session = undefined;
-    if (this.#syncedAt !== undefined && Date.now() - this.#syncedAt >= STEADY_MS) this.#backoff.reset();
-    this.#syncedAt = undefined;
-    this.#outbox.down();
-  }
-
   #fail(error: DmwireError): void {
-    void this.#end({ status: 'closed', error });
+    void this.#end(error);
   }
 
-  async #end(state: State & { status: 'closed' }): Promise<void> {
-    if (this.#isClosed()) return;
-    this.#hangUp();
+  async #end(error?: DmwireError): Promise<void> {
+    if (this.#connection.closed) return;
     clearTimeout(this.#soon);
-    globalThis.removeEventListener?.('online', this.#online);
-    this.#outbox.close(state.error ?? new DmwireError('closed', 'the client was closed'));
-    this.#inbox.stop();
     const saved = this.#saver?.save();
     this.#saver = undefined;
-    this.#become(state);
+    this.#inbox.stop();
+    this.#connection.end(error);
+    this.#outbox.close(error ?? new DmwireError('closed', 'the client was closed'));
     for (const wake of [...this.#wake]) wake();
     await saved?.catch(() => {});
     await (await this.#opening.catch(() => undefined))?.close();
   }
 
-  #isClosed(): boolean {
-    return this.#state.status === 'closed';
-  }
-
   #mustBeOpen(): void {
-    if (this.#state.status === 'closed') throw this.#state.error ?? new DmwireError('closed', 'the client was closed');
-  }
-
-  /** The network is back, or is another one: a line that seems to be up may be dead. */
-  readonly #online = (): void => {
-    if (this.#state.status === 'waiting') void this.#connect();
-    else if (this.#state.status === 'open') {
-      this.#transmit('{"type":"ping"}');
-      this.#line?.watch(PROBE_MS);
-    }
-  };
-
-  #transmit(text: string): void {
-    this.#events.emit('wire', { direction: 'out', text });
-    this.#line?.send(text);
+    const { state } = this;
+    if (state.status === 'closed') throw state.error ?? new DmwireError('closed', 'the client was closed');
   }
 
   // ---- What comes ----
 
-  #receive(text: string): void {
-    this.#events.emit('wire', { direction: 'in', text });
-    let frame: InFrame;
-    try {
-      frame = JSON.parse(text);
-    } catch {
-      return this.#lost('what came is no frame');
-    }
+  #receive(frame: InFrame): void {
     switch (frame.type) {
       case 'welcome':
         this.#welcomed(frame as unknown as ServerWelcome);
         break;
       case 'synced':
-        this.#syncedAt = Date.now();
+        this.#connection.synced();
         this.#outbox.synced();
         break;
       case 'truncated':
@@ -475,7 +355,7 @@ export class Client<App = never> {
       case 'goodbye': {
         const goodbye = frame as unknown as ServerGoodbye;
         this.#events.emit('goodbye', goodbye);
-        return this.#lost(goodbye.detail, goodbye.code, goodbye);
+        return this.#connection.lost(goodbye.detail, goodbye.code, goodbye);
       }
       default:
         if (frame.ref !== undefined && this.#outbox.answered(frame)) this.#outbox.flush();
@@ -495,18 +375,18 @@ export class Client<App = never> {
     const come = this.#inbox.come;
     if (come?.epoch === UNKNOWN) this.#inbox.restore({ epoch: session.epoch, seq: come.seq });
     this.#user = session.user_id;
-    this.#session = session;
     this.#behind = false;
     this.#acknowledged = 0;
-    if (this.#line) this.#line.silence = session.heartbeat_seconds * 2000 + 1000;
+    this.#connection.welcomed(session);
+    if (!this.#connection.session) return;
     this.#acknowledge();
     this.#outbox.welcome(session.limits);
-    this.#become({ status: 'open', session });
   }
 
   #truncated(frame: ServerTruncated): void {
-    if (!this.#session || this.#behind) return;
-    this.#inbox.jump({ epoch: this.#session.epoch, seq: frame.oldest_seq - 1 }, 'truncated', frame);
+    const { session } = this.#connection;
+    if (!session || this.#behind) return;
+    this.#inbox.jump({ epoch: session.epoch, seq: frame.oldest_seq - 1 }, 'truncated', frame);
   }
 
   #acked(frame: InFrame): void {
@@ -539,10 +419,11 @@ export class Client<App = never> {
   /** Gives an entry to the application. False if there is no room for it, or it is not the next one. */
   #offer(seq: number, type: string, event: unknown): boolean {
     if (this.#behind) this.#outbox.trim(WAITING_ENTRIES);
-    if (!this.#session || this.#behind) return false;
-    const offer = this.#inbox.offer({ epoch: this.#session.epoch, seq }, type, event);
+    const { session } = this.#connection;
+    if (!session || this.#behind) return false;
+    const offer = this.#inbox.offer({ epoch: session.epoch, seq }, type, event);
     if (offer === 'full') this.#behind = true;
-    if (offer === 'gap') this.#lost('an entry is missing');
+    if (offer === 'gap') this.#connection.lost('an entry is missing');
     return offer === 'taken';
   }
 
@@ -575,19 +456,17 @@ export class Client<App = never> {
 
   #idle(): void {
     // What there was no room for is asked for again.
-    if (this.#behind && this.#session && this.#inbox.empty) {
-      this.#hangUp();
-      void this.#connect();
-    }
+    if (this.#behind && this.#connection.session && this.#inbox.empty) void this.#connection.connect();
   }
 
   /** Tells the server how far the log is handled. */
   #acknowledge(): void {
     const handled = this.#inbox.handled;
-    if (!this.#session || !handled || this.#inbox.jumping || handled.epoch !== this.#session.epoch) return;
+    const { session } = this.#connection;
+    if (!session || !handled || this.#inbox.jumping || handled.epoch !== session.epoch) return;
     if (handled.seq <= this.#acknowledged) return;
     this.#acknowledged = handled.seq;
-    this.#transmit(JSON.stringify({ type: 'received', seq: handled.seq }));
+    this.#connection.send(JSON.stringify({ type: 'received', seq: handled.seq }));
   }
 
   async #durable(frame: OutFrame): Promise<ServerAck> {
@@ -605,32 +484,4 @@ export class Client<App = never> {
       outbox: this.#outbox.kept(),
     });
   }
-}
-
-/** `getToken` has failed, for now. */
-class TokenError extends Error {}
-
-function target(to: Target): { target_user: string } | { target_room: string } {
-  if (typeof to === 'string') return { target_user: to };
-  return 'user' in to ? { target_user: to.user } : { target_room: to.room };
-}
-
-/** The address of a user's socket; `null` where the token names the user, `undefined` for the server's own address. */
-function address(server: string | URL, user: string | null | undefined): string {
-  let url: URL;
-  try {
-    url = new URL(server, (globalThis as { location?: Location }).location?.href);
-  } catch (cause) {
-    throw new DmwireError('invalid_request', `not an address: ${server}`, { cause });
-  }
-  url.protocol = url.protocol.replace('http', 'ws');
-  url.search = url.hash = '';
-  // A path of nothing is a slash to URLs.
-  const base = url.pathname.replace(/\/+$/, '');
-  url.pathname = base;
-  if (user === undefined) return url.href;
-  // These two would be taken out of the address on the way.
-  if (user === '.' || user === '..') throw new DmwireError('invalid_request', `nobody can be ${user}`);
-  url.pathname = user === null ? `${base}/ws` : `${base}/ws/${encodeURIComponent(user)}`;
-  return url.href;
 }

@@ -46,6 +46,16 @@ export interface SendOptions {
   readonly ephemeral?: boolean;
 }
 
+/** Which part of a conversation, and in which direction. */
+export interface HistoryOptions {
+  /** Back in time from this message. Default: from the newest. */
+  readonly before?: string;
+  /** Forward from this message. */
+  readonly after?: string;
+  /** Messages that are asked for at a time, 1 to 200. */
+  readonly pageSize?: number;
+}
+
 /** What happens, by its name: every frame of the server, and what the client itself has to tell. */
 export type Events<App = never> = { [Frame in ServerFrame<App> as Frame['type']]: Frame } & {
   /** The connection is doing something else now. */
