@@ -183,6 +183,8 @@ fn commit(store: &mut dyn Store, now: &mut i64, batch: &[Write]) -> Result<(), S
         )
     };
     assert!(outcomes.iter().all(stored), "every message is new");
+    // As the writer does after each batch.
+    store.settle(128.max(batch.len() + batch.len() / 4), false)?;
     Ok(())
 }
 
