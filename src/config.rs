@@ -30,8 +30,8 @@ pub use secret::Secret;
 pub use source::ConfigError;
 pub use value::{AuthMode, Days, Jwks, LogFormat, StoreUrl};
 
-use crate::store::Lifetimes;
 use crate::store::sqlite::Durability;
+use crate::store::{Lifetimes, Quotas};
 
 use source::{Source, Written};
 use value::Range;
@@ -53,6 +53,7 @@ const MESSAGES_PER_SECOND: Range<u32> = Range::new(1, 1_000_000, 50);
 const BURST: Range<u32> = Range::new(1, 1_000_000, 100);
 const BAD_FRAMES_PER_MINUTE: Range<u32> = Range::new(1, 100_000, 20);
 const SESSIONS_PER_USER: Range<usize> = Range::new(1, 10_000, 16);
+const BLOCKS_PER_USER: Range<u64> = Range::new(0, 100_000, 1000);
 const INBOX_DAYS: Days = Days::new(30);
 const INBOX_LIMIT: Range<u64> = Range::new(1, 100_000_000, 10_000);
 const OUTBOX_BYTES: Range<usize> = Range::new(1024, 1 << 30, 1 << 20);
@@ -129,6 +130,8 @@ pub struct Config {
     pub bad_frames_per_minute: u32,
     /// Sessions that one user may have at a time.
     pub sessions_per_user: usize,
+    /// Users that one user may block.
+    pub blocks_per_user: u64,
     /// Unsent bytes that are kept for one session; one larger frame goes when nothing else waits.
     pub outbox_bytes: usize,
     /// Seconds of quiet after which a session is sent a `heartbeat`; a peer silent for twice as long is dropped.
@@ -178,6 +181,7 @@ impl Default for Config {
             burst: BURST.default,
             bad_frames_per_minute: BAD_FRAMES_PER_MINUTE.default,
             sessions_per_user: SESSIONS_PER_USER.default,
+            blocks_per_user: BLOCKS_PER_USER.default,
             outbox_bytes: OUTBOX_BYTES.default,
             heartbeat_seconds: HEARTBEAT_SECONDS.default,
             ping_seconds: PING_SECONDS.default,
@@ -240,6 +244,13 @@ impl Config {
         } = self;
         !(jwt_secret.is_empty() && jwt_secret_file.is_empty() && jwt_key.is_empty())
             || jwks.is_some()
+    }
+
+    /// What users may ask of the store.
+    pub fn quotas(&self) -> Quotas {
+        Quotas {
+            blocks: self.blocks_per_user,
+        }
     }
 
     /// How long things are kept.
@@ -412,6 +423,10 @@ struct Settings {
         help = SESSIONS_PER_USER.help("Sessions that a user may have; one more closes the oldest"))]
     sessions_per_user: Option<Written>,
 
+    #[arg(long, env = "DMWIRE_BLOCKS_PER_USER", value_name = "N", help_heading = LIMITS,
+        help = BLOCKS_PER_USER.help("Users that a user may block"))]
+    blocks_per_user: Option<Written>,
+
     #[arg(long, env = "DMWIRE_OUTBOX_BYTES", value_name = "BYTES", help_heading = LIMITS,
         help = OUTBOX_BYTES.help("Unsent bytes kept for a slow reader, who reads the rest from the store"))]
     outbox_bytes: Option<Written>,
@@ -492,6 +507,7 @@ impl CommandLine {
             burst: BURST.parser(),
             bad_frames_per_minute: BAD_FRAMES_PER_MINUTE.parser(),
             sessions_per_user: SESSIONS_PER_USER.parser(),
+            blocks_per_user: BLOCKS_PER_USER.parser(),
             outbox_bytes: OUTBOX_BYTES.parser(),
             heartbeat_seconds: HEARTBEAT_SECONDS.parser(),
             ping_seconds: PING_SECONDS.parser(),

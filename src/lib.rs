@@ -13,7 +13,8 @@
 //! 5. [`router`] knows what each frame means.
 //! 6. [`writer`] commits sends in groups to the [`store`], and only then has them acknowledged and delivered.
 //! 7. [`registry`] knows who is here; what a session owes its client meets in its `Outbox`.
-//! 8. [`reads`] is how a session that has fallen behind, or has just come, reads what it is owed.
+//! 8. [`blocks`] knows who takes nothing from whom.
+//! 9. [`reads`] is how a session that has fallen behind, or has just come, reads what it is owed.
 //!
 //! Comments that name a section of PROTOCOL mean `docs/protocol.md`.
 //!
@@ -21,6 +22,7 @@
 //! the log.
 
 pub mod auth;
+pub mod blocks;
 pub mod config;
 pub mod http;
 pub mod logging;
@@ -47,6 +49,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::signal::unix::{SignalKind, signal};
 
 use auth::{Auth, AuthError};
+use blocks::Blocks;
 use config::{Config, StoreUrl};
 use http::Node;
 use reads::Reads;
@@ -169,6 +172,9 @@ pub async fn serve(
     let registry = Arc::new(Registry::default());
     let live = registry.clone();
     store.spare(Owed::new(move |user| live.owed(user)));
+    store.limit(config.quotas());
+    let blocks = Arc::new(Blocks::default());
+    store.blocks(&mut |user, other| blocks.set(user, other, true))?;
     let epoch = store.epoch();
     // The writer delivers through the router, and the router sends through the writer.
     let late: Arc<OnceLock<Router>> = Arc::default();
@@ -183,7 +189,13 @@ pub async fn serve(
     let (writer, writer_thread) = Writer::start(store, deliver)?;
     let settle = writer.clone();
     let reads = Reads::start(readers, move || settle.settle())?;
-    let router = Router::new(registry.clone(), writer.clone(), reads.clone(), &lifetimes);
+    let router = Router::new(
+        registry.clone(),
+        blocks,
+        writer.clone(),
+        reads.clone(),
+        &lifetimes,
+    );
     let router = late.get_or_init(|| router).clone();
     let node = Node::new(config, auth, router, epoch);
     let addresses: Vec<SocketAddr> = listeners

@@ -91,6 +91,36 @@ impl Refused {
         }
     }
 
+    /// The addressed user takes nothing direct from the sender.
+    pub fn blocked() -> Self {
+        Self {
+            path: Some("/target_user".to_owned()),
+            ..Self::new(
+                ErrorCode::Blocked,
+                "this user takes no direct messages from you",
+            )
+        }
+    }
+
+    /// Nobody can block themselves.
+    pub fn own_block() -> Self {
+        Self {
+            path: Some("/user".to_owned()),
+            ..Self::new(ErrorCode::Forbidden, "nobody can block themselves")
+        }
+    }
+
+    /// The user has blocked as many others as one may.
+    pub fn too_many_blocks() -> Self {
+        Self {
+            path: Some("/user".to_owned()),
+            ..Self::new(
+                ErrorCode::Forbidden,
+                "you have blocked as many users as you may; unblock one first",
+            )
+        }
+    }
+
     /// A message's id is taken by something else.
     pub fn id_conflict() -> Self {
         Self {

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
+use crate::blocks::Blocks;
 use crate::protocol::client::{
     ClientConversations, ClientHistory, ClientMessage, ClientTyping, DEFAULT_LIMIT,
 };
@@ -54,6 +55,7 @@ pub enum Origin {
 #[derive(Clone, Debug)]
 pub struct Router {
     registry: Arc<Registry>,
+    blocks: Arc<Blocks>,
     writer: Writer<Origin>,
     reads: Reads,
     /// Messages older than so many milliseconds are not shown in histories.
@@ -97,12 +99,14 @@ impl Router {
     /// A router over these parts.
     pub fn new(
         registry: Arc<Registry>,
+        blocks: Arc<Blocks>,
         writer: Writer<Origin>,
         reads: Reads,
         lifetimes: &Lifetimes,
     ) -> Self {
         Self {
             registry,
+            blocks,
             writer,
             reads,
             history_ms: lifetimes.history_ms,
@@ -194,6 +198,12 @@ impl Router {
             ClientFrame::Received(frame) => return Routed::Received(frame.seq.0),
             ClientFrame::History(frame) => return self.history(frame, from),
             ClientFrame::Conversations(frame) => return self.conversations(frame, from),
+            ClientFrame::Block(frame) => {
+                self.block(frame.user.as_str(), true, frame.reference.as_ref(), from);
+            }
+            ClientFrame::Unblock(frame) => {
+                self.block(frame.user.as_str(), false, frame.reference.as_ref(), from);
+            }
             ClientFrame::Ping(frame) => from.say(&ServerFrame::Pong(Pong {
                 server_time: Time::now(),
                 reference: frame.reference.as_ref().map(Ref::as_str),
@@ -223,6 +233,19 @@ impl Router {
             }
             Target::Room(_) => refuse(from, &Refused::unknown_room(), reference, None),
         }
+    }
+
+    fn block(&self, user: &str, on: bool, reference: Option<&Ref<'_>>, from: &Arc<Outbox>) {
+        let reference = reference.map(Ref::as_str);
+        if on && user == &**from.user() {
+            return refuse(from, &Refused::own_block(), reference, None);
+        }
+        let write = Write::Block {
+            by: from.user().clone(),
+            user: user.into(),
+            on,
+        };
+        self.submit(write, reference, from);
     }
 
     /// Puts a write of a session into the store's queue, or says that there is no room.
@@ -341,7 +364,10 @@ impl Router {
             })
             .write(out);
         });
-        let relayed = later(|calls| self.push_live(to, &frame, from, calls));
+        let reference = message.reference.as_ref().map(Ref::as_str);
+        let Some(relayed) = later(|calls| self.push_live(to, &frame, from, calls)) else {
+            return refuse(from, &Refused::blocked(), reference, None);
+        };
         from.say(&ServerFrame::Ack(Ack {
             id,
             seq: None,
@@ -352,24 +378,35 @@ impl Router {
             },
             sent_at: now,
             duplicate: None,
-            reference: message.reference.as_ref().map(Ref::as_str),
+            reference,
         }));
     }
 
-    /// Gives a frame that is not kept to a user's live sessions, but for the one it comes from. True: one took it.
-    fn push_live(&self, to: &str, frame: &[u8], but: &Arc<Outbox>, calls: &mut Calls) -> bool {
-        let mut taken = false;
+    /// Gives a frame that is not kept to a user's live sessions, but for the one it comes from. `Some(true)`: one took it;
+    /// `None`: the user blocks its sender.
+    fn push_live(
+        &self,
+        to: &str,
+        frame: &[u8],
+        from: &Arc<Outbox>,
+        calls: &mut Calls,
+    ) -> Option<bool> {
         self.registry.with(to, |sessions| {
-            for session in sessions {
-                if Arc::ptr_eq(but, session) {
-                    continue;
-                }
+            // Looked up while nobody can change it: what is pushed comes before the `ok` of a block.
+            if self.blocks.has(to, from.user()) {
+                return None;
+            }
+            let mut taken = false;
+            for session in sessions
+                .iter()
+                .filter(|session| !Arc::ptr_eq(from, session))
+            {
                 let (took, call) = session.push_ephemeral(frame);
                 taken |= took;
                 calls.add(session, call);
             }
-        });
-        taken
+            Some(taken)
+        })
     }
 
     fn typing(&self, typing: &ClientTyping<'_>, from: &Arc<Outbox>) {
@@ -426,6 +463,7 @@ impl Router {
                     with: &received.with,
                     id: received.id,
                     at: batch.at,
+                    quiet: received.quiet,
                 };
                 self.tell_receipt(&receipt, noted.session, &mut calls);
             }
@@ -463,7 +501,7 @@ impl Router {
                 }
                 return;
             }
-            Outcome::Marked(moved) => {
+            Outcome::Marked { moved, quiet } => {
                 calls.add(answer.session, answer.nothing());
                 if let (Write::Read(place), true) = (write, moved) {
                     let receipt = Told {
@@ -472,12 +510,23 @@ impl Router {
                         with: &place.to,
                         id: place.id,
                         at: now,
+                        quiet,
                     };
                     self.tell_receipt(&receipt, answer.session.session(), calls);
                 }
                 return;
             }
+            Outcome::Set => {
+                if let Write::Block { by, user, on } = write {
+                    // Before anybody hears that it is in force, and while nothing is pushed to who blocks.
+                    self.registry.with(by, |_| self.blocks.set(by, user, *on));
+                }
+                calls.add(answer.session, answer.done());
+                return;
+            }
             Outcome::Contact(_) | Outcome::Received(_) => return,
+            Outcome::Blocked => Refused::blocked(),
+            Outcome::TooManyBlocks => Refused::too_many_blocks(),
             Outcome::IdConflict => Refused::id_conflict(),
             Outcome::UnknownMessage => Refused::unknown_message("id"),
             Outcome::NotAuthor => Refused::not_author(),
@@ -505,7 +554,7 @@ impl Router {
                 }
             });
         };
-        if told.by != told.with {
+        if told.by != told.with && !told.quiet {
             push(told.with, told.by, calls);
         }
         push(told.by, told.with, calls);
@@ -568,6 +617,8 @@ struct Told<'a> {
     with: &'a str,
     id: Uuid,
     at: Time,
+    /// Only their own sessions are told: one of the two blocks the other.
+    quiet: bool,
 }
 
 impl Told<'_> {

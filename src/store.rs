@@ -63,6 +63,15 @@ pub enum Write {
     /// Ask whether two users have a conversation. Writes nothing; it is asked here so that the answer knows of the
     /// messages sent before.
     Contact(Arc<str>, Box<str>),
+    /// A user takes nothing direct from another one any more, or takes it again. In force for whatever comes behind it.
+    Block {
+        /// Who blocks.
+        by: Arc<str>,
+        /// Who is blocked.
+        user: Box<str>,
+        /// False: takes messages again.
+        on: bool,
+    },
     /// A device holds its user's inbox up to an entry. Never moves back, never beyond the newest entry.
     Watermark {
         /// The user.
@@ -96,12 +105,35 @@ pub enum Outcome {
     NotAuthor,
     /// The message has as many reactions of this user as one may have.
     TooMany,
-    /// Whether the two users have a conversation.
+    /// Whether the two users have a conversation, and neither blocks the other.
     Contact(bool),
     /// Whether the read mark has moved.
-    Marked(bool),
+    Marked {
+        /// It has.
+        moved: bool,
+        /// One of the two blocks the other: nobody but the reader is told.
+        quiet: bool,
+    },
+    /// The other user blocks this one: nothing was stored.
+    Blocked,
+    /// A block is in force as asked.
+    Set,
+    /// The user blocks as many others as one may.
+    TooManyBlocks,
     /// The watermark is noted; in these conversations the user has received more than any device of theirs had before.
     Received(Vec<Received>),
+}
+
+impl Outcome {
+    /// What it is to one whom the other user blocks: what had been done before stays so, all else is refused for the block.
+    fn or_blocked(self) -> Self {
+        match self {
+            Self::Stored {
+                duplicate: true, ..
+            } => self,
+            _ => Self::Blocked,
+        }
+    }
 }
 
 /// How far a user has received a conversation.
@@ -111,6 +143,8 @@ pub struct Received {
     pub with: String,
     /// The newest message received.
     pub id: Uuid,
+    /// One of the two blocks the other: the other is not told.
+    pub quiet: bool,
 }
 
 /// What a session needs to know of its inbox to begin.
@@ -311,6 +345,19 @@ impl fmt::Debug for Owed {
     }
 }
 
+/// What users may ask of a store. Nothing is bounded by default but what is bounded everywhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Quotas {
+    /// Users that one user may block.
+    pub blocks: u64,
+}
+
+impl Default for Quotas {
+    fn default() -> Self {
+        Self { blocks: u64::MAX }
+    }
+}
+
 /// Why a store did not do what it was asked.
 #[derive(Debug)]
 pub enum StoreError {
@@ -361,8 +408,17 @@ pub trait Store: Send {
     /// [`StoreError`]
     fn maintain(&mut self, now: i64) -> Result<bool, StoreError>;
 
+    /// Shows `each` every block in force: who blocks, and whom.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    fn blocks(&mut self, each: &mut dyn FnMut(&str, &str)) -> Result<(), StoreError>;
+
     /// From now on entries that are still owed to a live session are spared, within reason, when they are too many.
     fn spare(&mut self, owed: Owed);
+
+    /// From now on users may ask so much.
+    fn limit(&mut self, quotas: Quotas);
 
     /// A reading half.
     ///

@@ -145,6 +145,7 @@ fn the_defaults_are_those_of_the_protocol() {
         "burst = 100  # default",
         "bad_frames_per_minute = 20  # default",
         "sessions_per_user = 16  # default",
+        "blocks_per_user = 1000  # default",
         "outbox_bytes = 1048576  # default",
         "heartbeat_seconds = 30  # default",
         "ping_seconds = 25  # default",
@@ -162,7 +163,7 @@ fn what_config_prints_is_a_file_with_the_same_settings() {
                 --jwt-issuer https://a --jwt-audience b --jwt-leeway-seconds 9 --query-token false --allowed-host chat \
                 --trusted-proxy 10.0.0.0/8 --tls-cert d --tls-key e --jwt-secret hunter2 \
                 --workers 7 --max-frame-bytes 2048 --messages-per-second 1 --burst 2 --bad-frames-per-minute 3 \
-                --sessions-per-user 4 --outbox-bytes 16384 --heartbeat-seconds 5 --ping-seconds 6 --stall-seconds 7 --durability normal --inbox-days 1.5 --inbox-limit 9 --history-days 90 \
+                --sessions-per-user 4 --blocks-per-user 8 --outbox-bytes 16384 --heartbeat-seconds 5 --ping-seconds 6 --stall-seconds 7 --durability normal --inbox-days 1.5 --inbox-limit 9 --history-days 90 \
                 --log off,dmwire=debug --log-format json";
     let by_flag = Run::new(said).settings();
     assert!(
@@ -185,7 +186,7 @@ fn what_config_prints_is_a_file_with_the_same_settings() {
             .collect()
     };
     assert_eq!(values(&by_file), values(&by_flag));
-    assert_eq!(by_file.matches("# file my.toml").count(), 35);
+    assert_eq!(by_file.matches("# file my.toml").count(), 36);
 }
 
 #[test]
@@ -277,6 +278,7 @@ fn every_wrong_setting_is_answered_with_what_would_be_right() {
         ("--burst 1.5", "1 to 1000000"),
         ("--bad-frames-per-minute 100001", "1 to 100000"),
         ("--sessions-per-user none", "1 to 10000"),
+        ("--blocks-per-user many", "0 to 100000"),
         ("--outbox-bytes 1", "1024 to 1073741824"),
         ("--heartbeat-seconds 30s", "1 to 3600"),
         ("--ping-seconds=-1", "1 to 3600"),
@@ -446,6 +448,7 @@ fn the_help_names_every_flag_and_variable() {
         "burst",
         "bad-frames-per-minute",
         "sessions-per-user",
+        "blocks-per-user",
         "outbox-bytes",
         "heartbeat-seconds",
         "ping-seconds",

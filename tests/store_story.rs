@@ -7,7 +7,7 @@ use std::path::Path;
 use dmwire::store::sqlite::{Durability, Sqlite};
 use dmwire::store::{
     Anchor, ConversationsPage, ConversationsQuery, Entry, HistoryQuery, Kind, Lifetimes,
-    NewMessage, Opened, Outcome, Past, Place, Reader, Received, Span, Store, Write,
+    NewMessage, Opened, Outcome, Past, Place, Quotas, Reader, Received, Span, Store, Write,
 };
 use support::Folder;
 use uuid::Uuid;
@@ -63,6 +63,7 @@ fn story(open: &dyn Fn() -> Box<dyn Store>, lasts: bool) {
     authors_edit_what_they_wrote(&mut story);
     authors_delete_what_they_wrote(&mut story);
     both_sides_react(&mut story);
+    blocks_are_in_force_for_what_comes_behind_them(&mut story);
     histories_are_read_page_by_page(&mut story);
     conversations_are_read_page_by_page(&mut story);
     inboxes_are_kept_to_their_limit(&mut story);
@@ -416,7 +417,11 @@ fn contact_knows_of_what_came_before_it(story: &mut Story<'_>) {
 fn watermarks_move_forwards_only(story: &mut Story<'_>) {
     let received = |with: &str, n| {
         let with = with.into();
-        Outcome::Received(vec![Received { with, id: id(n) }])
+        Outcome::Received(vec![Received {
+            with,
+            id: id(n),
+            quiet: false,
+        }])
     };
     let nothing = Outcome::Received(Vec::new());
     assert_eq!(story.opened("bob", "phone").received, 0);
@@ -492,9 +497,27 @@ fn read_marks_move_forwards_only(story: &mut Story<'_>) {
     assert_eq!(item(story, "ivy"), (3, [None; 3]));
     assert_eq!(item(story, "hal"), (1, [None; 3]));
     let read = |n| Write::Read(at("ivy", "hal", n));
-    assert_eq!(story.one(read(61)), Outcome::Marked(true));
-    assert_eq!(story.one(read(61)), Outcome::Marked(false));
-    assert_eq!(story.one(read(60)), Outcome::Marked(false));
+    assert_eq!(
+        story.one(read(61)),
+        Outcome::Marked {
+            moved: true,
+            quiet: false
+        }
+    );
+    assert_eq!(
+        story.one(read(61)),
+        Outcome::Marked {
+            moved: false,
+            quiet: false
+        }
+    );
+    assert_eq!(
+        story.one(read(60)),
+        Outcome::Marked {
+            moved: false,
+            quiet: false
+        }
+    );
     assert_eq!(story.one(read(64)), Outcome::UnknownMessage);
     assert_eq!(
         story.one(Write::Read(at("ada", "hal", 61))),
@@ -508,7 +531,16 @@ fn read_marks_move_forwards_only(story: &mut Story<'_>) {
     story.reopen();
     assert_eq!(
         story.commit(&[read(63), read(62)]),
-        [Outcome::Marked(true), Outcome::Marked(false)]
+        [
+            Outcome::Marked {
+                moved: true,
+                quiet: false
+            },
+            Outcome::Marked {
+                moved: false,
+                quiet: false
+            }
+        ]
     );
     assert_eq!(item(story, "ivy"), (0, [Some(63), None, None]));
     assert_eq!(item(story, "hal"), (1, [None, Some(63), Some(63)]));
@@ -619,7 +651,10 @@ fn authors_delete_what_they_wrote(story: &mut Story<'_>) {
     );
     assert_eq!(
         story.one(Write::Read(at("mia", "leo", 80))),
-        Outcome::Marked(true)
+        Outcome::Marked {
+            moved: true,
+            quiet: false
+        }
     );
     let entries = story.entries("mia", 1, 9);
     assert_eq!(entries.len(), 3);
@@ -719,6 +754,97 @@ fn both_sides_react(story: &mut Story<'_>) {
         (2, 2)
     );
     assert_eq!(story.span("pip"), Some((1, 2)));
+}
+
+fn blocks_are_in_force_for_what_comes_behind_them(story: &mut Story<'_>) {
+    let block = |by: &str, user: &str, on| Write::Block {
+        by: by.into(),
+        user: user.into(),
+        on,
+    };
+    let contact = |a: &str, b: &str| Write::Contact(a.into(), b.into());
+    story.commit(&[says("ned", "oda", 900, "hi"), says("oda", "ned", 901, "ho")]);
+    let (ned, oda) = (story.head("ned"), story.head("oda"));
+    let outcomes = story.commit(&[
+        block("oda", "ned", true),
+        says("ned", "oda", 902, "again"),
+        // What was stored before is answered as it was.
+        says("ned", "oda", 900, "hi"),
+        says("ned", "oda", 900, "other"),
+        edits("ned", "oda", 900, "ha"),
+        edits("ned", "oda", 900, "hi"),
+        Write::Delete(at("ned", "oda", 900)),
+        Write::Delete(at("ned", "oda", 999)),
+        reacts("ned", "oda", 901, "+", false),
+        Write::Read(at("ned", "oda", 901)),
+        contact("ned", "oda"),
+        contact("oda", "ned"),
+        says("oda", "ned", 903, "bye"),
+        block("oda", "ned", false),
+        says("ned", "oda", 904, "hello"),
+        block("oda", "ned", true),
+        block("oda", "ned", true),
+        // Of those who have no conversation, and of one who is not known at all.
+        block("oda", "stranger", true),
+        says("stranger", "oda", 905, "hello"),
+        block("oda", "nobody at all", false),
+    ]);
+    let told: Vec<_> = outcomes
+        .iter()
+        .map(|outcome| match outcome {
+            Outcome::Set => 's',
+            Outcome::Blocked => 'b',
+            Outcome::Stored { duplicate, .. } => {
+                if *duplicate {
+                    'd'
+                } else {
+                    '+'
+                }
+            }
+            Outcome::Marked {
+                moved: true,
+                quiet: true,
+            } => 'm',
+            Outcome::Contact(false) => '-',
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(told.iter().collect::<String>(), "sbdbbdbbbm--+s+sssbs");
+    assert_eq!((story.head("ned"), story.head("oda")), (ned + 2, oda + 2));
+    assert_eq!(story.head("stranger"), 0);
+    let Outcome::Received(received) = story.one(receives("oda", "phone", oda + 2)) else {
+        panic!("a watermark moves");
+    };
+    assert!(received[0].quiet, "{received:?}");
+    let item = |story: &mut Story<'_>| {
+        let page = story.conversations(&conversations("oda", None, 1));
+        page.items.into_iter().next().expect("a conversation")
+    };
+    assert_eq!(item(story).their_read, None, "while there is a block");
+    story.reopen();
+    let listed = |story: &mut Story<'_>| {
+        let mut listed = Vec::new();
+        let mut each = |by: &str, user: &str| listed.push(format!("{by} {user}"));
+        story.store().blocks(&mut each).expect("blocks are read");
+        listed.sort_unstable();
+        listed
+    };
+    assert_eq!(listed(story), ["oda ned", "oda stranger"]);
+    assert_eq!(story.one(says("ned", "oda", 906, "x")), Outcome::Blocked);
+    story.store().limit(Quotas { blocks: 2 });
+    let outcomes = story.commit(&[
+        block("oda", "ned", true),
+        block("oda", "ada", true),
+        block("oda", "ned", false),
+        block("oda", "ada", true),
+        block("oda", "ada", false),
+        block("oda", "stranger", false),
+    ]);
+    let refused = outcomes.iter().position(|outcome| *outcome != Outcome::Set);
+    assert_eq!((refused, &outcomes[1]), (Some(1), &Outcome::TooManyBlocks));
+    assert_eq!(listed(story), [] as [String; 0]);
+    assert!(item(story).their_read.is_some(), "it is over");
+    story.store().limit(Quotas::default());
 }
 
 fn histories_are_read_page_by_page(story: &mut Story<'_>) {

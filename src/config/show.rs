@@ -14,7 +14,7 @@ const HIDDEN: &str = "(not shown)";
 impl Config {
     /// Every setting in the order of the help. All that prints a configuration goes through here, so this is the place
     /// that keeps a secret from every eye: it shows a fixed word instead of it.
-    pub(super) fn shown(&self) -> [Shown; 36] {
+    pub(super) fn shown(&self) -> [Shown; 37] {
         // Taken apart by name, so that a field which is added and not shown does not compile.
         let Self {
             listen,
@@ -48,6 +48,7 @@ impl Config {
             burst,
             bad_frames_per_minute,
             sessions_per_user,
+            blocks_per_user,
             outbox_bytes,
             heartbeat_seconds,
             ping_seconds,
@@ -102,6 +103,7 @@ impl Config {
                 bad_frames_per_minute.to_string(),
             ),
             (LIMITS, "sessions_per_user", sessions_per_user.to_string()),
+            (LIMITS, "blocks_per_user", blocks_per_user.to_string()),
             (LIMITS, "outbox_bytes", outbox_bytes.to_string()),
             (LINE, "heartbeat_seconds", heartbeat_seconds.to_string()),
             (LINE, "ping_seconds", ping_seconds.to_string()),

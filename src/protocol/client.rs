@@ -31,6 +31,10 @@ tagged! {
         History(ClientHistory<'a>) = "history",
         /// Asks for the user's conversations.
         Conversations(ClientConversations<'a>) = "conversations",
+        /// Takes nothing direct from a user any more.
+        Block(ClientBlock<'a>) = "block",
+        /// Takes messages from a user again.
+        Unblock(ClientUnblock<'a>) = "unblock",
         /// Asks for a `pong`.
         Ping(ClientPing<'a>) = "ping",
     }
@@ -240,6 +244,32 @@ pub struct ClientReceived<'a> {
     pub reference: Option<Ref<'a>>,
 }
 
+/// Takes nothing direct from a user any more. Answered with `ok`, also if it was so before.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(example = json!({"type": "block", "user": "6666", "ref": "b1"}))]
+pub struct ClientBlock<'a> {
+    /// The user.
+    #[serde(borrow)]
+    pub user: UserId<'a>,
+    /// The client's own mark on this frame.
+    #[serde(default, borrow, rename = "ref")]
+    pub reference: Option<Ref<'a>>,
+}
+
+/// Takes messages from a user again. Answered with `ok`, also if nothing was blocked.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(example = json!({"type": "unblock", "user": "6666", "ref": "b2"}))]
+pub struct ClientUnblock<'a> {
+    /// The user.
+    #[serde(borrow)]
+    pub user: UserId<'a>,
+    /// The client's own mark on this frame.
+    #[serde(default, borrow, rename = "ref")]
+    pub reference: Option<Ref<'a>>,
+}
+
 /// Asks for a `pong`.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -279,7 +309,11 @@ impl ClientFrame<'_> {
                 }
                 Ok(())
             }
-            Self::Received(_) | Self::Conversations(_) | Self::Ping(_) => Ok(()),
+            Self::Received(_)
+            | Self::Conversations(_)
+            | Self::Block(_)
+            | Self::Unblock(_)
+            | Self::Ping(_) => Ok(()),
         }
     }
 }

@@ -39,6 +39,8 @@ pub enum ServerFrame<'a> {
     History(History<'a>),
     /// The answer to `conversations`.
     Conversations(Conversations<'a>),
+    /// What was asked is done.
+    Ok(Done<'a>),
     /// The answer to a `ping`.
     Pong(Pong<'a>),
     /// A sign of life on a quiet line.
@@ -480,6 +482,16 @@ pub struct ServerTyping<'a> {
     pub target_room: Option<&'a str>,
     /// False when the user has stopped typing.
     pub active: bool,
+}
+
+/// What was asked is done.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[schemars(example = json!({"type": "ok", "ref": "b1"}))]
+pub struct Done<'a> {
+    /// The `ref` of the frame that is answered.
+    #[serde(rename = "ref", skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Ref<'a>>")]
+    pub reference: Option<&'a str>,
 }
 
 /// The answer to a `ping`.

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use super::view::View;
 use crate::protocol::ids::Integer;
 use crate::protocol::server::{
-    Ack, AckStatus, Conversation, Conversations, ErrorFrame, History, PastMessage, RawContent,
-    Reactions,
+    Ack, AckStatus, Conversation, Conversations, Done, ErrorFrame, History, PastMessage,
+    RawContent, Reactions,
 };
 use crate::protocol::{ErrorCode, MessageId, Refused, ServerFrame, Time, schema};
 use crate::session::{Call, Outbox};
@@ -34,6 +34,13 @@ impl Answer<'_> {
             status: AckStatus::Stored,
             sent_at: view.at,
             duplicate: Some(true),
+            reference: self.reference.as_deref(),
+        })))
+    }
+
+    /// It is done.
+    pub(super) fn done(&self) -> Call {
+        self.session.answer(Some(&ServerFrame::Ok(Done {
             reference: self.reference.as_deref(),
         })))
     }

@@ -87,7 +87,9 @@ impl<'a> View<'a> {
                     removed: *remove,
                 },
             ),
-            Write::Read(_) | Write::Contact(..) | Write::Watermark { .. } => return None,
+            Write::Read(_) | Write::Contact(..) | Write::Block { .. } | Write::Watermark { .. } => {
+                return None;
+            }
         };
         Some(Self {
             by,

@@ -26,7 +26,7 @@ use self::keep::{Keeper, Rules};
 use self::pending::{Chosen, Floors, Pool, Stage};
 use self::read::SqliteReader;
 use self::write::Run;
-use super::{Lifetimes, Opened, Outcome, Owed, Reader, Store, StoreError, Write};
+use super::{Lifetimes, Opened, Outcome, Owed, Quotas, Reader, Store, StoreError, Write};
 
 /// Users and conversations that are remembered. Beyond it they are forgotten together and looked up again.
 const MAX_CACHED: usize = 100_000;
@@ -62,6 +62,7 @@ pub struct Sqlite {
     next: i64,
     reserved: i64,
     lifetimes: Lifetimes,
+    quotas: Quotas,
     owed: Owed,
     keeper: Keeper,
     // Last, so that the connection is closed before a temporary file is removed.
@@ -82,13 +83,39 @@ struct DataFile {
 #[derive(Debug, Default)]
 struct Cache {
     users: HashMap<Arc<str>, User>,
-    conversations: HashMap<(i64, i64), i64>,
+    conversations: HashMap<(i64, i64), Conversation>,
     /// Users whose inbox has grown beyond what is kept.
     overfull: VecDeque<i64>,
     /// Of users with messages in the pool.
     floors: Floors,
     /// The newest entries that are in the pool, of users who were forgotten while they were there.
     heads: HashMap<i64, u64>,
+}
+
+/// A direct conversation of two users.
+#[derive(Clone, Copy, Debug)]
+struct Conversation {
+    n: i64,
+    /// Whether the user with the lower number blocks the other, and the other way round. Kept here, where each message looks
+    /// anyway.
+    low_blocks: bool,
+    high_blocks: bool,
+}
+
+impl Conversation {
+    /// Whether `to` blocks `from`.
+    fn blocked(&self, from: i64, to: i64) -> bool {
+        if to < from {
+            self.low_blocks
+        } else {
+            self.high_blocks
+        }
+    }
+
+    /// Whether one of the two blocks the other.
+    fn is_quiet(&self) -> bool {
+        self.low_blocks || self.high_blocks
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -187,6 +214,7 @@ impl Sqlite {
             next: 0,
             reserved: 0,
             lifetimes,
+            quotas: Quotas::default(),
             owed: Owed::default(),
             keeper: Keeper::default(),
             file,
@@ -205,6 +233,7 @@ impl Sqlite {
             next: &mut self.next,
             reserved: &mut self.reserved,
             inbox_limit: self.lifetimes.inbox_limit,
+            quotas: self.quotas,
             now,
             direct,
             stage: Stage::default(),
@@ -299,7 +328,7 @@ impl Sqlite {
                         needed.extend(self.pool.of_user(user.n, *seq));
                     }
                 }
-                Write::Contact(..) => {}
+                Write::Contact(..) | Write::Block { .. } => {}
             }
         }
         let needed = self.pool.of_conversations(needed.into_iter());
@@ -317,7 +346,8 @@ impl Sqlite {
         ) else {
             return Ok(None);
         };
-        find_conversation(&self.connection, &mut self.cache, a.n, b.n)
+        let known = find_conversation(&self.connection, &mut self.cache, a.n, b.n)?;
+        Ok(known.map(|conversation| conversation.n))
     }
 
     /// What the cache and the counter learned in a transaction that is undone is not true.
@@ -432,8 +462,24 @@ impl Store for Sqlite {
         })
     }
 
+    fn blocks(&mut self, each: &mut dyn FnMut(&str, &str)) -> Result<(), StoreError> {
+        let mut statement = self.connection.prepare(
+            "SELECT u.id, o.id FROM blocks AS b JOIN users AS u ON u.n = b.user JOIN users AS o ON o.n = b.blocked",
+        )?;
+        let mut rows = statement.query(())?;
+        while let Some(row) = rows.next()? {
+            let text = |at| row.get_ref(at)?.as_str().map_err(rusqlite::Error::from);
+            each(text(0)?, text(1)?);
+        }
+        Ok(())
+    }
+
     fn spare(&mut self, owed: Owed) {
         self.owed = owed;
+    }
+
+    fn limit(&mut self, quotas: Quotas) {
+        self.quotas = quotas;
     }
 
     fn reader(&self) -> Result<Box<dyn Reader>, StoreError> {
@@ -597,19 +643,36 @@ fn find_conversation(
     cache: &mut Cache,
     a: i64,
     b: i64,
-) -> rusqlite::Result<Option<i64>> {
+) -> rusqlite::Result<Option<Conversation>> {
     let pair = (a.min(b), a.max(b));
-    if let Some(n) = cache.conversations.get(&pair) {
-        return Ok(Some(*n));
+    if let Some(conversation) = cache.conversations.get(&pair) {
+        return Ok(Some(*conversation));
     }
-    let n = connection
-        .prepare_cached("SELECT n FROM conversations WHERE low = ?1 AND high = ?2")?
-        .query_row([pair.0, pair.1], |row| row.get(0))
+    let conversation = connection
+        .prepare_cached(
+            "SELECT n, EXISTS (SELECT 1 FROM blocks WHERE user = ?1 AND blocked = ?2),
+                EXISTS (SELECT 1 FROM blocks WHERE user = ?2 AND blocked = ?1)
+             FROM conversations WHERE low = ?1 AND high = ?2",
+        )?
+        .query_row([pair.0, pair.1], |row| {
+            Ok(Conversation {
+                n: row.get(0)?,
+                low_blocks: row.get(1)?,
+                high_blocks: row.get(2)?,
+            })
+        })
         .optional()?;
-    if let Some(n) = n {
-        cache.conversations.insert(pair, n);
+    if let Some(conversation) = conversation {
+        cache.conversations.insert(pair, conversation);
     }
-    Ok(n)
+    Ok(conversation)
+}
+
+/// Whether a user blocks another one.
+fn blocks(connection: &Connection, user: i64, other: i64) -> rusqlite::Result<bool> {
+    connection
+        .prepare_cached("SELECT 1 FROM blocks WHERE user = ?1 AND blocked = ?2")?
+        .exists([user, other])
 }
 
 /// SQLite's integers are signed; sequence numbers start at 0 and never come near the sign.

@@ -29,6 +29,7 @@ impl ServerFrame<'_> {
             Self::Synced(body) => tagged(out, "synced", body),
             Self::Truncated(body) => tagged(out, "truncated", body),
             Self::Typing(body) => tagged(out, "typing", body),
+            Self::Ok(body) => tagged(out, "ok", body),
             Self::Pong(body) => tagged(out, "pong", body),
             Self::Heartbeat(body) => tagged(out, "heartbeat", body),
             Self::Error(body) => tagged(out, "error", body),

@@ -260,7 +260,7 @@ impl SqliteReader {
             .prepare_cached("SELECT id FROM users WHERE n = ?1")?
             .query_row([other], |row| row.get(0))?;
         let (my_read, _) = self.marks(user, conversation)?;
-        let (their_read, their_received) = if other == user {
+        let (their_read, their_received) = if other == user || self.is_quiet(user, other)? {
             (0, 0)
         } else {
             self.marks(other, conversation)?
@@ -280,6 +280,16 @@ impl SqliteReader {
             their_read: self.id_of(conversation, their_read)?,
             their_received: self.id_of(conversation, their_received)?,
         })
+    }
+
+    /// Whether one of the two blocks the other: then neither is told how far the other is.
+    fn is_quiet(&self, a: i64, b: i64) -> Result<bool> {
+        self.connection
+            .prepare_cached(
+                "SELECT EXISTS (SELECT 1 FROM blocks WHERE user = ?1 AND blocked = ?2)
+                 OR EXISTS (SELECT 1 FROM blocks WHERE user = ?2 AND blocked = ?1)",
+            )?
+            .query_row([a, b], |row| row.get(0))
     }
 
     fn marks(&self, user: i64, conversation: i64) -> Result<(i64, i64)> {

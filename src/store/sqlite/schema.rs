@@ -73,6 +73,9 @@ const STEPS: &[&str] = &["
     UPDATE inbox SET by = user WHERE kind = 0 AND by IS NULL AND EXISTS
         (SELECT 1 FROM messages AS m WHERE m.conversation = inbox.conversation AND m.n = inbox.message
             AND m.sender = inbox.user);
+", "
+    -- Whom a user takes nothing direct from.
+    CREATE TABLE blocks (user INTEGER NOT NULL, blocked INTEGER NOT NULL, PRIMARY KEY (user, blocked)) STRICT, WITHOUT ROWID;
 "];
 
 /// The version that this program writes.

@@ -19,6 +19,11 @@ fn view(path: &Path) -> Result<Connection, StoreError> {
     if named(path, connection.table_exists(None, "pending"))? {
         named(path, pending::overlay(&connection))?;
     }
+    // Nor have older files blocks: an empty table of this connection's own stands in for them.
+    if !named(path, connection.table_exists(None, "blocks"))? {
+        let empty = "CREATE TEMP TABLE blocks (user INTEGER, blocked INTEGER)";
+        named(path, connection.execute_batch(empty))?;
+    }
     Ok(connection)
 }
 
@@ -165,6 +170,11 @@ const CHECKS: &[(&str, &str)] = &[
         "SELECT user, conversation FROM marks WHERE read > received",
     ),
     (
+        "a block is of no user, or of oneself (who blocks, who is blocked)",
+        "SELECT user, blocked FROM blocks WHERE user = blocked
+         OR user NOT IN (SELECT n FROM users) OR blocked NOT IN (SELECT n FROM users)",
+    ),
+    (
         "a reaction is to no message (conversation, message)",
         "SELECT r.conversation, r.message FROM reactions AS r WHERE NOT EXISTS
          (SELECT 1 FROM messages AS m WHERE m.conversation = r.conversation AND m.n = r.message)",
@@ -247,7 +257,7 @@ pub struct Erased {
     pub entries: u64,
 }
 
-/// Removes a user's traces: their inbox, devices, marks and reactions, the content of every message that they wrote, and
+/// Removes a user's traces: their inbox, devices, marks, blocks (also those of others against them) and reactions, the content of every message that they wrote, and
 /// their id itself. Others keep their own messages, and in the place of the user's a deleted one of a nameless author, so
 /// that their inboxes stay without gaps. The store must not be in use. The file gets another epoch: the id may be used
 /// again, and its new inbox begins at 1.
@@ -323,6 +333,7 @@ fn erase_in(connection: &mut Connection, user: &str, now: i64) -> rusqlite::Resu
     let entries = tx.execute("DELETE FROM inbox WHERE user = ?1", [n])?;
     tx.execute("DELETE FROM devices WHERE user = ?1", [n])?;
     tx.execute("DELETE FROM marks WHERE user = ?1", [n])?;
+    tx.execute("DELETE FROM blocks WHERE user = ?1 OR blocked = ?1", [n])?;
     let nameless = format!("erased.{}", Uuid::new_v4().simple());
     tx.execute(
         "UPDATE users SET id = ?2, floor = max(floor, coalesce(?3, 0)) WHERE n = ?1",

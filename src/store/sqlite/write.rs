@@ -6,8 +6,10 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 use uuid::Uuid;
 
 use super::pending::{Record, Stage};
-use super::{Cache, Direct, User, find_conversation, find_user, same, signed, unsigned};
-use crate::store::{NewMessage, Outcome, Place, Received, Write};
+use super::{
+    Cache, Conversation, Direct, User, blocks, find_conversation, find_user, same, signed, unsigned,
+};
+use crate::store::{NewMessage, Outcome, Place, Quotas, Received, Write};
 
 /// Devices per user that are remembered (PROTOCOL section 2).
 const MAX_DEVICES: i64 = 16;
@@ -27,6 +29,7 @@ pub struct Run<'a> {
     pub next: &'a mut i64,
     pub reserved: &'a mut i64,
     pub inbox_limit: u64,
+    pub quotas: Quotas,
     pub now: i64,
     pub direct: &'a Direct<'a>,
     /// Messages that are to wait in the pool.
@@ -48,6 +51,10 @@ struct Found {
     /// Who asks, and the other user.
     me: User,
     other: User,
+    /// The other user takes nothing from who asks.
+    blocked: bool,
+    /// One of the two blocks the other.
+    quiet: bool,
 }
 
 /// What a change is; in the file it is the entry's `kind`.
@@ -65,11 +72,14 @@ impl Run<'_> {
     pub fn write(&mut self, write: &Write) -> Result<Outcome> {
         match write {
             Write::Message(message) => self.message(message),
-            Write::Edit(at, content) => self.edit(at, content),
-            Write::Delete(at) => self.delete(at),
-            Write::React { at, emoji, remove } => self.react(at, emoji, *remove),
+            Write::Edit(at, content) => self.change(at, |run, found| run.edit(at, found, content)),
+            Write::Delete(at) => self.change(at, |run, found| run.delete(at, found)),
+            Write::React { at, emoji, remove } => {
+                self.change(at, |run, found| run.react(at, found, emoji, *remove))
+            }
             Write::Read(at) => self.read(at),
             Write::Contact(a, b) => self.contact(a, b).map(Outcome::Contact),
+            Write::Block { by, user, on } => self.block(by, user, *on),
             Write::Watermark { user, device, seq } => {
                 self.watermark(user, device, *seq).map(Outcome::Received)
             }
@@ -79,8 +89,21 @@ impl Run<'_> {
     fn message(&mut self, message: &NewMessage) -> Result<Outcome> {
         let from = self.user(&message.from)?;
         let to = self.user(&message.to)?;
-        let conversation = self.conversation(from.n, to.n)?;
+        let Some(conversation) = self.conversation(from.n, to.n)? else {
+            return Ok(Outcome::Blocked);
+        };
+        let blocked = conversation.blocked(from.n, to.n);
+        let conversation = conversation.n;
         let direct = self.direct.has(&message.from, &message.to);
+        if blocked {
+            // What was stored before the block is still answered as it was.
+            let known = !message.fresh && self.is_taken(conversation, message)?;
+            return Ok(if known {
+                self.taken(conversation, from.n, message)?.or_blocked()
+            } else {
+                Outcome::Blocked
+            });
+        }
         if !direct && !message.fresh && self.is_taken(conversation, message)? {
             return self.taken(conversation, from.n, message);
         }
@@ -188,11 +211,32 @@ impl Run<'_> {
         })
     }
 
-    fn edit(&mut self, at: &Place, content: &str) -> Result<Outcome> {
-        let found = match self.find(at)? {
-            Some(found) if found.deleted_at.is_none() => found,
-            _ => return Ok(Outcome::UnknownMessage),
+    /// Makes a change, unless the other user takes none: then only what changes nothing is answered.
+    fn change(
+        &mut self,
+        at: &Place,
+        make: impl FnOnce(&mut Self, Found) -> Result<Outcome>,
+    ) -> Result<Outcome> {
+        let Some(found) = self.find(at)? else {
+            return Ok(if self.blocked(at)? {
+                Outcome::Blocked
+            } else {
+                Outcome::UnknownMessage
+            });
         };
+        let blocked = found.blocked;
+        let outcome = make(self, found)?;
+        Ok(if blocked {
+            outcome.or_blocked()
+        } else {
+            outcome
+        })
+    }
+
+    fn edit(&mut self, at: &Place, found: Found, content: &str) -> Result<Outcome> {
+        if found.deleted_at.is_some() {
+            return Ok(Outcome::UnknownMessage);
+        }
         if found.sender != found.me.n {
             return Ok(Outcome::NotAuthor);
         }
@@ -204,6 +248,9 @@ impl Run<'_> {
                 at: found.edited_at.unwrap_or(found.sent_at),
                 duplicate: true,
             });
+        }
+        if found.blocked {
+            return Ok(Outcome::Blocked);
         }
         let first = self.first(&found)?;
         let outcome = self.append_change(at, &found, Change::Edited)?;
@@ -223,10 +270,7 @@ impl Run<'_> {
         Ok(outcome)
     }
 
-    fn delete(&mut self, at: &Place) -> Result<Outcome> {
-        let Some(found) = self.find(at)? else {
-            return Ok(Outcome::UnknownMessage);
-        };
+    fn delete(&mut self, at: &Place, found: Found) -> Result<Outcome> {
         let own = found.sender == found.me.n;
         match found.deleted_at {
             Some(deleted_at) if own => {
@@ -240,6 +284,9 @@ impl Run<'_> {
             Some(_) => return Ok(Outcome::UnknownMessage),
             None if !own => return Ok(Outcome::NotAuthor),
             None => {}
+        }
+        if found.blocked {
+            return Ok(Outcome::Blocked);
         }
         let first = self.first(&found)?;
         let outcome = self.append_change(at, &found, Change::Deleted)?;
@@ -261,11 +308,10 @@ impl Run<'_> {
         Ok(outcome)
     }
 
-    fn react(&mut self, at: &Place, emoji: &str, remove: bool) -> Result<Outcome> {
-        let found = match self.find(at)? {
-            Some(found) if found.deleted_at.is_none() => found,
-            _ => return Ok(Outcome::UnknownMessage),
-        };
+    fn react(&mut self, at: &Place, found: Found, emoji: &str, remove: bool) -> Result<Outcome> {
+        if found.deleted_at.is_some() {
+            return Ok(Outcome::UnknownMessage);
+        }
         let key = params![found.conversation, found.n, found.me.n, emoji];
         let known: Option<(bool, i64, i64)> = self
             .tx
@@ -288,6 +334,7 @@ impl Run<'_> {
                 return already(Some(unsigned(seq)), when);
             }
             None if remove => return already(None, self.now),
+            _ if found.blocked => return Ok(Outcome::Blocked),
             _ if !remove && !self.may_react(&found)? => return Ok(Outcome::TooMany),
             _ => {}
         }
@@ -346,7 +393,10 @@ impl Run<'_> {
                  ON CONFLICT DO UPDATE SET read = ?3, received = max(received, ?3) WHERE read < ?3",
             )?
             .execute([found.me.n, found.conversation, found.n])?;
-        Ok(Outcome::Marked(moved > 0))
+        Ok(Outcome::Marked {
+            moved: moved > 0,
+            quiet: found.quiet,
+        })
     }
 
     /// Finds a message, but for one that is not in the asker's conversation with the other user.
@@ -365,9 +415,9 @@ impl Run<'_> {
                 "SELECT n, sender, from_seq, sent_at, content, edited_at, deleted_at, change_seq, first
                  FROM messages WHERE conversation = ?1 AND id = ?2",
             )?
-            .query_row(params![conversation, at.id.as_bytes()], |row| {
+            .query_row(params![conversation.n, at.id.as_bytes()], |row| {
                 Ok(Found {
-                    conversation,
+                    conversation: conversation.n,
                     n: row.get(0)?,
                     sender: row.get(1)?,
                     from_seq: unsigned(row.get(2)?),
@@ -379,6 +429,8 @@ impl Run<'_> {
                     first: row.get(8)?,
                     me,
                     other,
+                    blocked: conversation.blocked(me.n, other.n),
+                    quiet: conversation.is_quiet(),
                 })
             })
             .optional()
@@ -481,7 +533,67 @@ impl Run<'_> {
         ) else {
             return Ok(false);
         };
-        Ok(find_conversation(self.tx, self.cache, a.n, b.n)?.is_some())
+        let conversation = find_conversation(self.tx, self.cache, a.n, b.n)?;
+        Ok(conversation.is_some_and(|conversation| !conversation.is_quiet()))
+    }
+
+    /// Whether the user whom something is addressed to takes nothing from its sender.
+    fn blocked(&mut self, at: &Place) -> Result<bool> {
+        match (
+            find_user(self.tx, self.cache, &at.from)?,
+            find_user(self.tx, self.cache, &at.to)?,
+        ) {
+            (Some(from), Some(to)) => blocks(self.tx, to.n, from.n),
+            _ => Ok(false),
+        }
+    }
+
+    fn block(&mut self, by: &str, other: &str, on: bool) -> Result<Outcome> {
+        if !on {
+            let (Some(by), Some(other)) = (
+                find_user(self.tx, self.cache, by)?,
+                find_user(self.tx, self.cache, other)?,
+            ) else {
+                return Ok(Outcome::Set);
+            };
+            self.tx
+                .prepare_cached("DELETE FROM blocks WHERE user = ?1 AND blocked = ?2")?
+                .execute([by.n, other.n])?;
+            self.note_block(by.n, other.n, false);
+            return Ok(Outcome::Set);
+        }
+        let by = self.user(by)?;
+        if let Some(other) = find_user(self.tx, self.cache, other)?
+            && blocks(self.tx, by.n, other.n)?
+        {
+            return Ok(Outcome::Set);
+        }
+        let count: i64 = self
+            .tx
+            .prepare_cached("SELECT count(*) FROM blocks WHERE user = ?1")?
+            .query_row([by.n], |row| row.get(0))?;
+        if unsigned(count) >= self.quotas.blocks {
+            return Ok(Outcome::TooManyBlocks);
+        }
+        // Perhaps nobody has this name yet; whoever takes it is blocked.
+        let other = self.user(other)?;
+        self.tx
+            .prepare_cached("INSERT INTO blocks (user, blocked) VALUES (?1, ?2)")?
+            .execute([by.n, other.n])?;
+        self.note_block(by.n, other.n, true);
+        Ok(Outcome::Set)
+    }
+
+    /// Keeps what is remembered of a conversation true to the table.
+    fn note_block(&mut self, by: i64, other: i64, on: bool) {
+        let pair = (by.min(other), by.max(other));
+        if let Some(conversation) = self.cache.conversations.get_mut(&pair) {
+            if by < other {
+                conversation.low_blocks = on;
+            } else {
+                conversation.high_blocks = on;
+            }
+        }
     }
 
     fn watermark(&mut self, id: &Arc<str>, device: &str, seq: u64) -> Result<Vec<Received>> {
@@ -520,7 +632,7 @@ impl Run<'_> {
     }
 
     /// Moves the marks of the conversations that the entries after `before`, up to `seq`, are messages of.
-    fn received(&self, user: i64, before: i64, seq: i64) -> Result<Vec<Received>> {
+    fn received(&mut self, user: i64, before: i64, seq: i64) -> Result<Vec<Received>> {
         let newest: Vec<(i64, i64)> = self
             .tx
             .prepare_cached(
@@ -539,19 +651,22 @@ impl Run<'_> {
                 )?
                 .execute([user, conversation, n])?;
             if changed > 0 {
-                moved.push(
-                    self.tx
-                        .prepare_cached(
-                            "SELECT u.id, m.id FROM messages AS m JOIN users AS u ON u.n = m.sender
-                             WHERE m.conversation = ?1 AND m.n = ?2",
-                        )?
-                        .query_row([conversation, n], |row| {
-                            Ok(Received {
-                                with: row.get(0)?,
-                                id: Uuid::from_bytes(row.get(1)?),
-                            })
-                        })?,
-                );
+                let (with, id, other) = self
+                    .tx
+                    .prepare_cached(
+                        "SELECT u.id, m.id, u.n FROM messages AS m JOIN users AS u ON u.n = m.sender
+                         WHERE m.conversation = ?1 AND m.n = ?2",
+                    )?
+                    .query_row([conversation, n], |row| {
+                        let id = Uuid::from_bytes(row.get(1)?);
+                        Ok((row.get(0)?, id, row.get(2)?))
+                    })?;
+                let known = find_conversation(self.tx, self.cache, user, other)?;
+                moved.push(Received {
+                    with,
+                    id,
+                    quiet: known.is_some_and(|conversation| conversation.is_quiet()),
+                });
             }
         }
         Ok(moved)
@@ -574,17 +689,26 @@ impl Run<'_> {
         Ok(user)
     }
 
-    fn conversation(&mut self, a: i64, b: i64) -> Result<i64> {
-        if let Some(n) = find_conversation(self.tx, self.cache, a, b)? {
-            return Ok(n);
+    /// Finds the conversation of two users, or makes one. `None`: there is none, and `to` blocks `from`.
+    fn conversation(&mut self, from: i64, to: i64) -> Result<Option<Conversation>> {
+        if let Some(conversation) = find_conversation(self.tx, self.cache, from, to)? {
+            return Ok(Some(conversation));
         }
-        let pair = (a.min(b), a.max(b));
+        if blocks(self.tx, to, from)? {
+            return Ok(None);
+        }
+        let own = blocks(self.tx, from, to)?;
+        let pair = (from.min(to), from.max(to));
         self.tx
             .prepare_cached("INSERT INTO conversations (low, high) VALUES (?1, ?2)")?
             .execute([pair.0, pair.1])?;
-        let n = self.tx.last_insert_rowid();
-        self.cache.conversations.insert(pair, n);
-        Ok(n)
+        let conversation = Conversation {
+            n: self.tx.last_insert_rowid(),
+            low_blocks: own && from < to,
+            high_blocks: own && to < from,
+        };
+        self.cache.conversations.insert(pair, conversation);
+        Ok(Some(conversation))
     }
 
     /// The next commit number.
