@@ -28,8 +28,9 @@ pub use healthcheck::healthcheck;
 pub use network::Network;
 pub use secret::Secret;
 pub use source::ConfigError;
-pub use value::{AuthMode, Days, Jwks, LogFormat, StoreUrl};
+pub use value::{AuthMode, Auto, Days, Jwks, LogFormat, StoreUrl};
 
+use crate::limits::Allowed;
 use crate::store::sqlite::Durability;
 use crate::store::{Lifetimes, Quotas};
 
@@ -53,6 +54,7 @@ const MESSAGES_PER_SECOND: Range<u32> = Range::new(1, 1_000_000, 50);
 const BURST: Range<u32> = Range::new(1, 1_000_000, 100);
 const BAD_FRAMES_PER_MINUTE: Range<u32> = Range::new(1, 100_000, 20);
 const SESSIONS_PER_USER: Range<usize> = Range::new(1, 10_000, 16);
+const CONNECTIONS: Range<usize> = Range::new(1, 10_000_000, 50_000);
 const BLOCKS_PER_USER: Range<u64> = Range::new(0, 100_000, 1000);
 const INBOX_DAYS: Days = Days::new(30);
 const INBOX_LIMIT: Range<u64> = Range::new(1, 100_000_000, 10_000);
@@ -126,6 +128,23 @@ pub struct Config {
     pub messages_per_second: u32,
     /// Client frames that one session may send at once after a rest.
     pub burst: u32,
+    /// Client frames per second that one user may send in the long run, over all sessions; by itself four times
+    /// `messages_per_second`.
+    pub user_messages_per_second: Auto,
+    /// Client frames that one user may send at once after a rest; by itself four times `burst`.
+    pub user_burst: Auto,
+    /// Questions per second (`history`, `conversations`) that one user may ask; by itself `messages_per_second`.
+    pub queries_per_second: Auto,
+    /// Questions that one user may ask at once after a rest; by itself `burst`.
+    pub query_burst: Auto,
+    /// WebSocket connections at a time.
+    pub connections: usize,
+    /// WebSocket connections at a time from one address; by itself 1000, and any number from this machine.
+    pub connections_per_ip: Auto,
+    /// WebSocket handshakes per second from one address; by itself 50, and any number from this machine.
+    pub handshakes_per_second: Auto,
+    /// WebSocket handshakes at once from one address; by itself four times `handshakes_per_second`.
+    pub handshake_burst: Auto,
     /// Bad frames per minute that a session survives.
     pub bad_frames_per_minute: u32,
     /// Sessions that one user may have at a time.
@@ -179,6 +198,14 @@ impl Default for Config {
             max_frame_bytes: MAX_FRAME_BYTES.default,
             messages_per_second: MESSAGES_PER_SECOND.default,
             burst: BURST.default,
+            user_messages_per_second: Auto::default(),
+            user_burst: Auto::default(),
+            queries_per_second: Auto::default(),
+            query_burst: Auto::default(),
+            connections: CONNECTIONS.default,
+            connections_per_ip: Auto::default(),
+            handshakes_per_second: Auto::default(),
+            handshake_burst: Auto::default(),
             bad_frames_per_minute: BAD_FRAMES_PER_MINUTE.default,
             sessions_per_user: SESSIONS_PER_USER.default,
             blocks_per_user: BLOCKS_PER_USER.default,
@@ -190,6 +217,19 @@ impl Default for Config {
             log_format: LogFormat::default(),
         }
     }
+}
+
+/// What one user and one address may ask (PROTOCOL section 8).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rates {
+    /// Client frames of a user.
+    pub frames: Allowed,
+    /// Questions of a user.
+    pub queries: Allowed,
+    /// Handshakes of an address.
+    pub handshakes: Allowed,
+    /// Connections of an address, at a time.
+    pub connections_per_ip: u32,
 }
 
 /// What the door asks for.
@@ -244,6 +284,32 @@ impl Config {
         } = self;
         !(jwt_secret.is_empty() && jwt_secret_file.is_empty() && jwt_key.is_empty())
             || jwks.is_some()
+    }
+
+    /// What one user and one address may ask, where that follows from other settings.
+    pub fn rates(&self) -> Rates {
+        const CONNECTIONS: u32 = 1000;
+        const HANDSHAKES: u32 = 50;
+        let or = |said: Auto, otherwise: u32| said.0.unwrap_or(otherwise);
+        let handshakes = or(self.handshakes_per_second, HANDSHAKES);
+        Rates {
+            frames: Allowed {
+                per_second: or(
+                    self.user_messages_per_second,
+                    self.messages_per_second.saturating_mul(4),
+                ),
+                burst: or(self.user_burst, self.burst.saturating_mul(4)),
+            },
+            queries: Allowed {
+                per_second: or(self.queries_per_second, self.messages_per_second),
+                burst: or(self.query_burst, self.burst),
+            },
+            handshakes: Allowed {
+                per_second: handshakes,
+                burst: or(self.handshake_burst, handshakes.saturating_mul(4)),
+            },
+            connections_per_ip: or(self.connections_per_ip, CONNECTIONS),
+        }
     }
 
     /// What users may ask of the store.
@@ -415,6 +481,43 @@ struct Settings {
         help = BURST.help("Frames that a session may send at once after a rest"))]
     burst: Option<Written>,
 
+    #[arg(long, env = "DMWIRE_USER_MESSAGES_PER_SECOND", value_name = "N|auto", help_heading = LIMITS,
+        help = "Frames per second that a user may send in the long run, over all sessions; auto: four times \
+                --messages-per-second [default: auto]")]
+    user_messages_per_second: Option<Written>,
+
+    #[arg(long, env = "DMWIRE_USER_BURST", value_name = "N|auto", help_heading = LIMITS,
+        help = "Frames that a user may send at once after a rest; auto: four times --burst [default: auto]")]
+    user_burst: Option<Written>,
+
+    #[arg(long, env = "DMWIRE_QUERIES_PER_SECOND", value_name = "N|auto", help_heading = LIMITS,
+        help = "Times per second that a user may ask for history or conversations in the long run, over all sessions; auto: \
+                as --messages-per-second [default: auto]")]
+    queries_per_second: Option<Written>,
+
+    #[arg(long, env = "DMWIRE_QUERY_BURST", value_name = "N|auto", help_heading = LIMITS,
+        help = "Times that a user may ask at once after a rest; auto: as --burst [default: auto]")]
+    query_burst: Option<Written>,
+
+    #[arg(long, env = "DMWIRE_CONNECTIONS", value_name = "N", help_heading = LIMITS,
+        help = CONNECTIONS.help("WebSocket connections at a time"))]
+    connections: Option<Written>,
+
+    #[arg(long, env = "DMWIRE_CONNECTIONS_PER_IP", value_name = "N|auto", help_heading = LIMITS,
+        help = "WebSocket connections at a time from one address, or one /64 of IPv6; auto: 1000, and any number from this \
+                machine itself [default: auto]")]
+    connections_per_ip: Option<Written>,
+
+    #[arg(long, env = "DMWIRE_HANDSHAKES_PER_SECOND", value_name = "N|auto", help_heading = LIMITS,
+        help = "WebSocket handshakes per second from one address, in the long run; auto: 50, and any number from this \
+                machine itself [default: auto]")]
+    handshakes_per_second: Option<Written>,
+
+    #[arg(long, env = "DMWIRE_HANDSHAKE_BURST", value_name = "N|auto", help_heading = LIMITS,
+        help = "WebSocket handshakes at once from one address after a rest; auto: four times --handshakes-per-second \
+                [default: auto]")]
+    handshake_burst: Option<Written>,
+
     #[arg(long, env = "DMWIRE_BAD_FRAMES_PER_MINUTE", value_name = "N", help_heading = LIMITS,
         help = BAD_FRAMES_PER_MINUTE.help("Bad frames per minute that a session survives"))]
     bad_frames_per_minute: Option<Written>,
@@ -505,6 +608,14 @@ impl CommandLine {
             max_frame_bytes: MAX_FRAME_BYTES.parser(),
             messages_per_second: MESSAGES_PER_SECOND.parser(),
             burst: BURST.parser(),
+            user_messages_per_second: value::auto,
+            user_burst: value::auto,
+            queries_per_second: value::auto,
+            query_burst: value::auto,
+            connections: CONNECTIONS.parser(),
+            connections_per_ip: value::auto,
+            handshakes_per_second: value::auto,
+            handshake_burst: value::auto,
             bad_frames_per_minute: BAD_FRAMES_PER_MINUTE.parser(),
             sessions_per_user: SESSIONS_PER_USER.parser(),
             blocks_per_user: BLOCKS_PER_USER.parser(),

@@ -33,6 +33,7 @@ use self::answer::Refusal;
 use self::peer::Peer;
 use crate::auth::Auth;
 use crate::config::Config;
+use crate::limits::Limits;
 use crate::protocol::schema;
 use crate::router::Router;
 use crate::tls::Tls;
@@ -59,6 +60,8 @@ pub struct Node {
     pub auth: Auth,
     /// Where frames go.
     pub router: Router,
+    /// How much one user and one address may have.
+    pub limits: Arc<Limits>,
     /// The store's epoch.
     pub epoch: uuid::Uuid,
     /// Nobody new is let in.
@@ -75,11 +78,18 @@ pub struct Live(Arc<Node>);
 
 impl Node {
     /// A node over these parts.
-    pub fn new(config: Config, auth: Auth, router: Router, epoch: uuid::Uuid) -> Arc<Self> {
+    pub fn new(
+        config: Config,
+        auth: Auth,
+        router: Router,
+        limits: Arc<Limits>,
+        epoch: uuid::Uuid,
+    ) -> Arc<Self> {
         Arc::new(Self {
             config: Arc::new(config),
             auth,
             router,
+            limits,
             epoch,
             draining: AtomicBool::new(false),
             live: AtomicUsize::new(0),
@@ -99,6 +109,11 @@ impl Node {
     pub fn enter(self: &Arc<Self>) -> Live {
         self.live.fetch_add(1, Ordering::AcqRel);
         Live(self.clone())
+    }
+
+    /// Whether there is room to let somebody in only to say why they are not.
+    fn may_linger(&self) -> bool {
+        self.limits.may_linger(self.live.load(Ordering::Relaxed))
     }
 
     /// Waits until every session has ended.

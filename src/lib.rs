@@ -18,6 +18,7 @@
 //!
 //! Comments that name a section of PROTOCOL mean `docs/protocol.md`.
 //!
+//! [`limits`] knows how much of it all one user or one address may have.
 //! [`auth`] says as whom somebody may come in, [`tls`] is the door's lock, [`config`] holds every setting, [`logging`] writes
 //! the log.
 
@@ -25,6 +26,7 @@ pub mod auth;
 pub mod blocks;
 pub mod config;
 pub mod http;
+pub mod limits;
 pub mod logging;
 pub mod protocol;
 pub mod reads;
@@ -52,6 +54,7 @@ use auth::{Auth, AuthError};
 use blocks::Blocks;
 use config::{Config, StoreUrl};
 use http::Node;
+use limits::Limits;
 use reads::Reads;
 use registry::Registry;
 use router::Router;
@@ -197,7 +200,8 @@ pub async fn serve(
         &lifetimes,
     );
     let router = late.get_or_init(|| router).clone();
-    let node = Node::new(config, auth, router, epoch);
+    let limits = Limits::new(&config);
+    let node = Node::new(config, auth, router, limits, epoch);
     let addresses: Vec<SocketAddr> = listeners
         .iter()
         .map(TcpListener::local_addr)
@@ -218,11 +222,12 @@ pub async fn serve(
         let _ = io::stdout().write_all(text.unwrap_or_default().as_bytes());
     }
     let _reloading = reloading(&node, tls)?;
+    let _sweeping = Ended(vec![actix_rt::spawn(sweep(node.limits.clone()))]);
     let server = actix_rt::spawn(server);
     shutdown.await;
 
-    log::info!("shutting down");
     node.draining.store(true, Ordering::SeqCst);
+    log::info!("shutting down");
     for session in registry.all() {
         session.dismiss(session::SHUTDOWN);
     }
@@ -244,14 +249,7 @@ pub async fn serve(
 }
 
 /// Reads keys and certificates again when they change, and on SIGHUP, until the guard is dropped.
-fn reloading(node: &Arc<Node>, tls: Option<Arc<Tls>>) -> io::Result<impl Drop + use<>> {
-    struct Ended(Vec<actix_rt::task::JoinHandle<()>>);
-    impl Drop for Ended {
-        fn drop(&mut self) {
-            self.0.iter().for_each(actix_rt::task::JoinHandle::abort);
-        }
-    }
-
+fn reloading(node: &Arc<Node>, tls: Option<Arc<Tls>>) -> io::Result<Ended> {
     let mut hangup = signal(SignalKind::hangup())?;
     let watching = tls.clone().map(|tls| actix_rt::spawn(tls.watch()));
     let node = node.clone();
@@ -266,6 +264,30 @@ fn reloading(node: &Arc<Node>, tls: Option<Arc<Tls>>) -> io::Result<impl Drop + 
     })];
     tasks.extend(watching);
     Ok(Ended(tasks))
+}
+
+/// Tasks that end with this.
+struct Ended(Vec<actix_rt::task::JoinHandle<()>>);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        self.0.iter().for_each(actix_rt::task::JoinHandle::abort);
+    }
+}
+
+/// Has the limits forget, and says in the log, not for each, that connections are refused.
+async fn sweep(limits: Arc<Limits>) {
+    const TELL: u32 = 60;
+    for second in 1.. {
+        actix_rt::time::sleep(Duration::from_secs(1)).await;
+        limits.sweep();
+        if second % TELL == 0 {
+            let refused = limits.take_refused();
+            if refused > 0 {
+                log::warn!(count = refused; "connections were refused within a minute as too many (too_many_connections)");
+            }
+        }
+    }
 }
 
 /// Ends the process when the thread that holds it panics: without that thread the server would only seem to live. What is

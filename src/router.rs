@@ -86,6 +86,13 @@ enum Asked {
     Conversations(ConversationsQuery),
 }
 
+impl Question {
+    /// The `ref` of the frame that asks.
+    pub fn reference(&self) -> Option<&str> {
+        self.reference.as_deref()
+    }
+}
+
 /// What a [`Question`] will be answered with.
 #[derive(Debug)]
 pub enum Answering {

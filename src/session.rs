@@ -22,12 +22,13 @@ use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use self::bounds::{Budget, Judgement, Rate};
+use self::bounds::{Budget, Rate, Refusals};
 use self::farewell::{EXPIRED, STALLED, STORE_FAILED, TOO_FAST, TOO_LARGE, TOO_MANY_BAD};
 use self::line::{ACK_PING, Line};
 use self::outbox::{Glance, Wants};
 use crate::auth::Identity;
 use crate::config::Config;
+use crate::limits::{Key, Limits};
 use crate::protocol::ids::Integer;
 use crate::protocol::server::{Heartbeat, Truncated, TruncatedReason};
 use crate::protocol::{ErrorCode, Ref, Refused, Scanned, ServerFrame, Tape, Time};
@@ -100,6 +101,10 @@ pub struct Admitted {
 pub struct Messaging {
     /// Where its frames go.
     pub router: Router,
+    /// What all sessions of the user may ask together, and the user's key there.
+    pub limits: Arc<Limits>,
+    /// See `limits`.
+    pub key: Key,
     /// The user's device.
     pub device: Arc<str>,
     /// How its inbox counts as received.
@@ -136,6 +141,7 @@ struct Session<T> {
 struct Life {
     parts: Parts,
     rate: Rate,
+    refusals: Refusals,
     bad: Budget,
     line: Line,
     stage: Stage,
@@ -160,6 +166,7 @@ pub async fn run<T: AsyncRead + AsyncWrite + Unpin>(link: Link<T>, parts: Parts)
         link,
         life: Life {
             rate: Rate::new(config.messages_per_second, config.burst, now),
+            refusals: Refusals::default(),
             bad: Budget::new(config.bad_frames_per_minute),
             line: Line::new(now, parts.messaging.as_ref()),
             // One that is let in only to be refused has heard its goodbye already.
@@ -371,7 +378,7 @@ impl Life {
                 (Ok(frame), Some(messaging)) => {
                     match messaging.router.route(&frame, &self.parts.outbox) {
                         Routed::Received(seq) => self.received(seq),
-                        Routed::Ask(question) => self.questions.push_back(question),
+                        Routed::Ask(question) => self.ask(question, now),
                         Routed::Done => {}
                     }
                 }
@@ -397,25 +404,37 @@ impl Life {
         now: Instant,
         reference: impl FnOnce() -> Option<Ref<'a>>,
     ) -> bool {
-        let judgement = self.rate.judge(now);
-        if judgement == Judgement::Pass {
-            return true;
+        let own = self.rate.judge(now);
+        let wait = own.or_else(|| {
+            let messaging = self.parts.messaging.as_ref()?;
+            messaging.limits.frame(messaging.key).err()
+        });
+        if let Some(wait) = wait {
+            let reference = reference();
+            self.slow_down(wait, reference.as_ref().map(Ref::as_str), now);
         }
-        let wait = match judgement {
-            Judgement::Wait(ms) => ms,
-            _ => 1000,
-        };
+        wait.is_none()
+    }
+
+    /// Refuses a frame for coming too soon; who does not mind that is sent away.
+    fn slow_down(&mut self, wait: u64, reference: Option<&str>, now: Instant) {
         let refused = Refused::new(
             ErrorCode::RateLimited,
             "too many frames; this one was not processed",
         );
-        let reference = reference();
-        let reference = reference.as_ref().map(Ref::as_str);
         refuse(&self.parts.outbox, &refused, reference, Some(wait));
-        if judgement == Judgement::Enough {
+        if self.refusals.spend(now) {
             self.goodbye(&TOO_FAST, now);
         }
-        false
+    }
+
+    /// Takes up a question, unless the user asks too many.
+    fn ask(&mut self, question: Question, now: Instant) {
+        let limits = self.parts.messaging.as_ref();
+        match limits.map(|messaging| messaging.limits.query(messaging.key)) {
+            Some(Err(wait)) => self.slow_down(wait, question.reference(), now),
+            _ => self.questions.push_back(question),
+        }
     }
 
     fn refuse(&mut self, refused: &Refused, reference: Option<&Ref<'_>>, now: Instant) {

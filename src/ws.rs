@@ -34,6 +34,8 @@ pub mod close {
     pub const UNAUTHORIZED: u16 = 4401;
     /// Too many sessions of this user; the oldest goes.
     pub const REPLACED: u16 = 4408;
+    /// Too many connections.
+    pub const TOO_MANY: u16 = 4429;
 }
 
 /// What a frame is (RFC 6455 section 5.2).

@@ -145,6 +145,14 @@ fn the_defaults_are_those_of_the_protocol() {
         "burst = 100  # default",
         "bad_frames_per_minute = 20  # default",
         "sessions_per_user = 16  # default",
+        "user_messages_per_second = \"auto\"  # default",
+        "user_burst = \"auto\"  # default",
+        "queries_per_second = \"auto\"  # default",
+        "query_burst = \"auto\"  # default",
+        "connections = 50000  # default",
+        "connections_per_ip = \"auto\"  # default",
+        "handshakes_per_second = \"auto\"  # default",
+        "handshake_burst = \"auto\"  # default",
         "blocks_per_user = 1000  # default",
         "outbox_bytes = 1048576  # default",
         "heartbeat_seconds = 30  # default",
@@ -163,7 +171,9 @@ fn what_config_prints_is_a_file_with_the_same_settings() {
                 --jwt-issuer https://a --jwt-audience b --jwt-leeway-seconds 9 --query-token false --allowed-host chat \
                 --trusted-proxy 10.0.0.0/8 --tls-cert d --tls-key e --jwt-secret hunter2 \
                 --workers 7 --max-frame-bytes 2048 --messages-per-second 1 --burst 2 --bad-frames-per-minute 3 \
-                --sessions-per-user 4 --blocks-per-user 8 --outbox-bytes 16384 --heartbeat-seconds 5 --ping-seconds 6 --stall-seconds 7 --durability normal --inbox-days 1.5 --inbox-limit 9 --history-days 90 \
+                --sessions-per-user 4 --blocks-per-user 8 --user-messages-per-second 10 --user-burst 11 \
+                --queries-per-second 12 --query-burst 13 --connections 14 --connections-per-ip 15 \
+                --handshakes-per-second 16 --handshake-burst auto --outbox-bytes 16384 --heartbeat-seconds 5 --ping-seconds 6 --stall-seconds 7 --durability normal --inbox-days 1.5 --inbox-limit 9 --history-days 90 \
                 --log off,dmwire=debug --log-format json";
     let by_flag = Run::new(said).settings();
     assert!(
@@ -186,7 +196,7 @@ fn what_config_prints_is_a_file_with_the_same_settings() {
             .collect()
     };
     assert_eq!(values(&by_file), values(&by_flag));
-    assert_eq!(by_file.matches("# file my.toml").count(), 36);
+    assert_eq!(by_file.matches("# file my.toml").count(), 44);
 }
 
 #[test]
@@ -278,6 +288,9 @@ fn every_wrong_setting_is_answered_with_what_would_be_right() {
         ("--burst 1.5", "1 to 1000000"),
         ("--bad-frames-per-minute 100001", "1 to 100000"),
         ("--sessions-per-user none", "1 to 10000"),
+        ("--user-burst 0", "1 to 4000000, nor \"auto\""),
+        ("--connections-per-ip some", "1 to 4000000, nor \"auto\""),
+        ("--connections 0", "1 to 10000000"),
         ("--blocks-per-user many", "0 to 100000"),
         ("--outbox-bytes 1", "1024 to 1073741824"),
         ("--heartbeat-seconds 30s", "1 to 3600"),
@@ -448,6 +461,14 @@ fn the_help_names_every_flag_and_variable() {
         "burst",
         "bad-frames-per-minute",
         "sessions-per-user",
+        "user-messages-per-second",
+        "user-burst",
+        "queries-per-second",
+        "query-burst",
+        "connections",
+        "connections-per-ip",
+        "handshakes-per-second",
+        "handshake-burst",
         "blocks-per-user",
         "outbox-bytes",
         "heartbeat-seconds",

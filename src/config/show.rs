@@ -3,7 +3,7 @@
 use std::fmt::{self, Display};
 use std::path::PathBuf;
 
-use super::{ACCESS, Config, DATA, LIMITS, LINE, LISTENING, LOGGING, Resolved, TLS};
+use super::{ACCESS, Auto, Config, DATA, LIMITS, LINE, LISTENING, LOGGING, Resolved, TLS};
 
 /// One setting as it is shown: heading, key, and value in TOML.
 type Shown = (&'static str, &'static str, String);
@@ -14,7 +14,8 @@ const HIDDEN: &str = "(not shown)";
 impl Config {
     /// Every setting in the order of the help. All that prints a configuration goes through here, so this is the place
     /// that keeps a secret from every eye: it shows a fixed word instead of it.
-    pub(super) fn shown(&self) -> [Shown; 37] {
+    #[allow(clippy::too_many_lines)] // one for each setting
+    pub(super) fn shown(&self) -> [Shown; 45] {
         // Taken apart by name, so that a field which is added and not shown does not compile.
         let Self {
             listen,
@@ -46,6 +47,14 @@ impl Config {
             max_frame_bytes,
             messages_per_second,
             burst,
+            user_messages_per_second,
+            user_burst,
+            queries_per_second,
+            query_burst,
+            connections,
+            connections_per_ip,
+            handshakes_per_second,
+            handshake_burst,
             bad_frames_per_minute,
             sessions_per_user,
             blocks_per_user,
@@ -99,6 +108,22 @@ impl Config {
             (LIMITS, "burst", burst.to_string()),
             (
                 LIMITS,
+                "user_messages_per_second",
+                auto(*user_messages_per_second),
+            ),
+            (LIMITS, "user_burst", auto(*user_burst)),
+            (LIMITS, "queries_per_second", auto(*queries_per_second)),
+            (LIMITS, "query_burst", auto(*query_burst)),
+            (LIMITS, "connections", connections.to_string()),
+            (LIMITS, "connections_per_ip", auto(*connections_per_ip)),
+            (
+                LIMITS,
+                "handshakes_per_second",
+                auto(*handshakes_per_second),
+            ),
+            (LIMITS, "handshake_burst", auto(*handshake_burst)),
+            (
+                LIMITS,
                 "bad_frames_per_minute",
                 bad_frames_per_minute.to_string(),
             ),
@@ -148,6 +173,12 @@ impl Display for Resolved {
 
 fn hidden(empty: bool) -> String {
     if empty { "[]" } else { HIDDEN }.to_owned()
+}
+
+fn auto(value: Auto) -> String {
+    value
+        .0
+        .map_or_else(|| text(value), |number| number.to_string())
 }
 
 fn optional(value: Option<impl Display>) -> String {

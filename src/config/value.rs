@@ -121,6 +121,31 @@ pub(super) fn words(entries: &[Written]) -> Result<Vec<String>, String> {
     entries.iter().map(word).collect()
 }
 
+/// A number, or `auto`: what follows from other settings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Auto(pub Option<u32>);
+
+impl Display for Auto {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(number) => write!(f, "{number}"),
+            None => f.write_str("auto"),
+        }
+    }
+}
+
+/// A number of things per something, or `auto`.
+pub(super) fn auto(written: &Written) -> Result<Auto, String> {
+    const MOST: u32 = 4_000_000;
+    if written.as_str() == "auto" {
+        return Ok(Auto(None));
+    }
+    let number = Range::new(1, MOST, 1).parser()(written);
+    number
+        .map(|number| Auto(Some(number)))
+        .map_err(|error| format!("{error}, nor \"auto\""))
+}
+
 /// A time such as `90s`, `15m`, `1h` or `7d`, in seconds.
 pub(super) fn duration(text: &str) -> Result<u64, String> {
     const MOST: u64 = 10 * 365 * 86_400;

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::limits::TooMany;
 use crate::ws::close;
 
 /// Why a request is refused, in every form that the answer can take.
@@ -58,6 +59,19 @@ impl Refusal {
     /// A WebSocket address was asked for without an upgrade.
     pub fn upgrade_required(detail: impl Into<String>) -> Self {
         Self::new(426, None, "upgrade_required", detail)
+    }
+
+    /// The server, or the client's address, has as many connections as it may.
+    pub fn too_many_connections(too_many: TooMany) -> Self {
+        Self {
+            retry_after_ms: Some(too_many.retry_after_ms),
+            ..Self::new(
+                429,
+                Some(close::TOO_MANY),
+                "too_many_connections",
+                too_many.detail,
+            )
+        }
     }
 
     /// The server goes down.

@@ -74,7 +74,16 @@ where
         Ok(accepted) => accepted,
         Err(refusal) => return refuse(&mut io, early.unsent, &refusal).await,
     };
-    let wanted = wanted(&node, &request, &peer).await;
+    // A server that goes down tells everybody so.
+    let admission = if node.draining.load(Ordering::SeqCst) {
+        Ok(None)
+    } else {
+        node.limits.admit(peer.ip).map(Some)
+    };
+    let wanted = match &admission {
+        Ok(_) => wanted(&node, &request, &peer).await,
+        Err(too_many) => Err(Refusal::too_many_connections(*too_many)),
+    };
     drop(request);
     let admitted = match wanted {
         Ok(Wanted::Echo(identity)) => echo(&node, identity),
@@ -83,7 +92,7 @@ where
     };
     let parts = match admitted {
         Ok(parts) => parts,
-        Err(refusal) if accepted.speaks_dmwire && refusal.close.is_some() => {
+        Err(refusal) if accepted.speaks_dmwire && refusal.close.is_some() && node.may_linger() => {
             dismissed(&node, &refusal)
         }
         Err(refusal) => return refuse(&mut io, early.unsent, &refusal).await,
@@ -478,6 +487,8 @@ async fn open(node: &Arc<Node>, identity: Identity, query: Query) -> Result<Part
         }),
         messaging: Some(Messaging {
             router: node.router.clone(),
+            key: node.limits.key(&user),
+            limits: node.limits.clone(),
             device: query.device,
             ack: query.ack,
             received: opened.received,

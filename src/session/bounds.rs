@@ -14,20 +14,6 @@ pub struct Rate {
     burst: f64,
     tokens: f64,
     filled: Instant,
-    /// Refusals since `window`.
-    refused: u32,
-    window: Instant,
-}
-
-/// What a [`Rate`] says of a frame.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Judgement {
-    /// It may pass.
-    Pass,
-    /// It may not; the next one may after so many milliseconds.
-    Wait(u64),
-    /// It may not, and there have been too many of those.
-    Enough,
 }
 
 impl Rate {
@@ -38,32 +24,64 @@ impl Rate {
             burst: f64::from(burst),
             tokens: f64::from(burst),
             filled: now,
-            refused: 0,
-            window: now,
         }
     }
 
-    /// Judges a frame that has come now.
-    pub fn judge(&mut self, now: Instant) -> Judgement {
+    /// Judges a frame that has come now: `Some` says after how many milliseconds the next one may pass.
+    pub fn judge(&mut self, now: Instant) -> Option<u64> {
         let passed = now.saturating_duration_since(self.filled).as_secs_f64();
         self.filled = now;
         self.tokens = (self.tokens + passed * self.per_second).min(self.burst);
         if self.tokens >= 1.0 {
             self.tokens -= 1.0;
-            return Judgement::Pass;
-        }
-        if now.saturating_duration_since(self.window) >= MINUTE {
-            self.window = now;
-            self.refused = 0;
-        }
-        self.refused += 1;
-        if self.refused > MAX_REFUSED {
-            return Judgement::Enough;
+            return None;
         }
         let wait = (1.0 - self.tokens) / self.per_second * 1000.0;
         // Positive and at most a second.
         #[allow(clippy::cast_sign_loss)]
-        Judgement::Wait((wait.ceil() as u64).max(1))
+        Some((wait.ceil() as u64).max(1))
+    }
+}
+
+/// Counts frames that were refused for their rate: a thousand in any 60 seconds are borne, to a second.
+#[derive(Debug, Default)]
+pub struct Refusals(Option<Box<Seconds>>);
+
+/// Refusals of each of the last 60 seconds; most sessions never have any.
+#[derive(Debug)]
+struct Seconds {
+    began: Instant,
+    /// The second that `counts` has last counted in.
+    last: u64,
+    counts: [u16; SECONDS as usize],
+    sum: u32,
+}
+
+const SECONDS: u64 = MINUTE.as_secs();
+
+impl Refusals {
+    /// Counts one. True: it is one too many.
+    pub fn spend(&mut self, now: Instant) -> bool {
+        let seconds = self.0.get_or_insert_with(|| {
+            Box::new(Seconds {
+                began: now,
+                last: 0,
+                counts: [0; SECONDS as usize],
+                sum: 0,
+            })
+        });
+        let second = now.saturating_duration_since(seconds.began).as_secs();
+        for gone in (seconds.last + 1..=second).take(SECONDS as usize) {
+            let count = &mut seconds.counts[(gone % SECONDS) as usize];
+            seconds.sum -= u32::from(std::mem::take(count));
+        }
+        seconds.last = second.max(seconds.last);
+        if seconds.sum >= MAX_REFUSED {
+            return true;
+        }
+        seconds.counts[(seconds.last % SECONDS) as usize] += 1;
+        seconds.sum += 1;
+        false
     }
 }
 
@@ -106,29 +124,41 @@ mod tests {
         let start = Instant::now();
         let mut rate = Rate::new(50, 100, start);
         for _ in 0..100 {
-            assert_eq!(rate.judge(start), Judgement::Pass);
+            assert_eq!(rate.judge(start), None);
         }
-        assert_eq!(rate.judge(start), Judgement::Wait(20));
-        assert_eq!(
-            rate.judge(start + Duration::from_millis(20)),
-            Judgement::Pass
-        );
+        assert_eq!(rate.judge(start), Some(20));
+        assert_eq!(rate.judge(start + Duration::from_millis(20)), None);
         let later = start + Duration::from_secs(100);
         for _ in 0..100 {
-            assert_eq!(rate.judge(later), Judgement::Pass);
+            assert_eq!(rate.judge(later), None);
         }
-        assert!(matches!(rate.judge(later), Judgement::Wait(_)));
+        assert!(rate.judge(later).is_some());
     }
 
     #[test]
-    fn a_thousand_refusals_in_a_minute_are_borne() {
+    fn a_thousand_refusals_in_any_minute_are_borne() {
         let start = Instant::now();
-        let mut rate = Rate::new(1, 1, start);
-        assert_eq!(rate.judge(start), Judgement::Pass);
-        for _ in 0..1000 {
-            assert!(matches!(rate.judge(start), Judgement::Wait(1..=1000)));
+        let at = |ms| start + Duration::from_millis(ms);
+        let mut refusals = Refusals::default();
+        for _ in 0..500 {
+            assert!(!refusals.spend(at(0)));
         }
-        assert_eq!(rate.judge(start), Judgement::Enough);
+        for _ in 0..500 {
+            assert!(!refusals.spend(at(59_000)));
+        }
+        assert!(refusals.spend(at(59_999)));
+        // The first half is over a minute old, the second is not.
+        for _ in 0..500 {
+            assert!(!refusals.spend(at(60_000)));
+        }
+        assert!(refusals.spend(at(118_999)));
+        for n in 0..100_000 {
+            assert!(!refusals.spend(at(200_000 + 60 * n)), "{n}");
+        }
+        for _ in 0..1000 {
+            assert!(!refusals.spend(at(1_000_000_000)));
+        }
+        assert!(refusals.spend(at(1_000_000_000)));
     }
 
     #[test]

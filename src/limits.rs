@@ -1,0 +1,256 @@
+//! How much of the server one user and one address may have for themselves (PROTOCOL section 8): what no session can know of
+//! itself alone. What a session knows, it bounds itself (`session::bounds`).
+//!
+//! A [`Limits`] is shared as an `Arc`. Its maps forget whoever has been quiet for as long as their allowance takes to fill up,
+//! so that they are bounded by what the last seconds have brought; [`Limits::sweep`] does that, once a second. No lock is
+//! held longer than one look.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+use std::net::{IpAddr, Ipv4Addr};
+use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use governor::clock::{Clock as _, DefaultClock};
+use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
+
+use crate::config::Config;
+
+/// Keys that a map may hold on to after a storm, rather than ask for the memory again.
+const SPARE: usize = 1024;
+/// Beyond its number of connections the server still takes so many to tell them so in a way that a browser sees.
+const LINGERING: usize = 1024;
+/// When to come back where it cannot be told when there will be room.
+const LATER: Duration = Duration::from_secs(1);
+
+/// An address as limits go by it. Whoever has one IPv6 address has a whole /64 of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Place {
+    V4(Ipv4Addr),
+    V6([u16; 4]),
+}
+
+impl Place {
+    fn of(ip: IpAddr) -> Self {
+        match ip.to_canonical() {
+            IpAddr::V4(ip) => Self::V4(ip),
+            IpAddr::V6(ip) => {
+                let [a, b, c, d, ..] = ip.segments();
+                Self::V6([a, b, c, d])
+            }
+        }
+    }
+}
+
+/// A user as limits go by them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Key(u64);
+
+/// The allowances of everybody.
+#[derive(Debug)]
+pub struct Limits {
+    /// Makes keys of users. Seeded at random: nobody can look for a user who shares somebody's allowance.
+    hasher: RandomState,
+    clock: DefaultClock,
+    /// Client frames of each user, over all sessions.
+    frames: DefaultKeyedRateLimiter<Key>,
+    /// What each user asks the store for.
+    queries: DefaultKeyedRateLimiter<Key>,
+    /// WebSocket handshakes from each address.
+    handshakes: DefaultKeyedRateLimiter<Place>,
+    /// Connections at a time, in all and from one address.
+    most: usize,
+    most_of_one: usize,
+    /// Nobody has said otherwise, so that this machine itself, or a proxy on it, is nobody in particular.
+    spares_loopback: (bool, bool),
+    here: Mutex<Here>,
+    /// Handshakes refused since the log was last told.
+    refused: AtomicU64,
+}
+
+/// Who is here.
+#[derive(Debug, Default)]
+struct Here {
+    all: usize,
+    by_place: HashMap<Place, usize>,
+}
+
+/// A connection's place among all. Dropping it gives it up.
+#[derive(Debug)]
+pub struct Admission {
+    limits: Arc<Limits>,
+    place: Option<Place>,
+}
+
+/// A connection is one too many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TooMany {
+    /// For people.
+    pub detail: &'static str,
+    /// When it makes sense to come again.
+    pub retry_after_ms: u64,
+}
+
+impl Limits {
+    /// The limits that the settings name.
+    pub fn new(config: &Config) -> Arc<Self> {
+        let rates = config.rates();
+        Arc::new(Self {
+            hasher: RandomState::new(),
+            clock: DefaultClock::default(),
+            frames: RateLimiter::keyed(quota(rates.frames)),
+            queries: RateLimiter::keyed(quota(rates.queries)),
+            handshakes: RateLimiter::keyed(quota(rates.handshakes)),
+            most: config.connections,
+            most_of_one: rates.connections_per_ip as usize,
+            spares_loopback: (
+                config.connections_per_ip.0.is_none(),
+                config.handshakes_per_second.0.is_none() && config.handshake_burst.0.is_none(),
+            ),
+            here: Mutex::default(),
+            refused: AtomicU64::new(0),
+        })
+    }
+
+    /// A user's key. A session asks once.
+    pub fn key(&self, user: &str) -> Key {
+        Key(self.hasher.hash_one(user))
+    }
+
+    /// Counts a frame of a user.
+    ///
+    /// # Errors
+    /// In how many milliseconds the user may send the next one.
+    pub fn frame(&self, user: Key) -> Result<(), u64> {
+        self.ask(&self.frames, &user)
+    }
+
+    /// Counts something that a user asks the store for.
+    ///
+    /// # Errors
+    /// In how many milliseconds the user may ask again.
+    pub fn query(&self, user: Key) -> Result<(), u64> {
+        self.ask(&self.queries, &user)
+    }
+
+    fn ask<K: Clone + Eq + std::hash::Hash>(
+        &self,
+        limiter: &DefaultKeyedRateLimiter<K>,
+        key: &K,
+    ) -> Result<(), u64> {
+        limiter.check_key(key).map_err(|not_until| {
+            let wait = not_until.wait_time_from(self.clock.now());
+            u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1)
+        })
+    }
+
+    /// Counts a connection from `ip`, for as long as what it gives is held.
+    ///
+    /// # Errors
+    /// [`TooMany`]
+    pub fn admit(self: &Arc<Self>, ip: Option<IpAddr>) -> Result<Admission, TooMany> {
+        let loopback = ip.is_some_and(|ip| ip.to_canonical().is_loopback());
+        let place = ip.map(Place::of);
+        let counted = place.filter(|_| !(loopback && self.spares_loopback.0));
+        let paced = place.filter(|_| !(loopback && self.spares_loopback.1));
+        if let Some(place) = paced
+            && let Err(retry_after_ms) = self.ask(&self.handshakes, &place)
+        {
+            return Err(self.refuse("too many handshakes from your address", retry_after_ms));
+        }
+        let mut here = self.here();
+        let of_one = counted.map_or(0, |place| here.by_place.get(&place).copied().unwrap_or(0));
+        let too_many = if here.all >= self.most {
+            Some("the server has as many connections as it takes")
+        } else if of_one >= self.most_of_one {
+            Some("your address has as many connections as one may have")
+        } else {
+            None
+        };
+        if let Some(detail) = too_many {
+            drop(here);
+            return Err(self.refuse(detail, LATER.as_millis() as u64));
+        }
+        here.all += 1;
+        if let Some(place) = counted {
+            *here.by_place.entry(place).or_default() += 1;
+        }
+        Ok(Admission {
+            limits: self.clone(),
+            place: counted,
+        })
+    }
+
+    fn refuse(&self, detail: &'static str, retry_after_ms: u64) -> TooMany {
+        self.refused.fetch_add(1, Ordering::Relaxed);
+        TooMany {
+            detail,
+            retry_after_ms,
+        }
+    }
+
+    /// Whether the server may take a connection, of `live` that it has, only to say why it takes none.
+    pub fn may_linger(&self, live: usize) -> bool {
+        live < self.most.saturating_add(LINGERING)
+    }
+
+    fn here(&self) -> MutexGuard<'_, Here> {
+        // Each change leaves it whole.
+        self.here.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Forgets whoever has their whole allowance again.
+    pub fn sweep(&self) {
+        fn forget<K: Clone + Eq + std::hash::Hash>(limiter: &DefaultKeyedRateLimiter<K>) {
+            if !limiter.is_empty() {
+                limiter.retain_recent();
+                if limiter.len() < SPARE {
+                    limiter.shrink_to_fit();
+                }
+            }
+        }
+        forget(&self.frames);
+        forget(&self.queries);
+        forget(&self.handshakes);
+        let mut here = self.here();
+        if here.by_place.capacity() > SPARE.max(4 * here.by_place.len()) {
+            here.by_place.shrink_to_fit();
+        }
+    }
+
+    /// Handshakes that were refused since this was last asked.
+    pub fn take_refused(&self) -> u64 {
+        self.refused.swap(0, Ordering::Relaxed)
+    }
+}
+
+impl Drop for Admission {
+    fn drop(&mut self) {
+        let mut here = self.limits.here();
+        here.all -= 1;
+        if let Some(place) = self.place
+            && let Some(count) = here.by_place.get_mut(&place)
+        {
+            *count -= 1;
+            if *count == 0 {
+                here.by_place.remove(&place);
+            }
+        }
+    }
+}
+
+/// How much is allowed: in a second, and at once after a rest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Allowed {
+    /// Per second, in the long run; not 0.
+    pub per_second: u32,
+    /// At once; not 0.
+    pub burst: u32,
+}
+
+fn quota(allowed: Allowed) -> Quota {
+    let some = |n| NonZeroU32::new(n).unwrap_or(NonZeroU32::MIN);
+    Quota::per_second(some(allowed.per_second)).allow_burst(some(allowed.burst))
+}
