@@ -12,7 +12,7 @@ use std::future::{Ready, ready};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use actix_codec::Framed;
@@ -66,6 +66,8 @@ pub struct Node {
     pub epoch: uuid::Uuid,
     /// Nobody new is let in.
     pub draining: AtomicBool,
+    /// Sessions that have ended in a panic.
+    failed: AtomicU64,
     /// Sessions that have not ended.
     live: AtomicUsize,
     /// Told when the last one has.
@@ -92,6 +94,7 @@ impl Node {
             limits,
             epoch,
             draining: AtomicBool::new(false),
+            failed: AtomicU64::new(0),
             live: AtomicUsize::new(0),
             none_live: Notify::new(),
         })
@@ -109,6 +112,11 @@ impl Node {
     pub fn enter(self: &Arc<Self>) -> Live {
         self.live.fetch_add(1, Ordering::AcqRel);
         Live(self.clone())
+    }
+
+    /// Sessions that have ended in a panic, each alone.
+    pub fn failed(&self) -> u64 {
+        self.failed.load(Ordering::Relaxed)
     }
 
     /// Whether there is room to let somebody in only to say why they are not.
@@ -130,6 +138,11 @@ impl Node {
 
 impl Drop for Live {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            // The runtime catches it behind this: the task is gone, and its worker goes on with the others.
+            let count = self.0.failed.fetch_add(1, Ordering::Relaxed) + 1;
+            log::error!(count = count; "a session has failed; its connection is closed");
+        }
         if self.0.live.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.0.none_live.notify_waiters();
         }
@@ -256,6 +269,7 @@ fn app(
                 .service(get("/schema/", schemas))
                 .service(get("/schema/{name}", one_schema))
                 .service(get("/healthz", health))
+                .service(get("/readyz", readiness))
                 .service(get("/ws", not_upgraded))
                 .service(get("/ws/{user_id:.*}", not_upgraded))
                 .service(get("/echo", not_upgraded)),
@@ -326,6 +340,25 @@ fn health(_: HttpRequest) -> HttpResponse {
     HttpResponse::Ok().json(json!({"status": "ok"}))
 }
 
+/// Whether somebody who is sent here can be served: a load balancer's question.
+fn readiness(request: HttpRequest) -> HttpResponse {
+    let node: Option<&web::Data<Node>> = request.app_data();
+    let refusal = node.and_then(|node| {
+        if node.draining.load(Ordering::SeqCst) {
+            Some(Refusal::draining())
+        } else {
+            node.router.trouble().map(Refusal::unable)
+        }
+    });
+    let mut response = match refusal {
+        None => HttpResponse::Ok().json(json!({"status": "ready"})),
+        Some(refusal) => refusal.to_http(),
+    };
+    let now = header::HeaderValue::from_static("no-store");
+    response.headers_mut().insert(header::CACHE_CONTROL, now);
+    response
+}
+
 fn not_upgraded(request: HttpRequest) -> HttpResponse {
     let path = request.path();
     let node: Option<&web::Data<Node>> = request.app_data();
@@ -366,5 +399,49 @@ impl Refusal {
     fn to_http(&self) -> HttpResponse {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::BAD_REQUEST);
         HttpResponse::build(status).json(self.body())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reads::Reads;
+    use crate::store::Store as _;
+    use crate::store::sqlite::Sqlite;
+    use crate::writer::Writer;
+
+    #[test]
+    fn a_session_that_fails_is_counted_and_not_waited_for() {
+        let config = Config::default();
+        let store = Sqlite::temporary(&std::env::temp_dir(), config.lifetimes());
+        let store = store.expect("a store can be made");
+        let epoch = store.epoch();
+        let (writer, thread) = Writer::start(Box::new(store), drop).expect("a thread starts");
+        let router = Router::new(
+            Arc::default(),
+            Arc::default(),
+            writer.clone(),
+            Reads::default(),
+            &config.lifetimes(),
+        );
+        let limits = Limits::new(&config);
+        let node = Node::new(config, Auth::Open, router, limits, epoch);
+        actix_rt::System::new().block_on(async {
+            for count in 1..=2 {
+                let live = node.enter();
+                let task = actix_rt::spawn(async move {
+                    let _live = live;
+                    panic!("a mistake in the server")
+                });
+                assert!(task.await.is_err());
+                assert_eq!(node.failed(), count);
+            }
+            let live = node.enter();
+            drop(live);
+            node.empty().await;
+        });
+        assert_eq!(node.failed(), 2);
+        writer.close();
+        thread.join().expect("the writer has ended well");
     }
 }

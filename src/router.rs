@@ -25,7 +25,7 @@ use crate::store::{
     Anchor, ConversationsPage, ConversationsQuery, Entry, HistoryPage, HistoryQuery, Lifetimes,
     NewMessage, Opened, Outcome, Place, Span, Write,
 };
-use crate::writer::{Batch, Failure, Writer};
+use crate::writer::{Batch, Failure, Trouble, Writer};
 use crate::ws;
 
 use self::answer::{Answer, failed};
@@ -138,6 +138,11 @@ impl Router {
         reply: impl FnOnce(Result<Opened, Failure>) + Send + 'static,
     ) {
         self.writer.open(user, device, session, reply);
+    }
+
+    /// Why something sent now would not be stored; `None`: it would.
+    pub fn trouble(&self) -> Option<Trouble> {
+        self.writer.trouble()
     }
 
     /// Reads part of an inbox.

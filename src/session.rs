@@ -160,6 +160,8 @@ struct Life {
 
 /// Runs a session to its end.
 pub async fn run<T: AsyncRead + AsyncWrite + Unpin>(link: Link<T>, parts: Parts) -> &'static str {
+    // Also when this ends in a panic: whoever holds the outbox still is to put nothing into it, and nobody the socket.
+    let _buried = Buried(parts.outbox.clone());
     let now = Instant::now();
     let config = &parts.config;
     let mut session = Session {
@@ -191,9 +193,20 @@ pub async fn run<T: AsyncRead + AsyncWrite + Unpin>(link: Link<T>, parts: Parts)
     if let Err(violation) = link.begin(&mut |incoming| life.hear(incoming, now)) {
         life.violated(violation);
     }
-    let why = poll_fn(|cx| session.poll(cx)).await;
-    session.life.parts.outbox.bury();
-    why
+    poll_fn(|cx| session.poll(cx)).await
+}
+
+/// Buries an outbox when it is dropped.
+struct Buried(Arc<Outbox>);
+
+impl Drop for Buried {
+    fn drop(&mut self) {
+        self.0.bury();
+        // What a turn that did not come to its end has put into others' outboxes.
+        if std::thread::panicking() {
+            calls::run_later();
+        }
+    }
 }
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Session<T> {
@@ -735,5 +748,84 @@ impl Life {
             }
         }
         self.line.poll_until(cx, now, next)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use tokio::io::ReadBuf;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::auth::Auth;
+    use crate::registry::Registry;
+
+    /// A socket whose first byte finds a mistake in the server.
+    struct Mine {
+        _socket: Arc<()>,
+    }
+
+    impl AsyncRead for Mine {
+        fn poll_read(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            _: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            panic!("a mistake in the server")
+        }
+    }
+
+    impl AsyncWrite for Mine {
+        fn poll_write(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            bytes: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            Poll::Ready(Ok(bytes.len()))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[test]
+    fn a_panic_ends_its_own_session_and_leaves_nothing_behind() {
+        actix_rt::System::new().block_on(async {
+            let registry = Arc::new(Registry::default());
+            let outbox = Outbox::new(Uuid::nil(), "u".into(), 1024);
+            let (registered, _) = registry.register(&outbox, 1);
+            outbox.open(1, 0);
+            let identity = Auth::Open.identify(Some("u"), None).await;
+            let parts = Parts {
+                config: Arc::default(),
+                outbox: outbox.clone(),
+                admitted: Some(Admitted {
+                    identity: identity.expect("everybody is let in"),
+                    registered,
+                }),
+                messaging: None,
+            };
+            let socket = Arc::new(());
+            let link = {
+                let io = Mine {
+                    _socket: socket.clone(),
+                };
+                Link::new(io, 1024, Vec::new(), Vec::new())
+            };
+            let ended = actix_rt::spawn(run(link, parts)).await;
+            assert!(ended.expect_err("it has failed").is_panic());
+            assert!(registry.all().is_empty(), "nobody looks for it any more");
+            assert!(!outbox.push_ephemeral(b"x").0, "it takes nothing any more");
+            assert_eq!(Arc::strong_count(&socket), 1, "the socket is closed");
+            // The worker goes on.
+            actix_rt::spawn(async {}).await.expect("another task runs");
+        });
     }
 }

@@ -8,7 +8,7 @@
 //! A [`Writer`] is a cheap handle over `Arc`. Its mutex guards the queue and is held only to add to it or to swap it out.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -23,6 +23,8 @@ use crate::store::{Opened, Outcome, Received, Store, StoreError, Write};
 const QUEUE: usize = 8192;
 /// Bytes of content that may wait.
 const QUEUE_BYTES: usize = 64 << 20;
+/// With less room than this in it the queue counts as full.
+const LONG: usize = 64 << 10;
 /// Writes of one transaction: more would make the first of them wait for the last.
 const BATCH: usize = 1024;
 /// Watermarks that are written in one turn, while no client waits for them.
@@ -31,6 +33,10 @@ const NOTE: usize = 8;
 const SETTLE: usize = 128;
 /// Watermarks that are kept for later when the store does not take them.
 const MARKS: usize = 100_000;
+/// A write that takes longer has met a store that does not answer.
+const STUCK_MS: u64 = 5000;
+/// For so long after a failed write the server says that it is not ready.
+const FAILING_MS: u64 = 5000;
 /// When settling has failed, it is tried again after so long.
 const SETTLE_AGAIN: Duration = Duration::from_millis(500);
 /// Time between two looks at what is to be removed, and at the least between two steps of it.
@@ -82,6 +88,19 @@ pub enum Failure {
     Internal,
 }
 
+/// What keeps a server from taking writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// As many writes wait as may.
+    Full,
+    /// The store has failed at its last write, a moment ago.
+    Failing,
+    /// The store has been at one write for too long.
+    Stuck,
+    /// No more is taken.
+    Closed,
+}
+
 /// By user and device: the furthest entry, and the session that told of it.
 type Marks = HashMap<(Arc<str>, Arc<str>), (u64, Uuid)>;
 type Mark = ((Arc<str>, Arc<str>), (u64, Uuid));
@@ -118,8 +137,48 @@ struct Queue<O> {
 struct Shared<O> {
     queue: Mutex<Queue<O>>,
     filled: Condvar,
+    pulse: Pulse,
     /// Something is committed that readers do not see.
     unsettled: AtomicBool,
+}
+
+/// How the store does.
+struct Pulse {
+    began: Instant,
+    /// When it has begun the write that it is at, and when it has last failed at one: in milliseconds since `began`, plus one;
+    /// 0 stands for none.
+    writing: AtomicU64,
+    failed: AtomicU64,
+}
+
+impl Pulse {
+    fn now(&self) -> u64 {
+        self.began.elapsed().as_millis() as u64 + 1
+    }
+
+    /// Watches over one write.
+    fn over<T>(&self, write: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
+        self.writing.store(self.now(), Ordering::Relaxed);
+        let written = write();
+        self.writing.store(0, Ordering::Relaxed);
+        let failed = if written.is_err() { self.now() } else { 0 };
+        self.failed.store(failed, Ordering::Relaxed);
+        written
+    }
+
+    fn trouble(&self) -> Option<Trouble> {
+        let since = |at: &AtomicU64| match at.load(Ordering::Relaxed) {
+            0 => None,
+            at => Some(self.now().saturating_sub(at)),
+        };
+        if since(&self.writing).is_some_and(|ms| ms > STUCK_MS) {
+            return Some(Trouble::Stuck);
+        }
+        // After a while it may be tried again: nobody else would find out that it is well.
+        since(&self.failed)
+            .is_some_and(|ms| ms < FAILING_MS)
+            .then_some(Trouble::Failing)
+    }
 }
 
 /// The way into the store for everything that changes it.
@@ -164,6 +223,11 @@ impl<O: Send + 'static> Writer<O> {
                 ended: false,
             }),
             filled: Condvar::new(),
+            pulse: Pulse {
+                began: Instant::now(),
+                writing: AtomicU64::new(0),
+                failed: AtomicU64::new(0),
+            },
             unsettled: AtomicBool::new(false),
         });
         let writer = Self {
@@ -264,6 +328,20 @@ impl<O> Writer<O> {
         told.recv().map_err(gone)?
     }
 
+    /// Why a write would not be taken now, or would wait for long; `None`: all is well.
+    pub fn trouble(&self) -> Option<Trouble> {
+        let queue = self.queue();
+        if queue.closed {
+            return Some(Trouble::Closed);
+        }
+        // A long message is refused before a short one.
+        if queue.writes.len() >= QUEUE || queue.bytes + LONG > QUEUE_BYTES {
+            return Some(Trouble::Full);
+        }
+        drop(queue);
+        self.shared.pulse.trouble()
+    }
+
     /// No more is taken; the thread ends when all that it has is done.
     pub fn close(&self) {
         self.queue().closed = true;
@@ -332,7 +410,8 @@ impl<O, D: FnMut(Batch<O>)> Thread<O, D> {
     fn commit(&mut self, writes: Vec<(Write, O)>) {
         let at = Time::now();
         let batch: Vec<&Write> = writes.iter().map(|(write, _)| write).collect();
-        let outcomes = self.store.commit(at.0, &batch);
+        let store = &mut self.store;
+        let outcomes = self.shared.pulse.over(|| store.commit(at.0, &batch));
         let failure = outcomes.as_ref().err().map(|error| {
             log::error!("the store: {error}");
             failure_of(error)
@@ -371,7 +450,8 @@ impl<O, D: FnMut(Batch<O>)> Thread<O, D> {
             .unzip();
         let at = Time::now();
         let batch: Vec<&Write> = marks.iter().collect();
-        match self.store.commit(at.0, &batch) {
+        let store = &mut self.store;
+        match self.shared.pulse.over(|| store.commit(at.0, &batch)) {
             Ok(outcomes) => {
                 let noted = noted(sessions, marks, outcomes.into_iter());
                 (self.deliver)(Batch {

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::limits::TooMany;
+use crate::writer::Trouble;
 use crate::ws::close;
 
 /// Why a request is refused, in every form that the answer can take.
@@ -97,6 +98,20 @@ impl Refusal {
                 "overloaded",
                 "the server cannot open the inbox now; connect again in a moment",
             )
+        }
+    }
+
+    /// The server cannot do what it is there for now.
+    pub fn unable(trouble: Trouble) -> Self {
+        Self {
+            detail: match trouble {
+                Trouble::Full => "as many messages as may wait for the store are waiting",
+                Trouble::Failing => "the store has refused what was to be written a moment ago",
+                Trouble::Stuck => "the store has been writing for too long",
+                Trouble::Closed => return Self::draining(),
+            }
+            .into(),
+            ..Self::overloaded()
         }
     }
 
