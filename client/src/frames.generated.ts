@@ -1,10 +1,10 @@
 // Generated from schema/ by `npm run generate`. Not to be edited.
 
 /** A frame from a client, told apart by `type`. A frame without `type` is a `message`. */
-export type ClientFrame<App = never> = ClientMessage<App> | ClientEdit<App> | ClientDelete | ClientReact | ClientReceived | ClientRead | ClientTyping | ClientHistory | ClientConversations | ClientPing;
+export type ClientFrame<App = never> = ClientMessage<App> | ClientEdit<App> | ClientDelete | ClientReact | ClientReceived | ClientRead | ClientTyping | ClientHistory | ClientConversations | ClientBlock | ClientUnblock | ClientPing;
 
 /** A frame from the server, told apart by `type`. Clients ignore fields and types that they do not know. */
-export type ServerFrame<App = never> = ServerWelcome | ServerSynced | ServerTruncated | ServerMessage<App> | ServerAck | ServerEdited<App> | ServerDeleted | ServerReacted | ServerReceipt | ServerTyping | ServerHistory<App> | ServerConversations<App> | ServerPong | ServerHeartbeat | ServerError | ServerGoodbye;
+export type ServerFrame<App = never> = ServerWelcome | ServerSynced | ServerTruncated | ServerMessage<App> | ServerAck | ServerEdited<App> | ServerDeleted | ServerReacted | ServerReceipt | ServerTyping | ServerHistory<App> | ServerConversations<App> | ServerOk | ServerPong | ServerHeartbeat | ServerError | ServerGoodbye;
 
 /** A user's id. */
 export type UserId = string;
@@ -154,6 +154,24 @@ export interface ClientConversations {
   ref?: Ref;
 }
 
+/** Takes nothing direct from a user any more. */
+export interface ClientBlock {
+  type: "block";
+  /** The user. */
+  user: UserId;
+  /** The client's own mark on this frame. */
+  ref?: Ref;
+}
+
+/** Takes messages from a user again. */
+export interface ClientUnblock {
+  type: "unblock";
+  /** The user. */
+  user: UserId;
+  /** The client's own mark on this frame. */
+  ref?: Ref;
+}
+
 /** Asks for a `pong`. */
 export interface ClientPing {
   type: "ping";
@@ -258,38 +276,6 @@ export interface Limits {
   messages_per_second: number;
 }
 
-/** All who reacted to a message in one way. */
-export interface Reactions {
-  /** The reaction. */
-  emoji: string;
-  /** Whose it is. */
-  users: UserId[];
-}
-
-/** A conversation. */
-export type Conversation<App = never> = {
-  /** The other user. Exactly one of `target_user` and `target_room` is there. */
-  target_user?: UserId;
-  /** The room. */
-  target_room?: RoomId;
-  /** Its newest message. */
-  last: PastMessage<App>;
-  /** The others' messages after the user's read mark, deleted ones not counted. */
-  unread: number;
-  /** The user has read up to this message. */
-  my_read?: MessageId;
-  /** The other user has read up to this message. */
-  their_read?: MessageId;
-  /** The other user has received up to this message. */
-  their_received?: MessageId;
-} & ({ target_user: UserId; target_room?: never } | { target_room: RoomId; target_user?: never });
-
-/** Why entries are not there. */
-export type TruncatedReason = "retention" | "reset";
-
-/** Why a frame was refused. A closed set: a client can match on it exhaustively. */
-export type ErrorCode = "invalid_json" | "invalid_frame" | "unknown_type" | "binary_unsupported" | "invalid_content" | "unknown_content_type" | "unknown_message" | "unknown_room" | "not_author" | "not_member" | "forbidden" | "blocked" | "id_conflict" | "room_full" | "rate_limited" | "overloaded" | "internal";
-
 /** A message as `history` and `conversations` show it. */
 export type PastMessage<App = never> = {
   /** Always `message`. */
@@ -315,6 +301,38 @@ export type PastMessage<App = never> = {
   /** What others, and its author, make of it. */
   reactions?: Reactions[];
 } & ({ target_user: UserId; target_room?: never } | { target_room: RoomId; target_user?: never }) & ({ message: Content<App> } | { deleted_at: Time });
+
+/** All who reacted to a message in one way. */
+export interface Reactions {
+  /** The reaction. */
+  emoji: string;
+  /** Whose it is. */
+  users: UserId[];
+}
+
+/** Why entries are not there. */
+export type TruncatedReason = "retention" | "reset";
+
+/** Why a frame was refused. A closed set: a client can match on it exhaustively. */
+export type ErrorCode = "invalid_json" | "invalid_frame" | "unknown_type" | "binary_unsupported" | "invalid_content" | "unknown_content_type" | "unknown_message" | "unknown_room" | "not_author" | "not_member" | "forbidden" | "blocked" | "id_conflict" | "room_full" | "rate_limited" | "overloaded" | "internal";
+
+/** A conversation. */
+export type Conversation<App = never> = {
+  /** The other user. Exactly one of `target_user` and `target_room` is there. */
+  target_user?: UserId;
+  /** The room. */
+  target_room?: RoomId;
+  /** Its newest message. */
+  last: PastMessage<App>;
+  /** The others' messages after the user's read mark, deleted ones not counted. */
+  unread: number;
+  /** The user has read up to this message. */
+  my_read?: MessageId;
+  /** The other user has read up to this message. */
+  their_read?: MessageId;
+  /** The other user has received up to this message. */
+  their_received?: MessageId;
+} & ({ target_user: UserId; target_room?: never } | { target_room: RoomId; target_user?: never });
 
 /** What became of a frame. */
 export type AckStatus = "stored" | "relayed" | "dropped";
@@ -518,6 +536,13 @@ export interface ServerConversations<App = never> {
   items: Conversation<App>[];
   /** Where to go on; absent on the last page. */
   cursor?: string;
+  /** The `ref` of the frame that is answered. */
+  ref?: Ref;
+}
+
+/** What was asked is done. */
+export interface ServerOk {
+  type: "ok";
   /** The `ref` of the frame that is answered. */
   ref?: Ref;
 }
