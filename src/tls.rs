@@ -41,6 +41,8 @@ impl std::error::Error for TlsError {}
 #[derive(Debug)]
 pub struct Tls {
     files: Files,
+    /// As they were when they were first read.
+    known: [Stamp; 2],
     shown: Arc<Shown>,
     /// What every handshake begins with.
     pub config: Arc<ServerConfig>,
@@ -77,6 +79,8 @@ impl Tls {
             return Ok(None);
         };
         let files = Files { cert, key };
+        // Before they are read: what changes from here on is noticed.
+        let known = files.stamp();
         let shown = Arc::new(Shown(RwLock::new(Arc::new(files.read()?))));
         let mut server = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()
@@ -86,6 +90,7 @@ impl Tls {
         server.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(Some(Arc::new(Self {
             files,
+            known,
             shown,
             config: Arc::new(server),
         })))
@@ -105,7 +110,7 @@ impl Tls {
 
     /// Looks at the files for as long as the server runs, and reads them again when they have changed.
     pub async fn watch(self: Arc<Self>) {
-        let mut known = self.files.stamp();
+        let mut known = self.known;
         loop {
             tokio::time::sleep(LOOK).await;
             let now = self.files.stamp();

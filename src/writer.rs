@@ -9,7 +9,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::mpsc::{RecvError, SyncSender, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -125,7 +125,7 @@ struct Queue<O> {
     openings: Vec<Opening>,
     /// Readers that wait until all that was committed is settled.
     waiting: Vec<SyncSender<Result<(), StoreError>>>,
-    /// Watermarks, the furthest of each device: they can never be too many, and none is lost for want of room.
+    /// Watermarks, the furthest of each device: they are no more than devices, and none is lost for want of room.
     marks: Marks,
     /// When the oldest mark is to be written at the latest.
     marks_due: Option<Instant>,
@@ -228,7 +228,8 @@ impl<O: Send + 'static> Writer<O> {
                 writing: AtomicU64::new(0),
                 failed: AtomicU64::new(0),
             },
-            unsettled: AtomicBool::new(false),
+            // An earlier run may have left something.
+            unsettled: AtomicBool::new(true),
         });
         let writer = Self {
             shared: shared.clone(),
@@ -242,7 +243,7 @@ impl<O: Send + 'static> Writer<O> {
                     store,
                     deliver,
                     keep_at: Instant::now(),
-                    settle_at: None,
+                    settle_at: Some(Instant::now()),
                     noting: Vec::new(),
                 };
                 while thread.turn() {}
@@ -318,13 +319,14 @@ impl<O> Writer<O> {
         }
         let (tell, told) = sync_channel(1);
         let mut queue = self.queue();
+        let gone = |_| StoreError::Failed("the writer has ended".to_owned());
         if queue.ended {
-            return Ok(());
+            // And what it could not settle will not be.
+            return Err(gone(RecvError));
         }
         queue.waiting.push(tell);
         self.shared.filled.notify_one();
         drop(queue);
-        let gone = |_| StoreError::Failed("the writer has ended".to_owned());
         told.recv().map_err(gone)?
     }
 
@@ -383,6 +385,8 @@ struct Work<O> {
     writes: Vec<(Write, O)>,
     openings: Vec<Opening>,
     waiting: Vec<SyncSender<Result<(), StoreError>>>,
+    /// No more will come.
+    closed: bool,
 }
 
 impl<O, D: FnMut(Batch<O>)> Thread<O, D> {
@@ -396,10 +400,10 @@ impl<O, D: FnMut(Batch<O>)> Thread<O, D> {
             self.commit(work.writes);
         }
         // An opening has to know of the watermarks before it.
-        self.note(if work.openings.is_empty() {
-            NOTE
-        } else {
-            usize::MAX
+        self.note(match (work.openings.is_empty(), work.closed) {
+            (true, false) => NOTE,
+            (true, true) => BATCH,
+            (false, _) => usize::MAX,
         });
         self.open(work.openings);
         self.settle(count, work.waiting);
@@ -506,8 +510,9 @@ impl<O, D: FnMut(Batch<O>)> Thread<O, D> {
         drop(queue);
         self.settle_at = Some(Instant::now());
         let settled = self.store.settle(usize::MAX, true);
-        if let Err(error) = &settled {
-            log::error!("showing readers what was committed: {error}");
+        match &settled {
+            Ok(_) => self.shared.unsettled.store(false, Ordering::Release),
+            Err(error) => log::error!("showing readers what was committed: {error}"),
         }
         for tell in waiting {
             let failed = |e: &StoreError| Err(StoreError::Failed(e.to_string()));
@@ -570,7 +575,8 @@ impl<O, D: FnMut(Batch<O>)> Thread<O, D> {
             .partition_point(|opening| opening.after <= taken);
         let later = queue.openings.split_off(ready);
         let openings = std::mem::replace(&mut queue.openings, later);
-        let due = queue.marks_due.is_some_and(|due| due <= now);
+        // Not while there are others, so that each device has one here at the most.
+        let due = self.noting.is_empty() && queue.marks_due.is_some_and(|due| due <= now);
         if due || queue.closed || !openings.is_empty() {
             queue.marks_due = None;
             self.noting.extend(std::mem::take(&mut queue.marks));
@@ -579,6 +585,7 @@ impl<O, D: FnMut(Batch<O>)> Thread<O, D> {
             writes,
             openings,
             waiting: std::mem::take(&mut queue.waiting),
+            closed: queue.closed,
         })
     }
 

@@ -341,12 +341,9 @@ impl Outbox {
             let sent = wire.write(&bytes);
             let now = Instant::now();
             state = self.lock();
-            state.flushing = false;
-            state.writing = 0;
-            if sent > 0 {
-                state.spoke = Some(now);
-            }
+            state.flushed(sent, now);
             if sent < bytes.len() {
+                state.awaited = false;
                 if !state.buried {
                     bytes.drain(..sent);
                     bytes.append(&mut state.bytes);
@@ -512,6 +509,19 @@ impl State {
         Call::Flush
     }
 
+    /// Somebody has written for the task.
+    fn flushed(&mut self, sent: usize, now: Instant) {
+        self.flushing = false;
+        self.writing = 0;
+        if sent > 0 {
+            self.spoke = Some(now);
+        }
+        // A task at work may have seen these bytes as waiting, and put off what needs room.
+        if self.waker.is_none() {
+            self.touched = true;
+        }
+    }
+
     /// Keeps a small buffer for the next frames.
     fn reuse(&mut self, mut buffer: Vec<u8>) {
         if self.bytes.capacity() == 0 && buffer.capacity() <= SPARE {
@@ -613,6 +623,21 @@ mod tests {
         outbox.begin();
         assert!(matches!(outbox.answer(None), Call::Nothing));
         assert!(take(10), "an answer that has no bytes");
+    }
+
+    #[test]
+    fn what_others_write_while_the_task_works_is_not_missed() {
+        let outbox = Outbox::new(Uuid::nil(), "u".into(), 1024);
+        // As `flush` leaves it when it has written what it took.
+        outbox.lock().flushing = true;
+        outbox.lock().writing = 900;
+        assert_eq!(outbox.begin().unsent, 900);
+        {
+            let mut state = outbox.lock();
+            state.flushed(900, Instant::now());
+        }
+        let taken = outbox.take(Waker::noop(), 0, Wants::default(), Vec::new());
+        assert!(taken.touched, "there is room now");
     }
 
     #[test]

@@ -16,9 +16,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rusqlite::{
-    Connection, ErrorCode, OpenFlags, OptionalExtension as _, TransactionBehavior, params,
-};
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, params};
 use uuid::Uuid;
 
 use self::checkpoint::Checkpointer;
@@ -51,8 +49,9 @@ pub struct Sqlite {
     checkpointer: Checkpointer,
     connection: Connection,
     epoch: Uuid,
-    /// Whether a commit waits for the disk.
+    /// Whether a commit is to wait for the disk, and whether the next one would.
     synced: bool,
+    waits: bool,
     cache: Cache,
     /// Messages that are not in their tables yet.
     pool: Pool,
@@ -79,7 +78,7 @@ struct DataFile {
     temporary: bool,
 }
 
-/// What the hot path would otherwise have to look up. True to the file after each commit; emptied when one fails.
+/// What the hot path would otherwise have to look up. True to the file after each commit; forgotten when one fails.
 #[derive(Debug, Default)]
 struct Cache {
     users: HashMap<Arc<str>, User>,
@@ -203,13 +202,18 @@ impl Sqlite {
         let checkpointer = Checkpointer::start(&mut connection, &file.path, synchronous);
         let checkpointer = named(&file.path, checkpointer)?;
         let epoch = named(&file.path, schema::epoch(&connection))?;
+        let pool = named(&file.path, Pool::load(&connection))?;
         Ok(Self {
             checkpointer,
             connection,
             epoch,
             synced: synchronous == "FULL",
-            cache: Cache::default(),
-            pool: Pool::default(),
+            waits: synchronous == "FULL",
+            cache: Cache {
+                heads: pool.heads(),
+                ..Cache::default()
+            },
+            pool,
             now: 0,
             next: 0,
             reserved: 0,
@@ -236,6 +240,7 @@ impl Sqlite {
             quotas: self.quotas,
             now,
             direct,
+            pool: &self.pool,
             stage: Stage::default(),
         };
         let (outcomes, stage, first) = atomically(&self.connection, || {
@@ -257,8 +262,9 @@ impl Sqlite {
             return Ok(());
         }
         // What moves is committed already; a power cut undoes the move, and the log still has it.
-        self.wait_for_disk(false)?;
-        let done = self.try_settle(chosen);
+        let done = self
+            .wait_for_disk(false)
+            .and_then(|()| self.try_settle(chosen));
         let synced = self.wait_for_disk(self.synced);
         self.pool.moved(chosen, done.is_ok());
         if self.pool.is_empty() {
@@ -285,10 +291,11 @@ impl Sqlite {
     }
 
     fn wait_for_disk(&mut self, wait: bool) -> rusqlite::Result<()> {
-        if self.synced {
+        if self.synced && wait != self.waits {
             let synchronous = if wait { "FULL" } else { "NORMAL" };
             self.connection
                 .pragma_update(None, "synchronous", synchronous)?;
+            self.waits = wait;
         }
         Ok(())
     }
@@ -298,6 +305,8 @@ impl Sqlite {
         let mut direct = Direct::default();
         let mut needed = Vec::new();
         let mut ids = HashSet::new();
+        // Messages that go to their tables beside a watermark must find all before them there.
+        let mixed = batch.iter().any(|write| matches!(write, Write::Message(_)));
         for write in batch {
             match write {
                 Write::Message(message) => {
@@ -325,7 +334,8 @@ impl Sqlite {
                     if !self.pool.is_empty()
                         && let Some(user) = find_user(&self.connection, &mut self.cache, user)?
                     {
-                        needed.extend(self.pool.of_user(user.n, *seq));
+                        let seq = if mixed { u64::MAX } else { *seq };
+                        needed.extend(self.pool.of_user(user.n, seq));
                     }
                 }
                 Write::Contact(..) | Write::Block { .. } => {}
@@ -396,6 +406,7 @@ impl Store for Sqlite {
         if !needed.is_empty() {
             self.settle_these(&needed)?;
         }
+        self.wait_for_disk(true)?;
         let outcomes = self.transaction(now, batch, &direct).map_err(|error| {
             self.forget();
             StoreError::from(error)
@@ -563,7 +574,6 @@ fn connect(path: &Path, synchronous: &str) -> Result<Connection, String> {
     }
     schema::configure(&connection, synchronous).map_err(said)?;
     schema::migrate(&mut connection).map_err(said)?;
-    recover(&mut connection).map_err(said)?;
     connection.set_prepared_statement_cache_capacity(96);
     Ok(connection)
 }
@@ -582,14 +592,6 @@ fn atomically<T>(
         run("ROLLBACK")?;
     }
     done
-}
-
-/// Moves to their tables what a server that did not end by itself has left in the log of messages.
-fn recover(connection: &mut Connection) -> rusqlite::Result<()> {
-    let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    pending::recover(&tx)?;
-    tx.execute("DELETE FROM pending", ())?;
-    tx.commit()
 }
 
 /// Opens a file for reading only.

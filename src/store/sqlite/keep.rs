@@ -167,8 +167,7 @@ impl Keeper {
     }
 }
 
-/// Removes from the inboxes that have grown beyond their limit, within a transaction that makes them grow: under load it
-/// shares that commit.
+/// Removes from the inboxes that have grown beyond their limit, within a transaction that moves messages to them.
 pub fn trim_overfull(connection: &Connection, cache: &mut Cache, rules: &Rules<'_>) -> Result<()> {
     let mut removed = 0;
     while removed < REMOVE {

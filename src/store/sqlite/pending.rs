@@ -6,7 +6,7 @@
 //! many to a page. Whoever reads the tables waits until that is done ([`Store::settle`](crate::store::Store::settle)).
 //!
 //! Moving a message twice changes nothing, and rows leave the log only when all their messages have moved. So what a crash
-//! leaves in the log is moved at the next start, whatever of it had moved before.
+//! leaves in the log is moved after the next start, whatever of it had moved before.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::{Duration, Instant};
@@ -15,7 +15,7 @@ use rusqlite::{CachedStatement, Connection, params};
 
 use super::{signed, unsigned};
 
-/// Bytes of a row of the log, so that it fits a page.
+/// Bytes of a row of the log, so that it fits a page; a longer message has a row of its own.
 const ROW: usize = 3800;
 /// How long a message may wait for others of its conversation.
 const WAIT: Duration = Duration::from_millis(150);
@@ -174,6 +174,12 @@ impl Stage {
         });
     }
 
+    /// Whether there are messages of a conversation.
+    pub fn has(&self, conversation: i64) -> bool {
+        let of = |placed: &Placed| placed.conversation == conversation;
+        self.placed.iter().any(of)
+    }
+
     /// Writes the rows. Gives the number of the first; those of the others follow it.
     pub fn log(&self, connection: &Connection) -> Result<i64> {
         let mut first = 0;
@@ -290,6 +296,42 @@ impl Pool {
                 });
             waiting.messages.push_back((number, placed.offset));
         }
+    }
+
+    /// What an earlier run has left in the log. It is not moved here: that takes room on the disk, which there may not be.
+    pub fn load(connection: &Connection) -> Result<Self> {
+        let mut stage = Stage::default();
+        let mut first = None;
+        let mut statement = connection.prepare("SELECT n, records FROM pending ORDER BY n")?;
+        let mut rows = statement.query(())?;
+        while let Some(row) = rows.next()? {
+            let (number, bytes): (i64, Vec<u8>) = (row.get(0)?, row.get(1)?);
+            let first = *first.get_or_insert(number);
+            if number != first + stage.rows.len() as i64 {
+                return Err(damaged());
+            }
+            let mut rest = bytes.as_slice();
+            while !rest.is_empty() {
+                let offset = (bytes.len() - rest.len()) as u32;
+                let record = Record::read(&mut rest).ok_or_else(damaged)?;
+                stage.placed.push(Placed {
+                    conversation: record.conversation,
+                    users: (record.sender, record.recipient),
+                    id: *record.id,
+                    row: stage.rows.len(),
+                    offset,
+                });
+            }
+            stage.rows.push(bytes);
+        }
+        let mut pool = Self::default();
+        pool.take(stage, first.unwrap_or_default());
+        Ok(pool)
+    }
+
+    /// Whether messages of a conversation are here.
+    pub fn waits(&self, conversation: i64) -> bool {
+        self.conversations.contains_key(&conversation)
     }
 
     pub fn has_id(&self, conversation: i64, id: &Id) -> bool {
@@ -547,8 +589,8 @@ fn floor(connection: &Connection, floors: &mut Floors, user: i64) -> Result<u64>
     Ok(floor)
 }
 
-/// Moves all that a log holds to the tables.
-pub fn recover(connection: &Connection) -> Result<()> {
+/// Moves all that a log holds to the tables of this connection.
+fn recover(connection: &Connection) -> Result<()> {
     let mut floors = Floors::new();
     let mut mover = Mover::new(connection, &mut floors)?;
     let mut statement = connection.prepare("SELECT records FROM pending ORDER BY n")?;

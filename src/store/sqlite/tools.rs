@@ -10,7 +10,7 @@ use super::read::SqliteReader;
 use super::{
     Durability, Lifetimes, Sqlite, beside, connect_to_read, named, pending, private, schema,
 };
-use crate::store::{ConversationsQuery, HistoryQuery, Reader as _, StoreError};
+use crate::store::{ConversationsQuery, HistoryQuery, Reader as _, Store as _, StoreError};
 
 /// Opens a store for reading, as it is at this moment; a server may go on writing to it.
 fn view(path: &Path) -> Result<Connection, StoreError> {
@@ -274,6 +274,7 @@ pub fn erase(path: &Path, user: &str, now: i64) -> Result<Erased, StoreError> {
         history_ms: None,
     };
     let mut store = Sqlite::open(path, Durability::Full, lifetimes)?;
+    store.settle(usize::MAX, true)?;
     let erased = named(path, erase_in(&mut store.connection, user, now))?;
     let Some(erased) = erased else {
         return named(path, Err(format!("no user {user:?} is known")));

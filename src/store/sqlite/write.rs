@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rusqlite::{Connection, OptionalExtension as _, params};
 use uuid::Uuid;
 
-use super::pending::{Record, Stage};
+use super::pending::{Pool, Record, Stage};
 use super::{
     Cache, Conversation, Direct, User, blocks, find_conversation, find_user, same, signed, unsigned,
 };
@@ -32,6 +32,7 @@ pub struct Run<'a> {
     pub quotas: Quotas,
     pub now: i64,
     pub direct: &'a Direct<'a>,
+    pub pool: &'a Pool,
     /// Messages that are to wait in the pool.
     pub stage: Stage,
 }
@@ -120,8 +121,13 @@ impl Run<'_> {
             at: self.now,
             duplicate: false,
         };
-        // What fills pages by itself gains nothing by waiting, and would be written twice.
-        if !direct && message.content.len() <= LARGE {
+        // What fills pages by itself gains nothing by waiting, and would be written twice. But nothing may be in a table
+        // before what came before it in its conversation: somebody may be reading.
+        let direct = direct
+            || message.content.len() > LARGE
+                && !self.pool.waits(conversation)
+                && !self.stage.has(conversation);
+        if !direct {
             self.stage.add(&Record {
                 conversation,
                 n,
