@@ -161,6 +161,7 @@ impl Messages {
             content: format!("\"{:064x}\"", self.next()).into(),
             reply_to: None,
             fresh: false,
+            purse: None,
         })
     }
 

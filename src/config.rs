@@ -28,7 +28,7 @@ pub use healthcheck::healthcheck;
 pub use network::Network;
 pub use secret::Secret;
 pub use source::ConfigError;
-pub use value::{AuthMode, Auto, Days, Jwks, LogFormat, StoreUrl};
+pub use value::{AuthMode, Auto, Days, Jwks, LogFormat, StoreUrl, Users};
 
 use crate::limits::Allowed;
 use crate::store::sqlite::Durability;
@@ -56,6 +56,8 @@ const BAD_FRAMES_PER_MINUTE: Range<u32> = Range::new(1, 100_000, 20);
 const SESSIONS_PER_USER: Range<usize> = Range::new(1, 10_000, 16);
 const CONNECTIONS: Range<usize> = Range::new(1, 10_000_000, 50_000);
 const BLOCKS_PER_USER: Range<u64> = Range::new(0, 100_000, 1000);
+const UNCLAIMED: Range<u64> = Range::new(0, 1_000_000_000, 1_000_000);
+const UNCLAIMED_PER_USER: Range<u64> = Range::new(0, 1_000_000_000, 20_000);
 const INBOX_DAYS: Days = Days::new(30);
 const INBOX_LIMIT: Range<u64> = Range::new(1, 100_000_000, 10_000);
 const OUTBOX_BYTES: Range<usize> = Range::new(1024, 1 << 30, 1 << 20);
@@ -151,6 +153,17 @@ pub struct Config {
     pub sessions_per_user: usize,
     /// Users that one user may block.
     pub blocks_per_user: u64,
+    /// Who can be written to.
+    pub users: Users,
+    /// Messages to users who have never connected that all together may leave.
+    pub unclaimed: u64,
+    /// The same of one sender.
+    pub unclaimed_per_user: u64,
+    /// The same of one address, within a day; by itself 100,000, and any number from this machine.
+    pub unclaimed_per_ip: Auto,
+    /// Bytes of free disk space below which nothing more is stored, 0 for none; by itself 256 MiB, or a 64th of a smaller
+    /// disk.
+    pub min_free_disk: Auto<u64>,
     /// Unsent bytes that are kept for one session; one larger frame goes when nothing else waits.
     pub outbox_bytes: usize,
     /// Seconds of quiet after which a session is sent a `heartbeat`; a peer silent for twice as long is dropped.
@@ -209,6 +222,11 @@ impl Default for Config {
             bad_frames_per_minute: BAD_FRAMES_PER_MINUTE.default,
             sessions_per_user: SESSIONS_PER_USER.default,
             blocks_per_user: BLOCKS_PER_USER.default,
+            users: Users::default(),
+            unclaimed: UNCLAIMED.default,
+            unclaimed_per_user: UNCLAIMED_PER_USER.default,
+            unclaimed_per_ip: Auto::default(),
+            min_free_disk: Auto::default(),
             outbox_bytes: OUTBOX_BYTES.default,
             heartbeat_seconds: HEARTBEAT_SECONDS.default,
             ping_seconds: PING_SECONDS.default,
@@ -230,6 +248,8 @@ pub struct Rates {
     pub handshakes: Allowed,
     /// Connections of an address, at a time.
     pub connections_per_ip: u32,
+    /// Messages that an address may leave within a day for users who have never connected.
+    pub unclaimed_per_ip: u64,
 }
 
 /// What the door asks for.
@@ -290,6 +310,7 @@ impl Config {
     pub fn rates(&self) -> Rates {
         const CONNECTIONS: u32 = 1000;
         const HANDSHAKES: u32 = 50;
+        const UNCLAIMED: u32 = 100_000;
         let or = |said: Auto, otherwise: u32| said.0.unwrap_or(otherwise);
         let handshakes = or(self.handshakes_per_second, HANDSHAKES);
         Rates {
@@ -309,6 +330,7 @@ impl Config {
                 burst: or(self.handshake_burst, handshakes.saturating_mul(4)),
             },
             connections_per_ip: or(self.connections_per_ip, CONNECTIONS),
+            unclaimed_per_ip: or(self.unclaimed_per_ip, UNCLAIMED).into(),
         }
     }
 
@@ -316,6 +338,24 @@ impl Config {
     pub fn quotas(&self) -> Quotas {
         Quotas {
             blocks: self.blocks_per_user,
+            known_only: self.users == Users::Known,
+            unclaimed: self.unclaimed,
+            unclaimed_of_one: self.unclaimed_per_user,
+        }
+    }
+
+    /// A folder on the disk that messages are written to.
+    pub fn data_folder(&self) -> PathBuf {
+        match &self.store {
+            StoreUrl::Memory => temporary_folder(),
+            StoreUrl::Sqlite(path) => {
+                // By its real name: it may be a link to another disk.
+                let path = std::fs::canonicalize(path).unwrap_or_else(|_| path.clone());
+                let folder = path
+                    .parent()
+                    .filter(|folder| !folder.as_os_str().is_empty());
+                folder.map_or_else(|| ".".into(), Into::into)
+            }
         }
     }
 
@@ -530,6 +570,28 @@ struct Settings {
         help = BLOCKS_PER_USER.help("Users that a user may block"))]
     blocks_per_user: Option<Written>,
 
+    #[arg(long, env = "DMWIRE_USERS", value_name = "WHO", help_heading = LIMITS,
+        help = "Who can be written to: any, or known, those who have connected before [default: any]")]
+    users: Option<Written>,
+
+    #[arg(long, env = "DMWIRE_UNCLAIMED", value_name = "N", help_heading = LIMITS,
+        help = UNCLAIMED.help("Messages that may wait, in all, for users who have never connected"))]
+    unclaimed: Option<Written>,
+
+    #[arg(long, env = "DMWIRE_UNCLAIMED_PER_USER", value_name = "N", help_heading = LIMITS,
+        help = UNCLAIMED_PER_USER.help("Messages of one sender that may wait for users who have never connected"))]
+    unclaimed_per_user: Option<Written>,
+
+    #[arg(long, env = "DMWIRE_UNCLAIMED_PER_IP", value_name = "N|auto", help_heading = LIMITS,
+        help = "Messages that may be left from one address within a day for users who have never connected; auto: 100000, \
+                and any number from this machine itself [default: auto]")]
+    unclaimed_per_ip: Option<Written>,
+
+    #[arg(long, env = "DMWIRE_MIN_FREE_DISK", value_name = "BYTES|auto", help_heading = LIMITS,
+        help = "Free disk space below which nothing more is stored, 0 for none; auto: 256 MiB, or a 64th of a smaller disk \
+                [default: auto]")]
+    min_free_disk: Option<Written>,
+
     #[arg(long, env = "DMWIRE_OUTBOX_BYTES", value_name = "BYTES", help_heading = LIMITS,
         help = OUTBOX_BYTES.help("Unsent bytes kept for a slow reader, who reads the rest from the store"))]
     outbox_bytes: Option<Written>,
@@ -619,6 +681,11 @@ impl CommandLine {
             bad_frames_per_minute: BAD_FRAMES_PER_MINUTE.parser(),
             sessions_per_user: SESSIONS_PER_USER.parser(),
             blocks_per_user: BLOCKS_PER_USER.parser(),
+            users: value::users,
+            unclaimed: UNCLAIMED.parser(),
+            unclaimed_per_user: UNCLAIMED_PER_USER.parser(),
+            unclaimed_per_ip: value::auto,
+            min_free_disk: value::auto_bytes,
             outbox_bytes: OUTBOX_BYTES.parser(),
             heartbeat_seconds: HEARTBEAT_SECONDS.parser(),
             ping_seconds: PING_SECONDS.parser(),

@@ -405,6 +405,7 @@ impl Refusal {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::disk::Floor;
     use crate::reads::Reads;
     use crate::store::Store as _;
     use crate::store::sqlite::Sqlite;
@@ -419,7 +420,10 @@ mod tests {
         let (writer, thread) = Writer::start(Box::new(store), drop).expect("a thread starts");
         let router = Router::new(
             Arc::default(),
-            Arc::default(),
+            (
+                Arc::default(),
+                Arc::new(Floor::new(&std::env::temp_dir(), None)),
+            ),
             writer.clone(),
             Reads::default(),
             &config.lifetimes(),

@@ -18,13 +18,14 @@
 //!
 //! Comments that name a section of PROTOCOL mean `docs/protocol.md`.
 //!
-//! [`limits`] knows how much of it all one user or one address may have.
+//! [`limits`] knows how much of it all one user or one address may have, [`disk`] how much room there is.
 //! [`auth`] says as whom somebody may come in, [`tls`] is the door's lock, [`config`] holds every setting, [`logging`] writes
 //! the log.
 
 pub mod auth;
 pub mod blocks;
 pub mod config;
+pub mod disk;
 pub mod http;
 pub mod limits;
 pub mod logging;
@@ -53,6 +54,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use auth::{Auth, AuthError};
 use blocks::Blocks;
 use config::{Config, StoreUrl};
+use disk::Floor;
 use http::Node;
 use limits::Limits;
 use reads::Reads;
@@ -192,9 +194,11 @@ pub async fn serve(
     let (writer, writer_thread) = Writer::start(store, deliver)?;
     let settle = writer.clone();
     let reads = Reads::start(readers, move || settle.settle())?;
+    let floor = Arc::new(Floor::new(&config.data_folder(), config.min_free_disk.0));
+    floor.look();
     let router = Router::new(
         registry.clone(),
-        blocks,
+        (blocks, floor.clone()),
         writer.clone(),
         reads.clone(),
         &lifetimes,
@@ -222,7 +226,10 @@ pub async fn serve(
         let _ = io::stdout().write_all(text.unwrap_or_default().as_bytes());
     }
     let _reloading = reloading(&node, tls)?;
-    let _sweeping = Ended(vec![actix_rt::spawn(sweep(node.limits.clone()))]);
+    let _watching = Ended(vec![
+        actix_rt::spawn(sweep(node.limits.clone())),
+        actix_rt::spawn(watch(floor)),
+    ]);
     let server = actix_rt::spawn(server);
     shutdown.await;
 
@@ -282,11 +289,22 @@ async fn sweep(limits: Arc<Limits>) {
         actix_rt::time::sleep(Duration::from_secs(1)).await;
         limits.sweep();
         if second % TELL == 0 {
+            limits.fill_purses(u64::from(second / TELL));
             let refused = limits.take_refused();
             if refused > 0 {
                 log::warn!(count = refused; "connections were refused within a minute as too many (too_many_connections)");
             }
         }
+    }
+}
+
+/// Looks at the disk, once a second.
+async fn watch(floor: Arc<Floor>) {
+    loop {
+        actix_rt::time::sleep(Duration::from_secs(1)).await;
+        let floor = floor.clone();
+        // A disk may keep whoever asks it waiting. If it fails, what was known stays.
+        drop(actix_rt::task::spawn_blocking(move || floor.look()).await);
     }
 }
 

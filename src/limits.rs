@@ -17,11 +17,14 @@ use governor::clock::{Clock as _, DefaultClock};
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 
 use crate::config::Config;
+use crate::store::Purse;
 
 /// Keys that a map may hold on to after a storm, rather than ask for the memory again.
 const SPARE: usize = 1024;
 /// Beyond its number of connections the server still takes so many to tell them so in a way that a browser sees.
 const LINGERING: usize = 1024;
+/// Addresses whose purses are remembered while nobody is there.
+const PURSES: usize = 100_000;
 /// When to come back where it cannot be told when there will be room.
 const LATER: Duration = Duration::from_secs(1);
 
@@ -66,6 +69,10 @@ pub struct Limits {
     /// Nobody has said otherwise, so that this machine itself, or a proxy on it, is nobody in particular.
     spares_loopback: (bool, bool),
     here: Mutex<Here>,
+    /// Messages that each address may leave with users who have never connected, and whether this machine itself may, too.
+    unclaimed: u64,
+    counts_loopback: bool,
+    purses: Mutex<HashMap<Place, Arc<Purse>>>,
     /// Handshakes refused since the log was last told.
     refused: AtomicU64,
 }
@@ -110,6 +117,9 @@ impl Limits {
                 config.handshakes_per_second.0.is_none() && config.handshake_burst.0.is_none(),
             ),
             here: Mutex::default(),
+            unclaimed: rates.unclaimed_per_ip,
+            counts_loopback: config.unclaimed_per_ip.0.is_some(),
+            purses: Mutex::default(),
             refused: AtomicU64::new(0),
         })
     }
@@ -181,6 +191,38 @@ impl Limits {
             limits: self.clone(),
             place: counted,
         })
+    }
+
+    /// What the client at `ip` may leave with users who have never connected; `None`: any number of messages.
+    pub fn purse(&self, ip: Option<IpAddr>) -> Option<Arc<Purse>> {
+        let ip = ip?.to_canonical();
+        if ip.is_loopback() && !self.counts_loopback {
+            return None;
+        }
+        let mut purses = self.purses();
+        if purses.len() >= PURSES && !purses.contains_key(&Place::of(ip)) {
+            // Whoever is not here begins anew; what all together may leave still holds.
+            purses.retain(|_, purse| Arc::strong_count(purse) > 1);
+        }
+        let purse = purses.entry(Place::of(ip));
+        let purse = purse.or_insert_with(|| Arc::new(Purse::new(self.unclaimed)));
+        Some(purse.clone())
+    }
+
+    fn purses(&self) -> MutexGuard<'_, HashMap<Place, Arc<Purse>>> {
+        self.purses.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Gives back to every address what comes back within a minute.
+    pub fn fill_purses(&self, minute: u64) {
+        let mut purses = self.purses();
+        purses.retain(|_, purse| {
+            // Also where somebody holds it: it is the one that they get again.
+            !purse.fill(minute) || Arc::strong_count(purse) > 1
+        });
+        if purses.capacity() > SPARE.max(4 * purses.len()) {
+            purses.shrink_to_fit();
+        }
     }
 
     fn refuse(&self, detail: &'static str, retry_after_ms: u64) -> TooMany {

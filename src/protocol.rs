@@ -102,6 +102,28 @@ impl Refused {
         }
     }
 
+    /// The addressed user has never connected, and such are not written to.
+    pub fn unknown_user() -> Self {
+        Self {
+            path: Some("/target_user".to_owned()),
+            ..Self::new(
+                ErrorCode::Forbidden,
+                "this user has never connected, and only those who have can be written to",
+            )
+        }
+    }
+
+    /// The addressed user has never connected, and the sender has written to such as often as one may.
+    pub fn left_too_many() -> Self {
+        Self {
+            path: Some("/target_user".to_owned()),
+            ..Self::new(
+                ErrorCode::Forbidden,
+                "this user has never connected, and as many messages as you may leave for such users are waiting",
+            )
+        }
+    }
+
     /// Nobody can block themselves.
     pub fn own_block() -> Self {
         Self {

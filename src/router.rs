@@ -10,6 +10,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use crate::blocks::Blocks;
+use crate::disk::Floor;
 use crate::protocol::client::{
     ClientConversations, ClientHistory, ClientMessage, ClientTyping, DEFAULT_LIMIT,
 };
@@ -34,6 +35,8 @@ pub use self::view::View;
 
 /// After how many milliseconds a sender who was told `overloaded` should try again.
 const RETRY_AFTER_MS: u64 = 500;
+/// The same where it is not for the server alone to mend.
+const RETRY_LATER_MS: u64 = 60_000;
 /// Bytes of messages in one answer, so that all of it stays under 256 KiB (PROTOCOL section 6).
 const ANSWER_BYTES: usize = 250 << 10;
 
@@ -56,6 +59,7 @@ pub enum Origin {
 pub struct Router {
     registry: Arc<Registry>,
     blocks: Arc<Blocks>,
+    floor: Arc<Floor>,
     writer: Writer<Origin>,
     reads: Reads,
     /// Messages older than so many milliseconds are not shown in histories.
@@ -106,7 +110,7 @@ impl Router {
     /// A router over these parts.
     pub fn new(
         registry: Arc<Registry>,
-        blocks: Arc<Blocks>,
+        (blocks, floor): (Arc<Blocks>, Arc<Floor>),
         writer: Writer<Origin>,
         reads: Reads,
         lifetimes: &Lifetimes,
@@ -114,6 +118,7 @@ impl Router {
         Self {
             registry,
             blocks,
+            floor,
             writer,
             reads,
             history_ms: lifetimes.history_ms,
@@ -142,7 +147,8 @@ impl Router {
 
     /// Why something sent now would not be stored; `None`: it would.
     pub fn trouble(&self) -> Option<Trouble> {
-        self.writer.trouble()
+        let trouble = self.writer.trouble();
+        trouble.or_else(|| self.floor.is_low().then_some(Trouble::NoRoom))
     }
 
     /// Reads part of an inbox.
@@ -262,6 +268,15 @@ impl Router {
 
     /// Puts a write of a session into the store's queue, or says that there is no room.
     fn submit(&self, write: Write, reference: Option<&str>, from: &Arc<Outbox>) {
+        let grows = match write {
+            Write::Message(_) | Write::Edit(..) | Write::React { .. } => true,
+            Write::Block { on, .. } => on,
+            _ => false,
+        };
+        if grows && self.floor.is_low() {
+            let refused = failed(Failure::Overloaded);
+            return refuse(from, &refused, reference, Some(RETRY_LATER_MS));
+        }
         from.sent();
         let origin = Origin::Send(from.clone(), reference.map(Into::into));
         if self.writer.write(write, origin).is_err() {
@@ -353,6 +368,7 @@ impl Router {
             content: message.message.raw.into(),
             reply_to: message.reply_to.map(|id| id.0),
             fresh: message.id.is_none(),
+            purse: from.purse().cloned(),
         });
         self.submit(write, reference, from);
     }
@@ -538,6 +554,16 @@ impl Router {
             }
             Outcome::Contact(_) | Outcome::Received(_) => return,
             Outcome::Blocked => Refused::blocked(),
+            Outcome::UnknownUser => Refused::unknown_user(),
+            Outcome::LeftTooMany => Refused::left_too_many(),
+            Outcome::NoRoom => {
+                let refused = failed(Failure::Overloaded);
+                calls.add(
+                    answer.session,
+                    answer.refuse(&refused, Some(RETRY_LATER_MS)),
+                );
+                return;
+            }
             Outcome::TooManyBlocks => Refused::too_many_blocks(),
             Outcome::IdConflict => Refused::id_conflict(),
             Outcome::UnknownMessage => Refused::unknown_message("id"),

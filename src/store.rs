@@ -8,6 +8,7 @@ pub mod sqlite;
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use uuid::Uuid;
@@ -27,6 +28,8 @@ pub struct NewMessage {
     pub reply_to: Option<Uuid>,
     /// The id was made for this message just now: no other can have it.
     pub fresh: bool,
+    /// What the sender's address may still leave with users who have never connected; `None`: any number.
+    pub purse: Option<Arc<Purse>>,
 }
 
 /// The address of a message, as one of the two users of its conversation gives it.
@@ -116,6 +119,13 @@ pub enum Outcome {
     },
     /// The other user blocks this one: nothing was stored.
     Blocked,
+    /// The other user has never connected, and only those who have are written to: nothing was stored.
+    UnknownUser,
+    /// The sender, or their address, has left as many messages with users who have never connected as they may: nothing was
+    /// stored.
+    LeftTooMany,
+    /// All together have: nothing was stored.
+    NoRoom,
     /// A block is in force as asked.
     Set,
     /// The user blocks as many others as one may.
@@ -125,13 +135,13 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// What it is to one whom the other user blocks: what had been done before stays so, all else is refused for the block.
-    fn or_blocked(self) -> Self {
+    /// What it is to one who is to be refused: what had been done before stays so, and nothing else counts.
+    fn or(self, refusal: Self) -> Self {
         match self {
             Self::Stored {
                 duplicate: true, ..
             } => self,
-            _ => Self::Blocked,
+            _ => refusal,
         }
     }
 }
@@ -350,11 +360,68 @@ impl fmt::Debug for Owed {
 pub struct Quotas {
     /// Users that one user may block.
     pub blocks: u64,
+    /// Whether users are written to only once they have connected.
+    pub known_only: bool,
+    /// Messages to users who have never connected: in all, and of one sender.
+    pub unclaimed: u64,
+    /// See `unclaimed`.
+    pub unclaimed_of_one: u64,
+}
+
+impl Quotas {
+    /// Whether messages to users who have never connected are bounded, and so counted.
+    pub fn counts_unclaimed(&self) -> bool {
+        self.unclaimed.min(self.unclaimed_of_one) < u64::MAX
+    }
 }
 
 impl Default for Quotas {
     fn default() -> Self {
-        Self { blocks: u64::MAX }
+        Self {
+            blocks: u64::MAX,
+            known_only: false,
+            unclaimed: u64::MAX,
+            unclaimed_of_one: u64::MAX,
+        }
+    }
+}
+
+/// How many messages one address may leave with users who have never connected. It fills up again within a day.
+#[derive(Debug)]
+pub struct Purse {
+    most: u64,
+    spent: AtomicU64,
+}
+
+impl Purse {
+    /// A full one.
+    pub fn new(most: u64) -> Self {
+        Self {
+            most,
+            spent: AtomicU64::new(0),
+        }
+    }
+
+    /// Whether there is nothing left in it.
+    pub fn is_empty(&self) -> bool {
+        self.spent.load(Ordering::Relaxed) >= self.most
+    }
+
+    /// Takes one out.
+    pub fn spend(&self) {
+        self.spent.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Puts in what comes back in minute `minute` of a day. True: it is full.
+    pub fn fill(&self, minute: u64) -> bool {
+        const DAY: u64 = 24 * 60;
+        let by = |minute: u64| self.most.saturating_mul(minute) / DAY;
+        let back = by(minute % DAY + 1) - by(minute % DAY);
+        let fill = |spent: u64| Some(spent.saturating_sub(back));
+        let before = self
+            .spent
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, fill);
+        before.is_ok_and(|before| before <= back)
     }
 }
 
@@ -456,4 +523,25 @@ pub trait Reader: Send {
         &mut self,
         query: &ConversationsQuery,
     ) -> Result<Option<ConversationsPage>, StoreError>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Purse;
+
+    #[test]
+    fn a_purse_is_full_again_after_a_day() {
+        for most in [1, 3, 1000, 100_000] {
+            let purse = Purse::new(most);
+            (0..most).for_each(|_| purse.spend());
+            assert!(purse.is_empty());
+            for minute in 500..500 + 1440 {
+                assert!(
+                    !purse.fill(minute) || minute == 500 + 1439 || most < 1440,
+                    "{most}"
+                );
+            }
+            assert!(purse.fill(0), "{most}");
+        }
+    }
 }

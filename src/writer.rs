@@ -97,6 +97,8 @@ pub enum Trouble {
     Failing,
     /// The store has been at one write for too long.
     Stuck,
+    /// There is too little room on the disk.
+    NoRoom,
     /// No more is taken.
     Closed,
 }

@@ -341,7 +341,7 @@ fn a_store_of_a_version_without_blocks_is_read_and_brought_up() {
     server.signal("TERM");
     assert!(server.wait(support::DEADLINE).success());
     let file = rusqlite::Connection::open(server.store()).expect("it opens");
-    file.execute_batch("DROP TABLE blocks; PRAGMA user_version = 2")
+    file.execute_batch("DROP TABLE blocks; DROP TABLE unclaimed; PRAGMA user_version = 2")
         .expect("it is as it was");
     file.close().expect("it closes");
     let (whole, said) = server.verify();

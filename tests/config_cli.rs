@@ -154,6 +154,11 @@ fn the_defaults_are_those_of_the_protocol() {
         "handshakes_per_second = \"auto\"  # default",
         "handshake_burst = \"auto\"  # default",
         "blocks_per_user = 1000  # default",
+        "users = \"any\"  # default",
+        "unclaimed = 1000000  # default",
+        "unclaimed_per_user = 20000  # default",
+        "unclaimed_per_ip = \"auto\"  # default",
+        "min_free_disk = \"auto\"  # default",
         "outbox_bytes = 1048576  # default",
         "heartbeat_seconds = 30  # default",
         "ping_seconds = 25  # default",
@@ -171,7 +176,8 @@ fn what_config_prints_is_a_file_with_the_same_settings() {
                 --jwt-issuer https://a --jwt-audience b --jwt-leeway-seconds 9 --query-token false --allowed-host chat \
                 --trusted-proxy 10.0.0.0/8 --tls-cert d --tls-key e --jwt-secret hunter2 \
                 --workers 7 --max-frame-bytes 2048 --messages-per-second 1 --burst 2 --bad-frames-per-minute 3 \
-                --sessions-per-user 4 --blocks-per-user 8 --user-messages-per-second 10 --user-burst 11 \
+                --sessions-per-user 4 --blocks-per-user 8 --users known --unclaimed 17 \
+                --unclaimed-per-user 18 --unclaimed-per-ip 19 --min-free-disk 20 --user-messages-per-second 10 --user-burst 11 \
                 --queries-per-second 12 --query-burst 13 --connections 14 --connections-per-ip 15 \
                 --handshakes-per-second 16 --handshake-burst auto --outbox-bytes 16384 --heartbeat-seconds 5 --ping-seconds 6 --stall-seconds 7 --durability normal --inbox-days 1.5 --inbox-limit 9 --history-days 90 \
                 --log off,dmwire=debug --log-format json";
@@ -196,7 +202,7 @@ fn what_config_prints_is_a_file_with_the_same_settings() {
             .collect()
     };
     assert_eq!(values(&by_file), values(&by_flag));
-    assert_eq!(by_file.matches("# file my.toml").count(), 44);
+    assert_eq!(by_file.matches("# file my.toml").count(), 49);
 }
 
 #[test]
@@ -291,6 +297,11 @@ fn every_wrong_setting_is_answered_with_what_would_be_right() {
         ("--user-burst 0", "1 to 4000000, nor \"auto\""),
         ("--connections-per-ip some", "1 to 4000000, nor \"auto\""),
         ("--connections 0", "1 to 10000000"),
+        ("--users some", "any nor known"),
+        ("--unclaimed=-1", "0 to 1000000000"),
+        ("--unclaimed-per-user 1GB", "0 to 1000000000"),
+        ("--unclaimed-per-ip 0", "1 to 4000000, nor \"auto\""),
+        ("--min-free-disk 1GB", "0 to 1125899906842624, nor \"auto\""),
         ("--blocks-per-user many", "0 to 100000"),
         ("--outbox-bytes 1", "1024 to 1073741824"),
         ("--heartbeat-seconds 30s", "1 to 3600"),
@@ -470,6 +481,11 @@ fn the_help_names_every_flag_and_variable() {
         "handshakes-per-second",
         "handshake-burst",
         "blocks-per-user",
+        "users",
+        "unclaimed",
+        "unclaimed-per-user",
+        "unclaimed-per-ip",
+        "min-free-disk",
         "outbox-bytes",
         "heartbeat-seconds",
         "ping-seconds",

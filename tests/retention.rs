@@ -456,6 +456,7 @@ fn planted(path: &Path, count: u64) {
                     content: "\"x\"".into(),
                     reply_to: None,
                     fresh: false,
+                    purse: None,
                 })
             })
             .collect();

@@ -64,6 +64,7 @@ fn story(open: &dyn Fn() -> Box<dyn Store>, lasts: bool) {
     authors_delete_what_they_wrote(&mut story);
     both_sides_react(&mut story);
     blocks_are_in_force_for_what_comes_behind_them(&mut story);
+    what_is_left_with_those_who_never_came_is_bounded(&mut story);
     histories_are_read_page_by_page(&mut story);
     conversations_are_read_page_by_page(&mut story);
     inboxes_are_kept_to_their_limit(&mut story);
@@ -202,6 +203,7 @@ fn says(from: &str, to: &str, n: u32, text: &str) -> Write {
         content: format!("\"{text}\"").into(),
         reply_to: None,
         fresh: false,
+        purse: None,
     })
 }
 
@@ -831,7 +833,10 @@ fn blocks_are_in_force_for_what_comes_behind_them(story: &mut Story<'_>) {
     };
     assert_eq!(listed(story), ["oda ned", "oda stranger"]);
     assert_eq!(story.one(says("ned", "oda", 906, "x")), Outcome::Blocked);
-    story.store().limit(Quotas { blocks: 2 });
+    story.store().limit(Quotas {
+        blocks: 2,
+        ..Quotas::default()
+    });
     let outcomes = story.commit(&[
         block("oda", "ned", true),
         block("oda", "ada", true),
@@ -844,6 +849,91 @@ fn blocks_are_in_force_for_what_comes_behind_them(story: &mut Story<'_>) {
     assert_eq!((refused, &outcomes[1]), (Some(1), &Outcome::TooManyBlocks));
     assert_eq!(listed(story), [] as [String; 0]);
     assert!(item(story).their_read.is_some(), "it is over");
+    story.store().limit(Quotas::default());
+}
+
+fn what_is_left_with_those_who_never_came_is_bounded(story: &mut Story<'_>) {
+    let quotas = Quotas {
+        unclaimed: 5,
+        unclaimed_of_one: 3,
+        ..Quotas::default()
+    };
+    let told = |outcomes: &[Outcome]| -> String {
+        let letter = |outcome: &Outcome| match outcome {
+            Outcome::Stored { duplicate, .. } => {
+                if *duplicate {
+                    'd'
+                } else {
+                    '+'
+                }
+            }
+            Outcome::LeftTooMany => 'l',
+            Outcome::NoRoom => 'n',
+            Outcome::UnknownUser => 'u',
+            other => panic!("{other:?}"),
+        };
+        outcomes.iter().map(letter).collect()
+    };
+    // What was left before anybody counted does not count.
+    story.commit(&[
+        says("pat", "ghost1", 950, "hi"),
+        says("pat", "ghost1", 951, "hi"),
+    ]);
+    story.store().limit(quotas);
+    let outcomes = story.commit(&[
+        says("pat", "pat", 951, "to myself"),
+        says("pat", "ghost1", 952, "hi"),
+        says("pat", "ghost2", 953, "hi"),
+        says("pat", "ghost2", 953, "hi"),
+        says("pat", "ghost3", 954, "hi"),
+        says("pat", "ghost4", 955, "hi"),
+        says("pat", "ghost1", 956, "hi"),
+        // What was stored before is answered as it was, also in the same batch.
+        says("pat", "ghost1", 952, "hi"),
+        says("pat", "bob", 957, "bob has devices"),
+        says("quin", "ghost1", 958, "hi"),
+        says("quin", "ghost1", 959, "hi"),
+        says("quin", "ghost1", 960, "all together have left five"),
+    ]);
+    assert_eq!(told(&outcomes), "+++d+lld+++n");
+    assert_eq!(
+        story.head("ghost4"),
+        0,
+        "who is refused makes no name known"
+    );
+    story.reopen();
+    story.store().limit(quotas);
+    let more = [
+        says("pat", "ghost5", 961, "hi"),
+        says("quin", "ghost5", 962, "hi"),
+    ];
+    assert_eq!(told(&story.commit(&more)), "ln", "it outlasts the server");
+    // Who connects is there at once, and what waited counts no longer once the device is noted.
+    story.opened("ghost1", "phone");
+    let outcomes = story.commit(&[says("pat", "ghost1", 963, "you are here!")]);
+    assert_eq!(told(&outcomes), "+");
+    story.one(receives("ghost1", "phone", 1));
+    let outcomes = story.commit(&[
+        says("pat", "ghost5", 964, "hi"),
+        says("pat", "ghost5", 965, "hi"),
+        says("quin", "ghost5", 966, "hi"),
+        says("quin", "ghost5", 967, "hi"),
+        says("rae", "ghost5", 968, "hi"),
+    ]);
+    assert_eq!(told(&outcomes), "+l++n");
+    story.reopen();
+    story.store().limit(Quotas {
+        known_only: true,
+        ..Quotas::default()
+    });
+    let outcomes = story.commit(&[
+        says("quin", "ghost1", 969, "hi"),
+        says("quin", "ghost5", 970, "hi"),
+        says("quin", "ghost5", 966, "hi"),
+        says("quin", "ghost9", 971, "hi"),
+        says("quin", "quin", 972, "hi"),
+    ]);
+    assert_eq!(told(&outcomes), "+udu+");
     story.store().limit(Quotas::default());
 }
 

@@ -15,7 +15,7 @@ impl Config {
     /// Every setting in the order of the help. All that prints a configuration goes through here, so this is the place
     /// that keeps a secret from every eye: it shows a fixed word instead of it.
     #[allow(clippy::too_many_lines)] // one for each setting
-    pub(super) fn shown(&self) -> [Shown; 45] {
+    pub(super) fn shown(&self) -> [Shown; 50] {
         // Taken apart by name, so that a field which is added and not shown does not compile.
         let Self {
             listen,
@@ -58,6 +58,11 @@ impl Config {
             bad_frames_per_minute,
             sessions_per_user,
             blocks_per_user,
+            users,
+            unclaimed,
+            unclaimed_per_user,
+            unclaimed_per_ip,
+            min_free_disk,
             outbox_bytes,
             heartbeat_seconds,
             ping_seconds,
@@ -129,6 +134,11 @@ impl Config {
             ),
             (LIMITS, "sessions_per_user", sessions_per_user.to_string()),
             (LIMITS, "blocks_per_user", blocks_per_user.to_string()),
+            (LIMITS, "users", text(users)),
+            (LIMITS, "unclaimed", unclaimed.to_string()),
+            (LIMITS, "unclaimed_per_user", unclaimed_per_user.to_string()),
+            (LIMITS, "unclaimed_per_ip", auto(*unclaimed_per_ip)),
+            (LIMITS, "min_free_disk", auto(*min_free_disk)),
             (LIMITS, "outbox_bytes", outbox_bytes.to_string()),
             (LINE, "heartbeat_seconds", heartbeat_seconds.to_string()),
             (LINE, "ping_seconds", ping_seconds.to_string()),
@@ -175,10 +185,11 @@ fn hidden(empty: bool) -> String {
     if empty { "[]" } else { HIDDEN }.to_owned()
 }
 
-fn auto(value: Auto) -> String {
-    value
-        .0
-        .map_or_else(|| text(value), |number| number.to_string())
+fn auto<T: Display>(value: Auto<T>) -> String {
+    match value.0 {
+        Some(number) => number.to_string(),
+        None => text(value),
+    }
 }
 
 fn optional(value: Option<impl Display>) -> String {

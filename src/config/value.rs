@@ -123,11 +123,11 @@ pub(super) fn words(entries: &[Written]) -> Result<Vec<String>, String> {
 
 /// A number, or `auto`: what follows from other settings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Auto(pub Option<u32>);
+pub struct Auto<T = u32>(pub Option<T>);
 
-impl Display for Auto {
+impl<T: Display> Display for Auto<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
+        match &self.0 {
             Some(number) => write!(f, "{number}"),
             None => f.write_str("auto"),
         }
@@ -136,14 +136,52 @@ impl Display for Auto {
 
 /// A number of things per something, or `auto`.
 pub(super) fn auto(written: &Written) -> Result<Auto, String> {
-    const MOST: u32 = 4_000_000;
+    auto_of(&Range::new(1, 4_000_000, 1), written)
+}
+
+/// A number of bytes, 0 for none, or `auto`.
+pub(super) fn auto_bytes(written: &Written) -> Result<Auto<u64>, String> {
+    auto_of(&Range::new(0, 1 << 50, 0), written)
+}
+
+fn auto_of<T>(range: &Range<T>, written: &Written) -> Result<Auto<T>, String>
+where
+    T: FromStr + PartialOrd + Copy + Display,
+{
     if written.as_str() == "auto" {
         return Ok(Auto(None));
     }
-    let number = Range::new(1, MOST, 1).parser()(written);
+    let number = range.parse(written);
     number
         .map(|number| Auto(Some(number)))
         .map_err(|error| format!("{error}, nor \"auto\""))
+}
+
+/// Who can be written to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Users {
+    /// Any name: whoever has it finds the message when they come.
+    #[default]
+    Any,
+    /// Only those who have connected before.
+    Known,
+}
+
+impl Display for Users {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Any => "any",
+            Self::Known => "known",
+        })
+    }
+}
+
+pub(super) fn users(written: &Written) -> Result<Users, String> {
+    match written.as_str() {
+        "any" => Ok(Users::Any),
+        "known" => Ok(Users::Known),
+        _ => Err(format!("{written} is neither any nor known")),
+    }
 }
 
 /// A time such as `90s`, `15m`, `1h` or `7d`, in seconds.
@@ -260,15 +298,17 @@ impl<T> Range<T> {
 
 impl<T: FromStr + PartialOrd + Copy + Display> Range<T> {
     pub fn parser(self) -> impl Fn(&Written) -> Result<T, String> {
+        move |written| self.parse(written)
+    }
+
+    fn parse(&self, written: &Written) -> Result<T, String> {
         let Self { least, most, .. } = self;
-        move |written| {
-            let number = written
-                .as_str()
-                .parse()
-                .ok()
-                .filter(|n| (least..=most).contains(n));
-            number.ok_or_else(|| format!("{written} is not a whole number from {least} to {most}"))
-        }
+        let number = written
+            .as_str()
+            .parse()
+            .ok()
+            .filter(|n| (*least..=*most).contains(n));
+        number.ok_or_else(|| format!("{written} is not a whole number from {least} to {most}"))
     }
 
     /// The help text of the setting: what it is, then its bounds and default.

@@ -108,6 +108,7 @@ impl Refusal {
                 Trouble::Full => "as many messages as may wait for the store are waiting",
                 Trouble::Failing => "the store has refused what was to be written a moment ago",
                 Trouble::Stuck => "the store has been writing for too long",
+                Trouble::NoRoom => "there is too little free disk space",
                 Trouble::Closed => return Self::draining(),
             }
             .into(),

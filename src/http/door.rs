@@ -21,7 +21,7 @@ use crate::protocol::ids::{Id, Integer, is_name, parse_uuid};
 use crate::protocol::server::{Limits, Truncated, TruncatedReason, Welcome};
 use crate::protocol::{PROTOCOL, ServerFrame, Time, schema};
 use crate::session::{self, AckMode, Admitted, Farewell, Messaging, Outbox, Parts};
-use crate::store::Opened;
+use crate::store::{Opened, Purse};
 use crate::writer::Failure;
 use crate::ws;
 use crate::ws::link::{Link, Stream};
@@ -87,7 +87,10 @@ where
     drop(request);
     let admitted = match wanted {
         Ok(Wanted::Echo(identity)) => echo(&node, identity),
-        Ok(Wanted::Session(identity, query)) => open(&node, identity, query).await,
+        Ok(Wanted::Session(identity, query)) => {
+            let purse = node.limits.purse(peer.ip);
+            open(&node, identity, query, purse).await
+        }
         Err(refusal) => Err(refusal),
     };
     let parts = match admitted {
@@ -430,11 +433,16 @@ fn decoded(text: &str) -> Cow<'_, str> {
 }
 
 /// Opens the user's inbox and puts the session in its place: registered first, so that no push is missed while it reads.
-async fn open(node: &Arc<Node>, identity: Identity, query: Query) -> Result<Parts, Refusal> {
+async fn open(
+    node: &Arc<Node>,
+    identity: Identity,
+    query: Query,
+    purse: Option<Arc<Purse>>,
+) -> Result<Parts, Refusal> {
     let config = &node.config;
     let user = identity.user().clone();
     let session = Uuid::new_v4();
-    let outbox = Outbox::new(session, user.clone(), config.outbox_bytes);
+    let outbox = Outbox::with_purse(session, user.clone(), config.outbox_bytes, purse);
     let (registered, oldest) = node.router.register(&outbox, config.sessions_per_user);
     if let Some(oldest) = oldest {
         oldest.dismiss(session::REPLACED);

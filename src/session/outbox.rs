@@ -21,6 +21,7 @@ use super::calls::Call;
 use crate::protocol::ids::Integer;
 use crate::protocol::server::{Ack, AckStatus, Goodbye, Synced};
 use crate::protocol::{MessageId, ServerFrame, Time};
+use crate::store::Purse;
 use crate::ws::link::Wire;
 use crate::ws::{self, Opcode};
 
@@ -49,6 +50,8 @@ pub struct Farewell {
 pub struct Outbox {
     session: Uuid,
     user: Arc<str>,
+    /// What the client's address may leave with users who have never connected.
+    purse: Option<Arc<Purse>>,
     /// Unsent bytes beyond which live pushes stop (`--outbox-bytes`).
     limit: usize,
     state: Mutex<State>,
@@ -150,9 +153,20 @@ pub struct Glance {
 impl Outbox {
     /// An outbox for a new session, which holds everything back until [`Outbox::open`].
     pub fn new(session: Uuid, user: Arc<str>, limit: usize) -> Arc<Self> {
+        Self::with_purse(session, user, limit, None)
+    }
+
+    /// As [`Outbox::new`], for a session whose client's address may leave so much with users who have never connected.
+    pub fn with_purse(
+        session: Uuid,
+        user: Arc<str>,
+        limit: usize,
+        purse: Option<Arc<Purse>>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             session,
             user,
+            purse,
             limit,
             state: Mutex::default(),
         })
@@ -166,6 +180,11 @@ impl Outbox {
     /// The user whose session this is.
     pub fn user(&self) -> &Arc<str> {
         &self.user
+    }
+
+    /// What the client's address may leave with users who have never connected; `None`: any number of messages.
+    pub fn purse(&self) -> Option<&Arc<Purse>> {
+        self.purse.as_ref()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

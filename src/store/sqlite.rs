@@ -7,6 +7,7 @@ mod read;
 mod same;
 mod schema;
 pub mod tools;
+mod unclaimed;
 mod write;
 
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -23,6 +24,7 @@ use self::checkpoint::Checkpointer;
 use self::keep::{Keeper, Rules};
 use self::pending::{Chosen, Floors, Pool, Stage};
 use self::read::SqliteReader;
+use self::unclaimed::Unclaimed;
 use self::write::Run;
 use super::{Lifetimes, Opened, Outcome, Owed, Quotas, Reader, Store, StoreError, Write};
 
@@ -62,6 +64,8 @@ pub struct Sqlite {
     reserved: i64,
     lifetimes: Lifetimes,
     quotas: Quotas,
+    /// Users who have connected, and whose devices are to be noted soon.
+    arrived: HashSet<Box<str>>,
     owed: Owed,
     keeper: Keeper,
     // Last, so that the connection is closed before a temporary file is removed.
@@ -87,6 +91,8 @@ struct Cache {
     overfull: VecDeque<i64>,
     /// Of users with messages in the pool.
     floors: Floors,
+    /// Messages to users who have never connected.
+    unclaimed: Unclaimed,
     /// The newest entries that are in the pool, of users who were forgotten while they were there.
     heads: HashMap<i64, u64>,
 }
@@ -124,6 +130,8 @@ struct User {
     head: u64,
     /// The newest entry that is not kept any more.
     floor: u64,
+    /// They have connected.
+    came: bool,
 }
 
 impl std::fmt::Display for Durability {
@@ -219,6 +227,7 @@ impl Sqlite {
             reserved: 0,
             lifetimes,
             quotas: Quotas::default(),
+            arrived: HashSet::new(),
             owed: Owed::default(),
             keeper: Keeper::default(),
             file,
@@ -237,7 +246,8 @@ impl Sqlite {
             next: &mut self.next,
             reserved: &mut self.reserved,
             inbox_limit: self.lifetimes.inbox_limit,
-            quotas: self.quotas,
+            quotas: &self.quotas,
+            arrived: &mut self.arrived,
             now,
             direct,
             pool: &self.pool,
@@ -248,6 +258,7 @@ impl Sqlite {
             for write in batch {
                 outcomes.push(run.write(write)?);
             }
+            run.cache.unclaimed.write(&self.connection)?;
             let stage = run.stage;
             let first = stage.log(&self.connection)?;
             Ok((outcomes, stage, first))
@@ -397,6 +408,9 @@ impl Store for Sqlite {
 
     fn commit(&mut self, now: i64, batch: &[&Write]) -> Result<Vec<Outcome>, StoreError> {
         self.now = now;
+        if self.cache.unclaimed.len() > MAX_CACHED {
+            self.cache.unclaimed.forget();
+        }
         if self.cache.users.len() > MAX_CACHED || self.cache.conversations.len() > MAX_CACHED {
             self.cache.users = HashMap::new();
             self.cache.conversations = HashMap::new();
@@ -429,7 +443,16 @@ impl Store for Sqlite {
     }
 
     fn open_inbox(&mut self, user: &str, device: &str) -> Result<Opened, StoreError> {
-        let Some(user) = find_user(&self.connection, &mut self.cache, user)? else {
+        let name = user;
+        let user = find_user(&self.connection, &mut self.cache, name)?;
+        if user.is_none_or(|user| !user.came) {
+            if self.arrived.len() >= MAX_CACHED {
+                // They have long been noted, or the store takes nothing.
+                self.arrived = HashSet::new();
+            }
+            self.arrived.insert(name.into());
+        }
+        let Some(user) = user else {
             return Ok(Opened {
                 head: 0,
                 oldest: 1,
@@ -615,7 +638,8 @@ fn find_user(
     }
     let user = connection
         .prepare_cached(
-            "SELECT n, floor, (SELECT max(seq) FROM inbox WHERE user = users.n) FROM users WHERE id = ?1",
+            "SELECT n, floor, (SELECT max(seq) FROM inbox WHERE user = users.n),
+                EXISTS (SELECT 1 FROM devices WHERE user = users.n) FROM users WHERE id = ?1",
         )?
         .query_row([id], |row| {
             let floor = unsigned(row.get(1)?);
@@ -625,6 +649,7 @@ fn find_user(
                 floor,
                 // An inbox from which everything was removed goes on where it was.
                 head: newest.map_or(floor, unsigned),
+                came: row.get(3)?,
             })
         })
         .optional()?;

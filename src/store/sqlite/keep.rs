@@ -66,7 +66,7 @@ impl Keeper {
         }
         match self.stage {
             Stage::Inboxes => self.inboxes(connection, cache, rules)?,
-            Stage::Messages => self.messages(connection, lifetimes, now)?,
+            Stage::Messages => self.messages(connection, cache, lifetimes, now)?,
             Stage::Space => {
                 if !give_back(connection)? {
                     let shortest = lifetimes.history_ms.unwrap_or(i64::MAX);
@@ -124,6 +124,7 @@ impl Keeper {
     fn messages(
         &mut self,
         connection: &mut Connection,
+        cache: &mut Cache,
         lifetimes: &Lifetimes,
         now: i64,
     ) -> Result<()> {
@@ -145,8 +146,12 @@ impl Keeper {
             }
             let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             for n in &gone {
-                tx.prepare_cached("DELETE FROM messages WHERE conversation = ?1 AND n = ?2")?
-                    .execute([conversation, n])?;
+                let (recipient, sender) = tx
+                    .prepare_cached(
+                        "DELETE FROM messages WHERE conversation = ?1 AND n = ?2 RETURNING recipient, sender",
+                    )?
+                    .query_row([conversation, n], |row| Ok((row.get(0)?, row.get(1)?)))?;
+                cache.unclaimed.removed(&tx, recipient, sender)?;
                 tx.prepare_cached(
                     "DELETE FROM reactions WHERE conversation = ?1 AND message = ?2",
                 )?

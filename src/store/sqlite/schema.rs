@@ -76,6 +76,12 @@ const STEPS: &[&str] = &["
 ", "
     -- Whom a user takes nothing direct from.
     CREATE TABLE blocks (user INTEGER NOT NULL, blocked INTEGER NOT NULL, PRIMARY KEY (user, blocked)) STRICT, WITHOUT ROWID;
+", "
+    -- How many messages of whom wait for a user who has never connected. Those from before this step are not counted.
+    CREATE TABLE unclaimed (
+        recipient INTEGER NOT NULL, sender INTEGER NOT NULL, messages INTEGER NOT NULL, PRIMARY KEY (recipient, sender)
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX unclaimed_by_sender ON unclaimed (sender, messages);
 "];
 
 /// The version that this program writes.

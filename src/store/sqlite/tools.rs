@@ -19,10 +19,18 @@ fn view(path: &Path) -> Result<Connection, StoreError> {
     if named(path, connection.table_exists(None, "pending"))? {
         named(path, pending::overlay(&connection))?;
     }
-    // Nor have older files blocks: an empty table of this connection's own stands in for them.
-    if !named(path, connection.table_exists(None, "blocks"))? {
-        let empty = "CREATE TEMP TABLE blocks (user INTEGER, blocked INTEGER)";
-        named(path, connection.execute_batch(empty))?;
+    // What older files do not have, an empty table of this connection's own stands in for.
+    for (table, columns) in [
+        ("blocks", "user INTEGER, blocked INTEGER"),
+        (
+            "unclaimed",
+            "recipient INTEGER, sender INTEGER, messages INTEGER",
+        ),
+    ] {
+        if !named(path, connection.table_exists(None, table))? {
+            let empty = format!("CREATE TEMP TABLE {table} ({columns})");
+            named(path, connection.execute_batch(&empty))?;
+        }
     }
     Ok(connection)
 }
@@ -173,6 +181,13 @@ const CHECKS: &[(&str, &str)] = &[
         "a block is of no user, or of oneself (who blocks, who is blocked)",
         "SELECT user, blocked FROM blocks WHERE user = blocked
          OR user NOT IN (SELECT n FROM users) OR blocked NOT IN (SELECT n FROM users)",
+    ),
+    (
+        "messages count as left for a user who has come, or are not there (recipient, sender)",
+        "SELECT recipient, sender FROM unclaimed WHERE recipient IN (SELECT user FROM devices)
+         OR messages > (SELECT count(*) FROM conversations AS c JOIN messages AS m ON m.conversation = c.n
+            WHERE c.low = min(unclaimed.recipient, unclaimed.sender)
+            AND c.high = max(unclaimed.recipient, unclaimed.sender) AND m.sender = unclaimed.sender)",
     ),
     (
         "a reaction is to no message (conversation, message)",
@@ -334,6 +349,10 @@ fn erase_in(connection: &mut Connection, user: &str, now: i64) -> rusqlite::Resu
     let entries = tx.execute("DELETE FROM inbox WHERE user = ?1", [n])?;
     tx.execute("DELETE FROM devices WHERE user = ?1", [n])?;
     tx.execute("DELETE FROM marks WHERE user = ?1", [n])?;
+    tx.execute(
+        "DELETE FROM unclaimed WHERE recipient = ?1 OR sender = ?1",
+        [n],
+    )?;
     tx.execute("DELETE FROM blocks WHERE user = ?1 OR blocked = ?1", [n])?;
     let nameless = format!("erased.{}", Uuid::new_v4().simple());
     tx.execute(

@@ -1,5 +1,6 @@
 //! What a batch does: rules first, then rows. A part that is refused has changed nothing.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension as _, params};
@@ -29,7 +30,9 @@ pub struct Run<'a> {
     pub next: &'a mut i64,
     pub reserved: &'a mut i64,
     pub inbox_limit: u64,
-    pub quotas: Quotas,
+    pub quotas: &'a Quotas,
+    /// Users who have connected, and whose devices are not noted yet.
+    pub arrived: &'a mut HashSet<Box<str>>,
     pub now: i64,
     pub direct: &'a Direct<'a>,
     pub pool: &'a Pool,
@@ -89,22 +92,33 @@ impl Run<'_> {
 
     fn message(&mut self, message: &NewMessage) -> Result<Outcome> {
         let from = self.user(&message.from)?;
-        let to = self.user(&message.to)?;
+        let known = find_user(self.tx, self.cache, &message.to)?;
+        let came = known.is_some_and(|to| to.came || to.n == from.n)
+            || self.arrived.contains(&*message.to);
+        let refusal = if came {
+            None
+        } else {
+            self.refuses_unclaimed(from.n, message)?
+        };
+        if let Some(refusal) = refusal {
+            // Who is refused makes no name known.
+            return match known {
+                Some(to) => self.refuse(message, from.n, to.n, refusal),
+                None => Ok(refusal),
+            };
+        }
+        let to = match known {
+            Some(to) => to,
+            None => self.user(&message.to)?,
+        };
         let Some(conversation) = self.conversation(from.n, to.n)? else {
             return Ok(Outcome::Blocked);
         };
-        let blocked = conversation.blocked(from.n, to.n);
+        if conversation.blocked(from.n, to.n) {
+            return self.refuse(message, from.n, to.n, Outcome::Blocked);
+        }
         let conversation = conversation.n;
         let direct = self.direct.has(&message.from, &message.to);
-        if blocked {
-            // What was stored before the block is still answered as it was.
-            let known = !message.fresh && self.is_taken(conversation, message)?;
-            return Ok(if known {
-                self.taken(conversation, from.n, message)?.or_blocked()
-            } else {
-                Outcome::Blocked
-            });
-        }
         if !direct && !message.fresh && self.is_taken(conversation, message)? {
             return self.taken(conversation, from.n, message);
         }
@@ -121,6 +135,7 @@ impl Run<'_> {
             at: self.now,
             duplicate: false,
         };
+        let unclaimed = !came && self.quotas.counts_unclaimed();
         // What fills pages by itself gains nothing by waiting, and would be written twice. But nothing may be in a table
         // before what came before it in its conversation: somebody may be reading.
         let direct = direct
@@ -143,6 +158,9 @@ impl Run<'_> {
             self.grown(&message.from);
             if from.n != to.n {
                 self.grown(&message.to);
+            }
+            if unclaimed {
+                self.left(message, from.n, to.n);
             }
             return Ok(outcome);
         }
@@ -172,7 +190,50 @@ impl Run<'_> {
         if from.n != to.n {
             self.append_message(&message.to, to, (conversation, n), false)?;
         }
+        if unclaimed {
+            self.left(message, from.n, to.n);
+        }
         Ok(outcome)
+    }
+
+    /// Refuses a message, unless it is one that was stored before, which is still answered as it was.
+    fn refuse(
+        &mut self,
+        message: &NewMessage,
+        from: i64,
+        to: i64,
+        refusal: Outcome,
+    ) -> Result<Outcome> {
+        if !message.fresh
+            && let Some(conversation) = find_conversation(self.tx, self.cache, from, to)?
+            && self.is_taken(conversation.n, message)?
+        {
+            let taken = self.taken(conversation.n, from, message)?;
+            return Ok(taken.or(refusal));
+        }
+        Ok(refusal)
+    }
+
+    /// Why a message to a user who has never connected is not taken; `None`: it is.
+    fn refuses_unclaimed(&mut self, from: i64, message: &NewMessage) -> Result<Option<Outcome>> {
+        if self.quotas.known_only {
+            return Ok(Some(Outcome::UnknownUser));
+        }
+        if message.purse.as_ref().is_some_and(|purse| purse.is_empty()) {
+            return Ok(Some(Outcome::LeftTooMany));
+        }
+        if !self.quotas.counts_unclaimed() {
+            return Ok(None);
+        }
+        self.cache.unclaimed.refuses(self.tx, self.quotas, from)
+    }
+
+    /// Counts a message to a user who has never connected.
+    fn left(&mut self, message: &NewMessage, from: i64, to: i64) {
+        if let Some(purse) = &message.purse {
+            purse.spend();
+        }
+        self.cache.unclaimed.add(to, from);
     }
 
     fn is_taken(&self, conversation: i64, message: &NewMessage) -> Result<bool> {
@@ -233,7 +294,7 @@ impl Run<'_> {
         let blocked = found.blocked;
         let outcome = make(self, found)?;
         Ok(if blocked {
-            outcome.or_blocked()
+            outcome.or(Outcome::Blocked)
         } else {
             outcome
         })
@@ -628,6 +689,13 @@ impl Run<'_> {
                       ORDER BY used DESC, device = ?3 DESC LIMIT -1 OFFSET ?2)",
                 )?
                 .execute(params![user.n, MAX_DEVICES, device])?;
+            if !user.came {
+                self.cache.unclaimed.claimed(self.tx, user.n)?;
+                if let Some(user) = self.cache.users.get_mut(id) {
+                    user.came = true;
+                }
+            }
+            self.arrived.remove(&**id);
         }
         let before = before.unwrap_or(0);
         if seq > before {
@@ -690,6 +758,7 @@ impl Run<'_> {
             n: self.tx.last_insert_rowid(),
             head: 0,
             floor: 0,
+            came: false,
         };
         self.cache.users.insert(id.into(), user);
         Ok(user)
