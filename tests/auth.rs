@@ -263,6 +263,10 @@ fn claims_that_do_not_hold_are_unauthorized_and_the_log_says_why() {
         (with("nbf", json!("later")), "claims cannot be read"),
         (with("iss", json!("https://evil.example")), "another issuer"),
         (without("iss"), "no `iss`"),
+        (
+            with("iss", json!(["https://id.example", "x"])),
+            "another issuer",
+        ),
         (with("aud", json!("elsewhere")), "another audience"),
         (with("aud", json!(["elsewhere"])), "another audience"),
         (with("aud", json!([])), "another audience"),

@@ -173,6 +173,11 @@ impl Tokens {
         let Some(user) = user.filter(|user| is_name(user)) else {
             return Err(Denied::Invalid("the token's `sub` is no user id"));
         };
+        // `jsonwebtoken` takes a list with one of them as well; an issuer is one (RFC 7519 section 4.1.1).
+        let issuer = claims.get("iss");
+        if self.rules.iss.is_some() && !issuer.is_some_and(serde_json::Value::is_string) {
+            return Err(Denied::Invalid("the token is of another issuer"));
+        }
         let exp = claims.get("exp").and_then(serde_json::Value::as_f64);
         let now = SystemTime::now();
         // What was signed may be any number; as a time it is cut to one that can be computed with.
