@@ -6,6 +6,7 @@
 mod answer;
 mod door;
 mod origin;
+mod patience;
 mod peer;
 
 use std::future::{Ready, ready};
@@ -20,7 +21,7 @@ use actix_http::error::DispatchError;
 use actix_http::{HttpService, Protocol, Request, h1};
 use actix_rt::net::TcpStream;
 use actix_server::Server;
-use actix_service::{ServiceFactory, ServiceFactoryExt as _, fn_service, map_config};
+use actix_service::{Service as _, ServiceFactory, ServiceFactoryExt as _, fn_service, map_config};
 use actix_web::dev::{AppConfig, ServiceRequest, ServiceResponse};
 use actix_web::http::{Method, StatusCode, header};
 use actix_web::{App, Error, HttpRequest, HttpResponse, web};
@@ -30,6 +31,7 @@ use tokio::sync::Notify;
 use tokio_rustls::TlsAcceptor;
 
 use self::answer::Refusal;
+use self::patience::{Heard, Patient};
 use self::peer::Peer;
 use crate::auth::Auth;
 use crate::config::Config;
@@ -171,7 +173,7 @@ pub fn serve(
                 .client_request_timeout(HANDSHAKE)
                 .client_disconnect_timeout(DISCONNECT)
                 .keep_alive(KEEP_ALIVE)
-                .tcp_nodelay(true)
+                .on_connect_ext(|io: &Patient<_>, extensions| io.introduce(extensions))
                 .upgrade(fn_service(move |(request, framed)| {
                     enter(upgraded.clone(), request, framed)
                 }))
@@ -181,7 +183,9 @@ pub fn serve(
     for listener in listeners {
         let node = node.clone();
         builder = match tls {
-            None => builder.listen("dmwire", listener, move || service!(node).tcp())?,
+            None => builder.listen("dmwire", listener, move || {
+                fn_service(|io| ready(Ok(begin(io)))).and_then(service!(node))
+            })?,
             Some(tls) => {
                 let acceptor = TlsAcceptor::from(tls.config.clone());
                 builder.listen("dmwire", listener, move || {
@@ -194,25 +198,28 @@ pub fn serve(
     Ok(builder.run())
 }
 
+/// What actix-http takes as a connection.
+type Begun<T> = (Patient<T>, Protocol, Option<SocketAddr>);
+
+fn begin(io: TcpStream) -> Begun<TcpStream> {
+    // Where it cannot be had, small frames wait a little.
+    let _ = io.set_nodelay(true);
+    let peer = io.peer_addr().ok();
+    (Patient::new(io), Protocol::Http1, peer)
+}
+
 /// A connection behind its TLS handshake, which holds up nobody else's and may take as long as an HTTP one.
 async fn shake_hands(
     acceptor: TlsAcceptor,
     io: TcpStream,
-) -> Result<
-    (
-        tokio_rustls::server::TlsStream<TcpStream>,
-        Protocol,
-        Option<SocketAddr>,
-    ),
-    DispatchError,
-> {
-    // Where it cannot be had, small frames wait a little.
+) -> Result<Begun<tokio_rustls::server::TlsStream<TcpStream>>, DispatchError> {
+    // As above.
     let _ = io.set_nodelay(true);
     let peer = io.peer_addr().ok();
     let shaken = tokio::time::timeout(HANDSHAKE, acceptor.accept(io)).await;
     let stream = shaken.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
     match stream {
-        Ok(stream) => Ok((stream, Protocol::Http1, peer)),
+        Ok(stream) => Ok((Patient::new(stream), Protocol::Http1, peer)),
         Err(error) => {
             log::debug!(why:% = error, ip:? = peer.map(|peer| peer.ip()); "no TLS handshake");
             Err(DispatchError::Io(error))
@@ -224,7 +231,7 @@ async fn shake_hands(
 fn enter<T>(
     node: Arc<Node>,
     request: Request,
-    framed: Framed<T, h1::Codec>,
+    framed: Framed<Patient<T>, h1::Codec>,
 ) -> Ready<Result<(), Error>>
 where
     T: Stream + AsyncRead + AsyncWrite + Unpin + 'static,
@@ -236,7 +243,8 @@ where
         // Answers to requests that were sent ahead of this one on the same connection.
         unsent: parts.write_buf.to_vec(),
     };
-    actix_rt::spawn(door::enter(node, request, parts.io, early));
+    let io = parts.io.into_inner();
+    actix_rt::spawn(door::enter(node, request, io, early));
     ready(Ok(()))
 }
 
@@ -275,6 +283,12 @@ fn app(
                 .service(get("/echo", not_upgraded)),
         )
         .default_service(web::to(not_found))
+        .wrap_fn(|request, service| {
+            if let Some(heard) = request.request().conn_data::<Heard>() {
+                heard.renew();
+            }
+            service.call(request)
+        })
 }
 
 fn page(_: HttpRequest) -> HttpResponse {
