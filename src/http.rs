@@ -31,6 +31,8 @@ use tokio::sync::Notify;
 use tokio_rustls::TlsAcceptor;
 
 use self::answer::Refusal;
+#[doc(hidden)]
+pub use self::door::answer_to;
 use self::patience::{Heard, Patient};
 use self::peer::Peer;
 use crate::auth::Auth;

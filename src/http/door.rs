@@ -16,7 +16,7 @@ use super::answer::Refusal;
 use super::peer::{self, Peer};
 use super::{HANDSHAKE, Node, origin};
 use crate::auth::{Auth, Denied, Identity};
-use crate::config::Access;
+use crate::config::{Access, Config};
 use crate::protocol::ids::{Id, Integer, is_name, parse_uuid};
 use crate::protocol::server::{Limits, Truncated, TruncatedReason, Welcome};
 use crate::protocol::{PROTOCOL, ServerFrame, Time, schema};
@@ -555,4 +555,40 @@ fn dismissed(node: &Arc<Node>, refusal: &Refusal) -> Parts {
         admitted: None,
         messaging: None,
     }
+}
+
+/// What a handshake in these bytes is answered with, by a server without authentication and up to where its inbox would be opened;
+/// `None` if they are no request. For tests: the door itself is behind a socket.
+#[doc(hidden)]
+pub fn answer_to(config: &Config, bytes: &[u8]) -> Option<Vec<u8>> {
+    use actix_codec::Decoder as _;
+    use actix_http::h1::{Codec, Message};
+
+    let request = Codec::default().decode(&mut bytes.into());
+    let Ok(Some(Message::Item(request))) = request else {
+        return None;
+    };
+    let from = std::net::SocketAddr::from(([127, 0, 0, 1], 1));
+    let peer = Peer::of(request.headers(), Some(from), config);
+    let judged = handshake(&request).and_then(|accepted| {
+        let rules = origin::Rules {
+            allowed: &config.allowed_origin,
+            loopback: true,
+        };
+        let of_page = |origin: String| origin::admits(&origin, &peer, rules);
+        let host = peer.host.as_deref().unwrap_or_default();
+        let welcome = origin::may_be_called(host, &config.allowed_host, &config.allowed_origin)
+            && peer::only(request.headers(), &header::ORIGIN).is_none_or(of_page);
+        if !welcome {
+            return Err(Refusal::forbidden(cut(Some(host))));
+        }
+        let tokens = bearers(&request).count();
+        let user = request.path().strip_prefix("/ws/").map(decoded);
+        let query = query(request.uri().query().unwrap_or(""))?;
+        if tokens > 1 || !is_name(&query.device) || user.is_some_and(|user| !is_name(&user)) {
+            return Err(Refusal::invalid_request("tokens, or a name"));
+        }
+        Ok(accepted.response)
+    });
+    Some(judged.unwrap_or_else(|refusal| refusal.response()))
 }

@@ -1,0 +1,271 @@
+//! What is asked of whoever reads bytes of strangers: the entry points of the fuzz targets (`fuzz/`), which the tests replay as well.
+//! Each takes any bytes, and panics if something is not as it must be.
+
+#![allow(dead_code)] // each fuzz target uses its own part of it
+
+use std::cell::RefCell;
+use std::sync::{Arc, LazyLock};
+use std::task::{Context, Poll, Waker};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use dmwire::auth::Auth;
+use dmwire::config::{Config, Secret};
+use dmwire::protocol::ids::is_name;
+use dmwire::protocol::{ClientFrame, ErrorCode, Refused, Scanned, Tape};
+use dmwire::ws::{Decoder, Incoming, Violation};
+use ring::hmac;
+use serde_json::Value;
+
+/// A fuzz target.
+pub type Target = fn(&[u8]);
+
+/// The targets by name.
+pub const TARGETS: [(&str, Target); 5] = [
+    ("wire", wire),
+    ("frame", frame),
+    ("content", content),
+    ("door", door),
+    ("token", token),
+];
+
+const SCHEMA: &str = include_str!("../../schema/client-frame.schema.json");
+
+static CLIENT_FRAMES: LazyLock<jsonschema::Validator> = LazyLock::new(|| {
+    let schema = serde_json::from_str(SCHEMA).expect("the schema is JSON");
+    jsonschema::draft202012::new(&schema).expect("the schema compiles")
+});
+
+/// Bytes of a peer behind the handshake. The first two say how large a message may be, and in which pieces the others arrive: what
+/// is understood of them must not depend on that.
+pub fn wire(data: &[u8]) {
+    let [limit, piece, stream @ ..] = data else {
+        return;
+    };
+    let limit = [64, 125, 126, 1000, 65_536][usize::from(*limit) % 5];
+    let whole = decoded(stream, limit, stream.len());
+    let pieces = decoded(stream, limit, 1 + usize::from(*piece));
+    assert_eq!(whole, pieces);
+}
+
+/// What a decoder makes of a stream that comes in pieces.
+fn decoded(stream: &[u8], limit: usize, piece: usize) -> (Vec<String>, Option<Violation>) {
+    let mut decoder = Decoder::new(limit);
+    let mut buffer = Vec::new();
+    let mut heard = Vec::new();
+    for piece in stream.chunks(piece.max(1)) {
+        buffer.extend_from_slice(piece);
+        let mut at = 0;
+        loop {
+            let before = at;
+            match decoder.next(&mut buffer, &mut at) {
+                Ok(None) => break,
+                Err(violation) => return (heard, Some(violation)),
+                Ok(Some(incoming)) => {
+                    let length = match &incoming {
+                        Incoming::Text(text) => text.len(),
+                        Incoming::Binary(bytes) => bytes.len(),
+                        Incoming::Ping(bytes) | Incoming::Pong(bytes) => {
+                            assert!(bytes.len() <= 125);
+                            0
+                        }
+                        Incoming::Close(_) => 0,
+                    };
+                    assert!(length <= limit);
+                    heard.push(format!("{incoming:?}"));
+                }
+            }
+            assert!(before < at && at <= buffer.len());
+        }
+        buffer.drain(..at);
+        let wanted = decoder.wanted(&buffer);
+        assert!(wanted <= limit.max(125) + 14, "{wanted}");
+    }
+    (heard, None)
+}
+
+/// The text of a frame. The parser, an independent reader of JSON and the schema must agree on it (PROTOCOL section 1.7).
+pub fn frame(data: &[u8]) {
+    if let Ok(text) = std::str::from_utf8(data) {
+        read(text);
+    }
+}
+
+/// The content of a message, as the frame around it is good.
+pub fn content(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    let carried = read(&format!(r#"{{"target_user":"6666","message":{text}}}"#));
+    if let Some(carried) = carried {
+        // What was sent is what is delivered.
+        let sent = |text: &str| serde_json::from_str::<Value>(text).ok();
+        if let Some(content) = sent(text) {
+            assert_eq!(sent(&carried), Some(content));
+        }
+    }
+}
+
+/// Reads a frame; gives the content that it carries, as it came.
+fn read(text: &str) -> Option<String> {
+    thread_local! {
+        static USED: RefCell<Tape> = RefCell::default();
+    }
+    let theirs = serde_json::from_str::<Value>(text);
+    let mut tape = Tape::default();
+    let scanned = Scanned::new(&mut tape, text);
+    let reference = scanned.reference().map(|mark| mark.as_str().to_owned());
+    let ours = scanned.parse();
+    USED.with_borrow_mut(|used| {
+        let again = Scanned::new(used, text);
+        assert_eq!(
+            again.parse().map(drop),
+            ours.as_ref().map(drop).map_err(Clone::clone)
+        );
+        assert_eq!(
+            again.reference().map(|mark| mark.as_str().to_owned()),
+            reference
+        );
+    });
+    if let Some(reference) = &reference {
+        assert!((1..=64).contains(&reference.chars().count()));
+    }
+    match &ours {
+        Err(Refused {
+            code: ErrorCode::InvalidJson,
+            detail,
+            ..
+        }) => {
+            // It is JSON all the same only where PROTOCOL section 1 asks for more.
+            let more = ["twice", "levels"].iter().any(|word| detail.contains(word));
+            assert!(theirs.is_err() || more, "{text}: {detail}");
+        }
+        judged => {
+            let theirs = theirs.unwrap_or_else(|error| panic!("{text}: {error}, {judged:?}"));
+            assert_eq!(
+                CLIENT_FRAMES.is_valid(&theirs),
+                judged.is_ok(),
+                "{text}: {judged:?}"
+            );
+        }
+    }
+    match ours {
+        Ok(ClientFrame::Message(message)) => Some(message.message.raw.to_owned()),
+        Ok(_) => None,
+        Err(refused) => {
+            assert!(!refused.detail.is_empty() && refused.detail.len() <= 510);
+            let path = refused.path.unwrap_or_default();
+            assert!(path.is_empty() || path.starts_with('/'), "{path}");
+            None
+        }
+    }
+}
+
+/// A request for a session, as bytes. Whatever is answered is HTTP, and nothing of the request can become a header of it.
+pub fn door(data: &[u8]) {
+    const HEADERS: [&str; 13] = [
+        "upgrade",
+        "connection",
+        "sec-websocket-accept",
+        "sec-websocket-protocol",
+        "sec-websocket-version",
+        "content-type",
+        "content-length",
+        "retry-after",
+        "www-authenticate",
+        "allow",
+        "date",
+        "vary",
+        "cache-control",
+    ];
+    static CONFIG: LazyLock<Config> = LazyLock::new(|| Config {
+        allowed_origin: vec!["https://app.example".into(), "null".into()],
+        allowed_host: vec!["chat".into()],
+        ..Config::default()
+    });
+    thread_local! {
+        // What reads the request looks for one.
+        static RUNTIME: actix_rt::Runtime = actix_rt::Runtime::new().expect("a runtime is to be had");
+    }
+    let answering = async { dmwire::http::answer_to(&CONFIG, data) };
+    let Some(answer) = RUNTIME.with(|runtime| runtime.block_on(answering)) else {
+        return;
+    };
+    let answer = String::from_utf8(answer).expect("the answer is text");
+    let (head, body) = answer
+        .split_once("\r\n\r\n")
+        .expect("the answer has a head");
+    let mut lines = head.split("\r\n");
+    let status = lines.next().expect("there is a status");
+    let upgraded = status == "HTTP/1.1 101 Switching Protocols";
+    assert!(upgraded || status.starts_with("HTTP/1.1 4"), "{status}");
+    let mut length = 0;
+    for line in lines {
+        let (name, value) = line.split_once(": ").expect("a header");
+        assert!(HEADERS.contains(&name), "{line}");
+        assert!(!value.contains(char::is_control), "{line}");
+        if name == "content-length" {
+            length = value.parse().expect("a length");
+        }
+    }
+    assert_eq!(body.len(), length);
+    if !upgraded {
+        let body: Value = serde_json::from_str(body).expect("the body is JSON");
+        assert!(body["code"].is_string() && body["detail"].is_string());
+    }
+}
+
+/// A token as it comes, or one whose header or whose claims these bytes are and that is well signed: the first byte says which.
+pub fn token(data: &[u8]) {
+    const SECRET: &[u8] = b"a secret of thirty-two bytes, or more";
+    const HEADER: &[u8] = br#"{"alg":"HS256"}"#;
+    const CLAIMS: &[u8] = br#"{"sub":"8888","exp":32503680000,"iss":"me"}"#;
+    static AUTH: LazyLock<Auth> = LazyLock::new(|| {
+        let config = Config {
+            jwt_secret: vec![Secret::new(SECRET).expect("it is not empty")],
+            jwt_issuer: vec!["me".into()],
+            auth: dmwire::config::AuthMode::Jwt,
+            ..Config::default()
+        };
+        Auth::new(&config).expect("the secret can be used")
+    });
+    let Some((kind, data)) = data.split_first() else {
+        return;
+    };
+    let signed = |header: &[u8], claims: &[u8]| {
+        let text = [header, claims]
+            .map(|part| URL_SAFE_NO_PAD.encode(part))
+            .join(".");
+        let key = hmac::Key::new(hmac::HMAC_SHA256, SECRET);
+        let signature = hmac::sign(&key, text.as_bytes());
+        format!("{text}.{}", URL_SAFE_NO_PAD.encode(signature))
+    };
+    let token = match kind % 3 {
+        0 => String::from_utf8_lossy(data).into_owned(),
+        1 => signed(data, CLAIMS),
+        _ => signed(HEADER, data),
+    };
+    let judged = {
+        let mut judging = Box::pin(AUTH.identify(None, Some(&token)));
+        let Poll::Ready(judged) = judging
+            .as_mut()
+            .poll(&mut Context::from_waker(Waker::noop()))
+        else {
+            panic!("there is nothing to wait for");
+        };
+        judged
+    };
+    if let Ok(identity) = judged {
+        let user: &Arc<str> = identity.user();
+        assert!(is_name(user));
+        assert!(identity.holds_for().is_some_and(|left| !left.is_zero()));
+        // A signature cannot be hit upon, and claims are what was signed.
+        assert!(kind % 3 != 0, "{token}");
+        let claims = if kind % 3 == 1 { CLAIMS } else { data };
+        let claims: Value = serde_json::from_slice(claims).expect("the claims are JSON");
+        assert_eq!(
+            (&claims["sub"], &claims["iss"]),
+            (&Value::from(&**user), &"me".into())
+        );
+    }
+}
