@@ -256,6 +256,16 @@ export class Client<App = never> {
     return (await this.#outbox.add(frame as OutFrame, 'retried')) as Reply;
   }
 
+  /**
+   * Puts a text on the line as it is, to try the protocol out: it is not checked, kept, paced or sent again, and what
+   * answers it comes as an event (`ack`, `error`, ...). False if there is no line.
+   */
+  sendRaw(text: string): boolean {
+    if (this.state.status !== 'open') return false;
+    this.#connection.send(text);
+    return true;
+  }
+
   /** Where the next attempt is waited for: makes it now. */
   reconnect(): void {
     this.#connection.retry();

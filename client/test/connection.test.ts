@@ -253,6 +253,28 @@ describe('the connection', { timeout: 20_000 }, () => {
     assert.equal(inState('closed').error?.code, 'invalid_request');
   });
 
+  it('puts a raw frame on the line as it is, and tells of its answers', async () => {
+    start();
+    assert.equal(client.sendRaw('{"type":"ping"}'), false);
+    const socket = await server.session();
+    const told: string[] = [];
+    client.on('ack', ({ ref }) => told.push(`ack ${ref}`));
+    client.on('error', ({ code }) => told.push(code));
+    client.on('sent', () => told.push('sent'));
+    assert.equal(client.sendRaw('{ "message": "x", "target_user": "you", "ref": "r" }'), true);
+    const frame = await socket.expect(undefined as unknown as string);
+    socket.ack(frame, 1);
+    socket.frame({ type: 'error', code: 'invalid_json', detail: 'no', retryable: false });
+    socket.message(2);
+    await settle();
+    assert.deepEqual(told, ['ack r', 'invalid_json']);
+    assert.deepEqual(client.pending, []);
+    // The log has moved on over its entry.
+    socket.drop();
+    mock.timers.tick(500);
+    assert.equal((await server.accept()).url.searchParams.get('since'), '2');
+  });
+
   it('shows every frame on the wire', async () => {
     const wire: string[] = [];
     start().on('wire', ({ direction, text }) => wire.push(`${direction} ${JSON.parse(text).type}`));
