@@ -6,6 +6,7 @@
 mod answer;
 mod door;
 mod origin;
+mod page;
 mod patience;
 mod peer;
 
@@ -52,8 +53,6 @@ const KEEP_ALIVE: Duration = Duration::from_secs(30);
 const DISCONNECT: Duration = Duration::from_secs(1);
 /// Connections that may wait to be accepted.
 const BACKLOG: u32 = 4096;
-
-const PAGE: &str = include_str!("http/page.html");
 
 /// What every connection of this node shares.
 #[derive(Debug)]
@@ -273,8 +272,8 @@ fn app(
         .app_data(web::Data::from(node.clone()))
         .service(
             web::scope(&base)
-                .service(get("", page))
-                .service(get("/", page))
+                .service(get("", page::get))
+                .service(get("/", page::get))
                 .service(get("/schema", schemas))
                 .service(get("/schema/", schemas))
                 .service(get("/schema/{name}", one_schema))
@@ -291,20 +290,6 @@ fn app(
             }
             service.call(request)
         })
-}
-
-fn page(_: HttpRequest) -> HttpResponse {
-    HttpResponse::Ok()
-        .insert_header(header::ContentType::html())
-        .insert_header((header::CACHE_CONTROL, "no-cache"))
-        .insert_header((header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
-        .insert_header((header::REFERRER_POLICY, "no-referrer"))
-        .insert_header((
-            header::CONTENT_SECURITY_POLICY,
-            "default-src 'none'; script-src 'self' 'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self' ws: wss:; \
-             base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-        ))
-        .body(PAGE)
 }
 
 fn schemas(request: HttpRequest) -> HttpResponse {

@@ -6,7 +6,10 @@ mod support;
 use std::fs;
 use std::path::Path;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 use support::{Client, Raw, Server, handshake, json_answer};
 
 const SCHEMAS: [&str; 2] = ["client-frame.schema.json", "server-frame.schema.json"];
@@ -113,6 +116,81 @@ fn health_page_and_nothing_else() {
     ] {
         assert_no_page(&server, path);
     }
+}
+
+/// The value of a header in a lower-case head.
+fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
+    head.lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
+}
+
+#[test]
+fn the_page_may_run_its_own_script_and_nothing_else() {
+    let server = Server::start(&[]);
+    let answer = server.get("/");
+    let (head, body) = answer.split_once("\r\n\r\n").expect("an HTTP answer");
+    let policy = head
+        .lines()
+        .find_map(|line| line.strip_prefix("content-security-policy: "))
+        .expect("a policy");
+    assert!(policy.starts_with("default-src 'none'; "), "{policy}");
+    for part in [
+        "connect-src 'self'",
+        "base-uri 'none'",
+        "form-action 'none'",
+        "frame-ancestors 'none'",
+        "require-trusted-types-for 'script'",
+    ] {
+        assert!(policy.contains(part), "{policy}");
+    }
+    assert!(!policy.contains("unsafe"), "{policy}");
+    for (directive, element) in [("script-src", "script"), ("style-src", "style")] {
+        let value = policy
+            .split("; ")
+            .find_map(|part| part.strip_prefix(directive))
+            .expect("the directive");
+        let (_, after) = body.split_once(&format!("<{element}")).expect("it");
+        let (_, text) = after.split_once('>').expect("its text");
+        let (text, _) = text.split_once(&format!("</{element}>")).expect("its end");
+        let hash = STANDARD.encode(Sha256::digest(text));
+        assert_eq!(value, format!(" 'sha256-{hash}'"), "{directive}");
+    }
+    let head = head.to_lowercase();
+    for (name, value) in [
+        ("x-content-type-options", "nosniff"),
+        ("referrer-policy", "no-referrer"),
+        ("cross-origin-opener-policy", "same-origin"),
+        ("cache-control", "no-cache"),
+    ] {
+        assert_eq!(header(&head, name), Some(value), "{head}");
+    }
+}
+
+#[test]
+fn a_browser_that_has_the_page_is_not_sent_it_again() {
+    let server = Server::start(&["--base-path", "/demo"]);
+    let conditional = |tag: &str| {
+        server.http(&format!(
+            "GET /demo/ HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nIf-None-Match: {tag}\r\n\r\n"
+        ))
+    };
+    let answer = server.get("/demo/");
+    let tag = answer
+        .lines()
+        .find_map(|line| line.strip_prefix("etag: "))
+        .expect("an etag");
+    for tags in [tag.to_owned(), format!("W/{tag}"), format!("\"x\", {tag}")] {
+        let answer = conditional(&tags);
+        let (head, body) = parts(&answer);
+        assert!(head.starts_with("http/1.1 304 "), "{tags}: {head}");
+        assert!(header(&head, "content-security-policy").is_some(), "{head}");
+        assert_eq!(
+            (body, header(&head, "etag").is_some()),
+            ("", true),
+            "{tags}"
+        );
+    }
+    assert!(conditional("\"x\"").starts_with("HTTP/1.1 200 "));
 }
 
 #[test]

@@ -1,0 +1,80 @@
+/** Who the page is for: from its address, from what this tab remembers, or from the form. */
+export interface Identity {
+  readonly user?: string;
+  readonly token?: string;
+}
+
+export const USER = /^[A-Za-z0-9._~@:+-]{1,64}$/;
+const TOKEN = 'dmwire.token';
+
+/** Nobody can be "." or "..": browsers take these out of an address. */
+export function isUser(text: string): boolean {
+  return USER.test(text) && text !== '.' && text !== '..';
+}
+
+/** What a tab keeps for itself; a browser may forbid it to keep anything. */
+export const tab = {
+  get(key: string): string | undefined {
+    try {
+      return sessionStorage.getItem(key) ?? undefined;
+    } catch {
+      return undefined;
+    }
+  },
+  set(key: string, value: string | undefined): void {
+    try {
+      if (value === undefined) sessionStorage.removeItem(key);
+      else sessionStorage.setItem(key, value);
+    } catch {
+      // Then it is forgotten with the page.
+    }
+  },
+};
+
+/**
+ * Reads the page's address. A token stands behind its `#`, which browsers send nowhere; it is kept for this tab alone, and
+ * leaves the address at once: addresses are copied, shown and remembered.
+ */
+export function arrive(): { identity: Identity | undefined; to: string | undefined; suggested: string | undefined } {
+  const query = new URLSearchParams(location.search);
+  const brought = new URLSearchParams(location.hash.slice(1)).get('token')?.trim();
+  if (brought) {
+    tab.set(TOKEN, brought);
+    history.replaceState(null, '', location.pathname + location.search);
+  }
+  const token = brought || tab.get(TOKEN);
+  const user = query.get('user') ?? undefined;
+  const to = query.get('to') ?? undefined;
+  const identity = identify(user, token);
+  return { identity, to: to !== undefined && isUser(to) ? to : undefined, suggested: identity ? undefined : user };
+}
+
+/** A user, a token, or both. */
+export function identify(user: string | undefined, token: string | undefined): Identity | undefined {
+  if (user !== undefined && !isUser(user)) return undefined;
+  const name = user ?? (token === undefined ? undefined : subject(token));
+  if (name === undefined && token === undefined) return undefined;
+  return { ...(name !== undefined && { user: name }), ...(token !== undefined && { token }) };
+}
+
+export function remember(identity: Identity | undefined): void {
+  tab.set(TOKEN, identity?.token);
+}
+
+/** Whom a token names. Only the server can tell whether that is true. */
+function subject(token: string): string | undefined {
+  try {
+    const part = (token.split('.')[1] ?? '').replaceAll('-', '+').replaceAll('_', '/');
+    const bytes = Uint8Array.from(atob(part), character => character.charCodeAt(0));
+    const { sub } = JSON.parse(new TextDecoder().decode(bytes)) as { sub?: unknown };
+    return typeof sub === 'string' && isUser(sub) ? sub : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** The address that leads back here. */
+export function here(user: string | undefined, to: string | undefined): string {
+  const query = new URLSearchParams({ ...(user !== undefined && { user }), ...(to !== undefined && { to }) });
+  return query.size > 0 ? `?${query}` : location.pathname;
+}

@@ -1,0 +1,120 @@
+import type { JSX } from 'preact';
+import { useId, useState } from 'preact/hooks';
+import type { Content } from '../../../src/index.js';
+import { Dialog } from './parts.js';
+
+interface Field {
+  readonly name: string;
+  readonly label: string;
+  readonly attributes: JSX.IntrinsicElements['input'];
+  /** More lines than one. */
+  readonly long?: boolean;
+}
+
+const url: Field = {
+  name: 'url',
+  label: 'Address',
+  attributes: { type: 'url', required: true, maxLength: 2048, pattern: 'https?://.+', placeholder: 'https://' },
+};
+const degrees = (name: string, label: string, bound: number): Field => ({
+  name,
+  label,
+  attributes: { type: 'number', required: true, min: -bound, max: bound, step: 'any' },
+});
+
+const KINDS: Record<string, { readonly label: string; readonly fields: readonly Field[] }> = {
+  image: { label: 'Picture', fields: [url, { name: 'alt', label: 'What it shows', attributes: { maxLength: 1000 } }] },
+  file: {
+    label: 'File',
+    fields: [url, { name: 'name', label: 'Name', attributes: { required: true, maxLength: 255 } }],
+  },
+  audio: { label: 'Sound', fields: [url] },
+  video: { label: 'Video', fields: [url] },
+  location: {
+    label: 'Place',
+    fields: [
+      degrees('latitude', 'Latitude', 90),
+      degrees('longitude', 'Longitude', 180),
+      { name: 'label', label: 'Name', attributes: { maxLength: 200 } },
+    ],
+  },
+  data: {
+    label: 'Data',
+    fields: [
+      { name: 'name', label: 'Name', attributes: { required: true, maxLength: 128 } },
+      { name: 'data', label: 'JSON', attributes: { required: true }, long: true },
+    ],
+  },
+};
+
+/** Everything that is not text. */
+export function ComposeDialog(props: { onClose: () => void; onSend: (content: Content) => void }): JSX.Element {
+  const id = useId();
+  const [kind, setKind] = useState('image');
+  const [problem, setProblem] = useState<string>();
+  const send = (event: SubmitEvent) => {
+    event.preventDefault();
+    const form = event.currentTarget as HTMLFormElement;
+    const content: Record<string, unknown> = { type: kind };
+    for (const [name, value] of new FormData(form)) {
+      const text = String(value).trim();
+      if (name === 'kind' || text === '') continue;
+      if (name === 'latitude' || name === 'longitude') content[name] = Number(text);
+      else if (name === 'data') {
+        try {
+          content.data = JSON.parse(text);
+        } catch (error) {
+          return setProblem(`Not JSON: ${(error as Error).message}`);
+        }
+      } else content[name] = text;
+    }
+    props.onSend(content as unknown as Content);
+    form.closest('dialog')?.close();
+  };
+  return (
+    <Dialog label="Send something else" onClose={props.onClose}>
+      <form onSubmit={send}>
+        <h2>Send something else</h2>
+        <div class="field">
+          <label for={`${id}k`}>What</label>
+          <select id={`${id}k`} name="kind" value={kind} onChange={event => setKind(event.currentTarget.value)}>
+            {Object.entries(KINDS).map(([name, { label }]) => (
+              <option key={name} value={name}>
+                {label}
+              </option>
+            ))}
+          </select>
+        </div>
+        {KINDS[kind]?.fields.map(({ name, label, attributes, long }) => (
+          <div class="field" key={kind + name}>
+            <label for={id + name}>{label}</label>
+            {long ? (
+              <textarea
+                id={id + name}
+                name={name}
+                rows={5}
+                required
+                spellcheck={false}
+                onInput={() => setProblem(undefined)}
+              />
+            ) : (
+              <input id={id + name} name={name} autocomplete="off" {...attributes} />
+            )}
+          </div>
+        ))}
+        <p class="problem" role="alert">
+          {problem}
+        </p>
+        <p class="dim">Pictures and files stay where they are: only the address is sent.</p>
+        <p class="buttons">
+          <button type="button" onClick={event => event.currentTarget.closest('dialog')?.close()}>
+            Cancel
+          </button>
+          <button type="submit" class="primary">
+            Send
+          </button>
+        </p>
+      </form>
+    </Dialog>
+  );
+}

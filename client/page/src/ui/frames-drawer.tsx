@@ -1,0 +1,140 @@
+import type { JSX } from 'preact';
+import { useId, useLayoutEffect, useRef, useState } from 'preact/hooks';
+import type { Chat } from '../chat.js';
+import { type Frame, inLine, pretty } from '../frames.js';
+import { Icon } from './icons.js';
+import { memo } from './parts.js';
+
+/** Frames to begin with; one of them is wrong, as the answer to it teaches the most. */
+function templates(peer: string): Record<string, string> {
+  return {
+    'A message': `{"message":"hello","target_user":"${peer}"}`,
+    'A picture': `{"message":{"type":"image","url":"https://example.org/cat.png","alt":"A cat"},"target_user":"${peer}","ref":"m1"}`,
+    'Only for who is there now': `{"message":"psst","target_user":"${peer}","ephemeral":true}`,
+    Typing: `{"type":"typing","target_user":"${peer}"}`,
+    History: `{"type":"history","target_user":"${peer}","limit":5}`,
+    Conversations: '{"type":"conversations","limit":5}',
+    Ping: '{"type":"ping","ref":"p1"}',
+    'A mistake': `{"type":"message","target_user":"${peer}","ref":"oops"}`,
+  };
+}
+
+/** Every frame in both directions, as it is on the wire, and a field to send one by hand. */
+export function FramesDrawer({ chat, onClose }: { chat: Chat; onClose: () => void }): JSX.Element {
+  const id = useId();
+  const all = templates(chat.current?.peer ?? '6666');
+  const [text, setText] = useState(all['A message'] ?? '');
+  const [, again] = useState(0);
+  const scroller = useRef<HTMLElement>(null);
+  const atEnd = useRef(true);
+  useLayoutEffect(() => {
+    const element = scroller.current;
+    if (element && atEnd.current) element.scrollTop = element.scrollHeight;
+  });
+  const send = (event: Event) => {
+    event.preventDefault();
+    atEnd.current = true;
+    chat.sendRaw(text);
+  };
+  const { frames } = chat;
+  return (
+    <aside class="frames" aria-label="Frames on the wire">
+      <header>
+        <h2>Frames</h2>
+        <button
+          type="button"
+          aria-pressed={frames.paused}
+          onClick={() => {
+            frames.paused = !frames.paused;
+            again(n => n + 1);
+          }}
+        >
+          Pause
+        </button>
+        <button
+          type="button"
+          onClick={() => {
+            frames.clear();
+            again(n => n + 1);
+          }}
+        >
+          Clear
+        </button>
+        <button type="button" class="round" onClick={onClose} title="Close the frames">
+          <Icon name="close" />
+          <span class="unseen">Close the frames</span>
+        </button>
+      </header>
+      <p class="dim">
+        All that this page says to the server (↑) and hears from it (↓).{' '}
+        <a href={`${location.pathname.replace(/\/+$/, '')}/schema`} target="_blank" rel="noopener">
+          Schemas
+        </a>
+      </p>
+      <section
+        class="wire"
+        ref={scroller}
+        tabIndex={0}
+        aria-label="Frames, newest last"
+        onScroll={event => {
+          const { scrollHeight, scrollTop, clientHeight } = event.currentTarget;
+          atEnd.current = scrollHeight - scrollTop - clientHeight < 40;
+        }}
+      >
+        <ol>
+          {frames.all.map(frame => (
+            <FrameRow key={frame.number} frame={frame} />
+          ))}
+        </ol>
+      </section>
+      <form onSubmit={send}>
+        <div class="field">
+          <label for={`${id}t`}>Send a frame</label>
+          <select
+            id={`${id}t`}
+            onChange={event => {
+              setText(all[event.currentTarget.value] ?? '');
+            }}
+          >
+            {Object.keys(all).map(name => (
+              <option key={name}>{name}</option>
+            ))}
+          </select>
+        </div>
+        <label class="unseen" for={`${id}f`}>
+          Frame
+        </label>
+        <textarea
+          id={`${id}f`}
+          rows={3}
+          value={text}
+          spellcheck={false}
+          onInput={event => setText(event.currentTarget.value)}
+        />
+        <button type="submit" class="primary" disabled={chat.line.is !== 'open' || text.trim() === ''}>
+          Send frame
+        </button>
+      </form>
+    </aside>
+  );
+}
+
+const FrameRow = memo(({ frame }: { frame: Frame }): JSX.Element => {
+  const [open, setOpen] = useState(false);
+  const { direction, text, type, at } = frame;
+  return (
+    <li class={`${direction} ${type === 'error' || type === 'goodbye' ? 'bad' : ''}`}>
+      <details onToggle={event => setOpen(event.currentTarget.open)}>
+        <summary>
+          <span class="direction" aria-hidden="true">
+            {direction === 'in' ? '↓' : '↑'}
+          </span>
+          <span class="unseen">{direction === 'in' ? 'received' : 'sent'} </span>
+          <time>{at.toISOString().slice(11, 23)}</time> <b>{type}</b>
+          <code>{inLine(text)}</code>
+        </summary>
+        {open && <pre tabIndex={0}>{pretty(text)}</pre>}
+      </details>
+    </li>
+  );
+});
