@@ -1,0 +1,210 @@
+import assert from 'node:assert/strict';
+import { readFile } from 'node:fs/promises';
+import { createRequire } from 'node:module';
+import { after, afterEach, before, describe, it } from 'node:test';
+import type { Page } from 'playwright-core';
+import { WebSocket } from 'ws';
+import { type Client, connect, type WebSocketClass } from '../../src/index.js';
+import {
+  bubble,
+  composer,
+  connected,
+  DEADLINE,
+  enter,
+  launch,
+  Server,
+  say,
+  skip,
+  texts,
+  type World,
+} from './support/browser.js';
+import { Gate } from './support/gate.js';
+
+interface AxeResult {
+  violations: { id: string; nodes: { html: string; failureSummary?: string }[] }[];
+}
+
+describe('whoever one is', { skip, timeout: 10 * DEADLINE }, () => {
+  let world: World;
+  let server: Server;
+  let gate: Gate;
+  let axe: string;
+  let friend: Client;
+  before(async () => {
+    [world, server] = await Promise.all([launch(), Server.start()]);
+    gate = await Gate.before(server.url);
+    axe = await readFile(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
+    friend = connect({ url: server.url, user: 'friend', WebSocket: WebSocket as unknown as WebSocketClass });
+    friend.on('message', () => {});
+  });
+  afterEach(() => world.over());
+  after(async () => {
+    await friend?.close();
+    await gate?.close();
+    await world?.browser.close();
+    await server?.stop();
+  });
+
+  async function assertAccessible(page: Page, what: string): Promise<void> {
+    await page.evaluate(axe);
+    const { violations } = await page.evaluate(
+      () => (globalThis as unknown as { axe: { run(): Promise<AxeResult> } }).axe.run() as Promise<AxeResult>,
+    );
+    const told = violations.map(({ id, nodes }) => [
+      id,
+      ...nodes.map(({ html, failureSummary }) => `${html} ${failureSummary}`),
+    ]);
+    assert.deepEqual(told, [], what);
+  }
+
+  /** A conversation with everything in it. */
+  async function fill(user: string): Promise<void> {
+    const mine = connect({ url: server.url, user, device: 'seed', WebSocket: WebSocket as unknown as WebSocketClass });
+    mine.on('message', () => {});
+    const contents = [
+      'Notes are at https://example.org/notes.',
+      {
+        type: 'markdown',
+        text: '# Title\n\n**bold** *em* ~~gone~~ `code` [link](https://example.org/)\n\n- a\n- b\n\n1. x\n\n> quoted\n\n```\ncode that is so long that it has to scroll to the side, on a phone at the least, and here too, I hope\n```\n\n---',
+      },
+      { type: 'image', url: 'https://example.org/a.png', alt: 'A cat', width: 100, height: 80, size: 12345 },
+      { type: 'file', url: 'https://example.org/a.pdf', name: 'a.pdf', mime: 'application/pdf', size: 1 },
+      { type: 'audio', url: 'https://example.org/a.mp3', duration_ms: 61000 },
+      { type: 'video', url: 'http://example.org/a.mp4' },
+      { type: 'location', latitude: 1, longitude: 2, label: 'Here' },
+      { type: 'data', name: 'order', data: { id: 7 } },
+    ] as const;
+    for (const content of contents) {
+      const theirs = await friend.send(user, content);
+      const { id } = await mine.send('friend', content, { replyTo: theirs.id });
+      await mine.react('friend', theirs.id, '👍');
+      await friend.react(user, id, '🎉');
+      await friend.react(user, theirs.id, '👍');
+    }
+    const { id } = await mine.send('friend', 'away');
+    await mine.delete('friend', id);
+    const edited = await mine.send('friend', 'helo');
+    await mine.edit('friend', edited.id, 'hello');
+    const stranger = connect({ url: server.url, user: 'stranger', WebSocket: WebSocket as unknown as WebSocketClass });
+    await stranger.send(user, 'are you there?');
+    await stranger.close();
+    await mine.close();
+  }
+
+  for (const [width, height] of [
+    [390, 844],
+    [1280, 800],
+  ] as const) {
+    for (const colorScheme of ['light', 'dark'] as const) {
+      it(`finds no obstacle, ${colorScheme} and ${width} wide`, async () => {
+        const user = `${colorScheme}-${width}`;
+        gate.open();
+        await fill(user);
+        const page = await world.visitor({ viewport: { width, height }, colorScheme });
+        await page.goto(gate.url);
+        await page.getByLabel('I am').waitFor();
+        await assertAccessible(page, 'sign in');
+        await page.getByRole('button', { name: 'I have a token' }).click();
+        await assertAccessible(page, 'token');
+        await enter(page, gate.url, user);
+        await page.getByRole('button', { name: /friend/ }).waitFor();
+        await assertAccessible(page, 'list');
+        await page.getByRole('button', { name: /friend/ }).click();
+        await bubble(page, 'hello').waitFor();
+        await assertAccessible(page, 'conversation');
+        await page.locator('summary').first().click();
+        await bubble(page, 'hello').hover();
+        await bubble(page, 'hello').getByRole('button', { name: 'More' }).click();
+        await assertAccessible(page, 'menu');
+        await page.getByRole('menuitem', { name: 'Edit' }).click();
+        await assertAccessible(page, 'editing');
+        await page.getByRole('button', { name: 'Cancel' }).click();
+        await page.getByRole('button', { name: 'Markdown' }).click();
+        await page.getByRole('button', { name: 'Send something else' }).click();
+        await assertAccessible(page, 'dialog');
+        await page.keyboard.press('Escape');
+        await page.getByRole('dialog').waitFor({ state: 'detached' });
+        await page.getByRole('button', { name: 'Frames on the wire' }).locator('visible=true').first().click();
+        await page.getByRole('complementary').locator('summary').first().click();
+        await assertAccessible(page, 'frames');
+        await page.getByRole('button', { name: 'Close the frames' }).click();
+        gate.shut();
+        await page.getByText('No connection to the server.').waitFor();
+        await composer(page).fill('later');
+        await page.getByRole('button', { name: 'Send', exact: true }).click();
+        await page.getByText('Waiting for the connection').first().waitFor();
+        await assertAccessible(page, 'no connection');
+        const overflow = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+        assert.ok(overflow <= 0, `${overflow} pixels too wide`);
+      });
+    }
+  }
+
+  it('gets everywhere with the keyboard alone', async () => {
+    const page = await world.visitor();
+    const key = (...keys: string[]) =>
+      keys.reduce((before, next) => before.then(() => page.keyboard.press(next)), Promise.resolve());
+    const focused = () => page.evaluate(() => (document.activeElement as HTMLElement)?.innerText ?? '');
+    await page.goto(server.url);
+    await page.getByLabel('I am').waitFor();
+    await key('Tab', 'ControlOrMeta+a');
+    await page.keyboard.type('keys');
+    await key('Tab', 'ControlOrMeta+a');
+    await page.keyboard.type('friend');
+    await key('Enter');
+    await connected(page);
+    // The field for messages has the focus.
+    await page.waitForFunction(() => document.activeElement?.matches('.composer textarea'));
+    await page.keyboard.type('first');
+    await key('Shift+Enter');
+    await page.keyboard.type('line two');
+    await key('Enter');
+    await page.keyboard.type('secnd');
+    await key('Enter');
+    await bubble(page, 'secnd').getByText('Received').waitFor();
+
+    // Up: the last message is edited.
+    await key('ArrowUp');
+    await page.getByText('Editing').waitFor();
+    await page.waitForFunction(() => (document.activeElement as HTMLTextAreaElement)?.value === 'secnd');
+    await key('ControlOrMeta+a');
+    await page.keyboard.type('second');
+    await key('Enter');
+    await bubble(page, 'second').getByText('edited').waitFor();
+
+    // Back into the list, up, and a menu.
+    for (let i = 0; i < 10 && !(await page.evaluate(() => document.activeElement?.matches('.message'))); i += 1)
+      await key('Shift+Tab');
+    assert.match(await focused(), /second/);
+    await key('ArrowUp');
+    assert.match(await focused(), /first/);
+    await key('ArrowUp', 'End');
+    assert.match(await focused(), /second/);
+    await key('Home', 'Enter');
+    await page.getByRole('menu').waitFor();
+    await key('Escape');
+    await page.getByRole('menu').waitFor({ state: 'detached' });
+    assert.match(await focused(), /first/);
+    await key('Enter', 'Enter');
+    await page.getByRole('button', { name: '👍 1 by you' }).waitFor();
+    assert.match(await focused(), /first/);
+    await key('Enter', 'ArrowUp');
+    assert.match(await focused(), /Delete/);
+    await key('Enter');
+    await page.getByRole('dialog').waitFor();
+    await key('Escape');
+    await page.getByRole('dialog').waitFor({ state: 'detached' });
+    await key('Escape');
+    await page.waitForFunction(() => document.activeElement?.matches('.composer textarea'));
+    assert.deepEqual(await texts(page), ['first\nline two', 'second']);
+
+    // Another conversation.
+    for (let i = 0; i < 30 && !(await page.evaluate(() => document.activeElement?.matches('.new input'))); i += 1)
+      await key('Shift+Tab');
+    await page.keyboard.type('stranger');
+    await key('Enter');
+    await page.getByRole('heading', { name: 'stranger' }).waitFor();
+    await page.waitForFunction(() => document.activeElement?.matches('.composer textarea'));
+    await say(page, 'hello');
+  });
+});

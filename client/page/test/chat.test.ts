@@ -1,0 +1,215 @@
+import assert from 'node:assert/strict';
+import { afterEach, beforeEach, describe, it } from 'node:test';
+import type { PastMessage } from '../../src/index.js';
+import { FakeServer, type FakeSocket, settle, until } from '../../test/support/fake.js';
+import { Chat } from '../src/chat.js';
+import { Conversation, fromFrame, type Message, withReaction } from '../src/conversation.js';
+import { FrameLog } from '../src/frames.js';
+
+const at = (n: number) => new Date(Date.UTC(2026, 0, 1) + n * 1000).toISOString();
+const id = (n: number) => `00000000-0000-0000-0000-${String(n).padStart(12, '0')}`;
+const past = (n: number, more: Record<string, unknown> = {}): PastMessage =>
+  ({
+    type: 'message',
+    id: id(n),
+    from_user: 'you',
+    target_user: 'me',
+    message: `m${n}`,
+    sent_at: at(n),
+    ...more,
+  }) as PastMessage;
+const message = (n: number, more: Record<string, unknown> = {}): Message => fromFrame(past(n, more));
+const range = (from: number, to: number) => Array.from({ length: to - from + 1 }, (_, i) => from + i);
+const numbers = ({ messages }: Conversation) => messages.map(({ id }) => Number(id.slice(-12)));
+
+describe('a conversation', () => {
+  it('puts what came live behind the page of history, whatever came first', () => {
+    for (const [live, page, expected] of [
+      [[], range(1, 5), range(1, 5)],
+      [[6, 7], range(1, 5), range(1, 7)],
+      [[4, 5, 6], range(1, 5), range(1, 6)],
+      [[4, 5], range(1, 5), range(1, 5)],
+      // What is older than the page, and does not touch it, comes back by scrolling.
+      [[1, 2], range(5, 9), range(5, 9)],
+      [[1, 2], [], [1, 2]],
+    ] as const) {
+      const conversation = new Conversation('you');
+      for (const n of live) conversation.add(message(n));
+      conversation.takeNewest(
+        page.map(n => message(n)),
+        true,
+      );
+      assert.deepEqual(numbers(conversation), expected, `${live} and ${page}`);
+      assert.equal(conversation.more, true);
+    }
+  });
+
+  it('keeps what was scrolled to when the newest page is asked for again', () => {
+    const conversation = new Conversation('you');
+    conversation.takeNewest(
+      range(11, 20).map(n => message(n)),
+      true,
+    );
+    conversation.takeOlder(
+      range(1, 12).map(n => message(n)),
+      false,
+    );
+    conversation.add(message(21));
+    conversation.takeNewest(
+      range(12, 21).map(n => message(n, { message: 'again' })),
+      true,
+    );
+    assert.deepEqual(numbers(conversation), range(1, 21));
+    assert.deepEqual([conversation.more, conversation.find(id(15))?.content], [false, 'again']);
+  });
+
+  it('believes the account that is further on', () => {
+    const conversation = new Conversation('you');
+    conversation.add(message(1));
+    conversation.change(id(1), known => ({ ...known, content: 'new', editedAt: at(9) }));
+    conversation.takeNewest([message(1, { message: 'old', edited_at: at(5) })], false);
+    assert.equal(conversation.find(id(1))?.content, 'new');
+    conversation.takeNewest([message(1, { message: 'newest', edited_at: at(10) })], false);
+    assert.equal(conversation.find(id(1))?.content, 'newest');
+  });
+
+  it('knows a message that comes again, and puts a late one of ours where it belongs', () => {
+    const conversation = new Conversation('you');
+    for (const n of [1, 2, 4]) assert.equal(conversation.add(message(n)), true);
+    assert.equal(conversation.add(message(2)), false);
+    conversation.insert(message(3));
+    conversation.insert(message(3));
+    assert.deepEqual(numbers(conversation), range(1, 4));
+  });
+
+  it('is not told to be unread by a list that is older than its read mark', () => {
+    const conversation = new Conversation('you');
+    conversation.takeNewest(
+      range(1, 5).map(n => message(n)),
+      false,
+    );
+    conversation.myRead = id(4);
+    const list = (unread: number, my_read?: string) =>
+      conversation.list({ target_user: 'you', last: past(5), unread, ...(my_read && { my_read }) }, 'me');
+    list(5);
+    assert.deepEqual([conversation.unread, conversation.myRead], [1, id(4)]);
+    list(3, id(2));
+    assert.deepEqual([conversation.unread, conversation.myRead], [1, id(4)]);
+    list(0, id(5));
+    assert.deepEqual([conversation.unread, conversation.myRead], [0, id(5)]);
+  });
+
+  it('counts reactions by their users', () => {
+    let one = withReaction(message(1), '👍', 'a', false);
+    one = withReaction(one, '👍', 'a', false);
+    one = withReaction(one, '👍', 'b', false);
+    assert.deepEqual(one.reactions, [{ emoji: '👍', users: ['a', 'b'] }]);
+    one = withReaction(withReaction(one, '👍', 'a', true), '👍', 'b', true);
+    assert.deepEqual(withReaction(one, '🎉', 'a', true).reactions, []);
+  });
+});
+
+describe('a chat', { timeout: 60_000 }, () => {
+  let server: FakeServer;
+  let chat: Chat;
+  let socket: FakeSocket;
+  beforeEach(async () => {
+    server = new FakeServer();
+    chat = new Chat({ url: 'http://host', identity: { user: 'me' }, WebSocket: server.WebSocket });
+    socket = await server.session();
+  });
+  afterEach(() => chat.close());
+
+  async function listed(items: readonly Record<string, unknown>[] = []): Promise<void> {
+    const { ref } = await socket.expect('conversations');
+    socket.frame({ type: 'conversations', items, ref });
+    await settle();
+  }
+
+  it('counts what came while the list was under way once', async () => {
+    socket.message(1);
+    socket.message(2);
+    // The server made the list when there was one.
+    await listed([
+      { target_user: 'you', last: { ...past(0), id: id(1), sent_at: '2026-01-01T00:00:00.000Z' }, unread: 1 },
+    ]);
+    assert.equal(chat.unread, 2);
+    socket.message(3, 'm3', 'you', { sent_at: '2026-01-01T00:00:03.000Z' });
+    await settle();
+    assert.equal(chat.unread, 3);
+    // One that the list has counted, and that comes after it.
+    socket.frame({ type: 'receipt', kind: 'read', by_user: 'me', target_user: 'you', id: id(3), at: at(3) });
+    await settle();
+    assert.equal(chat.unread, 0);
+  });
+
+  it('shows what is under way at its end, and in the order of the log once it is there', async () => {
+    await listed();
+    chat.open('you');
+    const { ref } = await socket.expect('history');
+    socket.frame({ type: 'history', target_user: 'you', messages: [], more: false, ref });
+    await settle();
+    chat.send('you', 'mine');
+    const shown = () =>
+      chat.current && chat.shown(chat.current).map(({ message, delivery }) => `${message.content} ${delivery}`);
+    assert.deepEqual(shown(), ['mine sending']);
+    socket.message(1, 'theirs');
+    await settle();
+    assert.deepEqual(shown(), ['theirs theirs', 'mine sending']);
+    const frame = await socket.expect('message');
+    socket.ack(frame, 2);
+    socket.message(3, 'more');
+    await settle();
+    assert.deepEqual(shown(), ['theirs theirs', 'mine stored', 'more theirs']);
+    socket.frame({ type: 'receipt', kind: 'received', by_user: 'you', target_user: 'you', id: frame.id, at: at(3) });
+    assert.deepEqual(shown()?.[1], 'mine received');
+    socket.frame({ type: 'receipt', kind: 'read', by_user: 'you', target_user: 'you', id: frame.id, at: at(3) });
+    assert.deepEqual(shown()?.[1], 'mine read');
+    chat.edit('you', String(frame.id), 'changed');
+    assert.deepEqual(shown()?.[1], 'changed read');
+    socket.drop();
+    chat.send('you', 'later');
+    assert.deepEqual(shown()?.[3], 'later offline');
+    chat.reconnect();
+    socket = await server.session(3);
+    await until(() => shown()?.[3] === 'later sending');
+    // Refused: what it was is shown again, and why is told.
+    socket.refuse(await socket.expect('edit'), 'forbidden');
+    await settle();
+    assert.deepEqual(shown()?.[1], 'mine read');
+    assert.match(chat.notice ?? '', /^The edit was refused/);
+  });
+
+  it('begins anew where the server has another store', async () => {
+    await listed();
+    socket.message(1);
+    await settle();
+    assert.equal(chat.list.length, 1);
+    socket.drop();
+    chat.reconnect();
+    socket = await server.accept();
+    socket.welcome(0, { epoch: 'e2' });
+    socket.frame({ type: 'truncated', reason: 'reset', oldest_seq: 1 });
+    socket.frame({ type: 'synced', seq: 0 });
+    await settle();
+    assert.equal(chat.list.length, 0);
+    assert.match(chat.notice ?? '', /another store/);
+  });
+});
+
+describe('the frames on show', () => {
+  it('are the newest', () => {
+    const log = new FrameLog();
+    for (let i = 0; i < 500; i += 1) log.add('in', `{"type":"t${i}"}`);
+    log.add('out', '{');
+    log.add('out', '{"message":"x"}');
+    assert.equal(log.all.length, 300);
+    assert.deepEqual(
+      log.all.slice(-3).map(({ type }) => type),
+      ['t499', 'not JSON', 'message'],
+    );
+    log.paused = true;
+    log.add('in', '{}');
+    assert.equal(log.all.at(-1)?.number, 502);
+  });
+});

@@ -1,0 +1,316 @@
+import assert from 'node:assert/strict';
+import { createServer, type Server as HttpServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { after, afterEach, before, describe, it } from 'node:test';
+import type { Page } from 'playwright-core';
+import { WebSocket } from 'ws';
+import { connect, type WebSocketClass } from '../../src/index.js';
+import { connected, DEADLINE, EVIL, enter, launch, Server, skip, type World } from './support/browser.js';
+import { actor, Gate } from './support/gate.js';
+
+const RUN = "globalThis.pwned='yes'";
+/** What would run, load or lead away, were any of it taken for more than text. */
+const PAYLOADS = [
+  `<script>${RUN}</script>`,
+  `<img src=x onerror="${RUN}">`,
+  `"><svg onload="${RUN}">`,
+  `' onmouseover='${RUN}' x='`,
+  `</style><script>${RUN}</script>`,
+  `</script><script>${RUN}</script>`,
+  `<iframe srcdoc="<script>parent.${RUN}</script>"></iframe>`,
+  `<a href="javascript:${RUN}">x</a>`,
+  `javascript:${RUN}`,
+  `JaVaScRiPt\t:${RUN}`,
+  `data:text/html,<script>${RUN}</script>`,
+  `vbscript:${RUN}`,
+  `[x](javascript:${RUN})`,
+  `[x](\x01javascript:${RUN})`,
+  `[x](data:text/html,<script>${RUN}</script>)`,
+  `![x](https://evil.example/"onerror="${RUN})`,
+  `![x](https://evil.example/pixel.png)`,
+  `<https://evil.example/" onclick="${RUN}>`,
+  `https://evil.example/"onmouseover="${RUN}"`,
+  `[<img src=x onerror=${RUN}>](https://evil.example/)`,
+  `{{constructor.constructor("${RUN}")()}}`,
+  '<form action="https://evil.example/"><button>x',
+  '<base href="https://evil.example/">',
+  '<link rel=stylesheet href="https://evil.example/a.css">',
+  '<meta http-equiv=refresh content="0;url=https://evil.example/">',
+  '<style>*{background:url(https://evil.example/a)}</style>',
+  '\u202Egnp.exe',
+  '__proto__',
+  'https://user:pass@evil.example/',
+];
+/** What no content may have made. Ours have no such attributes. */
+const FORBIDDEN =
+  '.app script, .app iframe, .app img, .app video, .app audio, .app object, .app embed, .app base, .app link, .app meta, .app style, .app form[action], .app [onerror], .app [onload], .app [onmouseover], .app [onclick], .app [srcdoc], .app [style*=url]';
+
+describe('what peers send', { skip, timeout: 10 * DEADLINE }, () => {
+  let world: World;
+  let server: Server;
+  let gate: Gate;
+  before(async () => {
+    [world, server] = await Promise.all([launch(), Server.start()]);
+    gate = await Gate.before(server.url);
+  });
+  afterEach(() => world.over());
+  after(async () => {
+    await gate?.close();
+    await world?.browser.close();
+    await server?.stop();
+  });
+
+  async function assertHarmless(page: Page): Promise<void> {
+    const found = await page.evaluate(forbidden => {
+      const links = [...document.querySelectorAll<HTMLAnchorElement>('.app a')];
+      return {
+        pwned: (globalThis as { pwned?: string }).pwned,
+        made: [...document.querySelectorAll(forbidden)].map(element => element.outerHTML),
+        links: links.filter(({ protocol }) => !/^https?:$/.test(protocol)).map(({ href }) => href),
+        referring: links.filter(({ host, rel }) => host !== location.host && !/noopener noreferrer/.test(rel)).length,
+      };
+    }, FORBIDDEN);
+    assert.deepEqual(found, { pwned: undefined, made: [], links: [], referring: 0 });
+  }
+
+  it('is text, in every field that the server lets through', async () => {
+    const mallory = connect({ url: server.url, user: 'mallory', WebSocket: WebSocket as unknown as WebSocketClass });
+    mallory.on('message', () => {});
+    const page = await world.visitor();
+    await enter(page, server.url, 'victim', 'mallory');
+    let count = 0;
+    const send = async (content: Parameters<typeof mallory.send>[1]) => {
+      count += 1;
+      return (await mallory.send('victim', content)).id;
+    };
+    for (const text of PAYLOADS) {
+      const id = await send(text);
+      await send({
+        type: 'markdown',
+        text: `${text}\n\n# ${text}\n\n- ${text}\n\n> ${text}\n\n\`\`\`${text}\n${text}\n\`\`\`\n\n**${text}**`,
+      });
+      await mallory.react('victim', id, text.slice(0, 16));
+    }
+    for (const text of PAYLOADS.slice(0, 12)) {
+      const url = `https://evil.example/?${text}`;
+      await send({ type: 'image', url, alt: text, mime: text.slice(0, 100) });
+      await send({ type: 'file', url, name: text, mime: text.slice(0, 100) });
+      await send({ type: 'location', latitude: 1, longitude: 2, label: text });
+      await send({ type: 'data', name: text.slice(0, 100), data: { [text]: text, __proto__x: [text] } });
+    }
+    mallory.typing('victim');
+    await page
+      .locator('.message')
+      .nth(count - 1)
+      .waitFor({ state: 'attached' });
+    assert.ok((await page.locator('.message .text').allInnerTexts()).includes(PAYLOADS[0] as string));
+    for (const details of await page.locator('details').all())
+      await details.evaluate(element => element.setAttribute('open', ''));
+    await assertHarmless(page);
+    // The frames are text as well.
+    await page.getByRole('button', { name: 'Frames on the wire' }).first().click();
+    await page.getByRole('complementary').locator('summary').first().click();
+    await assertHarmless(page);
+    // After a reload it comes by another way.
+    await page.reload();
+    await page.locator('.message').first().waitFor();
+    await page.getByText('The beginning').or(page.locator('.message')).first().waitFor();
+    await assertHarmless(page);
+    await mallory.close();
+  });
+
+  it('is text also from a server that checks nothing', async () => {
+    const page = await world.visitor();
+    const id = (i: number) => `00000000-0000-4000-8000-${String(i).padStart(12, '0')}`;
+    const contents = PAYLOADS.flatMap((text): unknown[] => [
+      { type: 'image', url: text, alt: text, width: text, height: { x: 1 }, size: text },
+      { type: 'video', url: text, duration_ms: text },
+      { type: 'audio', url: { toString: text } },
+      { type: 'file', url: text, name: text, mime: text },
+      { type: 'file', name: [text] },
+      { type: 'location', latitude: text, longitude: text, label: { text } },
+      { type: 'markdown', text: { text } },
+      { type: text, text },
+      { type: { text } },
+      { type: 'data', name: text, data: text },
+      // What a UI library could take for an element of its own.
+      { type: 'div', props: { dangerouslySetInnerHTML: { __html: text } }, constructor: null, __k: [text] },
+      [text],
+      7,
+    ]);
+    const history = contents.map((message, i) => ({
+      type: 'message',
+      id: id(i),
+      from_user: i % 2 ? 'mallory' : 'victim',
+      target_user: i % 2 ? 'victim' : 'mallory',
+      message,
+      sent_at: i % 7 ? '2026-01-01T00:00:00.000Z' : (PAYLOADS[i % PAYLOADS.length] as string),
+      reply_to: PAYLOADS[i % PAYLOADS.length],
+      edited_at: PAYLOADS[i % PAYLOADS.length],
+      reactions: [{ emoji: PAYLOADS[i % PAYLOADS.length], users: PAYLOADS.slice(0, 3) }],
+    }));
+    gate.play((socket, request) => {
+      actor('victim', 'mallory', history)(socket, request);
+      PAYLOADS.forEach((text, i) => {
+        const place = { id: id(1000 + i), seq: i + 1, from_user: text, target_user: 'victim' };
+        socket.send(JSON.stringify({ type: 'message', ...place, message: text, sent_at: text }));
+        socket.send(JSON.stringify({ type: 'typing', from_user: text, target_user: 'victim', active: true }));
+        socket.send(JSON.stringify({ type: 'error', code: text, detail: text, retryable: false }));
+      });
+    });
+    await enter(page, gate.url, 'victim', 'mallory');
+    await page
+      .locator('.message')
+      .nth(contents.length - 1)
+      .waitFor({ state: 'attached' });
+    await page.locator('.conversation').nth(PAYLOADS.length).waitFor({ state: 'attached' });
+    await assertHarmless(page);
+    await page.getByRole('button', { name: 'Frames on the wire' }).first().click();
+    await page.locator('.conversation').nth(3).click();
+    await assertHarmless(page);
+  });
+
+  it('cannot come by the address of the page', async () => {
+    const page = await world.visitor();
+    for (const text of PAYLOADS.slice(0, 10)) {
+      await page.goto(`${server.url}/?${new URLSearchParams({ user: text, to: text })}`);
+      await page.getByLabel('I am').waitFor();
+      assert.equal(await page.evaluate(() => (globalThis as { pwned?: string }).pwned), undefined);
+    }
+    await page.goto(`${server.url}/?user=..&to=a`);
+    await page.getByRole('button', { name: 'Start' }).waitFor();
+  });
+
+  it('cannot run even where it got into the page', async () => {
+    const page = await world.visitor();
+    await enter(page, server.url, 'victim');
+    // Later, as what an evaluation does itself is exempt.
+    const stopped = await page.evaluate(async run => {
+      await new Promise(resolve => setTimeout(resolve));
+      const refused: string[] = [];
+      const attempt = (name: string, act: () => unknown) => {
+        try {
+          act();
+        } catch {
+          refused.push(name);
+        }
+      };
+      attempt('markup', () => {
+        document.body.innerHTML += '<img src=x onerror=1>';
+      });
+      attempt('eval', () => new Function(run)());
+      const script = document.createElement('script');
+      attempt('script', () => {
+        script.textContent = run;
+      });
+      script.append(run);
+      document.body.append(script);
+      const button = document.createElement('button');
+      attempt('attribute', () => button.setAttribute('onclick', run));
+      button.click();
+      return { refused, pwned: (globalThis as { pwned?: string }).pwned };
+    }, RUN);
+    assert.equal(stopped.pwned, undefined);
+    for (const name of ['markup', 'eval', 'script']) assert.ok(stopped.refused.includes(name), name);
+    assert.ok(world.complaints.splice(0).length > 0);
+    // Nor can it report to anybody.
+    const reported = await page.evaluate(async () => {
+      const results = await Promise.allSettled([fetch('https://evil.example/'), fetch('http://evil.example/')]);
+      return results.map(({ status }) => status);
+    });
+    assert.deepEqual(reported, ['rejected', 'rejected']);
+    world.complaints.splice(0);
+  });
+});
+
+describe('a page of another site', { skip, timeout: 4 * DEADLINE }, () => {
+  let world: World;
+  let server: Server;
+  let site: HttpServer;
+  let origin: string;
+  before(async () => {
+    [world, server] = await Promise.all([launch(), Server.start()]);
+    site = createServer((_, answer) => {
+      answer.writeHead(200, { 'content-type': 'text/html' });
+      answer.end('<!doctype html><title>evil</title>');
+    });
+    await new Promise<void>(resolve => site.listen(0, '127.0.0.1', resolve));
+    origin = `http://${EVIL}:${(site.address() as AddressInfo).port}`;
+  });
+  afterEach(() => {
+    world.foreign.length = 0;
+    return world.over();
+  });
+  after(async () => {
+    await world?.browser.close();
+    site?.closeAllConnections();
+    site?.close();
+    await server?.stop();
+  });
+
+  it('cannot connect in its visitor’s name', async () => {
+    const page = await world.visitor();
+    await page.goto(origin);
+    const attempt = (protocols: string[]) =>
+      page.evaluate(
+        ([address, offered]) =>
+          new Promise<{ opened: boolean; frames: string[]; code: number }>(resolve => {
+            const socket = new globalThis.WebSocket(`${address}/ws/victim`, offered);
+            let opened = false;
+            const frames: string[] = [];
+            socket.onopen = () => {
+              opened = true;
+              socket.send('{"message":"forged","target_user":"boss"}');
+            };
+            socket.onmessage = ({ data }) => frames.push(String(data));
+            socket.onclose = ({ code }) => resolve({ opened, frames, code });
+          }),
+        [server.url.replace('http', 'ws'), protocols] as const,
+      );
+    const told = await attempt(['dmwire.v1']);
+    assert.equal(told.code, 4403);
+    const goodbye = JSON.parse(told.frames[0] ?? '');
+    assert.deepEqual([told.frames.length, goodbye.type, goodbye.reason], [1, 'goodbye', 'forbidden']);
+    const plain = await attempt([]);
+    assert.deepEqual(plain, { opened: false, frames: [], code: 1006 });
+    const boss = await world.visitor();
+    await enter(boss, server.url, 'boss');
+    await boss.getByText('No conversations yet.').waitFor();
+  });
+
+  it('cannot put the chat into a frame of its own, nor read it', async () => {
+    const page = await world.visitor();
+    await page.goto(origin);
+    const read = await page.evaluate(async address => {
+      const frame = document.createElement('iframe');
+      frame.src = `${address}/?user=victim&to=boss`;
+      const loaded = new Promise(resolve => {
+        frame.onload = resolve;
+      });
+      document.body.append(frame);
+      await loaded;
+      return fetch(address).then(
+        () => 'read',
+        () => 'refused',
+      );
+    }, server.url);
+    assert.equal(read, 'refused');
+    const inner = page.frames().find(frame => frame !== page.mainFrame());
+    assert.equal(await inner?.locator('.app, .sign-in').count(), 0);
+    assert.ok(world.complaints.splice(0).some(text => text.includes('frame-ancestors')));
+  });
+
+  it('sees nothing of a window that it has opened', async () => {
+    const page = await world.visitor();
+    await page.goto(origin);
+    const [popup] = await Promise.all([
+      page.context().waitForEvent('page'),
+      page.evaluate(address => {
+        (globalThis as { w?: Window | null }).w = open(`${address}/?user=victim&to=boss`);
+      }, server.url),
+    ]);
+    await connected(popup);
+    assert.equal(await popup.evaluate(() => opener), null);
+    assert.equal(await page.evaluate(() => (globalThis as { w?: Window | null }).w?.closed ?? true), true);
+  });
+});

@@ -1,0 +1,193 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { pieces, plainName, webUrl } from '../src/content/links.js';
+import { type Block, type Inline, parse, words } from '../src/content/markdown.js';
+
+/** As a reader would write it down. */
+function show(blocks: readonly Block[]): string {
+  return blocks
+    .map(block => {
+      switch (block.is) {
+        case 'paragraph':
+          return `<p>${line(block.inline)}</p>`;
+        case 'heading':
+          return `<h${block.level}>${line(block.inline)}</h${block.level}>`;
+        case 'code':
+          return `<pre>${block.text}</pre>`;
+        case 'quote':
+          return `<q>${show(block.blocks)}</q>`;
+        case 'rule':
+          return '<hr>';
+        case 'list':
+          return `<${block.first ?? 'ul'}>${block.items.map(item => `<li>${show(item)}</li>`).join('')}`;
+      }
+    })
+    .join('');
+}
+function line(all: readonly Inline[]): string {
+  return all
+    .map(piece => {
+      if (typeof piece === 'string') return piece;
+      if (piece.is === 'code') return `<code>${piece.text}</code>`;
+      if (piece.is === 'break') return '<br>';
+      if (piece.is === 'link') return `<a ${piece.url.href}>${line(piece.inline)}</a>`;
+      return `<${piece.is}>${line(piece.inline)}</${piece.is}>`;
+    })
+    .join('');
+}
+
+describe('markdown', () => {
+  const cases: [string, string][] = [
+    ['one\ntwo\n\nthree', '<p>one<br>two</p><p>three</p>'],
+    ['# a *b* #\n###### c\n####### d', '<h1>a <em>b</em></h1><h6>c</h6><p>####### d</p>'],
+    [
+      '**a** __b__ *c* _d_ ~~e~~ `f`',
+      '<p><strong>a</strong> <strong>b</strong> <em>c</em> <em>d</em> <del>e</del> <code>f</code></p>',
+    ],
+    ['***a b*** c', '<p><strong><em>a b</em></strong> c</p>'],
+    ['**a *b* c**', '<p><strong>a <em>b</em> c</strong></p>'],
+    ['2 * 3 * 4, snake_case_name, a ** b', '<p>2 * 3 * 4, snake_case_name, a ** b</p>'],
+    ['\\*a\\* \\<b>', '<p>*a* <b></p>'],
+    ['`` a`b `` and `*c*`', '<p><code>a`b</code> and <code>*c*</code></p>'],
+    ['```js\nlet a = *1*;\n\n# no\n```\nafter', '<pre>let a = *1*;\n\n# no</pre><p>after</p>'],
+    ['```\nopen', '<pre>open</pre>'],
+    ['> a\n> > b\n\nc', '<q><p>a</p><q><p>b</p></q></q><p>c</p>'],
+    ['- a\n- b\n  - c\n\n- d', '<ul><li><p>a</p></li><li><p>b</p><ul><li><p>c</p></li></li><li><p>d</p></li>'],
+    ['3. a\n4. b', '<3><li><p>a</p></li><li><p>b</p></li>'],
+    ['in\n1986. A year', '<p>in<br>1986. A year</p>'],
+    ['---\n- - -\n***', '<hr><hr><hr>'],
+    ['[a *b*](https://x.org/y "t")', '<p><a https://x.org/y>a *b*</a></p>'],
+    ['![cat](https://x.org/c.png)', '<p><a https://x.org/c.png>cat</a></p>'],
+    ['[w](https://x.org/a_(b))', '<p><a https://x.org/a_(b)>w</a></p>'],
+    [
+      'see https://x.org/a_b_c. Or <https://y.org>',
+      '<p>see <a https://x.org/a_b_c>https://x.org/a_b_c</a>. Or <a https://y.org/>https://y.org</a></p>',
+    ],
+    ['[a](javascript:alert(1)) [b](//x.org) [c](/d)', '<p>[a](javascript:alert(1)) [b](//x.org) [c](/d)</p>'],
+    ['[https://x.org](https://y.org)', '<p><a https://y.org/>https://x.org</a></p>'],
+    ['[a](https://me@x.org/)', '<p>[a](https://me@x.org/)</p>'],
+    ['<b>a</b> &lt; <script>', '<p><b>a</b> &lt; <script></p>'],
+    ['a\r\nb', '<p>a<br>b</p>'],
+    ['', ''],
+  ];
+  for (const [text, expected] of cases) {
+    it(JSON.stringify(text), () => assert.equal(show(parse(text)), expected));
+  }
+
+  it('takes no long time for anything', () => {
+    const most = 16_000;
+    const hard = [
+      '*',
+      '_',
+      '**a',
+      '[',
+      '`',
+      '``a',
+      '~~',
+      '> ',
+      '- ',
+      '![](',
+      '\\',
+      '(',
+      '*a_',
+      'https://',
+      '1. ',
+      '  - a\n',
+      '[a](',
+      '#',
+      '<',
+      '*a **b ',
+      '`a``',
+    ];
+    for (const piece of hard) {
+      const begun = performance.now();
+      parse(piece.repeat(most / piece.length));
+      parse(`${piece.repeat(most / piece.length / 2)}\n`.repeat(2));
+      const took = performance.now() - begun;
+      assert.ok(took < 2000, `${JSON.stringify(piece)} took ${took} ms`);
+    }
+  });
+
+  it('loses nothing but its marks, whatever comes', () => {
+    let seed = 7;
+    const next = (below: number) => {
+      seed = (seed * 1103515245 + 12345) % 2147483648;
+      return seed % below;
+    };
+    const parts = [
+      '*',
+      '_',
+      '`',
+      '~~',
+      '[',
+      ']',
+      '(',
+      ')',
+      'https://x.org',
+      '\n',
+      '\n\n',
+      '- ',
+      '> ',
+      '# ',
+      '1. ',
+      'word',
+      ' ',
+      '\\',
+      '!',
+      '```',
+      '<',
+    ];
+    for (let round = 0; round < 3000; round += 1) {
+      const text = Array.from({ length: next(25) }, () => parts[next(parts.length)]).join('');
+      const count = (all: string) => all.split('word').length;
+      // A bare address stands there twice.
+      const kept = count(show(parse(text)).replace(/<a [^>]*>/g, ''));
+      // Behind ``` stands the name of a language.
+      if (!text.includes('```')) assert.equal(kept, count(text), JSON.stringify(text));
+    }
+  });
+
+  it('is told in words where there is no room', () => {
+    assert.equal(words('# Title\n\n**bold** and\n[link](https://x.org)\n\n- a\n- b'), 'Title bold and link a, b');
+  });
+});
+
+describe('addresses', () => {
+  it('are http and https, without names in them', () => {
+    for (const text of [
+      'javascript:alert(1)',
+      'data:text/html,x',
+      ' java\nscript:x',
+      'blob:https://x.org/1',
+      '//x.org',
+      'x.org',
+      '',
+      7,
+      null,
+      'https://',
+      'https://a@x.org/',
+      'file:///etc/passwd',
+    ]) {
+      assert.equal(webUrl(text), undefined, String(text));
+    }
+    assert.equal(webUrl(' HTTPS://X.org/a"b<c ')?.href, 'https://x.org/a%22b%3Cc');
+  });
+
+  it('are found in text, without the end of the sentence', () => {
+    const found = (text: string) => pieces(text).map(({ text, url }) => (url ? `<${text}>` : text));
+    assert.deepEqual(found('see (https://x.org/a), and http://y.org?b=1!'), [
+      'see (',
+      '<https://x.org/a>',
+      '), and ',
+      '<http://y.org?b=1>',
+      '!',
+    ]);
+    assert.deepEqual(found('https://x.org/a_(b)'), ['<https://x.org/a_(b)>']);
+    assert.deepEqual(found('javascript:alert(1) ftp://x.org'), ['javascript:alert(1) ftp://x.org']);
+    assert.deepEqual(found(''), []);
+  });
+
+  it('and names do not turn around what follows', () => {
+    assert.equal(plainName('a\u202Egnp.exe'), 'a\ufffdgnp.exe');
+  });
+});

@@ -1,0 +1,302 @@
+import assert from 'node:assert/strict';
+import { after, afterEach, before, beforeEach, describe, it } from 'node:test';
+import { WebSocket } from 'ws';
+import { connect, type PastMessage, type WebSocketClass } from '../../src/index.js';
+import {
+  bubble,
+  composer,
+  connected,
+  DEADLINE,
+  enter,
+  launch,
+  Server,
+  say,
+  settled,
+  skip,
+  texts,
+  type World,
+} from './support/browser.js';
+import { actor, Gate } from './support/gate.js';
+
+describe('when the line breaks', { skip, timeout: 10 * DEADLINE }, () => {
+  let world: World;
+  let server: Server;
+  let gate: Gate;
+  before(async () => {
+    world = await launch();
+  });
+  beforeEach(async () => {
+    server = await Server.start();
+    gate = await Gate.before(server.url);
+  });
+  afterEach(async () => {
+    try {
+      await world.over();
+    } finally {
+      await gate.close();
+      await server.stop();
+    }
+  });
+  after(() => world?.browser.close());
+
+  /** What the server holds, as somebody sees it who comes anew. */
+  async function stored(user: string, peer: string): Promise<string[]> {
+    const client = connect({
+      url: server.url,
+      user,
+      device: 'witness',
+      WebSocket: WebSocket as unknown as WebSocketClass,
+    });
+    client.on('message', () => {});
+    const found: PastMessage[] = [];
+    for await (const message of client.history(peer)) found.unshift(message);
+    await client.close();
+    return found.map(({ message }) => String(message));
+  }
+
+  it('because the server is killed, again and again, while both write: nothing is lost, nothing doubled', async () => {
+    const [a, b] = [await world.visitor(), await world.visitor()];
+    await enter(a, server.url, 'ann', 'ben');
+    await enter(b, server.url, 'ben', 'ann');
+    const own = (name: string) => Array.from({ length: 40 }, (_, i) => `${name} ${i}`);
+    const write = async (page: typeof a, name: string) => {
+      for (const text of own(name)) await say(page, text);
+    };
+    const crash = async () => {
+      for (const count of [8, 24, 45]) {
+        await a.locator('.message').nth(count).waitFor();
+        await server.restart();
+      }
+    };
+    await Promise.all([write(a, 'a'), write(b, 'b'), crash()]);
+    await Promise.all([settled(a, 80), settled(b, 80)]);
+    const seen = await texts(a);
+    assert.equal(seen.length, 80);
+    // The same for both, as the server has it, and in the order in which each has written.
+    assert.deepEqual(await texts(b), seen);
+    assert.deepEqual(await stored('ann', 'ben'), seen);
+    for (const name of ['a', 'b']) {
+      assert.deepEqual(
+        seen.filter(text => text.startsWith(name)),
+        own(name),
+      );
+    }
+    await bubble(a, 'a 39').getByText('Read', { exact: true }).waitFor();
+    assert.equal(await a.locator('.banner').count(), 0);
+  });
+
+  it('because the device is offline: what is written waits, and all is there afterwards', async () => {
+    const [a, b] = [await world.visitor(), await world.visitor()];
+    await enter(a, gate.url, 'cem', 'dee');
+    await enter(b, server.url, 'dee', 'cem');
+    await say(a, 'before');
+    await bubble(b, 'before').waitFor();
+    // The browser's emulation concerns everything but open sockets.
+    gate.shut();
+    await a.getByText('No connection to the server.').waitFor();
+    await a.context().setOffline(true);
+    await a.getByText('This device is offline.').waitFor();
+    await say(a, 'written offline');
+    await bubble(a, 'written offline').getByText('Waiting for the connection').waitFor();
+    await say(b, 'said meanwhile');
+    await bubble(b, 'said meanwhile').getByText('Stored').waitFor();
+    assert.equal(await bubble(b, 'written offline').count(), 0);
+    gate.open();
+    await a.context().setOffline(false);
+    await settled(a, 3);
+    await bubble(b, 'written offline').waitFor();
+    await a.locator('.banner').waitFor({ state: 'detached' });
+    assert.deepEqual(await texts(a), ['before', 'said meanwhile', 'written offline']);
+    assert.deepEqual(await texts(b), await texts(a));
+  });
+
+  it('and the page is loaded anew: what was not sent is still there, and goes out once', async () => {
+    const [a, b] = [await world.visitor(), await world.visitor()];
+    await enter(a, gate.url, 'eva', 'fay');
+    await enter(b, server.url, 'fay', 'eva');
+    await say(a, 'one');
+    await bubble(b, 'one').waitFor();
+    gate.shut();
+    await a.getByText('No connection to the server.').waitFor();
+    await say(a, 'two');
+    await say(a, 'three');
+    await composer(a).fill('half a th');
+    for (let i = 0; i < 2; i += 1) {
+      await a.reload();
+      await bubble(a, 'three').getByText('Waiting for the connection').waitFor();
+      assert.deepEqual((await texts(a)).slice(-2), ['two', 'three']);
+      await a.waitForFunction(
+        () => document.querySelector<HTMLTextAreaElement>('.composer textarea')?.value === 'half a th',
+      );
+    }
+    gate.open();
+    await a.getByRole('button', { name: 'Try now' }).click();
+    await settled(a, 3);
+    await bubble(b, 'three').waitFor();
+    for (const page of [a, b]) assert.deepEqual(await texts(page), ['one', 'two', 'three']);
+    await a.reload();
+    await bubble(a, 'three').waitFor();
+    assert.deepEqual(await texts(a), ['one', 'two', 'three']);
+    assert.deepEqual(await stored('fay', 'eva'), ['one', 'two', 'three']);
+  });
+
+  it('and the tab is closed: the next one sends what it has left', async () => {
+    const a = await world.visitor();
+    await enter(a, gate.url, 'gil', 'hal');
+    gate.shut();
+    await a.getByText('No connection to the server.').waitFor();
+    await say(a, 'last words');
+    await bubble(a, 'last words').waitFor();
+    const next = await a.context().newPage();
+    await a.close();
+    gate.open();
+    await enter(next, gate.url, 'gil', 'hal');
+    await bubble(next, 'last words').getByText('Stored').waitFor();
+    assert.deepEqual(await stored('hal', 'gil'), ['last words']);
+  });
+
+  it('over an edit, a deletion and a reaction: they show at once and are stored later', async () => {
+    const [a, b] = [await world.visitor(), await world.visitor()];
+    await enter(a, gate.url, 'ida', 'jon');
+    await enter(b, server.url, 'jon', 'ida');
+    await say(a, 'helo');
+    await say(a, 'away');
+    await bubble(a, 'away').getByText('Read', { exact: true }).waitFor();
+    gate.shut();
+    await a.getByText('No connection to the server.').waitFor();
+    const choose = async (text: string, item: string) => {
+      await bubble(a, text).hover();
+      await bubble(a, text).getByRole('button', { name: 'More' }).click();
+      await a.getByRole('menuitem', { name: item }).click();
+    };
+    await choose('helo', '👍');
+    await choose('helo', 'Edit');
+    await composer(a).fill('hello');
+    await composer(a).press('Enter');
+    await choose('away', 'Delete');
+    await a.getByRole('dialog').getByRole('button', { name: 'Delete' }).click();
+    await bubble(a, 'hello').getByRole('button', { name: '👍 1 by you' }).waitFor();
+    await a.getByText('This message was deleted.').waitFor();
+    assert.deepEqual(await texts(b), ['helo', 'away']);
+    gate.open();
+    await a.getByRole('button', { name: 'Try now' }).click();
+    await bubble(b, 'hello').getByRole('button', { name: '👍 1 by ida' }).waitFor();
+    await b.getByText('This message was deleted.').waitFor();
+  });
+
+  it('tells what was refused, and sends it again when asked to', async () => {
+    const page = await world.visitor();
+    let refuse = true;
+    const sent: unknown[] = [];
+    gate.play(
+      actor('kim', 'lea', [], ({ type, id, ref }, send) => {
+        if (type !== 'message') return;
+        sent.push(id);
+        if (refuse)
+          send({ type: 'error', code: 'blocked', detail: 'they take nothing from you', retryable: false, ref });
+        else send({ type: 'ack', id, seq: 1, status: 'stored', sent_at: new Date().toISOString(), ref });
+      }),
+    );
+    await enter(page, gate.url, 'kim', 'lea');
+    await say(page, 'hello');
+    await page.getByText('Not sent: they take nothing from you').waitFor();
+    await say(page, 'another');
+    await page.getByText('Not sent: they take nothing from you').nth(1).waitFor();
+    await page.reload();
+    await bubble(page, 'another').getByRole('button', { name: 'Discard' }).click();
+    await bubble(page, 'another').waitFor({ state: 'detached' });
+    refuse = false;
+    await bubble(page, 'hello').getByRole('button', { name: 'Try again' }).click();
+    await bubble(page, 'hello').getByText('Stored').waitFor();
+    // It is the same message, so that it cannot be there twice.
+    assert.deepEqual([sent.length, sent[0]], [3, sent[2]]);
+  });
+
+  it('for good: the page says why, and connects again when asked to', async () => {
+    const page = await world.visitor();
+    gate.play(socket => {
+      socket.send(
+        JSON.stringify({
+          type: 'goodbye',
+          code: 4408,
+          reason: 'replaced',
+          detail: 'too many windows',
+          reconnect: false,
+        }),
+      );
+      socket.close(4408);
+    });
+    await page.goto(`${gate.url}/?user=mia&to=ned`);
+    await page.getByRole('alert').getByText('too many windows').waitFor();
+    assert.equal(await composer(page).isDisabled(), true);
+    gate.play(actor('mia', 'ned', []));
+    await page.getByRole('button', { name: 'Connect again' }).click();
+    await connected(page);
+    assert.equal(await composer(page).isEnabled(), true);
+  });
+});
+
+describe('a token', { skip, timeout: 4 * DEADLINE }, () => {
+  let world: World;
+  let server: Server;
+  let gate: Gate;
+  before(async () => {
+    [world, server] = await Promise.all([launch(), Server.start()]);
+    gate = await Gate.before(server.url);
+  });
+  afterEach(() => world.over());
+  after(async () => {
+    await gate.close();
+    await world.browser.close();
+    await server.stop();
+  });
+  const claims = Buffer.from(JSON.stringify({ sub: 'oda' })).toString('base64url');
+  const token = `e30.${claims}.c2ln`;
+
+  it('comes behind the # of the address, leaves it at once, and goes to the server as a subprotocol', async () => {
+    const asked: [string | undefined, string | undefined][] = [];
+    gate.play((socket, request) => {
+      asked.push([request.url?.split('?')[0], request.headers['sec-websocket-protocol']]);
+      actor('oda', 'pam', [])(socket, request);
+    });
+    const page = await world.visitor();
+    await page.goto(`${gate.url}/?user=oda&to=pam#token=${token}`);
+    await connected(page);
+    assert.equal(page.url(), `${gate.url}/?user=oda&to=pam`);
+    await page.reload();
+    await connected(page);
+    // Without a name in the address the token tells it.
+    await page.goto(`${gate.url}/`);
+    await connected(page);
+    const expected = ['/ws/oda', `dmwire.v1,bearer.${token}`];
+    assert.deepEqual(
+      asked.map(([path, protocols]) => [path, protocols?.replaceAll(' ', '')]),
+      [expected, expected, expected],
+    );
+    // It is nowhere but in this tab, and not in what the page shows.
+    assert.equal(await page.evaluate(() => Object.values(localStorage).join().includes('e30.')), false);
+    assert.equal((await page.content()).includes(token), false);
+    const other = await page.context().newPage();
+    await other.goto(`${gate.url}/?user=oda`);
+    await connected(other);
+    assert.equal(asked.at(-1)?.[1], 'dmwire.v1');
+  });
+
+  it('is asked for when the server wants one', async () => {
+    gate.play((socket, request) => {
+      if (request.headers['sec-websocket-protocol']?.includes(token)) return actor('oda', 'pam', [])(socket, request);
+      const detail = 'this server asks for a token';
+      socket.send(JSON.stringify({ type: 'goodbye', code: 4401, reason: 'unauthorized', detail, reconnect: false }));
+      socket.close(4401);
+    });
+    const page = await world.visitor();
+    await page.goto(`${gate.url}/?user=oda&to=pam`);
+    await page.getByRole('alert').getByText('this server asks for a token').waitFor();
+    await page.getByRole('alert').getByRole('button', { name: 'Change user' }).click();
+    await page.getByLabel('Your token').fill(token);
+    await page.getByLabel('Writing to').fill('pam');
+    await page.getByRole('button', { name: 'Start' }).click();
+    await connected(page);
+    assert.equal(await page.locator('.me strong').innerText(), 'oda');
+  });
+});

@@ -1,0 +1,300 @@
+import assert from 'node:assert/strict';
+import { after, afterEach, before, describe, it } from 'node:test';
+import { WebSocket } from 'ws';
+import { type Client, connect, type WebSocketClass } from '../../src/index.js';
+import {
+  bubble,
+  composer,
+  connected,
+  DEADLINE,
+  enter,
+  launch,
+  Server,
+  say,
+  settled,
+  skip,
+  texts,
+  type World,
+} from './support/browser.js';
+
+describe('two pages', { skip, timeout: 10 * DEADLINE }, () => {
+  let world: World;
+  let server: Server;
+  const clients: Client[] = [];
+  before(async () => {
+    [world, server] = await Promise.all([launch(), Server.start()]);
+  });
+  afterEach(async () => {
+    await Promise.all(clients.splice(0).map(client => client.close()));
+    await world.over();
+  });
+  after(async () => {
+    await world?.browser.close();
+    await server?.stop();
+  });
+
+  function program(user: string): Client {
+    const client = connect({
+      url: server.url,
+      user,
+      device: 'program',
+      WebSocket: WebSocket as unknown as WebSocketClass,
+    });
+    client.on('message', () => {});
+    clients.push(client);
+    return client;
+  }
+
+  it('talk, and see how far what they said has come', async () => {
+    const a = await world.visitor();
+    await a.goto(server.url);
+    await a.getByLabel('I am').fill('ann');
+    await a.getByLabel('Writing to').fill('ben');
+    await a.getByRole('button', { name: 'Start' }).click();
+    await connected(a);
+    assert.equal(new URL(a.url()).search, '?user=ann&to=ben');
+    await say(a, 'hello');
+    await bubble(a, 'hello').getByText('Stored').waitFor();
+
+    const b = await world.visitor();
+    await enter(b, server.url, 'ben');
+    await bubble(a, 'hello').getByText('Received').waitFor();
+    await b.getByRole('button', { name: /ann/ }).getByText('1 unread').waitFor();
+    assert.equal(await b.title(), '(1) ben · dmwire');
+    await b.getByRole('button', { name: /ann/ }).click();
+    await bubble(a, 'hello').getByText('Read', { exact: true }).waitFor();
+    await b.locator('.count').waitFor({ state: 'detached' });
+    await b.getByText('Today').waitFor();
+
+    await composer(b).fill('hi');
+    await a.locator('.title').getByText('is typing…').waitFor();
+    await composer(b).press('Enter');
+    await bubble(a, 'hi').waitFor();
+    await a.locator('.title').getByText('is typing…').waitFor({ state: 'detached' });
+    // Heard, too.
+    await a.getByRole('log').getByText('ben: hi').waitFor({ state: 'attached' });
+    await bubble(b, 'hi').getByText('Read', { exact: true }).waitFor();
+  });
+
+  it('change what they said, react to it and answer it', async () => {
+    const [a, b] = [await world.visitor(), await world.visitor()];
+    await enter(a, server.url, 'cem', 'dee');
+    await enter(b, server.url, 'dee', 'cem');
+    await say(a, 'helo');
+    await say(a, 'nonsense');
+    await bubble(a, 'nonsense').getByText('Read', { exact: true }).waitFor();
+
+    const choose = async (page: typeof a, text: string, item: string) => {
+      await bubble(page, text).hover();
+      await bubble(page, text).getByRole('button', { name: 'More' }).click();
+      await page.getByRole('menuitem', { name: item }).click();
+    };
+    await choose(a, 'helo', 'Edit');
+    await a.waitForFunction(() => document.querySelector<HTMLTextAreaElement>('.composer textarea')?.value === 'helo');
+    await composer(a).fill('hello');
+    await composer(a).press('Enter');
+    await bubble(b, 'hello').getByText('edited').waitFor();
+
+    await choose(a, 'nonsense', 'Delete');
+    await a.getByRole('dialog').getByRole('button', { name: 'Keep it' }).click();
+    await choose(a, 'nonsense', 'Delete');
+    await a.getByRole('dialog').getByRole('button', { name: 'Delete' }).click();
+    await b.getByText('This message was deleted.').waitFor();
+
+    await choose(b, 'hello', '🎉');
+    await a.getByRole('button', { name: '🎉 1 by dee' }).click();
+    await b
+      .getByRole('button', { name: '🎉 2 by dee and you' })
+      .or(b.getByRole('button', { name: '🎉 2 by you and cem' }))
+      .click();
+    await a.getByRole('button', { name: '🎉 1 by you' }).waitFor();
+
+    await choose(b, 'hello', 'Reply');
+    await say(b, 'indeed');
+    const original = bubble(a, 'indeed').getByRole('button', { name: 'In answer to You hello' });
+    await original.click();
+    await a.waitForFunction(
+      () => document.activeElement?.matches('.message') && document.activeElement.textContent?.includes('hello'),
+    );
+
+    // It is the same after a reload.
+    await settled(a, 3);
+    await a.reload();
+    await bubble(a, 'indeed').waitFor();
+    assert.deepEqual(await texts(a), ['hello', 'indeed']);
+    await a.getByRole('button', { name: '🎉 1 by you' }).waitFor();
+    await a.getByText('This message was deleted.').waitFor();
+  });
+
+  it('send and show every kind of content', async () => {
+    const [a, b] = [await world.visitor(), await world.visitor()];
+    await enter(a, server.url, 'eva', 'fay');
+    await enter(b, server.url, 'fay', 'eva');
+    await a.getByRole('button', { name: 'Markdown' }).click();
+    await a.getByPlaceholder('Message in Markdown').fill('**bold** [there](https://example.org/)\n\n- one\n- two');
+    await a.getByPlaceholder('Message in Markdown').press('Enter');
+    await b.locator('.markdown strong', { hasText: 'bold' }).waitFor();
+    assert.deepEqual(await b.locator('.markdown li').allInnerTexts(), ['one', 'two']);
+    assert.equal(await b.getByRole('link', { name: 'there' }).getAttribute('href'), 'https://example.org/');
+    await b.getByText('(example.org)').waitFor();
+
+    const other = async (kind: string, fields: Record<string, string>) => {
+      await a.getByRole('button', { name: 'Send something else' }).click();
+      const dialog = a.getByRole('dialog');
+      await dialog.getByLabel('What', { exact: true }).selectOption(kind);
+      for (const [label, value] of Object.entries(fields)) await dialog.getByLabel(label, { exact: true }).fill(value);
+      await dialog.getByRole('button', { name: 'Send' }).click();
+      await dialog.waitFor({ state: 'detached' });
+    };
+    await other('image', { Address: 'https://example.org/cat.png', 'What it shows': 'A cat' });
+    await other('file', { Address: 'https://example.org/a.pdf', Name: 'a.pdf' });
+    await other('audio', { Address: 'https://example.org/a.mp3' });
+    await other('video', { Address: 'https://example.org/a.mp4' });
+    await other('location', { Latitude: '52.52', Longitude: '-13.405', Name: 'Here' });
+    await other('data', { Name: 'order', JSON: '{"id": 7}' });
+    await b.getByRole('button', { name: 'Show picture A cat' }).waitFor();
+    assert.equal(await b.getByRole('link', { name: 'a.pdf' }).getAttribute('href'), 'https://example.org/a.pdf');
+    await b.getByRole('button', { name: 'Show sound' }).waitFor();
+    await b.getByRole('button', { name: 'Show video' }).waitFor();
+    await b.getByText('52.52000° N, 13.40500° W').waitFor();
+    await b.locator('.data summary').click();
+    await b.locator('pre', { hasText: '"id": 7' }).waitFor();
+  });
+
+  it('load a picture when asked to, and tell its host nothing of the page', async () => {
+    const page = await world.visitor();
+    const asked: (string | undefined)[] = [];
+    await page.context().route('https://pictures.example/**', async route => {
+      asked.push((await route.request().allHeaders()).referer);
+      const body = '<svg xmlns="http://www.w3.org/2000/svg" width="40" height="30"/>';
+      await route.fulfill({ contentType: 'image/svg+xml', body });
+    });
+    const sender = program('gil');
+    await sender.send('hal', { type: 'image', url: 'https://pictures.example/cat.svg', alt: 'A cat' });
+    await sender.send('hal', { type: 'image', url: 'http://pictures.example/cat.svg', alt: 'A plain cat' });
+    await enter(page, server.url, 'hal', 'gil');
+    await page.locator('.card .name', { hasText: 'A plain cat' }).waitFor();
+    // What is not encrypted is not loaded into the page at all.
+    assert.equal(await page.getByRole('button', { name: 'Show picture' }).count(), 1);
+    assert.deepEqual(asked, []);
+    await page.getByRole('button', { name: 'Show picture' }).click();
+    await page.waitForFunction(() => document.querySelector('img')?.naturalWidth === 40);
+    assert.deepEqual(asked, [undefined]);
+    assert.deepEqual(world.foreign.splice(0), ['https://pictures.example/cat.svg']);
+  });
+
+  it('bring older messages when scrolled to, and stay where the reader is', async () => {
+    const sender = program('ida');
+    const all = Array.from({ length: 180 }, (_, i) => `number ${i}`);
+    await Promise.all(all.map(text => sender.send('jon', text)));
+    const page = await world.visitor();
+    await enter(page, server.url, 'jon', 'ida');
+    await bubble(page, 'number 179').waitFor();
+    assert.equal((await texts(page))[0], 'number 130');
+    for (const first of ['number 80', 'number 30', 'number 0']) {
+      const row = page.locator('.message').first();
+      await page.locator('.scroller').evaluate(element => {
+        element.scrollTop = 0;
+      });
+      await bubble(page, first).waitFor({ state: 'attached' });
+      // What was at the top has not moved out of sight.
+      const shift = await bubble(page, first).evaluate(element => element.closest('.scroller')?.scrollTop ?? 0);
+      assert.ok(shift > 500, `${first}: the list is at ${shift}`);
+      await row.waitFor({ state: 'attached' });
+    }
+    await page.getByText('The beginning of the conversation').waitFor({ state: 'attached' });
+    assert.deepEqual(await texts(page), all);
+
+    await sender.send('jon', 'newest');
+    await page.getByRole('button', { name: '1 new', exact: true }).click();
+    await page.waitForFunction(() => {
+      const scroller = document.querySelector('.scroller');
+      return scroller && scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight < 2;
+    });
+    await page.locator('.to-end').waitFor({ state: 'detached' });
+    assert.deepEqual(await texts(page), [...all, 'newest']);
+  });
+
+  it('show the frames, and send one by hand', async () => {
+    const page = await world.visitor();
+    await enter(page, server.url, 'kim', 'lea');
+    await page.getByRole('button', { name: 'Frames on the wire' }).first().click();
+    const drawer = page.getByRole('complementary', { name: 'Frames on the wire' });
+    await drawer.getByText('welcome', { exact: true }).click();
+    await drawer.locator('pre', { hasText: '"protocol": "dmwire.v1"' }).waitFor();
+    await drawer.getByRole('combobox').selectOption('A mistake');
+    await drawer.getByRole('button', { name: 'Send frame' }).click();
+    await drawer.locator('li.bad', { hasText: '"path":"/message"' }).waitFor();
+    await drawer.getByLabel('Frame', { exact: true }).fill('{');
+    await drawer.getByRole('button', { name: 'Send frame' }).click();
+    await drawer.locator('li.bad', { hasText: 'invalid_json' }).waitFor();
+    await drawer.getByRole('combobox').selectOption('A message');
+    await drawer.getByRole('button', { name: 'Send frame' }).click();
+    await bubble(page, 'hello').waitFor();
+    await drawer.getByRole('button', { name: 'Clear' }).click();
+    assert.equal(await drawer.locator('li').count(), 0);
+    // The raw frames have not led the client astray.
+    await say(page, 'more');
+    await bubble(page, 'more').getByText('Stored').waitFor();
+    assert.deepEqual(await texts(page), ['hello', 'more']);
+  });
+
+  it('are told what others have read elsewhere, and what came on other devices', async () => {
+    const page = await world.visitor();
+    await enter(page, server.url, 'mia', 'ned');
+    const phone = program('mia');
+    await phone.send('ned', 'from the phone');
+    await bubble(page, 'from the phone').waitFor();
+    const ned = program('ned');
+    const { id } = await ned.send('mia', 'one');
+    await ned.send('mia', 'two');
+    await bubble(page, 'two').waitFor();
+    await ned.markRead('mia', id);
+    await bubble(page, 'from the phone').getByText('Read', { exact: true }).waitFor();
+
+    // Not on show: unread, until it is read on the other device.
+    const oda = program('oda');
+    const ack = await oda.send('mia', 'three');
+    await page.getByRole('button', { name: /oda/ }).getByText('1 unread').waitFor();
+    await phone.markRead('oda', ack.id);
+    await page.getByRole('button', { name: /oda/ }).getByText('1 unread').waitFor({ state: 'detached' });
+  });
+
+  it('work on a phone: the list, the conversation, and the way back', async () => {
+    const sender = program('pam');
+    await sender.send('quy', 'hello');
+    const page = await world.visitor({ viewport: { width: 390, height: 844 }, isMobile: true, hasTouch: true });
+    await enter(page, server.url, 'quy');
+    await page.getByRole('button', { name: /pam/ }).tap();
+    await bubble(page, 'hello').waitFor();
+    assert.equal(await page.locator('.sidebar').isVisible(), false);
+    await composer(page).fill('one\ntwo');
+    await page.getByRole('button', { name: 'Send', exact: true }).tap();
+    await page.locator('.message.mine').getByText('Received').waitFor();
+    const overflow = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+    assert.ok(overflow <= 0, `${overflow} pixels wider than the phone`);
+    await page.goBack();
+    await page.getByRole('button', { name: /pam/ }).tap();
+    await page.getByRole('button', { name: 'All conversations' }).tap();
+    await page.getByRole('textbox', { name: 'Write to' }).waitFor();
+  });
+});
+
+describe('a page below a base path', { skip, timeout: 4 * DEADLINE }, () => {
+  it('finds its sockets', async () => {
+    const [world, server] = await Promise.all([launch(), Server.start('--base-path', '/de/mo')]);
+    try {
+      for (const path of ['/de/mo', '/de/mo/']) {
+        const page = await world.visitor();
+        await page.goto(`${server.url}${path}?user=a&to=b`);
+        await connected(page);
+        await say(page, path);
+        await bubble(page, path).getByText('Stored').waitFor();
+      }
+      await world.over();
+    } finally {
+      await world.browser.close();
+      await server.stop();
+    }
+  });
+});
