@@ -61,6 +61,7 @@ const UNCLAIMED_PER_USER: Range<u64> = Range::new(0, 1_000_000_000, 20_000);
 const INBOX_DAYS: Days = Days::new(30);
 const INBOX_LIMIT: Range<u64> = Range::new(1, 100_000_000, 10_000);
 const OUTBOX_BYTES: Range<usize> = Range::new(1024, 1 << 30, 1 << 20);
+const BUFFER_BYTES: Range<usize> = Range::new(1 << 20, 1 << 40, 256 << 20);
 const HEARTBEAT_SECONDS: Range<u64> = Range::new(1, 3600, 30);
 const PING_SECONDS: Range<u64> = Range::new(1, 3600, 25);
 const STALL_SECONDS: Range<u64> = Range::new(1, 3600, 60);
@@ -166,6 +167,9 @@ pub struct Config {
     pub min_free_disk: Auto<u64>,
     /// Unsent bytes that are kept for one session; one larger frame goes when nothing else waits.
     pub outbox_bytes: usize,
+    /// Bytes that may wait in memory for all sessions together, unsent or of messages that have come in part, beyond 8 KiB
+    /// of each.
+    pub buffer_bytes: usize,
     /// Seconds of quiet after which a session is sent a `heartbeat`; a peer silent for twice as long is dropped.
     pub heartbeat_seconds: u64,
     /// Seconds between WebSocket pings on a quiet line.
@@ -228,6 +232,7 @@ impl Default for Config {
             unclaimed_per_ip: Auto::default(),
             min_free_disk: Auto::default(),
             outbox_bytes: OUTBOX_BYTES.default,
+            buffer_bytes: BUFFER_BYTES.default,
             heartbeat_seconds: HEARTBEAT_SECONDS.default,
             ping_seconds: PING_SECONDS.default,
             stall_seconds: STALL_SECONDS.default,
@@ -596,6 +601,10 @@ struct Settings {
         help = OUTBOX_BYTES.help("Unsent bytes kept for a slow reader, who reads the rest from the store"))]
     outbox_bytes: Option<Written>,
 
+    #[arg(long, env = "DMWIRE_BUFFER_BYTES", value_name = "BYTES", help_heading = LIMITS,
+        help = BUFFER_BYTES.help("Memory for what waits for all sessions together, unsent or received in part, beyond 8 KiB of each"))]
+    buffer_bytes: Option<Written>,
+
     #[arg(long, env = "DMWIRE_HEARTBEAT_SECONDS", value_name = "SECONDS", help_heading = LINE,
         help = HEARTBEAT_SECONDS.help("Quiet after which a heartbeat is sent; a peer silent for twice as long is dropped"))]
     heartbeat_seconds: Option<Written>,
@@ -687,6 +696,7 @@ impl CommandLine {
             unclaimed_per_ip: value::auto,
             min_free_disk: value::auto_bytes,
             outbox_bytes: OUTBOX_BYTES.parser(),
+            buffer_bytes: BUFFER_BYTES.parser(),
             heartbeat_seconds: HEARTBEAT_SECONDS.parser(),
             ping_seconds: PING_SECONDS.parser(),
             stall_seconds: STALL_SECONDS.parser(),

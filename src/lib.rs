@@ -227,7 +227,7 @@ pub async fn serve(
     }
     let _reloading = reloading(&node, tls)?;
     let _watching = Ended(vec![
-        actix_rt::spawn(sweep(node.limits.clone())),
+        actix_rt::spawn(sweep(node.limits.clone(), registry.clone())),
         actix_rt::spawn(watch(floor)),
     ]);
     let server = actix_rt::spawn(server);
@@ -282,12 +282,20 @@ impl Drop for Ended {
     }
 }
 
-/// Has the limits forget, and says in the log, not for each, that connections are refused.
-async fn sweep(limits: Arc<Limits>) {
+/// Has the limits forget, has sessions go that hold what is scarce, and says in the log, not for each, what was refused.
+async fn sweep(limits: Arc<Limits>, registry: Arc<Registry>) {
     const TELL: u32 = 60;
+    let mut told = None;
     for second in 1.. {
         actix_rt::time::sleep(Duration::from_secs(1)).await;
         limits.sweep();
+        if limits.buffers().scarce() {
+            registry.all().iter().for_each(|session| session.nudge());
+            if told.is_none_or(|at| second >= at + TELL) {
+                told = Some(second);
+                log::warn!(bytes = limits.buffers().used(); "what waits for slow or unfinished clients takes nearly all of --buffer-bytes; those who hold most of it are let go");
+            }
+        }
         if second % TELL == 0 {
             limits.fill_purses(u64::from(second / TELL));
             let refused = limits.take_refused();
@@ -349,6 +357,10 @@ fn no_such_address(error: &io::Error) -> bool {
     ) || error.raw_os_error() == Some(97) // EAFNOSUPPORT
 }
 
+/// Bytes that the kernel is to keep for a client at most; it takes twice as much, bookkeeping included. Enough for a megabyte
+/// a second to the other side of the world.
+const SEND_BUFFER: usize = 128 * 1024;
+
 fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = Socket::new(
         Domain::for_address(address),
@@ -360,6 +372,9 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
         socket.set_only_v6(true)?;
     }
     socket.set_reuse_address(true)?;
+    // Connections inherit it. The kernel would else keep megabytes for each client that stops reading, which is no less memory
+    // for not being this process's; and what it has taken is not told from what has arrived.
+    socket.set_send_buffer_size(SEND_BUFFER)?;
     socket.bind(&address.into())?;
     socket.listen(4096)?;
     socket.set_nonblocking(true)?;

@@ -17,6 +17,7 @@ use governor::clock::{Clock as _, DefaultClock};
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 
 use crate::config::Config;
+use crate::session::Buffers;
 use crate::store::Purse;
 
 /// Keys that a map may hold on to after a storm, rather than ask for the memory again.
@@ -75,6 +76,8 @@ pub struct Limits {
     purses: Mutex<HashMap<Place, Arc<Purse>>>,
     /// Handshakes refused since the log was last told.
     refused: AtomicU64,
+    /// What waits in memory for all.
+    buffers: Arc<Buffers>,
 }
 
 /// Who is here.
@@ -121,7 +124,13 @@ impl Limits {
             counts_loopback: config.unclaimed_per_ip.0.is_some(),
             purses: Mutex::default(),
             refused: AtomicU64::new(0),
+            buffers: Buffers::new(config.buffer_bytes),
         })
+    }
+
+    /// What waits in memory for all sessions.
+    pub fn buffers(&self) -> &Arc<Buffers> {
+        &self.buffers
     }
 
     /// A user's key. A session asks once.

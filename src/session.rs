@@ -3,11 +3,13 @@
 //! A session is one task on one worker. Others reach it only through its [`Outbox`].
 
 mod bounds;
+mod buffers;
 mod calls;
 mod farewell;
 mod line;
 mod outbox;
 
+pub use buffers::Buffers;
 pub use calls::{Call, Calls, later};
 pub use farewell::{REPLACED, SHUTDOWN};
 pub use outbox::{Farewell, Outbox};
@@ -23,7 +25,8 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use self::bounds::{Budget, Rate, Refusals};
-use self::farewell::{EXPIRED, STALLED, STORE_FAILED, TOO_FAST, TOO_LARGE, TOO_MANY_BAD};
+use self::buffers::{OWN, PATIENCE};
+use self::farewell::{CROWDED, EXPIRED, STALLED, STORE_FAILED, TOO_FAST, TOO_LARGE, TOO_MANY_BAD};
 use self::line::{ACK_PING, Line};
 use self::outbox::{Glance, Wants};
 use crate::auth::Identity;
@@ -135,6 +138,8 @@ enum Stage {
 struct Session<T> {
     link: Link<T>,
     life: Life,
+    /// What the outbox has been told of a message that has come in part.
+    incoming: usize,
 }
 
 /// A session without its connection.
@@ -166,6 +171,7 @@ pub async fn run<T: AsyncRead + AsyncWrite + Unpin>(link: Link<T>, parts: Parts)
     let config = &parts.config;
     let mut session = Session {
         link,
+        incoming: 0,
         life: Life {
             rate: Rate::new(config.messages_per_second, config.burst, now),
             refusals: Refusals::default(),
@@ -189,7 +195,7 @@ pub async fn run<T: AsyncRead + AsyncWrite + Unpin>(link: Link<T>, parts: Parts)
             parts,
         },
     };
-    let Session { link, life } = &mut session;
+    let Session { link, life, .. } = &mut session;
     if let Err(violation) = link.begin(&mut |incoming| life.hear(incoming, now)) {
         life.violated(violation);
     }
@@ -217,6 +223,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Session<T> {
             let now = Instant::now();
             let mut progress = false;
             let glance = self.life.parts.outbox.begin();
+            let held = glance.beyond;
             if let Some(farewell) = glance.farewell {
                 self.life.asked_to_end(farewell, now);
             }
@@ -237,6 +244,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Session<T> {
                 Poll::Ready(Err(_)) => return Poll::Ready("connection lost"),
                 Poll::Pending => {}
             }
+            if self.incoming != self.link.held() {
+                self.incoming = self.link.held();
+                self.life.parts.outbox.hold(self.incoming);
+            }
             progress |= self.life.poll_replay(cx);
             progress |= self.life.poll_answers(cx);
             let asked = self.life.keep_watermark(now);
@@ -255,6 +266,15 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Session<T> {
                 }
                 Err(_) => return Poll::Ready("connection lost"),
             };
+            if glance.beyond > held && self.life.parts.outbox.buffers().full() {
+                if glance.unsent > OWN {
+                    // It does not read what it has; a goodbye would wait behind that.
+                    return Poll::Ready("no memory left for it");
+                }
+                if self.life.crowded(now) {
+                    continue;
+                }
+            }
             if let Some(why) = self.ended(cx, now, &glance) {
                 return Poll::Ready(why);
             }
@@ -269,7 +289,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Session<T> {
 
     /// `Ready` with whether there may be more.
     fn poll_read(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<std::io::Result<bool>> {
-        let Self { link, life } = self;
+        let Self { link, life, .. } = self;
         let reading = match life.stage {
             _ if life.peer_closed => return Poll::Pending,
             Stage::Draining { hear_until, .. } if now >= hear_until => return Poll::Pending,
@@ -503,6 +523,16 @@ impl Life {
         self.stage = Stage::Discarding(now + LINGER);
     }
 
+    /// Sends the client away, and gives up what has come of a message in part. True: something moved.
+    fn crowded(&mut self, now: Instant) -> bool {
+        if self.stage != Stage::Open {
+            return false;
+        }
+        self.goodbye(&CROWDED, now);
+        self.stage = Stage::Discarding(now + LINGER);
+        true
+    }
+
     /// Says goodbye and begins to close. An echo's client knows no frames, only the close code.
     fn goodbye(&mut self, farewell: &Farewell, now: Instant) {
         let echoes = self.parts.messaging.is_none();
@@ -563,7 +593,7 @@ impl Life {
             unsent,
             ..
         } = outbox.glance();
-        let room = unsent < self.parts.config.outbox_bytes / 2;
+        let room = unsent < outbox.limit() / 2;
         let ending = matches!(self.stage, Stage::Closing(_) | Stage::Discarding(_));
         if cursor > head || !room || ending {
             return false;
@@ -575,7 +605,7 @@ impl Life {
             // Not beyond the head that this session has been told of: an entry of its own beyond it would be shown as a
             // message before its ack is known here.
             last: head,
-            bytes: PAGE.min(self.parts.config.outbox_bytes),
+            bytes: PAGE.min(outbox.limit()),
         }));
         true
     }
@@ -587,7 +617,7 @@ impl Life {
         };
         let outbox = &self.parts.outbox;
         let Some((reference, answering)) = &mut self.answering else {
-            if outbox.glance().unsent >= self.parts.config.outbox_bytes / 2 {
+            if outbox.glance().unsent >= outbox.limit() / 2 {
                 return false;
             }
             let Some(question) = self.questions.pop_front() else {
@@ -709,6 +739,13 @@ impl Life {
                     self.asked_to_end(EXPIRED, now);
                     return true;
                 }
+                let since = (glance.beyond > 0).then(|| self.line.beyond.unwrap_or(now));
+                self.line.beyond = since;
+                if since.is_some_and(|since| now >= since + PATIENCE)
+                    && self.parts.outbox.buffers().scarce()
+                {
+                    return self.crowded(now);
+                }
                 if unsent > 0 {
                     // A peer that does not read cannot answer a ping either: it is judged by whether bytes move.
                     next = self.line.moved + Duration::from_secs(config.stall_seconds);
@@ -799,7 +836,7 @@ mod tests {
     fn a_panic_ends_its_own_session_and_leaves_nothing_behind() {
         actix_rt::System::new().block_on(async {
             let registry = Arc::new(Registry::default());
-            let outbox = Outbox::new(Uuid::nil(), "u".into(), 1024);
+            let outbox = Outbox::new(Uuid::nil(), "u".into(), 1024, &Buffers::new(1 << 20));
             let (registered, _) = registry.register(&outbox, 1);
             outbox.open(1, 0);
             let identity = Auth::Open.identify(Some("u"), None).await;

@@ -163,6 +163,18 @@ impl Decoder {
         }
     }
 
+    /// Bytes of a message whose fragments have not all come.
+    pub fn held(&self) -> usize {
+        let fragments = self.fragments.as_ref();
+        fragments.map_or(0, |fragments| fragments.bytes.capacity())
+    }
+
+    /// Gives up what has come of a message: nothing more will be decoded.
+    pub fn forget(&mut self) {
+        self.fragments = None;
+        self.whole = Vec::new();
+    }
+
     /// How many bytes the frame at the start of `bytes` has in all, as far as can be told: what a reader should make
     /// room for.
     pub fn wanted(&self, bytes: &[u8]) -> usize {

@@ -160,6 +160,7 @@ fn the_defaults_are_those_of_the_protocol() {
         "unclaimed_per_ip = \"auto\"  # default",
         "min_free_disk = \"auto\"  # default",
         "outbox_bytes = 1048576  # default",
+        "buffer_bytes = 268435456  # default",
         "heartbeat_seconds = 30  # default",
         "ping_seconds = 25  # default",
         "log = \"info\"  # default",
@@ -179,7 +180,7 @@ fn what_config_prints_is_a_file_with_the_same_settings() {
                 --sessions-per-user 4 --blocks-per-user 8 --users known --unclaimed 17 \
                 --unclaimed-per-user 18 --unclaimed-per-ip 19 --min-free-disk 20 --user-messages-per-second 10 --user-burst 11 \
                 --queries-per-second 12 --query-burst 13 --connections 14 --connections-per-ip 15 \
-                --handshakes-per-second 16 --handshake-burst auto --outbox-bytes 16384 --heartbeat-seconds 5 --ping-seconds 6 --stall-seconds 7 --durability normal --inbox-days 1.5 --inbox-limit 9 --history-days 90 \
+                --handshakes-per-second 16 --handshake-burst auto --outbox-bytes 16384 --buffer-bytes 2000000 --heartbeat-seconds 5 --ping-seconds 6 --stall-seconds 7 --durability normal --inbox-days 1.5 --inbox-limit 9 --history-days 90 \
                 --log off,dmwire=debug --log-format json";
     let by_flag = Run::new(said).settings();
     assert!(
@@ -202,7 +203,7 @@ fn what_config_prints_is_a_file_with_the_same_settings() {
             .collect()
     };
     assert_eq!(values(&by_file), values(&by_flag));
-    assert_eq!(by_file.matches("# file my.toml").count(), 49);
+    assert_eq!(by_file.matches("# file my.toml").count(), 50);
 }
 
 #[test]
@@ -304,6 +305,7 @@ fn every_wrong_setting_is_answered_with_what_would_be_right() {
         ("--min-free-disk 1GB", "0 to 1125899906842624, nor \"auto\""),
         ("--blocks-per-user many", "0 to 100000"),
         ("--outbox-bytes 1", "1024 to 1073741824"),
+        ("--buffer-bytes 1000", "1048576 to 1099511627776"),
         ("--heartbeat-seconds 30s", "1 to 3600"),
         ("--ping-seconds=-1", "1 to 3600"),
         ("--log verbose", "debug or trace"),
@@ -487,6 +489,7 @@ fn the_help_names_every_flag_and_variable() {
         "unclaimed-per-ip",
         "min-free-disk",
         "outbox-bytes",
+        "buffer-bytes",
         "heartbeat-seconds",
         "ping-seconds",
         "stall-seconds",

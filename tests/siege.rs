@@ -9,123 +9,11 @@ use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use support::pair::{alone, beside, crew, crowd};
 use support::{Client, DEADLINE, Raw, Server, client_frame, cut, eventually, handshake, to};
-
-/// How often the honest speak.
-const PACE: Duration = Duration::from_millis(25);
-
-/// One attack at a time, so that what the quiet value is measured in is quiet.
-fn alone() -> MutexGuard<'static, ()> {
-    static ONE: Mutex<()> = Mutex::new(());
-    ONE.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Two users who talk with each other, in turns.
-struct Pair {
-    ends: [Client; 2],
-    said: usize,
-}
-
-impl Pair {
-    const NAMES: [&str; 2] = ["honest", "true"];
-
-    fn new(server: &Server) -> Self {
-        Self {
-            ends: Self::NAMES.map(|name| Client::fresh(server, name)),
-            said: 0,
-        }
-    }
-
-    /// Says one thing, and gives the time from sending to arrival.
-    fn say(&mut self) -> Duration {
-        self.said += 1;
-        let (from, other) = (self.said % 2, (self.said + 1) % 2);
-        let text = format!("{} from {from}", self.said);
-        let began = Instant::now();
-        self.ends[from].send(&to(Self::NAMES[other], &text));
-        let message = self.ends[other].expect("message");
-        let took = began.elapsed();
-        let ack = self.ends[from].expect("ack");
-        assert_eq!(message["message"], text);
-        assert_eq!(message["from_user"], Self::NAMES[from]);
-        // Each message is in both inboxes.
-        assert_eq!(
-            (&message["seq"], &ack["seq"]),
-            (&json!(self.said), &json!(self.said))
-        );
-        self.ends.iter_mut().for_each(|end| drop(end.receipts()));
-        took
-    }
-
-    /// Talks for as long as `more` says so of the number of things said, and at least once.
-    fn talk(&mut self, more: impl Fn(usize) -> bool) -> Vec<Duration> {
-        let mut took = Vec::new();
-        loop {
-            took.push(self.say());
-            if !more(took.len()) {
-                return took;
-            }
-            std::thread::sleep(PACE);
-        }
-    }
-}
-
-fn figures(mut took: Vec<Duration>) -> String {
-    took.sort_unstable();
-    let ms = |of: usize| took[(took.len() - 1) * of / 100].as_secs_f64() * 1000.0;
-    format!(
-        "p50 {:.1} ms, p99 {:.1} ms, worst {:.1} ms of {}",
-        ms(50),
-        ms(99),
-        ms(100),
-        took.len()
-    )
-}
-
-/// Runs an attack beside a pair that talks, and prints what that is to the pair.
-fn beside<T>(server: &Server, name: &str, attack: impl FnOnce() -> T) -> T {
-    /// Ends the talk however the attack ends.
-    struct Over<'a>(&'a AtomicBool);
-    impl Drop for Over<'_> {
-        fn drop(&mut self) {
-            self.0.store(true, Ordering::Relaxed);
-        }
-    }
-
-    let mut pair = Pair::new(server);
-    let quiet = pair.talk(|said| said < 40);
-    let over = AtomicBool::new(false);
-    let began = Instant::now();
-    let (came, under) = std::thread::scope(|scope| {
-        let talking = scope.spawn(|| pair.talk(|_| !over.load(Ordering::Relaxed)));
-        let came = {
-            let _over = Over(&over);
-            attack()
-        };
-        (came, talking.join().expect("the honest pair goes on"))
-    });
-    eprintln!(
-        "{name} ({:.1} s): quiet {}; under attack {}",
-        began.elapsed().as_secs_f64(),
-        figures(quiet),
-        figures(under)
-    );
-    came
-}
-
-/// Runs `work` in so many threads, each knowing its number.
-fn crew(threads: usize, work: impl Fn(usize) + Sync) {
-    std::thread::scope(|scope| {
-        for n in 0..threads {
-            let work = &work;
-            scope.spawn(move || work(n));
-        }
-    });
-}
 
 /// A connection, with nothing sent.
 fn plain(address: SocketAddr) -> TcpStream {
@@ -616,20 +504,6 @@ fn who_asks_for_much_and_reads_nothing_costs_little_and_is_let_go() {
     let peak = server.peak_kib().saturating_sub(before);
     eprintln!("{GREEDY} greedy readers: memory by {peak} KiB at the most");
     assert!(peak < 96 * 1024, "{peak} KiB");
-}
-
-/// How many sessions come back at once: as many as were asked for, or as this process may have.
-fn crowd() -> usize {
-    const USUAL: usize = 5000;
-    /// What else has files open here, and in the server.
-    const OTHERS: usize = 100;
-    let files = rlimit::increase_nofile_limit(u64::MAX).unwrap_or(1024);
-    let most = usize::try_from(files).unwrap_or(usize::MAX) - OTHERS;
-    let wanted = support::setting("DMWIRE_SIEGE_SESSIONS", || USUAL as u64);
-    // Everybody has a partner.
-    let number = (wanted as usize).min(most) & !1;
-    assert!(number >= 900, "{files} open files are too few");
-    number
 }
 
 /// What each of the crowd says to its partner.

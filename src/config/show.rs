@@ -15,7 +15,7 @@ impl Config {
     /// Every setting in the order of the help. All that prints a configuration goes through here, so this is the place
     /// that keeps a secret from every eye: it shows a fixed word instead of it.
     #[allow(clippy::too_many_lines)] // one for each setting
-    pub(super) fn shown(&self) -> [Shown; 50] {
+    pub(super) fn shown(&self) -> [Shown; 51] {
         // Taken apart by name, so that a field which is added and not shown does not compile.
         let Self {
             listen,
@@ -64,6 +64,7 @@ impl Config {
             unclaimed_per_ip,
             min_free_disk,
             outbox_bytes,
+            buffer_bytes,
             heartbeat_seconds,
             ping_seconds,
             stall_seconds,
@@ -140,6 +141,7 @@ impl Config {
             (LIMITS, "unclaimed_per_ip", auto(*unclaimed_per_ip)),
             (LIMITS, "min_free_disk", auto(*min_free_disk)),
             (LIMITS, "outbox_bytes", outbox_bytes.to_string()),
+            (LIMITS, "buffer_bytes", buffer_bytes.to_string()),
             (LINE, "heartbeat_seconds", heartbeat_seconds.to_string()),
             (LINE, "ping_seconds", ping_seconds.to_string()),
             (LINE, "stall_seconds", stall_seconds.to_string()),

@@ -442,7 +442,13 @@ async fn open(
     let config = &node.config;
     let user = identity.user().clone();
     let session = Uuid::new_v4();
-    let outbox = Outbox::with_purse(session, user.clone(), config.outbox_bytes, purse);
+    let outbox = Outbox::with_purse(
+        session,
+        user.clone(),
+        config.outbox_bytes,
+        node.limits.buffers(),
+        purse,
+    );
     let (registered, oldest) = node.router.register(&outbox, config.sessions_per_user);
     if let Some(oldest) = oldest {
         oldest.dismiss(session::REPLACED);
@@ -518,9 +524,19 @@ fn replay_from(query: &Query, epoch: Uuid, opened: &Opened) -> (u64, Option<Trun
     }
 }
 
+/// The outbox of a connection that is nobody's.
+fn nameless(node: &Node) -> Arc<Outbox> {
+    Outbox::new(
+        Uuid::new_v4(),
+        "".into(),
+        node.config.outbox_bytes,
+        node.limits.buffers(),
+    )
+}
+
 /// A connection that only echoes. It is registered under a name that no user can have, so that a drain reaches it.
 fn echo(node: &Arc<Node>, identity: Identity) -> Result<Parts, Refusal> {
-    let outbox = Outbox::new(Uuid::new_v4(), "".into(), node.config.outbox_bytes);
+    let outbox = nameless(node);
     let (registered, _) = node.router.register(&outbox, usize::MAX);
     if node.draining.load(Ordering::SeqCst) {
         // The drain may have looked for sessions before this one was there.
@@ -539,7 +555,7 @@ fn echo(node: &Arc<Node>, identity: Identity) -> Result<Parts, Refusal> {
 
 /// A connection that is let in only to be told why it is not.
 fn dismissed(node: &Arc<Node>, refusal: &Refusal) -> Parts {
-    let outbox = Outbox::new(Uuid::new_v4(), "".into(), node.config.outbox_bytes);
+    let outbox = nameless(node);
     outbox.say_goodbye_with(
         &Farewell {
             code: refusal.close.unwrap_or(ws::close::POLICY),

@@ -59,3 +59,10 @@ pub const STORE_FAILED: Farewell = Farewell {
     detail: "the inbox could not be read; connect again in a moment",
     reconnect: Some(1000),
 };
+/// All memory for what waits is taken, and this session would need more of it.
+pub const CROWDED: Farewell = Farewell {
+    code: close::LATER,
+    reason: "overloaded",
+    detail: "the server holds as much for its clients as it may; what lasts is kept, connect again in a moment",
+    reconnect: Some(5000),
+};

@@ -24,6 +24,8 @@ pub struct Line {
     pub texts: u64,
     /// The socket took bytes, or had none to take.
     pub moved: Instant,
+    /// Since when the session holds more than every session may.
+    pub beyond: Option<Instant>,
     /// The last ping, and the entry that it confirms if it is under way.
     pub pinged: Instant,
     pub ping_of: Option<u64>,
@@ -47,6 +49,7 @@ impl Line {
             spoke: now,
             texts: 0,
             moved: now,
+            beyond: None,
             pinged: now.checked_sub(ACK_PING).unwrap_or(now),
             ping_of: None,
             confirmed,

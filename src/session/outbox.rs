@@ -11,12 +11,14 @@
 //! An [`Outbox`] is shared as an `Arc`. Its mutex is held for a few copies at a time, never across an await or a write.
 
 use std::collections::VecDeque;
+use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::Instant;
 
 use uuid::Uuid;
 
+use super::buffers::{Buffers, OWN, Share};
 use super::calls::Call;
 use crate::protocol::ids::Integer;
 use crate::protocol::server::{Ack, AckStatus, Goodbye, Synced};
@@ -54,8 +56,18 @@ pub struct Outbox {
     purse: Option<Arc<Purse>>,
     /// Unsent bytes beyond which live pushes stop (`--outbox-bytes`).
     limit: usize,
-    state: Mutex<State>,
+    buffers: Arc<Buffers>,
+    inner: Mutex<Inner>,
 }
+
+#[derive(Debug)]
+struct Inner {
+    state: State,
+    share: Share,
+}
+
+/// The state of an outbox. When it is let go, what it holds has been counted.
+struct Locked<'a>(MutexGuard<'a, Inner>);
 
 #[derive(Debug, Default)]
 struct State {
@@ -88,6 +100,10 @@ struct State {
     sync_at: Option<u64>,
     /// Entries beyond the cursor that this session caused, in order.
     owed: VecDeque<OwedAck>,
+    /// Bytes that they take.
+    owed_bytes: usize,
+    /// Bytes of a message that the client has sent in part.
+    incoming: usize,
     /// Sends of this session that the store has not answered yet.
     in_flight: usize,
     /// Text frames so far: how the task sees whether the line was quiet.
@@ -118,6 +134,12 @@ struct OwedAck {
     reference: Option<Box<str>>,
 }
 
+impl OwedAck {
+    fn bytes(&self) -> usize {
+        size_of::<Self>() + self.reference.as_ref().map_or(0, |text| text.len())
+    }
+}
+
 /// What a session's task gets when it is about to wait.
 #[derive(Debug)]
 pub struct Taken {
@@ -142,6 +164,8 @@ pub struct Glance {
     pub unanswered: bool,
     /// Whether the client should be heard no further until something has moved.
     pub congested: bool,
+    /// Bytes held beyond those that every session may hold.
+    pub beyond: usize,
     /// Text frames so far.
     pub texts: u64,
     /// When others have last written for the task, if that was after it wrote itself.
@@ -152,8 +176,8 @@ pub struct Glance {
 
 impl Outbox {
     /// An outbox for a new session, which holds everything back until [`Outbox::open`].
-    pub fn new(session: Uuid, user: Arc<str>, limit: usize) -> Arc<Self> {
-        Self::with_purse(session, user, limit, None)
+    pub fn new(session: Uuid, user: Arc<str>, limit: usize, buffers: &Arc<Buffers>) -> Arc<Self> {
+        Self::with_purse(session, user, limit, buffers, None)
     }
 
     /// As [`Outbox::new`], for a session whose client's address may leave so much with users who have never connected.
@@ -161,6 +185,7 @@ impl Outbox {
         session: Uuid,
         user: Arc<str>,
         limit: usize,
+        buffers: &Arc<Buffers>,
         purse: Option<Arc<Purse>>,
     ) -> Arc<Self> {
         Arc::new(Self {
@@ -168,7 +193,11 @@ impl Outbox {
             user,
             purse,
             limit,
-            state: Mutex::default(),
+            buffers: buffers.clone(),
+            inner: Mutex::new(Inner {
+                state: State::default(),
+                share: buffers.share(),
+            }),
         })
     }
 
@@ -187,9 +216,36 @@ impl Outbox {
         self.purse.as_ref()
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> Locked<'_> {
         // Each change leaves the state whole, so a panic elsewhere has not harmed it.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        Locked(self.inner.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Unsent bytes that this session may have now.
+    pub fn limit(&self) -> usize {
+        if self.buffers.scarce() {
+            self.limit.min(OWN)
+        } else {
+            self.limit
+        }
+    }
+
+    /// What all sessions share.
+    pub fn buffers(&self) -> &Buffers {
+        &self.buffers
+    }
+
+    /// Counts the bytes of a message that the client has sent in part.
+    pub fn hold(&self, incoming: usize) {
+        self.lock().incoming = incoming;
+    }
+
+    /// Has the task look at how things stand, if the session holds more than its own.
+    pub fn nudge(&self) {
+        let state = self.lock();
+        if state.0.share.held() > 0 {
+            wake(state);
+        }
     }
 
     /// Starts the replay: `first` is the first entry owed, `head` the newest there is.
@@ -231,7 +287,7 @@ impl Outbox {
     pub fn push_entry(&self, seq: u64, frame: &[u8]) -> Call {
         let mut state = self.lock();
         state.head = state.head.max(seq);
-        let taken = state.takes(seq, frame.len(), self.limit);
+        let taken = state.takes(seq, frame.len(), self);
         if taken {
             state.bytes.extend_from_slice(frame);
             state.texts += 1;
@@ -253,7 +309,7 @@ impl Outbox {
         let mut state = self.lock();
         state.in_flight = state.in_flight.saturating_sub(1);
         state.head = state.head.max(seq);
-        let taken = state.takes(seq, 512 + message.map_or(0, <[u8]>::len), self.limit);
+        let taken = state.takes(seq, 512 + message.map_or(0, <[u8]>::len), self);
         if taken {
             state.append(&ServerFrame::Ack(Ack {
                 id,
@@ -267,7 +323,7 @@ impl Outbox {
             state.texts += u64::from(message.is_some());
             state.advance();
         } else if !state.ended && state.cursor.is_none_or(|cursor| seq >= cursor) {
-            state.owed.push_back(OwedAck {
+            state.owe(OwedAck {
                 seq,
                 id,
                 at,
@@ -296,7 +352,7 @@ impl Outbox {
     /// Offers something that is not kept: it is dropped when the client is slow. Says whether it was taken.
     pub fn push_ephemeral(&self, frame: &[u8]) -> (bool, Call) {
         let mut state = self.lock();
-        let taken = !state.ended && state.cursor.is_some() && state.fits(frame.len(), self.limit);
+        let taken = !state.ended && state.cursor.is_some() && state.fits(frame.len(), self);
         if taken {
             state.bytes.extend_from_slice(frame);
             state.texts += 1;
@@ -334,7 +390,7 @@ impl Outbox {
             state.texts += 1;
             state.advance();
         }
-        state.bytes.len() + state.writing < self.limit
+        state.bytes.len() + state.writing < self.limit()
     }
 
     /// Lets others write to the peer, when the task has nothing in hand.
@@ -404,7 +460,7 @@ impl Outbox {
         Taken {
             bytes,
             touched,
-            glance: state.glance(self.limit),
+            glance: state.glance(self),
         }
     }
 
@@ -424,7 +480,7 @@ impl Outbox {
 
     /// What there is to know, without taking anything.
     pub fn glance(&self) -> Glance {
-        self.lock().glance(self.limit)
+        self.lock().glance(self)
     }
 
     /// As [`Outbox::glance`], for the task when it begins to work: what it now adds itself need not call it. It calls
@@ -433,7 +489,7 @@ impl Outbox {
         let mut state = self.lock();
         state.waker = None;
         state.touched = false;
-        state.glance(self.limit)
+        state.glance(self)
     }
 
     /// Appends a ping that carries the newest entry written before it (RFC 6455 section 5.5.2), and says which that is.
@@ -496,8 +552,29 @@ impl Outbox {
     }
 }
 
+impl Deref for Locked<'_> {
+    type Target = State;
+
+    fn deref(&self) -> &State {
+        &self.0.state
+    }
+}
+
+impl DerefMut for Locked<'_> {
+    fn deref_mut(&mut self) -> &mut State {
+        &mut self.0.state
+    }
+}
+
+impl Drop for Locked<'_> {
+    fn drop(&mut self) {
+        let Inner { state, share } = &mut *self.0;
+        share.set(state.held());
+    }
+}
+
 /// Wakes the task, without the lock.
-fn wake(mut state: MutexGuard<'_, State>) {
+fn wake(mut state: Locked<'_>) {
     state.touched = true;
     let waker = state.waker.take();
     drop(state);
@@ -549,16 +626,24 @@ impl State {
         }
     }
 
-    fn glance(&self, limit: usize) -> Glance {
+    /// Bytes that this session has the server keep in memory.
+    fn held(&self) -> usize {
+        self.bytes.capacity() + self.writing + self.owed_bytes + self.incoming
+    }
+
+    fn glance(&self, outbox: &Outbox) -> Glance {
         let unsent = self.bytes.len() + self.writing;
+        let beyond = self.held().saturating_sub(OWN);
         Glance {
             cursor: self.cursor.unwrap_or(u64::MAX),
             head: self.head,
             unsent,
             unanswered: self.in_flight > 0 || !self.owed.is_empty(),
-            congested: unsent > limit
+            congested: unsent > outbox.limit.min(OWN) && unsent > outbox.limit()
                 || self.owed.len() >= MAX_OWED
-                || self.in_flight >= MAX_IN_FLIGHT,
+                || self.in_flight >= MAX_IN_FLIGHT
+                || self.held() - self.incoming > OWN && outbox.buffers.scarce(),
+            beyond,
             texts: self.texts,
             spoke: self.spoke,
             farewell: self.farewell,
@@ -567,21 +652,30 @@ impl State {
 
     /// The first ack that waits, if its place is before `seq`.
     fn owed_before(&mut self, seq: u64) -> Option<OwedAck> {
-        if self.owed.front()?.seq < seq {
-            self.owed.pop_front()
-        } else {
-            None
+        if self.owed.front()?.seq >= seq {
+            return None;
         }
+        let owed = self.owed.pop_front()?;
+        self.owed_bytes -= owed.bytes();
+        Some(owed)
     }
 
-    fn fits(&self, length: usize, limit: usize) -> bool {
+    fn owe(&mut self, owed: OwedAck) {
+        self.owed_bytes += owed.bytes();
+        self.owed.push_back(owed);
+    }
+
+    fn fits(&self, length: usize, outbox: &Outbox) -> bool {
         let unsent = self.bytes.len() + self.writing;
+        if unsent + length <= OWN.min(outbox.limit) {
+            return true;
+        }
         // What is larger than the limit goes when nothing else is waiting.
-        unsent == 0 || unsent + length <= limit
+        !outbox.buffers.full() && (unsent == 0 || unsent + length <= outbox.limit())
     }
 
-    fn takes(&self, seq: u64, length: usize, limit: usize) -> bool {
-        !self.ended && self.cursor == Some(seq) && self.fits(length, limit)
+    fn takes(&self, seq: u64, length: usize, outbox: &Outbox) -> bool {
+        !self.ended && self.cursor == Some(seq) && self.fits(length, outbox)
     }
 
     fn advance(&mut self) {
@@ -628,7 +722,7 @@ mod tests {
 
     #[test]
     fn what_others_change_while_the_task_works_is_not_missed() {
-        let outbox = Outbox::new(Uuid::nil(), "u".into(), 1024);
+        let outbox = Outbox::new(Uuid::nil(), "u".into(), 1024, &Buffers::new(1 << 20));
         let take = |writing| {
             let taken = outbox.take(Waker::noop(), writing, Wants::default(), Vec::new());
             taken.touched
@@ -646,7 +740,7 @@ mod tests {
 
     #[test]
     fn what_others_write_while_the_task_works_is_not_missed() {
-        let outbox = Outbox::new(Uuid::nil(), "u".into(), 1024);
+        let outbox = Outbox::new(Uuid::nil(), "u".into(), 1024, &Buffers::new(1 << 20));
         // As `flush` leaves it when it has written what it took.
         outbox.lock().flushing = true;
         outbox.lock().writing = 900;
@@ -661,7 +755,7 @@ mod tests {
 
     #[test]
     fn who_puts_something_in_is_told_how_it_gets_out() {
-        let outbox = Outbox::new(Uuid::nil(), "u".into(), 1024);
+        let outbox = Outbox::new(Uuid::nil(), "u".into(), 1024, &Buffers::new(1 << 20));
         let wait = |wants| {
             outbox.begin();
             while !outbox

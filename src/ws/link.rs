@@ -210,6 +210,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Link<T> {
     /// When the connection has failed.
     pub fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Reading>> {
         self.partial = Vec::new();
+        self.decoder.forget();
         BUFFER.with_borrow_mut(|buffer| {
             for _ in 0..READS_PER_TURN {
                 let mut read = ReadBuf::new(buffer);
@@ -243,13 +244,19 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Link<T> {
         Ok(())
     }
 
-    /// Keeps the start of a frame, in a buffer as large as the frame will be.
+    /// Keeps the start of a frame, in a buffer as large as the frame will be; but who has sent little of it gets little.
     fn keep(&mut self, rest: &[u8]) {
         if !rest.is_empty() {
-            let mut partial = Vec::with_capacity(self.decoder.wanted(rest).max(rest.len()));
+            let wanted = self.decoder.wanted(rest).min(rest.len().max(512) * 4);
+            let mut partial = Vec::with_capacity(wanted.max(rest.len()));
             partial.extend_from_slice(rest);
             self.partial = partial;
         }
+    }
+
+    /// Bytes kept of a message that has come in part.
+    pub fn held(&self) -> usize {
+        self.partial.capacity() + self.decoder.held()
     }
 
     fn decode(

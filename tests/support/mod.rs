@@ -4,6 +4,7 @@
 
 #![allow(dead_code, missing_docs)] // each test binary uses its own part of it
 
+pub mod pair;
 pub mod tokens;
 
 use std::collections::VecDeque;
