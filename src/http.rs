@@ -38,7 +38,7 @@ use self::patience::{Heard, Patient};
 use self::peer::Peer;
 use crate::auth::Auth;
 use crate::config::Config;
-use crate::limits::Limits;
+use crate::limits::{Limits, TooMany};
 use crate::protocol::schema;
 use crate::router::Router;
 use crate::tls::Tls;
@@ -185,13 +185,15 @@ pub fn serve(
         let node = node.clone();
         builder = match tls {
             None => builder.listen("dmwire", listener, move || {
-                fn_service(|io| ready(Ok(begin(io)))).and_then(service!(node))
+                let limits = node.limits.clone();
+                fn_service(move |io| ready(begin(&limits, io))).and_then(service!(node))
             })?,
             Some(tls) => {
                 let acceptor = TlsAcceptor::from(tls.config.clone());
                 builder.listen("dmwire", listener, move || {
-                    let acceptor = acceptor.clone();
-                    fn_service(move |io| shake_hands(acceptor.clone(), io)).and_then(service!(node))
+                    let (acceptor, limits) = (acceptor.clone(), node.limits.clone());
+                    fn_service(move |io| shake_hands(limits.clone(), acceptor.clone(), io))
+                        .and_then(service!(node))
                 })?
             }
         };
@@ -202,25 +204,40 @@ pub fn serve(
 /// What actix-http takes as a connection.
 type Begun<T> = (Patient<T>, Protocol, Option<SocketAddr>);
 
-fn begin(io: TcpStream) -> Begun<TcpStream> {
+fn begin(limits: &Arc<Limits>, io: TcpStream) -> Result<Begun<TcpStream>, DispatchError> {
     // Where it cannot be had, small frames wait a little.
     let _ = io.set_nodelay(true);
     let peer = io.peer_addr().ok();
-    (Patient::new(io), Protocol::Http1, peer)
+    match limits.arrive(peer.map(|peer| peer.ip())) {
+        Ok(arrival) => Ok((Patient::new(io, arrival), Protocol::Http1, peer)),
+        Err(too_many) => {
+            // Before it has said anything, and only if there is room: nothing is spent on it.
+            let refusal = Refusal::too_many_connections(too_many);
+            let _ = socket2::SockRef::from(&io).send(&refusal.response());
+            Err(turned_away(too_many))
+        }
+    }
+}
+
+fn turned_away(too_many: TooMany) -> DispatchError {
+    DispatchError::Io(io::Error::other(too_many.detail))
 }
 
 /// A connection behind its TLS handshake, which holds up nobody else's and may take as long as an HTTP one.
 async fn shake_hands(
+    limits: Arc<Limits>,
     acceptor: TlsAcceptor,
     io: TcpStream,
 ) -> Result<Begun<tokio_rustls::server::TlsStream<TcpStream>>, DispatchError> {
     // As above.
     let _ = io.set_nodelay(true);
     let peer = io.peer_addr().ok();
+    let arrival = limits.arrive(peer.map(|peer| peer.ip()));
+    let arrival = arrival.map_err(turned_away)?;
     let shaken = tokio::time::timeout(HANDSHAKE, acceptor.accept(io)).await;
     let stream = shaken.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
     match stream {
-        Ok(stream) => Ok((Patient::new(stream), Protocol::Http1, peer)),
+        Ok(stream) => Ok((Patient::new(stream, arrival), Protocol::Http1, peer)),
         Err(error) => {
             log::debug!(why:% = error, ip:? = peer.map(|peer| peer.ip()); "no TLS handshake");
             Err(DispatchError::Io(error))
@@ -238,13 +255,14 @@ where
     T: Stream + AsyncRead + AsyncWrite + Unpin + 'static,
 {
     let parts = framed.into_parts();
+    let (io, arrival) = parts.io.into_inner();
     let early = door::Early {
+        arrival,
         // The rest of a write that had more in it than the request.
         read: parts.read_buf.to_vec(),
         // Answers to requests that were sent ahead of this one on the same connection.
         unsent: parts.write_buf.to_vec(),
     };
-    let io = parts.io.into_inner();
     actix_rt::spawn(door::enter(node, request, io, early));
     ready(Ok(()))
 }

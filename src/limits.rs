@@ -9,14 +9,14 @@ use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, Ipv4Addr};
 use std::num::NonZeroU32;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use governor::clock::{Clock as _, DefaultClock};
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 
-use crate::config::Config;
+use crate::config::{Config, Network};
 use crate::session::Buffers;
 use crate::store::Purse;
 
@@ -24,8 +24,16 @@ use crate::store::Purse;
 const SPARE: usize = 1024;
 /// Beyond its number of connections the server still takes so many to tell them so in a way that a browser sees.
 const LINGERING: usize = 1024;
+/// Beyond its number of sessions an address may have so many connections: requests for pages, and handshakes under way.
+const REQUESTS_OF_ONE: usize = 256;
+/// The same of all together.
+const REQUESTS: usize = 4096;
+/// A page takes a few connections where a WebSocket takes one.
+const ARRIVALS_PER_HANDSHAKE: u32 = 4;
 /// Addresses whose purses are remembered while nobody is there.
 const PURSES: usize = 100_000;
+const ALL_TAKEN: &str = "the server has as many connections as it takes";
+const YOURS_TAKEN: &str = "your address has as many connections as one may have";
 /// When to come back where it cannot be told when there will be room.
 const LATER: Duration = Duration::from_secs(1);
 
@@ -64,6 +72,12 @@ pub struct Limits {
     queries: DefaultKeyedRateLimiter<Key>,
     /// WebSocket handshakes from each address.
     handshakes: DefaultKeyedRateLimiter<Place>,
+    /// Connections that come from each address, whatever they are for.
+    arrivals: DefaultKeyedRateLimiter<Place>,
+    /// Connections that are there, whatever they are for.
+    sockets: AtomicUsize,
+    /// Who speaks for others, and is not limited for what they all do.
+    proxies: Vec<Network>,
     /// Connections at a time, in all and from one address.
     most: usize,
     most_of_one: usize,
@@ -85,6 +99,14 @@ pub struct Limits {
 struct Here {
     all: usize,
     by_place: HashMap<Place, usize>,
+    sockets_by_place: HashMap<Place, usize>,
+}
+
+/// A connection that has come, before anything is known of it. Dropping it uncounts it.
+#[derive(Debug)]
+pub struct Arrival {
+    limits: Arc<Limits>,
+    place: Option<Place>,
 }
 
 /// A connection's place among all. Dropping it gives it up.
@@ -113,6 +135,18 @@ impl Limits {
             frames: RateLimiter::keyed(quota(rates.frames)),
             queries: RateLimiter::keyed(quota(rates.queries)),
             handshakes: RateLimiter::keyed(quota(rates.handshakes)),
+            arrivals: RateLimiter::keyed(quota(Allowed {
+                per_second: rates
+                    .handshakes
+                    .per_second
+                    .saturating_mul(ARRIVALS_PER_HANDSHAKE),
+                burst: rates
+                    .handshakes
+                    .burst
+                    .saturating_mul(ARRIVALS_PER_HANDSHAKE),
+            })),
+            sockets: AtomicUsize::new(0),
+            proxies: config.trusted_proxy.clone(),
             most: config.connections,
             most_of_one: rates.connections_per_ip as usize,
             spares_loopback: (
@@ -165,7 +199,46 @@ impl Limits {
         })
     }
 
-    /// Counts a connection from `ip`, for as long as what it gives is held.
+    /// Counts a connection that has come from `ip`, whatever it is for, for as long as what it gives is held. These limits
+    /// are wide: whom they stop has no part in dmwire, and gets no more than a word.
+    ///
+    /// # Errors
+    /// [`TooMany`]
+    pub fn arrive(self: &Arc<Self>, ip: Option<IpAddr>) -> Result<Arrival, TooMany> {
+        let ip = ip.map(|ip| ip.to_canonical());
+        let ip = ip.filter(|ip| !self.proxies.iter().any(|proxy| proxy.contains(*ip)));
+        let loopback = ip.is_some_and(|ip| ip.is_loopback());
+        let place = ip.map(Place::of);
+        let counted = place.filter(|_| !(loopback && self.spares_loopback.0));
+        let paced = place.filter(|_| !(loopback && self.spares_loopback.1));
+        if let Some(place) = paced
+            && let Err(retry_after_ms) = self.ask(&self.arrivals, &place)
+        {
+            return Err(self.refuse("too many connections from your address", retry_after_ms));
+        }
+        // Counted, and then looked at: no two can have the last place.
+        let mut arrival = Arrival {
+            limits: self.clone(),
+            place: None,
+        };
+        let most = self.most.saturating_add(LINGERING + REQUESTS);
+        if self.sockets.fetch_add(1, Ordering::Relaxed) >= most {
+            return Err(self.refuse(ALL_TAKEN, LATER.as_millis() as u64));
+        }
+        if let Some(place) = counted {
+            let mut here = self.here();
+            let count = here.sockets_by_place.entry(place).or_default();
+            if *count >= self.most_of_one.saturating_add(REQUESTS_OF_ONE) {
+                drop(here);
+                return Err(self.refuse(YOURS_TAKEN, LATER.as_millis() as u64));
+            }
+            *count += 1;
+            arrival.place = counted;
+        }
+        Ok(arrival)
+    }
+
+    /// Counts a WebSocket from `ip`, for as long as what it gives is held.
     ///
     /// # Errors
     /// [`TooMany`]
@@ -182,9 +255,9 @@ impl Limits {
         let mut here = self.here();
         let of_one = counted.map_or(0, |place| here.by_place.get(&place).copied().unwrap_or(0));
         let too_many = if here.all >= self.most {
-            Some("the server has as many connections as it takes")
+            Some(ALL_TAKEN)
         } else if of_one >= self.most_of_one {
-            Some("your address has as many connections as one may have")
+            Some(YOURS_TAKEN)
         } else {
             None
         };
@@ -265,9 +338,17 @@ impl Limits {
         forget(&self.frames);
         forget(&self.queries);
         forget(&self.handshakes);
+        forget(&self.arrivals);
         let mut here = self.here();
-        if here.by_place.capacity() > SPARE.max(4 * here.by_place.len()) {
-            here.by_place.shrink_to_fit();
+        let Here {
+            by_place,
+            sockets_by_place,
+            ..
+        } = &mut *here;
+        for map in [by_place, sockets_by_place] {
+            if map.capacity() > SPARE.max(4 * map.len()) {
+                map.shrink_to_fit();
+            }
         }
     }
 
@@ -281,13 +362,26 @@ impl Drop for Admission {
     fn drop(&mut self) {
         let mut here = self.limits.here();
         here.all -= 1;
-        if let Some(place) = self.place
-            && let Some(count) = here.by_place.get_mut(&place)
-        {
-            *count -= 1;
-            if *count == 0 {
-                here.by_place.remove(&place);
-            }
+        if let Some(place) = self.place {
+            uncount(&mut here.by_place, place);
+        }
+    }
+}
+
+impl Drop for Arrival {
+    fn drop(&mut self) {
+        self.limits.sockets.fetch_sub(1, Ordering::Relaxed);
+        if let Some(place) = self.place {
+            uncount(&mut self.limits.here().sockets_by_place, place);
+        }
+    }
+}
+
+fn uncount(counts: &mut HashMap<Place, usize>, place: Place) {
+    if let Some(count) = counts.get_mut(&place) {
+        *count -= 1;
+        if *count == 0 {
+            counts.remove(&place);
         }
     }
 }
@@ -304,4 +398,52 @@ pub struct Allowed {
 fn quota(allowed: Allowed) -> Quota {
     let some = |n| NonZeroU32::new(n).unwrap_or(NonZeroU32::MIN);
     Quota::per_second(some(allowed.per_second)).allow_burst(some(allowed.burst))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_arrivals_together_have_a_bound_and_give_their_places_back() {
+        let limits = Limits::new(&Config {
+            connections: 1,
+            ..Config::default()
+        });
+        let most = 1 + LINGERING + REQUESTS;
+        let mut held: Vec<_> = (0..most)
+            .map(|_| limits.arrive(None).expect("there is room"))
+            .collect();
+        for _ in 0..3 {
+            let too_many = limits.arrive(None).expect_err("there is none");
+            assert_eq!(too_many.detail, ALL_TAKEN);
+        }
+        held.pop();
+        held.push(limits.arrive(None).expect("there is room again"));
+        drop(held);
+        assert_eq!(limits.sockets.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn an_address_has_so_many_arrivals_and_a_proxy_and_this_machine_any_number() {
+        let proxy = crate::config::Network::parse("192.0.2.7").expect("a network");
+        let limits = Limits::new(&Config {
+            connections_per_ip: crate::config::Auto(Some(2)),
+            handshakes_per_second: crate::config::Auto(Some(1000)),
+            trusted_proxy: vec![proxy],
+            ..Config::default()
+        });
+        let come = |ip: &str| limits.arrive(Some(ip.parse().expect("an address")));
+        let held: Vec<_> = (0..2 + REQUESTS_OF_ONE)
+            .map(|_| come("203.0.113.1").expect("there is room"))
+            .collect();
+        let too_many = come("203.0.113.1").expect_err("there is none");
+        assert_eq!(too_many.detail, YOURS_TAKEN);
+        come("203.0.113.2").expect("somebody else");
+        drop(held);
+        come("203.0.113.1").expect("there is room again");
+        assert!(limits.here().sockets_by_place.is_empty());
+        let proxied: Vec<_> = (0..1000).map(|_| come("192.0.2.7")).collect();
+        assert!(proxied.iter().all(Result::is_ok));
+    }
 }

@@ -253,3 +253,43 @@ fn a_server_that_goes_down_says_so_first() {
     assert!(head.starts_with("HTTP/1.1 503"), "{head}");
     assert_eq!(a.goodbye().1, End::Closed(1012));
 }
+
+#[test]
+fn connections_that_ask_for_nothing_are_counted_by_address_too() {
+    let server = Server::start(&[
+        "--connections-per-ip",
+        "4",
+        "--handshakes-per-second",
+        "1000",
+    ]);
+    let session = Client::fresh(&server, "a");
+    // What is wanted beside sessions: pages, and handshakes under way.
+    let held: Vec<_> = (0..300).map(|_| Raw::open(&server)).collect();
+    eventually("the rest are refused", || {
+        let (status, body) = json_answer(&server.get("/healthz"));
+        status == 429 && body["code"] == "too_many_connections"
+    });
+    drop(held);
+    eventually("there is room again", || {
+        server.get("/healthz").starts_with("HTTP/1.1 200 ")
+    });
+    session.close();
+}
+
+#[test]
+fn connections_come_from_an_address_so_often() {
+    let server = Server::start(&["--handshakes-per-second", "1", "--handshake-burst", "2"]);
+    let refused = (0..200).find_map(|_| {
+        let answer = server.get("/healthz");
+        (!answer.starts_with("HTTP/1.1 200 ")).then_some(answer)
+    });
+    let (status, body) = json_answer(&refused.expect("one of two hundred in a row is refused"));
+    assert_eq!(
+        (status, &body["code"]),
+        (429, &json!("too_many_connections"))
+    );
+    assert!((1..=1000).contains(&body["retry_after_ms"].as_u64().expect("a wait")));
+    eventually("the allowance fills up", || {
+        server.get("/healthz").starts_with("HTTP/1.1 200 ")
+    });
+}

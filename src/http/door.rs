@@ -17,6 +17,7 @@ use super::peer::{self, Peer};
 use super::{HANDSHAKE, Node, origin};
 use crate::auth::{Auth, Denied, Identity};
 use crate::config::{Access, Config};
+use crate::limits::Arrival;
 use crate::protocol::ids::{Id, Integer, is_name, parse_uuid};
 use crate::protocol::server::{Limits, Truncated, TruncatedReason, Welcome};
 use crate::protocol::{PROTOCOL, ServerFrame, Time, schema};
@@ -56,6 +57,8 @@ struct Query {
 /// What was under way on a connection when its WebSocket request came.
 #[derive(Debug)]
 pub struct Early {
+    /// Its place among all connections.
+    pub arrival: Arrival,
     /// Bytes that had arrived behind the request.
     pub read: Vec<u8>,
     /// Bytes that go before the answer to it.
@@ -69,10 +72,15 @@ where
 {
     // Counted from here on, so that a drain waits for it, or it sees the drain.
     let _live = node.enter();
+    let Early {
+        arrival: _arrival,
+        read,
+        unsent,
+    } = early;
     let peer = Peer::of(request.headers(), request.peer_addr(), &node.config);
     let accepted = match handshake(&request) {
         Ok(accepted) => accepted,
-        Err(refusal) => return refuse(&mut io, early.unsent, &refusal).await,
+        Err(refusal) => return refuse(&mut io, unsent, &refusal).await,
     };
     // A server that goes down tells everybody so.
     let admission = if node.draining.load(Ordering::SeqCst) {
@@ -98,9 +106,9 @@ where
         Err(refusal) if accepted.speaks_dmwire && refusal.close.is_some() && node.may_linger() => {
             dismissed(&node, &refusal)
         }
-        Err(refusal) => return refuse(&mut io, early.unsent, &refusal).await,
+        Err(refusal) => return refuse(&mut io, unsent, &refusal).await,
     };
-    let mut reply = early.unsent;
+    let mut reply = unsent;
     reply.extend_from_slice(&accepted.response);
     // What there is to say already leaves in one write with the handshake's answer.
     parts.outbox.take_into(&mut reply);
@@ -111,7 +119,7 @@ where
     log::info!(user = &**outbox.user(), session:% = outbox.session(), device = device, ip:% = peer.name(); "connection opened");
     let (io, wire) = io.split();
     outbox.attach(wire);
-    let link = Link::new(io, node.config.max_frame_bytes, early.read, reply);
+    let link = Link::new(io, node.config.max_frame_bytes, read, reply);
     let why = session::run(link, parts).await;
     let seconds = began.elapsed().as_secs();
     log::info!(user = &**outbox.user(), session:% = outbox.session(), seconds = seconds, why = why; "connection closed");

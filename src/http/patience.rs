@@ -17,6 +17,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::{HANDSHAKE, KEEP_ALIVE};
+use crate::limits::Arrival;
 
 /// From one request to the end of the next one's head: what an idle connection has, and a handshake.
 const PATIENCE: Duration = KEEP_ALIVE.saturating_add(HANDSHAKE);
@@ -25,6 +26,7 @@ const PATIENCE: Duration = KEEP_ALIVE.saturating_add(HANDSHAKE);
 #[derive(Debug)]
 pub struct Patient<T> {
     io: T,
+    arrival: Arrival,
     heard: Heard,
     /// Goes off when it may be over; a request does not move it, which would cost more than looking twice.
     alarm: Pin<Box<Sleep>>,
@@ -53,10 +55,11 @@ impl Heard {
 
 impl<T> Patient<T> {
     /// A stream that begins now.
-    pub fn new(io: T) -> Self {
+    pub fn new(io: T, arrival: Arrival) -> Self {
         let now = Instant::now();
         Self {
             io,
+            arrival,
             heard: Heard(Rc::new(Came {
                 last: Cell::new(now),
                 more: Cell::new(false),
@@ -65,9 +68,9 @@ impl<T> Patient<T> {
         }
     }
 
-    /// The stream, without an end.
-    pub fn into_inner(self) -> T {
-        self.io
+    /// The stream, without an end, and its place among all.
+    pub fn into_inner(self) -> (T, Arrival) {
+        (self.io, self.arrival)
     }
 
     /// Tells a connection's requests where to say that they have come.
