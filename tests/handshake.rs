@@ -256,6 +256,16 @@ fn welcome_says_what_the_client_is_to_know() {
 }
 
 #[test]
+fn a_handshake_has_no_body() {
+    let server = Server::start(&[]);
+    let with_length = handshake("/ws/a", "Content-Length: 5\r\n");
+    refused(&server, &with_length, 400, "invalid_request");
+    let in_chunks = handshake("/ws/a", "Transfer-Encoding: chunked\r\n");
+    refused(&server, &in_chunks, 426, "upgrade_required");
+    Raw::admitted(&server, "/ws/a", "Content-Length: 0\r\n");
+}
+
+#[test]
 fn a_refused_client_that_does_not_close_is_let_go() {
     let server = Server::start(&[]);
     let (mut raw, _) = Raw::admitted(&server, "/ws/a%20b", DMWIRE);

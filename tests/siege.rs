@@ -195,6 +195,35 @@ fn later_requests_that_never_end_and_answers_that_nobody_reads_are_cut_too() {
 }
 
 #[test]
+fn a_server_that_may_open_nothing_more_goes_on_with_those_it_has() {
+    let _alone = alone();
+    let server = Server::start(&[]);
+    Client::fresh(&server, "first").close();
+    let limit = |files| {
+        let pid = i32::try_from(server.pid()).expect("a process id");
+        let both = Some((files, files));
+        rlimit::prlimit(pid, rlimit::Resource::NOFILE, both, None).expect("a limit can be set");
+    };
+    let room = descriptors(&server) as u64 + 40;
+    beside(&server, "no descriptors left", || {
+        limit(room);
+        let mut waiting: Vec<_> = (0..100).map(|_| plain(server.address)).collect();
+        eventually("none is left", || descriptors(&server) as u64 >= room);
+        // Those that have found no room are heard when others have gone.
+        drop(waiting.drain(..60));
+        for stream in &mut waiting {
+            stream
+                .write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+                .expect("it is open");
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).expect("an answer");
+            assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+        }
+    });
+    Client::fresh(&server, "last").close();
+}
+
+#[test]
 fn connections_that_flood_in_and_break_off_leave_nothing_behind() {
     const CREW: usize = 8;
     const EACH: usize = 400;

@@ -1,7 +1,6 @@
 //! The cryptography of tokens: `jsonwebtoken` brought to use `ring`.
 //!
-//! Its own pure backend would bring some forty crates, among them `rsa` with an advisory that has no remedy
-//! (RUSTSEC-2023-0071); `ring` is here for TLS. Four algorithms are enough, and what is not here cannot be asked for.
+//! Its own pure backend would bring some forty crates, among them `rsa` with an advisory that is open (RUSTSEC-2023-0071); `ring` is here for TLS. Four algorithms are enough, and what is not here cannot be asked for.
 
 use jsonwebtoken::crypto::{CryptoProvider, JwtSigner, JwtVerifier, KeyUtils};
 use jsonwebtoken::errors::{Error, ErrorKind};

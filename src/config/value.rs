@@ -68,6 +68,17 @@ pub enum Jwks {
     Url(String),
 }
 
+impl Jwks {
+    /// Where it is, for the log: the query of an address may hold a secret.
+    pub fn place(&self) -> String {
+        let whole = self.to_string();
+        match (self, whole.split_once('?')) {
+            (Self::Url(_), Some((place, _))) => format!("{place}?..."),
+            _ => whole,
+        }
+    }
+}
+
 impl Display for Jwks {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

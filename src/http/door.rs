@@ -167,6 +167,13 @@ fn handshake(request: &Request) -> Result<Accepted, Refusal> {
             "`Upgrade: websocket` came without `Connection: Upgrade`; a proxy in between may have removed it",
         ));
     }
+    // What follows the head is taken for frames. A proxy that takes it for a body would let somebody speak for somebody else.
+    let length = request.headers().get(header::CONTENT_LENGTH);
+    if length.is_some_and(|length| length.as_bytes() != b"0")
+        || request.headers().contains_key(header::TRANSFER_ENCODING)
+    {
+        return Err(Refusal::invalid_request("a handshake has no body"));
+    }
     let Some(key) = one(&header::SEC_WEBSOCKET_KEY).and_then(|key| ws::accept_key(key.as_bytes()))
     else {
         return Err(Refusal::invalid_request(
