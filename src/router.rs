@@ -302,7 +302,7 @@ impl Router {
                 anchor: before.or(after),
                 limit: frame.limit.map_or(DEFAULT_LIMIT, |limit| limit.0) as usize,
                 not_before: self.not_before(),
-                bytes: ANSWER_BYTES.min(from.limit()),
+                bytes: from.at_most(ANSWER_BYTES),
             }),
         })
     }
@@ -326,7 +326,7 @@ impl Router {
                 limit: frame.limit.map_or(DEFAULT_LIMIT, |limit| limit.0) as usize,
                 cursor,
                 not_before: self.not_before(),
-                bytes: ANSWER_BYTES.min(from.limit()),
+                bytes: from.at_most(ANSWER_BYTES),
             }),
         })
     }

@@ -223,10 +223,15 @@ impl Outbox {
 
     /// Unsent bytes that this session may have now.
     pub fn limit(&self) -> usize {
+        self.at_most(self.limit)
+    }
+
+    /// So many bytes, or no more than every session may hold while memory is scarce.
+    pub fn at_most(&self, bytes: usize) -> usize {
         if self.buffers.scarce() {
-            self.limit.min(OWN)
+            bytes.min(OWN)
         } else {
-            self.limit
+            bytes
         }
     }
 

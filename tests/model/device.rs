@@ -58,6 +58,13 @@ impl Device {
         }
     }
 
+    /// What the log has of its session when that has ended.
+    pub fn last_words(&self) -> String {
+        let (user, session) = (&self.client.welcome["user_id"], self.client.session_id());
+        let user = user.as_str().expect("a user");
+        format!("connection closed user={user} session={session}")
+    }
+
     pub fn epoch(&self) -> String {
         self.client.epoch().to_owned()
     }

@@ -39,6 +39,8 @@ struct Run<'a> {
     left: HashMap<(usize, String), u64>,
     /// By user and device: how far the server may hold it to be, at the least and at the most.
     marks: HashMap<(usize, String), (u64, u64)>,
+    /// What the log will have of sessions whose lines were cut.
+    cut: Vec<String>,
     epoch: String,
     references: usize,
 }
@@ -65,6 +67,7 @@ impl<'a> Run<'a> {
             left: HashMap::new(),
             marks: HashMap::new(),
             epoch: String::new(),
+            cut: Vec::new(),
             references: 0,
         }
     }
@@ -444,6 +447,7 @@ impl<'a> Run<'a> {
         let name = self.devices[at].name.clone();
         let mut old = self.devices.swap_remove(at);
         let seen = std::mem::take(&mut old.replies);
+        self.cut.push(old.last_words());
         let frames = old.give_up(reset);
         let mut device = self.connect(user, &name, &query, cursor);
         device.take_over(frames);
@@ -493,6 +497,11 @@ impl<'a> Run<'a> {
         }
         for &at in &devices {
             self.devices[at].read_replies();
+        }
+        // What was on its way on a line that was cut may be heard after all, and later than what came by the new one. Here that
+        // is an edit, which would undo one that has come since.
+        for words in std::mem::take(&mut self.cut) {
+            self.server.wait_for_log(&words);
         }
         let order = self.order(&storm, &heads);
         let mut actions = vec![0; storm.len()];
