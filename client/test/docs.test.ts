@@ -4,9 +4,9 @@ import { describe, it } from 'node:test';
 import { WebSocket } from 'ws';
 import type { InFrame } from '../src/index.js';
 import { Queue } from './support/fake.js';
-import { DEADLINE, Server, skip } from './support/server.js';
+import { DEADLINE, Server } from './support/server.js';
 
-describe('what docs/postman.md says', { skip, timeout: 2 * DEADLINE }, () => {
+describe('what docs/postman.md says', { timeout: 2 * DEADLINE }, () => {
   it('comes back comes back', async () => {
     const text = await readFile(new URL('../../../docs/postman.md', import.meta.url), 'utf8');
     const steps = [...text.matchAll(/```json send\n(.*)\n```\n```json answer\n(.*)\n```/g)];

@@ -11,7 +11,7 @@ import { runInNewContext } from 'node:vm';
 import { WebSocket } from 'ws';
 import { type Client, connect } from '../src/index.js';
 import { until } from './support/fake.js';
-import { DEADLINE, Server, skip } from './support/server.js';
+import { DEADLINE, Server } from './support/server.js';
 
 const run = promisify(execFile);
 const client = new URL('../..', import.meta.url).pathname;
@@ -44,7 +44,7 @@ class Program {
   }
 }
 
-describe('the examples', { skip, timeout: 6 * DEADLINE }, () => {
+describe('the examples', { timeout: 6 * DEADLINE }, () => {
   let server: Server;
   let folder: string;
   const programs: Program[] = [];

@@ -7,9 +7,9 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'node:test';
 import { type Client, connect, newId, type ServerMessage } from '../src/index.js';
 import { fileStorage } from '../src/node.js';
-import { DEADLINE, Server, skip } from './support/server.js';
+import { DEADLINE, Server } from './support/server.js';
 
-describe('with the real server', { skip, timeout: 4 * DEADLINE }, () => {
+describe('with the real server', { timeout: 4 * DEADLINE }, () => {
   let server: Server;
   let folder: string;
   const clients: Client[] = [];

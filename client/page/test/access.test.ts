@@ -7,6 +7,7 @@ import { WebSocket } from 'ws';
 import { type Client, connect, type WebSocketClass } from '../../src/index.js';
 import {
   bubble,
+  closed,
   composer,
   connected,
   DEADLINE,
@@ -14,7 +15,6 @@ import {
   launch,
   Server,
   say,
-  skip,
   texts,
   type World,
 } from './support/browser.js';
@@ -24,7 +24,7 @@ interface AxeResult {
   violations: { id: string; nodes: { html: string; failureSummary?: string }[] }[];
 }
 
-describe('whoever one is', { skip, timeout: 10 * DEADLINE }, () => {
+describe('whoever one is', { timeout: 10 * DEADLINE }, () => {
   let world: World;
   let server: Server;
   let gate: Gate;
@@ -123,7 +123,7 @@ describe('whoever one is', { skip, timeout: 10 * DEADLINE }, () => {
         await page.getByRole('button', { name: 'Send something else' }).click();
         await assertAccessible(page, 'dialog');
         await page.keyboard.press('Escape');
-        await page.getByRole('dialog').waitFor({ state: 'detached' });
+        await closed(page);
         await page.getByRole('button', { name: 'Frames on the wire' }).locator('visible=true').first().click();
         await page.getByRole('complementary').locator('summary').first().click();
         await assertAccessible(page, 'frames');
@@ -193,7 +193,7 @@ describe('whoever one is', { skip, timeout: 10 * DEADLINE }, () => {
     await key('Enter');
     await page.getByRole('dialog').waitFor();
     await key('Escape');
-    await page.getByRole('dialog').waitFor({ state: 'detached' });
+    await closed(page);
     await key('Escape');
     await page.waitForFunction(() => document.activeElement?.matches('.composer textarea'));
     assert.deepEqual(await texts(page), ['first\nline two', 'second']);

@@ -5,7 +5,7 @@ import { after, afterEach, before, describe, it } from 'node:test';
 import type { Page } from 'playwright-core';
 import { WebSocket } from 'ws';
 import { connect, type WebSocketClass } from '../../src/index.js';
-import { connected, DEADLINE, EVIL, enter, launch, Server, skip, type World } from './support/browser.js';
+import { connected, DEADLINE, EVIL, enter, launch, Server, type World } from './support/browser.js';
 import { actor, Gate } from './support/gate.js';
 
 const RUN = "globalThis.pwned='yes'";
@@ -45,7 +45,7 @@ const PAYLOADS = [
 const FORBIDDEN =
   '.app script, .app iframe, .app img, .app video, .app audio, .app object, .app embed, .app base, .app link, .app meta, .app style, .app form[action], .app [onerror], .app [onload], .app [onmouseover], .app [onclick], .app [srcdoc], .app [style*=url]';
 
-describe('what peers send', { skip, timeout: 10 * DEADLINE }, () => {
+describe('what peers send', { timeout: 10 * DEADLINE }, () => {
   let world: World;
   let server: Server;
   let gate: Gate;
@@ -223,7 +223,7 @@ describe('what peers send', { skip, timeout: 10 * DEADLINE }, () => {
   });
 });
 
-describe('a page of another site', { skip, timeout: 4 * DEADLINE }, () => {
+describe('a page of another site', { timeout: 4 * DEADLINE }, () => {
   let world: World;
   let server: Server;
   let site: HttpServer;

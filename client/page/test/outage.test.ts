@@ -12,13 +12,12 @@ import {
   Server,
   say,
   settled,
-  skip,
   texts,
   type World,
 } from './support/browser.js';
 import { actor, Gate } from './support/gate.js';
 
-describe('when the line breaks', { skip, timeout: 10 * DEADLINE }, () => {
+describe('when the line breaks', { timeout: 10 * DEADLINE }, () => {
   let world: World;
   let server: Server;
   let gate: Gate;
@@ -236,7 +235,7 @@ describe('when the line breaks', { skip, timeout: 10 * DEADLINE }, () => {
   });
 });
 
-describe('a token', { skip, timeout: 4 * DEADLINE }, () => {
+describe('a token', { timeout: 4 * DEADLINE }, () => {
   let world: World;
   let server: Server;
   let gate: Gate;

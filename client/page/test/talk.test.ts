@@ -4,6 +4,7 @@ import { WebSocket } from 'ws';
 import { type Client, connect, type WebSocketClass } from '../../src/index.js';
 import {
   bubble,
+  closed,
   composer,
   connected,
   DEADLINE,
@@ -12,12 +13,11 @@ import {
   Server,
   say,
   settled,
-  skip,
   texts,
   type World,
 } from './support/browser.js';
 
-describe('two pages', { skip, timeout: 10 * DEADLINE }, () => {
+describe('two pages', { timeout: 10 * DEADLINE }, () => {
   let world: World;
   let server: Server;
   const clients: Client[] = [];
@@ -97,6 +97,7 @@ describe('two pages', { skip, timeout: 10 * DEADLINE }, () => {
 
     await choose(a, 'nonsense', 'Delete');
     await a.getByRole('dialog').getByRole('button', { name: 'Keep it' }).click();
+    await closed(a);
     await choose(a, 'nonsense', 'Delete');
     await a.getByRole('dialog').getByRole('button', { name: 'Delete' }).click();
     await b.getByText('This message was deleted.').waitFor();
@@ -144,7 +145,7 @@ describe('two pages', { skip, timeout: 10 * DEADLINE }, () => {
       await dialog.getByLabel('What', { exact: true }).selectOption(kind);
       for (const [label, value] of Object.entries(fields)) await dialog.getByLabel(label, { exact: true }).fill(value);
       await dialog.getByRole('button', { name: 'Send' }).click();
-      await dialog.waitFor({ state: 'detached' });
+      await closed(a);
     };
     await other('image', { Address: 'https://example.org/cat.png', 'What it shows': 'A cat' });
     await other('file', { Address: 'https://example.org/a.pdf', Name: 'a.pdf' });
@@ -280,7 +281,7 @@ describe('two pages', { skip, timeout: 10 * DEADLINE }, () => {
   });
 });
 
-describe('a page below a base path', { skip, timeout: 4 * DEADLINE }, () => {
+describe('a page below a base path', { timeout: 4 * DEADLINE }, () => {
   it('finds its sockets', async () => {
     const [world, server] = await Promise.all([launch(), Server.start('--base-path', '/de/mo')]);
     try {

@@ -2,6 +2,7 @@
 
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { existsSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
@@ -10,8 +11,14 @@ import { createInterface } from 'node:readline';
 /** Far longer than anything takes, so that a busy machine fails no test. */
 export const DEADLINE = 30_000;
 
-/** Why tests against the real server are skipped, if they are. */
-export const skip = process.env.DMWIRE_BIN === undefined && 'DMWIRE_BIN does not name a server';
+const BINARY = process.env.DMWIRE_BIN ?? '';
+// Said once for each file of tests, and before any of them: what cannot be tested has not passed.
+if (!existsSync(BINARY)) {
+  throw new Error(
+    `these tests need a server: DMWIRE_BIN must name one (${BINARY ? `there is no ${BINARY}` : 'it is not set'}). ` +
+      '`cargo build` makes target/debug/dmwire.',
+  );
+}
 
 export class Server {
   #child: ChildProcess | undefined;
@@ -46,7 +53,7 @@ export class Server {
   async restart(): Promise<void> {
     await this.kill();
     const environment = Object.entries(process.env).filter(([name]) => !name.startsWith('DMWIRE_'));
-    const child = spawn(resolve(process.env.DMWIRE_BIN ?? ''), ['--listen', `127.0.0.1:${this.#port}`, ...this.flags], {
+    const child = spawn(resolve(BINARY), ['--listen', `127.0.0.1:${this.#port}`, ...this.flags], {
       cwd: this.folder,
       env: Object.fromEntries(environment),
       stdio: ['ignore', 'ignore', 'pipe'],

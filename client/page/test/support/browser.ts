@@ -1,10 +1,11 @@
 /** Real pages in a real browser, and what they did that they should not. */
 
 import assert from 'node:assert/strict';
+import { existsSync } from 'node:fs';
 import { type Browser, type BrowserContextOptions, chromium, type Locator, type Page } from 'playwright-core';
 import { DEADLINE } from '../../../test/support/server.js';
 
-export { DEADLINE, Server, skip } from '../../../test/support/server.js';
+export { DEADLINE, Server } from '../../../test/support/server.js';
 
 /** A site that is not this machine's own by its name, though it is by its address. */
 export const EVIL = 'evil.example';
@@ -22,7 +23,10 @@ const FLAGS = [
 ];
 
 export async function launch(): Promise<World> {
-  const executablePath = process.env.CHROMIUM ?? '/usr/bin/chromium';
+  const executablePath = process.env.CHROMIUM || '/usr/bin/chromium';
+  if (!existsSync(executablePath)) {
+    throw new Error(`these tests need a browser: CHROMIUM must name a Chromium (there is no ${executablePath})`);
+  }
   return new World(await chromium.launch({ executablePath, args: FLAGS }));
 }
 
@@ -86,6 +90,11 @@ export function composer(page: Page): Locator {
 export async function say(page: Page, text: string): Promise<void> {
   await composer(page).fill(text);
   await composer(page).press('Enter');
+}
+
+/** Waits until no dialog is there: one that is only closed is hidden already, and not yet ready to be opened again. */
+export async function closed(page: Page): Promise<void> {
+  await page.locator('dialog').waitFor({ state: 'detached' });
 }
 
 /** The bubble with this text. */
