@@ -15,6 +15,7 @@ import {
   type WebSocketClass,
   webStorage,
 } from '../../src/index.js';
+import { Blocks } from './blocks.js';
 import { Conversation, fromFrame, type Message, withReaction } from './conversation.js';
 import { FrameLog } from './frames.js';
 import { type Identity, isUser, tab } from './identity.js';
@@ -33,7 +34,7 @@ export type Delivery = 'offline' | 'sending' | 'failed' | 'relayed' | 'stored' |
 export interface Shown {
   readonly message: Message;
   readonly delivery: Delivery;
-  /** Why it failed. */
+  /** Why it failed, in words for people. */
   readonly error?: string;
   /** An edit, a deletion or a reaction of ours is not stored yet. */
   readonly changing: boolean;
@@ -86,11 +87,15 @@ export class Chat {
   #failed: Failed[] = [];
   #lastTyping = 0;
   #reloading: ReturnType<typeof setTimeout> | undefined;
+  #blocks: Blocks;
+  /** Whom the server has been asked to block, or to block no longer, and has not answered. */
+  readonly #blocking = new Set<string>();
 
   constructor(options: ChatOptions) {
     this.#options = options;
     this.me = options.identity.user ?? '';
     this.#failed = restoreFailed(this.me);
+    this.#blocks = new Blocks(this.me, options.url);
     this.#connect();
   }
 
@@ -152,9 +157,10 @@ export class Chat {
       else if (i <= received) delivery = 'received';
       return { message, delivery, changing: changing.has(message.id) };
     });
-    for (const { frame, detail } of this.#failed) {
+    for (const { frame, code, detail } of this.#failed) {
       if (frame.target_user !== conversation.peer) continue;
-      shown.push({ message: this.#own(frame, ''), delivery: 'failed', error: detail, changing: false });
+      const error = reason(conversation.peer, code, detail);
+      shown.push({ message: this.#own(frame, ''), delivery: 'failed', error, changing: false });
     }
     return shown;
   }
@@ -193,6 +199,38 @@ export class Chat {
 
   react(peer: string, id: string, emoji: string, remove: boolean): void {
     this.#given(this.#client.react(peer, id, emoji, { remove }));
+  }
+
+  /** Whether the user has blocked somebody, as far as this browser knows. */
+  isBlocked(peer: string): boolean {
+    return this.#blocks.has(peer);
+  }
+
+  /** Whether that is about to change. */
+  isBlocking(peer: string): boolean {
+    return this.#blocking.has(peer);
+  }
+
+  /** Takes no more messages from somebody, or takes them again. */
+  async block(peer: string, blocked: boolean): Promise<void> {
+    if (this.#blocking.has(peer)) return;
+    this.#blocking.add(peer);
+    this.#change();
+    try {
+      await (blocked ? this.#client.block(peer) : this.#client.unblock(peer));
+      this.#blocks.set(peer, blocked);
+      // How far the other side has read is told again after a block, and not before its end.
+      if (!blocked) void this.#refresh();
+    } catch (error) {
+      this.#say(`${peer} was not ${blocked ? 'blocked' : 'unblocked'}: ${(error as DmwireError).message}`);
+    }
+    this.#blocking.delete(peer);
+    this.#change();
+  }
+
+  /** Another tab of this browser has changed what they share. */
+  shared(key: string | null): void {
+    if (this.#blocks.changed(key)) this.#change();
   }
 
   /** Sends again what was refused. */
@@ -329,6 +367,7 @@ export class Chat {
       if (this.me === '') {
         this.me = state.session.user_id;
         this.#failed = restoreFailed(this.me);
+        this.#blocks = new Blocks(this.me, this.#options.url);
       }
     }
     if (state.status === 'waiting') {
@@ -445,7 +484,7 @@ export class Chat {
       keepFailed(this.me, this.#failed);
     } else if (frame.type !== 'read') {
       const what = { edit: 'The edit', delete: 'The deletion', react: 'The reaction' }[frame.type] ?? 'Something';
-      this.#say(`${what} was refused: ${error.message}`);
+      this.#say(`${what} was refused: ${reason(String(frame.target_user), error.code, error.message)}`);
     }
     this.#change();
   }
@@ -549,6 +588,11 @@ export function storage(): Storage | undefined {
   } catch {
     return undefined;
   }
+}
+
+/** Why something was refused; the server's own words where there are none for it here. */
+function reason(peer: string, code: string, detail: string): string {
+  return code === 'blocked' ? `${peer} has blocked you.` : detail;
 }
 
 function restoreFailed(user: string): Failed[] {

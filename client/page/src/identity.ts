@@ -12,24 +12,36 @@ export function isUser(text: string): boolean {
   return USER.test(text) && text !== '.' && text !== '..';
 }
 
-/** What a tab keeps for itself; a browser may forbid it to keep anything. */
-export const tab = {
+/** Texts by name, over a reload; a browser may forbid a page to keep anything. */
+class Keeper {
+  readonly #storage: () => Storage;
+
+  constructor(storage: () => Storage) {
+    this.#storage = storage;
+  }
+
   get(key: string): string | undefined {
     try {
-      return sessionStorage.getItem(key) ?? undefined;
+      return this.#storage().getItem(key) ?? undefined;
     } catch {
       return undefined;
     }
-  },
+  }
+
   set(key: string, value: string | undefined): void {
     try {
-      if (value === undefined) sessionStorage.removeItem(key);
-      else sessionStorage.setItem(key, value);
+      if (value === undefined) this.#storage().removeItem(key);
+      else this.#storage().setItem(key, value);
     } catch {
       // Then it is forgotten with the page.
     }
-  },
-};
+  }
+}
+
+/** What a tab keeps for itself. */
+export const tab = new Keeper(() => sessionStorage);
+/** What all tabs of this browser share, for good. */
+export const browser = new Keeper(() => localStorage);
 
 /**
  * Reads the page's address. A token stands behind its `#`, which browsers send nowhere; it is kept for this tab alone, and

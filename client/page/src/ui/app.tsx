@@ -71,10 +71,13 @@ function Talk({ identity, to, onLeave }: TalkProps): JSX.Element {
       if (to === undefined) chat.leave();
       else chat.open(to);
     };
+    const shared = ({ key }: StorageEvent) => chat.shared(key);
     addEventListener('popstate', back);
+    addEventListener('storage', shared);
     return () => {
       off();
       removeEventListener('popstate', back);
+      removeEventListener('storage', shared);
       void chat.close();
     };
   }, [chat]);

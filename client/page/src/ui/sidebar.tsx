@@ -82,7 +82,16 @@ function Entry(props: { chat: Chat; conversation: Conversation; onOpen: (peer: s
       onClick={() => onOpen(peer)}
     >
       <Avatar user={peer} />
-      <span class="who">{peer === chat.me ? `${peer} (you)` : peer}</span>
+      <span class="who">
+        {peer === chat.me ? `${peer} (you)` : peer}
+        {chat.isBlocked(peer) && (
+          <>
+            {' '}
+            <Icon name="block" />
+            <span class="unseen">, blocked</span>
+          </>
+        )}
+      </span>
       {last?.sentAt && (
         <time class="when" dateTime={last.sentAt}>
           {when(timeOf(last.sentAt))}

@@ -3,6 +3,7 @@ import { useEffect, useLayoutEffect, useMemo, useRef, useState } from 'preact/ho
 import type { Chat, Shown } from '../chat.js';
 import type { Conversation, Message } from '../conversation.js';
 import { here } from '../identity.js';
+import { BlockButton, BlockedStrip } from './block.js';
 import { Composer } from './composer.js';
 import { Icon } from './icons.js';
 import { type Deeds, MessageRow } from './message.js';
@@ -39,6 +40,7 @@ export function Thread({ chat, conversation, hasToken, frames, onBack, onFrames 
   const [editing, setEditing] = useState<Message>();
   const [deleting, setDeleting] = useState<string>();
   const input = useRef<HTMLTextAreaElement>(null);
+  const blockButton = useRef<HTMLButtonElement>(null);
 
   // ---- The place in the list: the reader stays where they are, or at the end ----
 
@@ -217,6 +219,7 @@ export function Thread({ chat, conversation, hasToken, frames, onBack, onFrames 
             {conversation.typing ? 'is typing…' : ''}
           </p>
         </div>
+        {peer !== chat.me && <BlockButton chat={chat} peer={peer} button={blockButton} />}
         <button
           type="button"
           class="round only-narrow"
@@ -258,6 +261,7 @@ export function Thread({ chat, conversation, hasToken, frames, onBack, onFrames 
           {conversation.unread > 0 ? `${conversation.unread} new` : <span class="unseen">To the newest message</span>}
         </button>
       )}
+      <BlockedStrip chat={chat} peer={peer} button={blockButton} />
       <Composer
         chat={chat}
         conversation={conversation}

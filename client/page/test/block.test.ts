@@ -1,0 +1,182 @@
+import assert from 'node:assert/strict';
+import { after, afterEach, before, describe, it } from 'node:test';
+import type { Page } from 'playwright-core';
+import {
+  bubble,
+  closed,
+  composer,
+  DEADLINE,
+  enter,
+  launch,
+  Server,
+  say,
+  texts,
+  type World,
+} from './support/browser.js';
+import { Gate } from './support/gate.js';
+
+describe('whom one does not want to hear', { timeout: 10 * DEADLINE }, () => {
+  let world: World;
+  let server: Server;
+  let gate: Gate;
+  before(async () => {
+    [world, server] = await Promise.all([launch(), Server.start()]);
+    gate = await Gate.before(server.url);
+  });
+  afterEach(() => world.over());
+  after(async () => {
+    await gate?.close();
+    await world?.browser.close();
+    await server?.stop();
+  });
+
+  const header = (page: Page) => page.locator('.thread > header');
+  const strip = (page: Page) => page.getByRole('status').filter({ hasText: 'You have blocked' });
+
+  async function block(page: Page, peer: string): Promise<void> {
+    await header(page)
+      .getByRole('button', { name: `Block ${peer}` })
+      .click();
+    await page.getByRole('dialog').getByRole('button', { name: 'Block', exact: true }).click();
+    await strip(page).waitFor();
+  }
+
+  it('is blocked: their messages fail, and say why; unblocked, the same message comes', async () => {
+    const [a, b] = [await world.visitor(), await world.visitor()];
+    await enter(a, server.url, 'ann', 'ben');
+    await enter(b, server.url, 'ben', 'ann');
+    await say(b, 'hello');
+    await bubble(a, 'hello').waitFor();
+
+    // Asked first: nothing happens to who thinks better of it.
+    await header(a).getByRole('button', { name: 'Block ben' }).click();
+    await a.getByRole('dialog', { name: 'Block ben?' }).getByRole('button', { name: 'Cancel' }).click();
+    await closed(a);
+    await say(b, 'still there');
+    await bubble(a, 'still there').waitFor();
+
+    await block(a, 'ben');
+    await a.getByRole('button', { name: /ben , blocked/ }).waitFor();
+    await say(b, 'let me explain');
+    await bubble(b, 'let me explain').getByText('Not sent: ann has blocked you.').waitFor();
+    await bubble(b, 'let me explain').getByRole('button', { name: 'Try again' }).click();
+    await bubble(b, 'let me explain').getByText('Not sent: ann has blocked you.').waitFor();
+    // What they do to a message is refused as well, and is not shown as done.
+    await bubble(b, 'hello').hover();
+    await bubble(b, 'hello').getByRole('button', { name: 'More' }).click();
+    await b.getByRole('menuitem', { name: '👍' }).click();
+    await b.getByRole('alert').getByText('The reaction was refused: ann has blocked you.').waitFor();
+    assert.equal(await b.locator('.reactions').count(), 0);
+    await b.getByRole('alert').getByRole('button', { name: 'Close' }).click();
+
+    // The one who blocks may write.
+    await say(a, 'not now');
+    await bubble(b, 'not now').waitFor();
+    assert.deepEqual(await texts(a), ['hello', 'still there', 'not now']);
+
+    await strip(a).getByRole('button', { name: 'Unblock' }).click();
+    await strip(a).waitFor({ state: 'hidden' });
+    await bubble(b, 'let me explain').getByRole('button', { name: 'Try again' }).click();
+    await bubble(a, 'let me explain').waitFor();
+    await bubble(b, 'let me explain').getByText('Read', { exact: true }).waitFor();
+    assert.deepEqual(await texts(b), ['hello', 'still there', 'not now', 'let me explain']);
+    assert.deepEqual(await texts(a), await texts(b));
+  });
+
+  it('stays blocked over a reload and in the other tabs, and each user has a list of their own', async () => {
+    const page = await world.visitor();
+    await enter(page, server.url, 'cem', 'dee');
+    const other = await page.context().newPage();
+    await enter(other, server.url, 'cem', 'dee');
+    const somebody = await page.context().newPage();
+    await enter(somebody, server.url, 'eva', 'dee');
+    await block(page, 'dee');
+    await strip(other).waitFor();
+    await page.reload();
+    await strip(page).waitFor();
+    await header(other).getByRole('button', { name: 'Unblock dee' }).click();
+    await strip(page).waitFor({ state: 'hidden' });
+    await block(page, 'dee');
+    await somebody.reload();
+    await header(somebody).getByRole('button', { name: 'Block dee' }).waitFor();
+    assert.equal(await strip(somebody).count(), 0);
+  });
+
+  it('was blocked on another device: blocked here once more, they can be unblocked here', async () => {
+    const [phone, desk] = [await world.visitor(), await world.visitor()];
+    await enter(phone, server.url, 'fay', 'gil');
+    await block(phone, 'gil');
+    await enter(desk, server.url, 'fay', 'gil');
+    assert.equal(await strip(desk).count(), 0);
+    await block(desk, 'gil');
+    await header(desk).getByRole('button', { name: 'Unblock gil' }).click();
+    await strip(desk).waitFor({ state: 'hidden' });
+    const gil = await world.visitor();
+    await enter(gil, server.url, 'gil', 'fay');
+    await say(gil, 'hello');
+    await bubble(desk, 'hello').waitFor();
+  });
+
+  it('is blocked and unblocked with the keyboard, and the focus stays where the reader is', async () => {
+    const page = await world.visitor();
+    await enter(page, server.url, 'hal', 'ida');
+    const focused = () => page.evaluate(() => document.activeElement?.textContent);
+    const button = header(page).getByRole('button', { name: 'Block ida' });
+    for (let i = 0; i < 10 && (await focused()) !== 'Block ida'; i += 1) await page.keyboard.press('Shift+Tab');
+    await page.keyboard.press('Enter');
+    await page.getByRole('dialog').waitFor();
+    await page.keyboard.press('Escape');
+    await closed(page);
+    assert.equal(await focused(), 'Block ida');
+    await page.keyboard.press('Enter');
+    await page.getByRole('dialog').waitFor();
+    await page.keyboard.press('Tab');
+    assert.equal(await focused(), 'Block');
+    await page.keyboard.press('Enter');
+    await strip(page).waitFor();
+    assert.equal(await focused(), 'Unblock ida');
+    await strip(page).getByRole('button').focus();
+    await page.keyboard.press('Enter');
+    await strip(page).waitFor({ state: 'hidden' });
+    assert.equal(await focused(), 'Block ida');
+    await button.waitFor();
+  });
+
+  it('cannot be oneself, and not while there is no line', async () => {
+    const page = await world.visitor();
+    await enter(page, gate.url, 'jon', 'jon');
+    await composer(page).waitFor();
+    assert.equal(await header(page).getByRole('button', { name: 'Block' }).count(), 0);
+    await enter(page, gate.url, 'jon', 'kim');
+    const button = header(page).getByRole('button', { name: 'Block kim' });
+    assert.equal(await button.getAttribute('aria-disabled'), 'false');
+    gate.shut();
+    await page.getByText('No connection to the server.').waitFor();
+    assert.equal(await button.getAttribute('aria-disabled'), 'true');
+    await button.focus();
+    await page.keyboard.press('Enter');
+    assert.equal(await page.getByRole('dialog').count(), 0);
+    gate.open();
+    await page.getByRole('button', { name: 'Try now' }).click();
+    await page.locator('.banner').waitFor({ state: 'detached' });
+    await block(page, 'kim');
+  });
+
+  it('is not said to be blocked where the server has refused that', async () => {
+    const page = await world.visitor();
+    await enter(page, server.url, 'lea', 'mia');
+    await page.evaluate(() => {
+      const send = WebSocket.prototype.send;
+      WebSocket.prototype.send = function (data) {
+        const frame = JSON.parse(String(data));
+        // To block oneself is what the server refuses.
+        send.call(this, frame.type === 'block' ? JSON.stringify({ ...frame, user: 'lea' }) : data);
+      };
+    });
+    await header(page).getByRole('button', { name: 'Block mia' }).click();
+    await page.getByRole('dialog').getByRole('button', { name: 'Block', exact: true }).click();
+    await page.getByRole('alert').getByText('mia was not blocked:').waitFor();
+    assert.equal(await strip(page).count(), 0);
+    await header(page).getByRole('button', { name: 'Block mia' }).waitFor();
+  });
+});
