@@ -7,6 +7,7 @@ import {
   newId,
   type OutFrame,
   type PastMessage,
+  type ServerConversations,
   type ServerHistory,
   type ServerMessage,
   type ServerReceipt,
@@ -70,8 +71,12 @@ export class Chat {
   line: LineState = { is: 'connecting' };
   /** The line was lost and is not back. */
   down = false;
-  /** The list of conversations is here. */
+  /** The list of conversations is here, or its newest part. */
   listed = false;
+  /** The server has older ones. */
+  hasMore = false;
+  /** They are on their way. */
+  listing = false;
   /** Something to tell the user that belongs to no message. */
   notice: string | undefined;
   current: Conversation | undefined;
@@ -87,6 +92,9 @@ export class Chat {
   #failed: Failed[] = [];
   #lastTyping = 0;
   #reloading: ReturnType<typeof setTimeout> | undefined;
+  /** Where the list goes on, and how long it is up to there. */
+  #cursor: string | undefined;
+  #reach = 0;
   #blocks: Blocks;
   /** Whom the server has been asked to block, or to block no longer, and has not answered. */
   readonly #blocking = new Set<string>();
@@ -118,7 +126,7 @@ export class Chat {
   }
 
   /** Those with the newest messages first. */
-  get list(): Conversation[] {
+  get inOrder(): Conversation[] {
     const when = (conversation: Conversation) =>
       this.#outgoing.some(frame => frame.target_user === conversation.peer) ? '~' : (conversation.newest?.sentAt ?? '');
     return [...this.conversations.values()]
@@ -289,6 +297,23 @@ export class Chat {
     await this.#page(conversation, { before: first.id }, (messages, more) => conversation.takeOlder(messages, more));
   }
 
+  /** Fetches the conversations behind the last one in the list. */
+  async list(): Promise<void> {
+    if (!this.hasMore || this.listing) return;
+    const client = this.#client;
+    this.listing = true;
+    this.#change();
+    try {
+      const page = await this.#list(client, this.#cursor);
+      if (client === this.#client) this.#listedTo(page.cursor, this.#reach + page.items.length);
+    } catch (error) {
+      // The message that the list went on from is kept no more.
+      if ((error as DmwireError).code === 'unknown_message') void this.#refresh();
+    }
+    this.listing = false;
+    this.#change();
+  }
+
   sendRaw(text: string): boolean {
     return this.#client.sendRaw(text);
   }
@@ -337,6 +362,7 @@ export class Chat {
     client.on('truncated', ({ reason }) => {
       if (reason === 'reset') {
         this.conversations.clear();
+        this.#listedTo(undefined, 0);
         if (this.current) this.current = this.#with(this.current.peer);
         this.#say('The server has another store than before. This is what it holds.');
       }
@@ -390,23 +416,45 @@ export class Chat {
     this.#change();
   }
 
-  /** What the log does not tell: how far others have read while we were away, and conversations from before. */
+  /**
+   * What the log does not tell: how far others have read while we were away, and conversations from before, down to where
+   * the reader has come in the list.
+   */
   async #refresh(again = false): Promise<void> {
     const client = this.#client;
-    let count = 0;
+    const reach = Math.max(LISTED, this.#reach);
     try {
-      for await (const item of client.conversations({ pageSize: LISTED })) {
-        if (client !== this.#client) return;
-        if (item.target_user !== undefined) this.#with(item.target_user).list(item, this.me);
-        count += 1;
-        if (count >= LISTED) break;
-      }
+      let count = 0;
+      let cursor: string | undefined;
+      do {
+        const page = await this.#list(client, cursor);
+        count += page.items.length;
+        cursor = page.cursor;
+      } while (cursor !== undefined && count < reach);
+      if (client !== this.#client) return;
+      this.#listedTo(cursor, count);
     } catch {
       return; // closed: the line's state tells
     }
     this.listed = true;
     this.#change();
     if (this.current && (again || !this.current.loaded)) await this.#load(this.current);
+  }
+
+  /** Takes in one page of the list of conversations. */
+  async #list(client: Client, cursor: string | undefined): Promise<ServerConversations> {
+    const place = cursor === undefined ? {} : { cursor };
+    const page = await client.request<ServerConversations>({ type: 'conversations', limit: LISTED, ...place });
+    for (const item of client === this.#client ? page.items : []) {
+      if (item.target_user !== undefined) this.#with(item.target_user).list(item, this.me);
+    }
+    return page;
+  }
+
+  #listedTo(cursor: string | undefined, reach: number): void {
+    this.#cursor = cursor;
+    this.#reach = reach;
+    this.hasMore = cursor !== undefined;
   }
 
   #markFirstUnread(conversation: Conversation): void {

@@ -184,7 +184,7 @@ describe('a chat', { timeout: 60_000 }, () => {
     await listed();
     socket.message(1);
     await settle();
-    assert.equal(chat.list.length, 1);
+    assert.equal(chat.inOrder.length, 1);
     socket.drop();
     chat.reconnect();
     socket = await server.accept();
@@ -192,7 +192,7 @@ describe('a chat', { timeout: 60_000 }, () => {
     socket.frame({ type: 'truncated', reason: 'reset', oldest_seq: 1 });
     socket.frame({ type: 'synced', seq: 0 });
     await settle();
-    assert.equal(chat.list.length, 0);
+    assert.equal(chat.inOrder.length, 0);
     assert.match(chat.notice ?? '', /another store/);
   });
 });

@@ -1,5 +1,5 @@
 import type { JSX } from 'preact';
-import { useId, useState } from 'preact/hooks';
+import { useId, useRef, useState } from 'preact/hooks';
 import type { Chat } from '../chat.js';
 import { preview } from '../content/content.js';
 import type { Conversation } from '../conversation.js';
@@ -7,6 +7,9 @@ import { isUser } from '../identity.js';
 import { Icon } from './icons.js';
 import { Logo } from './logo.js';
 import { Avatar, timeOf, when } from './parts.js';
+
+/** How near to the end of the list the next part of it is fetched, in pixels. */
+const NEAR = 400;
 
 interface SidebarProps {
   readonly chat: Chat;
@@ -17,7 +20,20 @@ interface SidebarProps {
 }
 
 export function Sidebar({ chat, frames, onOpen, onLeave, onFrames }: SidebarProps): JSX.Element {
-  const { list } = chat;
+  const conversations = chat.inOrder;
+  const list = useRef<HTMLUListElement>(null);
+  const more = useRef<HTMLButtonElement>(null);
+  const next = async () => {
+    const known = conversations.length;
+    const isFocused = document.activeElement === more.current;
+    await chat.list();
+    // Whoever has pressed the button goes on where the list does.
+    if (isFocused) requestAnimationFrame(() => entries(list.current)[known]?.focus());
+  };
+  const look = () => {
+    const element = list.current;
+    if (element && element.scrollHeight - element.scrollTop - element.clientHeight < NEAR) void next();
+  };
   return (
     <section class="sidebar" aria-label="Conversations">
       <header>
@@ -41,16 +57,27 @@ export function Sidebar({ chat, frames, onOpen, onLeave, onFrames }: SidebarProp
         </div>
       </div>
       <NewConversation onOpen={onOpen} />
-      {list.length === 0 && chat.listed && <p class="dim hint">No conversations yet.</p>}
-      <ul class="conversations">
-        {list.map(conversation => (
+      {conversations.length === 0 && chat.listed && <p class="dim hint">No conversations yet.</p>}
+      <ul class="conversations" ref={list} onScroll={look} aria-busy={chat.listing}>
+        {conversations.map(conversation => (
           <li key={conversation.peer}>
             <Entry chat={chat} conversation={conversation} onOpen={onOpen} />
           </li>
         ))}
+        {chat.hasMore && (
+          <li key=" more">
+            <button type="button" class="plain more" ref={more} onClick={() => void next()}>
+              {chat.listing ? 'Loading…' : 'Show older conversations'}
+            </button>
+          </li>
+        )}
       </ul>
     </section>
   );
+}
+
+function entries(list: HTMLElement | null): HTMLElement[] {
+  return [...(list?.querySelectorAll<HTMLElement>('.conversation') ?? [])];
 }
 
 function LineStatus({ chat }: { chat: Chat }): JSX.Element {
