@@ -1,12 +1,11 @@
 import assert from 'node:assert/strict';
-import { createServer, type Server as HttpServer } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { after, afterEach, before, describe, it } from 'node:test';
 import type { Page } from 'playwright-core';
 import { WebSocket } from 'ws';
 import { connect, type WebSocketClass } from '../../src/index.js';
 import { connected, DEADLINE, EVIL, enter, launch, Server, type World } from './support/browser.js';
 import { actor, Gate } from './support/gate.js';
+import { Site } from './support/site.js';
 
 const RUN = "globalThis.pwned='yes'";
 /** What would run, load or lead away, were any of it taken for more than text. */
@@ -226,16 +225,12 @@ describe('what peers send', { timeout: 10 * DEADLINE }, () => {
 describe('a page of another site', { timeout: 4 * DEADLINE }, () => {
   let world: World;
   let server: Server;
-  let site: HttpServer;
+  let site: Site;
   let origin: string;
   before(async () => {
     [world, server] = await Promise.all([launch(), Server.start()]);
-    site = createServer((_, answer) => {
-      answer.writeHead(200, { 'content-type': 'text/html' });
-      answer.end('<!doctype html><title>evil</title>');
-    });
-    await new Promise<void>(resolve => site.listen(0, '127.0.0.1', resolve));
-    origin = `http://${EVIL}:${(site.address() as AddressInfo).port}`;
+    site = await Site.of({ '/': '<!doctype html><title>evil</title>' });
+    origin = site.origin(EVIL);
   });
   afterEach(() => {
     world.foreign.length = 0;
@@ -243,39 +238,8 @@ describe('a page of another site', { timeout: 4 * DEADLINE }, () => {
   });
   after(async () => {
     await world?.browser.close();
-    site?.closeAllConnections();
-    site?.close();
+    await site?.close();
     await server?.stop();
-  });
-
-  it('cannot connect in its visitor’s name', async () => {
-    const page = await world.visitor();
-    await page.goto(origin);
-    const attempt = (protocols: string[]) =>
-      page.evaluate(
-        ([address, offered]) =>
-          new Promise<{ opened: boolean; frames: string[]; code: number }>(resolve => {
-            const socket = new globalThis.WebSocket(`${address}/ws/victim`, offered);
-            let opened = false;
-            const frames: string[] = [];
-            socket.onopen = () => {
-              opened = true;
-              socket.send('{"message":"forged","target_user":"boss"}');
-            };
-            socket.onmessage = ({ data }) => frames.push(String(data));
-            socket.onclose = ({ code }) => resolve({ opened, frames, code });
-          }),
-        [server.url.replace('http', 'ws'), protocols] as const,
-      );
-    const told = await attempt(['dmwire.v1']);
-    assert.equal(told.code, 4403);
-    const goodbye = JSON.parse(told.frames[0] ?? '');
-    assert.deepEqual([told.frames.length, goodbye.type, goodbye.reason], [1, 'goodbye', 'forbidden']);
-    const plain = await attempt([]);
-    assert.deepEqual(plain, { opened: false, frames: [], code: 1006 });
-    const boss = await world.visitor();
-    await enter(boss, server.url, 'boss');
-    await boss.getByText('No conversations yet.').waitFor();
   });
 
   it('cannot put the chat into a frame of its own, nor read it', async () => {
