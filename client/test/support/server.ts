@@ -23,6 +23,7 @@ if (!existsSync(BINARY)) {
 export class Server {
   #child: ChildProcess | undefined;
   #port = 0;
+  #scheme = '';
 
   private constructor(
     readonly folder: string,
@@ -36,7 +37,7 @@ export class Server {
   }
 
   get url(): string {
-    return `http://127.0.0.1:${this.#port}`;
+    return `${this.#scheme}://127.0.0.1:${this.#port}`;
   }
 
   /** Ends it as a crash would. */
@@ -62,9 +63,10 @@ export class Server {
     const log: string[] = [];
     for await (const line of createInterface({ input: child.stderr as NodeJS.ReadableStream })) {
       log.push(line);
-      const found = /listening on http:\/\/[^ ]*:(\d+)/.exec(line);
-      if (!found) continue;
-      this.#port = Number(found[1]);
+      const [, scheme, port] = /listening on (https?):\/\/[^ ]*:(\d+)/.exec(line) ?? [];
+      if (!scheme) continue;
+      this.#scheme = scheme;
+      this.#port = Number(port);
       child.stderr?.resume();
       return;
     }
