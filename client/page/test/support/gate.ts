@@ -13,8 +13,10 @@ export class Gate {
   readonly #ws = new WebSocketServer({ noServer: true });
   #open = true;
   #play: Play | undefined;
-  /** Sockets that pages have asked for. */
-  asked = 0;
+  /** What pages have asked for a socket. */
+  readonly asked: string[] = [];
+  /** The server's ends of the sockets that are open. */
+  readonly #far = new Set<Socket>();
 
   private constructor(readonly target: URL) {
     this.#http = createServer((incoming, outgoing) => {
@@ -49,6 +51,11 @@ export class Gate {
     this.#open = true;
   }
 
+  /** Lets nothing more of the server through on the sockets that are open, and everything of the pages. */
+  hush(): void {
+    for (const server of this.#far) server.unpipe().resume();
+  }
+
   /** From now on sockets end here. */
   play(play: Play): void {
     this.#play = play;
@@ -61,7 +68,7 @@ export class Gate {
   }
 
   #upgrade(incoming: IncomingMessage, socket: Duplex, head: Buffer): void {
-    this.asked += 1;
+    this.asked.push(incoming.url ?? '');
     if (!this.#open) return void socket.destroy();
     this.#sockets.add(socket);
     socket.on('close', () => this.#sockets.delete(socket));
@@ -78,8 +85,12 @@ export class Gate {
       server.write(head);
       socket.pipe(server).pipe(socket);
     });
+    this.#far.add(server);
     server.on('error', () => socket.destroy());
-    server.on('close', () => socket.destroy());
+    server.on('close', () => {
+      this.#far.delete(server);
+      socket.destroy();
+    });
     socket.on('close', () => server.destroy());
   }
 }
