@@ -3,6 +3,7 @@ import { after, afterEach, before, beforeEach, describe, it } from 'node:test';
 import { WebSocket } from 'ws';
 import { connect, type PastMessage, type WebSocketClass } from '../../src/index.js';
 import {
+  back,
   bubble,
   composer,
   connected,
@@ -129,7 +130,7 @@ describe('when the line breaks', { timeout: 10 * DEADLINE }, () => {
       );
     }
     gate.open();
-    await a.getByRole('button', { name: 'Try now' }).click();
+    await back(a);
     await settled(a, 3);
     await bubble(b, 'three').waitFor();
     for (const page of [a, b]) assert.deepEqual(await texts(page), ['one', 'two', 'three']);
@@ -178,7 +179,7 @@ describe('when the line breaks', { timeout: 10 * DEADLINE }, () => {
     await a.getByText('This message was deleted.').waitFor();
     assert.deepEqual(await texts(b), ['helo', 'away']);
     gate.open();
-    await a.getByRole('button', { name: 'Try now' }).click();
+    await back(a);
     await bubble(b, 'hello').getByRole('button', { name: '👍 1 by ida' }).waitFor();
     await b.getByText('This message was deleted.').waitFor();
   });
@@ -192,7 +193,7 @@ describe('when the line breaks', { timeout: 10 * DEADLINE }, () => {
         if (type !== 'message') return;
         sent.push(id);
         if (refuse)
-          send({ type: 'error', code: 'blocked', detail: 'they take nothing from you', retryable: false, ref });
+          send({ type: 'error', code: 'forbidden', detail: 'they take nothing from you', retryable: false, ref });
         else send({ type: 'ack', id, seq: 1, status: 'stored', sent_at: new Date().toISOString(), ref });
       }),
     );

@@ -5,7 +5,18 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, afterEach, before, describe, it } from 'node:test';
 import type { Page } from 'playwright-core';
-import { bubble, connected, DEADLINE, launch, Server, say, settled, texts, type World } from './support/browser.js';
+import {
+  back,
+  bubble,
+  connected,
+  DEADLINE,
+  launch,
+  Server,
+  say,
+  settled,
+  texts,
+  type World,
+} from './support/browser.js';
 import { SECRET, token } from './support/token.js';
 
 describe('the page over TLS', { timeout: 4 * DEADLINE }, () => {
@@ -60,6 +71,7 @@ describe('the page over TLS', { timeout: 4 * DEADLINE }, () => {
     await a.page.getByText('No connection to the server.').waitFor();
     await say(a.page, 'are you there');
     await server.restart();
+    await Promise.all([back(a.page), back(b.page)]);
     await settled(a.page, 2);
     await bubble(b.page, 'are you there').waitFor();
     for (const { page } of [a, b]) assert.deepEqual(await texts(page), ['hello', 'are you there']);

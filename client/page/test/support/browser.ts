@@ -82,6 +82,14 @@ export async function connected(page: Page): Promise<void> {
   await page.locator('.line.open').waitFor({ state: 'attached' });
 }
 
+/** Has a page connect again now, and waits for that. It may do so by itself before anybody could press the button. */
+export async function back(page: Page): Promise<void> {
+  await page.getByRole('button', { name: 'Try now' }).evaluateAll(found => {
+    for (const button of found) (button as HTMLButtonElement).click();
+  });
+  await page.locator('.banner').waitFor({ state: 'detached' });
+}
+
 export function composer(page: Page): Locator {
   return page.getByRole('textbox', { name: 'Message', exact: true });
 }
