@@ -1,10 +1,8 @@
 import assert from 'node:assert/strict';
-import { readFile } from 'node:fs/promises';
-import { createRequire } from 'node:module';
 import { after, afterEach, before, describe, it } from 'node:test';
-import type { Page } from 'playwright-core';
 import { WebSocket } from 'ws';
 import { type Client, connect, type WebSocketClass } from '../../src/index.js';
+import { assertAccessible } from './support/axe.js';
 import {
   bubble,
   closed,
@@ -20,20 +18,14 @@ import {
 } from './support/browser.js';
 import { Gate } from './support/gate.js';
 
-interface AxeResult {
-  violations: { id: string; nodes: { html: string; failureSummary?: string }[] }[];
-}
-
 describe('whoever one is', { timeout: 10 * DEADLINE }, () => {
   let world: World;
   let server: Server;
   let gate: Gate;
-  let axe: string;
   let friend: Client;
   before(async () => {
     [world, server] = await Promise.all([launch(), Server.start()]);
     gate = await Gate.before(server.url);
-    axe = await readFile(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
     friend = connect({ url: server.url, user: 'friend', WebSocket: WebSocket as unknown as WebSocketClass });
     friend.on('message', () => {});
   });
@@ -44,18 +36,6 @@ describe('whoever one is', { timeout: 10 * DEADLINE }, () => {
     await world?.browser.close();
     await server?.stop();
   });
-
-  async function assertAccessible(page: Page, what: string): Promise<void> {
-    await page.evaluate(axe);
-    const { violations } = await page.evaluate(
-      () => (globalThis as unknown as { axe: { run(): Promise<AxeResult> } }).axe.run() as Promise<AxeResult>,
-    );
-    const told = violations.map(({ id, nodes }) => [
-      id,
-      ...nodes.map(({ html, failureSummary }) => `${html} ${failureSummary}`),
-    ]);
-    assert.deepEqual(told, [], what);
-  }
 
   /** A conversation with everything in it. */
   async function fill(user: string): Promise<void> {
@@ -101,6 +81,9 @@ describe('whoever one is', { timeout: 10 * DEADLINE }, () => {
         gate.open();
         await fill(user);
         const page = await world.visitor({ viewport: { width, height }, colorScheme });
+        await enter(page, gate.url, `${user}-alone`);
+        await page.getByText('No conversations yet.').waitFor();
+        await assertAccessible(page, 'empty list');
         await page.goto(gate.url);
         await page.getByLabel('I am').waitFor();
         await assertAccessible(page, 'sign in');
@@ -128,6 +111,20 @@ describe('whoever one is', { timeout: 10 * DEADLINE }, () => {
         await page.getByRole('complementary').locator('summary').first().click();
         await assertAccessible(page, 'frames');
         await page.getByRole('button', { name: 'Close the frames' }).click();
+        await page.getByRole('button', { name: 'Block friend' }).click();
+        await page.getByRole('dialog').waitFor();
+        await assertAccessible(page, 'asked whether to block');
+        await page.getByRole('dialog').getByRole('button', { name: 'Block', exact: true }).click();
+        await page.getByText('You have blocked friend.').waitFor();
+        await friend.block(user);
+        await composer(page).fill('hello?');
+        await page.getByRole('button', { name: 'Send', exact: true }).click();
+        await page.getByText('Not sent: friend has blocked you.').waitFor();
+        await assertAccessible(page, 'blocked by one another');
+        await page.locator('.message.failed').getByRole('button', { name: 'Discard' }).click();
+        await friend.unblock(user);
+        await page.locator('.blocked').getByRole('button', { name: 'Unblock' }).click();
+        await page.locator('.blocked').waitFor({ state: 'detached' });
         gate.shut();
         await page.getByText('No connection to the server.').waitFor();
         await composer(page).fill('later');

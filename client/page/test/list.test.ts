@@ -3,6 +3,7 @@ import { after, afterEach, before, describe, it } from 'node:test';
 import type { Page } from 'playwright-core';
 import { WebSocket } from 'ws';
 import { connect, type WebSocketClass } from '../../src/index.js';
+import { assertAccessible } from './support/axe.js';
 import { back, bubble, connected, DEADLINE, enter, launch, Server, say, type World } from './support/browser.js';
 
 /** More than two parts of the list. */
@@ -71,6 +72,10 @@ describe('a list of many conversations', { timeout: 10 * DEADLINE }, () => {
     const page = await world.visitor();
     await enter(page, server.url, 'hub');
     await listed(page, PART);
+    for (const colorScheme of ['dark', 'light'] as const) {
+      await page.emulateMedia({ colorScheme });
+      await assertAccessible(page, `a list that goes on, ${colorScheme}`);
+    }
     const before = await names(page);
     const more = page.getByRole('button', { name: 'Show older conversations' });
     // Without scrolling, which would bring them by itself.

@@ -1,0 +1,23 @@
+/** Obstacles to people who see, hear or move otherwise, as far as axe finds them. */
+
+import assert from 'node:assert/strict';
+import { readFile } from 'node:fs/promises';
+import { createRequire } from 'node:module';
+import type { Page } from 'playwright-core';
+
+interface Result {
+  violations: { id: string; nodes: { html: string; failureSummary?: string }[] }[];
+}
+declare const axe: { run(): Promise<Result> };
+
+const script = await readFile(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
+
+export async function assertAccessible(page: Page, what: string): Promise<void> {
+  await page.evaluate(script);
+  const { violations } = await page.evaluate(() => axe.run());
+  const told = violations.map(({ id, nodes }) => [
+    id,
+    ...nodes.map(({ html, failureSummary }) => `${html} ${failureSummary}`),
+  ]);
+  assert.deepEqual(told, [], what);
+}
