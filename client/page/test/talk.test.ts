@@ -155,8 +155,8 @@ describe('two pages', { timeout: 10 * DEADLINE }, () => {
     await other('data', { Name: 'order', JSON: '{"id": 7}' });
     await b.getByRole('button', { name: 'Show picture A cat' }).waitFor();
     assert.equal(await b.getByRole('link', { name: 'a.pdf' }).getAttribute('href'), 'https://example.org/a.pdf');
-    await b.getByRole('button', { name: 'Show sound' }).waitFor();
-    await b.getByRole('button', { name: 'Show video' }).waitFor();
+    await b.getByRole('button', { name: 'Play sound' }).waitFor();
+    await b.getByRole('button', { name: 'Play video' }).waitFor();
     await b.getByText('52.52000° N, 13.40500° W').waitFor();
     await b.locator('.data summary').click();
     await b.locator('pre', { hasText: '"id": 7' }).waitFor();

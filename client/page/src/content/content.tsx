@@ -218,12 +218,12 @@ function Media({ content }: { content: Loose }): JSX.Element {
               onClick={() => want(true)}
               title={`Loads it from ${url.host}, which then knows of you`}
             >
-              Show {MEDIA[kind]}
+              {kind === 'image' ? 'Show' : 'Play'} {MEDIA[kind]}
               <span class="unseen"> {alt}</span>
             </button>
           )}
           <Link url={url}>
-            Open<span class="unseen"> {name}</span> in a new tab
+            Open<span class="unseen"> {name} in a new tab</span>
           </Link>
         </span>
       </div>

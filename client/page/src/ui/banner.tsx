@@ -15,9 +15,8 @@ export function Banner({ chat, onLeave }: { chat: Chat; onLeave: (why?: string) 
             <Icon name="warn" />
             <p>
               <strong>{navigator.onLine ? 'No connection to the server.' : 'This device is offline.'}</strong> What you
-              write is kept and goes out when the line is back.
+              write is kept and sent later. {line.is === 'waiting' && <Countdown key={line.until} until={line.until} />}
             </p>
-            {line.is === 'waiting' && <Countdown key={line.until} until={line.until} />}
             <button type="button" onClick={reconnect} disabled={line.is !== 'waiting'}>
               Try now
             </button>
@@ -83,7 +82,7 @@ function Countdown({ until }: { until: number }): JSX.Element {
   }, []);
   return (
     <span class="countdown" aria-hidden="true">
-      {seconds > 0 ? `again in ${seconds} s` : ''}
+      {seconds > 0 ? `Next attempt in ${seconds} s.` : ''}
     </span>
   );
 }

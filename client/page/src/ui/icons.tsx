@@ -25,6 +25,7 @@ const PATHS = {
   two: 'M2 12l5 5L17 6M12 16l1 1L23 6',
   clock: 'M12 7v5l3 2M21 12a9 9 0 1 1-9-9 9 9 0 0 1 9 9z',
   block: 'M5.6 5.6l12.8 12.8M21 12a9 9 0 1 1-9-9 9 9 0 0 1 9 9z',
+  talk: 'M4 5h16v11h-9l-5 4v-4H4zM8 9h8M8 12h5',
   warn: 'M12 4l9 16H3zM12 10v4M12 17h.01',
 } as const;
 

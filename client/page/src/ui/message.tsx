@@ -48,7 +48,8 @@ function Row(props: RowProps): JSX.Element {
   const isMine = from === me;
   const row = useRef<HTMLLIElement>(null);
   const isStored = !['offline', 'sending', 'failed', 'relayed'].includes(delivery) && !message.ephemeral;
-  const classes = `message ${isMine ? 'mine' : 'theirs'} ${props.follows ? 'follows' : ''} ${delivery}`;
+  const gone = content === undefined ? 'gone' : '';
+  const classes = `message ${isMine ? 'mine' : 'theirs'} ${props.follows ? 'follows' : ''} ${delivery} ${gone}`;
   const close = () => {
     deeds.menu(undefined);
     row.current?.focus();
@@ -111,15 +112,15 @@ function Row(props: RowProps): JSX.Element {
         </ul>
       )}
       {delivery === 'failed' ? (
-        <p class="failure">
-          <span>Not sent: {error}</span>
+        <div class="failure">
+          <p>Not sent: {error}</p>
           <button type="button" onClick={() => deeds.retry(id)}>
             <Icon name="retry" /> Try again
           </button>
           <button type="button" onClick={() => deeds.discard(id)}>
             Discard
           </button>
-        </p>
+        </div>
       ) : (
         isMine && props.spellOut && <p class="delivery">{WORDS[delivery]}</p>
       )}

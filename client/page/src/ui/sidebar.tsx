@@ -57,7 +57,13 @@ export function Sidebar({ chat, frames, onOpen, onLeave, onFrames }: SidebarProp
         </div>
       </div>
       <NewConversation onOpen={onOpen} />
-      {conversations.length === 0 && chat.listed && <p class="dim hint">No conversations yet.</p>}
+      {conversations.length === 0 && chat.listed && (
+        <div class="hint empty">
+          <Icon name="talk" />
+          <p>No conversations yet.</p>
+          <p class="dim">Write to somebody by their name, above. They need not be here now.</p>
+        </div>
+      )}
       <ul class="conversations" ref={list} onScroll={look} aria-busy={chat.listing}>
         {conversations.map(conversation => (
           <li key={conversation.peer}>
@@ -99,7 +105,8 @@ function LineStatus({ chat }: { chat: Chat }): JSX.Element {
 function Entry(props: { chat: Chat; conversation: Conversation; onOpen: (peer: string) => void }): JSX.Element {
   const { chat, conversation, onOpen } = props;
   const { peer, unread, typing, newest } = conversation;
-  const last = chat.shown(conversation).at(-1)?.message ?? newest;
+  const shown = chat.shown(conversation).at(-1);
+  const last = shown?.message ?? newest;
   const isCurrent = chat.current === conversation;
   return (
     <button
@@ -125,6 +132,7 @@ function Entry(props: { chat: Chat; conversation: Conversation; onOpen: (peer: s
         </time>
       )}
       <span class="what" dir="auto">
+        {shown?.delivery === 'failed' && <strong>Not sent: </strong>}
         {typing ? (
           <em>is typing…</em>
         ) : (
