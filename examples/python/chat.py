@@ -1,46 +1,40 @@
 """A chat in the terminal, which survives the server's restarts: python chat.py 8888 6666 [ws://localhost:8080]"""
 
-import asyncio
-import json
-import sys
-import uuid
+import asyncio, contextlib, json, sys, uuid
 
 import websockets
 
-user, peer, *server = sys.argv[1:]
-waiting = {}  # what was sent and has no ack yet: sent again after a break; the id keeps it from being doubled
+user, peer, server = (*sys.argv[1:], "ws://localhost:8080")[:3]
+waiting = {}  # what has no ack yet: sent again after a break; the id keeps it from being doubled
+sockets = []  # the newest connection, once it may be written to
 
 
-async def say(connection):
+async def speak():
     while line := await asyncio.to_thread(sys.stdin.readline):
         id = str(uuid.uuid4())
-        waiting[id] = {"message": line.strip(), "target_user": peer, "id": id, "ref": id}
-        try:
-            await connection[-1].send(json.dumps(waiting[id]))
-        except (IndexError, websockets.ConnectionClosed):
-            pass  # it goes out with the next connection
+        waiting[id] = json.dumps({"message": line.strip(), "target_user": peer, "id": id, "ref": id})
+        websockets.broadcast(sockets, waiting[id])  # only if it is open; else it goes out with the next one
 
 
-async def main():
-    connection = []
-    speaker = asyncio.create_task(say(connection))  # kept: a task that nobody holds may vanish
-    async for socket in websockets.connect(f"{(server or ['ws://localhost:8080'])[0]}/ws/{user}"):
-        try:
+async def listen():
+    async for socket in websockets.connect(f"{server}/ws/{user}"):
+        with contextlib.suppress(websockets.ConnectionClosed):
             async for text in socket:
                 frame = json.loads(text)
                 if frame["type"] == "synced":  # what we had missed is here: now send what has no ack
-                    connection[:] = [socket]
-                    for unanswered in list(waiting.values()):
-                        await socket.send(json.dumps(unanswered))
+                    sockets[:] = [socket]
+                    for unanswered in waiting.values():
+                        websockets.broadcast(sockets, unanswered)
                 elif frame["type"] == "message":
                     print(f"{frame['from_user']}: {frame['message']}", flush=True)
                 elif frame["type"] == "ack":
                     waiting.pop(frame["id"], None)
                 elif frame["type"] == "error" and not frame["retryable"]:
                     print(f"refused: {frame['detail']} {waiting.pop(frame.get('ref'), '')}", flush=True)
-        except websockets.ConnectionClosed:
-            connection.clear()
-    await speaker
+
+
+async def main():
+    await asyncio.gather(speak(), listen())
 
 
 asyncio.run(main())
