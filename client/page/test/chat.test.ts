@@ -180,6 +180,38 @@ describe('a chat', { timeout: 60_000 }, () => {
     assert.match(chat.notice ?? '', /^The edit was refused/);
   });
 
+  it('lists on from where the list ends, and from its beginning where that place is gone', async () => {
+    const item = (n: number) => ({ target_user: `${n}`, last: past(n, { from_user: `${n}` }), unread: 0 });
+    const items = (from: number, to: number) => range(to, from).reverse().map(item);
+    const names = () => chat.inOrder.map(({ peer }) => Number(peer));
+    const answer = async (cursor: string | undefined, page: Record<string, unknown>) => {
+      const asked = await socket.expect('conversations');
+      assert.equal(asked.cursor, cursor);
+      socket.frame({ type: 'conversations', ref: asked.ref, ...page });
+    };
+    // A page may be short of what was asked for: it has a limit in bytes, too.
+    await answer(undefined, { items: items(300, 290), cursor: id(290) });
+    await answer(id(290), { items: items(289, 200), cursor: id(200) });
+    await until(() => chat.listed);
+    assert.deepEqual([names(), chat.hasMore], [range(200, 300).reverse(), true]);
+    void chat.list();
+    void chat.list();
+    await answer(id(200), { items: items(199, 150), cursor: id(150) });
+    assert.equal(chat.listing, true);
+    await until(() => !chat.listing);
+    assert.deepEqual([names(), chat.hasMore], [range(150, 300).reverse(), true]);
+    // That was asked for once only: the next question is for what follows.
+    void chat.list();
+    const asked = await socket.expect('conversations');
+    assert.equal(asked.cursor, id(150));
+    socket.refuse(asked, 'unknown_message');
+    // As far down as the list was.
+    await answer(undefined, { items: items(300, 201), cursor: id(201) });
+    await answer(id(201), { items: items(200, 101) });
+    await until(() => !chat.hasMore);
+    assert.deepEqual(names(), range(101, 300).reverse());
+  });
+
   it('begins anew where the server has another store', async () => {
     await listed();
     socket.message(1);

@@ -22,11 +22,12 @@ const FLAGS = [
   `--host-resolver-rules=MAP ${EVIL} 127.0.0.1, MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost`,
 ];
 
+const executablePath = process.env.CHROMIUM || '/usr/bin/chromium';
+if (!existsSync(executablePath)) {
+  throw new Error(`these tests need a browser: CHROMIUM must name a Chromium (there is no ${executablePath})`);
+}
+
 export async function launch(): Promise<World> {
-  const executablePath = process.env.CHROMIUM || '/usr/bin/chromium';
-  if (!existsSync(executablePath)) {
-    throw new Error(`these tests need a browser: CHROMIUM must name a Chromium (there is no ${executablePath})`);
-  }
   return new World(await chromium.launch({ executablePath, args: FLAGS }));
 }
 
