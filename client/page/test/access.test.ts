@@ -80,7 +80,11 @@ describe('whoever one is', { timeout: 10 * DEADLINE }, () => {
         const user = `${colorScheme}-${width}`;
         gate.open();
         await fill(user);
-        const page = await world.visitor({ viewport: { width, height }, colorScheme });
+        const page = await world.visitor({
+          viewport: { width, height },
+          colorScheme,
+          ...(width < 500 && { hasTouch: true, isMobile: true }),
+        });
         await enter(page, gate.url, `${user}-alone`);
         await page.getByText('No conversations yet.').waitFor();
         await assertAccessible(page, 'empty list');
