@@ -321,10 +321,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Session<T> {
         let mut wrote = false;
         let mut spare = Vec::new();
         loop {
-            let unsent = self.link.unsent();
-            let taken = (self.life.parts.outbox).take(cx.waker(), unsent, wants, spare);
+            let hand = self.link.in_hand();
+            let taken = (self.life.parts.outbox).take(cx.waker(), hand, wants, spare);
             touched |= taken.touched;
-            if unsent == 0 {
+            if hand.0 == 0 {
                 // Whatever waits has begun to wait now.
                 self.life.line.moved = now;
                 if taken.bytes.is_empty() {
@@ -339,7 +339,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Session<T> {
             if done.is_pending() {
                 // Tells the outbox how much is still in hand, and that room is what the task waits for.
                 let (outbox, wants) = (&self.life.parts.outbox, Wants { all: true, ..wants });
-                let taken = outbox.take(cx.waker(), self.link.unsent(), wants, Vec::new());
+                let taken = outbox.take(cx.waker(), self.link.in_hand(), wants, Vec::new());
                 return Ok((touched | taken.touched, wrote, taken.glance));
             }
             spare = self.link.spare();

@@ -92,6 +92,8 @@ struct State {
     bytes: Vec<u8>,
     /// Bytes that the task, or who flushes, has taken and the socket has not.
     writing: usize,
+    /// The memory that they are in: most of what was in it may have gone.
+    loaded: usize,
     /// The next entry owed; `None` until the inbox has been opened.
     cursor: Option<u64>,
     /// The newest entry known of.
@@ -417,6 +419,7 @@ impl Outbox {
             let mut bytes = std::mem::take(&mut state.bytes);
             state.flushing = true;
             state.writing = bytes.len();
+            state.loaded = bytes.capacity();
             drop(state);
             let sent = wire.write(&bytes);
             let now = Instant::now();
@@ -439,9 +442,15 @@ impl Outbox {
     }
 
     /// Takes what is to be written next, and leaves `waker` to be called for what the task `wants`. `writing` is what the
-    /// task still has in hand, `spare` a buffer that it needs no more. Says whether others have changed something since
-    /// [`Outbox::begin`], when nobody could be called.
-    pub fn take(&self, waker: &Waker, writing: usize, wants: Wants, spare: Vec<u8>) -> Taken {
+    /// task still has in hand, in `loaded` bytes of memory, `spare` a buffer that it needs no more. Says whether others have
+    /// changed something since [`Outbox::begin`], when nobody could be called.
+    pub fn take(
+        &self,
+        waker: &Waker,
+        (writing, loaded): (usize, usize),
+        wants: Wants,
+        spare: Vec<u8>,
+    ) -> Taken {
         let mut state = self.lock();
         match &mut state.waker {
             Some(known) if known.will_wake(waker) => {}
@@ -452,12 +461,15 @@ impl Outbox {
         let mut bytes = Vec::new();
         if writing > 0 {
             state.writing = writing;
+            state.loaded = loaded;
         } else if state.flushing {
             state.awaited = true;
         } else {
             bytes = std::mem::take(&mut state.bytes);
             state.writing = bytes.len();
+            state.loaded = 0;
             if !bytes.is_empty() {
+                state.loaded = bytes.capacity();
                 state.spoke = None;
             }
             state.reuse(spare);
@@ -481,6 +493,7 @@ impl Outbox {
         out.append(&mut state.bytes);
         state.bytes = Vec::new();
         state.writing = out.len();
+        state.loaded = out.capacity();
     }
 
     /// What there is to know, without taking anything.
@@ -614,6 +627,7 @@ impl State {
     fn flushed(&mut self, sent: usize, now: Instant) {
         self.flushing = false;
         self.writing = 0;
+        self.loaded = 0;
         if sent > 0 {
             self.spoke = Some(now);
         }
@@ -633,7 +647,7 @@ impl State {
 
     /// Bytes that this session has the server keep in memory.
     fn held(&self) -> usize {
-        self.bytes.capacity() + self.writing + self.owed_bytes + self.incoming
+        self.bytes.capacity() + self.loaded + self.owed_bytes + self.incoming
     }
 
     fn glance(&self, outbox: &Outbox) -> Glance {
@@ -729,7 +743,12 @@ mod tests {
     fn what_others_change_while_the_task_works_is_not_missed() {
         let outbox = Outbox::new(Uuid::nil(), "u".into(), 1024, &Buffers::new(1 << 20));
         let take = |writing| {
-            let taken = outbox.take(Waker::noop(), writing, Wants::default(), Vec::new());
+            let taken = outbox.take(
+                Waker::noop(),
+                (writing, writing),
+                Wants::default(),
+                Vec::new(),
+            );
             taken.touched
         };
         outbox.begin();
@@ -754,8 +773,23 @@ mod tests {
             let mut state = outbox.lock();
             state.flushed(900, Instant::now());
         }
-        let taken = outbox.take(Waker::noop(), 0, Wants::default(), Vec::new());
+        let taken = outbox.take(Waker::noop(), (0, 0), Wants::default(), Vec::new());
         assert!(taken.touched, "there is room now");
+    }
+
+    #[test]
+    fn what_is_nearly_written_counts_for_all_the_memory_that_it_is_in() {
+        let buffers = Buffers::new(1 << 20);
+        let outbox = Outbox::new(Uuid::nil(), "u".into(), 1 << 20, &buffers);
+        outbox.echo(Opcode::Binary, &vec![0; 100_000]);
+        let take = |hand| outbox.take(Waker::noop(), hand, Wants::default(), Vec::new());
+        let bytes = take((0, 0)).bytes;
+        assert_eq!(buffers.used(), bytes.capacity() - OWN);
+        let glance = take((1, bytes.capacity())).glance;
+        assert_eq!(buffers.used(), bytes.capacity() - OWN);
+        assert_eq!((glance.unsent, glance.beyond), (1, buffers.used()));
+        take((0, 0));
+        assert_eq!(buffers.used(), 0);
     }
 
     #[test]
@@ -764,7 +798,7 @@ mod tests {
         let wait = |wants| {
             outbox.begin();
             while !outbox
-                .take(Waker::noop(), 0, wants, Vec::new())
+                .take(Waker::noop(), (0, 0), wants, Vec::new())
                 .bytes
                 .is_empty()
             {}

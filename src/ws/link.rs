@@ -276,6 +276,20 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Link<T> {
         self.out.len() - self.sent + usize::from(self.held_back)
     }
 
+    /// The same, and the memory that they are in.
+    pub fn in_hand(&self) -> (usize, usize) {
+        (self.unsent(), self.out.capacity())
+    }
+
+    /// Gives back memory of what is gone, once that is more than what is left.
+    fn give_back(&mut self) {
+        if self.sent > self.out.len() / 2 {
+            self.out.drain(..self.sent);
+            self.out.shrink_to_fit();
+            self.sent = 0;
+        }
+    }
+
     /// Puts bytes on their way; only when there are none.
     pub fn load(&mut self, bytes: Vec<u8>) {
         debug_assert_eq!(self.unsent(), 0, "what is on its way would be lost");
@@ -293,7 +307,12 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Link<T> {
         progress: &mut bool,
     ) -> Poll<io::Result<()>> {
         while self.sent < self.out.len() {
-            let written = ready!(Pin::new(&mut self.io).poll_write(cx, &self.out[self.sent..]))?;
+            let Poll::Ready(written) =
+                Pin::new(&mut self.io).poll_write(cx, &self.out[self.sent..])?
+            else {
+                self.give_back();
+                return Poll::Pending;
+            };
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
@@ -302,6 +321,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Link<T> {
         }
         let flushed = Pin::new(&mut self.io).poll_flush(cx);
         self.held_back = flushed.is_pending();
+        if self.held_back {
+            self.give_back();
+        }
         flushed
     }
 
@@ -327,9 +349,10 @@ mod tests {
 
     use super::*;
 
-    /// Takes everything and sends nothing until it is told to, as TLS does when the kernel has no room.
+    /// Takes so much and sends nothing until it is told to, as TLS does when the kernel has no room.
     struct Holding {
         sends: bool,
+        takes: usize,
     }
 
     impl AsyncRead for Holding {
@@ -348,7 +371,12 @@ mod tests {
             _: &mut Context<'_>,
             bytes: &[u8],
         ) -> Poll<io::Result<usize>> {
-            Poll::Ready(Ok(bytes.len()))
+            let taken = bytes.len().min(self.takes);
+            self.get_mut().takes -= taken;
+            if taken == 0 {
+                return Poll::Pending;
+            }
+            Poll::Ready(Ok(taken))
         }
 
         fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -364,9 +392,31 @@ mod tests {
         }
     }
 
+    fn link(takes: usize, out: Vec<u8>) -> Link<Holding> {
+        let sends = false;
+        Link::new(Holding { sends, takes }, 64, Vec::new(), out)
+    }
+
+    #[test]
+    fn who_has_read_nearly_all_keeps_little_of_the_memory() {
+        let out: Vec<u8> = (0..=255).cycle().take(100_000).collect();
+        let mut link = link(30_000, out.clone());
+        let cx = &mut Context::from_waker(Waker::noop());
+        let mut progress = false;
+        assert!(link.poll_write(cx, &mut progress).is_pending());
+        assert_eq!(link.in_hand(), (70_000, 100_000));
+        link.io.takes = 69_000;
+        assert!(link.poll_write(cx, &mut progress).is_pending());
+        assert_eq!(link.in_hand(), (1000, 1000));
+        assert_eq!(link.out[link.sent..], out[99_000..]);
+        link.io.takes = 1000;
+        assert!(link.poll_write(cx, &mut progress).is_pending());
+        assert_eq!(link.in_hand(), (1, 0), "held back");
+    }
+
     #[test]
     fn what_the_socket_holds_back_is_asked_for_again() {
-        let mut link = Link::new(Holding { sends: false }, 64, Vec::new(), b"last".to_vec());
+        let mut link = link(usize::MAX, b"last".to_vec());
         let cx = &mut Context::from_waker(Waker::noop());
         let mut progress = false;
         assert!(link.poll_write(cx, &mut progress).is_pending());
