@@ -17,7 +17,7 @@ use governor::clock::{Clock as _, DefaultClock};
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 
 use crate::config::{Config, Network};
-use crate::session::Buffers;
+use crate::session::{Buffers, Share};
 use crate::store::Purse;
 
 /// Keys that a map may hold on to after a storm, rather than ask for the memory again.
@@ -355,6 +355,13 @@ impl Limits {
     /// Handshakes that were refused since this was last asked.
     pub fn take_refused(&self) -> u64 {
         self.refused.swap(0, Ordering::Relaxed)
+    }
+}
+
+impl Arrival {
+    /// What waits in memory for it.
+    pub fn share(&self) -> Share {
+        self.limits.buffers.share()
     }
 }
 

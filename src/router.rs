@@ -302,7 +302,7 @@ impl Router {
                 anchor: before.or(after),
                 limit: frame.limit.map_or(DEFAULT_LIMIT, |limit| limit.0) as usize,
                 not_before: self.not_before(),
-                bytes: from.at_most(ANSWER_BYTES),
+                bytes: ANSWER_BYTES,
             }),
         })
     }
@@ -326,7 +326,7 @@ impl Router {
                 limit: frame.limit.map_or(DEFAULT_LIMIT, |limit| limit.0) as usize,
                 cursor,
                 not_before: self.not_before(),
-                bytes: from.at_most(ANSWER_BYTES),
+                bytes: ANSWER_BYTES,
             }),
         })
     }
@@ -336,13 +336,16 @@ impl Router {
     }
 
     /// Begins to read what a client asks for.
-    pub fn ask(&self, question: Question) -> (Option<Box<str>>, Answering) {
+    pub fn ask(&self, question: Question, from: &Outbox) -> (Option<Box<str>>, Answering) {
+        // What there was room for when it was asked may not be there any more.
         let answering = match question.asked {
-            Asked::History(query) => {
+            Asked::History(mut query) => {
+                query.bytes = from.at_most(query.bytes);
                 let reading = self.reads.history(query.clone());
                 Answering::History(query, reading)
             }
-            Asked::Conversations(query) => {
+            Asked::Conversations(mut query) => {
+                query.bytes = from.at_most(query.bytes);
                 Answering::Conversations(self.reads.conversations(query))
             }
         };

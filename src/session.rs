@@ -9,7 +9,7 @@ mod farewell;
 mod line;
 mod outbox;
 
-pub use buffers::Buffers;
+pub use buffers::{Buffers, Share};
 pub use calls::{Call, Calls, later};
 pub use farewell::{REPLACED, SHUTDOWN};
 pub use outbox::{Farewell, Outbox};
@@ -266,7 +266,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Session<T> {
                 }
                 Err(_) => return Poll::Ready("connection lost"),
             };
-            if glance.beyond > held && self.life.parts.outbox.buffers().full() {
+            // What somebody else is writing just now may be gone in a moment.
+            let elsewhere = glance.unsent > 0 && self.link.unsent() == 0;
+            if glance.beyond > held && !elsewhere && self.life.parts.outbox.buffers().full() {
                 if glance.unsent > OWN {
                     // It does not read what it has; a goodbye would wait behind that.
                     return Poll::Ready("no memory left for it");
@@ -623,7 +625,7 @@ impl Life {
             let Some(question) = self.questions.pop_front() else {
                 return false;
             };
-            self.answering = Some(messaging.router.ask(question));
+            self.answering = Some(messaging.router.ask(question, outbox));
             return true;
         };
         let reference = reference.as_deref();

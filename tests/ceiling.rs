@@ -112,6 +112,42 @@ fn a_crowd_that_reads_nothing_and_ends_nothing_stays_under_the_ceiling() {
     });
 }
 
+#[test]
+fn heads_that_do_not_end_are_under_the_ceiling_too() {
+    const MANY: usize = 300;
+    let _alone = alone();
+    let server = Server::start(&["--buffer-bytes", "4194304"]);
+    let before = server.memory_kib();
+    beside(&server, "heads that do not end", || {
+        let head = format!(
+            "GET /healthz HTTP/1.1\r\nHost: localhost\r\nX: {}",
+            "x".repeat(100_000)
+        );
+        let mut held = Vec::new();
+        for _ in 0..MANY {
+            let mut raw = Raw::open(&server);
+            push(&mut raw, head.as_bytes());
+            held.push(raw);
+        }
+        // Most have been cut off: there is room for forty.
+        eventually("most are cut off", || {
+            let cut = held.iter_mut().filter(|raw| {
+                raw.stream
+                    .set_nonblocking(true)
+                    .expect("a socket can be told");
+                match raw.stream.peek(&mut [0]) {
+                    Ok(_) => true,
+                    Err(error) => error.kind() != std::io::ErrorKind::WouldBlock,
+                }
+            });
+            cut.count() > MANY / 2
+        });
+    });
+    let peak = server.peak_kib().saturating_sub(before);
+    eprintln!("{MANY} heads: {peak} KiB");
+    assert!(peak < 16 * 1024, "{peak} KiB");
+}
+
 /// Takes all of a megabyte with messages that do not end. Gives who they are, and the goodbye of the first one too many.
 fn fill(server: &Server) -> (Vec<Raw>, Value) {
     let mut held = Vec::new();

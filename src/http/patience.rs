@@ -18,15 +18,22 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::{HANDSHAKE, KEEP_ALIVE};
 use crate::limits::Arrival;
+use crate::session::Share;
 
 /// From one request to the end of the next one's head: what an idle connection has, and a handshake.
 const PATIENCE: Duration = KEEP_ALIVE.saturating_add(HANDSHAKE);
+
+/// As much of a head as actix-http keeps before it gives the connection up.
+const HEAD: usize = 128 * 1024;
 
 /// A byte stream that ends when no request has come for a while.
 #[derive(Debug)]
 pub struct Patient<T> {
     io: T,
     arrival: Arrival,
+    /// What the dispatcher may hold of it. It is not told which requests are whole, so that all that came counts.
+    share: Share,
+    read: usize,
     heard: Heard,
     /// Goes off when it may be over; a request does not move it, which would cost more than looking twice.
     alarm: Pin<Box<Sleep>>,
@@ -59,6 +66,8 @@ impl<T> Patient<T> {
         let now = Instant::now();
         Self {
             io,
+            share: arrival.share(),
+            read: 0,
             arrival,
             heard: Heard(Rc::new(Came {
                 last: Cell::new(now),
@@ -99,8 +108,15 @@ impl<T: AsyncRead + Unpin> AsyncRead for Patient<T> {
         self.check(cx)?;
         let before = buffer.filled().len();
         let read = Pin::new(&mut self.io).poll_read(cx, buffer);
-        if buffer.filled().len() > before {
+        let came = buffer.filled().len() - before;
+        if came > 0 {
             self.heard.0.more.set(true);
+            self.read = HEAD.min(self.read + came);
+            let (read, held) = (self.read, self.share.held());
+            self.share.set(read);
+            if self.share.held() > held && self.share.of().full() {
+                return Poll::Ready(Err(io::ErrorKind::OutOfMemory.into()));
+            }
         }
         read
     }
