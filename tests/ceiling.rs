@@ -119,14 +119,14 @@ fn heads_that_do_not_end_are_under_the_ceiling_too() {
     let server = Server::start(&["--buffer-bytes", "4194304"]);
     let before = server.memory_kib();
     beside(&server, "heads that do not end", || {
-        let head = format!(
+        let request = format!(
             "GET /healthz HTTP/1.1\r\nHost: localhost\r\nX: {}",
             "x".repeat(100_000)
         );
         let mut held = Vec::new();
         for _ in 0..MANY {
             let mut raw = Raw::open(&server);
-            push(&mut raw, head.as_bytes());
+            push(&mut raw, request.as_bytes());
             held.push(raw);
         }
         // Most have been cut off: there is room for forty.
