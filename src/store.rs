@@ -515,7 +515,7 @@ pub trait Reader: Send {
     /// [`StoreError`]
     fn history(&mut self, query: &HistoryQuery) -> Result<Option<HistoryPage>, StoreError>;
 
-    /// Reads a user's conversations. `None`: the cursor is no message of any of them.
+    /// Reads a user's conversations. `None`: the cursor is none that this user was given.
     ///
     /// # Errors
     /// [`StoreError`]

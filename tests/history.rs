@@ -713,3 +713,26 @@ fn who_reads_histories_slowly_keeps_nobody_waiting() {
     }
     slow.assert_quiet();
 }
+
+#[test]
+fn conversations_whose_last_messages_have_the_same_id_are_listed_once_each() {
+    let server = Server::start(&[]);
+    let mut a = Client::fresh(&server, "a");
+    let id = "0b9f4c1a-6a53-4f0e-9d3e-1f2a3b4c5d6e";
+    for user in ["u0", "u1", "u2"] {
+        let mut sender = Client::fresh(&server, user);
+        let frame = json!({"message": "hello", "target_user": "a", "id": id});
+        assert_eq!(sender.ask(&frame)["type"], "ack");
+    }
+    let mut found = Vec::new();
+    let mut fields = json!({"limit": 1});
+    for _ in 0..4 {
+        let mut answer = conversations(&mut a, &fields);
+        found.extend(users(&answer).into_iter().map(str::to_owned));
+        match answer["cursor"].take() {
+            Value::Null => break,
+            cursor => fields["cursor"] = cursor,
+        }
+    }
+    assert_eq!(found, ["u2", "u1", "u0"]);
+}

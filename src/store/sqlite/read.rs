@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
+use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
 use super::{connect_to_read, pending, signed, unsigned};
@@ -196,12 +197,13 @@ impl SqliteReader {
         let mut newest = self.newest_by_conversation(user)?;
         newest.sort_unstable_by_key(|(n, ..)| std::cmp::Reverse(*n));
         if let Some(cursor) = query.cursor {
-            let Some(before) = self.number_of(&newest, cursor)? else {
+            let Some(before) = number_in(&query.user, cursor) else {
                 return Ok(None);
             };
             newest.retain(|(n, ..)| *n < before);
         }
         let mut bytes = 0;
+        let mut last = 0;
         for (n, conversation, other) in newest {
             let item = self.item(user, conversation, other, n)?;
             if item.last.sent_at < query.not_before {
@@ -209,27 +211,13 @@ impl SqliteReader {
             }
             bytes += size(&item.last) + OVERHEAD;
             if page.items.len() == query.limit || (bytes > query.bytes && !page.items.is_empty()) {
-                page.cursor = page.items.last().map(|item| item.last.id);
+                page.cursor = Some(cursor_at(&query.user, last));
                 break;
             }
             page.items.push(item);
+            last = n;
         }
         Ok(Some(page))
-    }
-
-    /// The number of a message of any of these conversations; the newest, if clients gave several the same id.
-    fn number_of(&self, conversations: &[(i64, i64, i64)], id: Uuid) -> Result<Option<i64>> {
-        let mut statement = self
-            .connection
-            .prepare_cached("SELECT n FROM messages WHERE conversation = ?1 AND id = ?2")?;
-        let mut newest = None;
-        for (_, conversation, _) in conversations {
-            let n = statement
-                .query_row(params![conversation, id.as_bytes()], |row| row.get(0))
-                .optional()?;
-            newest = newest.max(n);
-        }
-        Ok(newest)
     }
 
     /// For each conversation of a user: the number of its newest message, its own, and the other user's.
@@ -311,6 +299,25 @@ impl SqliteReader {
             .query_row([conversation, n], |row| row.get(0).map(Uuid::from_bytes))
             .optional()
     }
+}
+
+/// Where a user's list of conversations goes on, in the form of an id: a message's number, and what tells that it is one. The
+/// id of a message would not do: clients may give several the same.
+fn cursor_at(user: &str, n: i64) -> Uuid {
+    let number = n.to_be_bytes();
+    let mut hash = Sha256::new();
+    hash.update(number);
+    hash.update(user);
+    let mut bytes = [0; 16];
+    bytes[..8].copy_from_slice(&number);
+    bytes[8..].copy_from_slice(&hash.finalize()[..8]);
+    Uuid::from_bytes(bytes)
+}
+
+/// The number in a cursor of this user; `None`: it is none.
+fn number_in(user: &str, cursor: Uuid) -> Option<i64> {
+    let n = i64::from_be_bytes(*cursor.as_bytes().first_chunk()?);
+    (cursor_at(user, n) == cursor).then_some(n)
 }
 
 impl Reader for SqliteReader {
