@@ -1,7 +1,8 @@
 //! Attacks from outside, while an honest pair goes on talking: each of its messages arrives, in order, with every frame valid. How
 //! long they take is printed, quiet and under attack, and not judged: that is a matter of the machine.
 //!
-//! `DMWIRE_SIEGE_SESSIONS` says how many sessions come back at once after a crash.
+//! `DMWIRE_SIEGE_SESSIONS` says how many sessions come back at once after a crash, `DMWIRE_SIEGE_SECONDS` for how long each attack
+//! goes on at least, and the quiet before it.
 
 mod support;
 
@@ -231,8 +232,9 @@ fn connections_that_flood_in_and_break_off_leave_nothing_behind() {
     let server = Server::start(&[]);
     let before = (descriptors_at_rest(&server), server.memory_kib());
     let address = server.address;
-    let answered = AtomicUsize::new(0);
+    let (answered, times) = (AtomicUsize::new(0), AtomicUsize::new(0));
     beside(&server, "connections that break off", || {
+        times.fetch_add(1, Ordering::Relaxed);
         crew(CREW, |member| {
             for n in 0..EACH {
                 let mut stream = plain(address);
@@ -257,7 +259,7 @@ fn connections_that_flood_in_and_break_off_leave_nothing_behind() {
             }
         });
     });
-    assert_eq!(answered.into_inner(), CREW * EACH / 5);
+    assert_eq!(answered.into_inner(), times.into_inner() * CREW * EACH / 5);
     // Where both ends have closed, actix waits a moment more.
     assert_given_back(&server, before.0);
     let grown = server.memory_kib().saturating_sub(before.1);
@@ -326,8 +328,10 @@ fn a_flood_of_the_largest_frames_is_taken_or_refused_and_nothing_else() {
     let _alone = alone();
     let server = Server::start(&[]);
     let (stored, refused) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let times = AtomicUsize::new(0);
     let before = server.memory_kib();
     beside(&server, "largest frames", || {
+        times.fetch_add(1, Ordering::Relaxed);
         crew(CREW, |member| {
             let mut raw = Raw::upgrade(&server, &format!("/ws/large-{member}"));
             let frame = largest(&format!("sink-{member}"));
@@ -356,7 +360,7 @@ fn a_flood_of_the_largest_frames_is_taken_or_refused_and_nothing_else() {
     let (stored, refused) = (stored.into_inner(), refused.into_inner());
     let peak = server.peak_kib().saturating_sub(before);
     eprintln!("{stored} of 64 KiB stored, {refused} refused; memory by {peak} KiB at the most");
-    assert!(stored > 0 && stored + refused == CREW * EACH);
+    assert!(stored > 0 && stored + refused == times.into_inner() * CREW * EACH);
     assert!(peak < 128 * 1024, "{peak} KiB");
 }
 
@@ -505,7 +509,9 @@ fn who_asks_for_much_and_reads_nothing_costs_little_and_is_let_go() {
         assert_eq!(ack["type"], "ack");
     }
     let before = server.memory_kib();
+    let mut gone = 0;
     beside(&server, "greedy readers", || {
+        gone += GREEDY;
         let greedy: Vec<_> = (0..GREEDY)
             .map(|n| {
                 // Each has a log to read as well, and adds to it.
@@ -527,7 +533,7 @@ fn who_asks_for_much_and_reads_nothing_costs_little_and_is_let_go() {
             .collect();
         eventually("they are let go", || {
             let log = server.log();
-            log.matches("connection closed user=greedy-").count() >= GREEDY
+            log.matches("connection closed user=greedy-").count() >= gone
         });
         drop(greedy);
     });

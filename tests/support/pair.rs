@@ -8,6 +8,9 @@ use serde_json::json;
 
 use super::{Client, Server, setting, to};
 
+/// How many things are said in the quiet, at least.
+const QUIET: usize = 40;
+
 /// How often the honest speak.
 const PACE: Duration = Duration::from_millis(25);
 
@@ -27,8 +30,13 @@ impl Pair {
     const NAMES: [&str; 2] = ["honest", "true"];
 
     pub fn new(server: &Server) -> Self {
+        Self::by(|name| Client::fresh(server, name))
+    }
+
+    /// Two who come in the way that `enter` knows.
+    pub fn by(enter: impl FnMut(&str) -> Client) -> Self {
         Self {
-            ends: Self::NAMES.map(|name| Client::fresh(server, name)),
+            ends: Self::NAMES.map(enter),
             said: 0,
         }
     }
@@ -81,7 +89,13 @@ pub fn figures(mut took: Vec<Duration>) -> String {
 }
 
 /// Runs an attack beside a pair that talks, and prints what that is to the pair.
-pub fn beside<T>(server: &Server, name: &str, attack: impl FnOnce() -> T) -> T {
+pub fn beside(server: &Server, name: &str, attack: impl FnMut()) {
+    beside_pair(Pair::new(server), name, attack);
+}
+
+/// As [`beside`], with a pair that is there. Once is enough to see whether the server holds. To tell what it is to the pair,
+/// `DMWIRE_SIEGE_SECONDS` says for how long at least the pair talks in the quiet, and the attack is made again and again.
+pub fn beside_pair(mut pair: Pair, name: &str, mut attack: impl FnMut()) {
     /// Ends the talk however the attack ends.
     struct Over<'a>(&'a AtomicBool);
     impl Drop for Over<'_> {
@@ -90,17 +104,23 @@ pub fn beside<T>(server: &Server, name: &str, attack: impl FnOnce() -> T) -> T {
         }
     }
 
-    let mut pair = Pair::new(server);
-    let quiet = pair.talk(|said| said < 40);
+    let long = Duration::from_secs(setting("DMWIRE_SIEGE_SECONDS", || 0));
+    let began = Instant::now();
+    let quiet = pair.talk(|said| said < QUIET || began.elapsed() < long);
     let over = AtomicBool::new(false);
     let began = Instant::now();
-    let (came, under) = std::thread::scope(|scope| {
+    let under = std::thread::scope(|scope| {
         let talking = scope.spawn(|| pair.talk(|_| !over.load(Ordering::Relaxed)));
-        let came = {
+        {
             let _over = Over(&over);
-            attack()
-        };
-        (came, talking.join().expect("the honest pair goes on"))
+            loop {
+                attack();
+                if began.elapsed() >= long {
+                    break;
+                }
+            }
+        }
+        talking.join().expect("the honest pair goes on")
     });
     eprintln!(
         "{name} ({:.1} s): quiet {}; under attack {}",
@@ -108,7 +128,6 @@ pub fn beside<T>(server: &Server, name: &str, attack: impl FnOnce() -> T) -> T {
         figures(quiet),
         figures(under)
     );
-    came
 }
 
 /// Runs `work` in so many threads, each knowing its number.
