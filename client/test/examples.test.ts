@@ -22,8 +22,9 @@ class Program {
   readonly lines: string[] = [];
   readonly #child: ChildProcess;
 
-  constructor(command: string, words: string[], folder: string) {
-    this.#child = spawn(command, words, { cwd: folder, stdio: ['pipe', 'pipe', 'inherit'] });
+  constructor(command: string, words: string[], folder: string, more: Record<string, string>) {
+    const env = { ...process.env, ...more };
+    this.#child = spawn(command, words, { cwd: folder, env, stdio: ['pipe', 'pipe', 'inherit'] });
     let rest = '';
     this.#child.stdout?.setEncoding('utf8').on('data', (text: string) => {
       const lines = (rest + text).split('\n');
@@ -63,8 +64,8 @@ describe('the examples', { timeout: 6 * DEADLINE }, () => {
     await rm(folder, { recursive: true, force: true });
   });
 
-  function start(command: string, words: string[]): Program {
-    const program = new Program(command, words, folder);
+  function start(command: string, words: string[], more: Record<string, string> = {}): Program {
+    const program = new Program(command, words, folder, more);
     programs.push(program);
     return program;
   }
@@ -77,22 +78,20 @@ describe('the examples', { timeout: 6 * DEADLINE }, () => {
     return { user: made, heard };
   }
 
+  /** A Python with what the example needs, and the example. */
+  async function interpreter(): Promise<[python: string, chat: string]> {
+    const home = join(examples, 'python');
+    const python = join(home, '.venv/bin/python');
+    if (!existsSync(python)) await run('python3', ['-m', 'venv', join(home, '.venv')]);
+    const requirements = join(home, 'requirements.txt');
+    await run(python, ['-m', 'pip', 'install', '--quiet', '--disable-pip-version-check', '-r', requirements]);
+    return [python, join(home, 'chat.py')];
+  }
+
   it('Python: talks, and goes on when the server has been killed', async () => {
-    const folder = join(examples, 'python');
-    const python = join(folder, '.venv/bin/python');
-    if (!existsSync(python)) await run('python3', ['-m', 'venv', join(folder, '.venv')]);
-    const pip = [
-      '-m',
-      'pip',
-      'install',
-      '--quiet',
-      '--disable-pip-version-check',
-      '-r',
-      join(folder, 'requirements.txt'),
-    ];
-    await run(python, pip);
+    const [python, chat] = await interpreter();
     const { user, heard } = other('py-peer');
-    const program = start(python, [join(folder, 'chat.py'), 'py', 'py-peer', server.url.replace('http', 'ws')]);
+    const program = start(python, [chat, 'py', 'py-peer', server.url.replace('http', 'ws')]);
     program.say('hello');
     await until(() => heard.length === 1);
     await user.send('py', 'hello yourself');
@@ -104,6 +103,31 @@ describe('the examples', { timeout: 6 * DEADLINE }, () => {
     await sending;
     await until(() => heard.length === 2 && program.lines.includes('py-peer: again'), 'both are back', 2 * DEADLINE);
     assert.deepEqual(heard, ['hello', 'are you there?']);
+  });
+
+  it('Python: talks over TLS', async () => {
+    const [python, chat] = await interpreter();
+    const [cert, key] = [join(folder, 'cert.pem'), join(folder, 'key.pem')];
+    const words = 'req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost';
+    const names = ['-addext', 'subjectAltName=DNS:localhost,IP:127.0.0.1'];
+    await run('openssl', [...words.split(' '), ...names, '-keyout', key, '-out', cert]);
+    const secure = await Server.start('--tls-cert', cert, '--tls-key', key);
+    try {
+      const url = secure.url.replace('https:', 'wss:');
+      assert.match(url, /^wss:/);
+      // The variable by which OpenSSL is told whom to trust.
+      const trust = { SSL_CERT_FILE: cert };
+      const [one, two] = [
+        start(python, [chat, 'one', 'two', url], trust),
+        start(python, [chat, 'two', 'one', url], trust),
+      ];
+      one.say('hello');
+      await until(() => two.lines.includes('one: hello'));
+      two.say('hello yourself');
+      await until(() => one.lines.includes('two: hello yourself'));
+    } finally {
+      await secure.stop();
+    }
   });
 
   it('Node: talks, and goes on when the server or the program itself has been killed', async () => {
