@@ -88,7 +88,9 @@ pub enum RunError {
 impl fmt::Display for RunError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Listen(address, error) => write!(f, "cannot listen on {address}: {error}"),
+            Self::Listen(address, error) => {
+                write!(f, "cannot listen on {address} (--listen): {error}")
+            }
             Self::Store(error) => write!(f, "{error}"),
             Self::Auth(error) => write!(f, "{error}"),
             Self::Tls(error) => write!(f, "{error}"),

@@ -13,6 +13,9 @@ const FAILED: u8 = 1;
 /// What was asked for makes no sense; clap ends with the same code.
 const MISCONFIGURED: u8 = 2;
 
+/// Of a variable that is called like a setting.
+const NO_SETTING: &str = "but it is no setting of dmwire and does nothing";
+
 /// Why the program ends before its time, and its exit code.
 struct Failure(u8, String);
 
@@ -29,7 +32,7 @@ fn main() -> ExitCode {
 
 fn perform(line: &CommandLine) -> Result<(), Failure> {
     match line.command() {
-        Command::Serve => serve(line.resolve()?.for_serving()?),
+        Command::Serve => serve(line, line.resolve()?.for_serving()?),
         Command::SchemaExport(dir) => export_schema(&dir),
         Command::Backup(file) => {
             let path = store_file(line)?;
@@ -45,13 +48,19 @@ fn perform(line: &CommandLine) -> Result<(), Failure> {
         Command::Token(user, seconds) => {
             let resolved = line.resolve()?;
             let config = resolved.for_serving()?;
-            let token = dmwire::auth::token(config, &user, seconds)
+            let (token, signed_with) = dmwire::auth::token(config, &user, seconds)
                 .map_err(failed("no token can be made"))?;
-            writeln!(io::stdout(), "{token}").map_err(failed("cannot print the token"))
+            writeln!(io::stdout(), "{token}").map_err(failed("cannot print the token"))?;
+            // A server with other settings refuses it, and tells nobody why.
+            let _ = writeln!(io::stderr(), "signed with {signed_with}");
+            Ok(())
         }
         Command::Config => {
             let resolved = line.resolve()?;
             resolved.for_serving()?;
+            for name in line.unknown_variables() {
+                let _ = writeln!(io::stderr(), "dmwire: {name} is set, {NO_SETTING}");
+            }
             write!(io::stdout(), "{resolved}").map_err(failed("cannot print the settings"))
         }
         Command::Healthcheck => config::healthcheck(&line.resolve()?.config)
@@ -59,8 +68,11 @@ fn perform(line: &CommandLine) -> Result<(), Failure> {
     }
 }
 
-fn serve(config: &Config) -> Result<(), Failure> {
+fn serve(line: &CommandLine, config: &Config) -> Result<(), Failure> {
     dmwire::logging::init(config.log_format, &config.log);
+    for name in line.unknown_variables() {
+        log::warn!("{name} is set, {NO_SETTING}");
+    }
     dmwire::run(config.clone()).map_err(|error| Failure(FAILED, error.to_string()))
 }
 

@@ -161,10 +161,21 @@ struct Life {
     peer_closed: bool,
     /// When its identity stops to hold.
     expires: Option<Instant>,
+    /// What has begun its end.
+    reason: &'static str,
+}
+
+/// How a session has ended, for the log.
+#[derive(Clone, Copy, Debug)]
+pub struct End {
+    /// What became of its connection.
+    pub how: &'static str,
+    /// What its end began with: the reason of `goodbye`, a rule of RFC 6455 that was broken, or the client.
+    pub reason: &'static str,
 }
 
 /// Runs a session to its end.
-pub async fn run<T: AsyncRead + AsyncWrite + Unpin>(link: Link<T>, parts: Parts) -> &'static str {
+pub async fn run<T: AsyncRead + AsyncWrite + Unpin>(link: Link<T>, parts: Parts) -> End {
     // Also when this ends in a panic: whoever holds the outbox still is to put nothing into it, and nobody the socket.
     let _buried = Buried(parts.outbox.clone());
     let now = Instant::now();
@@ -192,6 +203,7 @@ pub async fn run<T: AsyncRead + AsyncWrite + Unpin>(link: Link<T>, parts: Parts)
                 .admitted
                 .as_ref()
                 .and_then(|admitted| now.checked_add(admitted.identity.holds_for()?)),
+            reason: "-",
             parts,
         },
     };
@@ -199,7 +211,11 @@ pub async fn run<T: AsyncRead + AsyncWrite + Unpin>(link: Link<T>, parts: Parts)
     if let Err(violation) = link.begin(&mut |incoming| life.hear(incoming, now)) {
         life.violated(violation);
     }
-    poll_fn(|cx| session.poll(cx)).await
+    let how = poll_fn(|cx| session.poll(cx)).await;
+    End {
+        how,
+        reason: session.life.reason,
+    }
 }
 
 /// Buries an outbox when it is dropped.
@@ -232,7 +248,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Session<T> {
                 // While the server does not listen, silence says nothing of the peer.
                 self.life.line.heard = now;
             }
-            let reading = if !congested || self.life.stage != Stage::Open {
+            // What comes while it ends is thrown away, and takes no room.
+            let ending = matches!(self.life.stage, Stage::Closing(_) | Stage::Discarding(_));
+            let reading = if !congested || ending {
                 self.poll_read(cx, now)
             } else {
                 Poll::Pending
@@ -387,7 +405,7 @@ impl Life {
         match incoming {
             Incoming::Close(code) => {
                 self.peer_closed = true;
-                self.say_last(|outbox| outbox.close(code), now);
+                self.say_last(|outbox| outbox.close(code), "client", now);
             }
             _ if matches!(self.stage, Stage::Closing(_) | Stage::Discarding(_)) => {}
             Incoming::Text(text) if self.parts.messaging.is_some() => self.hear_text(text, now),
@@ -520,7 +538,8 @@ impl Life {
         let now = Instant::now();
         match violation {
             Violation::TooLarge => self.goodbye(&TOO_LARGE, now),
-            _ => self.say_last(|outbox| outbox.close(Some(violation.close_code())), now),
+            Violation::Protocol(rule) => self.close(violation, rule, now),
+            Violation::InvalidUtf8 => self.close(violation, "no UTF-8", now),
         }
         self.stage = Stage::Discarding(now + LINGER);
     }
@@ -546,14 +565,24 @@ impl Life {
                     outbox.say_goodbye(farewell);
                 }
             },
+            farewell.reason,
             now,
         );
     }
 
-    fn say_last(&mut self, say: impl FnOnce(&Outbox), now: Instant) {
+    fn close(&mut self, violation: Violation, rule: &'static str, now: Instant) {
+        self.say_last(
+            |outbox| outbox.close(Some(violation.close_code())),
+            rule,
+            now,
+        );
+    }
+
+    fn say_last(&mut self, say: impl FnOnce(&Outbox), reason: &'static str, now: Instant) {
         say(&self.parts.outbox);
         if !matches!(self.stage, Stage::Closing(_) | Stage::Discarding(_)) {
             self.stage = Stage::Closing(now + LINGER);
+            self.reason = reason;
         }
     }
 

@@ -128,7 +128,10 @@ type Stamp = Option<(u64, u64, i64, i64)>;
 
 impl Files {
     fn read(&self) -> Result<CertifiedKey, TlsError> {
-        let wrong = |path: &Path, what: &str| TlsError(format!("{}: {what}", path.display()));
+        let wrong = |path: &Path, what: &str| {
+            let setting = if path == self.key { "key" } else { "cert" };
+            TlsError(format!("tls_{setting}: {}: {what}", path.display()))
+        };
         let chain: Vec<_> = CertificateDer::pem_file_iter(&self.cert)
             .and_then(Iterator::collect)
             .map_err(|error| wrong(&self.cert, &error.to_string()))?;

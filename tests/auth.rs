@@ -980,7 +980,7 @@ fn the_program_makes_tokens_for_trying_out() {
     let said = made(&["--user", "8888"]);
     assert_eq!(
         (said.code, said.out.lines().count(), &*said.err),
-        (Some(0), 1, ""),
+        (Some(0), 1, "signed with the secret of --jwt-secret\n"),
         "{said:?}"
     );
     assert_eq!(

@@ -351,6 +351,9 @@ fn who_does_not_heed_a_thousand_refusals_is_closed() {
     };
     assert_eq!(goodbye["code"], 1008);
     assert_eq!(end, End::Closed(1008));
+    drop(a);
+    let line = server.wait_for_log("connection closed user=a");
+    assert!(line.ends_with(" reason=rate_limited"), "{line}");
 }
 
 #[test]

@@ -199,9 +199,10 @@ fn an_address_that_floods_is_refused_and_the_others_are_not() {
                 }
                 // Whoever comes from elsewhere meanwhile is let in.
                 if member == 0 && n % 100 == 0 {
-                    let mut other = from("203.0.113.7", "other").expect("it is let in");
+                    let [.., high, low] = others.fetch_add(1, Ordering::Relaxed).to_be_bytes();
+                    let ip = format!("198.18.{high}.{low}");
+                    let mut other = from(&ip, "other").expect("it is let in");
                     other.until("synced");
-                    others.fetch_add(1, Ordering::Relaxed);
                 }
             }
         });

@@ -256,6 +256,21 @@ fn an_empty_variable_says_nothing() {
 }
 
 #[test]
+fn a_variable_that_is_no_setting_is_named_and_does_no_harm() {
+    let outcome = Run::new("config")
+        .variable("DMWIRE_BRUST", "30")
+        .variable("DMWIRE_BURST", "30")
+        // What Kubernetes sets where there is a service of this name.
+        .variable("DMWIRE_SERVICE_HOST", "10.0.0.1")
+        .variable("DMWIRE_PORT_8080_TCP", "tcp://10.0.0.1:8080")
+        .end();
+    assert_eq!(outcome.code, Some(0), "{outcome:?}");
+    assert!(outcome.stdout.contains("burst = 30"), "{outcome:?}");
+    assert_eq!(outcome.stderr.lines().count(), 1, "{outcome:?}");
+    assert!(outcome.stderr.contains("DMWIRE_BRUST"), "{outcome:?}");
+}
+
+#[test]
 fn a_wrong_setting_is_named_as_it_was_written() {
     let right = "not a whole number from 1 to 512";
     Run::new("config --workers 513").refused_with(&["--workers: \"513\"", right]);

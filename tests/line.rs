@@ -227,7 +227,11 @@ fn the_log_tells_of_each_connection_twice_and_never_what_was_said() {
         assert!(lines[0].contains(" ip=127.0.0.1"), "{lines:#?}");
         assert!(lines[1].contains("connection closed"), "{lines:#?}");
     }
-    server.wait_for_log("connection closed user=c");
+    let line = server.wait_for_log("connection closed user=c");
+    assert!(
+        line.contains(" reason=\""),
+        "the rule that was broken: {line}"
+    );
     assert!(!server.log().contains("s3cr3t"), "{}", server.log());
 }
 

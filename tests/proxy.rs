@@ -39,6 +39,8 @@ fn what_a_stranger_says_of_addresses_is_not_believed() {
         let server = Server::start(trusted);
         assert_eq!(logged(&server, "a", spoofed), "127.0.0.1");
         assert!(!server.log().contains("203.0.113.9"), "{}", server.log());
+        // Whoever has forgotten to name a proxy is told so.
+        server.wait_for_log("name it in --trusted-proxy");
         // Nor of the name and scheme under which it came, which would make any page one of the same origin.
         let origin = "Origin: https://evil.example\r\nX-Forwarded-Host: evil.example\r\nX-Forwarded-Proto: https\r\n";
         let answer = server.http(&handshake("/ws/a", origin));

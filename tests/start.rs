@@ -200,8 +200,12 @@ fn a_key_or_certificate_that_cannot_be_used_is_named_and_nothing_is_begun() {
         assert_fails(&folder.0, &[&ANYWHERE[..], &set].concat(), &[part]);
     }
     for (cert, key, part) in [
-        ("nowhere", "private.pem", "nowhere"),
-        ("text", "private.pem", "text: holds no certificate"),
+        ("nowhere", "private.pem", "tls_cert: nowhere"),
+        (
+            "text",
+            "private.pem",
+            "tls_cert: text: holds no certificate",
+        ),
     ] {
         let tls = ["--tls-cert", cert, "--tls-key", key];
         assert_fails(&folder.0, &[&ANYWHERE[..], &tls].concat(), &[part]);
@@ -241,11 +245,11 @@ fn a_port_that_is_in_use_is_named() {
     let server = Server::start(&[]);
     let address = server.address.to_string();
     let folder = Folder::new();
-    assert_fails(&folder.0, &["--listen", &address], &["listen", &address]);
+    assert_fails(&folder.0, &["--listen", &address], &["--listen", &address]);
     assert_fails(
         &folder.0,
         &["--listen", "127.0.0.1:0", "--listen", &address],
-        &["listen", &address],
+        &["--listen", &address],
     );
     Client::fresh(&server, "a");
 }

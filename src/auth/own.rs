@@ -83,17 +83,22 @@ fn keep(path: &Path, secret: &Secret) -> io::Result<()> {
     File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
 }
 
-/// A token of `user` that holds for `seconds`, signed with the first secret of the settings, or with the server's own.
+/// A token of `user` that holds for `seconds`, signed with the first secret of the settings, or with the server's own; and
+/// which of them it was, in words.
 ///
 /// # Errors
 /// Where there is no secret to sign with, or `user` is no user id.
-pub fn token(config: &Config, user: &str, seconds: u64) -> Result<String, AuthError> {
+pub fn token(config: &Config, user: &str, seconds: u64) -> Result<(String, String), AuthError> {
     let error = |what: &str| Err(AuthError(what.to_owned()));
     if !is_name(user) {
         return error("a user id is 1 to 64 characters from A-Z a-z 0-9 . _ ~ @ : + -");
     }
     if let Some(secret) = secrets(config)?.first() {
-        return signed(config, secret, user, seconds);
+        let name = match (config.jwt_secret.first(), config.jwt_secret_file.first()) {
+            (None, Some(path)) => format!("the secret in {}", path.display()),
+            _ => "the secret of --jwt-secret".to_owned(),
+        };
+        return Ok((signed(config, secret, user, seconds)?, name));
     }
     if config.access() == Access::Tokens {
         return error(
@@ -105,12 +110,15 @@ pub fn token(config: &Config, user: &str, seconds: u64) -> Result<String, AuthEr
         return error("the secret of a server with --store memory: is in no file");
     };
     match kept(&path) {
-        Ok(secret) => signed(config, &secret, user, seconds),
+        Ok(secret) => Ok((
+            signed(config, &secret, user, seconds)?,
+            format!("the server's own secret in {}", path.display()),
+        )),
         Err(found) if found.kind() != io::ErrorKind::NotFound => {
             Err(AuthError(format!("{}: {found}", path.display())))
         }
         Err(_) if config.access() == Access::OwnSecret => Err(AuthError(format!(
-            "the server makes its secret when it first starts, and {} is not there yet",
+            "the server makes its secret when it first starts, beside its store (--store), and {} is not there yet",
             path.display()
         ))),
         Err(_) => error("with these settings there is no authentication, and nobody needs a token"),

@@ -149,6 +149,26 @@ impl CommandLine {
         command.mut_subcommand("schema", without_settings)
     }
 
+    /// Variables that are called like a setting and are none: they may be misspelt. Those that Kubernetes sets for a service
+    /// called `dmwire` are left out.
+    pub fn unknown_variables(&self) -> Vec<String> {
+        let clap = Self::clap();
+        let known: Vec<_> = clap
+            .get_arguments()
+            .filter_map(clap::Arg::get_env)
+            .collect();
+        let mut unknown: Vec<_> = std::env::vars_os()
+            .filter(|(name, _)| !known.contains(&name.as_os_str()))
+            .filter_map(|(name, _)| name.into_string().ok())
+            .filter(|name| {
+                let rest = name.strip_prefix("DMWIRE_");
+                rest.is_some_and(|rest| !rest.starts_with("PORT") && !rest.starts_with("SERVICE_"))
+            })
+            .collect();
+        unknown.sort();
+        unknown
+    }
+
     pub(super) fn sources(&self) -> Result<Sources<'_>, ConfigError> {
         Sources::read(
             &self.words.settings,

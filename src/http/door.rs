@@ -120,9 +120,9 @@ where
     let (io, wire) = io.split();
     outbox.attach(wire);
     let link = Link::new(io, node.config.max_frame_bytes, read, reply);
-    let why = session::run(link, parts).await;
+    let end = session::run(link, parts).await;
     let seconds = began.elapsed().as_secs();
-    log::info!(user = &**outbox.user(), session:% = outbox.session(), seconds = seconds, why = why; "connection closed");
+    log::info!(user = &**outbox.user(), session:% = outbox.session(), seconds = seconds, why = end.how, reason = end.reason; "connection closed");
 }
 
 /// Writes a refusal as an HTTP response and closes.

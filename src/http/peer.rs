@@ -2,6 +2,7 @@
 //! only if it is one that the operator trusts (`--trusted-proxy`): anybody can send these headers.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use actix_web::http::header::{self, HeaderMap, HeaderName};
 
@@ -32,6 +33,11 @@ impl Peer {
                 .then(|| only(headers, &header::HOST).unwrap_or_default()),
         };
         let Some(proxy) = socket.filter(|ip| trusted(*ip)) else {
+            if let Some(ip) = socket
+                && headers.contains_key("x-forwarded-for")
+            {
+                doubt(ip);
+            }
             return own;
         };
         let forwarded = forwarded(headers);
@@ -57,6 +63,19 @@ impl Peer {
     pub fn name(&self) -> String {
         self.ip
             .map_or_else(|| "unknown".to_owned(), |ip| ip.to_string())
+    }
+}
+
+/// Says once that somebody near speaks for others and is not believed: it may be a proxy that the settings have forgotten, and
+/// then all its clients share one address and its limits. From afar it is nothing but somebody's header.
+fn doubt(ip: IpAddr) {
+    static SAID: AtomicBool = AtomicBool::new(false);
+    let near = match ip {
+        IpAddr::V4(ip) => ip.is_loopback() || ip.is_private(),
+        IpAddr::V6(ip) => ip.is_loopback() || ip.is_unique_local(),
+    };
+    if near && !SAID.swap(true, Ordering::Relaxed) {
+        log::warn!(ip:% = ip; "this address sends X-Forwarded-For and is not believed; if it is your proxy, name it in --trusted-proxy");
     }
 }
 
