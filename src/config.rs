@@ -554,8 +554,8 @@ struct Settings {
     connections_per_ip: Option<Written>,
 
     #[arg(long, env = "DMWIRE_HANDSHAKES_PER_SECOND", value_name = "N|auto", help_heading = LIMITS,
-        help = "WebSocket handshakes per second from one address, in the long run; auto: 50, and any number from this \
-                machine itself [default: auto]")]
+        help = "WebSocket handshakes per second from one address, in the long run, and a fourth of the connections of any kind; auto: \
+                50, and any number from this machine itself [default: auto]")]
     handshakes_per_second: Option<Written>,
 
     #[arg(long, env = "DMWIRE_HANDSHAKE_BURST", value_name = "N|auto", help_heading = LIMITS,

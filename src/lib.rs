@@ -53,7 +53,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use auth::{Auth, AuthError};
 use blocks::Blocks;
-use config::{Config, StoreUrl};
+use config::{Access, Config, StoreUrl};
 use disk::Floor;
 use http::Node;
 use limits::Limits;
@@ -218,8 +218,15 @@ pub async fn serve(
     for address in &addresses {
         log::info!(store:% = node.config.store; "listening on {scheme}://{address}{}", node.config.base_path);
     }
+    let public = |address: &&SocketAddr| !address.ip().to_canonical().is_loopback();
+    if node.config.access() == Access::Open
+        && let Some(address) = addresses.iter().find(public)
+    {
+        log::warn!(
+            "whoever reaches {address} may be any user, and read and write as that user: there is no authentication (--open)"
+        );
+    }
     if let Some(links) = links {
-        let public = |address: &&SocketAddr| !address.ip().to_canonical().is_loopback();
         let text = addresses
             .iter()
             .find(public)

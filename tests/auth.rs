@@ -418,13 +418,14 @@ fn of_several_tokens_the_header_counts_then_the_subprotocol_then_the_address() {
 fn tokens_in_the_address_can_be_turned_off() {
     let server = asking(&["--query-token", "false"]);
     let token = good("8888");
-    refused(
+    let [answer, _] = refused(
         &server,
         &format!("/ws/8888?token={token}"),
         "",
         401,
         "unauthorized",
     );
+    assert!(answer.contains("query_token"), "{answer}");
     welcomed(&server, &format!("/ws/8888?token={token}"), &bearer(&token));
     assert_keeps(&server, &[&token]);
 }

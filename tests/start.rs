@@ -126,6 +126,7 @@ fn every_address_is_listened_on_without_authentication_only_if_that_is_said_to_b
     );
     let mut server = Server::start(&["--listen", "0.0.0.0:0", "--open"]);
     assert!(server.address.ip().is_unspecified());
+    server.wait_for_log("there is no authentication");
     server.address.set_ip([127, 0, 0, 1].into());
     Client::fresh(&server, "a");
 }

@@ -278,6 +278,10 @@ async fn identify(
     };
     log::info!(why:% = denied, ip:% = peer.name(); "refused: not authenticated");
     Err(match denied {
+        Denied::Missing if tokens(request).next().is_some() => Refusal::unauthorized(
+            "this server takes no token from the address (`query_token`): send it as `Authorization: Bearer TOKEN`, or as \
+             `Sec-WebSocket-Protocol: dmwire.v1, bearer.TOKEN`",
+        ),
         Denied::Missing => Refusal::unauthorized(
             "a token is needed: as `Authorization: Bearer TOKEN`, or as `Sec-WebSocket-Protocol: dmwire.v1, bearer.TOKEN`",
         ),
@@ -321,14 +325,20 @@ fn token<'a>(node: &Node, request: &'a Request) -> Result<Option<Cow<'a, str>>, 
     if !node.config.query_token {
         return Ok(None);
     }
-    let pairs = request.uri().query().unwrap_or("").split('&');
-    let mut tokens = pairs
-        .filter_map(|pair| pair.split_once('='))
-        .filter(|(name, _)| decoded(name) == "token");
+    let mut tokens = tokens(request);
     match (tokens.next(), tokens.next()) {
         (Some(_), Some(_)) => Err(twice("`token`")),
-        (found, _) => Ok(found.map(|(_, token)| decoded(token))),
+        (found, _) => Ok(found.map(decoded)),
     }
+}
+
+/// The tokens in the address, as they are written there.
+fn tokens(request: &Request) -> impl Iterator<Item = &str> {
+    let pairs = request.uri().query().unwrap_or("").split('&');
+    pairs
+        .filter_map(|pair| pair.split_once('='))
+        .filter(|(name, _)| decoded(name) == "token")
+        .map(|(_, token)| token)
 }
 
 /// The tokens among the subprotocols that the client offers.
