@@ -8,13 +8,19 @@ import { fileStorage } from 'dmwire/node';
 const [, , user, peer, url = 'http://localhost:8080'] = process.argv;
 const client = connect({ url, user, storage: fileStorage(`chat-${user}.json`) });
 
-client.on('state', state => console.error(`(${state.status}${state.reason ? `: ${state.reason}` : ''})`));
+client.on('state', ({ status, reason }) => console.error(`(${status}${reason ? `: ${reason}` : ''})`));
 client.on('failed', ({ frame, error }) => console.error(`not sent: ${JSON.stringify(frame.message)}: ${error.message}`));
 
 createInterface({ input: process.stdin }).on('line', line => {
   client.send(peer, line).catch(() => {}); // `failed` has told it
 });
 
-for await (const { from_user, message } of client.messages()) {
-  console.log(`${from_user}: ${typeof message === 'string' ? message : JSON.stringify(message)}`);
+try {
+  for await (const { from_user, message } of client.messages()) {
+    console.log(`${from_user}: ${typeof message === 'string' ? message : JSON.stringify(message)}`);
+  }
+} catch (error) {
+  // The server does not let us in, or another program has the file.
+  console.error(error.message);
+  process.exit(1);
 }
