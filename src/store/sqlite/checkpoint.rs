@@ -7,7 +7,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
@@ -31,6 +31,8 @@ const COPIED: u8 = 2;
 pub struct Checkpointer {
     /// Pages in the log, as of the last commit.
     pages: Arc<AtomicUsize>,
+    /// All of it is to be copied, however little it is.
+    hastened: AtomicBool,
     /// `IDLE`, `COPYING` (the thread's turn) or `COPIED` (the writer's).
     state: Arc<AtomicU8>,
     ask: Option<SyncSender<()>>,
@@ -84,6 +86,7 @@ impl Checkpointer {
             .map_err(|error| error.to_string())?;
         Ok(Self {
             pages,
+            hastened: AtomicBool::new(false),
             state,
             ask: Some(ask),
             thread: Some(thread),
@@ -96,7 +99,9 @@ impl Checkpointer {
     /// When the rest cannot be copied; the log then stays as it is.
     pub fn after_commit(&self, connection: &Connection) -> rusqlite::Result<()> {
         match self.state.load(Ordering::Acquire) {
-            IDLE if self.pages.load(Ordering::Relaxed) >= PAGES => {
+            IDLE if self.pages.load(Ordering::Relaxed) >= PAGES
+                || self.hastened.load(Ordering::Relaxed) =>
+            {
                 self.state.store(COPYING, Ordering::Release);
                 if let Some(ask) = &self.ask {
                     // The thread takes one request at a time, and there is none: it is idle.
@@ -107,6 +112,7 @@ impl Checkpointer {
                 self.state.store(IDLE, Ordering::Release);
                 if copy(connection)? == 0 {
                     self.pages.store(0, Ordering::Relaxed);
+                    self.hastened.store(false, Ordering::Relaxed);
                 }
             }
             _ => {}
@@ -114,9 +120,10 @@ impl Checkpointer {
         Ok(())
     }
 
-    /// Has the log copied soon, however short it is: the main file shrinks no sooner.
+    /// Has the log copied soon, however short it is: the main file shrinks no sooner. It stays asked for until it is done, whatever
+    /// is committed meanwhile.
     pub fn hasten(&self) {
-        self.pages.fetch_max(PAGES, Ordering::Relaxed);
+        self.hastened.store(true, Ordering::Relaxed);
     }
 
     /// Ends the thread.
@@ -141,4 +148,45 @@ fn copy(connection: &Connection) -> rusqlite::Result<i64> {
         let (log, copied): (i64, i64) = (row.get(1)?, row.get(2)?);
         Ok(log - copied)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_to_be_copied_soon_is_so_in_spite_of_later_commits() {
+        let name = format!("dmwire-checkpoint-{}.db", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        let remove = || {
+            for end in ["", "-wal", "-shm"] {
+                let _ = std::fs::remove_file(format!("{}{end}", path.display()));
+            }
+        };
+        remove();
+        let mut connection = Connection::open(&path).unwrap();
+        connection
+            .pragma_update(None, "journal_mode", "wal")
+            .unwrap();
+        let mut checkpointer = Checkpointer::start(&mut connection, &path, "normal").unwrap();
+        connection.execute_batch("CREATE TABLE t (a)").unwrap();
+        checkpointer.after_commit(&connection).unwrap();
+        assert_eq!(
+            checkpointer.state.load(Ordering::Acquire),
+            IDLE,
+            "it is short"
+        );
+        checkpointer.hasten();
+        connection
+            .execute_batch("INSERT INTO t VALUES (1)")
+            .unwrap();
+        checkpointer.after_commit(&connection).unwrap();
+        // The thread ends when it has done what it was asked.
+        checkpointer.stop();
+        assert_eq!(checkpointer.state.load(Ordering::Acquire), COPIED);
+        checkpointer.after_commit(&connection).unwrap();
+        assert!(!checkpointer.hastened.load(Ordering::Relaxed));
+        drop((checkpointer, connection));
+        remove();
+    }
 }
