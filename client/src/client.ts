@@ -17,7 +17,7 @@ import type {
 import { newId } from './ids.js';
 import { Inbox, type Item } from './inbox.js';
 import type { ConnectOptions, Events, HistoryOptions, RequestFrame, SendOptions, Target } from './options.js';
-import { type InFrame, laneOf, Outbox, type OutFrame } from './outbox.js';
+import { type InFrame, Outbox, type OutFrame } from './outbox.js';
 import { conversations, history } from './pages.js';
 import type { State } from './state.js';
 import { type Hold, Saver } from './storage/storage.js';
@@ -216,7 +216,8 @@ export class Client<App = never> {
   /** Says that the user has read a conversation up to a message. Resolves when the server knows. */
   async markRead(to: Target, id: string): Promise<void> {
     const frame = { type: 'read', ...target(to), id: id.toLowerCase() };
-    await (this.#outbox.replace(laneOf(frame), { id: frame.id }) ?? this.#durable(frame));
+    // Which of two marks is further, the server knows; so it is told of both.
+    await (this.#outbox.same(frame) ?? this.#durable(frame));
   }
 
   /** Says that the user is typing, or has stopped. Not worth waiting for: without a line nothing is said. */

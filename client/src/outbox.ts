@@ -137,14 +137,10 @@ export class Outbox {
     return owed.answer;
   }
 
-  /** An unsent frame of this lane is replaced: what it said is out of date. Gives its answer, if there is one. */
-  replace(lane: string, fields: Record<string, unknown>): Promise<InFrame> | undefined {
-    const i = this.#owed.findIndex(owed => owed.lane === lane && !owed.sent && !owed.settled);
-    const owed = this.#owed[i];
-    if (!owed) return undefined;
-    this.#owed[i] = Object.assign(owed, { frame: { ...owed.frame, ...fields } });
-    void this.#events.save()?.catch(() => {});
-    return owed.answer;
+  /** The answer of a frame that waits and has the same effect: the same `id` in the same lane. */
+  same(frame: OutFrame): Promise<InFrame> | undefined {
+    const lane = laneOf(frame);
+    return this.#owed.find(owed => owed.lane === lane && !owed.settled && owed.frame.id === frame.id)?.answer;
   }
 
   /** A session has begun. */
