@@ -188,7 +188,6 @@ export class Client<App = never> {
       ...target(to),
       message: content,
       id,
-      ref: id,
       ...(options.replyTo !== undefined && { reply_to: options.replyTo }),
       ...(options.ephemeral && { ephemeral: true }),
     };

@@ -12,7 +12,7 @@ export type LocalErrorCode =
   | 'storage'
   /** This runtime has no WebSocket. */
   | 'no_websocket'
-  /** The address, the user or the token cannot stand in a request. */
+  /** The address, the user or the token cannot stand in a request, or what is to be sent is nothing that JSON can say. */
   | 'invalid_request'
   /** The storage holds the cursor and outbox of another user than the server says we are. */
   | 'wrong_user';

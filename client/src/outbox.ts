@@ -36,8 +36,12 @@ export interface Kept {
 
 /** A frame that waits for its answer, or for its own entry in the log. */
 export interface Owed {
+  /** Its own among all frames, by which its answer is known: an `id` may stand in several conversations. */
   readonly ref: string;
+  /** As it was when it was given, whatever becomes of the object that it was made of. */
   readonly frame: OutFrame;
+  /** The same, as it goes over the line. */
+  readonly text: string;
   readonly care: Care;
   /** Frames of one lane go out one after the other, each when the one before it has been answered. */
   readonly lane: string | undefined;
@@ -83,6 +87,9 @@ export class Outbox {
   #maxBytes = 0;
   readonly #pace = new Pace();
   readonly #backoff = new Backoff();
+  /** Refs are not those of another run either, nor what somebody would give to a raw frame. */
+  readonly #run = newId().slice(-6);
+  #count = 0;
   #resumeAt = 0;
   #timer: ReturnType<typeof setTimeout> | undefined;
 
@@ -179,7 +186,7 @@ export class Outbox {
 
   /** An answer has come. Gives what it answers, if one of ours was waiting. {@link Outbox.flush} is due then. */
   answered(reply: InFrame): Owed | undefined {
-    const owed = this.#find(reply.ref ?? reply.id);
+    const owed = this.#find(reply.ref);
     if (!owed) return undefined;
     this.#backoff.reset();
     this.settle(owed, reply);
@@ -189,12 +196,12 @@ export class Outbox {
   /** A durable frame's own entry has come in the log: the ack itself, or, had that been lost, what others see of it. */
   findEntry(frame: InFrame): Owed | undefined {
     return this.#owed.find(
-      ({ care, ref, frame: own, settled, seq }) =>
+      ({ care, frame: own, settled, seq }) =>
         care === 'durable' &&
         own.target_user === frame.target_user &&
         own.target_room === frame.target_room &&
         own.id === frame.id &&
-        (settled ? seq === frame.seq : frame.type === 'message' && ref === frame.id),
+        (settled ? seq === frame.seq : frame.type === 'message' && own.type === 'message'),
     );
   }
 
@@ -254,7 +261,7 @@ export class Outbox {
       if (settled || (lane !== undefined && lanes.has(lane))) continue;
       if (lane !== undefined) lanes.add(lane);
       if (owed.sent || !owed.saved || (care === 'durable' && this.#readiness !== 'synced')) continue;
-      const text = JSON.stringify(owed.frame);
+      const { text } = owed;
       // The server would hang up on it, each time that it comes.
       const bytes = text.length * 3 > this.#maxBytes ? encoder.encode(text).length : 0;
       if (bytes > this.#maxBytes) {
@@ -281,8 +288,16 @@ export class Outbox {
     this.#timer = setTimeout(() => this.flush(), milliseconds);
   }
 
-  #make(frame: OutFrame, care: Care, saved: boolean): Owed {
-    const ref = typeof frame.ref === 'string' ? frame.ref : newId();
+  #make(given: OutFrame, care: Care, saved: boolean): Owed {
+    this.#count += 1;
+    const ref = `${this.#run}-${this.#count}`;
+    let text: string;
+    try {
+      text = JSON.stringify({ ...given, ref });
+    } catch (cause) {
+      throw new DmwireError('invalid_request', `it cannot be written as JSON: ${cause}`, { cause });
+    }
+    const frame = JSON.parse(text) as OutFrame;
     let resolve!: (frame: InFrame) => void;
     let reject!: (error: DmwireError) => void;
     const answer = new Promise<InFrame>((yes, no) => {
@@ -293,7 +308,8 @@ export class Outbox {
     const settled = false;
     return {
       ref,
-      frame: { ...frame, ref },
+      frame,
+      text,
       care,
       lane,
       saved,
@@ -307,7 +323,7 @@ export class Outbox {
     };
   }
 
-  /** What is under way with this `ref`. (The application may have given the same message twice: another one may wait.) */
+  /** What is under way with this `ref`. */
   #find(ref: unknown): Owed | undefined {
     return this.#owed.find(owed => owed.sent && owed.ref === ref);
   }

@@ -48,8 +48,9 @@ describe('what is sent', { timeout: 20_000 }, () => {
       message: { type: 'markdown', text: '*x*' },
       id: id.toLowerCase(),
       reply_to: id,
-      ref: id.toLowerCase(),
+      ref: frame.ref,
     });
+    assert.match(String(frame.ref), /^.{1,64}$/);
     socket.ack(frame, 7);
     const ack = await sending;
     assert.equal(ack.seq, 7);
@@ -72,6 +73,50 @@ describe('what is sent', { timeout: 20_000 }, () => {
     assert.deepEqual(client.pending, []);
     socket.drop();
     assert.deepEqual(messages(await again()), []);
+  });
+
+  it('has the answer that is its own, though the same id goes to two', async () => {
+    start();
+    const socket = await server.session();
+    const id = '00000000-0000-0000-0000-000000000001';
+    const [stored, refused] = [client.send('you', 'x', { id }), client.send('them', 'x', { id })];
+    const [first, second] = [await socket.expect('message'), await socket.expect('message')];
+    assert.notEqual(first.ref, second.ref);
+    // What is refused need not wait for what is stored.
+    socket.refuse(second, 'blocked');
+    socket.ack(first, 1);
+    await assert.rejects(refused, { code: 'blocked' });
+    assert.equal((await stored).seq, 1);
+  });
+
+  it('is what it was when it was given', async () => {
+    start();
+    const content = { type: 'data' as const, name: 'n', data: { value: 1 } };
+    for (const value of [2, 3, 4]) {
+      void client.send('you', content).catch(() => {});
+      content.data.value = value;
+    }
+    const socket = await server.session();
+    for (const value of [1, 2, 3]) {
+      const frame = await socket.expect('message');
+      assert.deepEqual(frame.message, { ...content, data: { value } });
+      socket.ack(frame, value);
+    }
+  });
+
+  it('fails alone when no JSON can say it', async () => {
+    start();
+    const circle: Record<string, unknown> = {};
+    circle.circle = circle;
+    for (const data of [1n, circle]) {
+      const sending = client.send('you', { type: 'data', name: 'n', data } as never);
+      await assert.rejects(sending, { code: 'invalid_request' });
+      await assert.rejects(client.request({ type: 'x', data }), { code: 'invalid_request' });
+    }
+    assert.deepEqual(client.pending, []);
+    void client.send('you', 'fine').catch(() => {});
+    const socket = await server.session();
+    assert.equal((await socket.expect('message')).message, 'fine');
   });
 
   it('waits while there is no line, and then goes out once, in order', async () => {
