@@ -103,15 +103,21 @@ class Memory implements Storage {
   kept: Saved | undefined;
   /** Which program has it. */
   #turn = 0;
+  /** Writes that one program had under way at a time. */
+  most = 0;
 
   async open() {
     this.#turn += 1;
     const turn = this.#turn;
+    let writing = 0;
     return {
       saved: this.kept && (JSON.parse(JSON.stringify(this.kept)) as Saved),
       save: async (saved: Saved) => {
         const text = JSON.stringify(saved);
+        writing += 1;
+        this.most = Math.max(this.most, writing);
         await new Promise(resolve => setImmediate(resolve));
+        writing -= 1;
         if (turn === this.#turn) this.kept = JSON.parse(text);
       },
       close: () => {},
@@ -190,6 +196,7 @@ async function story(seed: number): Promise<void> {
     }
   }
   await client.close();
+  assert.ok(storage.most <= 1, 'one write at a time');
 
   const numbers = Array.from({ length: COUNT }, (_, i) => String(i));
   assert.deepEqual([...new Set(handled)], numbers, 'all that came was handled, in order');

@@ -77,6 +77,31 @@ describe('a storage', { timeout: 20_000 }, () => {
     flow();
   });
 
+  it('is written one state after the other, also when a write is asked for as another ends', async () => {
+    const writes: Saved[] = [];
+    let open = 0;
+    let most = 0;
+    const save = async (saved: Saved) => {
+      writes.push(saved);
+      open += 1;
+      most = Math.max(most, open);
+      await new Promise(resolve => setImmediate(resolve));
+      open -= 1;
+    };
+    const client = start({ open: async () => ({ save, close() {} }) });
+    const socket = await server.session();
+    // The first is refused in the moment when it is kept: it is to be removed while the next is to be kept.
+    const large = client.send('you', { type: 'data', name: 'n', data: 'x'.repeat(70_000) });
+    const refused = assert.rejects(large, { code: 'too_large' });
+    await until(() => writes.length === 1);
+    void client.send('you', 'x').catch(() => {});
+    await refused;
+    await socket.expect('message');
+    await until(() => open === 0);
+    assert.equal(most, 1);
+    assert.deepEqual(texts(writes.at(-1)), ['x']);
+  });
+
   it('that cannot be opened closes the client', async () => {
     const client = start({ open: () => Promise.reject(new Error('broken')) });
     const sending = client.send('you', 'x');

@@ -37,7 +37,9 @@ export interface Hold {
 /** Writes one after the other, and all changes that come during a write at once in the next. */
 export class Saver {
   readonly #write: () => Promise<void> | void;
-  #running: Promise<void> | undefined;
+  /** The newest write, whether it has begun or not. */
+  #last: Promise<void> = Promise.resolve();
+  /** The same, as long as it has not begun: what changes now will be in it. */
   #next: Promise<void> | undefined;
 
   /** @param write Writes the state of the moment when it is called. */
@@ -47,23 +49,10 @@ export class Saver {
 
   /** Resolves when everything up to now is kept. */
   save(): Promise<void> {
-    if (!this.#running) return this.#start();
-    this.#next ??= this.#running.then(this.#again, this.#again);
+    this.#next ??= this.#last = this.#last.catch(() => {}).then(() => {
+      this.#next = undefined;
+      return this.#write();
+    });
     return this.#next;
-  }
-
-  readonly #again = (): Promise<void> => {
-    this.#next = undefined;
-    return this.#start();
-  };
-
-  #start(): Promise<void> {
-    const running = (async () => this.#write())();
-    const done = () => {
-      if (this.#running === running) this.#running = undefined;
-    };
-    this.#running = running;
-    running.then(done, done);
-    return running;
   }
 }
