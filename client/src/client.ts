@@ -61,8 +61,6 @@ export class Client<App = never> {
   #device: string | undefined;
   /** The user that the storage is of. */
   #user: string | undefined;
-  /** Entries whose iterator has ended without going on to the next one. */
-  readonly #left = new Set<number>();
   /** Wakes iterators that wait. */
   readonly #wake = new Set<() => void>();
 
@@ -135,8 +133,7 @@ export class Client<App = never> {
     let wake = () => {};
     const rouse = () => wake();
     this.#wake.add(rouse);
-    for (const seq of this.#left) this.#inbox.release(seq);
-    this.#left.clear();
+    this.#inbox.release();
     const off = this.on('message' as keyof Events<App>, event => {
       const message = event as ServerMessage<App>;
       if (message.from_user === this.#user && !options.own) return undefined;
@@ -164,10 +161,7 @@ export class Client<App = never> {
           yield message;
           wentOn = true;
         } finally {
-          if (!wentOn && message.seq !== undefined) {
-            this.#left.add(message.seq);
-            this.#inbox.hold(message.seq);
-          }
+          if (!wentOn && message.seq !== undefined) this.#inbox.hold(message.seq);
           handled();
         }
       }
@@ -428,7 +422,6 @@ export class Client<App = never> {
 
   /** Gives an entry to the application. False if there is no room for it, or it is not the next one. */
   #offer(seq: number, type: string, event: unknown): boolean {
-    if (this.#behind) this.#outbox.trim(WAITING_ENTRIES);
     const { session } = this.#connection;
     if (!session || this.#behind) return false;
     const offer = this.#inbox.offer({ epoch: session.epoch, seq }, type, event);

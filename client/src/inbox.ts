@@ -52,8 +52,9 @@ export class Inbox {
   #come: Place | undefined;
   #done: Place | undefined;
   readonly #queue: Item[] = [];
-  /** Entries that were given out and are not handled. Nothing from the first of them on counts as handled. */
-  readonly #held = new Set<number>();
+  /** The first entry that the application has failed on, and the first that its taker has left: neither is handled. */
+  #failed = Number.POSITIVE_INFINITY;
+  #left = Number.POSITIVE_INFINITY;
   #jumps = 0;
   #pumping = false;
   #stopped = false;
@@ -77,7 +78,7 @@ export class Inbox {
   /** All up to here is handled. */
   get handled(): Place | undefined {
     const done = this.#done;
-    return done && { epoch: done.epoch, seq: Math.min(done.seq, ...[...this.#held].map(seq => seq - 1)) };
+    return done && { epoch: done.epoch, seq: Math.min(done.seq, this.#failed - 1, this.#left - 1) };
   }
 
   /** Whether the place that is handled lies before a jump, so that the server at hand would misunderstand it. */
@@ -119,12 +120,14 @@ export class Inbox {
 
   /** The entry was given out, but its taker has left it. */
   hold(seq: number): void {
-    this.#held.add(seq);
+    this.#left = Math.min(this.#left, seq);
   }
 
   /** The application has gone on: what was held is handled after all. */
-  release(seq: number): void {
-    if (this.#held.delete(seq)) this.#events.moved();
+  release(): void {
+    if (this.#left === Number.POSITIVE_INFINITY) return;
+    this.#left = Number.POSITIVE_INFINITY;
+    this.#events.moved();
   }
 
   /** Gives nothing more. */
@@ -142,14 +145,14 @@ export class Inbox {
       try {
         await this.#events.deliver(item);
       } catch (error) {
-        if (item.place && !item.jump) this.#held.add(item.place.seq);
+        if (item.place && !item.jump) this.#failed = Math.min(this.#failed, item.place.seq);
         this.#events.failed(item, error);
       }
       if (this.#stopped) return;
       if (item.jump) {
         this.#jumps -= 1;
         // What lies before the jump can never come again.
-        this.#held.clear();
+        this.#failed = this.#left = Number.POSITIVE_INFINITY;
       }
       if (item.place) {
         this.#done = item.place;

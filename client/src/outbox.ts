@@ -73,6 +73,9 @@ export type Readiness =
   /** What we had missed is here: what we had sent before and was stored is known, and the rest may be sent. */
   | 'synced';
 
+/** Answered frames that are known as our own when they come in the log: beyond that the log stands still. */
+const MOST_SETTLED = 250;
+
 const encoder = new TextEncoder();
 
 /**
@@ -211,19 +214,15 @@ export class Outbox {
     owed.settled = true;
     owed.seq = typeof reply.seq === 'number' ? reply.seq : undefined;
     if (owed.care !== 'durable' || owed.seq === undefined) this.#remove(owed);
+    const settled = this.#owed.filter(other => other.settled);
+    // The application takes nothing, or has failed: what is kept, and written each time, must not grow with that.
+    if (settled[0] && settled.length > MOST_SETTLED) this.#remove(settled[0]);
     owed.resolve(reply);
   }
 
   /** The application has handled the log up to `seq`: what was settled up to there is done with. */
   forget(seq: number): void {
     this.#owed = this.#owed.filter(owed => !(owed.settled && (owed.seq ?? 0) <= seq));
-  }
-
-  /** Lets the oldest go of what was settled, down to so many: the application takes nothing, and the log stands still. */
-  trim(most: number): void {
-    const settled = this.#owed.filter(owed => owed.settled);
-    const gone = new Set(settled.slice(0, Math.max(0, settled.length - most)));
-    if (gone.size > 0) this.#owed = this.#owed.filter(owed => !gone.has(owed));
   }
 
   /** The server has refused a frame. False if it was none that waits here. */

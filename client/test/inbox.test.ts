@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, describe, it } from 'node:test';
-import { type Client, type ConnectOptions, connect, type ServerMessage } from '../src/index.js';
+import { type Client, type ConnectOptions, connect, type Saved, type ServerMessage, type Storage } from '../src/index.js';
 import { FakeServer, type FakeSocket, settle, until } from './support/fake.js';
 
 describe('what comes', { timeout: 20_000 }, () => {
@@ -291,6 +291,30 @@ describe('what comes', { timeout: 20_000 }, () => {
     assert.deepEqual(seen, ['m1', 'm3']);
     await until(() => received(socket).at(-1) === 1);
     assert.equal(failures.length, 1);
+  });
+
+  it('may fail for ever, and nothing grows with that', async () => {
+    const states: Saved[] = [];
+    const storage: Storage = { open: async () => ({ save: saved => void states.push(saved), close() {} }) };
+    start({ storage, since: 0 }).on('fault', () => void seen.push('fault'));
+    client.on('message', () => {
+      throw new Error('no');
+    });
+    const limits = { max_frame_bytes: 65536, messages_per_second: 1e9 };
+    const socket = await server.session(0, { limits });
+    socket.message(1);
+    for (let seq = 2; seq < 1000; seq += 2) {
+      const sending = client.send('you', `x${seq}`);
+      socket.ack(await socket.expect('message'), seq);
+      socket.message(seq + 1);
+      await sending;
+    }
+    await until(() => seen.length === 500);
+    assert.deepEqual(received(socket), []);
+    const last = states.at(-1) as Saved;
+    assert.equal(last.seq, 0);
+    assert.equal(last.outbox.length, 250);
+    assert.equal(last.outbox.at(-1)?.frame.message, 'x998');
   });
 
   it('gives ephemeral messages too, in their place, and moves nothing by them', async () => {
