@@ -344,10 +344,15 @@ export class Client<App = never> {
       case 'welcome':
         this.#welcomed(frame as unknown as ServerWelcome);
         break;
-      case 'synced':
+      case 'synced': {
+        const { session } = this.#connection;
+        // Without a place of ours the server begins after what this device has acknowledged: if nothing has come, that is
+        // all there was. Another program of the same device may acknowledge what we miss while we are away.
+        if (session && !this.#behind) this.#inbox.begin({ epoch: session.epoch, seq: session.seq });
         this.#connection.synced();
         this.#outbox.synced();
         break;
+      }
       case 'truncated':
         return this.#truncated(frame as unknown as ServerTruncated);
       case 'ack':

@@ -70,6 +70,11 @@ export class Inbox {
     this.#come = this.#done = place;
   }
 
+  /** Nothing has come, and all up to here is known to be handled: the log begins here for us, if it has not begun yet. */
+  begin(place: Place): void {
+    if (!this.#come) this.restore(place);
+  }
+
   /** All up to here has come. */
   get come(): Place | undefined {
     return this.#come;

@@ -52,9 +52,36 @@ describe('what comes', { timeout: 20_000 }, () => {
     assert.deepEqual(asked(await server.accept()), ['42', 'e1']);
   });
 
-  it('asks for nothing as long as it knows no place: the server knows it', async () => {
+  it('begins where the log stands if there is nothing to replay', async () => {
     listen();
-    const socket = await server.session(41);
+    const socket = await server.accept();
+    assert.deepEqual(asked(socket), [null, null]);
+    socket.welcome(41);
+    socket.drop();
+    // Whether something is to be replayed was not known yet; the server knows.
+    const next = await server.session(41);
+    assert.deepEqual(asked(next), [null, null]);
+    next.drop();
+    // What others of this device acknowledge meanwhile is ours, too.
+    const last = await server.accept();
+    assert.deepEqual(asked(last), ['41', 'e1']);
+    last.welcome(42);
+    last.message(42);
+    await settle();
+    assert.deepEqual(seen, ['m42']);
+  });
+
+  it('begins nowhere while there was no room for the first entry', async () => {
+    start();
+    const socket = await server.accept();
+    socket.welcome(1);
+    for (let i = 0; i <= 1000; i += 1) {
+      const ephemeral = { seq: undefined, ephemeral: true };
+      if (i === 0) client.on('message', () => new Promise(() => {}));
+      socket.message(0, 'flash', 'you', ephemeral);
+    }
+    socket.message(1);
+    socket.frame({ type: 'synced', seq: 1 });
     socket.drop();
     assert.deepEqual(asked(await server.accept()), [null, null]);
   });
@@ -90,7 +117,7 @@ describe('what comes', { timeout: 20_000 }, () => {
     assert.deepEqual(seen, ['m1', 'm2', 'm3']);
   });
 
-  it('moves neither by welcome nor synced nor duplicate acks', async () => {
+  it('once begun, moves neither by welcome nor synced nor duplicate acks', async () => {
     listen();
     const socket = await server.session();
     socket.message(1);
@@ -130,7 +157,7 @@ describe('what comes', { timeout: 20_000 }, () => {
     assert.equal((await sending).seq, 1);
     socket.drop();
     const next = await server.session();
-    assert.deepEqual(asked(next), [null, null]);
+    assert.deepEqual(asked(next), ['0', 'e1']);
     next.message(1, 'note', 'me', { id: frame.id });
     await settle();
     assert.deepEqual(seen, ['note']);
