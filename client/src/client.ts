@@ -260,7 +260,7 @@ export class Client<App = never> {
     return true;
   }
 
-  /** Where the next attempt is waited for: makes it now. */
+  /** While there is no line: tries now, also where an attempt is under way already. */
   reconnect(): void {
     this.#connection.retry();
   }

@@ -6,7 +6,7 @@ import type { InFrame } from './outbox.js';
 import type { State } from './state.js';
 import { Line, webSocketClass } from './transport.js';
 
-/** How long a server may take to welcome us. */
+/** How long a server may take to welcome us, and the application to give a token. */
 const WELCOME_MS = 15_000;
 /** How long it may take to answer when there is reason to doubt the line. */
 const PROBE_MS = 5_000;
@@ -64,13 +64,16 @@ export class Connection {
 
   /** Makes a new line now. One that there was is given up. */
   async connect(): Promise<void> {
-    this.#hangUp();
+    if (!this.#hangUp()) return;
     const attempt = this.#attempt;
     this.#become({ status: 'connecting' });
+    if (attempt !== this.#attempt) return;
+    this.#retry = setTimeout(() => this.lost('no token: it takes too long'), WELCOME_MS);
     try {
       const Socket = await webSocketClass(this.#options.WebSocket);
       const token = await this.#token();
       if (attempt !== this.#attempt) return;
+      clearTimeout(this.#retry);
       const protocols = token === undefined ? ['dmwire.v1'] : ['dmwire.v1', `bearer.${token}`];
       this.#line = new Line(Socket, this.#events.address(), protocols, WELCOME_MS, {
         frame: text => this.#receive(text),
@@ -85,9 +88,9 @@ export class Connection {
     }
   }
 
-  /** If the next attempt is waited for: makes it now. */
+  /** Makes the next attempt now, if it is waited for, or if one is under way, which may hang. */
   retry(): void {
-    if (this.#state.status === 'waiting') void this.connect();
+    if (!this.session) void this.connect();
   }
 
   send(text: string): void {
@@ -113,7 +116,7 @@ export class Connection {
     if (code === 4401 ? !this.#options.getToken : hopeless) {
       return this.#events.failed(new DmwireError('closed', reason, { cause: goodbye }));
     }
-    this.#hangUp();
+    if (!this.#hangUp()) return;
     const retryInMs = this.#backoff.next(goodbye?.retry_after_ms);
     this.#retry = setTimeout(() => void this.connect(), retryInMs);
     this.#become({ status: 'waiting', retryInMs, reason });
@@ -121,18 +124,20 @@ export class Connection {
 
   /** Ends it for good. */
   end(error?: DmwireError): void {
-    this.#hangUp();
+    if (!this.#hangUp()) return;
     globalThis.removeEventListener?.('online', this.#online);
     this.#become(error ? { status: 'closed', error } : { status: 'closed' });
   }
 
-  /** The one place where the state changes. */
+  /** The one place where the state changes: never any more once it is closed. */
   #become(state: State): void {
+    if (this.closed) return;
     this.#state = state;
     this.#events.state(state);
   }
 
-  #hangUp(): void {
+  /** Gives up the line, and whatever is under way to a new one. False if it is closed: then there is to be none. */
+  #hangUp(): boolean {
     clearTimeout(this.#retry);
     this.#attempt += 1;
     this.#line?.end();
@@ -140,6 +145,7 @@ export class Connection {
     if (this.#syncedAt !== undefined && Date.now() - this.#syncedAt >= STEADY_MS) this.#backoff.reset();
     this.#syncedAt = undefined;
     this.#events.down();
+    return !this.closed;
   }
 
   async #token(): Promise<string | undefined> {
@@ -153,6 +159,8 @@ export class Connection {
 
   #receive(text: string): void {
     this.#events.wire('in', text);
+    // Whoever saw it may have closed us.
+    if (!this.#line) return;
     let frame: InFrame;
     try {
       frame = JSON.parse(text);

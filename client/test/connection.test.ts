@@ -177,6 +177,60 @@ describe('the connection', { timeout: 20_000 }, () => {
     assert.equal(await after(500), true);
   });
 
+  for (const type of ['state', 'wire', 'goodbye', 'welcome', 'synced'] as const) {
+    it(`stays closed when it is closed by a handler of ${type}`, async () => {
+      start().on(type, () => void client.close());
+      void client.send('you', 'x').catch(() => {});
+      await settle();
+      for (const socket of server.sockets) {
+        socket.welcome();
+        socket.frame({ type: 'synced', seq: 0 });
+        socket.goodbye(1012, true);
+        assert.equal(socket.ended, true);
+      }
+      assert.equal(status(), 'closed');
+      client.reconnect();
+      await after(100_000);
+      assert.equal(status(), 'closed');
+      assert.equal(server.sockets.length, type === 'state' ? 0 : 1);
+    });
+  }
+
+  it('is tried anew by hand where an attempt hangs', async () => {
+    start();
+    const hanging = await server.accept();
+    client.reconnect();
+    await server.session();
+    assert.equal(hanging.ended, true);
+    assert.equal(status(), 'open');
+    client.reconnect();
+    await settle();
+    assert.equal(server.sockets.length, 2);
+  });
+
+  it('does not wait for ever for a token', async () => {
+    let asked = 0;
+    start({
+      getToken: () => {
+        asked += 1;
+        return asked < 3 ? new Promise(() => {}) : 't';
+      },
+    });
+    await settle();
+    await after(14_999);
+    assert.equal(status(), 'connecting');
+    await after(1);
+    assert.match(inState('waiting').reason, /no token/);
+    await after(250);
+    assert.equal(status(), 'connecting');
+    assert.equal(asked, 2);
+    client.reconnect();
+    await server.session();
+    await after(20_000);
+    assert.equal(status(), 'open');
+    assert.equal(server.sockets.length, 1);
+  });
+
   it('is not made with a token that comes after the close', async () => {
     let give = (_: string) => {};
     start({ getToken: () => new Promise(resolve => (give = resolve)) });

@@ -1,6 +1,13 @@
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, describe, it } from 'node:test';
-import { type Client, type ConnectOptions, connect, type Saved, type ServerMessage, type Storage } from '../src/index.js';
+import {
+  type Client,
+  type ConnectOptions,
+  connect,
+  type Saved,
+  type ServerMessage,
+  type Storage,
+} from '../src/index.js';
 import { FakeServer, type FakeSocket, settle, until } from './support/fake.js';
 
 describe('what comes', { timeout: 20_000 }, () => {
