@@ -7,6 +7,17 @@ export function target(to: Target): { target_user: string } | { target_room: str
   return 'user' in to ? { target_user: to.user } : { target_room: to.room };
 }
 
+/** Whom a token names: not checked, that is the server's part. */
+export function subject(token: string | undefined): string | undefined {
+  try {
+    const [, claims = ''] = token?.split('.') ?? [];
+    const { sub } = JSON.parse(atob(claims.replaceAll('-', '+').replaceAll('_', '/')));
+    return typeof sub === 'string' ? sub : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
 /** The address of a user's socket; `null` where the token names the user, `undefined` for the server's own address. */
 export function address(server: string | URL, user: string | null | undefined): string {
   let url: URL;

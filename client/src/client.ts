@@ -1,4 +1,4 @@
-import { address, target } from './address.js';
+import { address, subject, target } from './address.js';
 import { Connection } from './connection.js';
 import { Emitter } from './emitter.js';
 import { DmwireError } from './errors.js';
@@ -57,6 +57,8 @@ export class Client<App = never> {
   #acknowledged = 0;
   #soon: ReturnType<typeof setTimeout> | undefined;
   readonly #opening: Promise<Hold | undefined>;
+  /** Tells whose storage is to be opened; the first word counts. */
+  #name!: (user: string | undefined) => void;
   #saver: Saver | undefined;
   #device: string | undefined;
   /** The user that the storage is of. */
@@ -84,7 +86,11 @@ export class Client<App = never> {
       save: () => this.#saver?.save(),
       failed: (frame, error) => this.#events.emit('failed', { frame, error }),
     });
+    const named = new Promise<string | undefined>(resolve => {
+      this.#name = resolve;
+    });
     this.#connection = new Connection(options, {
+      ready: token => this.#ready(token),
       address: () => this.#address(),
       state: state => this.#events.emit('state', state),
       wire: (direction, text) => this.#events.emit('wire', { direction, text }),
@@ -92,9 +98,10 @@ export class Client<App = never> {
       down: () => this.#outbox.down(),
       failed: error => this.#fail(error),
     });
-    this.#opening = this.#open();
+    this.#opening = this.#open(named);
+    this.#opening.catch(() => {});
     if (options.storage) this.#saver = new Saver(async () => this.#save(await this.#opening));
-    void this.#start();
+    queueMicrotask(() => void this.#connection.connect());
   }
 
   /** What the connection is doing. The event `state` tells of each change. */
@@ -276,27 +283,32 @@ export class Client<App = never> {
 
   // ---- The connection ----
 
-  async #start(): Promise<void> {
+  async #ready(token: string | undefined): Promise<void> {
+    this.#name(this.#options.user ?? subject(token));
     try {
       await this.#opening;
     } catch (cause) {
-      if (cause instanceof DmwireError) return this.#fail(cause);
-      return this.#fail(new DmwireError('storage', `the storage cannot be opened: ${cause}`, { cause }));
+      if (cause instanceof DmwireError) throw cause;
+      throw new DmwireError('storage', `the storage cannot be opened: ${cause}`, { cause });
     }
-    if (!this.#connection.closed) await this.#connection.connect();
   }
 
-  /** Takes over what the storage holds. Until that is done, nothing is written to it. */
-  async #open(): Promise<Hold | undefined> {
-    const { storage, url, user, since } = this.#options;
-    const hold = await storage?.open(`${user ?? ''}@${address(url, undefined)}`);
+  /**
+   * Takes over what the storage holds. Until that is done, nothing is written to it.
+   * @param named Whose it is to be: one user's messages must never go out as another's.
+   */
+  async #open(named: Promise<string | undefined>): Promise<Hold | undefined> {
+    const { storage, url, since } = this.#options;
+    const scope = address(url, undefined);
+    const user = storage && (this.#options.user ?? (await named));
+    const hold = this.#connection.closed ? undefined : await storage?.open(`${user ?? ''}@${scope}`, user);
     const saved = hold?.saved;
     if (saved?.epoch !== undefined && saved.seq !== undefined) {
       this.#inbox.restore({ epoch: saved.epoch, seq: saved.seq });
     } else if (since !== undefined) {
       this.#inbox.restore({ epoch: UNKNOWN, seq: since });
     }
-    this.#user = saved?.user;
+    this.#user = saved?.user ?? user;
     this.#device ??= saved?.device ?? (hold && `d-${newId().slice(-12)}`);
     this.#outbox.restore(saved?.outbox ?? []);
     return hold;
@@ -328,6 +340,7 @@ export class Client<App = never> {
     this.#connection.end(error);
     this.#outbox.close(error ?? new DmwireError('closed', 'the client was closed'));
     for (const wake of [...this.#wake]) wake();
+    this.#name(undefined);
     await saved?.catch(() => {});
     await (await this.#opening.catch(() => undefined))?.close();
   }

@@ -17,6 +17,8 @@ const FINAL = new Set([1008, 4400, 4401, 4403, 4408]);
 
 /** What a {@link Connection} asks of its client. */
 export interface ConnectionEvents {
+  /** A connection is about to be made, with this token. Nothing goes on before it is fulfilled. */
+  ready(token: string | undefined): Promise<unknown>;
   /** Where the next connection goes to. */
   address(): string;
   state(state: State): void;
@@ -74,6 +76,8 @@ export class Connection {
       const token = await this.#token();
       if (attempt !== this.#attempt) return;
       clearTimeout(this.#retry);
+      await this.#events.ready(token);
+      if (attempt !== this.#attempt) return;
       const protocols = token === undefined ? ['dmwire.v1'] : ['dmwire.v1', `bearer.${token}`];
       this.#line = new Line(Socket, this.#events.address(), protocols, WELCOME_MS, {
         frame: text => this.#receive(text),

@@ -12,7 +12,10 @@ export interface ConnectOptions {
    * `https://chat.example.org/demo`. In a page it may be relative to the page.
    */
   readonly url: string | URL;
-  /** The user. May be left out where the token names it. */
+  /**
+   * The user. May be left out where the token names it: a storage is opened when there is a token then, and what is given
+   * to be sent before that is not kept yet.
+   */
   readonly user?: string;
   /** A token that is good for as long as the client lives. */
   readonly token?: string;

@@ -269,7 +269,7 @@ describe('the storage of a browser', { timeout: 20_000 }, () => {
   });
   const tab = (session = new Memory(), withLocks = true): WebParts =>
     ({ localStorage: local, sessionStorage: session, locks: withLocks ? locks : undefined }) as unknown as WebParts;
-  const open = (parts: WebParts, scope = 'me@host') => webStorage('app', parts).open(scope);
+  const open = (parts: WebParts, scope = 'me@host') => webStorage('app', parts).open(scope, scope.split('@')[0]);
 
   it('gives each tab a slot of its own, and after a reload the same', async () => {
     const [one, two] = [tab(), tab()];
@@ -320,6 +320,53 @@ describe('the storage of a browser', { timeout: 20_000 }, () => {
     assert.equal((await open(tab(), 'you@host')).saved, undefined);
     assert.deepEqual(texts((await open(tab(), 'me@host')).saved), ['1']);
   });
+
+  for (const kind of ['a token', 'a function', 'what no client can read'] as const) {
+    it(`sends nothing of a user as another's, where the user is in ${kind}`, async () => {
+      const server = new FakeServer();
+      const claims = (sub: string) => Buffer.from(JSON.stringify({ sub, name: '\u00fc?>' })).toString('base64url');
+      const start = (sub: string, parts: WebParts) => {
+        const token = kind === 'what no client can read' ? sub : `h.${claims(sub)}.s`;
+        return connect({
+          url: 'ws://host',
+          WebSocket: server.WebSocket,
+          storage: webStorage('app', parts),
+          ...(kind === 'a function' ? { getToken: async () => token } : { token }),
+        });
+      };
+      const welcome = async (user_id: string) => {
+        const socket = await server.accept();
+        socket.welcome(0, { user_id });
+        socket.frame({ type: 'synced', seq: 0 });
+        return socket;
+      };
+      const [bobs, others] = [tab(), tab()];
+      const bob = start('bob', bobs);
+      void bob.send('carol', 'of bob').catch(() => {});
+      await (await welcome('bob')).expect('message');
+      const alice = start('alice', others);
+      void alice.send('carol', 'of alice').catch(() => {});
+      await (await welcome('alice')).expect('message');
+      await Promise.all([alice.close(), bob.close()]);
+      await settle();
+      // Bob's page again, then a new tab of Alice, who finds the slot free that was Bob's.
+      const again = start('bob', bobs);
+      const socket = await welcome('bob');
+      assert.equal((await socket.expect('message')).message, 'of bob');
+      assert.deepEqual(
+        again.pending.map(frame => 'message' in frame && frame.message),
+        ['of bob'],
+      );
+      await again.close();
+      await settle();
+      const new_ = start('alice', tab());
+      const last = await welcome('alice');
+      await settle();
+      assert.ok(last.sent.every(frame => frame.message !== 'of bob'));
+      if (kind !== 'what no client can read') assert.equal((await last.expect('message')).message, 'of alice');
+      await new_.close();
+    });
+  }
 
   it('does without locks, by what the tab remembers', async () => {
     const one = tab(new Memory(), false);

@@ -20,8 +20,9 @@ export interface Storage {
   /**
    * Takes hold of it, for this client alone: two clients with one cursor and one outbox would lose and double things.
    * @param scope Tells users and servers apart that share the storage.
+   * @param user Whose it is to be, where that is known: it is part of the scope then.
    */
-  open(scope: string): Promise<Hold>;
+  open(scope: string, user?: string): Promise<Hold>;
 }
 
 /** A storage that is held. */
@@ -49,10 +50,12 @@ export class Saver {
 
   /** Resolves when everything up to now is kept. */
   save(): Promise<void> {
-    this.#next ??= this.#last = this.#last.catch(() => {}).then(() => {
-      this.#next = undefined;
-      return this.#write();
-    });
+    this.#next ??= this.#last = this.#last
+      .catch(() => {})
+      .then(() => {
+        this.#next = undefined;
+        return this.#write();
+      });
     return this.#next;
   }
 }

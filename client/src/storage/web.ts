@@ -27,7 +27,7 @@ const RELOAD_MS = 1000;
  */
 export function webStorage(name = 'dmwire', parts?: WebParts): Storage {
   return {
-    async open(scope): Promise<Hold> {
+    async open(scope, user): Promise<Hold> {
       const {
         localStorage,
         sessionStorage,
@@ -48,12 +48,14 @@ export function webStorage(name = 'dmwire', parts?: WebParts): Storage {
 
       let saved = read(slot.key);
       const save = (next: Saved) => localStorage.setItem(prefix + slot.key, JSON.stringify(next));
+      // Unsent messages are one user's: where it is not known whose they are, or whose we are, they stay where they are.
+      const owner = user ?? saved?.user;
       for (let i = 0; locks && i < SLOTS; i += 1) {
         const other = String(i);
         if (other === slot.key || !read(other)?.outbox.length) continue;
         await locks.request(prefix + other, { ifAvailable: true }, lock => {
           const left = lock && read(other);
-          if (!left) return;
+          if (!left || owner === undefined || (left.user ?? user) !== owner) return;
           // Ours first: were the page to end between the two writes, what is there twice has the same id.
           saved = { v: 1, ...saved, outbox: [...(saved?.outbox ?? []), ...left.outbox.filter(unsettled)] };
           save(saved);
