@@ -307,6 +307,41 @@ describe('the storage of a browser', { timeout: 20_000 }, () => {
     assert.deepEqual([other.saved?.seq, texts(other.saved)], [3, []]);
   });
 
+  for (const damaged of ['{"v":1', '7', 'null', '{"v":2,"outbox":[]}', '{"v":1,"outbox":[null]}']) {
+    it(`takes a slot with ${damaged} for an empty one, and puts that aside`, async () => {
+      for (const slot of [0, 2]) local.setItem(`app:me@host:${slot}`, damaged);
+      const first = await open(tab());
+      assert.equal(first.saved, undefined);
+      await first.save(text('1'));
+      await first.close();
+      await settle();
+      const again = await open(tab());
+      assert.deepEqual(texts(again.saved), ['1']);
+      assert.equal(local.getItem('app:me@host:0:damaged'), damaged);
+      assert.equal(local.getItem('app:me@host:2'), damaged);
+    });
+  }
+
+  it('adopts nothing that there is no room for', async () => {
+    const [first, second] = [await open(tab()), await open(tab())];
+    await first.save({ ...text('1'), device: 'd1' });
+    await second.save(text('2'));
+    await first.close();
+    await second.close();
+    await settle();
+    const session = new Memory();
+    local.setItem = session.setItem = () => {
+      throw new Error('full');
+    };
+    const hold = await open(tab(session));
+    assert.deepEqual([hold.saved?.device, texts(hold.saved)], ['d1', ['1']]);
+    assert.throws(() => hold.save(text('x')), /full/);
+    await hold.close();
+    await settle();
+    Reflect.deleteProperty(local, 'setItem');
+    assert.deepEqual(texts((await open(tab())).saved), ['1', '2']);
+  });
+
   it('leaves alone what an open tab has to send', async () => {
     const first = await open(tab());
     await first.save(text('1'));

@@ -38,33 +38,57 @@ export function webStorage(name = 'dmwire', parts?: WebParts): Storage {
         locks: navigator.locks,
       };
       const prefix = `${name}:${scope}:`;
+      /** What is in a slot; what is no state of ours counts as nothing. */
       const read = (slot: string): Saved | undefined => {
-        const text = localStorage.getItem(prefix + slot);
-        return text === null ? undefined : JSON.parse(text);
+        try {
+          const saved: Saved = JSON.parse(localStorage.getItem(prefix + slot) ?? '');
+          return saved.v === 1 && saved.outbox.every(({ frame }) => frame.type) ? saved : undefined;
+        } catch {
+          return undefined;
+        }
       };
       const remembered = sessionStorage.getItem(prefix);
       const slot = locks ? await hold(locks, prefix, remembered) : { key: remembered ?? newId(), release() {} };
-      sessionStorage.setItem(prefix, slot.key);
-
+      const own = prefix + slot.key;
+      const save = (next: Saved) => localStorage.setItem(own, JSON.stringify(next));
       let saved = read(slot.key);
-      const save = (next: Saved) => localStorage.setItem(prefix + slot.key, JSON.stringify(next));
+      attempt(() => {
+        sessionStorage.setItem(prefix, slot.key);
+        // What we are about to write over, somebody may want to look at.
+        const damaged = saved ? null : localStorage.getItem(own);
+        if (damaged !== null) localStorage.setItem(`${own}:damaged`, damaged);
+      });
       // Unsent messages are one user's: where it is not known whose they are, or whose we are, they stay where they are.
       const owner = user ?? saved?.user;
       for (let i = 0; locks && i < SLOTS; i += 1) {
         const other = String(i);
         if (other === slot.key || !read(other)?.outbox.length) continue;
-        await locks.request(prefix + other, { ifAvailable: true }, lock => {
+        const adopt = (lock: Lock | null) => {
           const left = lock && read(other);
           if (!left || owner === undefined || (left.user ?? user) !== owner) return;
-          // Ours first: were the page to end between the two writes, what is there twice has the same id.
-          saved = { v: 1, ...saved, outbox: [...(saved?.outbox ?? []), ...left.outbox.filter(unsettled)] };
-          save(saved);
-          localStorage.setItem(prefix + other, JSON.stringify({ ...left, outbox: [] }));
-        });
+          const both: Saved = { v: 1, ...saved, outbox: [...(saved?.outbox ?? []), ...left.outbox.filter(unsettled)] };
+          // Ours first: were the page to end between the two writes, what is there twice has the same id. Where there is
+          // no room for it, it is left to a tab that has some.
+          attempt(() => {
+            save(both);
+            saved = both;
+            localStorage.setItem(prefix + other, JSON.stringify({ ...left, outbox: [] }));
+          });
+        };
+        await locks.request(prefix + other, { ifAvailable: true }, adopt).catch(() => {});
       }
       return { saved, save, close: slot.release };
     },
   };
+}
+
+/** Does what may fail: a storage may be full, or turned off. */
+function attempt(what: () => void): void {
+  try {
+    what();
+  } catch {
+    // It is done without.
+  }
 }
 
 function unsettled(kept: Kept): boolean {
@@ -77,7 +101,7 @@ async function hold(
   prefix: string,
   remembered: string | null,
 ): Promise<{ key: string; release(): void }> {
-  const attempt = (key: string, options: LockOptions) =>
+  const take = (key: string, options: LockOptions) =>
     new Promise<{ key: string; release(): void } | undefined>(resolve => {
       locks
         .request(prefix + key, options, lock => {
@@ -89,12 +113,12 @@ async function hold(
   if (remembered !== null) {
     const timeout = new AbortController();
     const timer = setTimeout(() => timeout.abort(), RELOAD_MS);
-    const held = await attempt(remembered, { signal: timeout.signal });
+    const held = await take(remembered, { signal: timeout.signal });
     clearTimeout(timer);
     if (held) return held;
   }
   for (let i = 0; i < SLOTS; i += 1) {
-    const held = await attempt(String(i), { ifAvailable: true });
+    const held = await take(String(i), { ifAvailable: true });
     if (held) return held;
   }
   throw new Error(`${SLOTS} tabs are open already`);
