@@ -83,6 +83,7 @@ export class Client<App = never> {
     );
     this.#outbox = new Outbox({
       send: text => this.#connection.send(text),
+      come: () => this.#inbox.come?.seq,
       save: () => this.#saver?.save(),
       failed: (frame, error) => this.#events.emit('failed', { frame, error }),
     });
@@ -432,10 +433,16 @@ export class Client<App = never> {
     const own = frame.from_user === this.#user && frame.target_user !== this.#user && this.#outbox.findEntry(frame);
     if (!own) return void this.#offer(seq, frame.type, frame);
     // It was stored, and the line broke before the ack, or the ack came ahead of its place. This is what it stands for.
-    const { id, sent_at } = frame;
-    const ack: InFrame = { type: 'ack', id, seq, status: 'stored', sent_at: sent_at ?? '', ref: own.ref };
+    const { id } = frame;
+    const sent_at = frame.sent_at ?? frame.edited_at ?? frame.deleted_at ?? '';
+    const ack: InFrame = { type: 'ack', id, ...(!own.hidden && { seq }), status: 'stored', sent_at, ref: own.ref };
     if (!own.settled) this.#outbox.settle(own, ack);
-    if (this.#offer(seq, 'sent', own.told ? undefined : { frame: own.frame, ack })) own.told = true;
+    const event = own.told ? undefined : { frame: own.frame, ack };
+    if (own.hidden) {
+      // What came after it, and stands here, is news.
+      own.told = this.#inbox.add('sent', event);
+      this.#offer(seq, frame.type, frame);
+    } else if (this.#offer(seq, 'sent', event)) own.told = true;
   }
 
   /** Gives an entry to the application. False if there is no room for it, or it is not the next one. */

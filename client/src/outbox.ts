@@ -32,6 +32,8 @@ export interface Kept {
   readonly settled?: boolean;
   /** The place of that entry. */
   readonly seq?: number;
+  /** How far the log had come when it was given: its own entry lies beyond that. */
+  readonly after?: number;
 }
 
 /** A frame that waits for its answer, or for its own entry in the log. */
@@ -49,6 +51,11 @@ export interface Owed {
   sent: boolean;
   settled: boolean;
   seq: number | undefined;
+  after: number | undefined;
+  /** It may have been stored: it was sent, in this run or in an earlier one. */
+  tried: boolean;
+  /** Since it was last sent, this user has made another change that may hide it. */
+  hidden: boolean;
   /** The application was told that it is stored. */
   told: boolean;
   readonly answer: Promise<InFrame>;
@@ -59,6 +66,8 @@ export interface Owed {
 /** What an {@link Outbox} asks of its client. */
 export interface OutboxEvents {
   send(text: string): void;
+  /** How far the log has come, if that is known. */
+  come(): number | undefined;
   /** Writes {@link Outbox.kept} to the storage; `undefined` if there is none. */
   save(): Promise<void> | undefined;
   /** A durable frame was refused for good. */
@@ -102,10 +111,8 @@ export class Outbox {
 
   /** Takes over what an earlier run has left. */
   restore(kept: readonly Kept[]): void {
-    const before = kept.map(({ frame, settled = false, seq }) => {
-      const owed = this.#make(frame, 'durable', true);
-      owed.settled = settled;
-      owed.seq = seq;
+    const before = kept.map(({ frame, settled = false, seq, after }) => {
+      const owed = Object.assign(this.#make(frame, 'durable', true), { settled, seq, after, tried: true });
       // Nobody of this run waits for it.
       owed.answer.catch(() => {});
       return owed;
@@ -118,7 +125,12 @@ export class Outbox {
   kept(): Kept[] {
     return this.#owed
       .filter(owed => owed.care === 'durable')
-      .map(({ frame, settled, seq }) => ({ frame, ...(settled && { settled }), ...(seq !== undefined && { seq }) }));
+      .map(({ frame, settled, seq, after }) => ({
+        frame,
+        ...(settled && { settled }),
+        ...(seq !== undefined && { seq }),
+        ...(after !== undefined && { after }),
+      }));
   }
 
   /** Durable frames without an answer. */
@@ -130,6 +142,7 @@ export class Outbox {
   add(frame: OutFrame, care: Care): Promise<InFrame> {
     const saving = care === 'durable';
     const owed = this.#make(frame, care, !saving);
+    owed.after = this.#events.come();
     this.#owed.push(owed);
     const saved = saving ? this.#events.save() : undefined;
     if (saved) {
@@ -198,14 +211,15 @@ export class Outbox {
 
   /** A durable frame's own entry has come in the log: the ack itself, or, had that been lost, what others see of it. */
   findEntry(frame: InFrame): Owed | undefined {
-    return this.#owed.find(
-      ({ care, frame: own, settled, seq }) =>
-        care === 'durable' &&
+    return this.#owed.find(owed => {
+      const { frame: own, settled, seq } = owed;
+      const same =
+        owed.care === 'durable' &&
         own.target_user === frame.target_user &&
         own.target_room === frame.target_room &&
-        own.id === frame.id &&
-        (settled ? seq === frame.seq : frame.type === 'message' && own.type === 'message'),
-    );
+        own.id === frame.id;
+      return same && (settled ? seq === frame.seq : isEntryOf(frame, owed));
+    });
   }
 
   /** The answer to this frame is known. Durable ones stay until {@link Outbox.forget}. */
@@ -271,7 +285,9 @@ export class Outbox {
       }
       const wait = this.#pace.take();
       if (wait > 0) return this.#flushIn(wait);
-      owed.sent = true;
+      if (!owed.tried) owed.after = this.#events.come() ?? owed.after;
+      owed.sent = owed.tried = true;
+      owed.hidden = false;
       this.#events.send(text);
       if (this.#isDown()) return;
       // `read` has no answer of its own. The pong tells that the server has got as far.
@@ -315,6 +331,9 @@ export class Outbox {
       sent: false,
       settled,
       seq: undefined,
+      after: undefined,
+      tried: false,
+      hidden: false,
       told: false,
       answer,
       resolve,
@@ -337,6 +356,29 @@ export class Outbox {
     this.#owed = this.#owed.filter(other => other !== owed);
     if (owed.care === 'durable') void this.#events.save()?.catch(() => {});
   }
+}
+
+/** What becomes of a frame in the log. */
+const ENTRIES: Record<string, string> = { edited: 'edit', deleted: 'delete', reacted: 'react' };
+
+/**
+ * Whether an entry of this user, for the same message, is what became of this unanswered frame. A message has its id to
+ * itself. A change is told by what it says; were it sent again, it would undo what came after it.
+ */
+function isEntryOf(entry: InFrame, owed: Owed): boolean {
+  const { frame, after } = owed;
+  if (entry.type === 'message') return frame.type === 'message';
+  if (ENTRIES[entry.type] !== frame.type || owed.sent || !owed.tried) return false;
+  const seq = entry.seq as number;
+  if (after === undefined || seq <= after) return false;
+  if (frame.type === 'react') return frame.emoji === entry.emoji && !frame.remove === !entry.removed;
+  if (frame.type === 'delete' || JSON.stringify(frame.message) === JSON.stringify(entry.message)) return true;
+  // The replay shows the newest content in the place of all edits. One is that of another device; with a second one, ours
+  // is taken to be among them: that it undoes the newer one would be worse.
+  const before = owed.hidden;
+  owed.hidden = true;
+  owed.after = seq;
+  return before;
 }
 
 /** Where a frame must keep its order: its conversation; read marks by themselves. */

@@ -341,6 +341,102 @@ describe('what is sent', { timeout: 20_000 }, () => {
     );
   });
 
+  describe('and changes a message', () => {
+    const id = '00000000-0000-0000-0000-000000000001';
+    const mine = { id, from_user: 'me', target_user: 'you' };
+    const edited = (seq: number, message: string) => ({ type: 'edited', seq, message, edited_at: 'then', ...mine });
+    /** A change whose ack is lost with the line, and what the next line brings. */
+    async function replayed(change: () => Promise<unknown>, entries: Record<string, unknown>[]) {
+      const socket = await server.session(10);
+      let settled = false;
+      change().then(
+        () => (settled = true),
+        () => {},
+      );
+      await settle();
+      assert.equal(socket.sent.length, 1);
+      socket.drop();
+      await settle();
+      mock.timers.tick(30_000);
+      const next = await server.accept();
+      next.welcome(10 + entries.length);
+      for (const entry of entries) next.frame(entry);
+      next.frame({ type: 'synced', seq: 10 + entries.length });
+      await settle();
+      return { settled, again: next.sent.filter(({ type }) => type !== 'received') };
+    }
+
+    const changes: [string, () => Promise<unknown>, Record<string, unknown>][] = [
+      ['an edit', () => client.edit('you', id, 'new'), edited(11, 'new')],
+      ['a deletion', () => client.delete('you', id), { type: 'deleted', seq: 11, deleted_at: 'then', ...mine }],
+      ['a reaction', () => client.react('you', id, '+'), { type: 'reacted', seq: 11, emoji: '+', ...mine }],
+      [
+        'the end of a reaction',
+        () => client.react('you', id, '+', { remove: true }),
+        { type: 'reacted', seq: 11, emoji: '+', removed: true, ...mine },
+      ],
+    ];
+    for (const [what, change, entry] of changes) {
+      it(`need not send ${what} again when the replay shows it`, async () => {
+        start();
+        const told: unknown[] = [];
+        client.on('sent', ({ ack }) => void told.push(ack.seq));
+        client.on(entry.type as 'edited', () => void told.push('news'));
+        assert.deepEqual(await replayed(change, [entry]), { settled: true, again: [] });
+        assert.deepEqual(told, [11]);
+      });
+
+      it(`sends ${what} again when the replay shows another`, async () => {
+        start();
+        for (const other of [
+          { ...entry, from_user: 'you', target_user: 'me' },
+          { ...entry, id: 'other' },
+          { ...entry, target_user: 'them' },
+          { ...edited(11, 'not new'), type: entry.type, emoji: '-' },
+        ].slice(0, entry.type === 'deleted' ? 3 : 4)) {
+          const { settled, again } = await replayed(change, [other]);
+          assert.deepEqual([settled, again.length], [false, 1], JSON.stringify(other));
+          await client.close().catch(() => {});
+          start();
+        }
+      });
+    }
+
+    it('does not undo what another device has made of it since', async () => {
+      start();
+      const told: unknown[] = [];
+      client.on('sent', ({ frame }) => void told.push((frame as InFrame).message));
+      client.on('edited', ({ message }) => void told.push(message));
+      // The replay shows the present, at the place of each edit.
+      const entries = [edited(11, 'newest'), edited(12, 'newest')];
+      assert.deepEqual(await replayed(() => client.edit('you', id, 'new'), entries), { settled: true, again: [] });
+      assert.deepEqual(told, ['newest', 'new', 'newest']);
+    });
+
+    it('is not taken for an older one that said the same', async () => {
+      const frame = { type: 'edit', target_user: 'you', id, message: 'new' };
+      const open = async () => ({
+        saved: { v: 1, user: 'me', epoch: 'e1', seq: 3, outbox: [{ frame, after: 5 }] } as const,
+        save() {},
+        close() {},
+      });
+      for (const seq of [5, 6]) {
+        start({ storage: { open } });
+        client.on('edited', () => {});
+        const socket = await server.accept();
+        socket.welcome(6);
+        socket.message(4);
+        client.on('message', () => {});
+        for (let at = 5; at < seq; at += 1) socket.message(at);
+        socket.frame(edited(seq, 'new'));
+        socket.frame({ type: 'synced', seq: 6 });
+        await settle();
+        assert.equal(socket.sent.filter(({ type }) => type === 'edit').length, seq === 5 ? 1 : 0);
+        await client.close();
+      }
+    });
+  });
+
   it('says of each mark that it was read up to there, in order, and again if that may have been lost', async () => {
     start();
     // Which of them is the furthest, nothing tells here.
