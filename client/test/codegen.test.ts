@@ -34,6 +34,15 @@ describe('types from schemas', { timeout: 120_000 }, () => {
         { type: 'object', additionalProperties: { type: 'number' } },
         'export interface T {\n  [key: string]: number;\n}',
       ],
+      [
+        {
+          type: 'object',
+          required: ['type', 'sum'],
+          properties: { type: { const: 'a.b' }, note: { type: 'string' } },
+          additionalProperties: { type: 'number' },
+        },
+        'export interface T {\n  type: "a.b";\n  note?: string;\n  sum: number;\n  [key: string]: number | "a.b" | string | undefined;\n}',
+      ],
       [{ anyOf: [{ type: 'string' }, { type: 'number' }] }, 'export type T = string | number;'],
       [{ allOf: [{ type: 'string' }, { const: 'a' }] }, 'export type T = string & "a";'],
       [
@@ -104,6 +113,16 @@ describe('types from schemas', { timeout: 120_000 }, () => {
         properties: { type: { const: 'order.updated' }, order: { $ref: '#/$defs/Order' } },
       };
       schema.$defs.Order = { type: 'object', required: ['id'], properties: { id: { type: 'integer' } } };
+      // Two that hold themselves: a file, and a part of the document that is one by itself.
+      schema.$defs.TypedContent.oneOf.push({ $ref: '#/$defs/tree.grown' }, { $ref: 'bush.grown.schema.json' });
+      const grown = (type: string) => ({
+        type: 'object',
+        required: ['type'],
+        properties: { type: { const: type }, branches: { type: 'array', items: { $ref: '#' } } },
+        additionalProperties: { type: 'number' },
+      });
+      schema.$defs['tree.grown'] = { $id: 'tree.grown.schema.json', ...grown('tree.grown') };
+      await writeFile(join(folder, 'bush.grown.schema.json'), JSON.stringify(grown('bush.grown')));
       const poll = {
         allOf: [{ properties: { type: { const: 'poll.asked' } } }, { $ref: '#/$defs/Rest' }],
         type: 'object',
@@ -138,6 +157,14 @@ void client.send('you', { type: 'markdown', text: 'x' });
 void client.send('you', { type: 'order.updated', order: { id: 'one' } });
 // @ts-expect-error
 void client.send('you', { type: 'order.deleted' });
+void client.send('you', { type: 'tree.grown', height: 2, branches: [{ type: 'tree.grown' }] });
+// @ts-expect-error
+void client.send('you', { type: 'tree.grown', height: 'two' as string | boolean });
+// @ts-expect-error
+void client.send('you', { type: 'tree.grown', branches: [{ type: 'bush.grown' }] });
+void client.send('you', { type: 'bush.grown', branches: [{ type: 'bush.grown', branches: [] }] });
+// @ts-expect-error
+void client.send('you', { type: 'bush.grown', branches: ['a'] });
 client.on('message', ({ message }) => {
   if (typeof message !== 'string' && message.type === 'order.updated') message.order.id.toFixed();
   if (typeof message !== 'string' && message.type === 'poll.asked') message.question;

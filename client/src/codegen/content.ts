@@ -25,9 +25,10 @@ export async function contentModule(address: string, load: Load): Promise<string
   return `${head}\n${doc}\nexport type AppContent = ${union};\n${types && `\n${types}`}`;
 }
 
-/** A document, by its address. */
+/** A document, by its address; or, with a place in it, a part that has an `$id` and so is one by itself. */
 interface Document {
   readonly address: string;
+  readonly place?: string;
   readonly root: SchemaObject;
 }
 
@@ -80,7 +81,8 @@ class Collector {
     for (const ref of references(schema)) {
       const target = await this.#resolve(ref, document);
       if (!target) continue;
-      const wanted = definitionOf(ref) ?? (target.schema as SchemaObject).title ?? ref.split('/').at(-1) ?? ref;
+      const last = target.key.replace(/#$/, '').split(/[/#]/).at(-1);
+      const wanted = definitionOf(ref) ?? (target.schema as SchemaObject).title ?? last;
       renamed.set(ref, `#/$defs/${await this.#take(target.schema, String(wanted), target.key, target.document)}`);
     }
     this.definitions.set(name, withReferences(schema, renamed) as Schema);
@@ -92,15 +94,19 @@ class Collector {
     from: Document,
   ): Promise<{ schema: Schema; key: string; document: Document } | undefined> {
     const [file = '', pointer = ''] = ref.split('#');
-    const base = file === '' ? from : { address: resolveAddress(file, from.address), root: undefined };
-    const root = base.root ?? (await this.#document(base.address));
-    let schema: unknown = root;
+    const address = file === '' ? from.address : resolveAddress(file, from.address);
+    let document: Document = file === '' ? from : { address, root: await this.#document(address) };
+    let schema: unknown = document.root;
+    let place = document.place ?? '';
     for (const step of pointer.split('/').slice(1)) {
       const name = decodeURIComponent(step).replaceAll('~1', '/').replaceAll('~0', '~');
       schema = typeof schema === 'object' && schema !== null ? (schema as Record<string, unknown>)[name] : undefined;
+      place += `/${step}`;
+      const root = schema as SchemaObject | undefined;
+      if (typeof root?.$id === 'string') document = { address, place, root };
     }
     if (schema === undefined) return undefined;
-    return { schema: schema as Schema, key: `${base.address}#${pointer}`, document: { address: base.address, root } };
+    return { schema: schema as Schema, key: `${address}#${place}`, document };
   }
 
   #document(address: string): Promise<SchemaObject> {

@@ -160,19 +160,21 @@ class Generator {
     const properties = isObject(schema.properties) ? Object.entries(schema.properties) : [];
     const required = new Set(Array.isArray(schema.required) ? schema.required : []);
     const deeper = `${indent}  `;
-    const lines = properties.map(
-      ([name, property]) =>
-        `${doc(property as Schema, deeper)}${deeper}${key(name)}${required.has(name) ? '' : '?'}: ${this.#type(property as Schema, deeper)};\n`,
-    );
+    const extra = schema.additionalProperties;
+    const others = isObject(extra) ? this.#type(extra, deeper) : 'unknown';
+    // What any field may be: an index signature that says less than the fields beside it would contradict them.
+    const any = [others];
+    const lines = properties.map(([name, property]) => {
+      const type = this.#type(property as Schema, deeper);
+      any.push(type, ...(required.has(name) ? [] : ['undefined']));
+      return `${doc(property as Schema, deeper)}${deeper}${key(name)}${required.has(name) ? '' : '?'}: ${type};\n`;
+    });
     for (const name of required) {
       if (typeof name === 'string' && !properties.some(([known]) => known === name)) {
-        lines.push(`${deeper}${key(name)}: unknown;\n`);
+        lines.push(`${deeper}${key(name)}: ${others};\n`);
       }
     }
-    const extra = schema.additionalProperties;
-    // Beside properties, a narrower index signature would contradict them.
-    if (isObject(extra))
-      lines.push(`${deeper}[key: string]: ${lines.length > 0 ? 'unknown' : this.#type(extra, deeper)};\n`);
+    if (isObject(extra)) lines.push(`${deeper}[key: string]: ${any.includes('unknown') ? 'unknown' : union(any)};\n`);
     if (lines.length === 0) return extra === false ? 'Record<string, never>' : 'Record<string, unknown>';
     return `{\n${lines.join('')}${indent}}`;
   }
