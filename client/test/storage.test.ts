@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
+import { mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'node:test';
 import { type Client, connect, type Saved, type State, type Storage, type WebParts, webStorage } from '../src/index.js';
 import { fileStorage } from '../src/node.js';
@@ -212,19 +213,61 @@ describe('a file as storage', () => {
     await assert.rejects(fileStorage(path).open('you@host'), /is of me@host, not of you@host/);
   });
 
-  it('is for one client at a time, but a crash leaves no lock that counts', async () => {
+  it('is for one client at a time, by whatever path', async () => {
     const hold = await fileStorage(path).open('s');
-    await assert.rejects(fileStorage(path).open('s'), /in use in this process/);
+    const link = join(path, '../link');
+    await symlink(join(path, '..'), link);
+    for (const same of [path, relative('.', path), join(link, 'state.json')]) {
+      await assert.rejects(fileStorage(same).open('s'), /in use in this process/);
+    }
+    await hold.save(text('x'));
+    await symlink(path, join(path, '../other.json'));
+    await assert.rejects(fileStorage(join(path, '../other.json')).open('s'), /in use in this process/);
     await hold.close();
-    // A process that lives.
-    await writeFile(`${path}.lock`, String(process.ppid));
-    await assert.rejects(fileStorage(path).open('s'), /in use by process/);
-    // One that had our own id, and one that is no more.
-    for (const owner of [process.pid, 2 ** 22 + 1, '']) {
+    assert.deepEqual((await readdir(join(path, '..'))).sort(), ['link', 'other.json', 'state.json']);
+  });
+
+  it('is for one process at a time, but a crash leaves no lock that counts', async () => {
+    const hold = await fileStorage(path).open('s');
+    const own = await readFile(`${path}.lock`, 'utf8');
+    await hold.close();
+    // A process that lives, and this one, of which another part may have it (a worker has modules of its own).
+    for (const owner of [process.ppid, own]) {
+      await writeFile(`${path}.lock`, String(owner));
+      await assert.rejects(fileStorage(path).open('s'), /in use by process/);
+      assert.equal(await readFile(`${path}.lock`, 'utf8'), String(owner));
+    }
+    // One that is no more, and those that had an id that another has now.
+    const others = existsSync('/proc/self/stat') ? [`${process.pid} 1 x`, `${process.ppid} 1 x`] : [];
+    for (const owner of [process.pid, 2 ** 22 + 1, `${2 ** 22 + 1} 1 x`, '', ...others]) {
       await writeFile(`${path}.lock`, String(owner));
       const again = await fileStorage(path).open('s');
-      assert.equal(await readFile(`${path}.lock`, 'utf8'), String(process.pid));
+      assert.match(await readFile(`${path}.lock`, 'utf8'), new RegExp(`^${process.pid} `));
       await again.close();
+    }
+    // What has been taken from us is not ours to remove.
+    const robbed = await fileStorage(path).open('s');
+    await writeFile(`${path}.lock`, 'another');
+    await robbed.close();
+    assert.equal(await readFile(`${path}.lock`, 'utf8'), 'another');
+  });
+
+  it('is had by one of many who find the lock of a crashed one at the same moment', async () => {
+    // Each of them knows as little of the others as processes do.
+    const racers = await Promise.all(
+      Array.from({ length: 8 }, async (_, i): Promise<typeof fileStorage> => {
+        const file = `../src/storage/file.js?${i}`;
+        assert.notEqual((await import(file)).fileStorage, fileStorage);
+        return (await import(file)).fileStorage;
+      }),
+    );
+    for (let round = 0; round < 20; round += 1) {
+      await writeFile(`${path}.lock`, String(2 ** 22 + 1));
+      const results = await Promise.allSettled(racers.map(racer => racer(path).open('s')));
+      const won = results.flatMap(result => (result.status === 'fulfilled' ? [result.value] : []));
+      assert.equal(won.length, 1);
+      await won[0]?.close();
+      assert.deepEqual(await readdir(join(path, '..')), []);
     }
   });
 });
