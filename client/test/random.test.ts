@@ -1,6 +1,7 @@
 /**
  * Whatever happens to the line: a model of the server that keeps the rules of the protocol, but breaks the line at any
- * point, forgets to answer, repeats itself, and is busy now and then. And the client's program ends at any point, too.
+ * point, forgets to answer, repeats itself, is busy now and then, refuses for good, and may lose its store. And the
+ * client's program ends at any point, too, and its storage takes a state or does not.
  */
 
 import assert from 'node:assert/strict';
@@ -11,20 +12,41 @@ import { FakeServer, type FakeSocket, random } from './support/fake.js';
 const SEEDS = Number(process.env.DMWIRE_SEEDS ?? 150);
 const FIRST = Number(process.env.DMWIRE_SEED ?? 1);
 const COUNT = 40;
+/** Whom the user writes to, in turn: each id goes to both. */
+const PEERS = ['you', 'them'];
+/** The message that the user edits. */
+const EDITED = '00000000-0000-4000-8000-999999999999';
+
+/** What the user does, by its number: it is the text, and which of the two kinds it is, too. */
+const isEdit = (n: number) => n % 5 === 4;
 
 /** One user's log on a server, and the lines to it. */
 class Model {
-  readonly log: Record<string, unknown>[] = [];
-  /** What was stored of the user's sends, by id. */
-  readonly stored = new Map<string, number>();
-  readonly order: unknown[] = [];
+  log: Record<string, unknown>[] = [];
+  epoch = 1;
+  /** What was stored of the user's sends in this epoch, by conversation and id: its place. */
+  #stored = new Map<string, number>();
+  /** The numbers of what was stored in this epoch, in order, for each conversation and for the edits. */
+  order = new Map<string, number[]>();
+  /** The same of all epochs. */
+  readonly ever = new Set<number>();
+  /** What is refused for good, by its number. */
+  readonly refused = new Set<number>();
   readonly fake: FakeServer;
+  /** How far the user's device has acknowledged. */
+  #received = 0;
   #socket: FakeSocket | undefined;
   /** What the line still brings; it comes in order, some time. */
   #line: (() => void)[] = [];
   calm = false;
+  /** The client has come as far as the log at least once. */
+  #met = false;
 
-  constructor(readonly chance: () => number) {
+  /** @param shared Whether another program has the same device, and acknowledges what it gets. */
+  constructor(
+    readonly chance: () => number,
+    readonly shared: boolean,
+  ) {
     this.fake = new FakeServer(socket => this.#open(socket));
   }
 
@@ -36,20 +58,41 @@ class Model {
   /** Brings something of what is under way, or breaks the line. */
   step(): void {
     if (!this.calm && this.chance() < 0.05) return this.#break();
+    if (this.shared && this.#met && this.chance() < 0.2) this.#received = this.log.length;
     for (let n = Math.floor(this.chance() * 4); n >= 0; n -= 1) this.#line.shift()?.();
+  }
+
+  /** The store is replaced by an empty one. */
+  reset(): void {
+    this.#break();
+    this.epoch += 1;
+    this.log = [];
+    this.#stored = new Map();
+    this.order = new Map();
+    this.#received = 0;
   }
 
   #open(socket: FakeSocket): void {
     this.#break();
     this.#socket = socket;
-    const since = Number(socket.url.searchParams.get('since') ?? 0);
+    const asked = socket.url.searchParams.get('since');
+    const known = socket.url.searchParams.get('epoch');
     socket.onFrame = frame => {
       if (socket === this.#socket) this.#hear(frame);
     };
     const head = this.log.length;
-    this.#tell(() => socket.welcome(head));
-    for (const entry of this.log.slice(since)) this.#tell(() => socket.frame(entry));
-    this.#tell(() => socket.frame({ type: 'synced', seq: head }));
+    const epoch = `e${this.epoch}`;
+    let since = asked === null ? this.#received : Number(asked);
+    this.#tell(() => socket.welcome(head, { epoch }));
+    if ((known !== null && known !== epoch) || since > head) {
+      since = 0;
+      this.#tell(() => socket.frame({ type: 'truncated', reason: 'reset', oldest_seq: 1 }));
+    }
+    for (const entry of this.log.slice(since)) this.#tell(() => socket.frame(this.#shown(entry)));
+    this.#tell(() => {
+      this.#met = true;
+      socket.frame({ type: 'synced', seq: head });
+    });
   }
 
   /** What is under way in both directions is lost; the client may hear of it late. */
@@ -69,11 +112,20 @@ class Model {
 
   #hear(frame: InFrame): void {
     const socket = this.#socket as FakeSocket;
-    if (frame.type !== 'message') return;
-    const id = frame.id as string;
+    if (frame.type === 'received') this.#received = Math.max(this.#received, frame.seq as number);
+    if (frame.type !== 'message' && frame.type !== 'edit') return;
     if (!this.calm && this.chance() < 0.1) return this.#break();
-    const known = this.stored.get(id);
+    const number = Number(frame.message);
+    const lane = frame.type === 'edit' ? 'edits' : String(frame.target_user);
+    const order = this.order.get(lane) ?? [];
+    // An edit has no id: it is the same if nothing came after it.
+    const key = frame.type === 'edit' ? `edit ${order.at(-1) === number}` : `${frame.target_user} ${frame.id}`;
+    const known = this.#stored.get(key);
     if (known !== undefined) return this.#tell(() => socket.ack(frame, known, { duplicate: true }));
+    if (this.refused.has(number) || (!this.calm && !this.ever.has(number) && this.chance() < 0.04)) {
+      this.refused.add(number);
+      return this.#tell(() => socket.refuse(frame, 'blocked'));
+    }
     if (!this.calm && this.chance() < 0.1) {
       const code = ['rate_limited', 'overloaded', 'internal'][Math.floor(this.chance() * 3)] as string;
       // The outcome of `internal` is unknown.
@@ -81,10 +133,12 @@ class Model {
         return this.#tell(() => socket.refuse(frame, code, { retryable: true, retry_after_ms: 1 }));
       }
     }
-    const { target_user, message } = frame;
-    this.stored.set(id, this.log.length + 1);
-    this.order.push(message);
-    this.#append({ type: 'message', id, from_user: 'me', target_user, message }, frame);
+    this.#stored.set(frame.type === 'edit' ? 'edit true' : key, this.log.length + 1);
+    this.order.set(lane, [...order, number]);
+    this.ever.add(number);
+    const { target_user, message, id } = frame;
+    const type = frame.type === 'edit' ? 'edited' : 'message';
+    this.#append({ type, id, from_user: 'me', target_user, message }, frame);
   }
 
   #append(entry: Record<string, unknown>, own: InFrame | undefined): void {
@@ -94,7 +148,15 @@ class Model {
     const socket = this.#socket;
     if (!socket) return;
     this.#tell(() => (own ? socket.ack(own, seq) : socket.frame(whole)));
-    if (this.chance() < 0.1) this.#tell(() => socket.frame(this.log[Math.floor(this.chance() * seq)] ?? whole));
+    if (this.chance() < 0.1) {
+      const again = this.log[Math.floor(this.chance() * seq)] ?? whole;
+      this.#tell(() => socket.frame(this.#shown(again)));
+    }
+  }
+
+  /** As the replay shows it: the present, at the place of every edit. */
+  #shown(entry: Record<string, unknown>): Record<string, unknown> {
+    return entry.type === 'edited' ? { ...entry, message: String(this.order.get('edits')?.at(-1)) } : entry;
   }
 }
 
@@ -105,6 +167,9 @@ class Memory implements Storage {
   #turn = 0;
   /** Writes that one program had under way at a time. */
   most = 0;
+
+  /** @param fails Whether it is to take no state now. */
+  constructor(readonly fails: () => boolean) {}
 
   async open() {
     this.#turn += 1;
@@ -118,6 +183,7 @@ class Memory implements Storage {
         this.most = Math.max(this.most, writing);
         await new Promise(resolve => setImmediate(resolve));
         writing -= 1;
+        if (this.fails()) throw new Error('full');
         if (turn === this.#turn) this.kept = JSON.parse(text);
       },
       close: () => {},
@@ -132,11 +198,18 @@ class Memory implements Storage {
 
 async function story(seed: number): Promise<void> {
   const chance = random(seed);
-  const model = new Model(chance);
-  const storage = new Memory();
   const crashes = seed % 2 === 0;
+  // A program that ends before it knows its place has only the device's.
+  const model = new Model(chance, !crashes);
+  const resets = seed % 5 === 0;
+  const keeps = crashes || seed % 3 === 0;
+  const storage = new Memory(() => !model.calm && chance() < 0.03);
   const handled: string[] = [];
+  /** What came before the store was replaced, and may have gone with it. */
+  let excused = 0;
   const settled = new Set<number>();
+  const unkept = new Set<number>();
+  const refused = new Set<number>();
   let given = 0;
   let client!: Client;
   let run = 0;
@@ -148,10 +221,10 @@ async function story(seed: number): Promise<void> {
     client = connect({
       url: 'ws://model',
       user: 'me',
-      since: 0,
       WebSocket: model.fake.WebSocket,
       backoff: { base: 1, max: 3 },
-      ...(crashes && { storage }),
+      ...(keeps && { storage }),
+      ...(seed % 7 > 2 && { since: 0 }),
     });
     client.on('message', async message => {
       if (chance() < 0.3) await new Promise(resolve => setImmediate(resolve));
@@ -162,27 +235,44 @@ async function story(seed: number): Promise<void> {
     client.on('sent', ({ frame }) => {
       if (mine === run) settled.add(Number((frame as unknown as InFrame).message));
     });
+    client.on('failed', ({ frame, error }) => {
+      const number = Number((frame as unknown as InFrame).message);
+      if (mine !== run) return;
+      settled.add(number);
+      (error.code === 'storage' ? unkept : refused).add(number);
+    });
   };
   const send = () => {
-    const text = String(given);
+    const number = given;
     given += 1;
-    client.send('you', text).then(
-      () => settled.add(Number(text)),
+    const id = `00000000-0000-4000-8000-${String(Math.floor(number / 2)).padStart(12, '0')}`;
+    const sending = isEdit(number)
+      ? client.edit('you', EDITED, String(number))
+      : client.send(PEERS[number % 2] as string, String(number), { id });
+    sending.then(
+      () => settled.add(number),
       () => {},
     );
   };
 
   begin();
   let arrived = 0;
-  const done = () => arrived === COUNT && given >= COUNT && new Set(handled).size === COUNT && settled.size === given;
+  const heard = () => new Set(handled.filter(text => Number(text) >= excused)).size;
+  const done = () =>
+    arrived === COUNT && given >= COUNT && heard() === COUNT - excused && settled.size === given && !needsReset();
+  const needsReset = () => resets && model.epoch === 1;
   for (let turn = 0; !done(); turn += 1) {
-    assert.ok(turn < 200_000, `handled ${new Set(handled).size}, sent ${settled.size} of ${given}`);
+    assert.ok(turn < 200_000, `handled ${heard()}, excused ${excused}, sent ${settled.size} of ${given}`);
     model.calm = arrived === COUNT && given >= COUNT && turn > 4_000;
     if (arrived < COUNT && chance() < 0.2) model.arrive(String(arrived++));
     // What is given in the last moment before a crash may not be kept yet; the program would know by the promise.
     if (given < COUNT && chance() < 0.2) send();
     model.step();
     await new Promise(resolve => setImmediate(resolve));
+    if (needsReset() && arrived > COUNT / 2 && chance() < 0.05) {
+      excused = arrived;
+      model.reset();
+    }
     if (crashes && !model.calm && chance() < 0.01) {
       storage.crash();
       const kept = storage.kept?.outbox.map(({ frame }) => Number(frame.message)) ?? [];
@@ -190,7 +280,7 @@ async function story(seed: number): Promise<void> {
       await client.close();
       // Given, but neither kept nor stored when it ended: as if it had not been given.
       for (let i = 0; i < given; i += 1) {
-        if (!kept.includes(i) && !model.order.includes(String(i))) settled.add(i);
+        if (!kept.includes(i) && !model.ever.has(i)) settled.add(i);
       }
       begin();
     }
@@ -198,17 +288,28 @@ async function story(seed: number): Promise<void> {
   await client.close();
   assert.ok(storage.most <= 1, 'one write at a time');
 
-  const numbers = Array.from({ length: COUNT }, (_, i) => String(i));
-  assert.deepEqual([...new Set(handled)], numbers, 'all that came was handled, in order');
-  if (!crashes) assert.deepEqual(handled, numbers, 'each once');
-  const sent = model.order.map(Number);
-  assert.equal(new Set(sent).size, sent.length, 'nothing was stored twice');
+  const all = handled.map(Number);
+  const once = [...new Set(all)];
   assert.deepEqual(
-    sent,
-    [...sent].sort((x, y) => x - y),
-    'in the order in which it was given',
+    once,
+    [...once].sort((x, y) => x - y),
+    'what came was handled in order',
   );
-  if (!crashes) assert.equal(sent.length, given, 'all that was given was stored');
+  if (!crashes) assert.deepEqual(all, once, 'each once');
+  for (const [lane, sent] of model.order) {
+    assert.deepEqual(
+      sent,
+      [...new Set(sent)].sort((x, y) => x - y),
+      `stored once, and in the order in which it was given: ${lane}`,
+    );
+  }
+  for (const number of unkept) assert.ok(!model.ever.has(number), 'what could not be kept was not sent');
+  for (const number of refused) assert.ok(model.refused.has(number), 'only what was refused has failed');
+  if (crashes) return;
+  for (let i = 0; i < given; i += 1) {
+    const fate = [model.ever.has(i), refused.has(i), unkept.has(i)].filter(Boolean).length;
+    assert.equal(fate, 1, `${i} was stored, or failed`);
+  }
 }
 
 describe('whatever happens to the line', { timeout: 300_000 }, () => {
