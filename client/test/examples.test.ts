@@ -105,6 +105,26 @@ describe('the examples', { timeout: 6 * DEADLINE }, () => {
     assert.deepEqual(heard, ['hello', 'are you there?']);
   });
 
+  it('Python: says again what the server was too busy for', async () => {
+    const [python, chat] = await interpreter();
+    const busy = await Server.start('--messages-per-second', '2', '--burst', '2');
+    try {
+      const peer = connect({ url: busy.url, user: 'py-peer', since: 0, backoff: { base: 20, max: 200 } });
+      clients.push(peer);
+      const heard = new Set<unknown>();
+      peer.on('message', ({ message }) => void heard.add(message));
+      const program = start(python, [chat, 'py', 'py-peer', busy.url.replace('http', 'ws')]);
+      for (let i = 0; i < 5; i += 1) program.say(String(i));
+      await until(() => heard.size === 5);
+      assert.deepEqual(
+        program.lines.filter(line => line.startsWith('refused')),
+        [],
+      );
+    } finally {
+      await busy.stop();
+    }
+  });
+
   it('Python: talks over TLS', async () => {
     const [python, chat] = await interpreter();
     const [cert, key] = [join(folder, 'cert.pem'), join(folder, 'key.pem')];

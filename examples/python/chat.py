@@ -5,8 +5,7 @@ import asyncio, contextlib, json, sys, uuid
 import websockets
 
 user, peer, server = (*sys.argv[1:], "ws://localhost:8080")[:3]
-waiting = {}  # what has no ack yet: sent again after a break; the id keeps it from being doubled
-sockets = []  # the newest connection, once it may be written to
+waiting, sockets = {}, []  # what has no ack yet (its id keeps it from being doubled); the newest connection, once ready
 
 
 async def speak():
@@ -19,8 +18,7 @@ async def speak():
 async def listen():
     async for socket in websockets.connect(f"{server}/ws/{user}"):
         with contextlib.suppress(websockets.ConnectionClosed):
-            async for text in socket:
-                frame = json.loads(text)
+            async for frame in (json.loads(text) async for text in socket):
                 if frame["type"] == "synced":  # what we had missed is here: now send what has no ack
                     sockets[:] = [socket]
                     for unanswered in waiting.values():
@@ -29,7 +27,10 @@ async def listen():
                     print(f"{frame['from_user']}: {frame['message']}", flush=True)
                 elif frame["type"] == "ack":
                     waiting.pop(frame["id"], None)
-                elif frame["type"] == "error" and not frame["retryable"]:
+                elif frame["type"] == "error" and frame["retryable"]:  # the server is busy: again in a while
+                    await asyncio.sleep(frame.get("retry_after_ms", 1000) / 1000)
+                    websockets.broadcast(sockets, waiting.get(frame.get("ref"), '{"type": "ping"}'))
+                elif frame["type"] == "error":
                     print(f"refused: {frame['detail']} {waiting.pop(frame.get('ref'), '')}", flush=True)
 
 
