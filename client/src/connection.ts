@@ -94,7 +94,8 @@ export class Connection {
 
   /** Makes the next attempt now, if it is waited for, or if one is under way, which may hang. */
   retry(): void {
-    if (!this.session) void this.connect();
+    // While handlers are being told that an attempt begins, none hangs.
+    if (this.#retry && !this.session) void this.connect();
   }
 
   send(text: string): void {
@@ -143,6 +144,7 @@ export class Connection {
   /** Gives up the line, and whatever is under way to a new one. False if it is closed: then there is to be none. */
   #hangUp(): boolean {
     clearTimeout(this.#retry);
+    this.#retry = undefined;
     this.#attempt += 1;
     this.#line?.end();
     this.#line = undefined;

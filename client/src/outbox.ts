@@ -32,7 +32,7 @@ export interface Kept {
   readonly settled?: boolean;
   /** The place of that entry. */
   readonly seq?: number;
-  /** How far the log had come when it was given: its own entry lies beyond that. */
+  /** How far the log had come when it was given, or last sent: its own entry lies beyond that. */
   readonly after?: number;
 }
 
@@ -218,7 +218,10 @@ export class Outbox {
         own.target_user === frame.target_user &&
         own.target_room === frame.target_room &&
         own.id === frame.id;
-      return same && (settled ? seq === frame.seq : isEntryOf(frame, owed));
+      if (!same || settled) return same && seq === frame.seq;
+      // A message has its id to itself. A change is told by what it says, and only where its answer may have been lost.
+      if (frame.type === 'message') return own.type === 'message';
+      return owed.tried && this.#readiness !== 'synced' && isEntryOf(frame, owed);
     });
   }
 
@@ -244,7 +247,9 @@ export class Outbox {
     const owed = this.#find(error.ref);
     if (!owed) return false;
     owed.sent = false;
-    if (error.retryable && !(owed.care === 'once' && error.code === 'internal')) {
+    // Of any other it is known that nothing was stored.
+    owed.tried = error.code === 'internal';
+    if (error.retryable && !(owed.care === 'once' && owed.tried)) {
       if (error.code === 'rate_limited') this.#pace.drain();
       const pause = error.retry_after_ms ?? this.#backoff.next();
       this.#resumeAt = Math.max(this.#resumeAt, Date.now() + pause);
@@ -285,7 +290,7 @@ export class Outbox {
       }
       const wait = this.#pace.take();
       if (wait > 0) return this.#flushIn(wait);
-      if (!owed.tried) owed.after = this.#events.come() ?? owed.after;
+      owed.after = this.#events.come() ?? owed.after;
       owed.sent = owed.tried = true;
       owed.hidden = false;
       this.#events.send(text);
@@ -362,15 +367,13 @@ export class Outbox {
 const ENTRIES: Record<string, string> = { edited: 'edit', deleted: 'delete', reacted: 'react' };
 
 /**
- * Whether an entry of this user, for the same message, is what became of this unanswered frame. A message has its id to
- * itself. A change is told by what it says; were it sent again, it would undo what came after it.
+ * Whether an entry of this user, for the same message, is what became of this change, whose answer was lost. Were it sent
+ * again, it would undo what came after it.
  */
 function isEntryOf(entry: InFrame, owed: Owed): boolean {
   const { frame, after } = owed;
-  if (entry.type === 'message') return frame.type === 'message';
-  if (ENTRIES[entry.type] !== frame.type || owed.sent || !owed.tried) return false;
   const seq = entry.seq as number;
-  if (after === undefined || seq <= after) return false;
+  if (ENTRIES[entry.type] !== frame.type || after === undefined || seq <= after) return false;
   if (frame.type === 'react') return frame.emoji === entry.emoji && !frame.remove === !entry.removed;
   if (frame.type === 'delete' || JSON.stringify(frame.message) === JSON.stringify(entry.message)) return true;
   // The replay shows the newest content in the place of all edits. One is that of another device; with a second one, ours

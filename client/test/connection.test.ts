@@ -208,6 +208,14 @@ describe('the connection', { timeout: 20_000 }, () => {
     assert.equal(server.sockets.length, 2);
   });
 
+  it('is tried once by a handler that asks for it whenever there is no line', async () => {
+    start().on('state', state => state.status !== 'open' && client.reconnect());
+    (await server.accept()).drop();
+    await settle();
+    assert.equal(server.sockets.length, 2);
+    assert.equal(status(), 'connecting');
+  });
+
   it('does not wait for ever for a token', async () => {
     let asked = 0;
     start({

@@ -413,6 +413,23 @@ describe('what is sent', { timeout: 20_000 }, () => {
       assert.deepEqual(told, ['newest', 'new', 'newest']);
     });
 
+    it('is not taken for what another device makes while the server is busy', async () => {
+      start();
+      const socket = await server.session(10);
+      void client.edit('you', id, 'new').catch(() => {});
+      socket.refuse(await socket.expect('edit'), 'rate_limited', { retryable: true, retry_after_ms: 250 });
+      for (const [i, text] of ['new', 'newer', 'newest'].entries()) socket.frame(edited(11 + i, text));
+      socket.drop();
+      await settle();
+      mock.timers.tick(30_000);
+      const next = await server.accept();
+      next.welcome(16);
+      for (let seq = 14; seq <= 16; seq += 1) next.frame(edited(seq, 'newest'));
+      next.frame({ type: 'synced', seq: 16 });
+      await settle();
+      assert.equal((await next.expect('edit')).message, 'new');
+    });
+
     it('is not taken for an older one that said the same', async () => {
       const frame = { type: 'edit', target_user: 'you', id, message: 'new' };
       const open = async () => ({

@@ -183,6 +183,32 @@ describe('a storage', { timeout: 20_000 }, () => {
     flow();
   });
 
+  it('waits for the token that names the user, and is not opened without one', async () => {
+    const opened: unknown[] = [];
+    const storage: Storage = {
+      open: async (scope, user) => {
+        opened.push(scope, user);
+        return { save() {}, close: () => void opened.push('closed') };
+      },
+    };
+    const token = `h.${Buffer.from('{"sub":"me"}').toString('base64url')}.s`;
+    const first = start(storage, { user: undefined, getToken: () => new Promise(() => {}) });
+    const sending = first.send('you', 'x');
+    await settle();
+    await first.close();
+    await assert.rejects(sending, { code: 'closed' });
+    assert.deepEqual(opened, []);
+    let fail = true;
+    const getToken = () => (fail ? Promise.reject(new Error('not now')) : token);
+    const second = start(storage, { user: undefined, getToken, backoff: { base: 1, max: 1 } });
+    await until(() => second.state.status === 'waiting');
+    fail = false;
+    await server.session();
+    assert.deepEqual(opened, ['me@ws://host/', 'me']);
+    await second.close();
+    assert.equal(opened.at(-1), 'closed');
+  });
+
   it('closed before it was open keeps what it held', async () => {
     const { storage, writes, flow } = slow(text('kept'));
     const client = start(storage);
