@@ -4,7 +4,7 @@ import type { Target } from './options.js';
 /** The fields that address a frame. */
 export function target(to: Target): { target_user: string } | { target_room: string } {
   if (typeof to === 'string') return { target_user: to };
-  return 'user' in to ? { target_user: to.user } : { target_room: to.room };
+  return to.user !== undefined ? { target_user: to.user } : { target_room: to.room };
 }
 
 /** Whom a token names: not checked, that is the server's part. */
@@ -27,6 +27,7 @@ export function address(server: string | URL, user: string | null | undefined): 
     throw new DmwireError('invalid_request', `not an address: ${server}`, { cause });
   }
   url.protocol = url.protocol.replace('http', 'ws');
+  if (!/^wss?:$/.test(url.protocol)) throw new DmwireError('invalid_request', `not an http or ws address: ${server}`);
   url.search = url.hash = '';
   // A path of nothing is a slash to URLs.
   const base = url.pathname.replace(/\/+$/, '');

@@ -241,12 +241,12 @@ export class Client<App = never> {
    * from `after` forward.
    */
   history(to: Target, options: HistoryOptions = {}): AsyncGenerator<PastMessage<App>, void, undefined> {
-    return history<App>(frame => this.request(frame), to, options);
+    return history<App>(frame => this.request(frame as RequestFrame<App>), to, options);
   }
 
   /** The user's conversations, those with the newest messages first. */
   conversations(options: { pageSize?: number } = {}): AsyncGenerator<Conversation<App>, void, undefined> {
-    return conversations<App>(frame => this.request(frame), options.pageSize);
+    return conversations<App>(frame => this.request(frame as RequestFrame<App>), options.pageSize);
   }
 
   /**
@@ -325,6 +325,8 @@ export class Client<App = never> {
       query.set('since', String(come.seq));
       if (come.epoch !== UNKNOWN) query.set('epoch', come.epoch);
     }
+    // By `+` a space is meant here, which is a plus to the server.
+    url.search = url.search.replaceAll('+', '%20');
     return url.href;
   }
 

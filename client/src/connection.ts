@@ -1,5 +1,5 @@
 import { Backoff } from './backoff.js';
-import { DmwireError } from './errors.js';
+import { DmwireError, type LocalErrorCode } from './errors.js';
 import type { ServerGoodbye, ServerWelcome } from './frames.generated.js';
 import type { ConnectOptions } from './options.js';
 import type { InFrame } from './outbox.js';
@@ -14,6 +14,12 @@ const PROBE_MS = 5_000;
 const STEADY_MS = 5_000;
 /** Close codes after which the same would only happen again (PROTOCOL sections 2 and 8). */
 const FINAL = new Set([1008, 4400, 4401, 4403, 4408]);
+/** Those by which the server refuses to let us in. */
+const REFUSED: Record<number, LocalErrorCode | 'forbidden'> = {
+  4400: 'invalid_request',
+  4401: 'unauthorized',
+  4403: 'forbidden',
+};
 
 /** What a {@link Connection} asks of its client. */
 export interface ConnectionEvents {
@@ -119,7 +125,7 @@ export class Connection {
     const hopeless = goodbye ? !goodbye.reconnect : code !== undefined && FINAL.has(code);
     // With 4401 it is the token that decides: the same one again is refused again.
     if (code === 4401 ? !this.#options.getToken : hopeless) {
-      return this.#events.failed(new DmwireError('closed', reason, { cause: goodbye }));
+      return this.#events.failed(new DmwireError(REFUSED[code ?? 0] ?? 'closed', reason, { cause: goodbye }));
     }
     if (!this.#hangUp()) return;
     const retryInMs = this.#backoff.next(goodbye?.retry_after_ms);

@@ -4,6 +4,8 @@ import type { ErrorCode, ServerError } from './frames.generated.js';
 export type LocalErrorCode =
   /** The client was closed, by the application or by the server (`cause` is its `goodbye`). */
   | 'closed'
+  /** The server does not take the token, or wants one. That it is another user's is `forbidden`. */
+  | 'unauthorized'
   /** The line broke before the answer, and asking again could have had its effect twice. */
   | 'disconnected'
   /** The frame is larger than the server takes. */

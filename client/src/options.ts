@@ -1,6 +1,5 @@
 import type { DmwireError } from './errors.js';
 import type { ClientFrame, Content, ServerAck, ServerFrame } from './frames.generated.js';
-import type { OutFrame } from './outbox.js';
 import type { State } from './state.js';
 import type { Storage } from './storage/storage.js';
 import type { WebSocketClass } from './transport.js';
@@ -37,7 +36,10 @@ export interface ConnectOptions {
 }
 
 /** Whom a frame is for: a user, or what says so in full. */
-export type Target = string | { readonly user: string } | { readonly room: string };
+export type Target =
+  | string
+  | { readonly user: string; readonly room?: never }
+  | { readonly room: string; readonly user?: never };
 
 /** More about a message that is sent. */
 export interface SendOptions {
@@ -76,8 +78,8 @@ export type Events<App = never> = { [Frame in ServerFrame<App> as Frame['type']]
   wire: { readonly direction: 'in' | 'out'; readonly text: string };
 };
 
-/** A frame for {@link Client.request}: one that this version knows, or one of a later server. */
-export type RequestFrame<App = never> = ClientFrame<App> | OutFrame;
+/** A frame for {@link Client.request}: one that has an answer of its own. */
+export type RequestFrame<App = never> = Exclude<ClientFrame<App>, { type: 'received' | 'read' | 'typing' }>;
 
 /** What a message carries, with an application's own types. */
 export type ContentOf<App> = Content<App>;

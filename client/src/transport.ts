@@ -45,6 +45,7 @@ export class Line {
   readonly #socket: WebSocketLike;
   readonly #events: LineEvents;
   #over = false;
+  #heard = false;
   #silenceMs: number;
   #watchdog: ReturnType<typeof setTimeout> | undefined;
 
@@ -55,10 +56,15 @@ export class Line {
     this.#socket = new Socket(url, protocols);
     this.#socket.addEventListener('message', ({ data }) => {
       if (this.#over) return;
+      this.#heard = true;
       this.watch(this.#silenceMs);
       if (typeof data === 'string') events.frame(data);
     });
-    this.#socket.addEventListener('close', ({ code }) => this.#down('the connection was closed', code));
+    this.#socket.addEventListener('close', ({ code }) => {
+      // A runtime does not say why there is no connection.
+      const never = 'nobody answers there, or it is no dmwire server: are host, port and base path right?';
+      this.#down(this.#heard ? 'the connection was closed' : never, code);
+    });
     // `close` follows; without a listener some implementations throw.
     this.#socket.addEventListener('error', () => {});
     this.watch(silenceMs);

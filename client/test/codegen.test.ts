@@ -175,6 +175,15 @@ client.on('receipt', receipt => receipt.kind === 'read');
 client.on('state', state => state.status === 'waiting' && state.retryInMs.toFixed());
 // @ts-expect-error
 client.on('nonsense', () => {});
+void client.request({ type: 'history', target_user: 'you', limit: 5 });
+// @ts-expect-error
+void client.request({ type: 'hsitory', target_user: 'you' });
+// @ts-expect-error
+void client.request({ type: 'history', target_user: 'you', limt: 5 });
+// @ts-expect-error
+void client.request({ type: 'read', target_user: 'you', id: 'x' });
+// @ts-expect-error
+void client.send({ user: 'you', room: 'all' }, 'x');
 `,
       );
     });

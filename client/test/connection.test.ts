@@ -123,15 +123,21 @@ describe('the connection', { timeout: 20_000 }, () => {
     assert.equal(status(), 'waiting');
   });
 
-  for (const code of [1008, 4400, 4401, 4403, 4408]) {
+  for (const [code, name] of [
+    [1008, 'closed'],
+    [4400, 'invalid_request'],
+    [4401, 'unauthorized'],
+    [4403, 'forbidden'],
+    [4408, 'closed'],
+  ] as const) {
     it(`ends for good when the server says so with ${code}`, async () => {
       start({ token: 'fixed' });
       const waiting = client.send('you', 'x');
       (await server.accept()).goodbye(code, false);
-      await assert.rejects(waiting, { code: 'closed', message: 'a detail' });
+      await assert.rejects(waiting, { code: name, message: 'a detail' });
       assert.equal(status(), 'closed');
       assert.equal(await after(10_000_000), false);
-      await assert.rejects(client.send('you', 'y'), { code: 'closed' });
+      await assert.rejects(client.send('you', 'y'), { code: name });
     });
 
     it(`ends for good at close code ${code}, had its goodbye been lost`, async () => {
@@ -300,6 +306,25 @@ describe('the connection', { timeout: 20_000 }, () => {
     start({ user: '..' });
     await settle();
     assert.equal(inState('closed').error?.code, 'invalid_request');
+    start({ url: 'ftp://localhost' });
+    await settle();
+    assert.match(inState('closed').error?.message ?? '', /http or ws/);
+  });
+
+  it('says that nobody answers, or somebody else', async () => {
+    start();
+    (await server.accept()).drop();
+    assert.match(inState('waiting').reason, /base path/);
+    client.reconnect();
+    const socket = await server.session(0);
+    socket.drop();
+    assert.equal(inState('waiting').reason, 'the connection was closed');
+  });
+
+  it('names a device as it was named', async () => {
+    start({ device: 'a b+c' });
+    const { url } = await server.accept();
+    assert.match(url.href, /[?&]device=a%20b%2Bc(&|$)/);
   });
 
   it('says what is wrong with a token that no header can carry', async () => {
@@ -359,7 +384,7 @@ describe('the connection', { timeout: 20_000 }, () => {
     start();
     const next = client.messages().next();
     (await server.accept()).goodbye(4403, false);
-    await assert.rejects(next, { code: 'closed' });
+    await assert.rejects(next, { code: 'forbidden' });
     start();
     const last = client.messages().next();
     await server.session();

@@ -236,7 +236,10 @@ describe('a file as storage', () => {
     const second = await fileStorage(path).open('me@host');
     assert.deepEqual(texts(second.saved), ['x']);
     await second.close();
-    await assert.rejects(fileStorage(path).open('you@host'), /is of me@host, not of you@host/);
+    await assert.rejects(fileStorage(path).open('you@host'), {
+      code: 'wrong_user',
+      message: /is of me@host, not of you@host/,
+    });
   });
 
   it('is for one client at a time, by whatever path', async () => {

@@ -1,5 +1,6 @@
 import { link, open, readFile, realpath, rename, rm, writeFile } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
+import { DmwireError } from '../errors.js';
 import { newId } from '../ids.js';
 import type { Hold, Saved, Storage } from './storage.js';
 
@@ -19,7 +20,9 @@ export function fileStorage(path: string): Storage {
       try {
         const text = await readFile(file, 'utf8').catch(ifThere);
         const { scope: before, ...saved }: Saved & { scope?: string } = text === undefined ? empty : JSON.parse(text);
-        if (before !== undefined && before !== scope) throw new Error(`${path} is of ${before}, not of ${scope}`);
+        if (before !== undefined && before !== scope) {
+          throw new DmwireError('wrong_user', `${path} is of ${before}, not of ${scope}`);
+        }
         return {
           saved,
           async save(next) {
