@@ -39,11 +39,16 @@ export function pieces(text: string): Piece[] {
   return found;
 }
 
-/** Without what is more likely to belong to the sentence. */
-function trimmed(address: string): string {
-  let cut = address.replace(/[.,:;!?*_~]+$/, '');
-  while (cut.endsWith(')') && cut.split(')').length > cut.split('(').length) cut = cut.slice(0, -1);
-  return cut === address ? cut : trimmed(cut);
+/** Without what is more likely to belong to the sentence: its marks, and brackets that were not opened in the address. */
+export function trimmed(address: string): string {
+  let unopened = address.split(')').length - address.split('(').length;
+  let end = address.length;
+  for (; end > 0; end -= 1) {
+    const last = address[end - 1] ?? '';
+    if (last === ')' && unopened > 0) unopened -= 1;
+    else if (!'.,:;!?*_~'.includes(last)) break;
+  }
+  return address.slice(0, end);
 }
 
 /** Marks that turn the direction of what follows: in a name they make one ending look like another. */

@@ -1,4 +1,4 @@
-import { webUrl } from './links.js';
+import { trimmed, webUrl } from './links.js';
 
 /** Markdown, taken apart: what is shown is made from this, never from text that could be markup. */
 export type Block =
@@ -22,6 +22,8 @@ const DEEPEST = 8;
 /**
  * The part of Markdown that people write in messages: paragraphs, headings, code, quotes, lists, rules; strong, emphasis,
  * struck out, code, links. HTML is text. A picture is a link to it, as nothing is loaded unasked.
+ *
+ * Whatever it is given it takes a time that goes with the length: no pattern here can match the same text in several ways.
  */
 export function parse(text: string, depth = 0): Block[] {
   const blocks: Block[] = [];
@@ -34,7 +36,7 @@ export function parse(text: string, depth = 0): Block[] {
   for (let i = 0; i < lines.length; ) {
     const line = lines[i] ?? '';
     const fence = /^ {0,3}(```+|~~~+)/.exec(line)?.[1];
-    const heading = /^ {0,3}(#{1,6})\s+(.*?)\s*#*\s*$/.exec(line);
+    const heading = /^ {0,3}(#{1,6})[ \t]/.exec(line);
     const bullet = item(line);
     if (fence !== undefined) {
       endParagraph();
@@ -45,7 +47,11 @@ export function parse(text: string, depth = 0): Block[] {
       i += 1;
     } else if (heading) {
       endParagraph();
-      blocks.push({ is: 'heading', level: heading[1]?.length ?? 1, inline: inline(heading[2] ?? '') });
+      blocks.push({
+        is: 'heading',
+        level: heading[1]?.length ?? 1,
+        inline: inline(title(line.slice(heading[0].length))),
+      });
       i += 1;
     } else if (/^ {0,3}([-*_])( *\1){2,} *$/.test(line)) {
       endParagraph();
@@ -87,15 +93,23 @@ export function parse(text: string, depth = 0): Block[] {
 }
 
 function item(line: string): { mark: string; number: number | undefined; indent: number; text: string } | undefined {
-  const match = /^( {0,3})([-*+]|(\d{1,9})[.)])( +)(\S.*)$/.exec(line);
+  const match = /^ {0,3}([-*+]|(\d{1,9})[.)]) +(?=\S)/.exec(line);
   if (!match) return undefined;
-  const [, before = '', mark = '', number, space = '', text = ''] = match;
+  const [{ length: indent }, mark = '', number] = match;
   return {
     mark: mark.slice(-1),
     number: number === undefined ? undefined : Number(number),
-    indent: before.length + mark.length + space.length,
-    text,
+    indent,
+    text: line.slice(indent),
   };
+}
+
+/** A heading without the marks that may close it. */
+function title(line: string): string {
+  const text = line.trim();
+  let end = text.length;
+  while (text[end - 1] === '#') end -= 1;
+  return end === 0 || /\s/.test(text[end - 1] ?? '') ? text.slice(0, end).trimEnd() : text;
 }
 
 /** Whether a line belongs to the item above: it is indented, and not by too little. */
@@ -103,7 +117,13 @@ function continues(line: string, indent: number): boolean {
   return line.trim() !== '' && line.search(/\S/) >= Math.min(indent, 2);
 }
 
-const SPECIAL = /[\\`*_~[!<\n]|https?:\/\//i;
+const SPECIAL = /[\\`*_~[!<\n]|https?:\/\//gi;
+const ESCAPED = /\\([!-/:-@[-`{-~])/y;
+const TICKS = /`+/y;
+const LINK =
+  /!?\[((?:[^[\]\\\n]|\\.){0,500})\]\(\s*<?([^\s()<>]{1,2048}(?:\([^\s()<>]*\)[^\s()<>]*)?)>?(?:\s+"[^"\n]*")?\s*\)/y;
+const ADDRESS = /<?(https?:\/\/[^\s<>"'`{}|\\^]+)>?/iy;
+const BOTH = /\*\*\*([^\s*](?:[^*\n]*[^\s*])?)\*\*\*/y;
 const MARKS: readonly [string, 'strong' | 'em' | 'del'][] = [
   ['**', 'strong'],
   ['__', 'strong'],
@@ -111,6 +131,12 @@ const MARKS: readonly [string, 'strong' | 'em' | 'del'][] = [
   ['*', 'em'],
   ['_', 'em'],
 ];
+
+/** What a pattern finds from a place on, or, if it is sticky, at it. */
+function find(pattern: RegExp, text: string, at: number): RegExpExecArray | null {
+  pattern.lastIndex = at;
+  return pattern.exec(text);
+}
 
 /** Text of one block. `depth` bounds what stands in one another. */
 export function inline(text: string, depth = 0): Inline[] {
@@ -124,22 +150,19 @@ export function inline(text: string, depth = 0): Inline[] {
     out.push(piece);
   };
   for (let i = 0; i < text.length; ) {
-    const rest = text.slice(i, i + 4096);
-    const special = rest.search(SPECIAL);
-    if (special !== 0 || depth > DEEPEST) {
-      const length = special > 0 && depth <= DEEPEST ? special : rest.length;
-      plain += rest.slice(0, length);
-      i += length;
+    const special = depth > DEEPEST ? text.length : (find(SPECIAL, text, i)?.index ?? text.length);
+    if (special > i) {
+      plain += text.slice(i, special);
+      i = special;
       continue;
     }
-    const before = text[i - 1] ?? ' ';
-    const found = token(rest, before, depth, open);
+    const found = token(text, i, depth, open);
     if (found) {
       if (typeof found.piece === 'string') plain += found.piece;
       else add(found.piece);
       i += found.length;
     } else {
-      plain += rest[0];
+      plain += text[i];
       i += 1;
     }
   }
@@ -148,60 +171,79 @@ export function inline(text: string, depth = 0): Inline[] {
 }
 
 function token(
-  rest: string,
-  before: string,
+  text: string,
+  i: number,
   depth: number,
   open: Set<string>,
 ): { piece: Inline; length: number } | undefined {
-  const escaped = /^\\([!-/:-@[-`{-~])/.exec(rest);
+  const before = text[i - 1] ?? ' ';
+  const escaped = find(ESCAPED, text, i);
   if (escaped) return { piece: escaped[1] ?? '', length: 2 };
-  if (rest[0] === '\n') return { piece: { is: 'break' }, length: 1 };
-  const code = /^(`+)(?!`)([\s\S]*?[^`])\1(?!`)/.exec(rest);
-  if (code) return { piece: { is: 'code', text: (code[2] ?? '').replace(/^ (.*) $/, '$1') }, length: code[0].length };
-  if (rest[0] === '`') return { piece: /^`+/.exec(rest)?.[0] ?? '`', length: /^`+/.exec(rest)?.[0].length ?? 1 };
-  const link =
-    /^!?\[((?:[^[\]\\\n]|\\.){0,500})\]\(\s*<?([^\s()<>]{1,2048}(?:\([^\s()<>]*\)[^\s()<>]*)?)>?(?:\s+"[^"\n]*")?\s*\)/.exec(
-      rest,
-    );
+  if (text[i] === '\n') return { piece: { is: 'break' }, length: 1 };
+  const ticks = find(TICKS, text, i)?.[0];
+  if (ticks !== undefined) {
+    const from = i + ticks.length;
+    const end = open.has(ticks) ? -1 : closingTicks(text, from, ticks);
+    if (end < 0) {
+      open.add(ticks);
+      return { piece: ticks, length: ticks.length };
+    }
+    const code = text.slice(from, end).replace(/^ (.*) $/, '$1');
+    return { piece: { is: 'code', text: code }, length: end + ticks.length - i };
+  }
+  const link = find(LINK, text, i);
   if (link) {
     const url = webUrl(link[2]);
     if (url)
       return { piece: { is: 'link', url, inline: inline(link[1] || url.href, DEEPEST + 1) }, length: link[0].length };
     return undefined;
   }
-  const bare = /^<?(https?:\/\/[^\s<>"'`{}|\\^]+)>?/i.exec(rest);
-  if (bare && !/\w/.test(before)) {
-    const address = (bare[1] ?? '').replace(/[.,:;!?*_~)]+$/, '');
+  const bare = /\w/.test(before) ? null : find(ADDRESS, text, i);
+  if (bare) {
+    const [whole, all = ''] = bare;
+    const address = trimmed(all);
     const url = webUrl(address);
-    const length = rest[0] === '<' ? bare[0].length : address.length;
-    if (url) return { piece: { is: 'link', url, inline: [address] }, length };
+    // What is no address after all is not looked through for another one.
+    if (!url) return { piece: whole, length: whole.length };
+    return { piece: { is: 'link', url, inline: [address] }, length: text[i] === '<' ? whole.length : address.length };
   }
-  const both = /^\*\*\*([^\s*](?:[^*\n]*[^\s*])?)\*\*\*/.exec(rest);
+  const both = find(BOTH, text, i);
   if (both) {
     const em: Inline = { is: 'em', inline: inline(both[1] ?? '', depth + 2) };
     return { piece: { is: 'strong', inline: [em] }, length: both[0].length };
   }
   for (const [mark, is] of MARKS) {
-    if (!rest.startsWith(mark) || open.has(mark) || /\s/.test(rest[mark.length] ?? ' ')) continue;
+    const from = i + mark.length;
+    if (!text.startsWith(mark, i) || open.has(mark) || /\s/.test(text[from] ?? ' ')) continue;
     // An underscore within a word is part of it.
     if (mark[0] === '_' && /\w/.test(before)) return { piece: mark, length: mark.length };
-    const end = closing(rest, mark);
+    const end = closing(text, from, mark);
     if (end > 0) {
-      const inner = inline(rest.slice(mark.length, end), depth + 1);
-      return { piece: { is, inline: inner }, length: end + mark.length };
+      const inner = inline(text.slice(from, end), depth + 1);
+      return { piece: { is, inline: inner }, length: end + mark.length - i };
     }
     open.add(mark);
   }
   return undefined;
 }
 
-/** Where a mark that opens at 0 closes: behind something, and, for underscores, at the end of a word. */
-function closing(rest: string, mark: string): number {
-  for (let at = rest.indexOf(mark, mark.length + 1); at > 0; at = rest.indexOf(mark, at + 1)) {
-    const after = rest[at + mark.length] ?? ' ';
-    const isLonger = mark.length === 1 && (after === mark || rest[at - 1] === mark);
-    if (isLonger || /\s|\\/.test(rest[at - 1] ?? ' ') || (mark[0] === '_' && /\w/.test(after))) continue;
+/** Where a mark that was opened before `from` closes: behind something, and, for underscores, at the end of a word. */
+function closing(text: string, from: number, mark: string): number {
+  for (let at = text.indexOf(mark, from + 1); at > 0; at = text.indexOf(mark, at + 1)) {
+    const after = text[at + mark.length] ?? ' ';
+    const isLonger = mark.length === 1 && (after === mark || text[at - 1] === mark);
+    if (isLonger || /\s|\\/.test(text[at - 1] ?? ' ') || (mark[0] === '_' && /\w/.test(after))) continue;
     return at;
+  }
+  return -1;
+}
+
+/** Where as many backticks stand next, no more and no fewer. */
+function closingTicks(text: string, from: number, ticks: string): number {
+  for (let at = text.indexOf('`', from); at >= 0; ) {
+    const { length } = find(TICKS, text, at)?.[0] ?? '`';
+    if (length === ticks.length) return at;
+    at = text.indexOf('`', at + length);
   }
   return -1;
 }
