@@ -293,7 +293,8 @@ export class Chat {
   /** Fetches the messages before the first one. */
   async older(conversation: Conversation): Promise<void> {
     const first = conversation.messages[0];
-    if (!conversation.loaded || conversation.loading || !conversation.more || !first) return;
+    if (!conversation.loaded || conversation.loading || !conversation.more || !first || this.line.is === 'closed')
+      return;
     await this.#page(conversation, { before: first.id }, (messages, more) => conversation.takeOlder(messages, more));
   }
 
@@ -309,6 +310,7 @@ export class Chat {
     } catch (error) {
       // The message that the list went on from is kept no more.
       if ((error as DmwireError).code === 'unknown_message') void this.#refresh();
+      else this.#lost('Older conversations could not be listed', error);
     }
     this.listing = false;
     this.#change();
@@ -425,16 +427,15 @@ export class Chat {
     const reach = Math.max(LISTED, this.#reach);
     try {
       let count = 0;
-      let cursor: string | undefined;
+      let page: ServerConversations | undefined;
       do {
-        const page = await this.#list(client, cursor);
+        page = await this.#list(client, page?.cursor);
         count += page.items.length;
-        cursor = page.cursor;
-      } while (cursor !== undefined && count < reach);
+      } while (page.cursor !== undefined && page.items.length > 0 && count < reach);
       if (client !== this.#client) return;
-      this.#listedTo(cursor, count);
-    } catch {
-      return; // closed: the line's state tells
+      this.#listedTo(page.cursor, count);
+    } catch (error) {
+      return this.#lost('The conversations could not be listed', error);
     }
     this.listed = true;
     this.#change();
@@ -487,8 +488,10 @@ export class Chat {
         ...place,
       });
       take(page.messages.map(fromFrame), page.more);
-    } catch {
-      // closed: the line's state tells
+    } catch (error) {
+      this.#lost(`Messages with ${conversation.peer} could not be loaded`, error);
+      // Asked again the server would say the same, for ever.
+      if (this.line.is !== 'closed') conversation.more = false;
     }
     conversation.loading = false;
     this.#change();
@@ -577,6 +580,13 @@ export class Chat {
   #given(promise: Promise<unknown>): void {
     promise.catch(() => {});
     this.#sync();
+  }
+
+  /** An answer that does not come any more: the package itself asks again where that may help. */
+  #lost(what: string, error: unknown): void {
+    const { code, message } = error as DmwireError;
+    // Where the line is closed, its state tells. What is kept no more was the oldest.
+    if (code !== 'closed' && code !== 'unknown_message') this.#say(`${what}: ${message}`);
   }
 
   #say(text: string): void {

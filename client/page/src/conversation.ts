@@ -129,8 +129,10 @@ export class Conversation {
   /** Takes the page before the first message. */
   takeOlder(page: readonly Message[], more: boolean): void {
     const known = new Set(this.messages.map(({ id }) => id));
-    this.messages = [...page.filter(({ id }) => !known.has(id)), ...this.messages];
-    this.more = more;
+    const older = page.filter(({ id }) => !known.has(id));
+    this.messages = [...older, ...this.messages];
+    // From the same place the same page would come again.
+    this.more = more && older.length > 0;
   }
 }
 

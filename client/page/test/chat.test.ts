@@ -61,6 +61,9 @@ describe('a conversation', () => {
     );
     assert.deepEqual(numbers(conversation), range(1, 21));
     assert.deepEqual([conversation.more, conversation.find(id(15))?.content], [false, 'again']);
+    // A server that gives the same page again and again has no older one.
+    conversation.takeOlder([message(1), message(2)], true);
+    assert.equal(conversation.more, false);
   });
 
   it('believes the account that is further on', () => {
@@ -210,6 +213,36 @@ describe('a chat', { timeout: 60_000 }, () => {
     await answer(id(201), { items: items(200, 101) });
     await until(() => !chat.hasMore);
     assert.deepEqual(names(), range(101, 300).reverse());
+  });
+
+  it('asks for older messages once where the server has none', async () => {
+    await listed();
+    chat.open('you');
+    let asked = await socket.expect('history');
+    const answer = (messages: readonly PastMessage[], more: boolean) => {
+      socket.frame({ type: 'history', target_user: 'you', messages, more, ref: asked.ref });
+      return settle();
+    };
+    await answer([past(5), past(6)], true);
+    const { current } = chat;
+    assert.ok(current);
+    // As the page does, which looks whether there is room above whenever something has changed.
+    chat.onChange(() => void chat.older(current));
+    void chat.older(current);
+    asked = await socket.expect('history');
+    assert.equal(asked.before, id(5));
+    const questions = () => socket.sent.filter(({ type }) => type === 'history').length;
+    // Soon asked again by the package, not by the page.
+    socket.refuse(asked, 'rate_limited', { retryable: true, retry_after_ms: 50 });
+    await settle();
+    assert.deepEqual([questions(), current.loading], [2, true]);
+    asked = await socket.expect('history');
+    await answer([past(3), past(4)], true);
+    asked = await socket.expect('history');
+    assert.equal(asked.before, id(3));
+    socket.refuse(asked, 'unknown_message');
+    await settle();
+    assert.deepEqual([questions(), current.more, current.loading, chat.notice], [4, false, false, undefined]);
   });
 
   it('begins anew where the server has another store', async () => {
