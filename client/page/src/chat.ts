@@ -559,8 +559,7 @@ export class Chat {
       if (at >= 0) conversation.unread = Math.min(conversation.unread, after.length);
       else if (conversation.last?.id === id) conversation.unread = 0;
     } else if (by_user !== this.me) {
-      conversation.theirReceived = id;
-      if (kind === 'read') conversation.theirRead = id;
+      conversation.mark(kind, id);
     }
     this.#change();
   }

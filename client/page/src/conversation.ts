@@ -77,8 +77,15 @@ export class Conversation {
       this.unread = item.unread + (last < 0 ? 0 : this.messages.slice(last + 1).filter(others).length);
       this.myRead = item.my_read ?? this.myRead;
     }
-    this.theirRead = item.their_read ?? this.theirRead;
-    this.theirReceived = item.their_received ?? this.theirReceived;
+    this.mark('read', item.their_read);
+    this.mark('received', item.their_received);
+  }
+
+  /** The other side has come as far as this. It never goes back: what is not among the messages here is older than they. */
+  mark(kind: 'read' | 'received', id: string | undefined): void {
+    const mark = kind === 'read' ? 'theirRead' : 'theirReceived';
+    const at = (id: string | undefined) => this.messages.findIndex(message => message.id === id);
+    if (id !== undefined && at(id) >= at(this[mark])) this[mark] = id;
   }
 
   /** A message has come in the log, or ours was stored. True if it was not known. */

@@ -102,6 +102,24 @@ describe('a conversation', () => {
     assert.deepEqual([conversation.unread, conversation.myRead], [0, id(5)]);
   });
 
+  it('lets marks go forward only', () => {
+    const conversation = new Conversation('you');
+    conversation.mark('received', id(1));
+    conversation.mark('received', id(2));
+    assert.equal(conversation.theirReceived, id(2));
+    conversation.takeNewest(
+      range(3, 6).map(n => message(n)),
+      true,
+    );
+    conversation.mark('received', id(5));
+    conversation.mark('read', id(3));
+    for (const n of [4, 2]) conversation.mark('received', id(n));
+    conversation.list({ target_user: 'you', last: past(6), unread: 0, their_read: id(2), their_received: id(3) }, 'me');
+    assert.deepEqual([conversation.theirRead, conversation.theirReceived], [id(3), id(5)]);
+    conversation.mark('read', id(6));
+    assert.deepEqual([conversation.theirRead, conversation.theirReceived], [id(6), id(5)]);
+  });
+
   it('counts reactions by their users', () => {
     let one = withReaction(message(1), '👍', 'a', false);
     one = withReaction(one, '👍', 'a', false);
@@ -181,6 +199,26 @@ describe('a chat', { timeout: 60_000 }, () => {
     await settle();
     assert.deepEqual(shown()?.[1], 'mine read');
     assert.match(chat.notice ?? '', /^The edit was refused/);
+  });
+
+  it('shows as received what was, also where they have read less', async () => {
+    await listed();
+    chat.open('you');
+    const { ref } = await socket.expect('history');
+    const messages = range(1, 3).map(n => past(n, { from_user: 'me', target_user: 'you' }));
+    socket.frame({ type: 'history', target_user: 'you', messages, more: false, ref });
+    for (const [kind, n] of [
+      ['received', 3],
+      ['read', 1],
+    ] as const) {
+      socket.frame({ type: 'receipt', kind, by_user: 'you', target_user: 'you', id: id(n), at: at(4) });
+    }
+    await settle();
+    assert.deepEqual(chat.current && chat.shown(chat.current).map(({ delivery }) => delivery), [
+      'read',
+      'received',
+      'received',
+    ]);
   });
 
   it('lists on from where the list ends, and from its beginning where that place is gone', async () => {
