@@ -105,6 +105,8 @@ export class Conversation {
   insert(message: Message): void {
     if (this.find(message.id)) return;
     const at = this.messages.findLastIndex(({ sentAt }) => sentAt <= message.sentAt) + 1;
+    // Older than what is here: it comes with the page that it is on. Here it would hide those between.
+    if (at === 0 && this.more) return;
     this.messages = this.messages.toSpliced(at, 0, message);
   }
 

@@ -83,6 +83,23 @@ describe('a conversation', () => {
     conversation.insert(message(3));
     conversation.insert(message(3));
     assert.deepEqual(numbers(conversation), range(1, 4));
+    conversation.insert(message(0));
+    assert.deepEqual(numbers(conversation), range(0, 4));
+  });
+
+  it('leaves one of ours that is older than its messages to the page before them', () => {
+    const conversation = new Conversation('you');
+    conversation.takeNewest(
+      range(40, 42).map(n => message(n)),
+      true,
+    );
+    conversation.insert(message(1));
+    assert.deepEqual(numbers(conversation), range(40, 42));
+    conversation.takeOlder(
+      range(1, 39).map(n => message(n)),
+      false,
+    );
+    assert.deepEqual(numbers(conversation), range(1, 42));
   });
 
   it('is not told to be unread by a list that is older than its read mark', () => {
