@@ -1,5 +1,6 @@
-/** Frames that are kept on show. */
+/** Frames that are kept on show, and characters of them: one of a long history may have 256 KiB. */
 const KEPT = 300;
+const KEPT_TEXT = 1_000_000;
 /** What is shown of one in a line. */
 const LINE = 300;
 
@@ -16,6 +17,7 @@ export interface Frame {
 export class FrameLog {
   #frames: readonly Frame[] = [];
   #count = 0;
+  #length = 0;
   paused = false;
 
   get all(): readonly Frame[] {
@@ -26,11 +28,20 @@ export class FrameLog {
     if (this.paused) return;
     this.#count += 1;
     const frame = { number: this.#count, direction, at: new Date(), text, type: typeOf(text) };
-    this.#frames = [...this.#frames.slice(1 - KEPT), frame];
+    this.#length += text.length;
+    let from = 0;
+    // The newest one is there, however long.
+    for (const { text } of this.#frames) {
+      if (this.#frames.length - from < KEPT && this.#length <= KEPT_TEXT) break;
+      this.#length -= text.length;
+      from += 1;
+    }
+    this.#frames = [...this.#frames.slice(from), frame];
   }
 
   clear(): void {
     this.#frames = [];
+    this.#length = 0;
   }
 }
 

@@ -332,4 +332,19 @@ describe('the frames on show', () => {
     log.add('in', '{}');
     assert.equal(log.all.at(-1)?.number, 502);
   });
+
+  it('are fewer where they are long', () => {
+    const log = new FrameLog();
+    const lengths = () => log.all.map(({ text }) => text.length);
+    for (let i = 0; i < 9; i += 1) log.add('in', 'x'.repeat(250_000));
+    assert.deepEqual(lengths(), [250_000, 250_000, 250_000, 250_000]);
+    log.add('in', '{}');
+    assert.deepEqual(lengths(), [250_000, 250_000, 250_000, 2]);
+    log.add('in', 'x'.repeat(2_000_000));
+    assert.deepEqual(lengths(), [2_000_000]);
+    log.add('in', '{}');
+    log.clear();
+    for (let i = 0; i < 400; i += 1) log.add('in', '{}');
+    assert.equal(log.all.length, 300);
+  });
 });
