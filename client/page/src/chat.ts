@@ -177,7 +177,7 @@ export class Chat {
 
   open(peer: string): void {
     if (!isUser(peer) || this.current?.peer === peer) return;
-    if (this.current) this.current.firstUnread = undefined;
+    this.#close();
     this.current = this.#with(peer);
     this.#markFirstUnread(this.current);
     this.#lastTyping = 0;
@@ -186,7 +186,7 @@ export class Chat {
   }
 
   leave(): void {
-    if (this.current) this.current.firstUnread = undefined;
+    this.#close();
     this.current = undefined;
     this.#change();
   }
@@ -458,6 +458,13 @@ export class Chat {
     this.hasMore = cursor !== undefined;
   }
 
+  /** The user looks away from the conversation that was open. */
+  #close(): void {
+    if (!this.current) return;
+    this.current.firstUnread = undefined;
+    this.current.trim();
+  }
+
   #markFirstUnread(conversation: Conversation): void {
     if (!conversation.loaded || conversation.unread === 0) return;
     const others = conversation.messages.filter(({ from }) => from !== this.me);
@@ -507,6 +514,7 @@ export class Chat {
     const { last } = conversation;
     const counted = last && (last.id === message.id || last.sentAt > message.sentAt) && !message.ephemeral;
     const isNew = conversation.add(message);
+    if (conversation !== this.current) conversation.trim();
     if (isNew && message.from !== this.me) {
       this.#typing(message.from, false);
       if (!counted && !message.ephemeral) conversation.unread += 1;

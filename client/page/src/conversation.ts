@@ -30,6 +30,9 @@ export function fromFrame(frame: PastMessage & { readonly ephemeral?: boolean })
   };
 }
 
+/** Messages that are kept of a conversation that nobody looks at. */
+const KEPT = 200;
+
 /** What is known of the talk with one user. */
 export class Conversation {
   /** In the order of the log: without a gap from the first one to the newest, once `loaded`. */
@@ -108,6 +111,13 @@ export class Conversation {
     // Older than what is here: it comes with the page that it is on. Here it would hide those between.
     if (at === 0 && this.more) return;
     this.messages = this.messages.toSpliced(at, 0, message);
+  }
+
+  /** Lets go of the oldest messages: they come back by scrolling. */
+  trim(): void {
+    if (this.messages.length <= KEPT) return;
+    this.messages = this.messages.slice(-KEPT);
+    this.more = true;
   }
 
   change(id: string, change: (message: Message) => Message): void {

@@ -300,6 +300,40 @@ describe('a chat', { timeout: 60_000 }, () => {
     assert.deepEqual([questions(), current.more, current.loading, chat.notice], [4, false, false, undefined]);
   });
 
+  it('keeps the newest messages of conversations that are not open, and has the others come again', async () => {
+    await listed();
+    for (let n = 1; n <= 300; n += 1) socket.message(n);
+    await until(() => chat.unread === 300);
+    const kept = chat.conversations.get('you');
+    assert.ok(kept);
+    assert.deepEqual(numbers(kept), range(101, 300));
+    chat.open('you');
+    let { ref } = await socket.expect('history');
+    const answer = (messages: readonly PastMessage[], more: boolean) => {
+      socket.frame({ type: 'history', target_user: 'you', messages, more, ref });
+      return settle();
+    };
+    await answer(
+      range(251, 300).map(n => past(n)),
+      true,
+    );
+    void chat.older(kept);
+    ({ ref } = await socket.expect('history'));
+    await answer(
+      range(1, 250).map(n => past(n)),
+      false,
+    );
+    socket.message(301);
+    await settle();
+    assert.deepEqual([numbers(kept), kept.more], [range(1, 301), false]);
+    chat.leave();
+    assert.deepEqual([numbers(kept), kept.more], [range(102, 301), true]);
+    chat.open('you');
+    void chat.older(kept);
+    const asked = await socket.expect('history');
+    assert.equal(asked.before, id(102));
+  });
+
   it('begins anew where the server has another store', async () => {
     await listed();
     socket.message(1);
