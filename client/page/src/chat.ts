@@ -290,11 +290,11 @@ export class Chat {
     }
   }
 
-  /** Fetches the messages before the first one. */
+  /** Fetches the messages before the first one, or waits for the page that is on its way. */
   async older(conversation: Conversation): Promise<void> {
     const first = conversation.messages[0];
-    if (!conversation.loaded || conversation.loading || !conversation.more || !first || this.line.is === 'closed')
-      return;
+    if (conversation.loading) return conversation.loading;
+    if (!conversation.loaded || !conversation.more || !first || this.line.is === 'closed') return;
     await this.#page(conversation, { before: first.id }, (messages, more) => conversation.takeOlder(messages, more));
   }
 
@@ -480,13 +480,27 @@ export class Chat {
     });
   }
 
-  async #page(
+  #page(
     conversation: Conversation,
     place: { before?: string },
     take: (messages: Message[], more: boolean) => void,
   ): Promise<void> {
-    conversation.loading = true;
+    const fetch = async () => {
+      await this.#fetch(conversation, place, take);
+      conversation.loading = undefined;
+      this.#change();
+    };
+    // Not at once: what asks is told to all who look, and they are to see that it is on its way.
+    conversation.loading = Promise.resolve().then(fetch);
     this.#change();
+    return conversation.loading;
+  }
+
+  async #fetch(
+    conversation: Conversation,
+    place: { before?: string },
+    take: (messages: Message[], more: boolean) => void,
+  ): Promise<void> {
     try {
       const page = await this.#client.request<ServerHistory>({
         type: 'history',
@@ -500,8 +514,6 @@ export class Chat {
       // Asked again the server would say the same, for ever.
       if (this.line.is !== 'closed') conversation.more = false;
     }
-    conversation.loading = false;
-    this.#change();
   }
 
   // ---- What comes ----

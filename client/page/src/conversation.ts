@@ -39,7 +39,8 @@ export class Conversation {
   messages: readonly Message[] = [];
   /** The newest page of history is here; before that `messages` has only what came live. */
   loaded = false;
-  loading = false;
+  /** A page of history, while it is on its way. */
+  loading: Promise<void> | undefined;
   /** The server has older ones. */
   more = false;
   /** The newest message, as the list of conversations told. */

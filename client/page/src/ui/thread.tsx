@@ -90,6 +90,7 @@ export function Thread({ chat, conversation, hasToken, frames, onBack, onFrames 
   const rowOf = (id: string) => list.current?.querySelector<HTMLElement>(`[data-id="${CSS.escape(id)}"]`);
   const deeds = useMemo<Deeds>(() => {
     const jump = async (id: string) => {
+      // Also where a page is on its way already.
       for (let i = 0; !conversation.find(id) && conversation.more && i < SEARCHED; i += 1)
         await chat.older(conversation);
       // After it is on show.
@@ -236,7 +237,7 @@ export function Thread({ chat, conversation, hasToken, frames, onBack, onFrames 
         ref={scroller}
         onScroll={look}
         aria-label={`Messages with ${peer}`}
-        aria-busy={conversation.loading}
+        aria-busy={conversation.loading !== undefined}
       >
         {isEmpty && <Nobody me={chat.me} peer={peer} hasToken={hasToken} />}
         {!conversation.loaded && shown.length === 0 && (
