@@ -3,7 +3,7 @@ import {
   type ClientFrame,
   type Content,
   connect,
-  type DmwireError,
+  DmwireError,
   newId,
   type OutFrame,
   type PastMessage,
@@ -167,6 +167,8 @@ export class Chat {
     });
     for (const { frame, code, detail } of this.#failed) {
       if (frame.target_user !== conversation.peer) continue;
+      // It had come to the server all the same.
+      if (code === 'closed' && conversation.find(String(frame.id))) continue;
       const error = reason(conversation.peer, code, detail);
       shown.push({ message: this.#own(frame, ''), delivery: 'failed', error, changing: false });
     }
@@ -328,7 +330,11 @@ export class Chat {
   /** Makes a new attempt now, also where the line was closed for good. */
   reconnect(): void {
     if (this.line.is !== 'closed') return this.#client.reconnect();
+    const left = this.#outgoing;
     this.#outgoing = [];
+    // With a storage the next client has them.
+    const error = new DmwireError('closed', 'The connection was closed before that.');
+    if (!this.#options.storage) for (const frame of left) this.#refused(frame, error);
     this.#connect();
     for (const conversation of this.conversations.values()) conversation.loaded = false;
   }

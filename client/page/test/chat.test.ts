@@ -337,6 +337,37 @@ describe('a chat', { timeout: 60_000 }, () => {
     assert.equal(asked.before, id(102));
   });
 
+  it('shows as not sent what waited when the line was closed for good, where nobody has kept it', async () => {
+    await listed();
+    chat.open('you');
+    const answer = async (messages: readonly PastMessage[]) => {
+      const { ref } = await socket.expect('history');
+      socket.frame({ type: 'history', target_user: 'you', messages, more: false, ref });
+      await settle();
+    };
+    await answer([past(1)]);
+    for (const text of ['one', 'two']) chat.send('you', text);
+    chat.edit('you', id(1), 'other');
+    const one = await socket.expect('message');
+    socket.goodbye(4408, false);
+    await settle();
+    const shown = () =>
+      chat.current && chat.shown(chat.current).map(({ message, delivery }) => `${message.content} ${delivery}`);
+    assert.deepEqual(shown(), ['other theirs', 'one offline', 'two offline']);
+    chat.reconnect();
+    socket = await server.session();
+    assert.deepEqual(shown(), ['m1 theirs', 'one failed', 'two failed']);
+    assert.match(chat.notice ?? '', /^The edit was refused/);
+    await listed();
+    // The first of them had come there.
+    await answer([past(1), past(2, { id: one.id, from_user: 'me', message: 'one' })]);
+    assert.deepEqual(shown(), ['m1 theirs', 'one stored', 'two failed']);
+    chat.retry(String(chat.current && chat.shown(chat.current).at(-1)?.message.id));
+    socket.ack(await socket.expect('message'), 3);
+    await settle();
+    assert.deepEqual(shown(), ['m1 theirs', 'one stored', 'two stored']);
+  });
+
   it('begins anew where the server has another store', async () => {
     await listed();
     socket.message(1);
