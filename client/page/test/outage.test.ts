@@ -110,6 +110,20 @@ describe('when the line breaks', { timeout: 10 * DEADLINE }, () => {
     assert.deepEqual(await texts(b), await texts(a));
   });
 
+  it('or the browser only believes that the device is offline: an open line is believed more', async () => {
+    const page = await world.visitor();
+    await page.addInitScript(() => Object.defineProperty(Navigator.prototype, 'onLine', { get: () => false }));
+    await enter(page, gate.url, 'sue', 'tom');
+    assert.equal(await page.locator('.banner').count(), 0);
+    await say(page, 'sent all the same');
+    await bubble(page, 'sent all the same').getByText('Stored').waitFor();
+    gate.shut();
+    await page.getByText('This device is offline.').waitFor();
+    gate.open();
+    await back(page);
+    await settled(page, 1);
+  });
+
   it('and the page is loaded anew: what was not sent is still there, and goes out once', async () => {
     const [a, b] = [await world.visitor(), await world.visitor()];
     await enter(a, gate.url, 'eva', 'fay');

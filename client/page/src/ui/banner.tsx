@@ -7,10 +7,12 @@ import { Icon } from './icons.js';
 export function Banner({ chat, onLeave }: { chat: Chat; onLeave: (why?: string) => void }): JSX.Element {
   const { line } = chat;
   const reconnect = () => chat.reconnect();
+  // A browser may be wrong about that; over an open line it is.
+  const isDown = !['open', 'closed'].includes(line.is) && (chat.down || !navigator.onLine);
   return (
     <div class="banners">
       <div role="status">
-        {line.is !== 'closed' && (chat.down || !navigator.onLine) && (
+        {isDown && (
           <div class="banner">
             <Icon name="warn" />
             <p>
