@@ -198,6 +198,41 @@ describe('when the line breaks', { timeout: 10 * DEADLINE }, () => {
     await b.getByText('This message was deleted.').waitFor();
   });
 
+  it('opens no menu for what waits, not even when it does not any more', async () => {
+    const page = await world.visitor();
+    await enter(page, gate.url, 'una', 'val');
+    await say(page, 'first');
+    await settled(page, 1);
+    gate.shut();
+    await page.getByText('No connection to the server.').waitFor();
+    await say(page, 'second');
+    await bubble(page, 'second').getByText('Waiting for the connection').waitFor();
+    await bubble(page, 'second').focus();
+    await page.keyboard.press('Enter');
+    await composer(page).focus();
+    await page.keyboard.type('third');
+    gate.open();
+    await back(page);
+    await settled(page, 2);
+    await page.keyboard.press('Enter');
+    await settled(page, 3);
+    assert.deepEqual(await texts(page), ['first', 'second', 'third']);
+    assert.equal(await page.locator('.menu, .reactions').count(), 0);
+    // One that is there goes with the focus.
+    await bubble(page, 'second').focus();
+    await page.keyboard.press('Enter');
+    await page.getByRole('menu').waitFor();
+    await composer(page).focus();
+    await page.getByRole('menu').waitFor({ state: 'detached' });
+    // And its button shuts it.
+    const handle = bubble(page, 'second').getByRole('button', { name: 'More' });
+    for (const state of ['visible', 'detached'] as const) {
+      await bubble(page, 'second').hover();
+      await handle.click();
+      await page.getByRole('menu').waitFor({ state });
+    }
+  });
+
   it('tells what was refused, and sends it again when asked to', async () => {
     const page = await world.visitor();
     let refuse = true;

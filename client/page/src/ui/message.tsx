@@ -196,6 +196,10 @@ function Menu({ me, message, editable, deeds, onClose }: RowProps & { onClose: (
     }
     event.stopPropagation();
   };
+  // Not where the focus goes nowhere: a browser may do so to buttons that are clicked.
+  const left = ({ currentTarget, relatedTarget }: FocusEvent) => {
+    if (relatedTarget && !(currentTarget as Node).parentElement?.contains(relatedTarget as Node)) deeds.menu(undefined);
+  };
   const { content } = message;
   const isMine = message.from === me;
   const text =
@@ -207,7 +211,7 @@ function Menu({ me, message, editable, deeds, onClose }: RowProps & { onClose: (
     onClose();
   };
   return (
-    <div class="menu" role="menu" ref={menu} aria-label="Message" tabIndex={-1} onKeyDown={keys}>
+    <div class="menu" role="menu" ref={menu} aria-label="Message" tabIndex={-1} onKeyDown={keys} onFocusOut={left}>
       {/* biome-ignore lint/a11y/useSemanticElements: a part of a menu is no set of fields */}
       <div class="emoji" role="group" aria-label="React">
         {EMOJI.map(emoji => (

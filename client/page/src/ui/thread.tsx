@@ -150,7 +150,8 @@ export function Thread({ chat, conversation, hasToken, frames, onBack, onFrames 
       rows[next]?.scrollIntoView({ block: 'nearest' });
     } else if (event.key === 'Enter' || event.key === ' ' || event.key === 'ContextMenu') {
       event.preventDefault();
-      setMenu(row.dataset.id);
+      // Some have none: it is not to open when they have one, maybe much later.
+      if (row.querySelector('.handle')) setMenu(row.dataset.id);
     } else if (event.key === 'Escape') {
       input.current?.focus();
     }
