@@ -43,22 +43,46 @@ export const tab = new Keeper(() => sessionStorage);
 /** What all tabs of this browser share, for good. */
 export const browser = new Keeper(() => localStorage);
 
+export interface Arrival {
+  readonly identity: Identity | undefined;
+  readonly to: string | undefined;
+  readonly suggested: string | undefined;
+}
+
+/** Reads the page's address, when the page is opened. */
+export function arrive(): Arrival {
+  const { user, to } = asked();
+  const identity = identify(user, bring() ?? tab.get(TOKEN));
+  return { identity, to, suggested: identity ? undefined : user };
+}
+
 /**
- * Reads the page's address. A token stands behind its `#`, which browsers send nowhere; it is kept for this tab alone, and
- * leaves the address at once: addresses are copied, shown and remembered.
+ * Reads the address of the open page, into which somebody may have pasted a link with a token. The user in it may be whom
+ * the page was for until now: whom the token names goes before.
  */
-export function arrive(): { identity: Identity | undefined; to: string | undefined; suggested: string | undefined } {
+export function arriveAgain(): { identity: Identity; to: string | undefined } | undefined {
+  const token = bring();
+  const identity = token === undefined ? undefined : identify(subject(token) ?? asked().user, token);
+  return identity && { identity, to: asked().to };
+}
+
+/** Whom the address asks for. */
+export function asked(): { user: string | undefined; to: string | undefined } {
   const query = new URLSearchParams(location.search);
-  const brought = new URLSearchParams(location.hash.slice(1)).get('token')?.trim();
-  if (brought) {
-    tab.set(TOKEN, brought);
-    history.replaceState(null, '', location.pathname + location.search);
-  }
-  const token = brought || tab.get(TOKEN);
-  const user = query.get('user') ?? undefined;
-  const to = query.get('to') ?? undefined;
-  const identity = identify(user, token);
-  return { identity, to: to !== undefined && isUser(to) ? to : undefined, suggested: identity ? undefined : user };
+  const to = query.get('to') ?? '';
+  return { user: query.get('user') ?? undefined, to: isUser(to) ? to : undefined };
+}
+
+/**
+ * A token stands behind the `#` of the address, which browsers send nowhere; it is kept for this tab alone, and leaves the
+ * address at once: addresses are copied, shown and remembered.
+ */
+function bring(): string | undefined {
+  const token = new URLSearchParams(location.hash.slice(1)).get('token')?.trim();
+  if (!token) return undefined;
+  tab.set(TOKEN, token);
+  history.replaceState(history.state, '', location.pathname + location.search);
+  return token;
 }
 
 /** A user, a token, or both. */

@@ -331,6 +331,39 @@ describe('a token', { timeout: 4 * DEADLINE }, () => {
     assert.equal(asked.at(-1)?.[1], 'dmwire.v1');
   });
 
+  it('may come with a link that is pasted into the open page: then the page is for whom it names', async () => {
+    const asked: (string | undefined)[] = [];
+    gate.play((socket, request) => {
+      const protocols = request.headers['sec-websocket-protocol']?.replaceAll(' ', '');
+      asked.push(protocols);
+      actor(protocols?.includes('bearer.') ? 'oda' : 'guest', 'pam', [])(socket, request);
+    });
+    const pages = [await world.visitor(), await world.visitor()] as const;
+    // At the form, and as somebody else.
+    await pages[0].goto(gate.url);
+    await pages[0].getByRole('button', { name: 'Start' }).waitFor();
+    await enter(pages[1], gate.url, 'guest', 'pam');
+    for (const page of pages) {
+      const before = page.url();
+      await page.evaluate(hash => {
+        location.hash = hash;
+      }, `token=${token}`);
+      await page.locator('.me strong', { hasText: /^oda$/ }).waitFor();
+      await connected(page);
+      assert.equal(asked.at(-1), `dmwire.v1,bearer.${token}`);
+      // It is in no address, and the page's is that of the new user.
+      const expected = `${gate.url}/?user=oda${before.includes('to=pam') ? '&to=pam' : ''}`;
+      await page.waitForURL(expected);
+      await page.goBack();
+      await page.waitForURL(expected);
+      await page.goForward();
+      await page.waitForURL(expected);
+      await page.reload();
+      await connected(page);
+      assert.equal(asked.at(-1), `dmwire.v1,bearer.${token}`);
+    }
+  });
+
   it('is asked for when the server wants one', async () => {
     gate.play((socket, request) => {
       if (request.headers['sec-websocket-protocol']?.includes(token)) return actor('oda', 'pam', [])(socket, request);

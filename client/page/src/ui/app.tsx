@@ -2,7 +2,7 @@ import type { JSX } from 'preact';
 import { useEffect, useState } from 'preact/hooks';
 import { Chat, storage } from '../chat.js';
 import { preview } from '../content/content.js';
-import { arrive, here, type Identity, remember } from '../identity.js';
+import { type Arrival, arriveAgain, asked, here, type Identity, remember } from '../identity.js';
 import { Banner } from './banner.js';
 import { FramesDrawer } from './frames-drawer.js';
 import { useChanges } from './parts.js';
@@ -13,17 +13,25 @@ import { Thread } from './thread.js';
 /** Announcements that a screen reader may still have to read. */
 const ANNOUNCED = 5;
 
-export function App({ arrival }: { arrival: ReturnType<typeof arrive> }): JSX.Element {
+export function App({ arrival }: { arrival: Arrival }): JSX.Element {
   const [identity, setIdentity] = useState(arrival.identity);
   const [to, setTo] = useState(arrival.to);
   const [error, setError] = useState<string>();
-  if (!identity) {
-    const enter = (next: Identity, peer: string | undefined) => {
-      remember(next);
-      setTo(peer);
-      setError(undefined);
-      setIdentity(next);
+  const enter = (next: Identity, peer: string | undefined) => {
+    remember(next);
+    setTo(peer);
+    setError(undefined);
+    setIdentity(next);
+  };
+  useEffect(() => {
+    const again = () => {
+      const next = arriveAgain();
+      if (next) enter(next.identity, next.to);
     };
+    addEventListener('hashchange', again);
+    return () => removeEventListener('hashchange', again);
+  }, []);
+  if (!identity) {
     return <SignIn suggested={arrival.suggested} to={to} error={error} onEnter={enter} />;
   }
   const leave = (why?: string) => {
@@ -67,7 +75,9 @@ function Talk({ identity, to, onLeave }: TalkProps): JSX.Element {
       announce(before => [...before.slice(1 - ANNOUNCED), { id, text: `${peer}: ${preview(content)}` }]);
     });
     const back = () => {
-      const { to } = arrive();
+      const { to } = asked();
+      // It may be from when this tab was another user's.
+      history.replaceState(history.state, '', here(chat.me || undefined, to) + location.hash);
       if (to === undefined) chat.leave();
       else chat.open(to);
     };
@@ -85,8 +95,8 @@ function Talk({ identity, to, onLeave }: TalkProps): JSX.Element {
   const peer = chat.current?.peer;
   const user = chat.me || undefined;
   useEffect(() => {
-    const asked = here(user, peer);
-    if (asked !== location.search) history.replaceState(history.state, '', asked);
+    const address = here(user, peer);
+    if (address !== location.search) history.replaceState(history.state, '', address);
   }, [user, peer]);
   const { unread } = chat;
   useEffect(() => {
