@@ -19,7 +19,7 @@ import {
 import { Blocks } from './blocks.js';
 import { Conversation, fromFrame, type Message, withReaction } from './conversation.js';
 import { FrameLog } from './frames.js';
-import { type Identity, isUser, tab } from './identity.js';
+import { type Identity, isUser, keyOf, tab } from './identity.js';
 
 /** How often to say that we are typing, and how long to believe it of others: nobody is sure to say that they have stopped. */
 const TYPING_EVERY_MS = 3000;
@@ -102,7 +102,7 @@ export class Chat {
   constructor(options: ChatOptions) {
     this.#options = options;
     this.me = options.identity.user ?? '';
-    this.#failed = restoreFailed(this.me);
+    this.#failed = this.#restoreFailed();
     this.#blocks = new Blocks(this.me, options.url);
     this.#connect();
   }
@@ -259,8 +259,37 @@ export class Chat {
   /** Lets go of what was refused. */
   discard(id: string): void {
     this.#failed = this.#failed.filter(({ frame }) => frame.id !== id);
-    keepFailed(this.me, this.#failed);
+    this.#keepFailed();
     this.#change();
+  }
+
+  /** What the user has written to somebody, and not sent. */
+  draft(peer: string): string {
+    return tab.get(keyOf('draft', this.#options.url, this.me, peer)) ?? '';
+  }
+
+  keepDraft(peer: string, text: string): void {
+    tab.set(keyOf('draft', this.#options.url, this.me, peer), text || undefined);
+  }
+
+  /** What is to happen to what the user has written, were they to leave this tab to somebody else now; in words. */
+  get unsent(): string[] {
+    const told: string[] = [];
+    const { me } = this;
+    if (this.#outgoing.length > 0) {
+      const kept = `is kept in this browser, and goes out when ${me} comes back`;
+      told.push(`What is not sent yet ${this.#options.storage ? kept : 'is lost'}.`);
+    }
+    if (this.#failed.length > 0) told.push('Messages that were refused are removed.');
+    if (this.#drafts.length > 0) told.push('Drafts are removed.');
+    return told;
+  }
+
+  /** The user leaves this tab to somebody else: nothing that they have written is to be read in it. */
+  forget(): void {
+    this.#failed = [];
+    this.#keepFailed();
+    for (const key of this.#drafts) tab.set(key, undefined);
   }
 
   /** The user has the end of the conversation before their eyes. */
@@ -400,7 +429,7 @@ export class Chat {
       this.line = { is: 'catching up' };
       if (this.me === '') {
         this.me = state.session.user_id;
-        this.#failed = restoreFailed(this.me);
+        this.#failed = this.#restoreFailed();
         this.#blocks = new Blocks(this.me, this.#options.url);
       }
     }
@@ -558,7 +587,7 @@ export class Chat {
     this.#outgoing = this.#outgoing.filter(({ ref }) => ref !== frame.ref);
     if (frame.type === 'message') {
       this.#failed = [...this.#failed, { frame, code: error.code, detail: error.message }];
-      keepFailed(this.me, this.#failed);
+      this.#keepFailed();
     } else if (frame.type !== 'read') {
       const what = { edit: 'The edit', delete: 'The deletion', react: 'The reaction' }[frame.type] ?? 'Something';
       this.#say(`${what} was refused: ${reason(String(frame.target_user), error.code, error.message)}`);
@@ -600,6 +629,24 @@ export class Chat {
   }
 
   // ---- Parts ----
+
+  get #drafts(): string[] {
+    const [start = '', end = ''] = keyOf('draft', this.#options.url, this.me, ' ').split(' ');
+    return tab.keys.filter(key => key.startsWith(start) && key.endsWith(end));
+  }
+
+  #restoreFailed(): Failed[] {
+    try {
+      return JSON.parse(tab.get(keyOf('failed', this.#options.url, this.me)) ?? '[]') as Failed[];
+    } catch {
+      return [];
+    }
+  }
+
+  #keepFailed(): void {
+    const text = this.#failed.length > 0 ? JSON.stringify(this.#failed) : undefined;
+    tab.set(keyOf('failed', this.#options.url, this.me), text);
+  }
 
   /** Something was given to the client; what becomes of it comes as an event. */
   #given(promise: Promise<unknown>): void {
@@ -676,16 +723,4 @@ export function storage(): Storage | undefined {
 /** Why something was refused; the server's own words where there are none for it here. */
 function reason(peer: string, code: string, detail: string): string {
   return code === 'blocked' ? `${peer} has blocked you.` : detail;
-}
-
-function restoreFailed(user: string): Failed[] {
-  try {
-    return JSON.parse(tab.get(`dmwire.failed.${user}`) ?? '[]') as Failed[];
-  } catch {
-    return [];
-  }
-}
-
-function keepFailed(user: string, failed: readonly Failed[]): void {
-  tab.set(`dmwire.failed.${user}`, failed.length > 0 ? JSON.stringify(failed) : undefined);
 }

@@ -5,7 +5,6 @@ export interface Identity {
 }
 
 export const USER = /^[A-Za-z0-9._~@:+-]{1,64}$/;
-const TOKEN = 'dmwire.token';
 
 /** Nobody can be "." or "..": browsers take these out of an address. */
 export function isUser(text: string): boolean {
@@ -28,6 +27,15 @@ class Keeper {
     }
   }
 
+  /** The names under which there is something. */
+  get keys(): string[] {
+    try {
+      return Object.keys(this.#storage());
+    } catch {
+      return [];
+    }
+  }
+
   set(key: string, value: string | undefined): void {
     try {
       if (value === undefined) this.#storage().removeItem(key);
@@ -38,10 +46,24 @@ class Keeper {
   }
 }
 
+/**
+ * Under what name something of a server is kept: one origin may have several, below different paths.
+ *
+ * @param of Users whom it concerns. No name has a `/` in it.
+ */
+export function keyOf(what: string, server: string, ...of: string[]): string {
+  return `dmwire.${[what, ...of].join('/')}@${server}`;
+}
+
 /** What a tab keeps for itself. */
 export const tab = new Keeper(() => sessionStorage);
 /** What all tabs of this browser share, for good. */
 export const browser = new Keeper(() => localStorage);
+
+/** The server of this page. */
+export function server(): string {
+  return location.origin + location.pathname;
+}
 
 export interface Arrival {
   readonly identity: Identity | undefined;
@@ -52,7 +74,7 @@ export interface Arrival {
 /** Reads the page's address, when the page is opened. */
 export function arrive(): Arrival {
   const { user, to } = asked();
-  const identity = identify(user, bring() ?? tab.get(TOKEN));
+  const identity = identify(user, bring() ?? tab.get(keyOf('token', server())));
   return { identity, to, suggested: identity ? undefined : user };
 }
 
@@ -80,7 +102,7 @@ export function asked(): { user: string | undefined; to: string | undefined } {
 function bring(): string | undefined {
   const token = new URLSearchParams(location.hash.slice(1)).get('token')?.trim();
   if (!token) return undefined;
-  tab.set(TOKEN, token);
+  tab.set(keyOf('token', server()), token);
   history.replaceState(history.state, '', location.pathname + location.search);
   return token;
 }
@@ -94,7 +116,7 @@ export function identify(user: string | undefined, token: string | undefined): I
 }
 
 export function remember(identity: Identity | undefined): void {
-  tab.set(TOKEN, identity?.token);
+  tab.set(keyOf('token', server()), identity?.token);
 }
 
 /** Whom a token names. Only the server can tell whether that is true. */

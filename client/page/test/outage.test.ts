@@ -5,6 +5,7 @@ import { connect, type PastMessage, type WebSocketClass } from '../../src/index.
 import {
   back,
   bubble,
+  closed,
   composer,
   connected,
   DEADLINE,
@@ -259,6 +260,73 @@ describe('when the line breaks', { timeout: 10 * DEADLINE }, () => {
     await bubble(page, 'hello').getByText('Stored').waitFor();
     // It is the same message, so that it cannot be there twice.
     assert.deepEqual([sent.length, sent[0]], [3, sent[2]]);
+  });
+
+  it('and the user leaves the tab to somebody else: what waits is kept for them, and nothing else is', async () => {
+    const page = await world.visitor();
+    const arrived: unknown[] = [];
+    const play = actor('wes', 'xia', [], ({ type, id, ref, message }, send) => {
+      if (type !== 'message') return;
+      arrived.push(message);
+      if (message === 'no') send({ type: 'error', code: 'forbidden', detail: 'never', retryable: false, ref });
+      else send({ type: 'ack', id, seq: 1, status: 'stored', sent_at: new Date().toISOString(), ref });
+    });
+    gate.play(play);
+    await enter(page, gate.url, 'wes', 'xia');
+    await say(page, 'no');
+    await page.getByText('Not sent: never').waitFor();
+    gate.shut();
+    await page.getByText('No connection to the server.').waitFor();
+    await say(page, 'waits');
+    await composer(page).fill('half');
+    const change = page.getByRole('button', { name: 'Change user' });
+    const dialog = page.getByRole('dialog', { name: 'Change user?' });
+    await change.click();
+    assert.deepEqual((await dialog.getByRole('paragraph').allInnerTexts()).slice(0, 3), [
+      'What is not sent yet is kept in this browser, and goes out when wes comes back.',
+      'Messages that were refused are removed.',
+      'Drafts are removed.',
+    ]);
+    await dialog.getByRole('button', { name: 'Stay' }).click();
+    await closed(page);
+    assert.equal(await composer(page).inputValue(), 'half');
+    await change.click();
+    await dialog.getByRole('button', { name: 'Change user' }).click();
+    await page.getByRole('button', { name: 'Start' }).waitFor();
+    const kept = (place: 'localStorage' | 'sessionStorage') =>
+      page.evaluate(place => JSON.stringify(Object.entries(globalThis[place])), place);
+    for (const text of ['half', 'no"', 'waits']) {
+      assert.equal((await kept('sessionStorage')).includes(text), false, text);
+      assert.equal((await kept('localStorage')).includes(text), text === 'waits', text);
+    }
+    gate.open();
+    await page.getByLabel('I am').fill('wes');
+    await page.getByLabel('Writing to').fill('xia');
+    await page.getByRole('button', { name: 'Start' }).click();
+    await bubble(page, 'waits').getByText('Stored').waitFor();
+    assert.deepEqual([await texts(page), await composer(page).inputValue()], [['waits'], '']);
+    assert.deepEqual(arrived, ['no', 'waits']);
+    // With nothing to lose nothing is asked.
+    await change.click();
+    await page.getByRole('button', { name: 'Start' }).waitFor();
+  });
+
+  it('keeps drafts apart, by both users and by the server', async () => {
+    const page = await world.visitor();
+    await enter(page, gate.url, 'a.b', 'c');
+    await composer(page).fill('for c');
+    await enter(page, gate.url, 'a', 'b.c');
+    assert.equal(await composer(page).inputValue(), '');
+    await composer(page).fill('for b.c');
+    await enter(page, gate.url, 'a.b', 'c');
+    assert.equal(await composer(page).inputValue(), 'for c');
+    const names = await page.evaluate(() => Object.keys(sessionStorage).filter(name => name.startsWith('dmwire.')));
+    assert.deepEqual(names.sort(), [`dmwire.draft/a.b/c@${gate.url}/`, `dmwire.draft/a/b.c@${gate.url}/`]);
+    // Who leaves takes only what is their own.
+    await page.getByRole('button', { name: 'Change user' }).click();
+    await page.getByRole('dialog').getByRole('button', { name: 'Change user' }).click();
+    await enter(page, gate.url, 'a', 'b.c');
+    assert.equal(await composer(page).inputValue(), 'for b.c');
   });
 
   it('for good: the page says why, and connects again when asked to', async () => {

@@ -2,10 +2,10 @@ import type { JSX } from 'preact';
 import { useEffect, useState } from 'preact/hooks';
 import { Chat, storage } from '../chat.js';
 import { preview } from '../content/content.js';
-import { type Arrival, arriveAgain, asked, here, type Identity, remember } from '../identity.js';
+import { type Arrival, arriveAgain, asked, here, type Identity, remember, server } from '../identity.js';
 import { Banner } from './banner.js';
 import { FramesDrawer } from './frames-drawer.js';
-import { useChanges } from './parts.js';
+import { Dialog, useChanges } from './parts.js';
 import { Sidebar } from './sidebar.js';
 import { SignIn } from './sign-in.js';
 import { Thread } from './thread.js';
@@ -52,7 +52,7 @@ interface TalkProps {
 
 function Talk({ identity, to, onLeave }: TalkProps): JSX.Element {
   const [chat] = useState(() => {
-    const made = new Chat({ url: location.origin + location.pathname, identity, storage: storage() });
+    const made = new Chat({ url: server(), identity, storage: storage() });
     if (to !== undefined) made.open(to);
     return made;
   });
@@ -112,14 +112,20 @@ function Talk({ identity, to, onLeave }: TalkProps): JSX.Element {
     if ((history.state as { list?: boolean } | null)?.list) history.back();
     else chat.leave();
   };
+  const [leaving, setLeaving] = useState(false);
+  const forget = () => {
+    chat.forget();
+    onLeave();
+  };
+  const leave = () => (chat.unsent.length > 0 ? setLeaving(true) : forget());
   const toggle = () => showFrames(!frames);
 
   return (
     <div class={`app ${peer === undefined ? '' : 'talking'} ${frames ? 'with-frames' : ''}`}>
       <main>
         <h1 class="unseen">dmwire</h1>
-        <Banner chat={chat} onLeave={onLeave} />
-        <Sidebar chat={chat} frames={frames} onOpen={open} onLeave={() => onLeave()} onFrames={toggle} />
+        <Banner chat={chat} onLeave={leave} onRefused={onLeave} />
+        <Sidebar chat={chat} frames={frames} onOpen={open} onLeave={leave} onFrames={toggle} />
         {chat.current ? (
           <Thread
             key={chat.current}
@@ -137,6 +143,22 @@ function Talk({ identity, to, onLeave }: TalkProps): JSX.Element {
         )}
       </main>
       {frames && <FramesDrawer chat={chat} onClose={() => showFrames(false)} />}
+      {leaving && (
+        <Dialog label="Change user?" onClose={() => setLeaving(false)}>
+          <form method="dialog">
+            <h2>Change user?</h2>
+            {chat.unsent.map(text => (
+              <p key={text}>{text}</p>
+            ))}
+            <p class="buttons">
+              <button type="submit">Stay</button>
+              <button type="button" class="danger" onClick={forget}>
+                Change user
+              </button>
+            </p>
+          </form>
+        </Dialog>
+      )}
       <div class="unseen" role="log" aria-label="New messages">
         {announced.map(({ id, text }) => (
           <p key={id}>{text}</p>

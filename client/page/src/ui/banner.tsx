@@ -3,8 +3,15 @@ import { useEffect, useState } from 'preact/hooks';
 import type { Chat, LineState } from '../chat.js';
 import { Icon } from './icons.js';
 
+interface BannerProps {
+  readonly chat: Chat;
+  readonly onLeave: () => void;
+  /** The server does not take the user: another name or token is to be given. */
+  readonly onRefused: (why: string) => void;
+}
+
 /** What the line is doing, where it is not what it should be; and what has gone wrong. */
-export function Banner({ chat, onLeave }: { chat: Chat; onLeave: (why?: string) => void }): JSX.Element {
+export function Banner({ chat, onLeave, onRefused }: BannerProps): JSX.Element {
   const { line } = chat;
   const reconnect = () => chat.reconnect();
   // A browser may be wrong about that; over an open line it is.
@@ -37,7 +44,7 @@ export function Banner({ chat, onLeave }: { chat: Chat; onLeave: (why?: string) 
                 Connect again
               </button>
             )}
-            <button type="button" onClick={() => onLeave(wrongName(line) ? line.reason : undefined)}>
+            <button type="button" onClick={() => (wrongName(line) ? onRefused(line.reason) : onLeave())}>
               Change user
             </button>
           </div>

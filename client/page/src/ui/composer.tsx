@@ -3,7 +3,6 @@ import { useId, useLayoutEffect, useState } from 'preact/hooks';
 import type { Chat } from '../chat.js';
 import { preview } from '../content/content.js';
 import type { Conversation, Message } from '../conversation.js';
-import { tab } from '../identity.js';
 import { ComposeDialog } from './compose-dialog.js';
 import { Icon } from './icons.js';
 
@@ -25,8 +24,7 @@ export function Composer(props: ComposerProps): JSX.Element {
   const { chat, conversation, input, replying, editing, onDone } = props;
   const { peer } = conversation;
   const id = useId();
-  const draft = `dmwire.draft.${chat.me}.${peer}`;
-  const [text, setText] = useState(() => tab.get(draft) ?? '');
+  const [text, setText] = useState(() => chat.draft(peer));
   const [markdown, setMarkdown] = useState(false);
   const [more, setMore] = useState(false);
 
@@ -41,7 +39,7 @@ export function Composer(props: ComposerProps): JSX.Element {
   const change = (next: string) => {
     setText(next);
     if (editing) return;
-    tab.set(draft, next || undefined);
+    chat.keepDraft(peer, next);
     chat.typed(conversation, next);
   };
   // Where the browser does not fit the field to its text by itself.
@@ -54,7 +52,7 @@ export function Composer(props: ComposerProps): JSX.Element {
 
   const cancel = () => {
     if (editing) {
-      setText(tab.get(draft) ?? '');
+      setText(chat.draft(peer));
       setMarkdown(false);
     }
     onDone();
@@ -69,12 +67,12 @@ export function Composer(props: ComposerProps): JSX.Element {
     const content = markdown ? ({ type: 'markdown', text } as const) : text;
     if (editing) {
       chat.edit(peer, editing.id, content);
-      setText(tab.get(draft) ?? '');
+      setText(chat.draft(peer));
       setMarkdown(false);
     } else {
       chat.send(peer, content, replying?.id);
       setText('');
-      tab.set(draft, undefined);
+      chat.keepDraft(peer, '');
       props.onSent();
     }
     onDone();
