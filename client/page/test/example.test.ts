@@ -1,0 +1,51 @@
+import assert from 'node:assert/strict';
+import { readFile } from 'node:fs/promises';
+import { after, afterEach, before, describe, it } from 'node:test';
+import { DEADLINE, launch, Server, type World } from './support/browser.js';
+import { Site } from './support/site.js';
+
+describe('the example of a page without a build', { timeout: 2 * DEADLINE }, () => {
+  let world: World;
+  let server: Server;
+  let site: Site;
+  before(async () => {
+    const html = await readFile(new URL('../../../../../examples/browser/index.html', import.meta.url), 'utf8');
+    [world, server, site] = await Promise.all([launch(), Server.start(), Site.of({ '/': html })]);
+  });
+  afterEach(() => world.over());
+  after(async () => {
+    await site?.close();
+    await world?.browser.close();
+    await server?.stop();
+  });
+
+  it('shows all of what was sent, and gives back what was not', async () => {
+    const page = await world.visitor();
+    await page.goto(`${site.origin()}/?user=ex&to=ex&server=${server.url.replace('http', 'ws')}`);
+    await page.getByText('Connected as ex').waitFor();
+    const field = page.getByLabel('Message');
+    const lines = page.locator('#messages li');
+    // A pair of surrogates in whatever place.
+    for (const text of [`${'a'.repeat(29)}😀 hello`, `${'a'.repeat(30)}😀`]) {
+      await field.fill(text);
+      await field.press('Enter');
+      await lines.getByText(`me: ${text} (stored)`, { exact: true }).waitFor();
+    }
+    await field.evaluate(element => {
+      (element as HTMLInputElement).value = 'half\ud83d';
+    });
+    await field.press('Enter');
+    await lines.getByText('me: half\ufffd (stored)', { exact: true }).waitFor();
+    const long = 'x'.repeat(16_001);
+    await field.fill(long);
+    await field.press('Enter');
+    await lines.filter({ hasText: /^not sent: x+: / }).waitFor();
+    assert.equal(await field.inputValue(), long);
+    // What a closed connection does not take stays, too.
+    await server.kill();
+    await page.getByText('the connection is closed').waitFor();
+    await field.fill('later');
+    await field.press('Enter');
+    assert.equal(await field.inputValue(), 'later');
+  });
+});
