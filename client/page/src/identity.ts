@@ -60,9 +60,9 @@ export const tab = new Keeper(() => sessionStorage);
 /** What all tabs of this browser share, for good. */
 export const browser = new Keeper(() => localStorage);
 
-/** The server of this page. */
+/** The server of this page, whether or not the address has a slash at its end. */
 export function server(): string {
-  return location.origin + location.pathname;
+  return `${location.origin}${location.pathname.replace(/\/+$/, '')}/`;
 }
 
 export interface Arrival {
