@@ -1,45 +1,27 @@
 import assert from 'node:assert/strict';
-import { after, afterEach, before, describe, it } from 'node:test';
+import { after, before, describe, it } from 'node:test';
 import { WebSocket } from 'ws';
 import { type Client, connect, type WebSocketClass } from '../../src/index.js';
 import { assertAccessible } from './support/axe.js';
-import {
-  bubble,
-  closed,
-  composer,
-  connected,
-  DEADLINE,
-  enter,
-  launch,
-  Server,
-  say,
-  texts,
-  type World,
-} from './support/browser.js';
-import { Gate } from './support/gate.js';
+import { bubble, closed, composer, connected, DEADLINE, enter, say, setUp, texts } from './support/browser.js';
 
 describe('whoever one is', { timeout: 10 * DEADLINE }, () => {
-  let world: World;
-  let server: Server;
-  let gate: Gate;
+  const stage = setUp();
   let friend: Client;
-  before(async () => {
-    [world, server] = await Promise.all([launch(), Server.start()]);
-    gate = await Gate.before(server.url);
-    friend = connect({ url: server.url, user: 'friend', WebSocket: WebSocket as unknown as WebSocketClass });
+  before(() => {
+    friend = connect({ url: stage.server.url, user: 'friend', WebSocket: WebSocket as unknown as WebSocketClass });
     friend.on('message', () => {});
   });
-  afterEach(() => world.over());
-  after(async () => {
-    await friend?.close();
-    await gate?.close();
-    await world?.browser.close();
-    await server?.stop();
-  });
+  after(() => friend?.close());
 
   /** A conversation with everything in it. */
   async function fill(user: string): Promise<void> {
-    const mine = connect({ url: server.url, user, device: 'seed', WebSocket: WebSocket as unknown as WebSocketClass });
+    const mine = connect({
+      url: stage.server.url,
+      user,
+      device: 'seed',
+      WebSocket: WebSocket as unknown as WebSocketClass,
+    });
     mine.on('message', () => {});
     const contents = [
       'Notes are at https://example.org/notes.',
@@ -65,7 +47,11 @@ describe('whoever one is', { timeout: 10 * DEADLINE }, () => {
     await mine.delete('friend', id);
     const edited = await mine.send('friend', 'helo');
     await mine.edit('friend', edited.id, 'hello');
-    const stranger = connect({ url: server.url, user: 'stranger', WebSocket: WebSocket as unknown as WebSocketClass });
+    const stranger = connect({
+      url: stage.server.url,
+      user: 'stranger',
+      WebSocket: WebSocket as unknown as WebSocketClass,
+    });
     await stranger.send(user, 'are you there?');
     await stranger.close();
     await mine.close();
@@ -78,22 +64,22 @@ describe('whoever one is', { timeout: 10 * DEADLINE }, () => {
     for (const colorScheme of ['light', 'dark'] as const) {
       it(`finds no obstacle, ${colorScheme} and ${width} wide`, async () => {
         const user = `${colorScheme}-${width}`;
-        gate.open();
+        stage.gate.open();
         await fill(user);
-        const page = await world.visitor({
+        const page = await stage.world.visitor({
           viewport: { width, height },
           colorScheme,
           ...(width < 500 && { hasTouch: true, isMobile: true }),
         });
-        await enter(page, gate.url, `${user}-alone`);
+        await enter(page, stage.gate.url, `${user}-alone`);
         await page.getByText('No conversations yet.').waitFor();
         await assertAccessible(page, 'empty list');
-        await page.goto(gate.url);
+        await page.goto(stage.gate.url);
         await page.getByLabel('I am').waitFor();
         await assertAccessible(page, 'sign in');
         await page.getByRole('button', { name: 'I have a token' }).click();
         await assertAccessible(page, 'token');
-        await enter(page, gate.url, user);
+        await enter(page, stage.gate.url, user);
         await page.getByRole('button', { name: /friend/ }).waitFor();
         await assertAccessible(page, 'list');
         await page.getByRole('button', { name: /friend/ }).click();
@@ -129,7 +115,7 @@ describe('whoever one is', { timeout: 10 * DEADLINE }, () => {
         await friend.unblock(user);
         await page.locator('.blocked').getByRole('button', { name: 'Unblock' }).click();
         await page.locator('.blocked').waitFor({ state: 'detached' });
-        gate.shut();
+        stage.gate.shut();
         await page.getByText('No connection to the server.').waitFor();
         await composer(page).fill('later');
         await page.getByRole('button', { name: 'Send', exact: true }).click();
@@ -142,11 +128,11 @@ describe('whoever one is', { timeout: 10 * DEADLINE }, () => {
   }
 
   it('gets everywhere with the keyboard alone', async () => {
-    const page = await world.visitor();
+    const page = await stage.world.visitor();
     const key = (...keys: string[]) =>
       keys.reduce((before, next) => before.then(() => page.keyboard.press(next)), Promise.resolve());
     const focused = () => page.evaluate(() => (document.activeElement as HTMLElement)?.innerText ?? '');
-    await page.goto(server.url);
+    await page.goto(stage.server.url);
     await page.getByLabel('I am').waitFor();
     await key('Tab', 'ControlOrMeta+a');
     await page.keyboard.type('keys');

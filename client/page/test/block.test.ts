@@ -1,35 +1,10 @@
 import assert from 'node:assert/strict';
-import { after, afterEach, before, describe, it } from 'node:test';
+import { describe, it } from 'node:test';
 import type { Page } from 'playwright-core';
-import {
-  back,
-  bubble,
-  closed,
-  composer,
-  DEADLINE,
-  enter,
-  launch,
-  Server,
-  say,
-  texts,
-  type World,
-} from './support/browser.js';
-import { Gate } from './support/gate.js';
+import { back, bubble, closed, composer, DEADLINE, enter, say, setUp, texts } from './support/browser.js';
 
 describe('whom one does not want to hear', { timeout: 10 * DEADLINE }, () => {
-  let world: World;
-  let server: Server;
-  let gate: Gate;
-  before(async () => {
-    [world, server] = await Promise.all([launch(), Server.start()]);
-    gate = await Gate.before(server.url);
-  });
-  afterEach(() => world.over());
-  after(async () => {
-    await gate?.close();
-    await world?.browser.close();
-    await server?.stop();
-  });
+  const stage = setUp();
 
   const header = (page: Page) => page.locator('.thread > header');
   const strip = (page: Page) => page.getByRole('status').filter({ hasText: 'You have blocked' });
@@ -43,9 +18,9 @@ describe('whom one does not want to hear', { timeout: 10 * DEADLINE }, () => {
   }
 
   it('is blocked: their messages fail, and say why; unblocked, the same message comes', async () => {
-    const [a, b] = [await world.visitor(), await world.visitor()];
-    await enter(a, server.url, 'ann', 'ben');
-    await enter(b, server.url, 'ben', 'ann');
+    const [a, b] = [await stage.world.visitor(), await stage.world.visitor()];
+    await enter(a, stage.server.url, 'ann', 'ben');
+    await enter(b, stage.server.url, 'ben', 'ann');
     await say(b, 'hello');
     await bubble(a, 'hello').waitFor();
 
@@ -85,12 +60,12 @@ describe('whom one does not want to hear', { timeout: 10 * DEADLINE }, () => {
   });
 
   it('stays blocked over a reload and in the other tabs, and each user has a list of their own', async () => {
-    const page = await world.visitor();
-    await enter(page, server.url, 'cem', 'dee');
+    const page = await stage.world.visitor();
+    await enter(page, stage.server.url, 'cem', 'dee');
     const other = await page.context().newPage();
-    await enter(other, server.url, 'cem', 'dee');
+    await enter(other, stage.server.url, 'cem', 'dee');
     const somebody = await page.context().newPage();
-    await enter(somebody, server.url, 'eva', 'dee');
+    await enter(somebody, stage.server.url, 'eva', 'dee');
     await block(page, 'dee');
     await strip(other).waitFor();
     await page.reload();
@@ -104,23 +79,23 @@ describe('whom one does not want to hear', { timeout: 10 * DEADLINE }, () => {
   });
 
   it('was blocked on another device: blocked here once more, they can be unblocked here', async () => {
-    const [phone, desk] = [await world.visitor(), await world.visitor()];
-    await enter(phone, server.url, 'fay', 'gil');
+    const [phone, desk] = [await stage.world.visitor(), await stage.world.visitor()];
+    await enter(phone, stage.server.url, 'fay', 'gil');
     await block(phone, 'gil');
-    await enter(desk, server.url, 'fay', 'gil');
+    await enter(desk, stage.server.url, 'fay', 'gil');
     assert.equal(await strip(desk).count(), 0);
     await block(desk, 'gil');
     await header(desk).getByRole('button', { name: 'Unblock gil' }).click();
     await strip(desk).waitFor({ state: 'hidden' });
-    const gil = await world.visitor();
-    await enter(gil, server.url, 'gil', 'fay');
+    const gil = await stage.world.visitor();
+    await enter(gil, stage.server.url, 'gil', 'fay');
     await say(gil, 'hello');
     await bubble(desk, 'hello').waitFor();
   });
 
   it('is blocked and unblocked with the keyboard, and the focus stays where the reader is', async () => {
-    const page = await world.visitor();
-    await enter(page, server.url, 'hal', 'ida');
+    const page = await stage.world.visitor();
+    await enter(page, stage.server.url, 'hal', 'ida');
     const focused = () => page.evaluate(() => document.activeElement?.textContent);
     const button = header(page).getByRole('button', { name: 'Block ida' });
     for (let i = 0; i < 10 && (await focused()) !== 'Block ida'; i += 1) await page.keyboard.press('Shift+Tab');
@@ -144,27 +119,27 @@ describe('whom one does not want to hear', { timeout: 10 * DEADLINE }, () => {
   });
 
   it('cannot be oneself, and not while there is no line', async () => {
-    const page = await world.visitor();
-    await enter(page, gate.url, 'jon', 'jon');
+    const page = await stage.world.visitor();
+    await enter(page, stage.gate.url, 'jon', 'jon');
     await composer(page).waitFor();
     assert.equal(await header(page).getByRole('button', { name: 'Block' }).count(), 0);
-    await enter(page, gate.url, 'jon', 'kim');
+    await enter(page, stage.gate.url, 'jon', 'kim');
     const button = header(page).getByRole('button', { name: 'Block kim' });
     assert.equal(await button.getAttribute('aria-disabled'), 'false');
-    gate.shut();
+    stage.gate.shut();
     await page.getByText('No connection to the server.').waitFor();
     assert.equal(await button.getAttribute('aria-disabled'), 'true');
     await button.focus();
     await page.keyboard.press('Enter');
     assert.equal(await page.getByRole('dialog').count(), 0);
-    gate.open();
+    stage.gate.open();
     await back(page);
     await block(page, 'kim');
   });
 
   it('is not said to be blocked where the server has refused that', async () => {
-    const page = await world.visitor();
-    await enter(page, server.url, 'lea', 'mia');
+    const page = await stage.world.visitor();
+    await enter(page, stage.server.url, 'lea', 'mia');
     await page.evaluate(() => {
       const send = WebSocket.prototype.send;
       WebSocket.prototype.send = function (data) {

@@ -1,27 +1,21 @@
 import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
-import { after, afterEach, before, describe, it } from 'node:test';
-import { DEADLINE, launch, Server, type World } from './support/browser.js';
+import { after, before, describe, it } from 'node:test';
+import { DEADLINE, setUp } from './support/browser.js';
 import { Site } from './support/site.js';
 
 describe('the example of a page without a build', { timeout: 2 * DEADLINE }, () => {
-  let world: World;
-  let server: Server;
+  const stage = setUp();
   let site: Site;
   before(async () => {
     const html = await readFile(new URL('../../../../../examples/browser/index.html', import.meta.url), 'utf8');
-    [world, server, site] = await Promise.all([launch(), Server.start(), Site.of({ '/': html })]);
+    site = await Site.of({ '/': html });
   });
-  afterEach(() => world.over());
-  after(async () => {
-    await site?.close();
-    await world?.browser.close();
-    await server?.stop();
-  });
+  after(() => site?.close());
 
   it('shows all of what was sent, and gives back what was not', async () => {
-    const page = await world.visitor();
-    await page.goto(`${site.origin()}/?user=ex&to=ex&server=${server.url.replace('http', 'ws')}`);
+    const page = await stage.world.visitor();
+    await page.goto(`${site.origin()}/?user=ex&to=ex&server=${stage.server.url.replace('http', 'ws')}`);
     await page.getByText('Connected as ex').waitFor();
     const field = page.getByLabel('Message');
     const lines = page.locator('#messages li');
@@ -42,7 +36,7 @@ describe('the example of a page without a build', { timeout: 2 * DEADLINE }, () 
     await lines.filter({ hasText: /^not sent: x+: / }).waitFor();
     assert.equal(await field.inputValue(), long);
     // What a closed connection does not take stays, too.
-    await server.kill();
+    await stage.server.kill();
     await page.getByText('the connection is closed').waitFor();
     await field.fill('later');
     await field.press('Enter');

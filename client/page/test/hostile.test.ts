@@ -3,8 +3,8 @@ import { after, afterEach, before, describe, it } from 'node:test';
 import type { Page } from 'playwright-core';
 import { WebSocket } from 'ws';
 import { connect, type WebSocketClass } from '../../src/index.js';
-import { connected, DEADLINE, EVIL, enter, launch, Server, type World } from './support/browser.js';
-import { actor, Gate } from './support/gate.js';
+import { connected, DEADLINE, EVIL, enter, launch, Server, setUp, type World } from './support/browser.js';
+import { actor } from './support/gate.js';
 import { Site } from './support/site.js';
 
 const RUN = "globalThis.pwned='yes'";
@@ -45,19 +45,7 @@ const FORBIDDEN =
   '.app script, .app iframe, .app img, .app video, .app audio, .app object, .app embed, .app base, .app link, .app meta, .app style, .app form[action], .app [onerror], .app [onload], .app [onmouseover], .app [onclick], .app [srcdoc], .app [style*=url]';
 
 describe('what peers send', { timeout: 10 * DEADLINE }, () => {
-  let world: World;
-  let server: Server;
-  let gate: Gate;
-  before(async () => {
-    [world, server] = await Promise.all([launch(), Server.start()]);
-    gate = await Gate.before(server.url);
-  });
-  afterEach(() => world.over());
-  after(async () => {
-    await gate?.close();
-    await world?.browser.close();
-    await server?.stop();
-  });
+  const stage = setUp();
 
   async function assertHarmless(page: Page): Promise<void> {
     const found = await page.evaluate(forbidden => {
@@ -73,10 +61,14 @@ describe('what peers send', { timeout: 10 * DEADLINE }, () => {
   }
 
   it('is text, in every field that the server lets through', async () => {
-    const mallory = connect({ url: server.url, user: 'mallory', WebSocket: WebSocket as unknown as WebSocketClass });
+    const mallory = connect({
+      url: stage.server.url,
+      user: 'mallory',
+      WebSocket: WebSocket as unknown as WebSocketClass,
+    });
     mallory.on('message', () => {});
-    const page = await world.visitor();
-    await enter(page, server.url, 'victim', 'mallory');
+    const page = await stage.world.visitor();
+    await enter(page, stage.server.url, 'victim', 'mallory');
     let count = 0;
     const send = async (content: Parameters<typeof mallory.send>[1]) => {
       count += 1;
@@ -119,7 +111,7 @@ describe('what peers send', { timeout: 10 * DEADLINE }, () => {
   });
 
   it('is text also from a server that checks nothing', async () => {
-    const page = await world.visitor();
+    const page = await stage.world.visitor();
     const id = (i: number) => `00000000-0000-4000-8000-${String(i).padStart(12, '0')}`;
     const contents = PAYLOADS.flatMap((text): unknown[] => [
       { type: 'image', url: text, alt: text, width: text, height: { x: 1 }, size: text },
@@ -148,7 +140,7 @@ describe('what peers send', { timeout: 10 * DEADLINE }, () => {
       edited_at: PAYLOADS[i % PAYLOADS.length],
       reactions: [{ emoji: PAYLOADS[i % PAYLOADS.length], users: PAYLOADS.slice(0, 3) }],
     }));
-    gate.play((socket, request) => {
+    stage.gate.play((socket, request) => {
       actor('victim', 'mallory', history)(socket, request);
       PAYLOADS.forEach((text, i) => {
         const place = { id: id(1000 + i), seq: i + 1, from_user: text, target_user: 'victim' };
@@ -157,7 +149,7 @@ describe('what peers send', { timeout: 10 * DEADLINE }, () => {
         socket.send(JSON.stringify({ type: 'error', code: text, detail: text, retryable: false }));
       });
     });
-    await enter(page, gate.url, 'victim', 'mallory');
+    await enter(page, stage.gate.url, 'victim', 'mallory');
     await page
       .locator('.message')
       .nth(contents.length - 1)
@@ -170,19 +162,19 @@ describe('what peers send', { timeout: 10 * DEADLINE }, () => {
   });
 
   it('cannot come by the address of the page', async () => {
-    const page = await world.visitor();
+    const page = await stage.world.visitor();
     for (const text of PAYLOADS.slice(0, 10)) {
-      await page.goto(`${server.url}/?${new URLSearchParams({ user: text, to: text })}`);
+      await page.goto(`${stage.server.url}/?${new URLSearchParams({ user: text, to: text })}`);
       await page.getByLabel('I am').waitFor();
       assert.equal(await page.evaluate(() => (globalThis as { pwned?: string }).pwned), undefined);
     }
-    await page.goto(`${server.url}/?user=..&to=a`);
+    await page.goto(`${stage.server.url}/?user=..&to=a`);
     await page.getByRole('button', { name: 'Start' }).waitFor();
   });
 
   it('cannot run even where it got into the page', async () => {
-    const page = await world.visitor();
-    await enter(page, server.url, 'victim');
+    const page = await stage.world.visitor();
+    await enter(page, stage.server.url, 'victim');
     // Later, as what an evaluation does itself is exempt.
     const stopped = await page.evaluate(async run => {
       await new Promise(resolve => setTimeout(resolve));
@@ -211,14 +203,14 @@ describe('what peers send', { timeout: 10 * DEADLINE }, () => {
     }, RUN);
     assert.equal(stopped.pwned, undefined);
     for (const name of ['markup', 'eval', 'script']) assert.ok(stopped.refused.includes(name), name);
-    assert.ok(world.complaints.splice(0).length > 0);
+    assert.ok(stage.world.complaints.splice(0).length > 0);
     // Nor can it report to anybody.
     const reported = await page.evaluate(async () => {
       const results = await Promise.allSettled([fetch('https://evil.example/'), fetch('http://evil.example/')]);
       return results.map(({ status }) => status);
     });
     assert.deepEqual(reported, ['rejected', 'rejected']);
-    world.complaints.splice(0);
+    stage.world.complaints.splice(0);
   });
 });
 

@@ -1,32 +1,25 @@
 import assert from 'node:assert/strict';
-import { after, afterEach, before, describe, it } from 'node:test';
+import { before, describe, it } from 'node:test';
 import type { Page } from 'playwright-core';
 import { WebSocket } from 'ws';
 import { connect, type WebSocketClass } from '../../src/index.js';
 import { assertAccessible } from './support/axe.js';
-import { back, bubble, connected, DEADLINE, enter, launch, Server, say, type World } from './support/browser.js';
+import { back, bubble, connected, DEADLINE, enter, say, setUp } from './support/browser.js';
 
 /** More than two parts of the list. */
 const MANY = 230;
 const PART = 100;
 
 describe('a list of many conversations', { timeout: 10 * DEADLINE }, () => {
-  let world: World;
-  let server: Server;
+  const stage = setUp();
   /** Those who have written, the last one first. */
   const peers = Array.from({ length: MANY }, (_, i) => `peer-${String(MANY - i).padStart(3, '0')}`);
   before(async () => {
-    [world, server] = await Promise.all([launch(), Server.start()]);
     // A user with all of them, who has written to each: one after the other, so that their order is known.
-    const hub = connect({ url: server.url, user: 'hub', WebSocket: WebSocket as unknown as WebSocketClass });
+    const hub = connect({ url: stage.server.url, user: 'hub', WebSocket: WebSocket as unknown as WebSocketClass });
     hub.on('message', () => {});
     for (const peer of peers.toReversed()) await hub.send(peer, `to ${peer}`);
     await hub.close();
-  });
-  afterEach(() => world.over());
-  after(async () => {
-    await world?.browser.close();
-    await server?.stop();
   });
 
   const names = (page: Page) => page.locator('.conversation .who').allInnerTexts();
@@ -40,8 +33,8 @@ describe('a list of many conversations', { timeout: 10 * DEADLINE }, () => {
     });
 
   it('goes on where it is scrolled to its end, each conversation once and in order', async () => {
-    const page = await world.visitor();
-    await enter(page, server.url, 'hub');
+    const page = await stage.world.visitor();
+    await enter(page, stage.server.url, 'hub');
     await listed(page, PART);
     assert.deepEqual(await names(page), peers.slice(0, PART));
     for (const count of [2 * PART, MANY]) {
@@ -59,9 +52,9 @@ describe('a list of many conversations', { timeout: 10 * DEADLINE }, () => {
     await page.waitForFunction(() => document.querySelector('.conversation .who')?.textContent === 'peer-001');
     assert.deepEqual(await names(page), order);
     // A new line brings no other list: neither a shorter one nor anybody twice.
-    await server.kill();
+    await stage.server.kill();
     await page.getByText('No connection to the server.').waitFor();
-    await server.restart();
+    await stage.server.restart();
     await back(page);
     await say(page, 'and again');
     await bubble(page, 'and again').getByText('Stored').waitFor();
@@ -69,8 +62,8 @@ describe('a list of many conversations', { timeout: 10 * DEADLINE }, () => {
   });
 
   it('goes on with the keyboard, which then stands on what has come', async () => {
-    const page = await world.visitor();
-    await enter(page, server.url, 'hub');
+    const page = await stage.world.visitor();
+    await enter(page, stage.server.url, 'hub');
     await listed(page, PART);
     for (const colorScheme of ['dark', 'light'] as const) {
       await page.emulateMedia({ colorScheme });
@@ -92,10 +85,14 @@ describe('a list of many conversations', { timeout: 10 * DEADLINE }, () => {
   });
 
   it('shows once who writes while they are not listed yet', async () => {
-    const page = await world.visitor();
-    await enter(page, server.url, 'hub');
+    const page = await stage.world.visitor();
+    await enter(page, stage.server.url, 'hub');
     await listed(page, PART);
-    const late = connect({ url: server.url, user: 'peer-002', WebSocket: WebSocket as unknown as WebSocketClass });
+    const late = connect({
+      url: stage.server.url,
+      user: 'peer-002',
+      WebSocket: WebSocket as unknown as WebSocketClass,
+    });
     late.on('message', () => {});
     await late.send('hub', 'hello');
     await page

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { after, afterEach, before, beforeEach, describe, it } from 'node:test';
+import { describe, it } from 'node:test';
 import { WebSocket } from 'ws';
 import { connect, type PastMessage, type WebSocketClass } from '../../src/index.js';
 import {
@@ -10,40 +10,20 @@ import {
   connected,
   DEADLINE,
   enter,
-  launch,
-  Server,
   say,
   settled,
+  setUp,
   texts,
-  type World,
 } from './support/browser.js';
-import { actor, Gate } from './support/gate.js';
+import { actor } from './support/gate.js';
 
 describe('when the line breaks', { timeout: 10 * DEADLINE }, () => {
-  let world: World;
-  let server: Server;
-  let gate: Gate;
-  before(async () => {
-    world = await launch();
-  });
-  beforeEach(async () => {
-    server = await Server.start();
-    gate = await Gate.before(server.url);
-  });
-  afterEach(async () => {
-    try {
-      await world.over();
-    } finally {
-      await gate.close();
-      await server.stop();
-    }
-  });
-  after(() => world?.browser.close());
+  const stage = setUp({ each: true });
 
   /** What the server holds, as somebody sees it who comes anew. */
   async function stored(user: string, peer: string): Promise<string[]> {
     const client = connect({
-      url: server.url,
+      url: stage.server.url,
       user,
       device: 'witness',
       WebSocket: WebSocket as unknown as WebSocketClass,
@@ -56,9 +36,9 @@ describe('when the line breaks', { timeout: 10 * DEADLINE }, () => {
   }
 
   it('because the server is killed, again and again, while both write: nothing is lost, nothing doubled', async () => {
-    const [a, b] = [await world.visitor(), await world.visitor()];
-    await enter(a, server.url, 'ann', 'ben');
-    await enter(b, server.url, 'ben', 'ann');
+    const [a, b] = [await stage.world.visitor(), await stage.world.visitor()];
+    await enter(a, stage.server.url, 'ann', 'ben');
+    await enter(b, stage.server.url, 'ben', 'ann');
     const own = (name: string) => Array.from({ length: 40 }, (_, i) => `${name} ${i}`);
     const write = async (page: typeof a, name: string) => {
       for (const text of own(name)) await say(page, text);
@@ -66,7 +46,7 @@ describe('when the line breaks', { timeout: 10 * DEADLINE }, () => {
     const crash = async () => {
       for (const count of [8, 24, 45]) {
         await a.locator('.message').nth(count).waitFor();
-        await server.restart();
+        await stage.server.restart();
       }
     };
     await Promise.all([write(a, 'a'), write(b, 'b'), crash()]);
@@ -87,13 +67,13 @@ describe('when the line breaks', { timeout: 10 * DEADLINE }, () => {
   });
 
   it('because the device is offline: what is written waits, and all is there afterwards', async () => {
-    const [a, b] = [await world.visitor(), await world.visitor()];
-    await enter(a, gate.url, 'cem', 'dee');
-    await enter(b, server.url, 'dee', 'cem');
+    const [a, b] = [await stage.world.visitor(), await stage.world.visitor()];
+    await enter(a, stage.gate.url, 'cem', 'dee');
+    await enter(b, stage.server.url, 'dee', 'cem');
     await say(a, 'before');
     await bubble(b, 'before').waitFor();
     // The browser's emulation concerns everything but open sockets.
-    gate.shut();
+    stage.gate.shut();
     await a.getByText('No connection to the server.').waitFor();
     await a.context().setOffline(true);
     await a.getByText('This device is offline.').waitFor();
@@ -102,7 +82,7 @@ describe('when the line breaks', { timeout: 10 * DEADLINE }, () => {
     await say(b, 'said meanwhile');
     await bubble(b, 'said meanwhile').getByText('Stored').waitFor();
     assert.equal(await bubble(b, 'written offline').count(), 0);
-    gate.open();
+    stage.gate.open();
     await a.context().setOffline(false);
     await settled(a, 3);
     await bubble(b, 'written offline').waitFor();
@@ -112,26 +92,26 @@ describe('when the line breaks', { timeout: 10 * DEADLINE }, () => {
   });
 
   it('or the browser only believes that the device is offline: an open line is believed more', async () => {
-    const page = await world.visitor();
+    const page = await stage.world.visitor();
     await page.addInitScript(() => Object.defineProperty(Navigator.prototype, 'onLine', { get: () => false }));
-    await enter(page, gate.url, 'sue', 'tom');
+    await enter(page, stage.gate.url, 'sue', 'tom');
     assert.equal(await page.locator('.banner').count(), 0);
     await say(page, 'sent all the same');
     await bubble(page, 'sent all the same').getByText('Stored').waitFor();
-    gate.shut();
+    stage.gate.shut();
     await page.getByText('This device is offline.').waitFor();
-    gate.open();
+    stage.gate.open();
     await back(page);
     await settled(page, 1);
   });
 
   it('and the page is loaded anew: what was not sent is still there, and goes out once', async () => {
-    const [a, b] = [await world.visitor(), await world.visitor()];
-    await enter(a, gate.url, 'eva', 'fay');
-    await enter(b, server.url, 'fay', 'eva');
+    const [a, b] = [await stage.world.visitor(), await stage.world.visitor()];
+    await enter(a, stage.gate.url, 'eva', 'fay');
+    await enter(b, stage.server.url, 'fay', 'eva');
     await say(a, 'one');
     await bubble(b, 'one').waitFor();
-    gate.shut();
+    stage.gate.shut();
     await a.getByText('No connection to the server.').waitFor();
     await say(a, 'two');
     await say(a, 'three');
@@ -144,7 +124,7 @@ describe('when the line breaks', { timeout: 10 * DEADLINE }, () => {
         () => document.querySelector<HTMLTextAreaElement>('.composer textarea')?.value === 'half a th',
       );
     }
-    gate.open();
+    stage.gate.open();
     await back(a);
     await settled(a, 3);
     await bubble(b, 'three').waitFor();
@@ -156,28 +136,28 @@ describe('when the line breaks', { timeout: 10 * DEADLINE }, () => {
   });
 
   it('and the tab is closed: the next one sends what it has left', async () => {
-    const a = await world.visitor();
-    await enter(a, gate.url, 'gil', 'hal');
-    gate.shut();
+    const a = await stage.world.visitor();
+    await enter(a, stage.gate.url, 'gil', 'hal');
+    stage.gate.shut();
     await a.getByText('No connection to the server.').waitFor();
     await say(a, 'last words');
     await bubble(a, 'last words').waitFor();
     const next = await a.context().newPage();
     await a.close();
-    gate.open();
-    await enter(next, gate.url, 'gil', 'hal');
+    stage.gate.open();
+    await enter(next, stage.gate.url, 'gil', 'hal');
     await bubble(next, 'last words').getByText('Stored').waitFor();
     assert.deepEqual(await stored('hal', 'gil'), ['last words']);
   });
 
   it('over an edit, a deletion and a reaction: they show at once and are stored later', async () => {
-    const [a, b] = [await world.visitor(), await world.visitor()];
-    await enter(a, gate.url, 'ida', 'jon');
-    await enter(b, server.url, 'jon', 'ida');
+    const [a, b] = [await stage.world.visitor(), await stage.world.visitor()];
+    await enter(a, stage.gate.url, 'ida', 'jon');
+    await enter(b, stage.server.url, 'jon', 'ida');
     await say(a, 'helo');
     await say(a, 'away');
     await bubble(a, 'away').getByText('Read', { exact: true }).waitFor();
-    gate.shut();
+    stage.gate.shut();
     await a.getByText('No connection to the server.').waitFor();
     const choose = async (text: string, item: string) => {
       await bubble(a, text).hover();
@@ -193,18 +173,18 @@ describe('when the line breaks', { timeout: 10 * DEADLINE }, () => {
     await bubble(a, 'hello').getByRole('button', { name: '👍 1 by you' }).waitFor();
     await a.getByText('This message was deleted.').waitFor();
     assert.deepEqual(await texts(b), ['helo', 'away']);
-    gate.open();
+    stage.gate.open();
     await back(a);
     await bubble(b, 'hello').getByRole('button', { name: '👍 1 by ida' }).waitFor();
     await b.getByText('This message was deleted.').waitFor();
   });
 
   it('opens no menu for what waits, not even when it does not any more', async () => {
-    const page = await world.visitor();
-    await enter(page, gate.url, 'una', 'val');
+    const page = await stage.world.visitor();
+    await enter(page, stage.gate.url, 'una', 'val');
     await say(page, 'first');
     await settled(page, 1);
-    gate.shut();
+    stage.gate.shut();
     await page.getByText('No connection to the server.').waitFor();
     await say(page, 'second');
     await bubble(page, 'second').getByText('Waiting for the connection').waitFor();
@@ -212,7 +192,7 @@ describe('when the line breaks', { timeout: 10 * DEADLINE }, () => {
     await page.keyboard.press('Enter');
     await composer(page).focus();
     await page.keyboard.type('third');
-    gate.open();
+    stage.gate.open();
     await back(page);
     await settled(page, 2);
     await page.keyboard.press('Enter');
@@ -235,10 +215,10 @@ describe('when the line breaks', { timeout: 10 * DEADLINE }, () => {
   });
 
   it('tells what was refused, and sends it again when asked to', async () => {
-    const page = await world.visitor();
+    const page = await stage.world.visitor();
     let refuse = true;
     const sent: unknown[] = [];
-    gate.play(
+    stage.gate.play(
       actor('kim', 'lea', [], ({ type, id, ref }, send) => {
         if (type !== 'message') return;
         sent.push(id);
@@ -247,7 +227,7 @@ describe('when the line breaks', { timeout: 10 * DEADLINE }, () => {
         else send({ type: 'ack', id, seq: 1, status: 'stored', sent_at: new Date().toISOString(), ref });
       }),
     );
-    await enter(page, gate.url, 'kim', 'lea');
+    await enter(page, stage.gate.url, 'kim', 'lea');
     await say(page, 'hello');
     await page.getByText('Not sent: they take nothing from you').waitFor();
     await say(page, 'another');
@@ -263,7 +243,7 @@ describe('when the line breaks', { timeout: 10 * DEADLINE }, () => {
   });
 
   it('and the user leaves the tab to somebody else: what waits is kept for them, and nothing else is', async () => {
-    const page = await world.visitor();
+    const page = await stage.world.visitor();
     const arrived: unknown[] = [];
     const play = actor('wes', 'xia', [], ({ type, id, ref, message }, send) => {
       if (type !== 'message') return;
@@ -271,11 +251,11 @@ describe('when the line breaks', { timeout: 10 * DEADLINE }, () => {
       if (message === 'no') send({ type: 'error', code: 'forbidden', detail: 'never', retryable: false, ref });
       else send({ type: 'ack', id, seq: 1, status: 'stored', sent_at: new Date().toISOString(), ref });
     });
-    gate.play(play);
-    await enter(page, gate.url, 'wes', 'xia');
+    stage.gate.play(play);
+    await enter(page, stage.gate.url, 'wes', 'xia');
     await say(page, 'no');
     await page.getByText('Not sent: never').waitFor();
-    gate.shut();
+    stage.gate.shut();
     await page.getByText('No connection to the server.').waitFor();
     await say(page, 'waits');
     await composer(page).fill('half');
@@ -299,7 +279,7 @@ describe('when the line breaks', { timeout: 10 * DEADLINE }, () => {
       assert.equal((await kept('sessionStorage')).includes(text), false, text);
       assert.equal((await kept('localStorage')).includes(text), text === 'waits', text);
     }
-    gate.open();
+    stage.gate.open();
     await page.getByLabel('I am').fill('wes');
     await page.getByLabel('Writing to').fill('xia');
     await page.getByRole('button', { name: 'Start' }).click();
@@ -312,26 +292,26 @@ describe('when the line breaks', { timeout: 10 * DEADLINE }, () => {
   });
 
   it('keeps drafts apart, by both users and by the server', async () => {
-    const page = await world.visitor();
-    await enter(page, gate.url, 'a.b', 'c');
+    const page = await stage.world.visitor();
+    await enter(page, stage.gate.url, 'a.b', 'c');
     await composer(page).fill('for c');
-    await enter(page, gate.url, 'a', 'b.c');
+    await enter(page, stage.gate.url, 'a', 'b.c');
     assert.equal(await composer(page).inputValue(), '');
     await composer(page).fill('for b.c');
-    await enter(page, gate.url, 'a.b', 'c');
+    await enter(page, stage.gate.url, 'a.b', 'c');
     assert.equal(await composer(page).inputValue(), 'for c');
     const names = await page.evaluate(() => Object.keys(sessionStorage).filter(name => name.startsWith('dmwire.')));
-    assert.deepEqual(names.sort(), [`dmwire.draft/a.b/c@${gate.url}/`, `dmwire.draft/a/b.c@${gate.url}/`]);
+    assert.deepEqual(names.sort(), [`dmwire.draft/a.b/c@${stage.gate.url}/`, `dmwire.draft/a/b.c@${stage.gate.url}/`]);
     // Who leaves takes only what is their own.
     await page.getByRole('button', { name: 'Change user' }).click();
     await page.getByRole('dialog').getByRole('button', { name: 'Change user' }).click();
-    await enter(page, gate.url, 'a', 'b.c');
+    await enter(page, stage.gate.url, 'a', 'b.c');
     assert.equal(await composer(page).inputValue(), 'for b.c');
   });
 
   it('for good: the page says why, and connects again when asked to', async () => {
-    const page = await world.visitor();
-    gate.play(socket => {
+    const page = await stage.world.visitor();
+    stage.gate.play(socket => {
       socket.send(
         JSON.stringify({
           type: 'goodbye',
@@ -343,10 +323,10 @@ describe('when the line breaks', { timeout: 10 * DEADLINE }, () => {
       );
       socket.close(4408);
     });
-    await page.goto(`${gate.url}/?user=mia&to=ned`);
+    await page.goto(`${stage.gate.url}/?user=mia&to=ned`);
     await page.getByRole('alert').getByText('too many windows').waitFor();
     assert.equal(await composer(page).isDisabled(), true);
-    gate.play(actor('mia', 'ned', []));
+    stage.gate.play(actor('mia', 'ned', []));
     await page.getByRole('button', { name: 'Connect again' }).click();
     await connected(page);
     assert.equal(await composer(page).isEnabled(), true);
@@ -354,36 +334,24 @@ describe('when the line breaks', { timeout: 10 * DEADLINE }, () => {
 });
 
 describe('a token', { timeout: 4 * DEADLINE }, () => {
-  let world: World;
-  let server: Server;
-  let gate: Gate;
-  before(async () => {
-    [world, server] = await Promise.all([launch(), Server.start()]);
-    gate = await Gate.before(server.url);
-  });
-  afterEach(() => world.over());
-  after(async () => {
-    await gate.close();
-    await world.browser.close();
-    await server.stop();
-  });
+  const stage = setUp();
   const claims = Buffer.from(JSON.stringify({ sub: 'oda' })).toString('base64url');
   const token = `e30.${claims}.c2ln`;
 
   it('comes behind the # of the address, leaves it at once, and goes to the server as a subprotocol', async () => {
     const asked: [string | undefined, string | undefined][] = [];
-    gate.play((socket, request) => {
+    stage.gate.play((socket, request) => {
       asked.push([request.url?.split('?')[0], request.headers['sec-websocket-protocol']]);
       actor('oda', 'pam', [])(socket, request);
     });
-    const page = await world.visitor();
-    await page.goto(`${gate.url}/?user=oda&to=pam#token=${token}`);
+    const page = await stage.world.visitor();
+    await page.goto(`${stage.gate.url}/?user=oda&to=pam#token=${token}`);
     await connected(page);
-    assert.equal(page.url(), `${gate.url}/?user=oda&to=pam`);
+    assert.equal(page.url(), `${stage.gate.url}/?user=oda&to=pam`);
     await page.reload();
     await connected(page);
     // Without a name in the address the token tells it.
-    await page.goto(`${gate.url}/`);
+    await page.goto(`${stage.gate.url}/`);
     await connected(page);
     const expected = ['/ws/oda', `dmwire.v1,bearer.${token}`];
     assert.deepEqual(
@@ -394,23 +362,23 @@ describe('a token', { timeout: 4 * DEADLINE }, () => {
     assert.equal(await page.evaluate(() => Object.values(localStorage).join().includes('e30.')), false);
     assert.equal((await page.content()).includes(token), false);
     const other = await page.context().newPage();
-    await other.goto(`${gate.url}/?user=oda`);
+    await other.goto(`${stage.gate.url}/?user=oda`);
     await connected(other);
     assert.equal(asked.at(-1)?.[1], 'dmwire.v1');
   });
 
   it('may come with a link that is pasted into the open page: then the page is for whom it names', async () => {
     const asked: (string | undefined)[] = [];
-    gate.play((socket, request) => {
+    stage.gate.play((socket, request) => {
       const protocols = request.headers['sec-websocket-protocol']?.replaceAll(' ', '');
       asked.push(protocols);
       actor(protocols?.includes('bearer.') ? 'oda' : 'guest', 'pam', [])(socket, request);
     });
-    const pages = [await world.visitor(), await world.visitor()] as const;
+    const pages = [await stage.world.visitor(), await stage.world.visitor()] as const;
     // At the form, and as somebody else.
-    await pages[0].goto(gate.url);
+    await pages[0].goto(stage.gate.url);
     await pages[0].getByRole('button', { name: 'Start' }).waitFor();
-    await enter(pages[1], gate.url, 'guest', 'pam');
+    await enter(pages[1], stage.gate.url, 'guest', 'pam');
     for (const page of pages) {
       const before = page.url();
       await page.evaluate(hash => {
@@ -420,7 +388,7 @@ describe('a token', { timeout: 4 * DEADLINE }, () => {
       await connected(page);
       assert.equal(asked.at(-1), `dmwire.v1,bearer.${token}`);
       // It is in no address, and the page's is that of the new user.
-      const expected = `${gate.url}/?user=oda${before.includes('to=pam') ? '&to=pam' : ''}`;
+      const expected = `${stage.gate.url}/?user=oda${before.includes('to=pam') ? '&to=pam' : ''}`;
       await page.waitForURL(expected);
       await page.goBack();
       await page.waitForURL(expected);
@@ -433,14 +401,14 @@ describe('a token', { timeout: 4 * DEADLINE }, () => {
   });
 
   it('is asked for when the server wants one', async () => {
-    gate.play((socket, request) => {
+    stage.gate.play((socket, request) => {
       if (request.headers['sec-websocket-protocol']?.includes(token)) return actor('oda', 'pam', [])(socket, request);
       const detail = 'this server asks for a token';
       socket.send(JSON.stringify({ type: 'goodbye', code: 4401, reason: 'unauthorized', detail, reconnect: false }));
       socket.close(4401);
     });
-    const page = await world.visitor();
-    await page.goto(`${gate.url}/?user=oda&to=pam`);
+    const page = await stage.world.visitor();
+    await page.goto(`${stage.gate.url}/?user=oda&to=pam`);
     await page.getByRole('alert').getByText('this server asks for a token').waitFor();
     await page.getByRole('alert').getByRole('button', { name: 'Change user' }).click();
     await page.getByLabel('Your token').fill(token);

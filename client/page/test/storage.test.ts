@@ -1,11 +1,10 @@
 import assert from 'node:assert/strict';
-import { after, afterEach, before, beforeEach, describe, it } from 'node:test';
+import { after, before, describe, it } from 'node:test';
 import type { Page } from 'playwright-core';
 import { build, type Rollup } from 'vite';
 import { WebSocket } from 'ws';
 import { type Client, connect, type PastMessage, type WebSocketClass } from '../../src/index.js';
-import { DEADLINE, launch, Server, type World } from './support/browser.js';
-import { Gate } from './support/gate.js';
+import { DEADLINE, setUp } from './support/browser.js';
 import { Site } from './support/site.js';
 
 /** What the page of a program has; it is written as one would write it. */
@@ -20,9 +19,7 @@ declare const dmwire: typeof import('../../src/index.js');
 declare const program: Program;
 
 describe('the package in a browser, with a storage', { timeout: 10 * DEADLINE }, () => {
-  let world: World;
-  let server: Server;
-  let gate: Gate;
+  const stage = setUp({ each: true });
   let site: Site;
   before(async () => {
     const entry = new URL('../../../../src/index.ts', import.meta.url).pathname;
@@ -34,24 +31,9 @@ describe('the package in a browser, with a storage', { timeout: 10 * DEADLINE },
     const script = made[0]?.output[0].code ?? '';
     const page =
       '<!doctype html><script type="module">import * as all from "/dmwire.js"; globalThis.dmwire = all</script>';
-    [world, site] = await Promise.all([launch(), Site.of({ '/': page, '/dmwire.js': script })]);
+    site = await Site.of({ '/': page, '/dmwire.js': script });
   });
-  beforeEach(async () => {
-    server = await Server.start();
-    gate = await Gate.before(server.url);
-  });
-  afterEach(async () => {
-    try {
-      await world.over();
-    } finally {
-      await gate.close();
-      await server.stop();
-    }
-  });
-  after(async () => {
-    await site?.close();
-    await world?.browser.close();
-  });
+  after(() => site?.close());
 
   /** Runs the program in a page: a message that begins with "stuck" is never handled. */
   async function run(page: Page): Promise<void> {
@@ -66,7 +48,7 @@ describe('the package in a browser, with a storage', { timeout: 10 * DEADLINE },
         handled?.push(String(message));
       });
       client.on('sent', ({ frame }) => void sent?.push(String((frame as { message?: unknown }).message)));
-    }, gate.url);
+    }, stage.gate.url);
   }
   const until = (page: Page, list: 'given' | 'handled' | 'sent', count: number) =>
     page.waitForFunction(([name, most]) => program[name].length >= most, [list, count] as const, { timeout: DEADLINE });
@@ -88,7 +70,7 @@ describe('the package in a browser, with a storage', { timeout: 10 * DEADLINE },
       { timeout: DEADLINE },
     );
   function other(user: string): Client {
-    return connect({ url: server.url, user, WebSocket: WebSocket as unknown as WebSocketClass });
+    return connect({ url: stage.server.url, user, WebSocket: WebSocket as unknown as WebSocketClass });
   }
   /** What the server holds. */
   async function stored(): Promise<string[]> {
@@ -102,7 +84,7 @@ describe('the package in a browser, with a storage', { timeout: 10 * DEADLINE },
 
   it('goes on behind what it has handled when it is loaded anew', async () => {
     const ben = other('ben');
-    const page = await world.visitor();
+    const page = await stage.world.visitor();
     await run(page);
     for (const text of ['one', 'two', 'stuck', 'three']) await ben.send('ann', text);
     await until(page, 'given', 3);
@@ -113,19 +95,19 @@ describe('the package in a browser, with a storage', { timeout: 10 * DEADLINE },
       await run(page);
       await until(page, 'given', 1);
       assert.deepEqual(await page.evaluate(() => program.given), ['stuck']);
-      const asked = new URL(gate.asked.at(-1) ?? '', gate.url).searchParams;
+      const asked = new URL(stage.gate.asked.at(-1) ?? '', stage.gate.url).searchParams;
       assert.equal(asked.get('since'), '2');
       assert.match(asked.get('epoch') ?? '', /^[0-9a-f-]{36}$/);
     }
-    assert.equal(new Set(gate.asked.map(url => new URL(url, gate.url).searchParams.get('device'))).size, 1);
+    assert.equal(new Set(stage.gate.asked.map(url => new URL(url, stage.gate.url).searchParams.get('device'))).size, 1);
     await ben.close();
   });
 
   it('sends once and in order what was not sent when it was loaded anew', async () => {
-    const page = await world.visitor();
+    const page = await stage.world.visitor();
     await run(page);
     await synced(page);
-    gate.shut();
+    stage.gate.shut();
     await page.waitForFunction(() => program.client.state.status === 'waiting', undefined, { timeout: DEADLINE });
     await page.evaluate(() => {
       for (const text of ['one', 'two', 'three']) void program.client.send('ben', text).catch(() => {});
@@ -137,7 +119,7 @@ describe('the package in a browser, with a storage', { timeout: 10 * DEADLINE },
       assert.deepEqual(await pending(page), ['one', 'two', 'three']);
     }
     assert.deepEqual(await stored(), []);
-    gate.open();
+    stage.gate.open();
     await page.evaluate(() => program.client.reconnect());
     await until(page, 'sent', 3);
     assert.deepEqual(await page.evaluate(() => program.sent), ['one', 'two', 'three']);
@@ -155,10 +137,10 @@ describe('the package in a browser, with a storage', { timeout: 10 * DEADLINE },
   });
 
   it('does not double what was stored, though its ack was lost with the page', async () => {
-    const page = await world.visitor();
+    const page = await stage.world.visitor();
     await run(page);
     await synced(page);
-    gate.hush();
+    stage.gate.hush();
     const ben = other('ben');
     const heard = new Promise(resolve => ben.on('message', resolve));
     await page.evaluate(() => void program.client.send('ben', 'once').catch(() => {}));
@@ -172,7 +154,7 @@ describe('the package in a browser, with a storage', { timeout: 10 * DEADLINE },
   });
 
   it('keeps tabs apart: each has a place in the log, and what it sends goes out once', async () => {
-    const first = await world.visitor();
+    const first = await stage.world.visitor();
     const second = await first.context().newPage();
     await run(first);
     await run(second);

@@ -1,41 +1,17 @@
 import assert from 'node:assert/strict';
-import { after, afterEach, before, describe, it } from 'node:test';
+import { afterEach, describe, it } from 'node:test';
 import { WebSocket } from 'ws';
 import { type Client, connect, type WebSocketClass } from '../../src/index.js';
-import {
-  bubble,
-  closed,
-  composer,
-  connected,
-  DEADLINE,
-  enter,
-  launch,
-  Server,
-  say,
-  settled,
-  texts,
-  type World,
-} from './support/browser.js';
+import { bubble, closed, composer, connected, DEADLINE, enter, say, settled, setUp, texts } from './support/browser.js';
 
 describe('two pages', { timeout: 10 * DEADLINE }, () => {
-  let world: World;
-  let server: Server;
   const clients: Client[] = [];
-  before(async () => {
-    [world, server] = await Promise.all([launch(), Server.start()]);
-  });
-  afterEach(async () => {
-    await Promise.all(clients.splice(0).map(client => client.close()));
-    await world.over();
-  });
-  after(async () => {
-    await world?.browser.close();
-    await server?.stop();
-  });
+  const stage = setUp();
+  afterEach(() => Promise.all(clients.splice(0).map(client => client.close())));
 
   function program(user: string): Client {
     const client = connect({
-      url: server.url,
+      url: stage.server.url,
       user,
       device: 'program',
       WebSocket: WebSocket as unknown as WebSocketClass,
@@ -46,8 +22,8 @@ describe('two pages', { timeout: 10 * DEADLINE }, () => {
   }
 
   it('talk, and see how far what they said has come', async () => {
-    const a = await world.visitor();
-    await a.goto(server.url);
+    const a = await stage.world.visitor();
+    await a.goto(stage.server.url);
     await a.getByLabel('I am').fill('ann');
     await a.getByLabel('Writing to').fill('ben');
     await a.getByRole('button', { name: 'Start' }).click();
@@ -56,8 +32,8 @@ describe('two pages', { timeout: 10 * DEADLINE }, () => {
     await say(a, 'hello');
     await bubble(a, 'hello').getByText('Stored').waitFor();
 
-    const b = await world.visitor();
-    await enter(b, server.url, 'ben');
+    const b = await stage.world.visitor();
+    await enter(b, stage.server.url, 'ben');
     await bubble(a, 'hello').getByText('Received').waitFor();
     await b.getByRole('button', { name: /ann/ }).getByText('1 unread').waitFor();
     assert.equal(await b.title(), '(1) ben · dmwire');
@@ -77,9 +53,9 @@ describe('two pages', { timeout: 10 * DEADLINE }, () => {
   });
 
   it('change what they said, react to it and answer it', async () => {
-    const [a, b] = [await world.visitor(), await world.visitor()];
-    await enter(a, server.url, 'cem', 'dee');
-    await enter(b, server.url, 'dee', 'cem');
+    const [a, b] = [await stage.world.visitor(), await stage.world.visitor()];
+    await enter(a, stage.server.url, 'cem', 'dee');
+    await enter(b, stage.server.url, 'dee', 'cem');
     await say(a, 'helo');
     await say(a, 'nonsense');
     await bubble(a, 'nonsense').getByText('Read', { exact: true }).waitFor();
@@ -128,9 +104,9 @@ describe('two pages', { timeout: 10 * DEADLINE }, () => {
   });
 
   it('send and show every kind of content', async () => {
-    const [a, b] = [await world.visitor(), await world.visitor()];
-    await enter(a, server.url, 'eva', 'fay');
-    await enter(b, server.url, 'fay', 'eva');
+    const [a, b] = [await stage.world.visitor(), await stage.world.visitor()];
+    await enter(a, stage.server.url, 'eva', 'fay');
+    await enter(b, stage.server.url, 'fay', 'eva');
     await a.getByRole('button', { name: 'Markdown' }).click();
     await a.getByPlaceholder('Message in Markdown').fill('**bold** [there](https://example.org/)\n\n- one\n- two');
     await a.getByPlaceholder('Message in Markdown').press('Enter');
@@ -163,7 +139,7 @@ describe('two pages', { timeout: 10 * DEADLINE }, () => {
   });
 
   it('load a picture when asked to, and tell its host nothing of the page', async () => {
-    const page = await world.visitor();
+    const page = await stage.world.visitor();
     const asked: (string | undefined)[] = [];
     await page.context().route('https://pictures.example/**', async route => {
       asked.push((await route.request().allHeaders()).referer);
@@ -173,7 +149,7 @@ describe('two pages', { timeout: 10 * DEADLINE }, () => {
     const sender = program('gil');
     await sender.send('hal', { type: 'image', url: 'https://pictures.example/cat.svg', alt: 'A cat' });
     await sender.send('hal', { type: 'image', url: 'http://pictures.example/cat.svg', alt: 'A plain cat' });
-    await enter(page, server.url, 'hal', 'gil');
+    await enter(page, stage.server.url, 'hal', 'gil');
     await page.locator('.card .name', { hasText: 'A plain cat' }).waitFor();
     // What is not encrypted is not loaded into the page at all.
     assert.equal(await page.getByRole('button', { name: 'Show picture' }).count(), 1);
@@ -181,15 +157,15 @@ describe('two pages', { timeout: 10 * DEADLINE }, () => {
     await page.getByRole('button', { name: 'Show picture' }).click();
     await page.waitForFunction(() => document.querySelector('img')?.naturalWidth === 40);
     assert.deepEqual(asked, [undefined]);
-    assert.deepEqual(world.foreign.splice(0), ['https://pictures.example/cat.svg']);
+    assert.deepEqual(stage.world.foreign.splice(0), ['https://pictures.example/cat.svg']);
   });
 
   it('bring older messages when scrolled to, and stay where the reader is', async () => {
     const sender = program('ida');
     const all = Array.from({ length: 180 }, (_, i) => `number ${i}`);
     await Promise.all(all.map(text => sender.send('jon', text)));
-    const page = await world.visitor();
-    await enter(page, server.url, 'jon', 'ida');
+    const page = await stage.world.visitor();
+    await enter(page, stage.server.url, 'jon', 'ida');
     await bubble(page, 'number 179').waitFor();
     assert.equal((await texts(page))[0], 'number 130');
     for (const first of ['number 80', 'number 30', 'number 0']) {
@@ -217,8 +193,8 @@ describe('two pages', { timeout: 10 * DEADLINE }, () => {
   });
 
   it('show the frames, and send one by hand', async () => {
-    const page = await world.visitor();
-    await enter(page, server.url, 'kim', 'lea');
+    const page = await stage.world.visitor();
+    await enter(page, stage.server.url, 'kim', 'lea');
     await page.getByRole('button', { name: 'Frames on the wire' }).first().click();
     const drawer = page.getByRole('complementary', { name: 'Frames on the wire' });
     await drawer.getByText('welcome', { exact: true }).click();
@@ -241,8 +217,8 @@ describe('two pages', { timeout: 10 * DEADLINE }, () => {
   });
 
   it('are told what others have read elsewhere, and what came on other devices', async () => {
-    const page = await world.visitor();
-    await enter(page, server.url, 'mia', 'ned');
+    const page = await stage.world.visitor();
+    await enter(page, stage.server.url, 'mia', 'ned');
     const phone = program('mia');
     await phone.send('ned', 'from the phone');
     await bubble(page, 'from the phone').waitFor();
@@ -264,8 +240,8 @@ describe('two pages', { timeout: 10 * DEADLINE }, () => {
   it('work on a phone: the list, the conversation, and the way back', async () => {
     const sender = program('pam');
     await sender.send('quy', 'hello');
-    const page = await world.visitor({ viewport: { width: 390, height: 844 }, isMobile: true, hasTouch: true });
-    await enter(page, server.url, 'quy');
+    const page = await stage.world.visitor({ viewport: { width: 390, height: 844 }, isMobile: true, hasTouch: true });
+    await enter(page, stage.server.url, 'quy');
     await page.getByRole('button', { name: /pam/ }).tap();
     await bubble(page, 'hello').waitFor();
     assert.equal(await page.locator('.sidebar').isVisible(), false);
@@ -282,20 +258,18 @@ describe('two pages', { timeout: 10 * DEADLINE }, () => {
 });
 
 describe('a page below a base path', { timeout: 4 * DEADLINE }, () => {
-  it('finds its sockets', async () => {
-    const [world, server] = await Promise.all([launch(), Server.start('--base-path', '/de/mo')]);
-    try {
-      for (const path of ['/de/mo', '/de/mo/']) {
-        const page = await world.visitor();
-        await page.goto(`${server.url}${path}?user=a&to=b`);
-        await connected(page);
-        await say(page, path);
-        await bubble(page, path).getByText('Stored').waitFor();
-      }
-      await world.over();
-    } finally {
-      await world.browser.close();
-      await server.stop();
+  const stage = setUp({ flags: ['--base-path', '/de/mo'] });
+
+  it('finds its sockets, and what it has kept', async () => {
+    const page = await stage.world.visitor();
+    for (const path of ['/de/mo', '/de/mo/']) {
+      await page.goto(`${stage.server.url}${path}?user=a&to=b`);
+      await connected(page);
+      const draft = await composer(page).inputValue();
+      assert.equal(draft, path === '/de/mo' ? '' : 'half');
+      await say(page, path);
+      await bubble(page, path).getByText('Stored').waitFor();
+      await composer(page).fill('half');
     }
   });
 });

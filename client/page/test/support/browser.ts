@@ -2,10 +2,12 @@
 
 import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
+import { after, afterEach, before, beforeEach } from 'node:test';
 import { type Browser, type BrowserContextOptions, chromium, type Locator, type Page } from 'playwright-core';
-import { DEADLINE } from '../../../test/support/server.js';
+import { DEADLINE, Server } from '../../../test/support/server.js';
+import { Gate } from './gate.js';
 
-export { DEADLINE, Server } from '../../../test/support/server.js';
+export { DEADLINE, Server };
 
 /** A site that is not this machine's own by its name, though it is by its address. */
 export const EVIL = 'evil.example';
@@ -71,6 +73,43 @@ export class World {
     const seen = { foreign: foreign.splice(0), complaints: complaints.splice(0) };
     assert.deepEqual(seen, { foreign: [], complaints: [] });
   }
+}
+
+interface Stage {
+  world: World;
+  server: Server;
+  /** Before that server. */
+  gate: Gate;
+}
+
+/** Has a browser and a server for the tests of a suite; with `each` a new server for each of them. */
+export function setUp({ each = false, flags = [] as string[] } = {}): Stage {
+  const stage = {} as Stage;
+  const start = async () => {
+    stage.server = await Server.start(...flags);
+    stage.gate = await Gate.before(stage.server.url);
+  };
+  const stop = async () => {
+    await stage.gate?.close();
+    await stage.server?.stop();
+  };
+  before(async () => {
+    stage.world = await launch();
+    if (!each) await start();
+  });
+  if (each) beforeEach(start);
+  afterEach(async () => {
+    try {
+      await stage.world.over();
+    } finally {
+      if (each) await stop();
+    }
+  });
+  after(async () => {
+    await stage.world?.browser.close();
+    if (!each) await stop();
+  });
+  return stage;
 }
 
 /** Opens the page as a user, and waits until it is connected. */
