@@ -123,6 +123,11 @@ describe('whoever one is', { timeout: 10 * DEADLINE }, () => {
         await assertAccessible(page, 'no connection');
         const overflow = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
         assert.ok(overflow <= 0, `${overflow} pixels too wide`);
+        const all = page.getByRole('button', { name: 'All conversations' });
+        if (await all.isVisible()) await all.click();
+        await page.getByRole('button', { name: 'Change user' }).click();
+        await page.getByRole('dialog').waitFor();
+        await assertAccessible(page, 'leaving');
       });
     }
   }
