@@ -84,8 +84,9 @@ export function arrive(): Arrival {
  */
 export function arriveAgain(): { identity: Identity; to: string | undefined } | undefined {
   const token = bring();
-  const identity = token === undefined ? undefined : identify(subject(token) ?? asked().user, token);
-  return identity && { identity, to: asked().to };
+  const { user = '', to } = asked();
+  const identity = token && identify(subject(token) ?? (isUser(user) ? user : undefined), token);
+  return identity ? { identity, to } : undefined;
 }
 
 /** Whom the address asks for. */

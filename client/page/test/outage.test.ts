@@ -400,6 +400,23 @@ describe('a token', { timeout: 4 * DEADLINE }, () => {
     }
   });
 
+  it('that only the server can read tells who the user is, also where the address names nobody', async () => {
+    const asked: (string | undefined)[] = [];
+    stage.gate.play((socket, request) => {
+      asked.push(request.url?.split('?')[0]);
+      actor('rex', 'pam', [])(socket, request);
+    });
+    const page = await stage.world.visitor();
+    await page.goto(`${stage.gate.url}/?user=..&to=pam`);
+    await page.getByRole('button', { name: 'Start' }).waitFor();
+    await page.evaluate(() => {
+      location.hash = 'token=opaque';
+    });
+    await connected(page);
+    await page.waitForURL(`${stage.gate.url}/?user=rex&to=pam`);
+    assert.deepEqual(asked, ['/ws']);
+  });
+
   it('is asked for when the server wants one', async () => {
     stage.gate.play((socket, request) => {
       if (request.headers['sec-websocket-protocol']?.includes(token)) return actor('oda', 'pam', [])(socket, request);
