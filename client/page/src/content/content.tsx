@@ -161,8 +161,10 @@ function size(bytes: unknown): string | undefined {
 
 function duration(milliseconds: unknown): string | undefined {
   if (typeof milliseconds !== 'number') return undefined;
-  const seconds = Math.round(milliseconds / 1000);
-  return `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, '0')}`;
+  const all = Math.round(milliseconds / 1000);
+  const [hours, minutes, seconds] = [Math.floor(all / 3600), Math.floor(all / 60) % 60, all % 60];
+  const two = (number: number) => String(number).padStart(2, '0');
+  return hours > 0 ? `${hours}:${two(minutes)}:${two(seconds)}` : `${minutes}:${two(seconds)}`;
 }
 
 function Facts({ of }: { of: readonly (string | undefined)[] }): JSX.Element {
