@@ -24,9 +24,13 @@ import { type Identity, isUser, keyOf, tab } from './identity.js';
 /** How often to say that we are typing, and how long to believe it of others: nobody is sure to say that they have stopped. */
 const TYPING_EVERY_MS = 3000;
 const TYPING_LASTS_MS = 5000;
+/** Several frames written by hand are asked about once. */
+export const RAW_DONE_MS = 40;
 /** Conversations to ask for at once. */
 const LISTED = 100;
 const PAGE = 50;
+/** As many as may be asked for (PROTOCOL section 4). */
+const MOST = 200;
 
 /** How far a message is. */
 export type Delivery = 'offline' | 'sending' | 'failed' | 'relayed' | 'stored' | 'received' | 'read' | 'theirs';
@@ -85,6 +89,8 @@ export class Chat {
 
   readonly #options: ChatOptions;
   readonly #listeners = new Set<() => void>();
+  /** Marks of frames that the user has written by hand, and that are not answered. */
+  readonly #raw = new Set<string>();
   readonly #arrivals = new Set<(conversation: Conversation, message: Message) => void>();
   #client!: Client;
   /** What was given to be sent and is not told to be stored yet, by its `ref`. */
@@ -183,7 +189,8 @@ export class Chat {
     this.current = this.#with(peer);
     this.#markFirstUnread(this.current);
     this.#lastTyping = 0;
-    if (!this.current.loaded) void this.#load(this.current);
+    // Before the list has come it is not known what is unread, and so where to begin; the list then asks for it.
+    if (!this.current.loaded && this.listed) void this.#load(this.current);
     this.#change();
   }
 
@@ -347,8 +354,17 @@ export class Chat {
     this.#change();
   }
 
+  /** Puts a frame on the line that the user has written. */
   sendRaw(text: string): boolean {
-    return this.#client.sendRaw(text);
+    const sent = this.#client.sendRaw(text);
+    if (!sent) return false;
+    try {
+      const { ref } = JSON.parse(text) as { ref?: unknown };
+      if (typeof ref === 'string') this.#raw.add(ref);
+    } catch {
+      // The server says what is wrong with it.
+    }
+    return true;
   }
 
   dismiss(): void {
@@ -414,11 +430,12 @@ export class Chat {
     client.on('reacted', frame => this.#change(this.#entry(frame, '')));
     client.on('receipt', receipt => this.#receipt(receipt));
     client.on('typing', ({ from_user, active }) => this.#typing(from_user, active));
-    // An answer to a raw frame: what it has done is asked for, whatever it was.
-    client.on('ack', ({ ref, seq, id }) => {
-      if (seq === undefined || this.#outgoing.some(frame => frame.ref === ref || frame.id === id)) return;
+    // An answer to a raw frame: what it has done is asked for, whatever it was. The package gives all of its own a `ref`.
+    client.on('ack', ({ ref, seq }) => {
+      if (ref !== undefined && !this.#raw.delete(ref)) return;
+      if (seq === undefined) return;
       clearTimeout(this.#reloading);
-      this.#reloading = setTimeout(() => void this.#refresh(true), 50);
+      this.#reloading = setTimeout(() => void this.#refresh(true), RAW_DONE_MS);
     });
     this.#change();
   }
@@ -469,11 +486,13 @@ export class Chat {
       } while (page.cursor !== undefined && page.items.length > 0 && count < reach);
       if (client !== this.#client) return;
       this.#listedTo(page.cursor, count);
+      this.listed = true;
+      this.#change();
     } catch (error) {
-      return this.#lost('The conversations could not be listed', error);
+      this.#lost('The conversations could not be listed', error);
+      // Without it there is the one that is open.
+      again = false;
     }
-    this.listed = true;
-    this.#change();
     if (this.current && (again || !this.current.loaded)) await this.#load(this.current);
   }
 
@@ -509,7 +528,9 @@ export class Chat {
   async #load(conversation: Conversation): Promise<void> {
     if (conversation.loading) return;
     const first = !conversation.loaded;
-    await this.#page(conversation, {}, (messages, more) => {
+    // From where reading has stopped, and a little before, if that is not too long ago.
+    const limit = Math.min(MOST, Math.max(PAGE, conversation.unread + PAGE / 5));
+    await this.#page(conversation, { limit }, (messages, more) => {
       conversation.takeNewest(messages, more);
       if (first && this.current === conversation) this.#markFirstUnread(conversation);
     });
@@ -517,7 +538,7 @@ export class Chat {
 
   #page(
     conversation: Conversation,
-    place: { before?: string },
+    place: { before?: string; limit?: number },
     take: (messages: Message[], more: boolean) => void,
   ): Promise<void> {
     const fetch = async () => {
@@ -533,7 +554,7 @@ export class Chat {
 
   async #fetch(
     conversation: Conversation,
-    place: { before?: string },
+    place: { before?: string; limit?: number },
     take: (messages: Message[], more: boolean) => void,
   ): Promise<void> {
     try {

@@ -39,8 +39,6 @@ export class Conversation {
   messages: readonly Message[] = [];
   /** The newest page of history is here; before that `messages` has only what came live. */
   loaded = false;
-  /** A page of history, while it is on its way. */
-  loading: Promise<void> | undefined;
   /** The server has older ones. */
   more = false;
   /** The newest message, as the list of conversations told. */
@@ -53,8 +51,21 @@ export class Conversation {
   typingTimer: ReturnType<typeof setTimeout> | undefined;
   /** The first message that was unread when the conversation was opened. */
   firstUnread: string | undefined;
+  #loading: Promise<void> | undefined;
+  /** What was changed while that page was on its way, which may not have it. */
+  #meanwhile: [id: string, change: (message: Message) => Message][] = [];
 
   constructor(readonly peer: string) {}
+
+  /** A page of history, while it is on its way. */
+  get loading(): Promise<void> | undefined {
+    return this.#loading;
+  }
+
+  set loading(page: Promise<void> | undefined) {
+    this.#loading = page;
+    this.#meanwhile = [];
+  }
 
   get newest(): Message | undefined {
     const known = this.messages.at(-1);
@@ -121,7 +132,13 @@ export class Conversation {
     this.more = true;
   }
 
+  /** Changes a message, where it is known, and also as a page of history gives it that was made before. */
   change(id: string, change: (message: Message) => Message): void {
+    if (this.loading) this.#meanwhile.push([id, change]);
+    this.#apply(id, change);
+  }
+
+  #apply(id: string, change: (message: Message) => Message): void {
     const at = this.messages.findIndex(message => message.id === id);
     if (at >= 0) this.messages = this.messages.with(at, change(this.messages[at] as Message));
     if (this.last?.id === id) this.last = change(this.last);
@@ -144,6 +161,7 @@ export class Conversation {
     this.messages = [...before, ...page.map(message => newer(message, byId.get(message.id))), ...behind];
     if (before.length === 0) this.more = more;
     this.loaded = true;
+    this.#catchUp();
   }
 
   /** Takes the page before the first message. */
@@ -153,6 +171,12 @@ export class Conversation {
     this.messages = [...older, ...this.messages];
     // From the same place the same page would come again.
     this.more = more && older.length > 0;
+    this.#catchUp();
+  }
+
+  /** Changes what the page has brought as it was changed while the page was on its way. Twice is like once. */
+  #catchUp(): void {
+    for (const [id, change] of this.#meanwhile) this.#apply(id, change);
   }
 }
 

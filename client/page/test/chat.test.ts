@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { afterEach, beforeEach, describe, it } from 'node:test';
 import type { PastMessage } from '../../src/index.js';
 import { FakeServer, type FakeSocket, settle, until } from '../../test/support/fake.js';
-import { Chat } from '../src/chat.js';
+import { Chat, RAW_DONE_MS } from '../src/chat.js';
 import { Conversation, fromFrame, type Message, withReaction } from '../src/conversation.js';
 import { FrameLog } from '../src/frames.js';
 
@@ -300,6 +300,41 @@ describe('a chat', { timeout: 60_000 }, () => {
     assert.deepEqual([questions(), current.more, current.loading, chat.notice], [4, false, undefined, undefined]);
   });
 
+  it('keeps what changes while a page is on its way that was made before', async () => {
+    await listed();
+    chat.open('you');
+    const { ref } = await socket.expect('history');
+    const reacted = { type: 'reacted', from_user: 'you', target_user: 'me', id: id(1), emoji: 'x' };
+    socket.frame({ ...reacted, seq: 1 });
+    await settle();
+    socket.frame({ type: 'history', target_user: 'you', messages: [past(1)], more: false, ref });
+    await settle();
+    const reactions = () => chat.current?.messages.map(message => message.reactions);
+    assert.deepEqual(reactions(), [[{ emoji: 'x', users: ['you'] }]]);
+    socket.frame({ ...reacted, removed: true, seq: 2 });
+    await settle();
+    assert.deepEqual(reactions(), [[]]);
+  });
+
+  it('asks what has become of frames that were written by hand, and not of its own', async context => {
+    await listed();
+    const { mock } = context.mock.method(globalThis, 'setTimeout');
+    const asks = () => mock.calls.filter(({ arguments: [, after] }) => after === RAW_DONE_MS).length;
+    chat.send('you', 'one');
+    socket.ack(await socket.expect('message'), 1);
+    await settle();
+    assert.equal(asks(), 0);
+    for (const [seq, mark] of [
+      [2, {}],
+      [3, { ref: 'mine' }],
+    ] as const) {
+      chat.sendRaw(JSON.stringify({ message: 'two', target_user: 'you', ...mark }));
+      socket.frame({ type: 'ack', id: id(seq), seq, status: 'stored', sent_at: at(seq), ...mark });
+      await settle();
+      assert.equal(asks(), seq - 1);
+    }
+  });
+
   it('keeps the newest messages of conversations that are not open, and has the others come again', async () => {
     await listed();
     for (let n = 1; n <= 300; n += 1) socket.message(n);
@@ -363,7 +398,7 @@ describe('a chat', { timeout: 60_000 }, () => {
     await answer([past(1), past(2, { id: one.id, from_user: 'me', message: 'one' })]);
     assert.deepEqual(shown(), ['m1 theirs', 'one stored', 'two failed']);
     chat.retry(String(chat.current && chat.shown(chat.current).at(-1)?.message.id));
-    socket.ack(await socket.expect('message'), 3);
+    socket.ack(await socket.expect('message'), 1);
     await settle();
     assert.deepEqual(shown(), ['m1 theirs', 'one stored', 'two stored']);
   });

@@ -417,6 +417,12 @@ describe('a token', { timeout: 4 * DEADLINE }, () => {
     assert.deepEqual(asked, ['/ws']);
   });
 
+  it('is not there for a name that cannot be one, and the form says so', async () => {
+    const page = await stage.world.visitor();
+    await page.goto(`${stage.gate.url}/?user=a%20b`);
+    await page.getByRole('alert').getByText('A name is 1 to 64 of').waitFor();
+  });
+
   it('is asked for when the server wants one', async () => {
     stage.gate.play((socket, request) => {
       if (request.headers['sec-websocket-protocol']?.includes(token)) return actor('oda', 'pam', [])(socket, request);
@@ -426,8 +432,10 @@ describe('a token', { timeout: 4 * DEADLINE }, () => {
     });
     const page = await stage.world.visitor();
     await page.goto(`${stage.gate.url}/?user=oda&to=pam`);
-    await page.getByRole('alert').getByText('this server asks for a token').waitFor();
-    await page.getByRole('alert').getByRole('button', { name: 'Change user' }).click();
+    // Not in the server's words, which are for who writes programs.
+    await page.getByRole('alert').getByText('It wants a token').waitFor();
+    assert.equal(await page.getByText('Loading').count(), 0);
+    await page.getByRole('alert').getByRole('button', { name: 'Enter a token' }).click();
     await page.getByLabel('Your token').fill(token);
     await page.getByLabel('Writing to').fill('pam');
     await page.getByRole('button', { name: 'Start' }).click();

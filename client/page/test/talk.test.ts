@@ -163,7 +163,8 @@ describe('two pages', { timeout: 10 * DEADLINE }, () => {
   it('bring older messages when scrolled to, and stay where the reader is', async () => {
     const sender = program('ida');
     const all = Array.from({ length: 180 }, (_, i) => `number ${i}`);
-    await Promise.all(all.map(text => sender.send('jon', text)));
+    const acks = await Promise.all(all.map(text => sender.send('jon', text)));
+    await program('jon').markRead('ida', acks.at(-1)?.id ?? '');
     const page = await stage.world.visitor();
     await enter(page, stage.server.url, 'jon', 'ida');
     await bubble(page, 'number 179').waitFor();
@@ -190,6 +191,34 @@ describe('two pages', { timeout: 10 * DEADLINE }, () => {
     });
     await page.locator('.to-end').waitFor({ state: 'detached' });
     assert.deepEqual(await texts(page), [...all, 'newest']);
+  });
+
+  it('begin where reading has stopped, and are read when they have been seen', async () => {
+    const [sender, reader] = [program('ned'), program('ola')];
+    const { id } = await sender.send('ola', 'read already');
+    await reader.markRead('ned', id);
+    const all = Array.from({ length: 120 }, (_, i) => `number ${i}`);
+    await Promise.all(all.map(text => sender.send('ola', text)));
+    const page = await stage.world.visitor();
+    await enter(page, stage.server.url, 'ola', 'ned');
+    const line = page.getByText('New messages', { exact: true });
+    await line.waitFor();
+    const place = () =>
+      line.evaluate(element => {
+        const scroller = element.closest('.scroller')?.getBoundingClientRect().top ?? 0;
+        return element.getBoundingClientRect().top - scroller;
+      });
+    const top = await place();
+    assert.ok(top >= 0 && top < 100, `the line is at ${top}`);
+    assert.deepEqual((await texts(page)).slice(0, 2), ['read already', 'number 0']);
+    const { value } = await reader.conversations().next();
+    assert.equal(value?.unread, 120);
+    await page.getByRole('button', { name: '120 new', exact: true }).click();
+    await page.locator('.to-end').waitFor({ state: 'detached' });
+    let left: number | undefined;
+    for (const end = Date.now() + DEADLINE; left !== 0 && Date.now() < end; )
+      left = (await reader.conversations().next()).value?.unread;
+    assert.equal(left, 0);
   });
 
   it('show the frames, and send one by hand', async () => {

@@ -124,7 +124,7 @@ function Talk({ identity, to, onLeave }: TalkProps): JSX.Element {
     <div class={`app ${peer === undefined ? '' : 'talking'} ${frames ? 'with-frames' : ''}`}>
       <main>
         <h1 class="unseen">dmwire</h1>
-        <Banner chat={chat} onLeave={leave} onRefused={onLeave} />
+        <Banner chat={chat} hasToken={identity.token !== undefined} onLeave={leave} onRefused={onLeave} />
         <Sidebar chat={chat} frames={frames} onOpen={open} onLeave={leave} onFrames={toggle} />
         {chat.current ? (
           <Thread

@@ -5,15 +5,19 @@ import { Icon } from './icons.js';
 
 interface BannerProps {
   readonly chat: Chat;
+  readonly hasToken: boolean;
   readonly onLeave: () => void;
   /** The server does not take the user: another name or token is to be given. */
   readonly onRefused: (why: string) => void;
 }
 
 /** What the line is doing, where it is not what it should be; and what has gone wrong. */
-export function Banner({ chat, onLeave, onRefused }: BannerProps): JSX.Element {
+export function Banner({ chat, hasToken, onLeave, onRefused }: BannerProps): JSX.Element {
   const { line } = chat;
   const reconnect = () => chat.reconnect();
+  const isLocked = line.is === 'closed' && line.code === 4401;
+  // What the server says of headers is for who writes programs.
+  const why = isLocked && !hasToken ? 'It wants a token: open the link that you were given, or paste it.' : undefined;
   // A browser may be wrong about that; over an open line it is.
   const isDown = !['open', 'closed'].includes(line.is) && (chat.down || !navigator.onLine);
   return (
@@ -37,15 +41,15 @@ export function Banner({ chat, onLeave, onRefused }: BannerProps): JSX.Element {
           <div class="banner bad">
             <Icon name="warn" />
             <p>
-              <strong>{title(line)}</strong> {line.reason}
+              <strong>{title(line)}</strong> {why ?? line.reason}
             </p>
             {!wrongName(line) && (
               <button type="button" onClick={reconnect}>
                 Connect again
               </button>
             )}
-            <button type="button" onClick={() => (wrongName(line) ? onRefused(line.reason) : onLeave())}>
-              Change user
+            <button type="button" onClick={() => (wrongName(line) ? onRefused(why ?? line.reason) : onLeave())}>
+              {isLocked ? 'Enter a token' : 'Change user'}
             </button>
           </div>
         )}

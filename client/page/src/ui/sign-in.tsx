@@ -1,6 +1,6 @@
 import type { JSX } from 'preact';
 import { useId, useRef, useState } from 'preact/hooks';
-import { type Identity, identify } from '../identity.js';
+import { type Identity, identify, isUser } from '../identity.js';
 import { Logo } from './logo.js';
 
 const PATTERN = '(?!\\.{1,2}$)[A-Za-z0-9._~@:+\\-]{1,64}';
@@ -17,7 +17,9 @@ export function SignIn({ suggested, to, error, onEnter }: SignInProps): JSX.Elem
   const id = useId();
   const form = useRef<HTMLFormElement>(null);
   const [withToken, setWithToken] = useState(error !== undefined);
-  const [problem, setProblem] = useState(error);
+  const [problem, setProblem] = useState(
+    error ?? (suggested === undefined || isUser(suggested) ? undefined : `A name is ${RULE}.`),
+  );
   const enter = (event: Event) => {
     event.preventDefault();
     const fields = new FormData(form.current ?? undefined);

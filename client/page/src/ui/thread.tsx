@@ -39,7 +39,10 @@ export function Thread({ chat, conversation, hasToken, frames, onBack, onFrames 
   const [replying, setReplying] = useState<Message>();
   const [editing, setEditing] = useState<Message>();
   const [deleting, setDeleting] = useState<string>();
+  /** The reader has been brought to where they had stopped. */
+  const landed = useRef(false);
   const input = useRef<HTMLTextAreaElement>(null);
+  const waiting = chat.down ? 'What was said comes when the line is back.' : 'Loading…';
   const blockButton = useRef<HTMLButtonElement>(null);
 
   // ---- The place in the list: the reader stays where they are, or at the end ----
@@ -65,7 +68,10 @@ export function Thread({ chat, conversation, hasToken, frames, onBack, onFrames 
     if (!element) return;
     const mine = shown.at(-1);
     const sentNow = shown.length > was.count && was.count > 0 && mine?.message.sentAt === '';
-    if (was.atEnd || sentNow) element.scrollTop = element.scrollHeight;
+    const unread = !landed.current && element.querySelector('.new-messages');
+    landed.current ||= conversation.loaded;
+    if (unread) element.scrollTop += unread.getBoundingClientRect().top - element.getBoundingClientRect().top;
+    else if (was.atEnd || sentNow) element.scrollTop = element.scrollHeight;
     else if (first !== was.first) element.scrollTop = element.scrollHeight - was.fromEnd;
     Object.assign(place.current, { first, count: shown.length });
     look();
@@ -241,9 +247,7 @@ export function Thread({ chat, conversation, hasToken, frames, onBack, onFrames 
         aria-busy={conversation.loading !== undefined}
       >
         {isEmpty && <Nobody me={chat.me} peer={peer} hasToken={hasToken} />}
-        {!conversation.loaded && shown.length === 0 && (
-          <p class="dim hint">{chat.down ? 'What was said comes when the line is back.' : 'Loading…'}</p>
-        )}
+        {!conversation.loaded && shown.length === 0 && chat.line.is !== 'closed' && <p class="dim hint">{waiting}</p>}
         {shown.length > 0 && (
           <p class="dim hint beginning">
             {conversation.loading
