@@ -19,8 +19,9 @@ use uuid::Uuid;
 use crate::protocol::Time;
 use crate::store::{Opened, Outcome, Received, Store, StoreError, Write};
 
-/// Writes that may wait. Beyond it senders are told `overloaded`.
-const QUEUE: usize = 8192;
+/// Writes that may wait. Beyond it senders are told `overloaded`. Some tenths of a second of work: as much as thousands have to say
+/// who come back at once.
+const QUEUE: usize = 32_768;
 /// Bytes of content that may wait.
 const QUEUE_BYTES: usize = 64 << 20;
 /// With less room than this in it the queue counts as full.
