@@ -274,10 +274,13 @@ fn a_flood_of_bad_frames_ends_each_session_that_sends_it() {
     const EACH: usize = 25;
     let _alone = alone();
     let server = Server::start(&[]);
+    let times = AtomicUsize::new(0);
     beside(&server, "bad frames", || {
+        // Each a user of its own: one user's rate is counted over all sessions.
+        let time = times.fetch_add(1, Ordering::Relaxed);
         crew(CREW, |member| {
             for n in 0..EACH {
-                let mut raw = Raw::upgrade(&server, &format!("/ws/bad-{member}-{n}"));
+                let mut raw = Raw::upgrade(&server, &format!("/ws/bad-{time}-{member}-{n}"));
                 let bad: &[(u8, &str)] = &[
                     (0x81, "no JSON"),
                     (0x82, "binary"),
@@ -331,9 +334,10 @@ fn a_flood_of_the_largest_frames_is_taken_or_refused_and_nothing_else() {
     let times = AtomicUsize::new(0);
     let before = server.memory_kib();
     beside(&server, "largest frames", || {
-        times.fetch_add(1, Ordering::Relaxed);
+        // Each a user of its own: one who comes back would be told of what they have sent.
+        let time = times.fetch_add(1, Ordering::Relaxed);
         crew(CREW, |member| {
-            let mut raw = Raw::upgrade(&server, &format!("/ws/large-{member}"));
+            let mut raw = Raw::upgrade(&server, &format!("/ws/large-{time}-{member}"));
             let frame = largest(&format!("sink-{member}"));
             for _ in 0..EACH {
                 raw.write(&frame);
