@@ -8,6 +8,7 @@ RUN mkdir src \
     && touch src/lib.rs \
     && cargo build --release --locked
 
+COPY assets assets
 COPY schema schema
 COPY src src
 # Cargo goes by file times, and what was just copied may be older than what was built from the empty sources.

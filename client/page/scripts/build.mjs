@@ -1,4 +1,4 @@
-// Builds the page: ../../src/http/page.html, one file with its script and style in it, which the server carries. With --check,
+// Builds the page: ../../assets/page.html, one file with its script and style in it, which the server carries. With --check,
 // only says whether it is what the sources give.
 import { readFile, writeFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
@@ -7,7 +7,7 @@ import { gzipSync } from 'node:zlib';
 import { build } from 'vite';
 
 const here = new URL('..', import.meta.url);
-const target = new URL('../../src/http/page.html', here);
+const target = new URL('../../assets/page.html', here);
 /** The server's page is to open at once on a slow line, too. */
 const MOST = 40_000;
 
@@ -53,7 +53,7 @@ if (size > MOST) process.exit(1);
 if (process.argv.includes('--check')) {
   if ((await readFile(target, 'utf8').catch(() => '')) !== page) {
     console.error(
-      'src/http/page.html is not what client/page gives. To mend it: cd client/page && npm ci && npm run build',
+      'assets/page.html is not what client/page gives. To mend it: cd client/page && npm ci && npm run build',
     );
     process.exit(1);
   }
