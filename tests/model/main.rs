@@ -4,7 +4,7 @@
 //! Each run is a few users with a few devices and follows from its seed. `DMWIRE_MODEL_SEED` sets the seed of the first run,
 //! `DMWIRE_MODEL_SECONDS` how long runs are begun (0: the first only, to see a failure again).
 
-#[path = "../support/mod.rs"]
+#[path = "../support/support.rs"]
 mod support;
 
 mod device;

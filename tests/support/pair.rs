@@ -94,7 +94,7 @@ pub fn beside(server: &Server, name: &str, attack: impl FnMut()) {
 }
 
 /// As [`beside`], with a pair that is there. Once is enough to see whether the server holds. To tell what it is to the pair,
-/// `DMWIRE_SIEGE_SECONDS` says for how long at least the pair talks in the quiet, and the attack is made again and again.
+/// `DMWIRE_ATTACK_SECONDS` says for how long at least the pair talks in the quiet, and the attack is made again and again.
 pub fn beside_pair(mut pair: Pair, name: &str, mut attack: impl FnMut()) {
     /// Ends the talk however the attack ends.
     struct Over<'a>(&'a AtomicBool);
@@ -104,7 +104,7 @@ pub fn beside_pair(mut pair: Pair, name: &str, mut attack: impl FnMut()) {
         }
     }
 
-    let long = Duration::from_secs(setting("DMWIRE_SIEGE_SECONDS", || 0));
+    let long = Duration::from_secs(setting("DMWIRE_ATTACK_SECONDS", || 0));
     let began = Instant::now();
     let quiet = pair.talk(|said| said < QUIET || began.elapsed() < long);
     let over = AtomicBool::new(false);
@@ -140,14 +140,14 @@ pub fn crew(threads: usize, work: impl Fn(usize) + Sync) {
     });
 }
 
-/// How many sessions there are in an attack by a crowd: as many as `DMWIRE_SIEGE_SESSIONS` says, or as this process may have.
+/// How many sessions there are in an attack by a crowd: as many as `DMWIRE_ATTACK_SESSIONS` says, or as this process may have.
 pub fn crowd() -> usize {
     const USUAL: usize = 5000;
     /// What else has files open here, and in the server.
     const OTHERS: usize = 100;
     let files = rlimit::increase_nofile_limit(u64::MAX).unwrap_or(1024);
     let most = usize::try_from(files).unwrap_or(usize::MAX) - OTHERS;
-    let wanted = setting("DMWIRE_SIEGE_SESSIONS", || USUAL as u64);
+    let wanted = setting("DMWIRE_ATTACK_SESSIONS", || USUAL as u64);
     // Everybody has a partner.
     let number = (wanted as usize).min(most) & !1;
     assert!(number >= 900, "{files} open files are too few");

@@ -1,0 +1,6 @@
+//! The commands for operators.
+
+#[path = "../support/support.rs"]
+mod support;
+
+mod commands;

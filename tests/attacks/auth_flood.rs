@@ -1,0 +1,211 @@
+//! Attempts to get in where one does not belong, many at a time, while an honest pair goes on talking. What each attempt is
+//! answered, in both forms and with its reason in the log, is for `auth`, `origin`, `handshake` and `limits` to say.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::support::pair::{Pair, alone, beside_pair, crew};
+use crate::support::tokens::{Issuer, claims, hmac_of, now, signed};
+use crate::support::{Client, Raw, Server, handshake, json_answer};
+use ring::hmac;
+use serde_json::{Value, json};
+
+const CREW: usize = 4;
+
+/// The ways in which a token travels: what goes behind the path, and the header lines.
+fn carriers(token: &str) -> [(String, String); 3] {
+    [
+        (String::new(), format!("Authorization: Bearer {token}\r\n")),
+        (
+            String::new(),
+            format!("Sec-WebSocket-Protocol: dmwire.v1, bearer.{token}\r\n"),
+        ),
+        (format!("?token={token}"), String::new()),
+    ]
+}
+
+/// A handshake that is to be refused, and how.
+struct Attempt {
+    request: String,
+    /// It is told in a `goodbye`.
+    told: bool,
+    code: u16,
+}
+
+impl Attempt {
+    fn new(path: &str, headers: &str, code: u16) -> Self {
+        Self {
+            request: handshake(path, headers),
+            told: headers.contains("dmwire.v1"),
+            code,
+        }
+    }
+
+    fn make(&self, server: &Server) {
+        if !self.told {
+            let (status, _) = json_answer(&server.http(&self.request));
+            assert_eq!(status, self.code, "{}", self.request);
+            return;
+        }
+        let mut raw = Raw::open(server);
+        raw.write(self.request.as_bytes());
+        let head = raw.head();
+        assert!(head.starts_with("HTTP/1.1 101 "), "{}{head}", self.request);
+        let goodbye = raw.expect("goodbye");
+        assert_eq!(goodbye["code"], 4000 + self.code, "{}", self.request);
+    }
+}
+
+/// What has no right to the session of `honest`, each in every carrier.
+fn wrong_tokens(issuer: &Issuer, public: &str) -> Vec<Attempt> {
+    let with = |claim: &str, value: Value| {
+        let mut claims = claims("honest");
+        claims["aud"] = json!("chat");
+        claims[claim] = value;
+        issuer.token(None, &claims)
+    };
+    let hs256 = json!({"alg": "HS256", "typ": "JWT"});
+    let good = with("aud", json!("chat"));
+    let (unsigned, _) = good.rsplit_once('.').expect("three parts");
+    let tokens = [
+        (with("sub", json!("true")), 403),
+        (with("exp", json!(now() - 60)), 401),
+        (with("nbf", json!(now() + 600)), 401),
+        (with("aud", json!("elsewhere")), 401),
+        (with("sub", json!("honest\r\nX-Forwarded-For: ::1")), 401),
+        (
+            signed(&json!({"alg": "none"}), &claims("honest"), |_| Vec::new()),
+            401,
+        ),
+        // The public key, which everybody may know, taken for a secret.
+        (
+            signed(&hs256, &claims("honest"), |text| {
+                hmac_of(hmac::HMAC_SHA256, public.as_bytes(), text)
+            }),
+            401,
+        ),
+        (format!("{unsigned}."), 401),
+    ];
+    let attempts = tokens.iter().flat_map(|(token, code)| {
+        carriers(token)
+            .map(|(query, headers)| Attempt::new(&format!("/ws/honest{query}"), &headers, *code))
+    });
+    attempts.collect()
+}
+
+/// What would be let in but for the page that it comes from, or the path that it asks for.
+fn wrong_places(bearer: &str) -> Vec<Attempt> {
+    let origins = ["https://evil.example", "null", "http://localhost.evil"];
+    let paths = [
+        ("/ws/honest%0d%0aX-Forwarded-For:%20::1", 400),
+        ("/ws/honest%00", 400),
+        ("/ws/true/../honest", 400),
+        ("/ws/true%2f..%2fhonest", 400),
+        ("/ws//honest", 400),
+        ("/ws/honest/", 400),
+        ("/ws/%2e%2e", 403),
+        ("/ws/..", 403),
+        ("//ws/honest", 404),
+        ("/%77s/honest", 404),
+        ("/./ws/honest", 404),
+        ("/ws%2Fhonest", 404),
+    ];
+    let long = format!("/ws/{}", "h".repeat(60_000));
+    let paths = paths.into_iter().chain([(long.as_str(), 400)]);
+    let paths = paths.map(|(path, code)| Attempt::new(path, bearer, code));
+    let origins = origins
+        .map(|origin| Attempt::new("/ws/honest", &format!("{bearer}Origin: {origin}\r\n"), 403));
+    paths.chain(origins).collect()
+}
+
+#[test]
+fn who_has_no_right_to_a_session_is_refused_however_often_it_is_tried() {
+    const TIMES: usize = 20;
+    let _alone = alone();
+    let issuer = Issuer::p256();
+    let folder = crate::support::Folder::new();
+    let public = &issuer.pem;
+    let file = folder.0.join("key.pem");
+    std::fs::write(&file, public).expect("a file can be written");
+    let file = file.to_str().expect("a path that is text");
+    let server = Server::start(&["--jwt-key", file, "--jwt-audience", "chat"]);
+    let bearer = |user: &str| {
+        let mut claims = claims(user);
+        claims["aud"] = json!("chat");
+        format!("Bearer {}", issuer.token(None, &claims))
+    };
+    let pair = Pair::by(|name| {
+        let header = ("Authorization", &*bearer(name));
+        let mut client =
+            Client::dial(&server, &format!("/ws/{name}"), &[header]).expect("it is let in");
+        client.until("synced");
+        client
+    });
+    let mut attempts = wrong_tokens(&issuer, public);
+    attempts.extend(wrong_places(&format!(
+        "Authorization: {}\r\n",
+        bearer("honest")
+    )));
+    beside_pair(pair, "attempts to get in", || {
+        crew(CREW, |member| {
+            for _ in 0..TIMES {
+                let own = attempts.iter().skip(member).step_by(CREW);
+                own.for_each(|attempt| attempt.make(&server));
+            }
+        });
+    });
+    let log = server.log();
+    assert!(
+        !log.contains("\nX-Forwarded-For") && !log.contains("panicked"),
+        "{log}"
+    );
+    // Nobody else was let in for as much as a moment.
+    assert_eq!(log.matches("connection opened user=honest").count(), 1);
+}
+
+#[test]
+fn an_address_that_floods_is_refused_and_the_others_are_not() {
+    const EACH: usize = 500;
+    let _alone = alone();
+    let server = Server::start(&[
+        "--trusted-proxy",
+        "127.0.0.1",
+        "--handshakes-per-second",
+        "20",
+        "--handshake-burst",
+        "40",
+    ]);
+    let from = |ip: &str, user: &str| {
+        Client::dial(&server, &format!("/ws/{user}"), &[("X-Forwarded-For", ip)])
+    };
+    let pair = Pair::by(|name| {
+        let mut client = from("203.0.113.5", name).expect("it is let in");
+        client.until("synced");
+        client
+    });
+    let (refused, others) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    beside_pair(pair, "connections from one address", || {
+        crew(CREW, |member| {
+            for n in 0..EACH {
+                let user = format!("flood-{member}-{}", n % 10);
+                match from("203.0.113.66", &user) {
+                    Ok(client) => drop::<Client>(client),
+                    Err(tungstenite::Error::Http(answer)) => {
+                        assert_eq!(answer.status(), 429);
+                        refused.fetch_add(1, Ordering::Relaxed);
+                    }
+                    Err(error) => panic!("{error}"),
+                }
+                // Whoever comes from elsewhere meanwhile is let in.
+                if member == 0 && n % 100 == 0 {
+                    let [.., high, low] = others.fetch_add(1, Ordering::Relaxed).to_be_bytes();
+                    let ip = format!("198.18.{high}.{low}");
+                    let mut other = from(&ip, "other").expect("it is let in");
+                    other.until("synced");
+                }
+            }
+        });
+    });
+    let (refused, others) = (refused.into_inner(), others.into_inner());
+    eprintln!("{refused} were refused, {others} others let in");
+    assert!(refused > CREW * EACH / 4 && others >= EACH / 100);
+}

@@ -1,0 +1,8 @@
+//! Attacks on a running server. They run one at a time (see `support::pair::alone`), as each keeps the machine busy.
+
+#[path = "../support/support.rs"]
+mod support;
+
+mod auth_flood;
+mod denial_of_service;
+mod memory_budget;

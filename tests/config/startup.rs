@@ -1,0 +1,351 @@
+//! Starting: where the server listens, and what it says when it cannot start (PROTOCOL section 2).
+
+use std::fs;
+use std::io::Read as _;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use crate::support::{Client, DEADLINE, Folder, Server, to};
+
+/// Runs the program in `folder` until it ends by itself; gives its exit code and what it said.
+fn run(folder: &Path, arguments: &[&str]) -> (Option<i32>, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_dmwire"));
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("DMWIRE_")) {
+        command.env_remove(name);
+    }
+    let mut child = command
+        .args(arguments)
+        .current_dir(folder)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program starts");
+    let until = Instant::now() + DEADLINE;
+    let status = loop {
+        if let Some(status) = child.try_wait().expect("the program can be waited for") {
+            break status;
+        }
+        if Instant::now() > until {
+            let _ = child.kill();
+            let _ = child.wait();
+            panic!("{arguments:?} runs on");
+        }
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    };
+    let mut said = String::new();
+    let mut stderr = child.stderr.take().expect("stderr is piped");
+    stderr
+        .read_to_string(&mut said)
+        .expect("the program writes UTF-8");
+    (status.code(), said)
+}
+
+/// Cannot start in `folder`: exit code 1, and one line that has all of `parts` in it.
+fn assert_fails(folder: &Path, arguments: &[&str], parts: &[&str]) {
+    let (code, said) = run(folder, arguments);
+    assert_eq!(code, Some(1), "{arguments:?}: {said}");
+    let last = said.lines().last().unwrap_or_default();
+    assert!(last.starts_with("dmwire: "), "{said}");
+    for part in parts {
+        assert!(last.contains(part), "{part:?} is not in {said}");
+    }
+    assert!(
+        !said.contains("listening on") && !said.contains("panicked"),
+        "{said}"
+    );
+}
+
+const ANYWHERE: [&str; 2] = ["--listen", "127.0.0.1:0"];
+
+#[test]
+fn both_loopback_addresses_can_be_listened_on() {
+    if TcpListener::bind("[::1]:0").is_err() {
+        return; // A machine without IPv6.
+    }
+    let server = Server::start(&["--listen", "127.0.0.1:0", "--listen", "[::1]:0"]);
+    server.wait_for_log("listening on http://[::1]:");
+    let log = server.log();
+    let lines: Vec<&str> = log
+        .lines()
+        .filter(|line| line.contains("listening on"))
+        .collect();
+    let [first, second] = lines[..] else {
+        panic!("two addresses are listened on: {log}");
+    };
+    let mut greeted = Vec::new();
+    for (line, ip) in [(first, "127.0.0.1"), (second, "[::1]")] {
+        let rest = line.split("http://").nth(1).expect("an address");
+        let address = rest.split(['/', ' ']).next().expect("an address");
+        assert!(address.starts_with(ip), "{line}");
+        let address: SocketAddr = address.parse().expect("an address with a port");
+        let stream = TcpStream::connect(address).expect("the server accepts");
+        let (mut socket, _) = tungstenite::client(format!("ws://{address}/ws/a"), stream)
+            .expect("the handshake succeeds");
+        greeted.push(socket.read().expect("welcome").into_text().expect("a text"));
+    }
+    assert!(
+        greeted
+            .iter()
+            .all(|welcome| welcome.contains(r#""type":"welcome""#)),
+        "{greeted:?}"
+    );
+}
+
+#[test]
+fn every_address_is_listened_on_without_authentication_only_if_that_is_said_to_be_wanted() {
+    let folder = Folder::new();
+    for address in ["0.0.0.0:0", "[::]:0"] {
+        for open in [&[][..], &["--open=false"]] {
+            let listen = [
+                "--auth",
+                "none",
+                "--listen",
+                "127.0.0.1:0",
+                "--listen",
+                address,
+            ];
+            let (code, said) = run(&folder.0, &[&listen, open].concat());
+            assert_eq!(code, Some(2), "{said}");
+            assert!(
+                said.contains("--open") && said.contains("authentication"),
+                "{said}"
+            );
+        }
+    }
+    // Nothing was begun.
+    assert_eq!(
+        fs::read_dir(&folder.0)
+            .expect("the folder is there")
+            .count(),
+        0
+    );
+    let mut server = Server::start(&["--listen", "0.0.0.0:0", "--open"]);
+    assert!(server.address.ip().is_unspecified());
+    server.wait_for_log("there is no authentication");
+    server.address.set_ip([127, 0, 0, 1].into());
+    Client::fresh(&server, "a");
+}
+
+#[test]
+fn a_key_or_certificate_that_cannot_be_used_is_named_and_nothing_is_begun() {
+    let folder = Folder::new();
+    let private = rcgen::KeyPair::generate().expect("a key").serialize_pem();
+    for (name, text) in [
+        ("empty", ""),
+        ("text", "no key\n"),
+        (
+            "damaged.pem",
+            "-----BEGIN PUBLIC KEY-----\n!!!!\n-----END PUBLIC KEY-----\n",
+        ),
+        (
+            "odd.pem",
+            "-----BEGIN PUBLIC KEY-----\nMAA=\n-----END PUBLIC KEY-----\n",
+        ),
+        ("private.pem", &private),
+        ("none.json", r#"{"keys":[{"kty":"oct","k":"c2VjcmV0"}]}"#),
+    ] {
+        fs::write(folder.0.join(name), text).expect("the file can be written");
+    }
+    for (setting, name, parts) in [
+        (
+            "--jwt-secret-file",
+            "nowhere",
+            ["jwt_secret_file: nowhere", "cannot be read"],
+        ),
+        (
+            "--jwt-secret-file",
+            "empty",
+            ["jwt_secret_file: empty", "is empty"],
+        ),
+        (
+            "--jwt-key",
+            "nowhere",
+            ["jwt_key: nowhere", "cannot be read"],
+        ),
+        ("--jwt-key", "text", ["jwt_key: text", "no public key"]),
+        (
+            "--jwt-key",
+            "damaged.pem",
+            ["jwt_key: damaged.pem", "damaged"],
+        ),
+        ("--jwt-key", "odd.pem", ["jwt_key: odd.pem", "Ed25519"]),
+        (
+            "--jwt-key",
+            "private.pem",
+            ["jwt_key: private.pem", "private key"],
+        ),
+        ("--jwks", "nowhere", ["jwks: nowhere", "No such file"]),
+        ("--jwks", "text", ["jwks: text", "no JSON Web Key Set"]),
+        (
+            "--jwks",
+            "none.json",
+            ["jwks: none.json", "no key that can be used"],
+        ),
+    ] {
+        assert_fails(
+            &folder.0,
+            &[&ANYWHERE[..], &[setting, name]].concat(),
+            &parts,
+        );
+    }
+    for (ca, part) in [
+        ("nowhere", "jwks_ca: nowhere cannot be read"),
+        ("text", "jwks_ca: text holds no certificate"),
+    ] {
+        let set = ["--jwks", "https://127.0.0.1:1/", "--jwks-ca", ca];
+        assert_fails(&folder.0, &[&ANYWHERE[..], &set].concat(), &[part]);
+    }
+    for (cert, key, part) in [
+        ("nowhere", "private.pem", "tls_cert: nowhere"),
+        (
+            "text",
+            "private.pem",
+            "tls_cert: text: holds no certificate",
+        ),
+    ] {
+        let tls = ["--tls-cert", cert, "--tls-key", key];
+        assert_fails(&folder.0, &[&ANYWHERE[..], &tls].concat(), &[part]);
+    }
+    assert!(!folder.0.join("dmwire.db").exists());
+}
+
+#[test]
+fn a_second_server_on_the_same_store_fails_and_harms_nothing() {
+    let server = Server::start(&[]);
+    let mut a = Client::fresh(&server, "a");
+    a.ask(&to("a", "1"));
+    a.expect("message");
+    assert_fails(server.folder(), &ANYWHERE, &["dmwire.db", "in use"]);
+    assert_eq!(a.ask(&to("b", "2"))["seq"], 2);
+}
+
+#[test]
+fn a_store_by_another_name_is_the_same_store() {
+    let server = Server::start(&[]);
+    let path = server.folder().join("dmwire.db");
+    let link = server.folder().join("link.db");
+    std::os::unix::fs::symlink(&path, link).expect("a link can be made");
+    for store in ["./dmwire.db", &path.to_string_lossy(), "link.db"] {
+        let arguments = [
+            "--listen",
+            "127.0.0.1:0",
+            "--store",
+            &format!("sqlite:{store}"),
+        ];
+        assert_fails(server.folder(), &arguments, &[store, "in use"]);
+    }
+}
+
+#[test]
+fn a_port_that_is_in_use_is_named() {
+    let server = Server::start(&[]);
+    let address = server.address.to_string();
+    let folder = Folder::new();
+    assert_fails(&folder.0, &["--listen", &address], &["--listen", &address]);
+    assert_fails(
+        &folder.0,
+        &["--listen", "127.0.0.1:0", "--listen", &address],
+        &["--listen", &address],
+    );
+    Client::fresh(&server, "a");
+}
+
+#[test]
+fn an_address_of_another_machine_is_named() {
+    let folder = Folder::new();
+    // TEST-NET-1 (RFC 5737) is nobody's.
+    assert_fails(
+        &folder.0,
+        &["--listen", "192.0.2.1:0", "--open"],
+        &["listen", "192.0.2.1:0"],
+    );
+}
+
+#[test]
+fn a_file_that_is_no_database_is_left_as_it_is() {
+    let folder = Folder::new();
+    let path = folder.0.join("dmwire.db");
+    for content in ["not a database\n".repeat(1000), "no".to_owned()] {
+        fs::write(&path, &content).expect("the file can be written");
+        assert_fails(&folder.0, &ANYWHERE, &["dmwire.db", "not a database"]);
+        assert_eq!(
+            fs::read_to_string(&path).expect("the file is there"),
+            content
+        );
+    }
+}
+
+/// A database that was filled by `setup` is refused with these words and not changed by a byte.
+fn assert_left_as_it_is(setup: &str, parts: &[&str]) {
+    let folder = Folder::new();
+    let path = folder.0.join("notes.db");
+    let connection = rusqlite::Connection::open(&path).expect("a database can be made");
+    connection.execute_batch(setup).expect("it can be filled");
+    drop(connection);
+    let before = fs::read(&path).expect("the file is there");
+    let arguments = ["--listen", "127.0.0.1:0", "--store", "sqlite:notes.db"];
+    assert_fails(&folder.0, &arguments, parts);
+    assert!(
+        fs::read(&path).expect("the file is there") == before,
+        "{setup}: was changed"
+    );
+}
+
+#[test]
+fn the_database_of_another_program_is_left_as_it_is() {
+    for setup in [
+        "CREATE TABLE notes (text TEXT); INSERT INTO notes VALUES ('keep');",
+        "PRAGMA application_id = 1234; PRAGMA user_version = 1; CREATE TABLE meta (key TEXT, value TEXT);",
+        "PRAGMA user_version = 99; CREATE TABLE messages (n INTEGER PRIMARY KEY);",
+    ] {
+        assert_left_as_it_is(setup, &["notes.db", "not one of dmwire"]);
+    }
+}
+
+#[test]
+fn a_database_that_another_program_has_marked_is_its_own_even_without_tables() {
+    assert_left_as_it_is(
+        "PRAGMA application_id = 1234; VACUUM;",
+        &["notes.db", "not one of dmwire"],
+    );
+}
+
+#[test]
+fn a_version_without_tables_is_not_taken_for_a_store() {
+    assert_left_as_it_is("PRAGMA user_version = 7; VACUUM;", &["notes.db"]);
+    assert_left_as_it_is("PRAGMA user_version = 1; VACUUM;", &["notes.db"]);
+}
+
+#[test]
+fn the_database_of_a_newer_version_is_left_as_it_is() {
+    let mut server = Server::start(&[]);
+    server.signal("TERM");
+    assert!(server.wait(DEADLINE).success());
+    let path = server.folder().join("dmwire.db");
+    let connection = rusqlite::Connection::open(&path).expect("the database can be opened");
+    connection
+        .execute_batch("PRAGMA journal_mode = DELETE; PRAGMA user_version = 99;")
+        .expect("it can be changed");
+    drop(connection);
+    let before = fs::read(&path).expect("the file is there");
+    assert_fails(server.folder(), &ANYWHERE, &["dmwire.db", "newer"]);
+    assert!(fs::read(&path).expect("the file is there") == before);
+}
+
+#[test]
+fn a_store_that_cannot_be_made_is_named() {
+    let folder = Folder::new();
+    fs::create_dir(folder.0.join("folder")).expect("a folder can be made");
+    for store in ["folder", "nowhere/dmwire.db"] {
+        let arguments = [
+            "--listen",
+            "127.0.0.1:0",
+            "--store",
+            &format!("sqlite:{store}"),
+        ];
+        assert_fails(&folder.0, &arguments, &[store]);
+    }
+}

@@ -1,0 +1,12 @@
+//! The way to a session and the other HTTP routes: upgrade, origins, proxies, TLS, pages, readiness.
+
+#[path = "../support/support.rs"]
+mod support;
+
+mod http_routes;
+mod origin;
+mod proxy;
+mod readiness;
+mod session;
+mod tls;
+mod upgrade;

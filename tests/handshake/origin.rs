@@ -1,0 +1,194 @@
+//! Which pages may connect and read, and by which names a server may be called that has nothing but loopback to protect it
+//! (PROTOCOL sections 2 and 10).
+
+use crate::support::tokens::{SECRET, good};
+use crate::support::{Raw, Server, handshake, json_answer};
+use serde_json::json;
+
+const DMWIRE: &str = "Sec-WebSocket-Protocol: dmwire.v1\r\n";
+
+/// A handshake for this name of the server.
+fn called(host: &str, path: &str, more: &str) -> String {
+    handshake(path, more).replace("Host: localhost\r\n", &format!("Host: {host}\r\n"))
+}
+
+fn admitted(server: &Server, request: &str) {
+    let mut raw = Raw::open(server);
+    raw.write(request.as_bytes());
+    let head = raw.head();
+    assert!(head.starts_with("HTTP/1.1 101 "), "{request}{head}");
+    raw.expect("welcome");
+}
+
+/// Forbidden in both forms.
+fn forbidden(server: &Server, request: &str) {
+    let (status, body) = json_answer(&server.http(request));
+    assert_eq!(
+        (status, &body["code"]),
+        (403, &json!("forbidden")),
+        "{request}"
+    );
+    let mut raw = Raw::open(server);
+    let (line, rest) = request.split_once("\r\n").expect("a request");
+    raw.write(format!("{line}\r\n{DMWIRE}{rest}").as_bytes());
+    let head = raw.head();
+    assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+    assert_eq!(raw.expect("goodbye")["code"], 4403, "{request}");
+}
+
+#[test]
+fn with_tokens_only_pages_of_the_same_and_of_allowed_origins_may_connect() {
+    let server = Server::start(&[
+        "--jwt-secret",
+        SECRET,
+        "--allowed-origin",
+        "https://app.example",
+    ]);
+    let bearer = format!("Authorization: Bearer {}\r\n", good("a"));
+    let page = |origin: &str| format!("{bearer}Origin: {origin}\r\n");
+    for origin in [
+        "https://app.example",
+        "HTTPS://App.Example",
+        "http://chat.example.org",
+        "https://chat.example.org",
+    ] {
+        admitted(&server, &called("chat.example.org", "/ws/a", &page(origin)));
+    }
+    for origin in [
+        "http://localhost",
+        "http://localhost:3000",
+        "http://127.0.0.1",
+        "http://[::1]",
+        "null",
+        "file://",
+        "",
+        "https://app.example:444",
+        "http://app.example",
+        "http://chat.example.org:81",
+        "ftp://chat.example.org",
+        "http://chat.example.org.evil.example",
+        "http://xchat.example.org",
+    ] {
+        forbidden(&server, &called("chat.example.org", "/ws/a", &page(origin)));
+        forbidden(&server, &called("chat.example.org", "/echo", &page(origin)));
+    }
+    // Of two, neither counts, and a good token makes no page another.
+    let twice = format!(
+        "{}Origin: https://app.example\r\n",
+        page("https://app.example")
+    );
+    forbidden(&server, &called("chat.example.org", "/ws/a", &twice));
+    // No browser, no origin.
+    admitted(&server, &called("chat.example.org", "/ws/a", &bearer));
+    let named = Server::start(&[
+        "--jwt-secret",
+        SECRET,
+        "--allowed-origin",
+        "null,http://localhost:3000",
+    ]);
+    for origin in ["null", "http://localhost:3000"] {
+        admitted(&named, &called("chat.example.org", "/ws/a", &page(origin)));
+    }
+    forbidden(
+        &named,
+        &called("chat.example.org", "/ws/a", &page("http://localhost:3001")),
+    );
+}
+
+#[test]
+fn a_name_that_is_made_to_lead_here_leads_nowhere() {
+    let server = Server::start(&[
+        "--allowed-host",
+        "chat",
+        "--allowed-origin",
+        "https://app.example:8443",
+    ]);
+    for host in [
+        "localhost",
+        "LocalHost:8080",
+        "127.0.0.1:1",
+        "[::1]",
+        "127.1.2.3",
+        "app.localhost:8080",
+        "chat:80",
+        "CHAT",
+        "app.example",
+    ] {
+        admitted(&server, &called(host, "/ws/a", ""));
+    }
+    for host in [
+        "evil.example",
+        "evil.example:8080",
+        "localhost.evil.example",
+        "127.0.0.1.evil.example",
+        "10.0.0.1",
+        "xchat",
+        "[::2]:80",
+        "0.0.0.0:8080",
+        "",
+    ] {
+        // The page is of the same origin, as it sees it: that is what the trick is.
+        for more in [String::new(), format!("Origin: http://{host}\r\n")] {
+            forbidden(&server, &called(host, "/ws/a", &more));
+            forbidden(&server, &called(host, "/echo", &more));
+        }
+    }
+    // Neither with tokens nor where everybody is welcome anyway does the name protect anything.
+    let tokens = Server::start(&["--jwt-secret", SECRET]);
+    let bearer = format!("Authorization: Bearer {}\r\n", good("a"));
+    admitted(&tokens, &called("evil.example", "/ws/a", &bearer));
+    let open = Server::start(&["--open"]);
+    admitted(&open, &called("evil.example", "/ws/a", ""));
+    // Of two names, which one counts?
+    let twice = called("localhost\r\nHost: evil.example", "/ws/a", "");
+    let answer = server.http(&twice);
+    assert!(answer.starts_with("HTTP/1.1 4"), "{answer}");
+}
+
+/// The head of the answer to `GET path` from a page of `origin`.
+fn read_by(server: &Server, path: &str, origin: &str) -> String {
+    let answer = server.http(&format!(
+        "GET {path} HTTP/1.1\r\nHost: chat.example.org\r\nOrigin: {origin}\r\nConnection: close\r\n\r\n"
+    ));
+    let (head, _) = answer.split_once("\r\n\r\n").expect("an answer");
+    head.to_lowercase()
+}
+
+#[test]
+fn pages_that_may_connect_may_read_the_schemas() {
+    let open = Server::start(&["--open", "--allowed-origin", "https://app.example"]);
+    let tokens = Server::start(&[
+        "--jwt-secret",
+        SECRET,
+        "--allowed-origin",
+        "https://app.example",
+    ]);
+    for path in [
+        "/schema",
+        "/schema/",
+        "/schema/client-frame.schema.json",
+        "/schema/none",
+    ] {
+        for (server, origin, may) in [
+            (&open, "https://app.example", true),
+            (&open, "http://localhost:3000", true),
+            (&open, "http://chat.example.org", true),
+            (&open, "https://evil.example", false),
+            (&open, "null", false),
+            (&tokens, "https://app.example", true),
+            (&tokens, "http://localhost:3000", false),
+            (&tokens, "https://evil.example", false),
+        ] {
+            let head = read_by(server, path, origin);
+            let line = format!("\r\naccess-control-allow-origin: {origin}");
+            assert_eq!(head.contains(&line), may, "{path} {origin}: {head}");
+            assert_eq!(head.contains("access-control-"), may, "{head}");
+            // Or a cache would hand one page's answer to another.
+            assert!(head.contains("\r\nvary: origin"), "{head}");
+        }
+    }
+    for path in ["/", "/healthz", "/ws/a"] {
+        let head = read_by(&open, path, "https://app.example");
+        assert!(!head.contains("access-control-"), "{path}: {head}");
+    }
+}

@@ -1,0 +1,431 @@
+//! Behind a proxy: whose word about a client's address counts, and the nginx of `deploy/nginx.conf` in front (PROTOCOL
+//! section 2).
+
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::support::tokens::{SECRET, good};
+use crate::support::{
+    DEADLINE, Folder, Raw, Server, assert_server_frame, eventually, handshake, to,
+};
+use serde_json::Value;
+use tokio_rustls::rustls;
+
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use tungstenite::client::IntoClientRequest as _;
+use tungstenite::{Error, Message, WebSocket};
+
+/// Connects with these header lines; gives the address that the log has for the connection of `user`.
+fn logged(server: &Server, user: &str, more: &str) -> String {
+    Raw::admitted(server, &format!("/ws/{user}"), more)
+        .0
+        .expect("welcome");
+    let line = server.wait_for_log(&format!("connection opened user={user} "));
+    let (_, ip) = line.split_once(" ip=").expect("an address");
+    ip.to_owned()
+}
+
+#[test]
+fn what_a_stranger_says_of_addresses_is_not_believed() {
+    let spoofed =
+        "X-Forwarded-For: 203.0.113.9\r\nForwarded: for=203.0.113.9\r\nX-Real-IP: 203.0.113.9\r\n";
+    for trusted in [&[][..], &["--trusted-proxy", "10.0.0.0/8,127.0.0.2"]] {
+        let server = Server::start(trusted);
+        assert_eq!(logged(&server, "a", spoofed), "127.0.0.1");
+        assert!(!server.log().contains("203.0.113.9"), "{}", server.log());
+        // Whoever has forgotten to name a proxy is told so.
+        server.wait_for_log("name it in --trusted-proxy");
+        // Nor of the name and scheme under which it came, which would make any page one of the same origin.
+        let origin = "Origin: https://evil.example\r\nX-Forwarded-Host: evil.example\r\nX-Forwarded-Proto: https\r\n";
+        let answer = server.http(&handshake("/ws/a", origin));
+        assert!(answer.starts_with("HTTP/1.1 403 "), "{answer}");
+    }
+}
+
+#[test]
+fn what_a_trusted_proxy_says_of_addresses_counts_up_to_the_first_stranger() {
+    let server = Server::start(&[
+        "--trusted-proxy",
+        "127.0.0.0/8",
+        "--trusted-proxy",
+        "10.0.0.0/8",
+    ]);
+    for (n, (headers, ip)) in [
+        ("", "127.0.0.1"),
+        ("X-Forwarded-For: 198.51.100.7\r\n", "198.51.100.7"),
+        ("X-Forwarded-For: 1.1.1.1, 198.51.100.7\r\n", "198.51.100.7"),
+        (
+            "X-Forwarded-For: 1.1.1.1\r\nX-Forwarded-For: 198.51.100.7, 10.0.0.9\r\n",
+            "198.51.100.7",
+        ),
+        ("X-Forwarded-For: garbage\r\n", "127.0.0.1"),
+        ("X-Forwarded-For: 198.51.100.7, \u{e9}\r\n", "127.0.0.1"),
+        ("X-Forwarded-For: \u{e9}, 198.51.100.7\r\n", "198.51.100.7"),
+        (
+            "Forwarded: for=\"[2001:db8::7]:4711\";proto=https\r\n",
+            "2001:db8::7",
+        ),
+        (
+            "X-Forwarded-For: 198.51.100.7\r\nForwarded: for=1.1.1.1\r\n",
+            "127.0.0.1",
+        ),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        assert_eq!(logged(&server, &format!("u{n}"), headers), ip, "{headers}");
+    }
+    // As long as a request may be.
+    let long = format!(
+        "X-Forwarded-For: {}198.51.100.7\r\n",
+        "1.1.1.1,".repeat(3000)
+    );
+    assert_eq!(logged(&server, "long", &long), "198.51.100.7");
+    assert!(!server.log().contains("1.1.1.1"), "{}", server.log());
+}
+
+#[test]
+fn the_scheme_and_host_of_a_trusted_proxy_make_the_origin() {
+    let server = Server::start(&["--trusted-proxy", "127.0.0.1", "--jwt-secret", SECRET]);
+    let bearer = format!("Authorization: Bearer {}\r\n", good("a"));
+    for (origin, status) in [
+        ("https://chat.example.org", 101),
+        ("http://chat.example.org", 403),
+        ("https://chat.example.org:444", 403),
+        ("https://localhost", 403),
+    ] {
+        for forwarded in [
+            "X-Forwarded-Proto: https\r\nX-Forwarded-Host: chat.example.org\r\n",
+            "Forwarded: for=1.1.1.1;proto=https;host=chat.example.org\r\n",
+        ] {
+            let more = format!("{bearer}{forwarded}Origin: {origin}\r\n");
+            let mut raw = Raw::open(&server);
+            raw.write(handshake("/ws/a", &more).as_bytes());
+            let head = raw.head();
+            assert!(
+                head.starts_with(&format!("HTTP/1.1 {status} ")),
+                "{more}{head}"
+            );
+        }
+    }
+}
+
+/// A real nginx in a folder of its own. Dropping it ends it, by its process id.
+struct Nginx {
+    child: Child,
+    folder: Folder,
+    plain: SocketAddr,
+    tls: SocketAddr,
+    certificate: CertificateDer<'static>,
+}
+
+impl Nginx {
+    /// With `deploy/nginx.conf`, of which only ports and paths are changed.
+    fn start(upstream: SocketAddr) -> Self {
+        // A port that was free may be taken a moment later: nginx cannot be asked to find one.
+        for _ in 0..5 {
+            if let Some(nginx) = Self::try_start(upstream) {
+                return nginx;
+            }
+        }
+        panic!("nginx does not start");
+    }
+
+    fn try_start(upstream: SocketAddr) -> Option<Self> {
+        let folder = Folder::new();
+        let [plain, tls] = free_addresses();
+        let made =
+            rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
+        let at = folder.0.display();
+        write(&folder, "cert.pem", &made.cert.pem());
+        write(&folder, "key.pem", &made.signing_key.serialize_pem());
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/nginx.conf");
+        let mut site = fs::read_to_string(path).expect("the file is there");
+        let here = "/etc/letsencrypt/live/chat.example.org";
+        for (theirs, ours) in [
+            ("127.0.0.1:8080;", format!("{upstream};")),
+            ("listen 80;", format!("listen {plain};")),
+            ("listen 443 ssl;", format!("listen {tls} ssl;")),
+            ("listen [::]:80;", String::new()),
+            ("listen [::]:443 ssl;", String::new()),
+            (&format!("{here}/fullchain.pem"), format!("{at}/cert.pem")),
+            (&format!("{here}/privkey.pem"), format!("{at}/key.pem")),
+            (
+                "/var/log/nginx/dmwire.access.log",
+                format!("{at}/access.log"),
+            ),
+            ("/var/log/nginx/dmwire.error.log", format!("{at}/error.log")),
+        ] {
+            assert_eq!(site.matches(theirs).count(), 1, "{theirs}");
+            site = site.replace(theirs, &ours);
+        }
+        write(&folder, "dmwire.conf", &site);
+        let temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+            .map(|kind| format!("{kind}_temp_path {at}/{kind};\n"))
+            .concat();
+        // Of the account that runs the tests, which may read the folder.
+        let user = if fs::metadata("/proc/self")
+            .is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0)
+        {
+            "user root;\n"
+        } else {
+            ""
+        };
+        let main = format!(
+            "{user}worker_processes 1;\ndaemon off;\npid {at}/nginx.pid;\nerror_log {at}/main.log;\nevents {{}}\nhttp {{\n{temporary}\
+             access_log off;\ninclude {at}/dmwire.conf;\n}}\n"
+        );
+        write(&folder, "nginx.conf", &main);
+        let program = ["/usr/sbin/nginx", "/usr/local/sbin/nginx", "/usr/bin/nginx"]
+            .into_iter()
+            .find(|path| Path::new(path).exists())
+            .expect("nginx is installed: scripts/test does it");
+        let mut child = Command::new(program)
+            .args([
+                "-p",
+                &at.to_string(),
+                "-e",
+                &format!("{at}/main.log"),
+                "-c",
+                &format!("{at}/nginx.conf"),
+            ])
+            .stdin(Stdio::null())
+            .spawn()
+            .expect("nginx can be started");
+        let until = Instant::now() + DEADLINE;
+        loop {
+            assert!(Instant::now() < until, "nginx does not listen");
+            if let Some(status) = child.try_wait().expect("it can be waited for") {
+                let log = fs::read_to_string(folder.0.join("main.log")).unwrap_or_default();
+                assert!(
+                    log.contains("Address already in use"),
+                    "nginx: {status}\n{log}"
+                );
+                return None;
+            }
+            if TcpStream::connect(tls).is_ok() {
+                break;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        let certificate = made.cert.der().clone();
+        Some(Self {
+            child,
+            folder,
+            plain,
+            tls,
+            certificate,
+        })
+    }
+
+    /// A connection from this address of this machine.
+    fn connect(&self, from: &str) -> StreamOwned<ClientConnection, TcpStream> {
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None)
+            .expect("a socket");
+        let from: IpAddr = from.parse().expect("an address");
+        socket
+            .bind(&SocketAddr::new(from, 0).into())
+            .expect("an address of this machine");
+        socket.connect(&self.tls.into()).expect("nginx accepts");
+        let stream = TcpStream::from(socket);
+        stream
+            .set_read_timeout(Some(DEADLINE))
+            .expect("a timeout can be set");
+        let mut roots = RootCertStore::empty();
+        roots.add(self.certificate.clone()).expect("a certificate");
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("versions that go with the provider")
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let name = ServerName::try_from("localhost").expect("a name");
+        let client = ClientConnection::new(Arc::new(config), name).expect("a client");
+        StreamOwned::new(client, stream)
+    }
+
+    fn get(&self, path: &str) -> String {
+        let mut stream = self.connect("127.0.0.1");
+        let request =
+            format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+        stream
+            .write_all(request.as_bytes())
+            .expect("nginx takes what is sent");
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer);
+        String::from_utf8_lossy(&answer).into_owned()
+    }
+
+    #[allow(clippy::result_large_err)]
+    fn dial(
+        &self,
+        from: &str,
+        path: &str,
+        headers: &[(&'static str, &str)],
+    ) -> Result<Session, Error> {
+        let mut request =
+            format!("wss://localhost:{}{path}", self.tls.port()).into_client_request()?;
+        for (name, value) in headers {
+            request
+                .headers_mut()
+                .append(*name, value.parse().expect("a header's value"));
+        }
+        match tungstenite::client(request, self.connect(from)) {
+            Ok((socket, _)) => Ok(Session(socket)),
+            Err(tungstenite::HandshakeError::Failure(error)) => Err(error),
+            Err(tungstenite::HandshakeError::Interrupted(_)) => {
+                panic!("the handshake took too long")
+            }
+        }
+    }
+
+    fn log(&self, name: &str) -> String {
+        fs::read_to_string(self.folder.0.join(name)).unwrap_or_default()
+    }
+}
+
+impl Drop for Nginx {
+    fn drop(&mut self) {
+        // Asked, not killed: it ends its worker first.
+        let pid = self.child.id().to_string();
+        let _ = Command::new("kill").args(["-s", "TERM", &pid]).status();
+        let _ = self.child.wait();
+    }
+}
+
+struct Session(WebSocket<StreamOwned<ClientConnection, TcpStream>>);
+
+impl Session {
+    fn send(&mut self, frame: &Value) {
+        self.0
+            .send(Message::text(frame.to_string()))
+            .expect("nginx takes what is sent");
+    }
+
+    fn expect(&mut self, tag: &str) -> Value {
+        loop {
+            if let Message::Text(text) = self.0.read().expect("a message") {
+                let frame: Value = serde_json::from_str(&text).expect("server frames are JSON");
+                assert_server_frame(&frame);
+                if frame["type"] != "receipt" {
+                    assert_eq!(frame["type"], tag, "{frame}");
+                    return frame;
+                }
+            }
+        }
+    }
+}
+
+fn write(folder: &Folder, name: &str, text: &str) {
+    fs::write(folder.0.join(name), text).expect("a file can be written");
+}
+
+fn free_addresses() -> [SocketAddr; 2] {
+    let held = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").expect("a free port"));
+    held.map(|listener| listener.local_addr().expect("it is bound"))
+}
+
+#[test]
+fn sessions_go_through_nginx_and_its_log_has_no_token() {
+    let mut server = Server::start(&["--trusted-proxy", "127.0.0.1", "--jwt-secret", SECRET]);
+    let nginx = Nginx::start(server.address);
+    assert!(nginx.get("/healthz").contains(r#""status":"ok""#));
+    assert!(nginx.get("/").contains("<!doctype html>"));
+    let redirected = TcpStream::connect(nginx.plain).and_then(|mut stream| {
+        stream.write_all(
+            b"GET /?user=8888 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
+        )?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).map(|_| answer)
+    });
+    assert!(
+        redirected
+            .expect("an answer")
+            .contains("Location: https://localhost/?user=8888")
+    );
+
+    // In each carrier, by a page and by others.
+    let (a, b) = (good("a"), good("b"));
+    let origin = format!("https://localhost:{}", nginx.tls.port());
+    let protocols = format!("dmwire.v1, bearer.{a}");
+    let page = [
+        ("sec-websocket-protocol", &*protocols),
+        ("origin", &*origin),
+    ];
+    let mut one = nginx
+        .dial("127.0.0.1", "/ws/a", &page)
+        .expect("the handshake succeeds");
+    let spoofed = [
+        ("x-forwarded-for", "203.0.113.9"),
+        ("forwarded", "for=203.0.113.9"),
+    ];
+    let mut two = nginx
+        .dial("127.0.0.2", &format!("/ws/b?token={b}"), &spoofed)
+        .expect("the handshake succeeds");
+    for session in [&mut one, &mut two] {
+        session.expect("welcome");
+        session.expect("synced");
+    }
+    for length in [1, 100, 10_000, 15_999] {
+        let text = "x".repeat(length);
+        one.send(&to("b", &text));
+        one.expect("ack");
+        assert_eq!(two.expect("message")["message"], text);
+    }
+    // nginx has added the address that it saw, which is no proxy's.
+    let line = server.wait_for_log("connection opened user=b ");
+    assert!(line.ends_with(" ip=127.0.0.2"), "{line}");
+
+    // Pages of others, and clients without a token, are told what they are told without nginx.
+    let evil = [
+        ("sec-websocket-protocol", &*protocols),
+        ("origin", "https://evil.example"),
+    ];
+    let mut refused = nginx
+        .dial("127.0.0.1", "/ws/a", &evil)
+        .expect("a browser is upgraded");
+    assert_eq!(refused.expect("goodbye")["code"], 4403);
+    match nginx.dial("127.0.0.1", "/ws/a", &[]) {
+        Err(Error::Http(response)) => assert_eq!(response.status(), 401),
+        other => panic!("401 was due: {:?}", other.map(|_| ())),
+    }
+
+    // A server that goes away says so, and nginx finds it again.
+    server.signal("TERM");
+    assert_eq!(one.expect("goodbye")["code"], 1012);
+    assert_eq!(two.expect("goodbye")["code"], 1012);
+    assert!(server.wait(DEADLINE).success());
+    assert!(
+        nginx
+            .dial("127.0.0.1", &format!("/ws/b?token={b}"), &[])
+            .is_err()
+    );
+    server.restart();
+    eventually("nginx has found it again", || {
+        nginx
+            .dial("127.0.0.1", &format!("/ws/b?token={b}"), &[])
+            .is_ok()
+    });
+
+    drop((one, two, refused));
+    eventually("it is logged", || {
+        nginx.log("access.log").matches("\"GET /ws/b\" 101").count() == 2
+    });
+    for name in ["access.log", "error.log", "main.log"] {
+        let log = nginx.log(name);
+        for secret in [&*a, &*b, &a[a.len() - 20..], &b[b.len() - 20..], "token="] {
+            assert!(!log.contains(secret), "{secret} is in {name}:\n{log}");
+        }
+    }
+    assert!(
+        !server.log().contains(&b[b.len() - 20..]),
+        "{}",
+        server.log()
+    );
+}

@@ -1,0 +1,172 @@
+//! `GET /readyz` (PROTOCOL section 9): whether whoever is sent here can be served.
+
+use std::io::Read as _;
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::support::{
+    Client, DEADLINE, Folder, Raw, Server, client_frame, eventually, json_answer, to,
+};
+use serde_json::json;
+
+#[test]
+fn a_server_that_takes_messages_is_ready_and_says_so_to_anybody() {
+    let server = Server::start(&["--jwt-secret", "0123456789abcdef0123456789abcdef"]);
+    let answer = server.get("/readyz");
+    assert_eq!(json_answer(&answer), (200, json!({"status": "ready"})));
+    assert!(
+        answer.to_lowercase().contains("cache-control: no-store"),
+        "{answer}"
+    );
+    let head = server.http("HEAD /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    assert!(
+        head.starts_with("HTTP/1.1 200") && head.ends_with("\r\n\r\n"),
+        "{head}"
+    );
+    let base = Server::start(&["--base-path", "/demo"]);
+    assert_eq!(json_answer(&base.get("/demo/readyz")).0, 200);
+    assert_eq!(json_answer(&base.get("/readyz")).0, 404);
+}
+
+#[test]
+fn a_server_that_goes_down_is_not_ready_while_it_answers() {
+    let server = Server::start(&[]);
+    // Somebody who does not close keeps it for a moment.
+    let _stays = Raw::upgrade(&server, "/ws/a");
+    let mut asking = Raw::open(&server);
+    server.signal("TERM");
+    server.wait_for_log("shutting down");
+    asking.write(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    let mut answer = String::new();
+    asking
+        .stream
+        .read_to_string(&mut answer)
+        .expect("it is answered");
+    let (status, body) = json_answer(&answer);
+    assert_eq!((status, &body["code"]), (503, &json!("draining")));
+    assert!(body["retry_after_ms"].is_u64(), "{body}");
+}
+
+/// A disk in memory, so small that it is soon full. It takes root to make one.
+struct Disk(std::path::PathBuf);
+
+impl Disk {
+    fn new(folder: &Folder) -> Self {
+        let path = folder.0.join("disk");
+        std::fs::create_dir(&path).expect("a folder");
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", "size=8m", "tmpfs"])
+            .arg(&path)
+            .status();
+        assert!(
+            mounted.is_ok_and(|status| status.success()),
+            "a small disk is mounted for this test, which takes root"
+        );
+        Self(path)
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+#[test]
+fn a_server_whose_store_takes_nothing_is_not_ready_until_it_does() {
+    let folder = Arc::new(Folder::new());
+    let disk = Disk::new(&folder);
+    let server = Server::start_in(
+        &folder,
+        &[
+            "--store",
+            "sqlite:disk/dmwire.db",
+            "--messages-per-second",
+            "10000",
+            "--burst",
+            "10000",
+        ],
+    );
+    let mut a = Client::fresh(&server, "a");
+    assert_eq!(a.ask(&to("b", "x"))["type"], "ack");
+    let filler = disk.0.join("filler");
+    let mut file = std::fs::File::create(&filler).expect("a file");
+    while std::io::Write::write_all(&mut file, &[0; 4096]).is_ok() {}
+    drop(file);
+    let text = "x".repeat(10_000);
+    eventually("the disk is full", || {
+        a.ask(&to("b", &text))["type"] == "error"
+    });
+    eventually("it is known to be", || {
+        json_answer(&server.get("/readyz")).0 == 503
+    });
+    let (_, body) = json_answer(&server.get("/readyz"));
+    assert_eq!(body["code"], "overloaded", "{body}");
+    assert_eq!(
+        json_answer(&server.get("/healthz")).0,
+        200,
+        "it is alive all the same"
+    );
+    std::fs::remove_file(filler).expect("it can be removed");
+    eventually("there is room again", || {
+        a.ask(&to("b", &text))["type"] == "ack"
+    });
+    eventually("it is ready again", || {
+        json_answer(&server.get("/readyz")).0 == 200
+    });
+}
+
+#[test]
+fn a_queue_that_is_full_is_answered_overloaded_and_not_ready() {
+    // The store waits for whoever holds its file.
+    let server = Server::start(&["--messages-per-second", "1000000", "--burst", "1000000"]);
+    let mut a = Client::fresh(&server, "a");
+    a.ask(&to("b", "x"));
+    // Sends under way are bounded for each session, so it takes a few to fill the queue.
+    let mut senders: Vec<_> = (0..4)
+        .map(|n| Raw::upgrade(&server, &format!("/ws/s{n}")))
+        .collect();
+    for sender in &mut senders {
+        assert_eq!(sender.text().expect("welcome")["type"], "welcome");
+    }
+    let file = rusqlite::Connection::open(server.store()).expect("it opens");
+    file.execute_batch("BEGIN IMMEDIATE").expect("it is held");
+    let frame = client_frame(0x81, to("b", &"x".repeat(16_000)).to_string().as_bytes());
+    let began = Instant::now();
+    std::thread::scope(|scope| {
+        for sender in &mut senders {
+            let frame = &frame;
+            let mut stream = sender.stream.try_clone().expect("a second handle");
+            scope.spawn(move || {
+                for _ in 0..3000 {
+                    // When the server has closed it, it has had enough.
+                    if std::io::Write::write_all(&mut stream, frame).is_err() {
+                        break;
+                    }
+                }
+            });
+        }
+        eventually("it is not ready", || {
+            let (status, body) = json_answer(&server.get("/readyz"));
+            let detail = body["detail"].as_str().unwrap_or_default();
+            status == 503 && body["code"] == "overloaded" && detail.contains("waiting")
+        });
+        for sender in &mut senders {
+            loop {
+                let frame = sender.text().expect("it is answered");
+                if frame["type"] == "error" {
+                    assert_eq!(frame["code"], "overloaded", "{frame}");
+                    assert!(frame["retry_after_ms"].as_u64() > Some(0), "{frame}");
+                    break;
+                }
+            }
+            crate::support::cut(&sender.stream, true);
+        }
+    });
+    assert!(began.elapsed() < DEADLINE, "nobody waits for ever");
+    file.execute_batch("ROLLBACK").expect("it is given back");
+    eventually("it is ready again", || {
+        json_answer(&server.get("/readyz")).0 == 200
+    });
+}

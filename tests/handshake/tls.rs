@@ -1,0 +1,371 @@
+//! TLS at the door (PROTOCOL section 2): the same server behind it, certificates that change while sessions go on, and what
+//! is no TLS.
+
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::support::{DEADLINE, Folder, Server, assert_server_frame, dmwire, to};
+use serde_json::{Value, json};
+use tokio_rustls::rustls;
+
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{
+    ClientConfig, ClientConnection, RootCertStore, StreamOwned, SupportedProtocolVersion,
+};
+use tungstenite::client::IntoClientRequest as _;
+use tungstenite::{Message, WebSocket};
+
+const SETTINGS: [&str; 4] = ["--tls-cert", "cert.pem", "--tls-key", "key.pem"];
+
+type Stream = StreamOwned<ClientConnection, TcpStream>;
+
+/// Puts a new certificate for `localhost` into the folder. Each file is replaced at once, as those who renew them do.
+fn renew(folder: &Path) {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
+    put(folder, "key.pem", &made.signing_key.serialize_pem());
+    put(folder, "cert.pem", &made.cert.pem());
+}
+
+fn put(folder: &Path, name: &str, text: &str) {
+    let part = folder.join("part");
+    fs::write(&part, text).expect("a file can be written");
+    fs::rename(part, folder.join(name)).expect("a file can be replaced");
+}
+
+fn certificate(folder: &Path) -> CertificateDer<'static> {
+    CertificateDer::from_pem_file(folder.join("cert.pem")).expect("a certificate")
+}
+
+fn started(more: &[&str]) -> (Arc<Folder>, Server) {
+    let folder = Arc::new(Folder::new());
+    renew(&folder.0);
+    let server = Server::start_in(&folder, &[&SETTINGS, more].concat());
+    server.wait_for_log("listening on https://127.0.0.1:");
+    (folder, server)
+}
+
+fn plain(server: &Server, narrow: bool) -> TcpStream {
+    let domain = socket2::Domain::for_address(server.address);
+    let socket = socket2::Socket::new(domain, socket2::Type::STREAM, None).expect("a socket");
+    if narrow {
+        socket
+            .set_recv_buffer_size(8192)
+            .expect("a buffer's size can be set");
+    }
+    socket
+        .connect(&server.address.into())
+        .expect("the server accepts");
+    let stream = TcpStream::from(socket);
+    stream
+        .set_read_timeout(Some(DEADLINE))
+        .and_then(|()| stream.set_write_timeout(Some(DEADLINE)))
+        .expect("a timeout can be set");
+    stream
+}
+
+/// A client that trusts this certificate and no other.
+fn over_tls(
+    stream: TcpStream,
+    trusted: &CertificateDer<'static>,
+    versions: &[&'static SupportedProtocolVersion],
+) -> Stream {
+    let mut roots = RootCertStore::empty();
+    roots.add(trusted.clone()).expect("a certificate");
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(versions)
+        .expect("versions that go with the provider")
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    // As browsers do.
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    let name = ServerName::try_from("localhost").expect("a name");
+    let client = ClientConnection::new(Arc::new(config), name).expect("a client");
+    StreamOwned::new(client, stream)
+}
+
+/// A session's WebSocket.
+struct Wss(WebSocket<Stream>);
+
+impl Wss {
+    fn connect(
+        server: &Server,
+        trusted: &CertificateDer<'static>,
+        path: &str,
+        narrow: bool,
+    ) -> Self {
+        let stream = over_tls(plain(server, narrow), trusted, rustls::ALL_VERSIONS);
+        let mut request = format!("wss://localhost:{}{path}", server.address.port())
+            .into_client_request()
+            .expect("a request");
+        let origin = format!("https://localhost:{}", server.address.port());
+        request
+            .headers_mut()
+            .insert("origin", origin.parse().expect("a header"));
+        let connected = tungstenite::client(request, stream);
+        let (socket, _) = connected.expect("the handshake succeeds");
+        Self(socket)
+    }
+
+    fn send(&mut self, frame: &Value) {
+        self.0
+            .send(Message::text(frame.to_string()))
+            .expect("the server takes what is sent");
+    }
+
+    fn expect(&mut self, tag: &str) -> Value {
+        loop {
+            match self.0.read().expect("a message") {
+                Message::Text(text) => {
+                    let frame = serde_json::from_str(&text).expect("server frames are JSON");
+                    assert_server_frame(&frame);
+                    if frame["type"] == "receipt" {
+                        continue;
+                    }
+                    assert_eq!(frame["type"], tag, "{frame}");
+                    return frame;
+                }
+                Message::Ping(_) | Message::Pong(_) => {}
+                other => panic!("{tag} was due: {other:?}"),
+            }
+        }
+    }
+}
+
+fn get(stream: &mut Stream, path: &str) -> String {
+    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    stream
+        .write_all(request.as_bytes())
+        .expect("the server takes what is sent");
+    let mut answer = String::new();
+    stream
+        .read_to_string(&mut answer)
+        .expect("the answer ends as TLS wants it");
+    answer
+}
+
+#[test]
+fn page_schema_and_sessions_are_behind_tls_of_either_version() {
+    let (folder, server) = started(&[]);
+    let trusted = certificate(&folder.0);
+    for version in rustls::ALL_VERSIONS {
+        for (path, part) in [
+            ("/", "<!doctype html>"),
+            ("/schema/client-frame.schema.json", "$schema"),
+            ("/healthz", "\"ok\""),
+            ("/ws/8888", "connect to wss://localhost/ws/8888"),
+        ] {
+            let mut stream = over_tls(plain(&server, false), &trusted, &[version]);
+            let answer = get(&mut stream, path);
+            assert!(answer.contains(part), "{path}: {answer}");
+            assert_eq!(stream.conn.alpn_protocol(), Some(&b"http/1.1"[..]));
+            assert_eq!(stream.conn.protocol_version(), Some(version.version));
+        }
+    }
+    let mut a = Wss::connect(&server, &trusted, "/ws/a", false);
+    let mut b = Wss::connect(&server, &trusted, "/ws/b", false);
+    for client in [&mut a, &mut b] {
+        client.expect("welcome");
+        client.expect("synced");
+    }
+    for n in 0..20 {
+        let text = "x".repeat(800 * n + 1);
+        a.send(&to("b", &text));
+        a.expect("ack");
+        assert_eq!(b.expect("message")["message"], text);
+    }
+    // An address that differs in its scheme is another origin.
+    let request = "GET /ws/a HTTP/1.1\r\nHost: chat.localhost:1\r\nOrigin: http://chat.localhost:1\r\nConnection: Upgrade\r\n\
+         Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    let request = request.to_owned();
+    for (request, status) in [
+        (request.clone(), "403"),
+        (request.replace("http:", "https:"), "101"),
+    ] {
+        let mut stream = over_tls(plain(&server, false), &trusted, rustls::ALL_VERSIONS);
+        stream
+            .write_all(request.as_bytes())
+            .expect("the server takes what is sent");
+        let mut head = [0; 12];
+        stream.read_exact(&mut head).expect("an answer");
+        assert_eq!(String::from_utf8_lossy(&head), format!("HTTP/1.1 {status}"));
+    }
+}
+
+#[test]
+fn a_reader_that_takes_little_at_a_time_gets_all_of_it() {
+    let (folder, server) = started(&["--messages-per-second", "100000", "--burst", "100000"]);
+    let trusted = certificate(&folder.0);
+    let mut a = Wss::connect(&server, &trusted, "/ws/a", false);
+    a.expect("welcome");
+    a.expect("synced");
+    let text = "x".repeat(15_000);
+    for _ in 0..200 {
+        a.send(&to("b", &text));
+        a.expect("ack");
+    }
+    let mut b = Wss::connect(&server, &trusted, "/ws/b?since=0", true);
+    b.expect("welcome");
+    for seq in 1..=200 {
+        assert_eq!(b.expect("message")["seq"], seq);
+    }
+    b.expect("synced");
+}
+
+#[test]
+fn what_is_no_tls_keeps_nobody_waiting_and_is_dropped() {
+    let (folder, server) = started(&["--workers", "1"]);
+    let trusted = certificate(&folder.0);
+    let mut silent: Vec<_> = (0..40).map(|_| plain(&server, false)).collect();
+    let mut half = plain(&server, false);
+    half.write_all(&[0x16, 0x03, 0x01, 0x02, 0x00, 0x01])
+        .expect("the server takes what is sent");
+    silent.push(half);
+    let answer = server.get("/healthz");
+    assert!(
+        !answer.contains("200") && !answer.contains("ok"),
+        "{answer}"
+    );
+    let other =
+        rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
+    let mut stranger = over_tls(
+        plain(&server, false),
+        other.cert.der(),
+        rustls::ALL_VERSIONS,
+    );
+    assert!(
+        stranger.write_all(b"GET / HTTP/1.1\r\n\r\n").is_err(),
+        "the certificate is another one"
+    );
+    let mut a = Wss::connect(&server, &trusted, "/ws/a", false);
+    a.expect("welcome");
+    for mut stream in silent {
+        let ended = stream.read(&mut [0; 64]);
+        assert!(
+            !matches!(&ended, Err(error) if error.kind() == std::io::ErrorKind::WouldBlock),
+            "it is kept: {ended:?}"
+        );
+    }
+    a.expect("synced");
+}
+
+/// The certificate that the server shows now.
+fn shown(server: &Server, trusted: &CertificateDer<'static>) -> bool {
+    let mut stream = over_tls(plain(server, false), trusted, rustls::ALL_VERSIONS);
+    let asked =
+        stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    let mut answer = Vec::new();
+    asked.and_then(|()| stream.read_to_end(&mut answer)).is_ok()
+        && answer.starts_with(b"HTTP/1.1 200 ")
+}
+
+#[test]
+fn a_new_certificate_is_shown_on_sighup_and_no_session_is_touched() {
+    let (folder, server) = started(&[]);
+    let first = certificate(&folder.0);
+    let mut a = Wss::connect(&server, &first, "/ws/a", false);
+    a.expect("welcome");
+    a.expect("synced");
+    assert!(shown(&server, &first));
+    renew(&folder.0);
+    server.signal("HUP");
+    server.wait_for_log("read the TLS certificate again");
+    let second = certificate(&folder.0);
+    assert!(shown(&server, &second) && !shown(&server, &first));
+    a.send(&json!({"type": "ping", "ref": "1"}));
+    assert_eq!(a.expect("pong")["ref"], "1");
+
+    // The key of another certificate, and no certificate at all: what is shown stays.
+    let key = fs::read_to_string(folder.0.join("key.pem")).expect("a key");
+    put(
+        &folder.0,
+        "key.pem",
+        &rcgen::KeyPair::generate().expect("a key").serialize_pem(),
+    );
+    server.signal("HUP");
+    server.wait_for_log("is not the key of the certificate in cert.pem");
+    put(&folder.0, "key.pem", &key);
+    put(&folder.0, "cert.pem", "nothing\n");
+    server.signal("HUP");
+    server.wait_for_log("cert.pem: holds no certificate");
+    assert!(shown(&server, &second));
+    a.send(&json!({"type": "ping", "ref": "2"}));
+    assert_eq!(a.expect("pong")["ref"], "2");
+    assert!(!server.log().contains("PRIVATE"), "{}", server.log());
+}
+
+#[test]
+fn a_new_certificate_is_noticed() {
+    let (folder, server) = started(&[]);
+    renew(&folder.0);
+    let second = certificate(&folder.0);
+    crate::support::eventually("it is shown", || shown(&server, &second));
+}
+
+#[test]
+fn a_drain_and_the_health_check_go_by_tls() {
+    let (folder, mut server) = started(&["--jwt-secret", crate::support::tokens::SECRET]);
+    let address = server.address.to_string();
+    let checked = |more: &[&str]| {
+        dmwire(
+            &folder.0,
+            &[&["healthcheck", "--listen", &address], more].concat(),
+        )
+    };
+    assert_eq!(checked(&SETTINGS).code, Some(0), "{:?}", checked(&SETTINGS));
+    assert_eq!(checked(&[]).code, Some(1));
+    let trusted = certificate(&folder.0);
+    let path = format!("/ws?token={}", crate::support::tokens::good("a"));
+    let mut a = Wss::connect(&server, &trusted, &path, false);
+    assert_eq!(a.expect("welcome")["user_id"], "a");
+    a.expect("synced");
+    server.signal("TERM");
+    assert_eq!(a.expect("goodbye")["code"], 1012);
+    let close = a.0.read().expect("a close frame");
+    assert!(
+        matches!(&close, Message::Close(Some(close)) if u16::from(close.code) == 1012),
+        "{close:?}"
+    );
+    drop(a);
+    assert!(server.wait(DEADLINE).success());
+}
+
+#[test]
+fn a_key_of_another_certificate_is_named_at_the_start() {
+    let folder = Folder::new();
+    renew(&folder.0);
+    put(
+        &folder.0,
+        "key.pem",
+        &rcgen::KeyPair::generate().expect("a key").serialize_pem(),
+    );
+    let said = dmwire(
+        &folder.0,
+        &[&["--listen", "127.0.0.1:0"][..], &SETTINGS].concat(),
+    );
+    assert_eq!(said.code, Some(1), "{said:?}");
+    assert!(
+        said.err
+            .contains("key.pem: is not the key of the certificate in cert.pem"),
+        "{said:?}"
+    );
+    assert!(!said.err.contains("PRIVATE"), "{said:?}");
+}
+
+#[test]
+fn links_to_a_server_behind_tls_are_https() {
+    let folder = Arc::new(Folder::new());
+    renew(&folder.0);
+    let server = Server::start_in(
+        &folder,
+        &[&SETTINGS[..], &["--listen", "0.0.0.0:0"]].concat(),
+    );
+    server.wait_for_output(&format!(
+        "https://localhost:{}/?user=8888&to=6666#token=",
+        server.address.port()
+    ));
+}

@@ -1,0 +1,239 @@
+//! The upgrade from HTTP (RFC 6455 section 4): what is answered to which request, and in how many writes it may come (PROTOCOL
+//! sections 2 and 10).
+
+use crate::support::{Raw, Server, client_frame, handshake, json_answer, to};
+use serde_json::json;
+
+const DMWIRE: &str = "Sec-WebSocket-Protocol: dmwire.v1\r\n";
+const HEALTH: &str = "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n";
+
+/// Refused as an HTTP request; gives the whole answer.
+fn refused(server: &Server, request: &str, status: u16, code: &str) -> String {
+    let answer = server.http(request);
+    let (found, body) = json_answer(&answer);
+    assert_eq!((found, &body["code"]), (status, &json!(code)), "{request}");
+    assert_ne!(body["detail"], "", "{request}");
+    answer
+}
+
+fn has_header(head: &str, line: &str) -> bool {
+    head.lines().any(|found| found.eq_ignore_ascii_case(line))
+}
+
+/// Writes a handshake and what is behind it at once, and reads the head of the answer.
+fn upgraded_with(server: &Server, path: &str, more: &str, behind: &[u8]) -> Raw {
+    let mut raw = Raw::open(server);
+    raw.write(&[handshake(path, more).as_bytes(), behind].concat());
+    let head = raw.head();
+    assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+    raw
+}
+
+#[test]
+fn a_request_without_upgrade_is_told_what_to_do() {
+    let server = Server::start(&[]);
+    for path in ["/ws/8888", "/ws/8888?since=1", "/ws", "/echo"] {
+        let answer = server.get(path);
+        let (status, body) = json_answer(&answer);
+        assert_eq!(
+            (status, &body["code"]),
+            (426, &json!("upgrade_required")),
+            "{answer}"
+        );
+        let detail = body["detail"].as_str().expect("words");
+        assert!(
+            detail.contains("WebSocket") && detail.contains("Upgrade: websocket"),
+            "{detail}"
+        );
+        assert!(has_header(&answer, "upgrade: websocket"), "{answer}");
+    }
+}
+
+#[test]
+fn the_subprotocol_is_selected_when_it_is_offered() {
+    let server = Server::start(&[]);
+    for offered in [
+        "Sec-WebSocket-Protocol: dmwire.v1\r\n",
+        "Sec-WebSocket-Protocol: chat, dmwire.v1 ,superchat\r\n",
+        "Sec-WebSocket-Protocol: chat,dmwire.v1\r\n",
+        "Sec-WebSocket-Protocol: chat\r\nSec-WebSocket-Protocol: dmwire.v1\r\n",
+        "Sec-WebSocket-Protocol: dmwire.v1, bearer.secret\r\n",
+    ] {
+        let (mut raw, head) = Raw::admitted(&server, "/ws/a", offered);
+        assert!(
+            has_header(&head, "sec-websocket-protocol: dmwire.v1"),
+            "{offered}{head}"
+        );
+        assert!(!head.contains("bearer"), "{head}");
+        raw.expect("welcome");
+    }
+    for offered in [
+        "",
+        "Sec-WebSocket-Protocol: chat\r\n",
+        "Sec-WebSocket-Protocol: dmwire.v2, xdmwire.v1, DMWIRE.V1\r\n",
+    ] {
+        let (mut raw, head) = Raw::admitted(&server, "/ws/a", offered);
+        assert!(
+            !head.to_lowercase().contains("sec-websocket-protocol"),
+            "{offered}{head}"
+        );
+        raw.expect("welcome");
+    }
+    for offered in ["bearer.T", "chat, bearer.T", "bearer.T, dmwire.v2"] {
+        let request = handshake("/ws/a", &format!("Sec-WebSocket-Protocol: {offered}\r\n"));
+        refused(&server, &request, 400, "invalid_request");
+    }
+}
+
+#[test]
+fn no_extension_is_negotiated() {
+    let server = Server::start(&[]);
+    let offer = "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits, x-webkit-deflate-frame\r\n";
+    let (mut raw, head) = Raw::admitted(&server, "/ws/a", offer);
+    assert!(
+        !head.to_lowercase().contains("sec-websocket-extensions"),
+        "{head}"
+    );
+    raw.expect("welcome");
+}
+
+#[test]
+fn the_answer_is_that_of_rfc_6455_however_the_request_is_written() {
+    let server = Server::start(&[]);
+    let plain = handshake("/ws/a", "");
+    for request in [
+        plain.clone(),
+        plain.replace("Connection: Upgrade", "Connection: keep-alive, Upgrade"),
+        plain
+            .replace("Upgrade: websocket", "upgrade: WebSocket")
+            .replace("Connection: Upgrade", "CONNECTION: upgrade"),
+    ] {
+        let mut raw = Raw::open(&server);
+        raw.write(request.as_bytes());
+        let head = raw.head();
+        assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+        for line in [
+            "upgrade: websocket",
+            "connection: upgrade",
+            "sec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=",
+        ] {
+            assert!(has_header(&head, line), "{line} is not in {head}");
+        }
+        raw.expect("welcome");
+    }
+}
+
+#[test]
+fn a_handshake_that_breaks_rfc_6455_is_refused() {
+    let server = Server::start(&[]);
+    // Nothing is upgraded that cannot be, even if the client offers `dmwire.v1`.
+    for more in ["", DMWIRE] {
+        let plain = handshake("/ws/a", more);
+        let version = "Sec-WebSocket-Version: 13\r\n";
+        for with in [
+            "",
+            "Sec-WebSocket-Version: \r\n",
+            "Sec-WebSocket-Version: 8\r\n",
+            "Sec-WebSocket-Version: 14\r\n",
+            "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Version: 8\r\n",
+        ] {
+            let request = plain.replace(version, with);
+            let answer = refused(&server, &request, 426, "upgrade_required");
+            assert!(has_header(&answer, version.trim_end()), "{answer}");
+        }
+        let key = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+        for with in [
+            String::new(),
+            "Sec-WebSocket-Key: \r\n".to_owned(),
+            "Sec-WebSocket-Key: c2hvcnQ=\r\n".to_owned(),
+            "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ\r\n".to_owned(),
+            "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZSBhbmQgbW9yZQ==\r\n".to_owned(),
+            "Sec-WebSocket-Key: !!!!!!!!!!!!!!!!!!!!!!==\r\n".to_owned(),
+            format!("{key}{key}"),
+        ] {
+            refused(&server, &plain.replace(key, &with), 400, "invalid_request");
+        }
+        let request = plain.replace("Connection: Upgrade\r\n", "");
+        refused(&server, &request, 400, "invalid_request");
+        let request = plain.replace("GET ", "POST ");
+        refused(&server, &request, 405, "method_not_allowed");
+        for path in [
+            "/", "/nothing", "/wsx", "/ws2/a", "/WS/a", "/echo/", "/schema", "/healthz",
+        ] {
+            refused(&server, &handshake(path, more), 404, "not_found");
+        }
+    }
+}
+
+#[test]
+fn a_handshake_may_follow_another_request() {
+    let server = Server::start(&[]);
+    let mut raw = Raw::open(&server);
+    raw.write(HEALTH.as_bytes());
+    assert!(raw.head().starts_with("HTTP/1.1 200 "));
+    raw.write(handshake("/ws/a", "").as_bytes());
+    // What is before the status line is the body of the first answer.
+    assert!(raw.head().contains("HTTP/1.1 101 "));
+    raw.expect("welcome");
+}
+
+#[test]
+fn a_handshake_behind_another_request_in_one_write_costs_neither_answer() {
+    let server = Server::start(&[]);
+    let mut raw = Raw::open(&server);
+    raw.write(format!("{HEALTH}{}", handshake("/ws/a", "")).as_bytes());
+    let head = raw.head();
+    assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+    assert!(raw.head().contains("HTTP/1.1 101 "));
+    raw.expect("welcome");
+}
+
+#[test]
+fn frames_may_come_right_behind_the_request() {
+    let server = Server::start(&[]);
+    let mut bytes = Vec::new();
+    for n in 0..50 {
+        let frame = json!({"type": "ping", "ref": n.to_string()}).to_string();
+        bytes.extend(client_frame(0x81, frame.as_bytes()));
+    }
+    bytes.extend(client_frame(0x89, b"x"));
+    let message = to("a", &"x".repeat(16_000)).to_string();
+    bytes.extend(client_frame(0x81, message.as_bytes()));
+    // The last frame comes in two parts.
+    let (now, later) = bytes.split_at(bytes.len() - 8000);
+    let mut raw = upgraded_with(&server, "/ws/a?ack=manual", "", now);
+    raw.expect("welcome");
+    raw.expect("synced");
+    for n in 0..50 {
+        assert_eq!(raw.expect("pong")["ref"], n.to_string());
+    }
+    let pong = raw.frame().expect("a pong");
+    assert_eq!((pong.opcode, pong.payload), (10, b"x".to_vec()));
+    raw.write(later);
+    assert_eq!(raw.expect("ack")["seq"], 1);
+    raw.expect("message");
+
+    // Neither a refusal nor a violation is lost by what comes too early.
+    let early = client_frame(0x81, br#"{"type":"ping"}"#);
+    let mut raw = upgraded_with(&server, "/ws/a%20b", DMWIRE, &early);
+    raw.expect("goodbye");
+    assert_eq!(raw.next().and_then(|frame| frame.close_code()), Some(4400));
+    let mut raw = upgraded_with(&server, "/ws/a", "", &client_frame(0x83, b""));
+    assert_eq!(raw.until_close(), Some((1002, None)));
+}
+
+#[test]
+fn a_handshake_may_trickle_in() {
+    let server = Server::start(&[]);
+    let mut raw = Raw::open(&server);
+    raw.stream.set_nodelay(true).expect("an option can be set");
+    let mut bytes = handshake("/ws/a", "").into_bytes();
+    bytes.extend(client_frame(0x81, br#"{"type":"ping"}"#));
+    for byte in bytes {
+        raw.write(&[byte]);
+    }
+    assert!(raw.head().starts_with("HTTP/1.1 101 "));
+    raw.expect("welcome");
+    raw.expect("synced");
+    raw.expect("pong");
+}

@@ -1,0 +1,11 @@
+//! Messages and what belongs to them: delivery, replay, receipts, changes, histories, blocks, retention.
+
+#[path = "../support/support.rs"]
+mod support;
+
+mod blocks;
+mod changes;
+mod delivery;
+mod history;
+mod receipts;
+mod retention;

@@ -1,0 +1,10 @@
+//! Limits: rates, sizes, unknown recipients, slow readers, disk space.
+
+#[path = "../support/support.rs"]
+mod support;
+
+mod disk_space;
+mod frame_limits;
+mod quotas;
+mod slow_readers;
+mod unknown_recipients;

@@ -1,0 +1,293 @@
+//! What one user, one address and all together may have of the server (PROTOCOL sections 2, 8 and 10).
+
+use crate::support::{
+    Client, End, Raw, Server, assert_has, burst, eventually, handshake, json_answer, to,
+};
+use serde_json::{Value, json};
+
+/// Whom the server believes when it is told where a connection comes from.
+const PROXY: [&str; 2] = ["--trusted-proxy", "127.0.0.1"];
+
+fn start(arguments: &[&str]) -> Server {
+    Server::start(&[&PROXY[..], arguments].concat())
+}
+
+/// A session that comes from `ip`, or the status and body of the refusal.
+fn from(server: &Server, ip: &str, user: &str) -> Result<Client, (u16, Value)> {
+    match Client::dial(server, &format!("/ws/{user}"), &[("X-Forwarded-For", ip)]) {
+        Ok(mut client) => {
+            client.until("synced");
+            Ok(client)
+        }
+        Err(tungstenite::Error::Http(response)) => {
+            let body = response.body().as_deref().unwrap_or_default();
+            let body = serde_json::from_slice(body).expect("a JSON body");
+            Err((response.status().as_u16(), body))
+        }
+        Err(error) => panic!("{error}"),
+    }
+}
+
+#[track_caller]
+fn assert_too_many(refused: Result<Client, (u16, Value)>) {
+    let Err((status, body)) = refused else {
+        panic!("it was let in");
+    };
+    assert_eq!(
+        (status, &body["code"]),
+        (429, &json!("too_many_connections"))
+    );
+    assert!(body["retry_after_ms"].as_u64() > Some(0), "{body}");
+}
+
+/// Sends so many messages at once, and gives how many passed and the wait that the last refused one was told.
+fn flood(client: &mut Client, frame: &Value, times: usize) -> (usize, Option<u64>) {
+    burst(client, &vec![frame.clone(); times]);
+    let mut passed = 0;
+    let mut wait = None;
+    for _ in 0..times {
+        let answer = client.recv();
+        if answer["type"] == "error" {
+            assert_has(&answer, &json!({"code": "rate_limited", "retryable": true}));
+            wait = answer["retry_after_ms"].as_u64();
+            assert!(wait > Some(0), "{answer}");
+        } else {
+            passed += 1;
+        }
+    }
+    (passed, wait)
+}
+
+#[test]
+fn a_user_has_one_rate_over_all_sessions() {
+    let server = Server::start(&["--user-messages-per-second", "1", "--user-burst", "30"]);
+    let hello = to("b", "hello");
+    let mut one = Client::fresh(&server, "a");
+    let mut two = Client::connect(&server, "a", "?device=two&ack=manual");
+    two.until("synced");
+    assert_eq!(flood(&mut one, &hello, 20), (20, None));
+    for _ in 0..20 {
+        two.expect("message");
+    }
+    let (passed, wait) = flood(&mut two, &hello, 20);
+    // What a busy machine lets pass in between comes on top.
+    assert!((10..20).contains(&passed), "{passed}");
+    assert!(
+        (1..=1000).contains(&wait.expect("some were refused")),
+        "{wait:?}"
+    );
+    // Who comes again has no new allowance, and who is somebody else has their own.
+    let mut three = Client::connect(&server, "a", "?device=three&ack=manual");
+    three.until("synced");
+    assert!(flood(&mut three, &hello, 20).0 < 20);
+    let mut other = Client::fresh(&server, "c");
+    assert_eq!(flood(&mut other, &hello, 20), (20, None));
+    // Pings are free.
+    for _ in 0..50 {
+        other.assert_quiet();
+    }
+}
+
+#[test]
+fn by_default_a_user_has_four_times_what_a_session_has() {
+    let server = Server::start(&["--messages-per-second", "1", "--burst", "10"]);
+    let mut passed = 0;
+    for n in 0..6 {
+        let mut session = Client::connect(&server, "a", &format!("?device=d{n}&ack=manual"));
+        session.until("synced");
+        burst(
+            &mut session,
+            &vec![json!({"type": "unblock", "user": "b"}); 10],
+        );
+        passed += (0..10).filter(|_| session.recv()["type"] == "ok").count();
+    }
+    // Ten each would be sixty; a second more or less does not matter.
+    assert!((40..56).contains(&passed), "{passed}");
+}
+
+#[test]
+fn questions_have_a_rate_of_their_own() {
+    let server = Server::start(&["--queries-per-second", "1", "--query-burst", "6"]);
+    let mut a = Client::fresh(&server, "a");
+    let history = json!({"type": "history", "target_user": "b", "ref": "h"});
+    let conversations = json!({"type": "conversations", "ref": "c"});
+    assert_eq!(flood(&mut a, &history, 3), (3, None));
+    let (passed, wait) = flood(&mut a, &conversations, 20);
+    assert!((3..10).contains(&passed), "{passed}");
+    assert!(
+        (1..=1000).contains(&wait.expect("some were refused")),
+        "{wait:?}"
+    );
+    a.send(&history);
+    let answer = a.recv();
+    assert_eq!(answer["ref"], "h", "{answer}");
+    // They take nothing from the rest.
+    assert_eq!(a.ask(&to("b", "hello"))["type"], "ack");
+}
+
+#[test]
+fn an_address_has_so_many_connections_and_gets_them_back() {
+    let server = start(&["--connections-per-ip", "3"]);
+    let mut held: Vec<_> = (0..3)
+        .map(|n| from(&server, "203.0.113.5", &format!("u{n}")).expect("there is room"))
+        .collect();
+    assert_too_many(from(&server, "203.0.113.5", "u3"));
+    // Nobody else is concerned, and what is no WebSocket needs no place.
+    from(&server, "203.0.113.6", "v").expect("another address");
+    assert!(server.get("/healthz").starts_with("HTTP/1.1 200"));
+    held.pop().expect("one of them").close();
+    eventually("there is room again", || {
+        from(&server, "203.0.113.5", "u3")
+            .map(|client| held.push(client))
+            .is_ok()
+    });
+    assert_too_many(from(&server, "203.0.113.5", "u4"));
+}
+
+#[test]
+fn who_speaks_dmwire_is_told_in_a_goodbye() {
+    let server = start(&["--connections-per-ip", "1"]);
+    let _held = from(&server, "203.0.113.5", "a").expect("there is room");
+    let headers = [
+        ("X-Forwarded-For", "203.0.113.5"),
+        ("Sec-WebSocket-Protocol", "dmwire.v1"),
+    ];
+    let mut refused = Client::dial(&server, "/ws/b", &headers).expect("it is let in to be told");
+    let (goodbye, end) = refused.goodbye();
+    assert_has(
+        &goodbye,
+        &json!({"code": 4429, "reason": "too_many_connections", "reconnect": true}),
+    );
+    assert!(goodbye["retry_after_ms"].as_u64() > Some(0), "{goodbye}");
+    assert_eq!(end, End::Closed(4429));
+}
+
+#[test]
+fn an_ipv6_address_counts_as_its_64_bits() {
+    let server = start(&["--connections-per-ip", "2"]);
+    let _one = from(&server, "2001:db8:1:1::1", "a").expect("there is room");
+    let _two = from(&server, "2001:db8:1:1:ffff::2", "b").expect("there is room");
+    assert_too_many(from(&server, "2001:db8:1:1::3", "c"));
+    let _other = from(&server, "2001:db8:1:2::1", "c").expect("another network");
+    // IPv4 in the clothes of IPv6 is IPv4.
+    let _four = from(&server, "203.0.113.5", "d").expect("there is room");
+    let _four = from(&server, "::ffff:203.0.113.5", "e").expect("there is room");
+    let _four = from(&server, "::ffff:203.0.113.6", "f").expect("another address");
+    assert_too_many(from(&server, "::ffff:203.0.113.5", "g"));
+}
+
+#[test]
+fn all_together_have_so_many_connections() {
+    let server = Server::start(&["--connections", "4"]);
+    let mut held: Vec<_> = (0..3)
+        .map(|n| Client::fresh(&server, &format!("u{n}")))
+        .collect();
+    let echo = Client::dial(&server, "/echo", &[]).expect("there is room");
+    let (status, body) = json_answer(&server.http(&handshake("/ws/x", "")));
+    assert_eq!(
+        (status, &body["code"]),
+        (429, &json!("too_many_connections"))
+    );
+    assert!(held[0].ask(&to("b", "I am here"))["seq"].is_u64());
+    echo.cut(false);
+    eventually("there is room again", || {
+        Client::try_connect(&server, "x", "")
+            .map(|client| held.push(client))
+            .is_some()
+    });
+}
+
+#[test]
+fn an_address_shakes_hands_so_often() {
+    let server = start(&["--handshakes-per-second", "1", "--handshake-burst", "5"]);
+    let ip = "203.0.113.5";
+    let mut refused = None;
+    for n in 0..20 {
+        if let Err(answer) = from(&server, ip, "a") {
+            assert!(n >= 5, "{n}");
+            refused = Some(answer);
+            break;
+        }
+    }
+    let (status, body) = refused.expect("one of twenty is refused");
+    assert_eq!(
+        (status, &body["code"]),
+        (429, &json!("too_many_connections"))
+    );
+    assert!((1..=1000).contains(&body["retry_after_ms"].as_u64().expect("a wait")));
+    from(&server, "203.0.113.6", "b").expect("another address");
+    // What is refused for something else counts as well.
+    let more = format!("X-Forwarded-For: {ip}\r\n");
+    let again = server.http(&handshake("/ws/a?ack=never", &more));
+    assert_eq!(json_answer(&again).0, 429);
+    eventually("the allowance fills up", || from(&server, ip, "a").is_ok());
+}
+
+#[test]
+fn by_default_this_machine_itself_is_not_limited_and_others_are() {
+    let server = start(&[]);
+    let held: Vec<_> = (0..300)
+        .map(|n| Raw::upgrade(&server, &format!("/ws/u{n}")))
+        .collect();
+    drop(held);
+    let refused = (0..2000).find_map(|_| {
+        let more = "X-Forwarded-For: 203.0.113.5\r\n";
+        let answer = server.http(&handshake("/ws/a?ack=never", more));
+        (json_answer(&answer).0 == 429).then_some(answer)
+    });
+    assert!(refused.is_some(), "one of two thousand in a row is refused");
+}
+
+#[test]
+fn a_server_that_goes_down_says_so_first() {
+    let server = start(&["--connections", "1"]);
+    let mut a = Client::fresh(&server, "a");
+    // What it is asked keeps it from being done at once.
+    let mut late = Raw::open(&server);
+    server.signal("TERM");
+    server.wait_for_log("shutting down");
+    late.write(handshake("/ws/b", "").as_bytes());
+    let head = late.head();
+    assert!(head.starts_with("HTTP/1.1 503"), "{head}");
+    assert_eq!(a.goodbye().1, End::Closed(1012));
+}
+
+#[test]
+fn connections_that_ask_for_nothing_are_counted_by_address_too() {
+    let server = Server::start(&[
+        "--connections-per-ip",
+        "4",
+        "--handshakes-per-second",
+        "1000",
+    ]);
+    let session = Client::fresh(&server, "a");
+    // What is wanted beside sessions: pages, and handshakes under way.
+    let held: Vec<_> = (0..300).map(|_| Raw::open(&server)).collect();
+    eventually("the rest are refused", || {
+        let (status, body) = json_answer(&server.get("/healthz"));
+        status == 429 && body["code"] == "too_many_connections"
+    });
+    drop(held);
+    eventually("there is room again", || {
+        server.get("/healthz").starts_with("HTTP/1.1 200 ")
+    });
+    session.close();
+}
+
+#[test]
+fn connections_come_from_an_address_so_often() {
+    let server = Server::start(&["--handshakes-per-second", "1", "--handshake-burst", "2"]);
+    let refused = (0..200).find_map(|_| {
+        let answer = server.get("/healthz");
+        (!answer.starts_with("HTTP/1.1 200 ")).then_some(answer)
+    });
+    let (status, body) = json_answer(&refused.expect("one of two hundred in a row is refused"));
+    assert_eq!(
+        (status, &body["code"]),
+        (429, &json!("too_many_connections"))
+    );
+    assert!((1..=1000).contains(&body["retry_after_ms"].as_u64().expect("a wait")));
+    eventually("the allowance fills up", || {
+        server.get("/healthz").starts_with("HTTP/1.1 200 ")
+    });
+}

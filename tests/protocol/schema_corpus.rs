@@ -1,0 +1,195 @@
+//! The corpus under `tests/frames` over a socket: what the parser says of each frame is what a client hears of it.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use crate::support::{Client, Server, json_answer};
+use serde_json::{Value, json};
+
+/// Bears as many frames, good or bad, as the corpus has.
+const PATIENT: &[&str] = &[
+    "--bad-frames-per-minute",
+    "100000",
+    "--messages-per-second",
+    "1000000",
+    "--burst",
+    "1000000",
+];
+
+/// The corpus, by name. `read` makes what it needs of a file's text.
+fn corpus<T>(folder: &str, read: impl Fn(String) -> T) -> BTreeMap<String, T> {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/frames")
+        .join(folder);
+    let entries = fs::read_dir(dir).expect("the corpus is there");
+    let files = entries.map(|entry| entry.expect("the folder can be read").path());
+    files
+        .map(|path| {
+            let name = path
+                .file_name()
+                .expect("a file's name")
+                .to_string_lossy()
+                .into_owned();
+            (
+                name,
+                read(fs::read_to_string(path).expect("a corpus file is UTF-8")),
+            )
+        })
+        .collect()
+}
+
+/// The `ref` that the answer to a frame must have.
+enum Mark {
+    Echoed(String),
+    Absent,
+    /// Other JSON readers do not agree on what the frame says.
+    Unknown,
+}
+
+impl Mark {
+    fn of(frame: &str) -> Self {
+        let Ok(value) = serde_json::from_str::<Value>(frame) else {
+            return Self::Unknown;
+        };
+        let mark = value.as_object().and_then(|object| object.get("ref"));
+        match mark.and_then(Value::as_str) {
+            Some(mark) if (1..=64).contains(&mark.chars().count()) => Self::Echoed(mark.to_owned()),
+            _ => Self::Absent,
+        }
+    }
+
+    fn assert_in(&self, answer: &Value, name: &str) {
+        match self {
+            Self::Echoed(mark) => assert_eq!(answer["ref"], **mark, "{name}: {answer}"),
+            Self::Absent => assert_eq!(answer.get("ref"), None, "{name}: {answer}"),
+            Self::Unknown => {}
+        }
+    }
+}
+
+/// Checks that the definitions which errors name are there in the served schema, and that they refuse what was refused.
+struct Definitions {
+    schema: Value,
+    known: BTreeMap<String, jsonschema::Validator>,
+}
+
+impl Definitions {
+    fn served_by(server: &Server) -> Self {
+        let (status, schema) = json_answer(&server.get("/schema/client-frame.schema.json"));
+        assert_eq!(status, 200);
+        Self {
+            schema,
+            known: BTreeMap::new(),
+        }
+    }
+
+    fn assert_broken(&mut self, reference: &str, frame: &Value) {
+        let name = reference.strip_prefix("client-frame.schema.json#/$defs/");
+        let name = name.unwrap_or_else(|| panic!("{reference} is no definition of client frames"));
+        if !self.known.contains_key(name) {
+            assert!(
+                self.schema["$defs"].get(name).is_some(),
+                "{reference} is not served"
+            );
+            let alone = json!({"$ref": format!("#/$defs/{name}"), "$defs": self.schema["$defs"]});
+            let validator = jsonschema::draft202012::new(&alone).expect("the definition compiles");
+            self.known.insert(name.to_owned(), validator);
+        }
+        let broken = if name.starts_with("Client") {
+            frame
+        } else {
+            &frame["message"]
+        };
+        assert!(
+            !self.known[name].is_valid(broken),
+            "{reference} has nothing against {frame}"
+        );
+    }
+}
+
+#[test]
+fn every_invalid_frame_of_the_corpus_is_answered_as_it_says() {
+    let server = Server::start(PATIENT);
+    let mut definitions = Definitions::served_by(&server);
+    let mut a = Client::fresh(&server, "corpus");
+    let cases = corpus("invalid", |text| {
+        serde_json::from_str::<Value>(&text).expect("a case is JSON")
+    });
+    assert!(cases.len() > 700, "{} cases", cases.len());
+    let mut named = 0;
+    for (name, case) in &cases {
+        let frame = case["frame"].as_str().expect("a case has a frame");
+        a.send_text(frame);
+        let error = a.expect("error");
+        assert_eq!(
+            (&error["code"], &error["retryable"]),
+            (&case["code"], &json!(false)),
+            "{name}: {error}"
+        );
+        if let Some(path) = case.get("path") {
+            assert_eq!(&error["path"], path, "{name}: {error}");
+        }
+        // Readers differ on which of two counts.
+        if !name.starts_with("duplicate-ref") {
+            Mark::of(frame).assert_in(&error, name);
+        }
+        if let Some(reference) = error["schema"].as_str() {
+            let frame = serde_json::from_str(frame).expect("JSON, as a definition was broken");
+            definitions.assert_broken(reference, &frame);
+            named += 1;
+        }
+    }
+    assert!(named > 400, "only {named} errors name a definition");
+    a.assert_quiet();
+}
+
+#[test]
+fn every_valid_frame_of_the_corpus_is_taken() {
+    let server = Server::start(PATIENT);
+    let mut a = Client::fresh(&server, "corpus");
+    let frames = corpus("valid", |text| text);
+    assert!(frames.len() > 200, "{} frames", frames.len());
+    for (name, text) in &frames {
+        let frame: Value = serde_json::from_str(text).expect("a valid frame is JSON");
+        a.send_text(text);
+        let tag = frame
+            .get("type")
+            .map_or("message", |tag| tag.as_str().expect("a tag"));
+        let reply = match (tag, frame.get("target_room")) {
+            // There are no rooms, and no such message to have read.
+            (_, Some(_)) | ("read", None) => a.expect("error"),
+            // What changes or asks for a message that is not there is understood, and refused for that.
+            ("message" | "edit" | "delete" | "react" | "history" | "conversations", None) => {
+                a.recv()
+            }
+            ("ping", None) => a.expect("pong"),
+            ("block" | "unblock", None) => a.expect("ok"),
+            _ => {
+                a.assert_quiet();
+                continue;
+            }
+        };
+        match reply["type"].as_str() {
+            Some("error") if frame.get("target_room").is_some() => {
+                assert_eq!(reply["code"], "unknown_room", "{name}");
+            }
+            Some("error") => assert!(
+                matches!(
+                    reply["code"].as_str(),
+                    Some("id_conflict" | "unknown_message")
+                ),
+                "{name}: {reply}"
+            ),
+            _ => assert!(
+                matches!(
+                    reply["type"].as_str(),
+                    Some("ack" | "ok" | "pong" | "history" | "conversations")
+                ),
+                "{name}: {reply}"
+            ),
+        }
+        assert_eq!(reply.get("ref"), frame.get("ref"), "{name}");
+    }
+    a.assert_quiet();
+}

@@ -1,0 +1,6 @@
+//! The contract of a store, on each backend.
+
+#[path = "../support/support.rs"]
+mod support;
+
+mod story;
