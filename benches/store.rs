@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 use dmwire::store::sqlite::{Durability, Sqlite};
 use dmwire::store::{
-    ConversationsQuery, HistoryQuery, Lifetimes, NewMessage, Outcome, Store, StoreError, Write,
+    ConversationsQuery, HistoryQuery, NewMessage, Outcome, Retention, Store, StoreError, Write,
 };
 use uuid::Uuid;
 
@@ -47,7 +47,7 @@ struct Options {
 /// What can go wrong: the store, or the folder that it is in.
 type Failed = Box<dyn std::error::Error>;
 
-const LIFETIMES: Lifetimes = Lifetimes {
+const LIFETIMES: Retention = Retention {
     inbox_ms: i64::MAX / 2,
     inbox_limit: 100_000_000,
     history_ms: None,
@@ -161,7 +161,7 @@ impl Messages {
             content: format!("\"{:064x}\"", self.next()).into(),
             reply_to: None,
             fresh: false,
-            purse: None,
+            ip_quota: None,
         })
     }
 
@@ -190,24 +190,24 @@ fn commit(store: &mut dyn Store, now: &mut i64, batch: &[Write]) -> Result<(), S
 }
 
 #[derive(Clone, Copy)]
-enum Kind {
+enum EntryKind {
     Full,
     Normal,
     Temporary,
 }
 
-const KINDS: [(Kind, &str); 3] = [
-    (Kind::Full, "full"),
-    (Kind::Normal, "normal"),
-    (Kind::Temporary, "memory:"),
+const KINDS: [(EntryKind, &str); 3] = [
+    (EntryKind::Full, "full"),
+    (EntryKind::Normal, "normal"),
+    (EntryKind::Temporary, "memory:"),
 ];
 
-fn open(folder: &Folder, kind: Kind, name: &str) -> Result<Box<dyn Store>, StoreError> {
+fn open(folder: &Folder, kind: EntryKind, name: &str) -> Result<Box<dyn Store>, StoreError> {
     let path = folder.0.join(name);
     Ok(match kind {
-        Kind::Full => Box::new(Sqlite::open(&path, Durability::Full, LIFETIMES)?),
-        Kind::Normal => Box::new(Sqlite::open(&path, Durability::Normal, LIFETIMES)?),
-        Kind::Temporary => Box::new(Sqlite::temporary(&folder.0, LIFETIMES)?),
+        EntryKind::Full => Box::new(Sqlite::open(&path, Durability::Full, LIFETIMES)?),
+        EntryKind::Normal => Box::new(Sqlite::open(&path, Durability::Normal, LIFETIMES)?),
+        EntryKind::Temporary => Box::new(Sqlite::temporary(&folder.0, LIFETIMES)?),
     })
 }
 
@@ -303,7 +303,7 @@ fn alone(options: &Options, folder: &Folder) -> Result<(), Failed> {
 
 /// Bytes on disk for each message.
 fn on_disk(options: &Options, folder: &Folder) -> Result<(), Failed> {
-    let mut store = open(folder, Kind::Normal, "disk.db")?;
+    let mut store = open(folder, EntryKind::Normal, "disk.db")?;
     let mut messages = Messages::among(USERS);
     let mut now = THEN;
     let mut left = options.stored;
@@ -332,7 +332,7 @@ fn size(path: &Path) -> io::Result<u64> {
 /// A store of many messages: opening it, and reading lists from it.
 fn large(options: &Options, folder: &Folder) -> Result<(), Failed> {
     let path = folder.0.join("large.db");
-    let mut store = open(folder, Kind::Normal, "large.db")?;
+    let mut store = open(folder, EntryKind::Normal, "large.db")?;
     let mut messages = Messages::among_friends(MANY);
     let mut now = THEN;
     let began = Instant::now();

@@ -5,16 +5,16 @@
 //! a property of the key, never of the token (RFC 8725 section 3.1).
 
 mod crypto;
+mod generated_secret;
 mod jwks;
 mod key;
-mod own;
 mod token;
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-pub use own::{Links, token};
+pub use generated_secret::{Links, token};
 pub use token::Tokens;
 
 use crate::config::{Access, Config, Secret};
@@ -46,7 +46,7 @@ impl Identity {
 
 /// Why somebody is not let in. What the client is told of it is less than what the log is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Denied {
+pub enum AuthError {
     /// There is no token.
     Missing,
     /// The token was good once.
@@ -57,7 +57,7 @@ pub enum Denied {
     NotReady,
 }
 
-impl fmt::Display for Denied {
+impl fmt::Display for AuthError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Missing => "no token",
@@ -70,32 +70,32 @@ impl fmt::Display for Denied {
 
 /// Keys, or what goes with them, that cannot be used; its text names the setting.
 #[derive(Debug)]
-pub struct AuthError(String);
+pub struct AuthSetupError(String);
 
-impl fmt::Display for AuthError {
+impl fmt::Display for AuthSetupError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
 }
 
-impl std::error::Error for AuthError {}
+impl std::error::Error for AuthSetupError {}
 
 /// What the door asks for, ready to judge.
 #[derive(Debug)]
-pub enum Auth {
+pub enum Verifier {
     /// Nothing.
     Open,
     /// A token.
     Tokens(Box<Tokens>),
 }
 
-impl Auth {
+impl Verifier {
     /// Reads the keys that the settings name, and begins to fetch those that are elsewhere. Where the server is to have a
-    /// secret of its own, [`Auth::with_own_secret`] comes once the store is open.
+    /// secret of its own, [`Verifier::with_own_secret`] comes once the store is open.
     ///
     /// # Errors
     /// A key that cannot be read or used.
-    pub fn new(config: &Config) -> Result<Self, AuthError> {
+    pub fn new(config: &Config) -> Result<Self, AuthSetupError> {
         Ok(match config.access() {
             Access::Tokens => Self::Tokens(Box::new(Tokens::new(config)?)),
             Access::Open | Access::OwnSecret => Self::Open,
@@ -107,11 +107,11 @@ impl Auth {
     ///
     /// # Errors
     /// A file that can be neither read nor made.
-    pub fn with_own_secret(self, config: &Config) -> Result<(Self, Option<Links>), AuthError> {
+    pub fn with_own_secret(self, config: &Config) -> Result<(Self, Option<Links>), AuthSetupError> {
         if config.access() != Access::OwnSecret {
             return Ok((self, None));
         }
-        let secret = own::secret(config)?;
+        let secret = generated_secret::secret(config)?;
         let tokens = Box::new(Tokens::of_secret(config, &secret));
         Ok((Self::Tokens(tokens), Some(Links::new(config, &secret)?)))
     }
@@ -126,18 +126,18 @@ impl Auth {
     /// Judges a request that names `user`, or nobody, and shows `token`.
     ///
     /// # Errors
-    /// [`Denied`]; a token of somebody else than `user` is none of these, and for the caller to judge.
+    /// [`AuthError`]; a token of somebody else than `user` is none of these, and for the caller to judge.
     pub async fn identify(
         &self,
         user: Option<&str>,
         token: Option<&str>,
-    ) -> Result<Identity, Denied> {
+    ) -> Result<Identity, AuthError> {
         match self {
             Self::Open => Ok(Identity {
                 user: user.unwrap_or_default().into(),
                 expires: None,
             }),
-            Self::Tokens(tokens) => tokens.check(token.ok_or(Denied::Missing)?).await,
+            Self::Tokens(tokens) => tokens.check(token.ok_or(AuthError::Missing)?).await,
         }
     }
 }

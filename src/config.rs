@@ -32,7 +32,7 @@ pub use value::{AuthMode, Auto, Days, Jwks, LogFormat, StoreUrl, Users};
 
 use crate::limits::Allowed;
 use crate::store::sqlite::Durability;
-use crate::store::{Lifetimes, Quotas};
+use crate::store::{Quotas, Retention};
 
 use source::{Source, Written};
 use value::Range;
@@ -365,8 +365,8 @@ impl Config {
     }
 
     /// How long things are kept.
-    pub fn lifetimes(&self) -> Lifetimes {
-        Lifetimes {
+    pub fn lifetimes(&self) -> Retention {
+        Retention {
             inbox_ms: self.inbox_days.0,
             inbox_limit: self.inbox_limit,
             history_ms: self.history_days.map(|days| days.0),

@@ -3,12 +3,12 @@
 //! WebSocket requests do not go through actix-web: actix-http hands over the connection itself (`door`), so that a session
 //! owns its bytes and an idle one holds none of the HTTP dispatcher's buffers.
 
-mod answer;
-mod door;
+mod client_addr;
+mod idle_timeout;
 mod origin;
 mod page;
-mod patience;
-mod peer;
+mod rejection;
+mod upgrade;
 
 use std::future::{Ready, ready};
 use std::io;
@@ -31,18 +31,18 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Notify;
 use tokio_rustls::TlsAcceptor;
 
-use self::answer::Refusal;
+use self::client_addr::ClientAddr;
+use self::idle_timeout::{LastRequest, TimeoutStream};
+use self::rejection::Rejection;
 #[doc(hidden)]
-pub use self::door::answer_to;
-use self::patience::{Heard, Patient};
-use self::peer::Peer;
-use crate::auth::Auth;
+pub use self::upgrade::answer_to;
+use crate::auth::Verifier;
 use crate::config::Config;
 use crate::limits::{Limits, TooMany};
 use crate::protocol::schema;
 use crate::router::Router;
 use crate::tls::Tls;
-use crate::ws::link::Stream;
+use crate::websocket::stream::Transport;
 
 /// How long a handshake may take (PROTOCOL section 10, "Handshake").
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -60,7 +60,7 @@ pub struct Node {
     /// The settings in force.
     pub config: Arc<Config>,
     /// Who may come in.
-    pub auth: Auth,
+    pub auth: Verifier,
     /// Where frames go.
     pub router: Router,
     /// How much one user and one address may have.
@@ -85,7 +85,7 @@ impl Node {
     /// A node over these parts.
     pub fn new(
         config: Config,
-        auth: Auth,
+        auth: Verifier,
         router: Router,
         limits: Arc<Limits>,
         epoch: uuid::Uuid,
@@ -104,10 +104,10 @@ impl Node {
     }
 
     /// Which pages of other origins may connect. With tokens, what runs on a visitor's machine is no better than the rest.
-    fn origins(&self) -> origin::Rules<'_> {
-        origin::Rules {
+    fn origins(&self) -> origin::OriginRules<'_> {
+        origin::OriginRules {
             allowed: &self.config.allowed_origin,
-            loopback: matches!(self.auth, Auth::Open),
+            loopback: matches!(self.auth, Verifier::Open),
         }
     }
 
@@ -174,7 +174,7 @@ pub fn serve(
                 .client_request_timeout(HANDSHAKE)
                 .client_disconnect_timeout(DISCONNECT)
                 .keep_alive(KEEP_ALIVE)
-                .on_connect_ext(|io: &Patient<_>, extensions| io.introduce(extensions))
+                .on_connect_ext(|io: &TimeoutStream<_>, extensions| io.introduce(extensions))
                 .upgrade(fn_service(move |(request, framed)| {
                     enter(upgraded.clone(), request, framed)
                 }))
@@ -202,17 +202,17 @@ pub fn serve(
 }
 
 /// What actix-http takes as a connection.
-type Begun<T> = (Patient<T>, Protocol, Option<SocketAddr>);
+type Begun<T> = (TimeoutStream<T>, Protocol, Option<SocketAddr>);
 
 fn begin(limits: &Arc<Limits>, io: TcpStream) -> Result<Begun<TcpStream>, DispatchError> {
     // Where it cannot be had, small frames wait a little.
     let _ = io.set_nodelay(true);
     let peer = io.peer_addr().ok();
     match limits.arrive(peer.map(|peer| peer.ip())) {
-        Ok(arrival) => Ok((Patient::new(io, arrival), Protocol::Http1, peer)),
+        Ok(arrival) => Ok((TimeoutStream::new(io, arrival), Protocol::Http1, peer)),
         Err(too_many) => {
             // Before it has said anything, and only if there is room: nothing is spent on it.
-            let refusal = Refusal::too_many_connections(too_many);
+            let refusal = Rejection::too_many_connections(too_many);
             let _ = socket2::SockRef::from(&io).send(&refusal.response());
             Err(turned_away(too_many))
         }
@@ -237,7 +237,7 @@ async fn shake_hands(
     let shaken = tokio::time::timeout(HANDSHAKE, acceptor.accept(io)).await;
     let stream = shaken.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
     match stream {
-        Ok(stream) => Ok((Patient::new(stream, arrival), Protocol::Http1, peer)),
+        Ok(stream) => Ok((TimeoutStream::new(stream, arrival), Protocol::Http1, peer)),
         Err(error) => {
             log::debug!(why:% = error, ip:? = peer.map(|peer| peer.ip()); "no TLS handshake");
             Err(DispatchError::Io(error))
@@ -249,21 +249,21 @@ async fn shake_hands(
 fn enter<T>(
     node: Arc<Node>,
     request: Request,
-    framed: Framed<Patient<T>, h1::Codec>,
+    framed: Framed<TimeoutStream<T>, h1::Codec>,
 ) -> Ready<Result<(), Error>>
 where
-    T: Stream + AsyncRead + AsyncWrite + Unpin + 'static,
+    T: Transport + AsyncRead + AsyncWrite + Unpin + 'static,
 {
     let parts = framed.into_parts();
     let (io, arrival) = parts.io.into_inner();
-    let early = door::Early {
+    let early = upgrade::Early {
         arrival,
         // The rest of a write that had more in it than the request.
         read: parts.read_buf.to_vec(),
         // Answers to requests that were sent ahead of this one on the same connection.
         unsent: parts.write_buf.to_vec(),
     };
-    actix_rt::spawn(door::enter(node, request, io, early));
+    actix_rt::spawn(upgrade::enter(node, request, io, early));
     ready(Ok(()))
 }
 
@@ -303,7 +303,7 @@ fn app(
         )
         .default_service(web::to(not_found))
         .wrap_fn(|request, service| {
-            if let Some(heard) = request.request().conn_data::<Heard>() {
+            if let Some(heard) = request.request().conn_data::<LastRequest>() {
                 heard.renew();
             }
             service.call(request)
@@ -331,7 +331,7 @@ fn one_schema(request: HttpRequest) -> HttpResponse {
             .insert_header((header::ETAG, format!("\"{}\"", *schema::HASH)))
             .insert_header((header::CACHE_CONTROL, "no-cache"))
             .body(schema.text.as_str()),
-        None => Refusal::not_found("there is no such schema; GET /schema lists them").to_http(),
+        None => Rejection::not_found("there is no such schema; GET /schema lists them").to_http(),
     };
     shared(&request, response)
 }
@@ -342,7 +342,7 @@ fn shared(request: &HttpRequest, mut response: HttpResponse) -> HttpResponse {
     headers.insert(header::VARY, header::HeaderValue::from_static("origin"));
     let node: Option<&web::Data<Node>> = request.app_data();
     if let Some(node) = node
-        && let Some(origin) = peer::only(request.headers(), &header::ORIGIN)
+        && let Some(origin) = client_addr::only(request.headers(), &header::ORIGIN)
         && origin::admits(&origin, &of(request, node), node.origins())
         && let Ok(origin) = header::HeaderValue::from_str(&origin)
     {
@@ -351,8 +351,8 @@ fn shared(request: &HttpRequest, mut response: HttpResponse) -> HttpResponse {
     response
 }
 
-fn of(request: &HttpRequest, node: &Node) -> Peer {
-    Peer::of(request.headers(), request.peer_addr(), &node.config)
+fn of(request: &HttpRequest, node: &Node) -> ClientAddr {
+    ClientAddr::of(request.headers(), request.peer_addr(), &node.config)
 }
 
 fn health(_: HttpRequest) -> HttpResponse {
@@ -364,9 +364,9 @@ fn readiness(request: HttpRequest) -> HttpResponse {
     let node: Option<&web::Data<Node>> = request.app_data();
     let refusal = node.and_then(|node| {
         if node.draining.load(Ordering::SeqCst) {
-            Some(Refusal::draining())
+            Some(Rejection::draining())
         } else {
-            node.router.trouble().map(Refusal::unable)
+            node.router.trouble().map(Rejection::unable)
         }
     });
     let mut response = match refusal {
@@ -390,7 +390,7 @@ fn not_upgraded(request: HttpRequest) -> HttpResponse {
         "this is a WebSocket address: connect to {scheme}://{host}{path} with a WebSocket client (Postman: New > \
          WebSocket), which sends `Connection: Upgrade` and `Upgrade: websocket`"
     );
-    let mut response = Refusal::upgrade_required(detail).to_http();
+    let mut response = Rejection::upgrade_required(detail).to_http();
     let headers = response.headers_mut();
     headers.insert(
         header::UPGRADE,
@@ -404,17 +404,17 @@ fn not_upgraded(request: HttpRequest) -> HttpResponse {
 }
 
 async fn wrong_method() -> HttpResponse {
-    let mut response = Refusal::wrong_method().to_http();
+    let mut response = Rejection::wrong_method().to_http();
     let allow = header::HeaderValue::from_static("GET, HEAD");
     response.headers_mut().insert(header::ALLOW, allow);
     response
 }
 
 async fn not_found() -> HttpResponse {
-    Refusal::not_found("there is nothing at this address").to_http()
+    Rejection::not_found("there is nothing at this address").to_http()
 }
 
-impl Refusal {
+impl Rejection {
     fn to_http(&self) -> HttpResponse {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::BAD_REQUEST);
         HttpResponse::build(status).json(self.body())
@@ -424,8 +424,8 @@ impl Refusal {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::disk::Floor;
-    use crate::reads::Reads;
+    use crate::disk_space::DiskSpaceMonitor;
+    use crate::readers::Readers;
     use crate::store::Store as _;
     use crate::store::sqlite::Sqlite;
     use crate::writer::Writer;
@@ -441,14 +441,14 @@ mod tests {
             Arc::default(),
             (
                 Arc::default(),
-                Arc::new(Floor::new(&std::env::temp_dir(), None)),
+                Arc::new(DiskSpaceMonitor::new(&std::env::temp_dir(), None)),
             ),
             writer.clone(),
-            Reads::default(),
+            Readers::default(),
             &config.lifetimes(),
         );
         let limits = Limits::new(&config);
-        let node = Node::new(config, Auth::Open, router, limits, epoch);
+        let node = Node::new(config, Verifier::Open, router, limits, epoch);
         actix_rt::System::new().block_on(async {
             for count in 1..=2 {
                 let live = node.enter();

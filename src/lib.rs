@@ -25,19 +25,20 @@
 pub mod auth;
 pub mod blocks;
 pub mod config;
-pub mod disk;
+pub mod disk_space;
 pub mod http;
 pub mod limits;
 pub mod logging;
+pub mod outbox;
 pub mod protocol;
-pub mod reads;
+pub mod readers;
 pub mod registry;
 pub mod router;
 pub mod session;
 pub mod store;
 pub mod tls;
+pub mod websocket;
 pub mod writer;
-pub mod ws;
 
 use std::fmt;
 use std::future::Future;
@@ -51,17 +52,17 @@ use std::time::Duration;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::signal::unix::{SignalKind, signal};
 
-use auth::{Auth, AuthError};
+use auth::{AuthSetupError, Verifier};
 use blocks::Blocks;
 use config::{Access, Config, StoreUrl};
-use disk::Floor;
+use disk_space::DiskSpaceMonitor;
 use http::Node;
 use limits::Limits;
-use reads::Reads;
+use readers::Readers;
 use registry::Registry;
 use router::Router;
 use store::sqlite::Sqlite;
-use store::{Owed, Store, StoreError};
+use store::{LiveCursors, Store, StoreError};
 use tls::{Tls, TlsError};
 use writer::Writer;
 
@@ -78,7 +79,7 @@ pub enum RunError {
     /// The store cannot be opened.
     Store(StoreError),
     /// Keys for tokens cannot be used.
-    Auth(AuthError),
+    Verifier(AuthSetupError),
     /// The certificate cannot be used.
     Tls(TlsError),
     /// Threads, signals or sockets are not to be had.
@@ -92,7 +93,7 @@ impl fmt::Display for RunError {
                 write!(f, "cannot listen on {address} (--listen): {error}")
             }
             Self::Store(error) => write!(f, "{error}"),
-            Self::Auth(error) => write!(f, "{error}"),
+            Self::Verifier(error) => write!(f, "{error}"),
             Self::Tls(error) => write!(f, "{error}"),
             Self::System(error) => write!(f, "{error}"),
         }
@@ -107,9 +108,9 @@ impl From<StoreError> for RunError {
     }
 }
 
-impl From<AuthError> for RunError {
-    fn from(error: AuthError) -> Self {
-        Self::Auth(error)
+impl From<AuthSetupError> for RunError {
+    fn from(error: AuthSetupError) -> Self {
+        Self::Verifier(error)
     }
 }
 
@@ -166,7 +167,7 @@ pub async fn serve(
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), RunError> {
     let tls = Tls::new(&config)?;
-    let auth = Auth::new(&config)?;
+    let auth = Verifier::new(&config)?;
     let lifetimes = config.lifetimes();
     let mut store: Box<dyn Store> = match &config.store {
         StoreUrl::Sqlite(path) => Box::new(Sqlite::open(path, config.durability, lifetimes)?),
@@ -178,7 +179,7 @@ pub async fn serve(
         .collect::<Result<Vec<_>, _>>()?;
     let registry = Arc::new(Registry::default());
     let live = registry.clone();
-    store.spare(Owed::new(move |user| live.owed(user)));
+    store.spare(LiveCursors::new(move |user| live.owed(user)));
     store.limit(config.quotas());
     let blocks = Arc::new(Blocks::default());
     store.blocks(&mut |user, other| blocks.set(user, other, true))?;
@@ -195,8 +196,11 @@ pub async fn serve(
     };
     let (writer, writer_thread) = Writer::start(store, deliver)?;
     let settle = writer.clone();
-    let reads = Reads::start(readers, move || settle.settle())?;
-    let floor = Arc::new(Floor::new(&config.data_folder(), config.min_free_disk.0));
+    let reads = Readers::start(readers, move || settle.settle())?;
+    let floor = Arc::new(DiskSpaceMonitor::new(
+        &config.data_folder(),
+        config.min_free_disk.0,
+    ));
     floor.look();
     let router = Router::new(
         registry.clone(),
@@ -235,7 +239,7 @@ pub async fn serve(
         let _ = io::stdout().write_all(text.unwrap_or_default().as_bytes());
     }
     let _reloading = reloading(&node, tls)?;
-    let _watching = Ended(vec![
+    let _watching = AbortOnDrop(vec![
         actix_rt::spawn(sweep(node.limits.clone(), registry.clone())),
         actix_rt::spawn(watch(floor)),
     ]);
@@ -245,7 +249,7 @@ pub async fn serve(
     node.draining.store(true, Ordering::SeqCst);
     log::info!("shutting down");
     for session in registry.all() {
-        session.dismiss(session::SHUTDOWN);
+        session.dismiss(outbox::disconnect::SHUTDOWN);
     }
     if tokio::time::timeout(DRAIN, node.empty()).await.is_err() {
         log::warn!("some sessions did not end in time");
@@ -265,7 +269,7 @@ pub async fn serve(
 }
 
 /// Reads keys and certificates again when they change, and on SIGHUP, until the guard is dropped.
-fn reloading(node: &Arc<Node>, tls: Option<Arc<Tls>>) -> io::Result<Ended> {
+fn reloading(node: &Arc<Node>, tls: Option<Arc<Tls>>) -> io::Result<AbortOnDrop> {
     let mut hangup = signal(SignalKind::hangup())?;
     let watching = tls.clone().map(|tls| actix_rt::spawn(tls.watch()));
     let node = node.clone();
@@ -279,13 +283,13 @@ fn reloading(node: &Arc<Node>, tls: Option<Arc<Tls>>) -> io::Result<Ended> {
         }
     })];
     tasks.extend(watching);
-    Ok(Ended(tasks))
+    Ok(AbortOnDrop(tasks))
 }
 
 /// Tasks that end with this.
-struct Ended(Vec<actix_rt::task::JoinHandle<()>>);
+struct AbortOnDrop(Vec<actix_rt::task::JoinHandle<()>>);
 
-impl Drop for Ended {
+impl Drop for AbortOnDrop {
     fn drop(&mut self) {
         self.0.iter().for_each(actix_rt::task::JoinHandle::abort);
     }
@@ -298,16 +302,16 @@ async fn sweep(limits: Arc<Limits>, registry: Arc<Registry>) {
     for second in 1.. {
         actix_rt::time::sleep(Duration::from_secs(1)).await;
         limits.sweep();
-        if limits.buffers().scarce() {
-            registry.all().iter().for_each(|session| session.nudge());
+        if limits.buffers().under_pressure() {
+            registry.all().iter().for_each(|session| session.recheck());
             if told.is_none_or(|at| second >= at + TELL) {
                 told = Some(second);
                 log::warn!(bytes = limits.buffers().used(); "what waits for slow or unfinished clients takes nearly all of --buffer-bytes; those who hold most of it are let go");
             }
         }
         if second % TELL == 0 {
-            limits.fill_purses(u64::from(second / TELL));
-            let refused = limits.take_refused();
+            limits.refill_ip_quotas(u64::from(second / TELL));
+            let refused = limits.take_rejected();
             if refused > 0 {
                 log::warn!(count = refused; "connections were refused within a minute as too many (too_many_connections)");
             }
@@ -316,7 +320,7 @@ async fn sweep(limits: Arc<Limits>, registry: Arc<Registry>) {
 }
 
 /// Looks at the disk, once a second.
-async fn watch(floor: Arc<Floor>) {
+async fn watch(floor: Arc<DiskSpaceMonitor>) {
     loop {
         actix_rt::time::sleep(Duration::from_secs(1)).await;
         let floor = floor.clone();
@@ -328,9 +332,9 @@ async fn watch(floor: Arc<Floor>) {
 /// Ends the process when the thread that holds it panics: without that thread the server would only seem to live. What is
 /// acknowledged is on disk, and whoever started the server starts it again.
 #[derive(Debug)]
-struct Vital(&'static str);
+struct AbortOnPanic(&'static str);
 
-impl Drop for Vital {
+impl Drop for AbortOnPanic {
     fn drop(&mut self) {
         if std::thread::panicking() {
             log::error!("the {} has failed; ending the server", self.0);

@@ -16,9 +16,11 @@ use std::time::Duration;
 use governor::clock::{Clock as _, DefaultClock};
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 
+pub mod memory;
+
+use self::memory::{MemoryBudget, Reservation};
 use crate::config::{Config, Network};
-use crate::session::{Buffers, Share};
-use crate::store::Purse;
+use crate::store::IpQuota;
 
 /// Keys that a map may hold on to after a storm, rather than ask for the memory again.
 const SPARE: usize = 1024;
@@ -39,12 +41,12 @@ const LATER: Duration = Duration::from_secs(1);
 
 /// An address as limits go by it. Whoever has one IPv6 address has a whole /64 of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Place {
+enum ClientNet {
     V4(Ipv4Addr),
     V6([u16; 4]),
 }
 
-impl Place {
+impl ClientNet {
     fn of(ip: IpAddr) -> Self {
         match ip.to_canonical() {
             IpAddr::V4(ip) => Self::V4(ip),
@@ -58,7 +60,7 @@ impl Place {
 
 /// A user as limits go by them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Key(u64);
+pub struct UserKey(u64);
 
 /// The allowances of everybody.
 #[derive(Debug)]
@@ -67,13 +69,13 @@ pub struct Limits {
     hasher: RandomState,
     clock: DefaultClock,
     /// Client frames of each user, over all sessions.
-    frames: DefaultKeyedRateLimiter<Key>,
+    frames: DefaultKeyedRateLimiter<UserKey>,
     /// What each user asks the store for.
-    queries: DefaultKeyedRateLimiter<Key>,
+    queries: DefaultKeyedRateLimiter<UserKey>,
     /// WebSocket handshakes from each address.
-    handshakes: DefaultKeyedRateLimiter<Place>,
+    handshakes: DefaultKeyedRateLimiter<ClientNet>,
     /// Connections that come from each address, whatever they are for.
-    arrivals: DefaultKeyedRateLimiter<Place>,
+    arrivals: DefaultKeyedRateLimiter<ClientNet>,
     /// Connections that are there, whatever they are for.
     sockets: AtomicUsize,
     /// Who speaks for others, and is not limited for what they all do.
@@ -87,33 +89,33 @@ pub struct Limits {
     /// Messages that each address may leave with users who have never connected, and whether this machine itself may, too.
     unclaimed: u64,
     counts_loopback: bool,
-    purses: Mutex<HashMap<Place, Arc<Purse>>>,
+    purses: Mutex<HashMap<ClientNet, Arc<IpQuota>>>,
     /// Handshakes refused since the log was last told.
     refused: AtomicU64,
     /// What waits in memory for all.
-    buffers: Arc<Buffers>,
+    buffers: Arc<MemoryBudget>,
 }
 
 /// Who is here.
 #[derive(Debug, Default)]
 struct Here {
     all: usize,
-    by_place: HashMap<Place, usize>,
-    sockets_by_place: HashMap<Place, usize>,
+    by_place: HashMap<ClientNet, usize>,
+    sockets_by_place: HashMap<ClientNet, usize>,
 }
 
 /// A connection that has come, before anything is known of it. Dropping it uncounts it.
 #[derive(Debug)]
-pub struct Arrival {
+pub struct ConnectionPermit {
     limits: Arc<Limits>,
-    place: Option<Place>,
+    place: Option<ClientNet>,
 }
 
 /// A connection's place among all. Dropping it gives it up.
 #[derive(Debug)]
-pub struct Admission {
+pub struct WebSocketPermit {
     limits: Arc<Limits>,
-    place: Option<Place>,
+    place: Option<ClientNet>,
 }
 
 /// A connection is one too many.
@@ -158,25 +160,25 @@ impl Limits {
             counts_loopback: config.unclaimed_per_ip.0.is_some(),
             purses: Mutex::default(),
             refused: AtomicU64::new(0),
-            buffers: Buffers::new(config.buffer_bytes),
+            buffers: MemoryBudget::new(config.buffer_bytes),
         })
     }
 
     /// What waits in memory for all sessions.
-    pub fn buffers(&self) -> &Arc<Buffers> {
+    pub fn buffers(&self) -> &Arc<MemoryBudget> {
         &self.buffers
     }
 
     /// A user's key. A session asks once.
-    pub fn key(&self, user: &str) -> Key {
-        Key(self.hasher.hash_one(user))
+    pub fn key(&self, user: &str) -> UserKey {
+        UserKey(self.hasher.hash_one(user))
     }
 
     /// Counts a frame of a user.
     ///
     /// # Errors
     /// In how many milliseconds the user may send the next one.
-    pub fn frame(&self, user: Key) -> Result<(), u64> {
+    pub fn frame(&self, user: UserKey) -> Result<(), u64> {
         self.ask(&self.frames, &user)
     }
 
@@ -184,7 +186,7 @@ impl Limits {
     ///
     /// # Errors
     /// In how many milliseconds the user may ask again.
-    pub fn query(&self, user: Key) -> Result<(), u64> {
+    pub fn query(&self, user: UserKey) -> Result<(), u64> {
         self.ask(&self.queries, &user)
     }
 
@@ -204,11 +206,11 @@ impl Limits {
     ///
     /// # Errors
     /// [`TooMany`]
-    pub fn arrive(self: &Arc<Self>, ip: Option<IpAddr>) -> Result<Arrival, TooMany> {
+    pub fn arrive(self: &Arc<Self>, ip: Option<IpAddr>) -> Result<ConnectionPermit, TooMany> {
         let ip = ip.map(|ip| ip.to_canonical());
         let ip = ip.filter(|ip| !self.proxies.iter().any(|proxy| proxy.contains(*ip)));
         let loopback = ip.is_some_and(|ip| ip.is_loopback());
-        let place = ip.map(Place::of);
+        let place = ip.map(ClientNet::of);
         let counted = place.filter(|_| !(loopback && self.spares_loopback.0));
         let paced = place.filter(|_| !(loopback && self.spares_loopback.1));
         if let Some(place) = paced
@@ -217,7 +219,7 @@ impl Limits {
             return Err(self.refuse("too many connections from your address", retry_after_ms));
         }
         // Counted, and then looked at: no two can have the last place.
-        let mut arrival = Arrival {
+        let mut arrival = ConnectionPermit {
             limits: self.clone(),
             place: None,
         };
@@ -242,9 +244,9 @@ impl Limits {
     ///
     /// # Errors
     /// [`TooMany`]
-    pub fn admit(self: &Arc<Self>, ip: Option<IpAddr>) -> Result<Admission, TooMany> {
+    pub fn admit(self: &Arc<Self>, ip: Option<IpAddr>) -> Result<WebSocketPermit, TooMany> {
         let loopback = ip.is_some_and(|ip| ip.to_canonical().is_loopback());
-        let place = ip.map(Place::of);
+        let place = ip.map(ClientNet::of);
         let counted = place.filter(|_| !(loopback && self.spares_loopback.0));
         let paced = place.filter(|_| !(loopback && self.spares_loopback.1));
         if let Some(place) = paced
@@ -269,38 +271,38 @@ impl Limits {
         if let Some(place) = counted {
             *here.by_place.entry(place).or_default() += 1;
         }
-        Ok(Admission {
+        Ok(WebSocketPermit {
             limits: self.clone(),
             place: counted,
         })
     }
 
     /// What the client at `ip` may leave with users who have never connected; `None`: any number of messages.
-    pub fn purse(&self, ip: Option<IpAddr>) -> Option<Arc<Purse>> {
+    pub fn ip_quota(&self, ip: Option<IpAddr>) -> Option<Arc<IpQuota>> {
         let ip = ip?.to_canonical();
         if ip.is_loopback() && !self.counts_loopback {
             return None;
         }
         let mut purses = self.purses();
-        if purses.len() >= PURSES && !purses.contains_key(&Place::of(ip)) {
+        if purses.len() >= PURSES && !purses.contains_key(&ClientNet::of(ip)) {
             // Whoever is not here begins anew; what all together may leave still holds.
-            purses.retain(|_, purse| Arc::strong_count(purse) > 1);
+            purses.retain(|_, ip_quota| Arc::strong_count(ip_quota) > 1);
         }
-        let purse = purses.entry(Place::of(ip));
-        let purse = purse.or_insert_with(|| Arc::new(Purse::new(self.unclaimed)));
-        Some(purse.clone())
+        let ip_quota = purses.entry(ClientNet::of(ip));
+        let ip_quota = ip_quota.or_insert_with(|| Arc::new(IpQuota::new(self.unclaimed)));
+        Some(ip_quota.clone())
     }
 
-    fn purses(&self) -> MutexGuard<'_, HashMap<Place, Arc<Purse>>> {
+    fn purses(&self) -> MutexGuard<'_, HashMap<ClientNet, Arc<IpQuota>>> {
         self.purses.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Gives back to every address what comes back within a minute.
-    pub fn fill_purses(&self, minute: u64) {
+    pub fn refill_ip_quotas(&self, minute: u64) {
         let mut purses = self.purses();
-        purses.retain(|_, purse| {
+        purses.retain(|_, ip_quota| {
             // Also where somebody holds it: it is the one that they get again.
-            !purse.fill(minute) || Arc::strong_count(purse) > 1
+            !ip_quota.fill(minute) || Arc::strong_count(ip_quota) > 1
         });
         if purses.capacity() > SPARE.max(4 * purses.len()) {
             purses.shrink_to_fit();
@@ -353,19 +355,19 @@ impl Limits {
     }
 
     /// Handshakes that were refused since this was last asked.
-    pub fn take_refused(&self) -> u64 {
+    pub fn take_rejected(&self) -> u64 {
         self.refused.swap(0, Ordering::Relaxed)
     }
 }
 
-impl Arrival {
+impl ConnectionPermit {
     /// What waits in memory for it.
-    pub fn share(&self) -> Share {
+    pub fn share(&self) -> Reservation {
         self.limits.buffers.share()
     }
 }
 
-impl Drop for Admission {
+impl Drop for WebSocketPermit {
     fn drop(&mut self) {
         let mut here = self.limits.here();
         here.all -= 1;
@@ -375,7 +377,7 @@ impl Drop for Admission {
     }
 }
 
-impl Drop for Arrival {
+impl Drop for ConnectionPermit {
     fn drop(&mut self) {
         self.limits.sockets.fetch_sub(1, Ordering::Relaxed);
         if let Some(place) = self.place {
@@ -384,7 +386,7 @@ impl Drop for Arrival {
     }
 }
 
-fn uncount(counts: &mut HashMap<Place, usize>, place: Place) {
+fn uncount(counts: &mut HashMap<ClientNet, usize>, place: ClientNet) {
     if let Some(count) = counts.get_mut(&place) {
         *count -= 1;
         if *count == 0 {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use dmwire::config::{self, Command, CommandLine, Config, ConfigError, StoreUrl};
-use dmwire::store::sqlite::tools;
+use dmwire::store::sqlite::admin;
 
 /// Something that was asked for could not be done.
 const FAILED: u8 = 1;
@@ -36,13 +36,13 @@ fn perform(line: &CommandLine) -> Result<(), Failure> {
         Command::SchemaExport(dir) => export_schema(&dir),
         Command::Backup(file) => {
             let path = store_file(line)?;
-            tools::backup(&path, &file).map_err(failed("no backup was made"))
+            admin::backup(&path, &file).map_err(failed("no backup was made"))
         }
         Command::Verify => verify(&store_file(line)?),
         Command::Export(user) => {
             let path = store_file(line)?;
             let mut out = io::BufWriter::new(io::stdout());
-            tools::export(&path, &user, &mut out).map_err(failed("cannot export"))
+            admin::export(&path, &user, &mut out).map_err(failed("cannot export"))
         }
         Command::Erase(user) => erase(&store_file(line)?, &user),
         Command::Token(user, seconds) => {
@@ -89,7 +89,7 @@ fn store_file(line: &CommandLine) -> Result<PathBuf, Failure> {
 }
 
 fn verify(path: &Path) -> Result<(), Failure> {
-    let findings = tools::verify(path).map_err(failed("cannot verify"))?;
+    let findings = admin::verify(path).map_err(failed("cannot verify"))?;
     let mut out = io::stdout();
     let said = findings
         .iter()
@@ -105,8 +105,8 @@ fn verify(path: &Path) -> Result<(), Failure> {
 }
 
 fn erase(path: &Path, user: &str) -> Result<(), Failure> {
-    let now = dmwire::protocol::Time::now().0;
-    let erased = tools::erase(path, user, now).map_err(failed("cannot erase"))?;
+    let now = dmwire::protocol::Timestamp::now().0;
+    let erased = admin::erase(path, user, now).map_err(failed("cannot erase"))?;
     writeln!(
         io::stdout(),
         "erased {user}: {} messages, {} reactions, {} entries of the inbox",

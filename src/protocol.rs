@@ -1,16 +1,15 @@
 //! The wire contract (`docs/protocol.md`): the types of every frame, the only way in ([`Scanned::parse`]), and the
-//! exported schema. Pure: no I/O, no clock but [`Time::now`], nothing of the server.
+//! exported schema. Pure: no I/O, no clock but [`Timestamp::now`], nothing of the server.
 
 pub mod client;
 pub mod content;
-pub mod de;
 pub mod error;
 pub mod ids;
 pub mod json;
 pub mod schema;
 pub mod server;
 mod tagged;
-pub mod time;
+pub mod timestamp;
 
 use serde::Deserialize;
 
@@ -19,10 +18,10 @@ pub use error::ErrorCode;
 pub use ids::{MessageId, Ref};
 pub use json::Tape;
 pub use server::ServerFrame;
-pub use time::Time;
+pub use timestamp::Timestamp;
 
-use self::de::Mismatch;
-use self::json::{Document, Kind, Problem};
+use self::json::decode::DecodeError;
+use self::json::{Document, Kind, SyntaxError};
 
 /// Name of this version of the protocol, also the WebSocket subprotocol.
 pub const PROTOCOL: &str = "dmwire.v1";
@@ -34,12 +33,12 @@ const MAX_DETAIL: usize = 500;
 #[derive(Debug)]
 pub struct Scanned<'t, 'a> {
     doc: Option<Document<'t, 'a>>,
-    problem: Option<Problem>,
+    problem: Option<SyntaxError>,
 }
 
 /// Why a frame is refused; everything of an `error` frame but its `ref`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refused {
+pub struct FrameError {
     /// Why, for programs.
     pub code: ErrorCode,
     /// Why, for people.
@@ -50,7 +49,7 @@ pub struct Refused {
     pub definition: Option<&'static str>,
 }
 
-impl Refused {
+impl FrameError {
     /// A refusal that is not about one place in the frame.
     pub fn new(code: ErrorCode, detail: impl Into<String>) -> Self {
         Self {
@@ -186,10 +185,10 @@ impl<'t, 'a> Scanned<'t, 'a> {
     /// The typed frame.
     ///
     /// # Errors
-    /// [`Refused`] names the rule that the frame breaks, and the place.
-    pub fn parse(&self) -> Result<ClientFrame<'a>, Refused> {
+    /// [`FrameError`] names the rule that the frame breaks, and the place.
+    pub fn parse(&self) -> Result<ClientFrame<'a>, FrameError> {
         if let Some(problem) = &self.problem {
-            return Err(Refused {
+            return Err(FrameError {
                 code: ErrorCode::InvalidJson,
                 detail: clipped(problem.detail.clone()),
                 path: problem.path.clone(),
@@ -197,7 +196,10 @@ impl<'t, 'a> Scanned<'t, 'a> {
             });
         }
         let Some(doc) = self.doc else {
-            return Err(refused(Mismatch::here(ErrorCode::InvalidJson, "not JSON")));
+            return Err(refused(DecodeError::here(
+                ErrorCode::InvalidJson,
+                "not JSON",
+            )));
         };
         let root = doc.root();
         if root.kind() != Kind::Object {
@@ -209,13 +211,13 @@ impl<'t, 'a> Scanned<'t, 'a> {
     }
 }
 
-fn refused(mismatch: Mismatch) -> Refused {
+fn refused(mismatch: DecodeError) -> FrameError {
     // A bad tag reads the same at every level; what it is a tag of is told by where it stands.
     let code = match mismatch.code {
         ErrorCode::UnknownType if mismatch.path != "/type" => ErrorCode::UnknownContentType,
         code => code,
     };
-    Refused {
+    FrameError {
         code,
         detail: clipped(mismatch.detail),
         path: Some(mismatch.path),

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::session::Outbox;
+use crate::outbox::Outbox;
 
 const SHARDS: usize = 64;
 

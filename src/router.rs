@@ -10,7 +10,9 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use crate::blocks::Blocks;
-use crate::disk::Floor;
+use crate::disk_space::DiskSpaceMonitor;
+use crate::outbox::Outbox;
+use crate::outbox::wakeup::{WakeupBatch, defer_wakeups};
 use crate::protocol::client::{
     ClientConversations, ClientHistory, ClientMessage, ClientTyping, DEFAULT_LIMIT,
 };
@@ -18,16 +20,17 @@ use crate::protocol::ids::parse_uuid;
 use crate::protocol::server::{
     Ack, AckStatus, Pong, RawContent, Receipt, ReceiptKind, ServerMessage, ServerTyping,
 };
-use crate::protocol::{ClientFrame, ErrorCode, MessageId, Ref, Refused, ServerFrame, Target, Time};
-use crate::reads::{Reading, Reads};
-use crate::registry::{Registered, Registry};
-use crate::session::{Calls, Outbox, later};
-use crate::store::{
-    Anchor, ConversationsPage, ConversationsQuery, Entry, HistoryPage, HistoryQuery, Lifetimes,
-    NewMessage, Opened, Outcome, Place, Span, Write,
+use crate::protocol::{
+    ClientFrame, ErrorCode, FrameError, MessageId, Ref, ServerFrame, Target, Timestamp,
 };
-use crate::writer::{Batch, Failure, Trouble, Writer};
-use crate::ws;
+use crate::readers::{PendingRead, Readers};
+use crate::registry::{Registered, Registry};
+use crate::store::{
+    ConversationsPage, ConversationsQuery, Entry, HistoryPage, HistoryPosition, HistoryQuery,
+    InboxRange, InboxState, MessageRef, NewMessage, Outcome, Retention, Write,
+};
+use crate::websocket;
+use crate::writer::{Batch, Unavailable, WriteError, Writer};
 
 use self::answer::{Answer, failed};
 pub use self::answer::{answer_conversations, answer_failed, answer_history, past, refuse};
@@ -42,7 +45,7 @@ const ANSWER_BYTES: usize = 250 << 10;
 
 /// Who asked for a write, and how to answer.
 #[derive(Debug)]
-pub enum Origin {
+pub enum ReplyTo {
     /// A session that waits for an ack with this `ref`.
     Send(Arc<Outbox>, Option<Box<str>>),
     /// A session whose user is typing, or has stopped.
@@ -59,9 +62,9 @@ pub enum Origin {
 pub struct Router {
     registry: Arc<Registry>,
     blocks: Arc<Blocks>,
-    floor: Arc<Floor>,
-    writer: Writer<Origin>,
-    reads: Reads,
+    floor: Arc<DiskSpaceMonitor>,
+    writer: Writer<ReplyTo>,
+    reads: Readers,
     /// Messages older than so many milliseconds are not shown in histories.
     history_ms: Option<i64>,
 }
@@ -101,19 +104,19 @@ impl Question {
 #[derive(Debug)]
 pub enum Answering {
     /// Messages of a conversation.
-    History(HistoryQuery, Reading<Option<HistoryPage>>),
+    History(HistoryQuery, PendingRead<Option<HistoryPage>>),
     /// Conversations.
-    Conversations(Reading<Option<ConversationsPage>>),
+    Conversations(PendingRead<Option<ConversationsPage>>),
 }
 
 impl Router {
     /// A router over these parts.
     pub fn new(
         registry: Arc<Registry>,
-        (blocks, floor): (Arc<Blocks>, Arc<Floor>),
-        writer: Writer<Origin>,
-        reads: Reads,
-        lifetimes: &Lifetimes,
+        (blocks, floor): (Arc<Blocks>, Arc<DiskSpaceMonitor>),
+        writer: Writer<ReplyTo>,
+        reads: Readers,
+        lifetimes: &Retention,
     ) -> Self {
         Self {
             registry,
@@ -140,19 +143,19 @@ impl Router {
         user: Arc<str>,
         device: Arc<str>,
         session: Uuid,
-        reply: impl FnOnce(Result<Opened, Failure>) + Send + 'static,
+        reply: impl FnOnce(Result<InboxState, WriteError>) + Send + 'static,
     ) {
         self.writer.open(user, device, session, reply);
     }
 
     /// Why something sent now would not be stored; `None`: it would.
-    pub fn trouble(&self) -> Option<Trouble> {
+    pub fn trouble(&self) -> Option<Unavailable> {
         let trouble = self.writer.trouble();
-        trouble.or_else(|| self.floor.is_low().then_some(Trouble::NoRoom))
+        trouble.or_else(|| self.floor.is_low().then_some(Unavailable::NoRoom))
     }
 
     /// Reads part of an inbox.
-    pub fn read(&self, span: Span) -> Reading<Vec<Entry>> {
+    pub fn read(&self, span: InboxRange) -> PendingRead<Vec<Entry>> {
         self.reads.entries(span)
     }
 
@@ -223,7 +226,7 @@ impl Router {
                 self.block(frame.user.as_str(), false, frame.reference.as_ref(), from);
             }
             ClientFrame::Ping(frame) => from.say(&ServerFrame::Pong(Pong {
-                server_time: Time::now(),
+                server_time: Timestamp::now(),
                 reference: frame.reference.as_ref().map(Ref::as_str),
             })),
         }
@@ -237,26 +240,26 @@ impl Router {
         id: MessageId,
         reference: Option<&Ref<'_>>,
         from: &Arc<Outbox>,
-        write: impl FnOnce(Place) -> Write,
+        write: impl FnOnce(MessageRef) -> Write,
     ) {
         let reference = reference.map(Ref::as_str);
         match target {
             Target::User(to) => {
-                let place = Place {
+                let place = MessageRef {
                     from: from.user().clone(),
                     to: to.into(),
                     id: id.0,
                 };
                 self.submit(write(place), reference, from);
             }
-            Target::Room(_) => refuse(from, &Refused::unknown_room(), reference, None),
+            Target::Room(_) => refuse(from, &FrameError::unknown_room(), reference, None),
         }
     }
 
     fn block(&self, user: &str, on: bool, reference: Option<&Ref<'_>>, from: &Arc<Outbox>) {
         let reference = reference.map(Ref::as_str);
         if on && user == &**from.user() {
-            return refuse(from, &Refused::own_block(), reference, None);
+            return refuse(from, &FrameError::own_block(), reference, None);
         }
         let write = Write::Block {
             by: from.user().clone(),
@@ -274,14 +277,14 @@ impl Router {
             _ => false,
         };
         if grows && self.floor.is_low() {
-            let refused = failed(Failure::Overloaded);
+            let refused = failed(WriteError::Overloaded);
             return refuse(from, &refused, reference, Some(RETRY_LATER_MS));
         }
         from.sent();
-        let origin = Origin::Send(from.clone(), reference.map(Into::into));
+        let origin = ReplyTo::Send(from.clone(), reference.map(Into::into));
         if self.writer.write(write, origin).is_err() {
             from.unsent();
-            let refused = failed(Failure::Overloaded);
+            let refused = failed(WriteError::Overloaded);
             refuse(from, &refused, reference, Some(RETRY_AFTER_MS));
         }
     }
@@ -289,11 +292,11 @@ impl Router {
     fn history(&self, frame: &ClientHistory<'_>, from: &Arc<Outbox>) -> Routed {
         let reference = frame.reference.as_ref().map(Ref::as_str);
         let Target::User(with) = frame.target() else {
-            refuse(from, &Refused::unknown_room(), reference, None);
+            refuse(from, &FrameError::unknown_room(), reference, None);
             return Routed::Done;
         };
-        let before = frame.before.map(|id| Anchor::Before(id.0));
-        let after = frame.after.map(|id| Anchor::After(id.0));
+        let before = frame.before.map(|id| HistoryPosition::Before(id.0));
+        let after = frame.after.map(|id| HistoryPosition::After(id.0));
         Routed::Ask(Question {
             reference: reference.map(Into::into),
             asked: Asked::History(HistoryQuery {
@@ -313,7 +316,12 @@ impl Router {
             None => None,
             Some(cursor) => {
                 let Some(cursor) = parse_uuid(&cursor.0) else {
-                    refuse(from, &Refused::unknown_message("cursor"), reference, None);
+                    refuse(
+                        from,
+                        &FrameError::unknown_message("cursor"),
+                        reference,
+                        None,
+                    );
                     return Routed::Done;
                 };
                 Some(cursor)
@@ -332,7 +340,8 @@ impl Router {
     }
 
     fn not_before(&self) -> i64 {
-        self.history_ms.map_or(i64::MIN, |ms| Time::now().0 - ms)
+        self.history_ms
+            .map_or(i64::MIN, |ms| Timestamp::now().0 - ms)
     }
 
     /// Begins to read what a client asks for.
@@ -357,7 +366,7 @@ impl Router {
         let to = match message.target() {
             Target::User(user) => user,
             Target::Room(_) => {
-                return refuse(from, &Refused::unknown_room(), reference, None);
+                return refuse(from, &FrameError::unknown_room(), reference, None);
             }
         };
         let id = message.id.map_or_else(Uuid::now_v7, |id| id.0);
@@ -371,16 +380,16 @@ impl Router {
             content: message.message.raw.into(),
             reply_to: message.reply_to.map(|id| id.0),
             fresh: message.id.is_none(),
-            purse: from.purse().cloned(),
+            ip_quota: from.ip_quota().cloned(),
         });
         self.submit(write, reference, from);
     }
 
     /// Passes on a message that is not stored (PROTOCOL section 5).
     fn relay(&self, message: &ClientMessage<'_>, to: &str, id: MessageId, from: &Arc<Outbox>) {
-        let now = Time::now();
+        let now = Timestamp::now();
         let mut frame = Vec::new();
-        ws::write_text(&mut frame, |out| {
+        websocket::write_text(&mut frame, |out| {
             ServerFrame::Message(ServerMessage {
                 message: RawContent(message.message.raw),
                 from_user: from.user(),
@@ -396,8 +405,8 @@ impl Router {
             .write(out);
         });
         let reference = message.reference.as_ref().map(Ref::as_str);
-        let Some(relayed) = later(|calls| self.push_live(to, &frame, from, calls)) else {
-            return refuse(from, &Refused::blocked(), reference, None);
+        let Some(relayed) = defer_wakeups(|calls| self.push_live(to, &frame, from, calls)) else {
+            return refuse(from, &FrameError::blocked(), reference, None);
         };
         from.say(&ServerFrame::Ack(Ack {
             id,
@@ -420,7 +429,7 @@ impl Router {
         to: &str,
         frame: &[u8],
         from: &Arc<Outbox>,
-        calls: &mut Calls,
+        calls: &mut WakeupBatch,
     ) -> Option<bool> {
         self.registry.with(to, |sessions| {
             // Looked up while nobody can change it: what is pushed comes before the `ok` of a block.
@@ -446,23 +455,23 @@ impl Router {
             // Whether the two have a conversation is known where conversations are made, after the messages before this.
             Target::User(to) => {
                 let write = Write::Contact(from.user().clone(), to.into());
-                let origin = Origin::Typing {
+                let origin = ReplyTo::Typing {
                     from: from.clone(),
                     active: typing.active.unwrap_or(true),
                 };
                 // When the store is busy, nobody misses a sign of typing.
                 drop(self.writer.write(write, origin));
             }
-            Target::Room(_) => refuse(from, &Refused::unknown_room(), reference, None),
+            Target::Room(_) => refuse(from, &FrameError::unknown_room(), reference, None),
         }
     }
 
     /// Acknowledges and delivers what has been committed.
-    pub fn deliver(&self, batch: Batch<Origin>) {
-        let mut calls = Calls::default();
+    pub fn deliver(&self, batch: Batch<ReplyTo>) {
+        let mut calls = WakeupBatch::default();
         for done in batch.done {
             match done.origin {
-                Origin::Send(session, reference) => {
+                ReplyTo::Send(session, reference) => {
                     let answer = Answer {
                         session: &session,
                         reference,
@@ -472,12 +481,13 @@ impl Router {
                             self.done(&done.write, outcome, answer, batch.at, &mut calls);
                         }
                         Err(failure) => {
-                            let retry = (failure == Failure::Overloaded).then_some(RETRY_AFTER_MS);
+                            let retry =
+                                (failure == WriteError::Overloaded).then_some(RETRY_AFTER_MS);
                             calls.add(&session, answer.refuse(&failed(failure), retry));
                         }
                     }
                 }
-                Origin::Typing { from, active } => {
+                ReplyTo::Typing { from, active } => {
                     if let (Write::Contact(_, to), Ok(Outcome::Contact(true))) =
                         (&done.write, done.outcome)
                     {
@@ -508,8 +518,8 @@ impl Router {
         write: &Write,
         outcome: Outcome,
         answer: Answer<'_>,
-        now: Time,
-        calls: &mut Calls,
+        now: Timestamp,
+        calls: &mut WakeupBatch,
     ) {
         let refused = match outcome {
             Outcome::Stored {
@@ -518,7 +528,7 @@ impl Router {
                 at,
                 duplicate,
             } => {
-                let Some(view) = View::of_write(write, Time(at)) else {
+                let Some(view) = View::of_write(write, Timestamp(at)) else {
                     return;
                 };
                 match from_seq {
@@ -556,24 +566,24 @@ impl Router {
                 return;
             }
             Outcome::Contact(_) | Outcome::Received(_) => return,
-            Outcome::Blocked => Refused::blocked(),
-            Outcome::UnknownUser => Refused::unknown_user(),
-            Outcome::LeftTooMany => Refused::left_too_many(),
+            Outcome::Blocked => FrameError::blocked(),
+            Outcome::UnknownUser => FrameError::unknown_user(),
+            Outcome::LeftTooMany => FrameError::left_too_many(),
             Outcome::NoRoom => {
-                let refused = failed(Failure::Overloaded);
+                let refused = failed(WriteError::Overloaded);
                 calls.add(
                     answer.session,
                     answer.refuse(&refused, Some(RETRY_LATER_MS)),
                 );
                 return;
             }
-            Outcome::TooManyBlocks => Refused::too_many_blocks(),
-            Outcome::IdConflict => Refused::id_conflict(),
-            Outcome::UnknownMessage => Refused::unknown_message("id"),
-            Outcome::NotAuthor => Refused::not_author(),
-            Outcome::TooMany => Refused {
+            Outcome::TooManyBlocks => FrameError::too_many_blocks(),
+            Outcome::IdConflict => FrameError::id_conflict(),
+            Outcome::UnknownMessage => FrameError::unknown_message("id"),
+            Outcome::NotAuthor => FrameError::not_author(),
+            Outcome::TooMany => FrameError {
                 path: Some("/emoji".to_owned()),
-                ..Refused::new(
+                ..FrameError::new(
                     ErrorCode::Forbidden,
                     "this message has as many reactions of yours as it may have",
                 )
@@ -583,13 +593,13 @@ impl Router {
     }
 
     /// Tells both sides how far one of them is: the other, and one's own other sessions (PROTOCOL section 10).
-    fn tell_receipt(&self, told: &Told<'_>, but: Uuid, calls: &mut Calls) {
-        let push = |to: &str, as_seen: &str, calls: &mut Calls| {
+    fn tell_receipt(&self, told: &Told<'_>, but: Uuid, calls: &mut WakeupBatch) {
+        let push = |to: &str, as_seen: &str, calls: &mut WakeupBatch| {
             self.registry.with(to, |sessions| {
                 let mut frame = Vec::new();
                 for session in sessions.iter().filter(|session| session.session() != but) {
                     if frame.is_empty() {
-                        ws::write_text(&mut frame, |out| told.frame(as_seen).write(out));
+                        websocket::write_text(&mut frame, |out| told.frame(as_seen).write(out));
                     }
                     calls.add(session, session.push_ephemeral(&frame).1);
                 }
@@ -602,7 +612,7 @@ impl Router {
     }
 
     /// Gives an entry to all sessions of a user. The frame is written once.
-    fn append(&self, user: &str, view: &View<'_>, seq: u64, calls: &mut Calls) {
+    fn append(&self, user: &str, view: &View<'_>, seq: u64, calls: &mut WakeupBatch) {
         self.registry.with(user, |sessions| {
             if !sessions.is_empty() {
                 let frame = view.entry_frame(seq);
@@ -614,7 +624,7 @@ impl Router {
     }
 
     /// Gives an entry to all sessions of the user who caused it: to one of them it is the ack.
-    fn append_own(&self, view: &View<'_>, seq: u64, answer: Answer<'_>, calls: &mut Calls) {
+    fn append_own(&self, view: &View<'_>, seq: u64, answer: Answer<'_>, calls: &mut WakeupBatch) {
         let Answer {
             session: own,
             reference,
@@ -636,9 +646,9 @@ impl Router {
         });
     }
 
-    fn tell_typing(&self, from: &Arc<Outbox>, to: &str, active: bool, calls: &mut Calls) {
+    fn tell_typing(&self, from: &Arc<Outbox>, to: &str, active: bool, calls: &mut WakeupBatch) {
         let mut frame = Vec::new();
-        ws::write_text(&mut frame, |out| {
+        websocket::write_text(&mut frame, |out| {
             ServerFrame::Typing(ServerTyping {
                 from_user: from.user(),
                 target_user: Some(to),
@@ -657,7 +667,7 @@ struct Told<'a> {
     by: &'a str,
     with: &'a str,
     id: Uuid,
-    at: Time,
+    at: Timestamp,
     /// Only their own sessions are told: one of the two blocks the other.
     quiet: bool,
 }

@@ -2,17 +2,8 @@
 //!
 //! A session is one task on one worker. Others reach it only through its [`Outbox`].
 
-mod bounds;
-mod buffers;
-mod calls;
-mod farewell;
-mod line;
-mod outbox;
-
-pub use buffers::{Buffers, Share};
-pub use calls::{Call, Calls, later};
-pub use farewell::{REPLACED, SHUTDOWN};
-pub use outbox::{Farewell, Outbox};
+mod keepalive;
+mod rate_limit;
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -24,26 +15,29 @@ use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use self::bounds::{Budget, Rate, Refusals};
-use self::buffers::{OWN, PATIENCE};
-use self::farewell::{CROWDED, EXPIRED, STALLED, STORE_FAILED, TOO_FAST, TOO_LARGE, TOO_MANY_BAD};
-use self::line::{ACK_PING, Line};
-use self::outbox::{Glance, Wants};
+use self::keepalive::{ACK_PING, KeepAlive};
+use self::rate_limit::{Budget, Rate, Refusals};
 use crate::auth::Identity;
 use crate::config::Config;
-use crate::limits::{Key, Limits};
+use crate::limits::memory::{FREE_PER_SESSION, PRESSURE_GRACE};
+use crate::limits::{Limits, UserKey};
+use crate::outbox::disconnect::{
+    EXPIRED, OVERLOADED, SLOW_READER, STORE_FAILED, TOO_FAST, TOO_LARGE, TOO_MANY_BAD,
+};
+use crate::outbox::wakeup;
+use crate::outbox::{Disconnect, Interest, Outbox, Status};
 use crate::protocol::ids::Integer;
 use crate::protocol::server::{Heartbeat, Truncated, TruncatedReason};
-use crate::protocol::{ErrorCode, Ref, Refused, Scanned, ServerFrame, Tape, Time};
-use crate::reads::Reading;
+use crate::protocol::{ErrorCode, FrameError, Ref, Scanned, ServerFrame, Tape, Timestamp};
+use crate::readers::PendingRead;
 use crate::registry::Registered;
 use crate::router::{
     Answering, Question, Routed, Router, View, answer_conversations, answer_failed, answer_history,
     refuse,
 };
-use crate::store::{Entry, Span};
-use crate::ws::link::{self, Link};
-use crate::ws::{Incoming, Opcode, Violation};
+use crate::store::{Entry, InboxRange};
+use crate::websocket::stream::{self, MessageStream};
+use crate::websocket::{Incoming, Opcode, ProtocolError};
 
 /// How long after its last word the server waits for the peer to close.
 const LINGER: Duration = Duration::from_secs(2);
@@ -79,20 +73,20 @@ pub enum AckMode {
 
 /// Everything a session is made of.
 #[derive(Debug)]
-pub struct Parts {
+pub struct SessionParams {
     /// The settings in force.
     pub config: Arc<Config>,
     /// What it owes its client.
     pub outbox: Arc<Outbox>,
     /// What it was let in with. `None`: it is let in only to be refused.
-    pub admitted: Option<Admitted>,
+    pub admitted: Option<Auth>,
     /// What makes it a user's session; without it, it echoes.
-    pub messaging: Option<Messaging>,
+    pub messaging: Option<UserSession>,
 }
 
 /// What a session is let in with.
 #[derive(Debug)]
-pub struct Admitted {
+pub struct Auth {
     /// As whom, and until when.
     pub identity: Identity,
     /// Its place among the live sessions, given up when the session ends.
@@ -101,13 +95,13 @@ pub struct Admitted {
 
 /// What makes a session a user's.
 #[derive(Debug)]
-pub struct Messaging {
+pub struct UserSession {
     /// Where its frames go.
     pub router: Router,
     /// What all sessions of the user may ask together, and the user's key there.
     pub limits: Arc<Limits>,
     /// See `limits`.
-    pub key: Key,
+    pub key: UserKey,
     /// The user's device.
     pub device: Arc<str>,
     /// How its inbox counts as received.
@@ -120,12 +114,12 @@ pub struct Messaging {
 
 /// Where a session stands between its first and its last byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
+enum Phase {
     /// Talking.
     Open,
     /// Asked to end: what the client had sent until `hear_until` is still heard, and answered until `until` at the latest.
     Draining {
-        farewell: Farewell,
+        farewell: Disconnect,
         hear_until: Instant,
         until: Instant,
     },
@@ -136,22 +130,22 @@ enum Stage {
 }
 
 struct Session<T> {
-    link: Link<T>,
-    life: Life,
+    link: MessageStream<T>,
+    life: SessionState,
     /// What the outbox has been told of a message that has come in part.
     incoming: usize,
 }
 
 /// A session without its connection.
-struct Life {
-    parts: Parts,
+struct SessionState {
+    parts: SessionParams,
     rate: Rate,
     refusals: Refusals,
     bad: Budget,
-    line: Line,
-    stage: Stage,
+    line: KeepAlive,
+    stage: Phase,
     /// Part of the inbox that is being read.
-    page: Option<Reading<Vec<Entry>>>,
+    page: Option<PendingRead<Vec<Entry>>>,
     /// The last entry that was asked for.
     page_last: u64,
     /// What the client has asked for and what is being read for it, one at a time: each answer may be large.
@@ -175,24 +169,27 @@ pub struct End {
 }
 
 /// Runs a session to its end.
-pub async fn run<T: AsyncRead + AsyncWrite + Unpin>(link: Link<T>, parts: Parts) -> End {
+pub async fn run<T: AsyncRead + AsyncWrite + Unpin>(
+    link: MessageStream<T>,
+    parts: SessionParams,
+) -> End {
     // Also when this ends in a panic: whoever holds the outbox still is to put nothing into it, and nobody the socket.
-    let _buried = Buried(parts.outbox.clone());
+    let _buried = DestroyOnDrop(parts.outbox.clone());
     let now = Instant::now();
     let config = &parts.config;
     let mut session = Session {
         link,
         incoming: 0,
-        life: Life {
+        life: SessionState {
             rate: Rate::new(config.messages_per_second, config.burst, now),
             refusals: Refusals::default(),
             bad: Budget::new(config.bad_frames_per_minute),
-            line: Line::new(now, parts.messaging.as_ref()),
+            line: KeepAlive::new(now, parts.messaging.as_ref()),
             // One that is let in only to be refused has heard its goodbye already.
             stage: if parts.admitted.is_some() {
-                Stage::Open
+                Phase::Open
             } else {
-                Stage::Closing(now + LINGER)
+                Phase::Closing(now + LINGER)
             },
             page: None,
             page_last: 0,
@@ -219,14 +216,14 @@ pub async fn run<T: AsyncRead + AsyncWrite + Unpin>(link: Link<T>, parts: Parts)
 }
 
 /// Buries an outbox when it is dropped.
-struct Buried(Arc<Outbox>);
+struct DestroyOnDrop(Arc<Outbox>);
 
-impl Drop for Buried {
+impl Drop for DestroyOnDrop {
     fn drop(&mut self) {
-        self.0.bury();
+        self.0.destroy();
         // What a turn that did not come to its end has put into others' outboxes.
         if std::thread::panicking() {
-            calls::run_later();
+            wakeup::run_deferred_wakeups();
         }
     }
 }
@@ -249,14 +246,14 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Session<T> {
                 self.life.line.heard = now;
             }
             // What comes while it ends is thrown away, and takes no room.
-            let ending = matches!(self.life.stage, Stage::Closing(_) | Stage::Discarding(_));
+            let ending = matches!(self.life.stage, Phase::Closing(_) | Phase::Discarding(_));
             let reading = if !congested || ending {
                 self.poll_read(cx, now)
             } else {
                 Poll::Pending
             };
             // What this client has sent to others goes out before its own answers, and also when it is gone.
-            calls::run_later();
+            wakeup::run_deferred_wakeups();
             match reading {
                 Poll::Ready(Ok(more)) => progress = more,
                 Poll::Ready(Err(_)) => return Poll::Ready("connection lost"),
@@ -269,9 +266,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Session<T> {
             progress |= self.life.poll_replay(cx);
             progress |= self.life.poll_answers(cx);
             let asked = self.life.keep_watermark(now);
-            let wants = Wants {
+            let wants = Interest {
                 entries: !asked && self.life.line.asks,
-                all: congested || self.life.stage != Stage::Open,
+                all: congested || self.life.stage != Phase::Open,
             };
             let glance = match self.poll_write(cx, now, wants) {
                 Ok((moved, wrote, glance)) => {
@@ -287,7 +284,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Session<T> {
             // What somebody else is writing just now may be gone in a moment.
             let elsewhere = glance.unsent > 0 && self.link.unsent() == 0;
             if glance.beyond > held && !elsewhere && self.life.parts.outbox.buffers().full() {
-                if glance.unsent > OWN {
+                if glance.unsent > FREE_PER_SESSION {
                     // It does not read what it has; a goodbye would wait behind that.
                     return Poll::Ready("no memory left for it");
                 }
@@ -312,19 +309,19 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Session<T> {
         let Self { link, life, .. } = self;
         let reading = match life.stage {
             _ if life.peer_closed => return Poll::Pending,
-            Stage::Draining { hear_until, .. } if now >= hear_until => return Poll::Pending,
-            Stage::Discarding(_) => link.poll_discard(cx),
+            Phase::Draining { hear_until, .. } if now >= hear_until => return Poll::Pending,
+            Phase::Discarding(_) => link.poll_discard(cx),
             _ => link.poll_read(cx, &mut |incoming| life.hear(incoming, now)),
         };
         let mut more = true;
         match std::task::ready!(reading)? {
-            link::Reading::More => life.line.heard = now,
-            link::Reading::Some => {
+            stream::ReadProgress::More => life.line.heard = now,
+            stream::ReadProgress::Some => {
                 life.line.heard = now;
                 more = false;
             }
-            link::Reading::End => life.peer_closed = true,
-            link::Reading::Violation(violation) => life.violated(violation),
+            stream::ReadProgress::End => life.peer_closed = true,
+            stream::ReadProgress::ProtocolError(violation) => life.violated(violation),
         }
         Poll::Ready(Ok(more))
     }
@@ -335,8 +332,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Session<T> {
         &mut self,
         cx: &mut Context<'_>,
         now: Instant,
-        wants: Wants,
-    ) -> std::io::Result<(bool, bool, Glance)> {
+        wants: Interest,
+    ) -> std::io::Result<(bool, bool, Status)> {
         let mut touched = false;
         let mut wrote = false;
         let mut spare = Vec::new();
@@ -358,7 +355,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Session<T> {
             }
             if done.is_pending() {
                 // Tells the outbox how much is still in hand, and that room is what the task waits for.
-                let (outbox, wants) = (&self.life.parts.outbox, Wants { all: true, ..wants });
+                let (outbox, wants) = (&self.life.parts.outbox, Interest { all: true, ..wants });
                 let taken = outbox.take(cx.waker(), self.link.in_hand(), wants, Vec::new());
                 return Ok((touched | taken.touched, wrote, taken.glance));
             }
@@ -371,11 +368,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Session<T> {
         &mut self,
         cx: &mut Context<'_>,
         now: Instant,
-        glance: &Glance,
+        glance: &Status,
     ) -> Option<&'static str> {
         // Others may be writing the last bytes just now.
         let flushed = self.link.unsent() == 0 && glance.unsent == 0;
-        let (Stage::Closing(until) | Stage::Discarding(until)) = self.life.stage else {
+        let (Phase::Closing(until) | Phase::Discarding(until)) = self.life.stage else {
             if self.life.peer_closed {
                 return Some("peer gone");
             }
@@ -385,7 +382,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Session<T> {
             let full = self.link.unsent() > 0;
             return (now >= until || self.life.peer_closed && full).then_some("closed, unread");
         }
-        let shut = if let Stage::Discarding(_) = self.life.stage {
+        let shut = if let Phase::Discarding(_) = self.life.stage {
             // The peer may be sending still; the end of our side tells it to stop.
             drop(self.link.poll_shutdown(cx));
             self.life.peer_closed
@@ -400,14 +397,14 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Session<T> {
     }
 }
 
-impl Life {
+impl SessionState {
     fn hear(&mut self, incoming: Incoming<'_>, now: Instant) {
         match incoming {
             Incoming::Close(code) => {
                 self.peer_closed = true;
                 self.say_last(|outbox| outbox.close(code), "client", now);
             }
-            _ if matches!(self.stage, Stage::Closing(_) | Stage::Discarding(_)) => {}
+            _ if matches!(self.stage, Phase::Closing(_) | Phase::Discarding(_)) => {}
             Incoming::Text(text) if self.parts.messaging.is_some() => self.hear_text(text, now),
             Incoming::Binary(_) if self.parts.messaging.is_some() => self.hear_binary(now),
             Incoming::Text(text) => self.parts.outbox.echo(Opcode::Text, text.as_bytes()),
@@ -443,7 +440,7 @@ impl Life {
 
     fn hear_binary(&mut self, now: Instant) {
         if self.within_rate(now, || None) {
-            let refused = Refused::new(
+            let refused = FrameError::new(
                 ErrorCode::BinaryUnsupported,
                 "expected a text message, found a binary one",
             );
@@ -471,7 +468,7 @@ impl Life {
 
     /// Refuses a frame for coming too soon; who does not mind that is sent away.
     fn slow_down(&mut self, wait: u64, reference: Option<&str>, now: Instant) {
-        let refused = Refused::new(
+        let refused = FrameError::new(
             ErrorCode::RateLimited,
             "too many frames; this one was not processed",
         );
@@ -490,7 +487,7 @@ impl Life {
         }
     }
 
-    fn refuse(&mut self, refused: &Refused, reference: Option<&Ref<'_>>, now: Instant) {
+    fn refuse(&mut self, refused: &FrameError, reference: Option<&Ref<'_>>, now: Instant) {
         refuse(
             &self.parts.outbox,
             refused,
@@ -534,28 +531,28 @@ impl Life {
         }
     }
 
-    fn violated(&mut self, violation: Violation) {
+    fn violated(&mut self, violation: ProtocolError) {
         let now = Instant::now();
         match violation {
-            Violation::TooLarge => self.goodbye(&TOO_LARGE, now),
-            Violation::Protocol(rule) => self.close(violation, rule, now),
-            Violation::InvalidUtf8 => self.close(violation, "no UTF-8", now),
+            ProtocolError::TooLarge => self.goodbye(&TOO_LARGE, now),
+            ProtocolError::Protocol(rule) => self.close(violation, rule, now),
+            ProtocolError::InvalidUtf8 => self.close(violation, "no UTF-8", now),
         }
-        self.stage = Stage::Discarding(now + LINGER);
+        self.stage = Phase::Discarding(now + LINGER);
     }
 
     /// Sends the client away, and gives up what has come of a message in part. True: something moved.
     fn crowded(&mut self, now: Instant) -> bool {
-        if self.stage != Stage::Open {
+        if self.stage != Phase::Open {
             return false;
         }
-        self.goodbye(&CROWDED, now);
-        self.stage = Stage::Discarding(now + LINGER);
+        self.goodbye(&OVERLOADED, now);
+        self.stage = Phase::Discarding(now + LINGER);
         true
     }
 
     /// Says goodbye and begins to close. An echo's client knows no frames, only the close code.
-    fn goodbye(&mut self, farewell: &Farewell, now: Instant) {
+    fn goodbye(&mut self, farewell: &Disconnect, now: Instant) {
         let echoes = self.parts.messaging.is_none();
         self.say_last(
             |outbox| {
@@ -570,7 +567,7 @@ impl Life {
         );
     }
 
-    fn close(&mut self, violation: Violation, rule: &'static str, now: Instant) {
+    fn close(&mut self, violation: ProtocolError, rule: &'static str, now: Instant) {
         self.say_last(
             |outbox| outbox.close(Some(violation.close_code())),
             rule,
@@ -580,15 +577,15 @@ impl Life {
 
     fn say_last(&mut self, say: impl FnOnce(&Outbox), reason: &'static str, now: Instant) {
         say(&self.parts.outbox);
-        if !matches!(self.stage, Stage::Closing(_) | Stage::Discarding(_)) {
-            self.stage = Stage::Closing(now + LINGER);
+        if !matches!(self.stage, Phase::Closing(_) | Phase::Discarding(_)) {
+            self.stage = Phase::Closing(now + LINGER);
             self.reason = reason;
         }
     }
 
-    fn asked_to_end(&mut self, farewell: Farewell, now: Instant) {
-        if self.stage == Stage::Open {
-            self.stage = Stage::Draining {
+    fn asked_to_end(&mut self, farewell: Disconnect, now: Instant) {
+        if self.stage == Phase::Open {
+            self.stage = Phase::Draining {
                 farewell,
                 hear_until: now + HEAR,
                 until: now + DRAIN,
@@ -618,19 +615,19 @@ impl Life {
             }
             return true;
         }
-        let Glance {
+        let Status {
             cursor,
             head,
             unsent,
             ..
         } = outbox.glance();
         let room = unsent < outbox.limit() / 2;
-        let ending = matches!(self.stage, Stage::Closing(_) | Stage::Discarding(_));
+        let ending = matches!(self.stage, Phase::Closing(_) | Phase::Discarding(_));
         if cursor > head || !room || ending {
             return false;
         }
         self.page_last = head;
-        self.page = Some(messaging.router.read(Span {
+        self.page = Some(messaging.router.read(InboxRange {
             user: outbox.user().clone(),
             first: cursor,
             // Not beyond the head that this session has been told of: an entry of its own beyond it would be shown as a
@@ -719,7 +716,7 @@ impl Life {
     /// With `ack=auto`, asks by a ping whether what was written has arrived. True: something is being asked, or will be
     /// when the timer comes.
     fn keep_watermark(&mut self, now: Instant) -> bool {
-        if self.stage != Stage::Open || !self.line.asks {
+        if self.stage != Phase::Open || !self.line.asks {
             return true;
         }
         let wants = self.line.wants_ack_ping(&self.parts.outbox.glance());
@@ -739,7 +736,7 @@ impl Life {
         &mut self,
         cx: &mut Context<'_>,
         now: Instant,
-        glance: &Glance,
+        glance: &Status,
         unsent: usize,
     ) -> bool {
         if glance.texts != self.line.texts {
@@ -752,7 +749,7 @@ impl Life {
         let ping = Duration::from_secs(config.ping_seconds).min(heartbeat);
         let mut next;
         match self.stage {
-            Stage::Draining {
+            Phase::Draining {
                 farewell,
                 hear_until,
                 until,
@@ -764,16 +761,16 @@ impl Life {
                 }
                 next = if now < hear_until { hear_until } else { until };
             }
-            Stage::Closing(until) | Stage::Discarding(until) => next = until,
-            Stage::Open => {
+            Phase::Closing(until) | Phase::Discarding(until) => next = until,
+            Phase::Open => {
                 if self.expires.is_some_and(|expires| now >= expires) {
                     self.asked_to_end(EXPIRED, now);
                     return true;
                 }
                 let since = (glance.beyond > 0).then(|| self.line.beyond.unwrap_or(now));
                 self.line.beyond = since;
-                if since.is_some_and(|since| now >= since + PATIENCE)
-                    && self.parts.outbox.buffers().scarce()
+                if since.is_some_and(|since| now >= since + PRESSURE_GRACE)
+                    && self.parts.outbox.buffers().under_pressure()
                 {
                     return self.crowded(now);
                 }
@@ -781,7 +778,7 @@ impl Life {
                     // A peer that does not read cannot answer a ping either: it is judged by whether bytes move.
                     next = self.line.moved + Duration::from_secs(config.stall_seconds);
                     if now >= next {
-                        self.goodbye(&STALLED, now);
+                        self.goodbye(&SLOW_READER, now);
                         return true;
                     }
                     self.line.heard = self.line.heard.max(self.line.moved);
@@ -802,7 +799,7 @@ impl Life {
                     self.line.spoke = now;
                     self.parts.outbox.shrink();
                     self.parts.outbox.say(&ServerFrame::Heartbeat(Heartbeat {
-                        timestamp: Time::now(),
+                        timestamp: Timestamp::now(),
                     }));
                     return true;
                 }
@@ -827,7 +824,8 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::auth::Auth;
+    use crate::auth::Verifier;
+    use crate::limits::memory::MemoryBudget;
     use crate::registry::Registry;
 
     /// A socket whose first byte finds a mistake in the server.
@@ -867,14 +865,14 @@ mod tests {
     fn a_panic_ends_its_own_session_and_leaves_nothing_behind() {
         actix_rt::System::new().block_on(async {
             let registry = Arc::new(Registry::default());
-            let outbox = Outbox::new(Uuid::nil(), "u".into(), 1024, &Buffers::new(1 << 20));
+            let outbox = Outbox::new(Uuid::nil(), "u".into(), 1024, &MemoryBudget::new(1 << 20));
             let (registered, _) = registry.register(&outbox, 1);
             outbox.open(1, 0);
-            let identity = Auth::Open.identify(Some("u"), None).await;
-            let parts = Parts {
+            let identity = Verifier::Open.identify(Some("u"), None).await;
+            let parts = SessionParams {
                 config: Arc::default(),
                 outbox: outbox.clone(),
-                admitted: Some(Admitted {
+                admitted: Some(Auth {
                     identity: identity.expect("everybody is let in"),
                     registered,
                 }),
@@ -885,7 +883,7 @@ mod tests {
                 let io = Mine {
                     _socket: socket.clone(),
                 };
-                Link::new(io, 1024, Vec::new(), Vec::new())
+                MessageStream::new(io, 1024, Vec::new(), Vec::new())
             };
             let ended = actix_rt::spawn(run(link, parts)).await;
             assert!(ended.expect_err("it has failed").is_panic());

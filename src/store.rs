@@ -29,12 +29,12 @@ pub struct NewMessage {
     /// The id was made for this message just now: no other can have it.
     pub fresh: bool,
     /// What the sender's address may still leave with users who have never connected; `None`: any number.
-    pub purse: Option<Arc<Purse>>,
+    pub ip_quota: Option<Arc<IpQuota>>,
 }
 
 /// The address of a message, as one of the two users of its conversation gives it.
 #[derive(Clone, Debug)]
-pub struct Place {
+pub struct MessageRef {
     /// Who asks.
     pub from: Arc<str>,
     /// The other user of the conversation.
@@ -49,20 +49,20 @@ pub enum Write {
     /// Store a message and append it to the inboxes of both sides.
     Message(NewMessage),
     /// Replace a message's content (raw JSON, checked), and append the change to both inboxes.
-    Edit(Place, Box<str>),
+    Edit(MessageRef, Box<str>),
     /// Remove a message's content, and append the change to both inboxes.
-    Delete(Place),
+    Delete(MessageRef),
     /// Add or remove a reaction, and append the change to both inboxes.
     React {
         /// The message.
-        at: Place,
+        at: MessageRef,
         /// The reaction.
         emoji: Box<str>,
         /// True to remove it.
         remove: bool,
     },
     /// The asker has read the conversation up to a message. Never moves back.
-    Read(Place),
+    Read(MessageRef),
     /// Ask whether two users have a conversation. Writes nothing; it is asked here so that the answer knows of the
     /// messages sent before.
     Contact(Arc<str>, Box<str>),
@@ -159,7 +159,7 @@ pub struct Received {
 
 /// What a session needs to know of its inbox to begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Opened {
+pub struct InboxState {
     /// The newest entry; 0 while there is none.
     pub head: u64,
     /// The oldest entry that is kept; `head + 1` while there is none.
@@ -170,7 +170,7 @@ pub struct Opened {
 
 /// What an entry of an inbox is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum EntryKind {
     /// A message.
     Message,
     /// A message's content was replaced.
@@ -192,18 +192,18 @@ pub struct Entry {
     /// Its place.
     pub seq: u64,
     /// What it is about.
-    pub kind: Kind,
+    pub kind: EntryKind,
     /// Who caused it.
     pub by: String,
     /// When, in milliseconds since 1970-01-01T00:00:00Z, like the times of the message.
     pub at: i64,
     /// The message as it is now, without its reactions.
-    pub message: Past,
+    pub message: StoredMessage,
 }
 
 /// A message as it is now.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Past {
+pub struct StoredMessage {
     /// Its author.
     pub from: String,
     /// The user it was sent to.
@@ -232,7 +232,7 @@ pub struct HistoryQuery {
     /// The other user.
     pub with: Box<str>,
     /// From where, and which way; `None`: the newest.
-    pub anchor: Option<Anchor>,
+    pub anchor: Option<HistoryPosition>,
     /// How many at the most.
     pub limit: usize,
     /// Older ones are not shown (milliseconds since 1970-01-01T00:00:00Z).
@@ -243,7 +243,7 @@ pub struct HistoryQuery {
 
 /// From where history is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Anchor {
+pub enum HistoryPosition {
     /// Messages before this one, the nearest first of all.
     Before(Uuid),
     /// Messages after this one.
@@ -254,7 +254,7 @@ pub enum Anchor {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HistoryPage {
     /// Oldest first.
-    pub messages: Vec<Past>,
+    pub messages: Vec<StoredMessage>,
     /// Whether there are more in the direction that was asked for.
     pub more: bool,
 }
@@ -280,7 +280,7 @@ pub struct ConversationItem {
     /// The other user.
     pub with: String,
     /// The newest message.
-    pub last: Past,
+    pub last: StoredMessage,
     /// The other's messages after the read mark, deleted ones not counted.
     pub unread: u64,
     /// The user has read up to this message.
@@ -302,7 +302,7 @@ pub struct ConversationsPage {
 
 /// How long things are kept (PROTOCOL section 5, "Two lifetimes").
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Lifetimes {
+pub struct Retention {
     /// Entries of an inbox are kept for so many milliseconds,
     pub inbox_ms: i64,
     /// and at most so many of them.
@@ -313,7 +313,7 @@ pub struct Lifetimes {
 
 /// Which entries to read.
 #[derive(Clone, Debug)]
-pub struct Span {
+pub struct InboxRange {
     /// Whose inbox.
     pub user: Arc<str>,
     /// The first entry wanted.
@@ -327,11 +327,11 @@ pub struct Span {
 /// Which entry a user's slowest live session is owed next, if the user has one: what a store asks before it removes entries
 /// for their number.
 #[derive(Clone)]
-pub struct Owed(Arc<AskOwed>);
+pub struct LiveCursors(Arc<AskOwed>);
 
 type AskOwed = dyn Fn(&str) -> Option<u64> + Send + Sync;
 
-impl Owed {
+impl LiveCursors {
     /// Asks `ask`, which must not wait.
     pub fn new(ask: impl Fn(&str) -> Option<u64> + Send + Sync + 'static) -> Self {
         Self(Arc::new(ask))
@@ -343,13 +343,13 @@ impl Owed {
     }
 }
 
-impl Default for Owed {
+impl Default for LiveCursors {
     fn default() -> Self {
         Self::new(|_| None)
     }
 }
 
-impl fmt::Debug for Owed {
+impl fmt::Debug for LiveCursors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Owed")
     }
@@ -388,12 +388,12 @@ impl Default for Quotas {
 
 /// How many messages one address may leave with users who have never connected. It fills up again within a day.
 #[derive(Debug)]
-pub struct Purse {
+pub struct IpQuota {
     most: u64,
     spent: AtomicU64,
 }
 
-impl Purse {
+impl IpQuota {
     /// A full one.
     pub fn new(most: u64) -> Self {
         Self {
@@ -467,7 +467,7 @@ pub trait Store: Send {
     ///
     /// # Errors
     /// [`StoreError`]
-    fn open_inbox(&mut self, user: &str, device: &str) -> Result<Opened, StoreError>;
+    fn open_inbox(&mut self, user: &str, device: &str) -> Result<InboxState, StoreError>;
 
     /// Removes a little of what is older than it is to be kept, and gives disk space back. True: there is more to do now.
     ///
@@ -482,7 +482,7 @@ pub trait Store: Send {
     fn blocks(&mut self, each: &mut dyn FnMut(&str, &str)) -> Result<(), StoreError>;
 
     /// From now on entries that are still owed to a live session are spared, within reason, when they are too many.
-    fn spare(&mut self, owed: Owed);
+    fn spare(&mut self, owed: LiveCursors);
 
     /// From now on users may ask so much.
     fn limit(&mut self, quotas: Quotas);
@@ -501,13 +501,13 @@ pub trait Reader: Send {
     ///
     /// # Errors
     /// [`StoreError`]
-    fn look_past(&mut self, unsettled: bool) -> Result<(), StoreError>;
+    fn include_pending(&mut self, unsettled: bool) -> Result<(), StoreError>;
 
     /// Reads part of an inbox, in order.
     ///
     /// # Errors
     /// [`StoreError`]
-    fn entries(&mut self, span: &Span) -> Result<Vec<Entry>, StoreError>;
+    fn entries(&mut self, span: &InboxRange) -> Result<Vec<Entry>, StoreError>;
 
     /// Reads messages of a conversation. `None`: the anchor is no message of it.
     ///
@@ -527,21 +527,21 @@ pub trait Reader: Send {
 
 #[cfg(test)]
 mod tests {
-    use super::Purse;
+    use super::IpQuota;
 
     #[test]
     fn a_purse_is_full_again_after_a_day() {
         for most in [1, 3, 1000, 100_000] {
-            let purse = Purse::new(most);
-            (0..most).for_each(|_| purse.spend());
-            assert!(purse.is_empty());
+            let ip_quota = IpQuota::new(most);
+            (0..most).for_each(|_| ip_quota.spend());
+            assert!(ip_quota.is_empty());
             for minute in 500..500 + 1440 {
                 assert!(
-                    !purse.fill(minute) || minute == 500 + 1439 || most < 1440,
+                    !ip_quota.fill(minute) || minute == 500 + 1439 || most < 1440,
                     "{most}"
                 );
             }
-            assert!(purse.fill(0), "{most}");
+            assert!(ip_quota.fill(0), "{most}");
         }
     }
 }

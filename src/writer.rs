@@ -16,8 +16,8 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
-use crate::protocol::Time;
-use crate::store::{Opened, Outcome, Received, Store, StoreError, Write};
+use crate::protocol::Timestamp;
+use crate::store::{InboxState, Outcome, Received, Store, StoreError, Write};
 
 /// Writes that may wait. Beyond it senders are told `overloaded`. Some tenths of a second of work: as much as thousands have to say
 /// who come back at once.
@@ -49,29 +49,29 @@ const NOTE_AFTER: Duration = Duration::from_millis(200);
 
 /// A write that was done, with what came with it.
 #[derive(Debug)]
-pub struct Done<O> {
+pub struct CompletedWrite<O> {
     /// What was asked.
     pub write: Write,
     /// Who asked.
     pub origin: O,
     /// What became of it.
-    pub outcome: Result<Outcome, Failure>,
+    pub outcome: Result<Outcome, WriteError>,
 }
 
 /// A batch that was committed, or could not be.
 #[derive(Debug)]
 pub struct Batch<O> {
     /// What was asked, in order.
-    pub done: Vec<Done<O>>,
+    pub done: Vec<CompletedWrite<O>>,
     /// Watermarks that have moved and tell others something.
-    pub noted: Vec<Noted>,
+    pub noted: Vec<MarkMoved>,
     /// When it was committed.
-    pub at: Time,
+    pub at: Timestamp,
 }
 
 /// A user's devices hold more than before.
 #[derive(Debug)]
-pub struct Noted {
+pub struct MarkMoved {
     /// The user.
     pub user: Arc<str>,
     /// The session that said so.
@@ -82,7 +82,7 @@ pub struct Noted {
 
 /// Why a write was not done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Failure {
+pub enum WriteError {
     /// Nothing was stored; later it may be.
     Overloaded,
     /// The outcome is unknown.
@@ -91,7 +91,7 @@ pub enum Failure {
 
 /// What keeps a server from taking writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Trouble {
+pub enum Unavailable {
     /// As many writes wait as may.
     Full,
     /// The store has failed at its last write, a moment ago.
@@ -107,7 +107,7 @@ pub enum Trouble {
 /// By user and device: the furthest entry, and the session that told of it.
 type Marks = HashMap<(Arc<str>, Arc<str>), (u64, Uuid)>;
 type Mark = ((Arc<str>, Arc<str>), (u64, Uuid));
-type OpenReply = Box<dyn FnOnce(Result<Opened, Failure>) + Send>;
+type OpenReply = Box<dyn FnOnce(Result<InboxState, WriteError>) + Send>;
 
 struct Opening {
     /// How many writes had been handed over before: it must know of them all.
@@ -169,18 +169,18 @@ impl Pulse {
         written
     }
 
-    fn trouble(&self) -> Option<Trouble> {
+    fn trouble(&self) -> Option<Unavailable> {
         let since = |at: &AtomicU64| match at.load(Ordering::Relaxed) {
             0 => None,
             at => Some(self.now().saturating_sub(at)),
         };
         if since(&self.writing).is_some_and(|ms| ms > STUCK_MS) {
-            return Some(Trouble::Stuck);
+            return Some(Unavailable::Stuck);
         }
         // After a while it may be tried again: nobody else would find out that it is well.
         since(&self.failed)
             .is_some_and(|ms| ms < FAILING_MS)
-            .then_some(Trouble::Failing)
+            .then_some(Unavailable::Failing)
     }
 }
 
@@ -240,7 +240,7 @@ impl<O: Send + 'static> Writer<O> {
         let thread = std::thread::Builder::new()
             .name("writer".into())
             .spawn(move || {
-                let _vital = crate::Vital("writer's thread");
+                let _vital = crate::AbortOnPanic("writer's thread");
                 let mut thread = Thread {
                     shared,
                     store,
@@ -286,12 +286,12 @@ impl<O> Writer<O> {
         user: Arc<str>,
         device: Arc<str>,
         session: Uuid,
-        reply: impl FnOnce(Result<Opened, Failure>) + Send + 'static,
+        reply: impl FnOnce(Result<InboxState, WriteError>) + Send + 'static,
     ) {
         let mut queue = self.queue();
         if queue.closed || queue.openings.len() >= QUEUE {
             drop(queue);
-            reply(Err(Failure::Overloaded));
+            reply(Err(WriteError::Overloaded));
             return;
         }
         let after = queue.accepted;
@@ -334,14 +334,14 @@ impl<O> Writer<O> {
     }
 
     /// Why a write would not be taken now, or would wait for long; `None`: all is well.
-    pub fn trouble(&self) -> Option<Trouble> {
+    pub fn trouble(&self) -> Option<Unavailable> {
         let queue = self.queue();
         if queue.closed {
-            return Some(Trouble::Closed);
+            return Some(Unavailable::Closed);
         }
         // A long message is refused before a short one.
         if queue.writes.len() >= QUEUE || queue.bytes + LONG > QUEUE_BYTES {
-            return Some(Trouble::Full);
+            return Some(Unavailable::Full);
         }
         drop(queue);
         self.shared.pulse.trouble()
@@ -415,7 +415,7 @@ impl<O, D: FnMut(Batch<O>)> Thread<O, D> {
     }
 
     fn commit(&mut self, writes: Vec<(Write, O)>) {
-        let at = Time::now();
+        let at = Timestamp::now();
         let batch: Vec<&Write> = writes.iter().map(|(write, _)| write).collect();
         let store = &mut self.store;
         let outcomes = self.shared.pulse.over(|| store.commit(at.0, &batch));
@@ -428,10 +428,12 @@ impl<O, D: FnMut(Batch<O>)> Thread<O, D> {
         let mut outcomes = outcomes.unwrap_or_default().into_iter();
         let done = writes
             .into_iter()
-            .map(|(write, origin)| Done {
+            .map(|(write, origin)| CompletedWrite {
                 write,
                 origin,
-                outcome: outcomes.next().ok_or(failure.unwrap_or(Failure::Internal)),
+                outcome: outcomes
+                    .next()
+                    .ok_or(failure.unwrap_or(WriteError::Internal)),
             })
             .collect();
         (self.deliver)(Batch {
@@ -455,7 +457,7 @@ impl<O, D: FnMut(Batch<O>)> Thread<O, D> {
                 (session, Write::Watermark { user, device, seq })
             })
             .unzip();
-        let at = Time::now();
+        let at = Timestamp::now();
         let batch: Vec<&Write> = marks.iter().collect();
         let store = &mut self.store;
         match self.shared.pulse.over(|| store.commit(at.0, &batch)) {
@@ -529,7 +531,7 @@ impl<O, D: FnMut(Batch<O>)> Thread<O, D> {
         if now < self.keep_at {
             return;
         }
-        let pause = match self.store.maintain(Time::now().0) {
+        let pause = match self.store.maintain(Timestamp::now().0) {
             Ok(true) => KEEP_PAUSE,
             Ok(false) => KEEP_EVERY,
             Err(error) => {
@@ -634,13 +636,13 @@ fn noted(
     sessions: Vec<Uuid>,
     marks: Vec<Write>,
     outcomes: impl Iterator<Item = Outcome>,
-) -> Vec<Noted> {
+) -> Vec<MarkMoved> {
     let mut noted = Vec::new();
     for ((session, mark), outcome) in sessions.into_iter().zip(marks).zip(outcomes) {
         if let (Write::Watermark { user, .. }, Outcome::Received(received)) = (mark, outcome)
             && !received.is_empty()
         {
-            noted.push(Noted {
+            noted.push(MarkMoved {
                 user,
                 session,
                 received,
@@ -658,9 +660,9 @@ fn content_bytes(write: &Write) -> usize {
     }
 }
 
-fn failure_of(error: &StoreError) -> Failure {
+fn failure_of(error: &StoreError) -> WriteError {
     match error {
-        StoreError::Unavailable(_) => Failure::Overloaded,
-        StoreError::Failed(_) => Failure::Internal,
+        StoreError::Unavailable(_) => WriteError::Overloaded,
+        StoreError::Failed(_) => WriteError::Internal,
     }
 }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
 
-use super::AuthError;
+use super::AuthSetupError;
 use super::key::Key;
 use super::token::{read, read_up_to};
 use crate::config::Jwks;
@@ -24,22 +24,23 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const AGAIN: Duration = Duration::from_secs(30);
 
 /// Where the set is, and how it is got from there.
-pub struct Place {
+pub struct JwksSource {
     source: Jwks,
     /// With connections that are kept no longer than one fetch.
     agent: ureq::Agent,
 }
 
-impl Place {
+impl JwksSource {
     /// `ca` is the file with the certificates that those of the set's server go back to.
     ///
     /// # Errors
     /// A file that cannot be read or used.
-    pub fn new(source: Jwks, ca: Option<&Path>) -> Result<Self, AuthError> {
+    pub fn new(source: Jwks, ca: Option<&Path>) -> Result<Self, AuthSetupError> {
         let roots = match ca {
             None => RootCerts::WebPki,
             Some(path) => {
-                let wrong = |what: String| AuthError(format!("jwks_ca: {} {what}", path.display()));
+                let wrong =
+                    |what: String| AuthSetupError(format!("jwks_ca: {} {what}", path.display()));
                 let text = read(path).map_err(|error| wrong(format!("cannot be read: {error}")))?;
                 let found: Result<Vec<_>, _> = parse_pem(&text)
                     .filter_map(|item| match item {
@@ -88,7 +89,7 @@ impl Place {
 pub struct KeySet(Arc<Shared>);
 
 struct Shared {
-    place: Place,
+    place: JwksSource,
     interval: Duration,
     state: Mutex<State>,
     /// Told of a changed state.
@@ -114,7 +115,7 @@ impl KeySet {
     ///
     /// # Errors
     /// A file that cannot be read or used: unlike an address, it does not come back by itself.
-    pub fn start(place: Place, interval: Duration) -> Result<Self, AuthError> {
+    pub fn start(place: JwksSource, interval: Duration) -> Result<Self, AuthSetupError> {
         let mut state = State {
             fetching: true,
             ..State::default()
@@ -122,7 +123,7 @@ impl KeySet {
         if let Jwks::File(path) = &place.source {
             let keys = place
                 .fetch()
-                .map_err(|what| AuthError(format!("jwks: {}: {what}", path.display())))?;
+                .map_err(|what| AuthSetupError(format!("jwks: {}: {what}", path.display())))?;
             state.keys = keys.into();
         }
         let shared = Arc::new(Shared {
@@ -136,10 +137,10 @@ impl KeySet {
         std::thread::Builder::new()
             .name("jwks".into())
             .spawn(move || {
-                let _vital = crate::Vital("keys' thread");
+                let _vital = crate::AbortOnPanic("keys' thread");
                 worker.run();
             })
-            .map_err(|error| AuthError(format!("jwks: {error}")))?;
+            .map_err(|error| AuthSetupError(format!("jwks: {error}")))?;
         Ok(Self(shared))
     }
 

@@ -6,9 +6,9 @@ use std::time::{Duration, SystemTime};
 use jsonwebtoken::errors::{Error, ErrorKind};
 use jsonwebtoken::{Header, Validation, decode, decode_header};
 
-use super::jwks::{KeySet, Place};
+use super::jwks::{JwksSource, KeySet};
 use super::key::Key;
-use super::{AuthError, Denied, Identity, MAX_TOKEN, crypto, warn_of_short};
+use super::{AuthError, AuthSetupError, Identity, MAX_TOKEN, crypto, warn_of_short};
 use crate::config::{Config, Secret};
 use crate::protocol::ids::is_name;
 
@@ -42,11 +42,11 @@ type Claims = serde_json::Map<String, serde_json::Value>;
 
 impl Tokens {
     /// Reads the keys that the settings name, and begins to fetch those that are elsewhere.
-    pub(super) fn new(config: &Config) -> Result<Self, AuthError> {
+    pub(super) fn new(config: &Config) -> Result<Self, AuthSetupError> {
         let keys = keys(config)?;
         let set = match &config.jwks {
             Some(source) => Some(KeySet::start(
-                Place::new(source.clone(), config.jwks_ca.as_deref())?,
+                JwksSource::new(source.clone(), config.jwks_ca.as_deref())?,
                 Duration::from_secs(config.jwks_refresh_seconds),
             )?),
             None => None,
@@ -105,12 +105,12 @@ impl Tokens {
     }
 
     /// Whose token this is.
-    pub(super) async fn check(&self, token: &str) -> Result<Identity, Denied> {
+    pub(super) async fn check(&self, token: &str) -> Result<Identity, AuthError> {
         if token.len() > MAX_TOKEN {
-            return Err(Denied::Invalid("the token is too long"));
+            return Err(AuthError::Invalid("the token is too long"));
         }
         let header = decode_header(token).map_err(|error| {
-            Denied::Invalid(match error.kind() {
+            AuthError::Invalid(match error.kind() {
                 ErrorKind::InvalidToken => "the token does not have three parts",
                 // `none` is among what it does not know.
                 _ => "the token's header cannot be read, or names an algorithm that is not taken here",
@@ -118,7 +118,7 @@ impl Tokens {
         })?;
         // What must be understood and is not (RFC 7515 section 4.1.11).
         if header.crit.is_some() {
-            return Err(Denied::Invalid("the token's header has `crit`"));
+            return Err(AuthError::Invalid("the token's header has `crit`"));
         }
         let keys = self.keys.read();
         let keys = keys.unwrap_or_else(PoisonError::into_inner).clone();
@@ -143,7 +143,7 @@ impl Tokens {
             return judged;
         }
         if known.is_empty() && keys.is_empty() {
-            return Err(Denied::NotReady);
+            return Err(AuthError::NotReady);
         }
         Err(unknown(&header, &keys, &candidates))
     }
@@ -154,7 +154,7 @@ impl Tokens {
         token: &str,
         header: &Header,
         keys: &[Key],
-    ) -> Option<Result<Identity, Denied>> {
+    ) -> Option<Result<Identity, AuthError>> {
         for key in keys.iter().filter(|key| key.algorithm == header.alg) {
             let mut rules = self.rules.clone();
             rules.algorithms = vec![key.algorithm];
@@ -168,15 +168,15 @@ impl Tokens {
         None
     }
 
-    fn identity(&self, claims: &Claims) -> Result<Identity, Denied> {
+    fn identity(&self, claims: &Claims) -> Result<Identity, AuthError> {
         let user = claims.get("sub").and_then(serde_json::Value::as_str);
         let Some(user) = user.filter(|user| is_name(user)) else {
-            return Err(Denied::Invalid("the token's `sub` is no user id"));
+            return Err(AuthError::Invalid("the token's `sub` is no user id"));
         };
         // `jsonwebtoken` takes a list with one of them as well; an issuer is one (RFC 7519 section 4.1.1).
         let issuer = claims.get("iss");
         if self.rules.iss.is_some() && !issuer.is_some_and(serde_json::Value::is_string) {
-            return Err(Denied::Invalid("the token is of another issuer"));
+            return Err(AuthError::Invalid("the token is of another issuer"));
         }
         let exp = claims.get("exp").and_then(serde_json::Value::as_f64);
         let now = SystemTime::now();
@@ -189,7 +189,7 @@ impl Tokens {
         let exp = Duration::from_secs_f64(exp.unwrap_or_default().clamp(0.0, most as f64));
         let expires = SystemTime::UNIX_EPOCH + exp + Duration::from_secs(self.leeway);
         if expires <= now {
-            return Err(Denied::Expired);
+            return Err(AuthError::Expired);
         }
         Ok(Identity {
             user: user.into(),
@@ -199,9 +199,9 @@ impl Tokens {
 }
 
 /// What to say of a token that none of these keys has signed.
-fn unknown(header: &Header, keys: &[Key], of_set: &[Key]) -> Denied {
+fn unknown(header: &Header, keys: &[Key], of_set: &[Key]) -> AuthError {
     let mut tried = keys.iter().chain(of_set);
-    Denied::Invalid(if tried.any(|key| key.algorithm == header.alg) {
+    AuthError::Invalid(if tried.any(|key| key.algorithm == header.alg) {
         "the token's signature is of no known key"
     } else {
         "no key is known for the token's `kid` and `alg`"
@@ -209,15 +209,15 @@ fn unknown(header: &Header, keys: &[Key], of_set: &[Key]) -> Denied {
 }
 
 /// Why a token of a known key is not good.
-fn judged(error: &Error, has_audience: bool) -> Denied {
+fn judged(error: &Error, has_audience: bool) -> AuthError {
     let missing = |claim: &str| match claim {
         "exp" => "the token has no `exp`, or one that is no number",
         "iss" => "the token has no `iss`",
         "aud" => "the token has no `aud`",
         _ => "the token has no `sub`, or one that is no text",
     };
-    Denied::Invalid(match error.kind() {
-        ErrorKind::ExpiredSignature => return Denied::Expired,
+    AuthError::Invalid(match error.kind() {
+        ErrorKind::ExpiredSignature => return AuthError::Expired,
         ErrorKind::ImmatureSignature => "the token is not valid yet",
         ErrorKind::InvalidIssuer => "the token is of another issuer",
         ErrorKind::InvalidAudience if has_audience => "the token is meant for another audience",
@@ -230,10 +230,10 @@ fn judged(error: &Error, has_audience: bool) -> Denied {
 }
 
 /// The keys that the settings name, but for those of `jwks`.
-fn keys(config: &Config) -> Result<Vec<Key>, AuthError> {
+fn keys(config: &Config) -> Result<Vec<Key>, AuthSetupError> {
     let mut keys: Vec<_> = secrets(config)?.iter().map(Key::secret).collect();
     for path in &config.jwt_key {
-        let wrong = |what: String| AuthError(format!("jwt_key: {} {what}", path.display()));
+        let wrong = |what: String| AuthSetupError(format!("jwt_key: {} {what}", path.display()));
         let text = read(path).map_err(|error| wrong(format!("cannot be read: {error}")))?;
         keys.extend(Key::from_pem(&text).map_err(|what| wrong(what.into()))?);
     }
@@ -241,13 +241,14 @@ fn keys(config: &Config) -> Result<Vec<Key>, AuthError> {
 }
 
 /// The secrets of the settings, those in files behind the others.
-pub(super) fn secrets(config: &Config) -> Result<Vec<Secret>, AuthError> {
+pub(super) fn secrets(config: &Config) -> Result<Vec<Secret>, AuthSetupError> {
     let mut secrets = config.jwt_secret.clone();
     for secret in &secrets {
         warn_of_short(secret, "a secret of jwt_secret");
     }
     for path in &config.jwt_secret_file {
-        let wrong = |what: String| AuthError(format!("jwt_secret_file: {} {what}", path.display()));
+        let wrong =
+            |what: String| AuthSetupError(format!("jwt_secret_file: {} {what}", path.display()));
         let text = read(path).map_err(|error| wrong(format!("cannot be read: {error}")))?;
         let secret =
             Secret::new(without_line_end(&text)).ok_or_else(|| wrong("is empty".into()))?;

@@ -49,7 +49,7 @@ fn reachable(address: SocketAddr) -> SocketAddr {
 
 fn ask(address: SocketAddr, config: &Config) -> io::Result<()> {
     let stream = TcpStream::connect_timeout(&address, PATIENCE)?;
-    let mut stream = Patient {
+    let mut stream = TimeoutStream {
         stream,
         until: Instant::now() + PATIENCE,
     };
@@ -89,12 +89,12 @@ fn status(stream: &mut (impl Read + Write), request: &str) -> io::Result<String>
 }
 
 /// A stream with one deadline for all that is done with it: a server that sends a byte a second is not alive.
-struct Patient {
+struct TimeoutStream {
     stream: TcpStream,
     until: Instant,
 }
 
-impl Patient {
+impl TimeoutStream {
     fn left(&self) -> io::Result<Option<Duration>> {
         let left = self.until.saturating_duration_since(Instant::now());
         if left.is_zero() {
@@ -104,14 +104,14 @@ impl Patient {
     }
 }
 
-impl Read for Patient {
+impl Read for TimeoutStream {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.stream.set_read_timeout(self.left()?)?;
         self.stream.read(buffer)
     }
 }
 
-impl Write for Patient {
+impl Write for TimeoutStream {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.stream.set_write_timeout(self.left()?)?;
         self.stream.write(bytes)

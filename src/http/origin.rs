@@ -3,11 +3,11 @@
 
 use std::net::IpAddr;
 
-use super::peer::Peer;
+use super::client_addr::ClientAddr;
 
 /// What may connect besides the same origin.
 #[derive(Clone, Copy, Debug)]
-pub struct Rules<'a> {
+pub struct OriginRules<'a> {
     /// Origins by name.
     pub allowed: &'a [String],
     /// Pages of this machine: they are let in where no token tells whose they are.
@@ -16,7 +16,7 @@ pub struct Rules<'a> {
 
 /// Whether a page of `origin` may connect: one of the same origin as the server has for this `peer`, or one that the rules
 /// allow.
-pub fn admits(origin: &str, peer: &Peer, rules: Rules<'_>) -> bool {
+pub fn admits(origin: &str, peer: &ClientAddr, rules: OriginRules<'_>) -> bool {
     let origin = origin.to_ascii_lowercase();
     if rules.allowed.contains(&origin) {
         return true;
@@ -81,8 +81,8 @@ fn is_loopback(name: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn peer(host: Option<&str>, secure: Option<bool>) -> Peer {
-        Peer {
+    fn peer(host: Option<&str>, secure: Option<bool>) -> ClientAddr {
+        ClientAddr {
             ip: None,
             secure,
             host: host.map(str::to_owned),
@@ -90,7 +90,7 @@ mod tests {
     }
 
     fn admitted(origin: &str, host: Option<&str>, allowed: &[String]) -> bool {
-        let rules = Rules {
+        let rules = OriginRules {
             allowed,
             loopback: true,
         };
@@ -133,7 +133,7 @@ mod tests {
 
     #[test]
     fn loopback_is_no_friend_where_tokens_are_asked_for_and_the_scheme_counts_where_it_is_known() {
-        let rules = Rules {
+        let rules = OriginRules {
             allowed: &[],
             loopback: false,
         };

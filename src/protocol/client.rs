@@ -5,9 +5,9 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::content::{Amount, Content};
-use super::de::{Carried, Mismatch};
 use super::error::ErrorCode;
 use super::ids::{Bounded, Integer, MessageId, Ref, RoomId, UserId};
+use super::json::decode::{Carried, DecodeError};
 use super::tagged::tagged;
 
 tagged! {
@@ -72,9 +72,9 @@ macro_rules! addressed {
             }
 
             /// Exactly one of the two is given (PROTOCOL sections 4 and 10).
-            fn check_target(&self) -> Result<(), Mismatch> {
+            fn check_target(&self) -> Result<(), DecodeError> {
                 let refused = |detail: &str, field| {
-                    Err(Mismatch::here(ErrorCode::InvalidFrame, detail)
+                    Err(DecodeError::here(ErrorCode::InvalidFrame, detail)
                         .under(field)
                         .within(stringify!($name)))
                 };
@@ -291,7 +291,7 @@ pub enum Target<'a> {
 
 impl ClientFrame<'_> {
     /// The rules that no single field can tell.
-    pub(super) fn check(&self) -> Result<(), Mismatch> {
+    pub(super) fn check(&self) -> Result<(), DecodeError> {
         match self {
             Self::Message(frame) => frame.check_target(),
             Self::Edit(frame) => frame.check_target(),
@@ -303,7 +303,7 @@ impl ClientFrame<'_> {
                 frame.check_target()?;
                 if frame.before.is_some() && frame.after.is_some() {
                     let detail = "expected one of `before` and `after`, found both";
-                    return Err(Mismatch::here(ErrorCode::InvalidFrame, detail)
+                    return Err(DecodeError::here(ErrorCode::InvalidFrame, detail)
                         .under("after")
                         .within("ClientHistory"));
                 }

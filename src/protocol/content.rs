@@ -7,8 +7,8 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Deserialize, Deserializer, EnumAccess, IgnoredAny, Visitor};
 use serde_json::json;
 
-use super::de::MAX_INTEGER;
 use super::ids::{Bounded, Degrees, Integer, WebUrl};
+use super::json::decode::MAX_INTEGER;
 use super::tagged::tagged;
 
 /// Text of a message: 1 to 16000 characters.

@@ -5,6 +5,8 @@
 //! Pointer for each mistake, raw content that can be carried on as it came, duplicate keys and lone surrogates refused
 //! anywhere in the document, and `ref` found even in a frame that is wrong elsewhere.
 
+pub mod decode;
+
 use std::borrow::Cow;
 use std::collections::HashSet;
 
@@ -61,7 +63,7 @@ pub struct Tape {
 
 /// What is wrong with a document as JSON, before any type is looked at. Always answered `invalid_json`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
+pub struct SyntaxError {
     /// For people: what was expected, what was found.
     pub detail: String,
     /// JSON Pointer, where one can be given.
@@ -84,11 +86,11 @@ pub struct Value<'t, 'a> {
 
 impl Tape {
     /// Scans `text`. The document is `None` when the text is not JSON by its grammar, so that nothing can be said of
-    /// its members; otherwise it is readable even if a [`Problem`] forbids using it.
+    /// its members; otherwise it is readable even if a [`SyntaxError`] forbids using it.
     pub fn scan<'t, 'a>(
         &'t mut self,
         text: &'a str,
-    ) -> (Option<Document<'t, 'a>>, Option<Problem>) {
+    ) -> (Option<Document<'t, 'a>>, Option<SyntaxError>) {
         self.nodes.clear();
         self.open.clear();
         if self.nodes.capacity() > KEEP_NODES {
@@ -223,10 +225,10 @@ struct Scanner<'s, 'a> {
     bytes: &'a [u8],
     pos: usize,
     tape: &'s mut Tape,
-    problem: Option<Problem>,
+    problem: Option<SyntaxError>,
 }
 
-type Scan<T> = Result<T, Problem>;
+type Scan<T> = Result<T, SyntaxError>;
 
 impl Scanner<'_, '_> {
     fn document(&mut self) -> Scan<()> {
@@ -548,7 +550,7 @@ impl Scanner<'_, '_> {
         node
     }
 
-    fn syntax(&self, expected: &str) -> Problem {
+    fn syntax(&self, expected: &str) -> SyntaxError {
         let found = match self
             .text
             .get(self.pos..)
@@ -558,7 +560,7 @@ impl Scanner<'_, '_> {
             Some(c) => format!("`{c}`"),
             None => "the end".to_owned(),
         };
-        Problem {
+        SyntaxError {
             detail: format!(
                 "not JSON: expected {expected}, found {found} at byte {}",
                 self.pos
@@ -590,7 +592,7 @@ impl Scanner<'_, '_> {
                 push_token(&mut path, &open.at.to_string());
             }
         }
-        self.problem = Some(Problem {
+        self.problem = Some(SyntaxError {
             detail: detail.to_owned(),
             path: Some(path),
         });
@@ -664,7 +666,7 @@ fn unescape_one(text: &str) -> (char, usize) {
 mod tests {
     use super::*;
 
-    fn problem(text: &str) -> Option<Problem> {
+    fn problem(text: &str) -> Option<SyntaxError> {
         Tape::default().scan(text).1
     }
 

@@ -1,6 +1,6 @@
 //! What the server sends (PROTOCOL section 6). How it is written is in `write`.
 
-mod write;
+mod encode;
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -9,7 +9,7 @@ use serde_json::json;
 use super::content::{Amount, Content};
 use super::error::ErrorCode;
 use super::ids::{Id, MessageId, Ref, RoomId, UserId};
-use super::time::Time;
+use super::timestamp::Timestamp;
 
 /// A frame from the server, told apart by `type`. Clients ignore fields and types that they do not know.
 #[derive(Clone, Debug, JsonSchema)]
@@ -75,7 +75,7 @@ pub struct Welcome<'a> {
     /// The newest entry of the user's inbox; 0 while there is none.
     pub seq: Amount,
     /// The server's clock.
-    pub server_time: Time,
+    pub server_time: Timestamp,
     /// Hash of the schema in force; it changes when the schema does.
     pub schema: &'a str,
     /// On a quiet line a `heartbeat` comes this often, in seconds.
@@ -148,13 +148,13 @@ pub struct ServerMessage<'a> {
     #[schemars(skip_serializing_if = "Option::is_none")]
     pub seq: Option<Amount>,
     /// When the server took it.
-    pub sent_at: Time,
+    pub sent_at: Timestamp,
     /// The message that this one answers.
     #[schemars(skip_serializing_if = "Option::is_none")]
     pub reply_to: Option<MessageId>,
     /// When its content was last replaced.
     #[schemars(skip_serializing_if = "Option::is_none")]
-    pub edited_at: Option<Time>,
+    pub edited_at: Option<Timestamp>,
     /// True if it is not stored.
     #[schemars(skip_serializing_if = "Option::is_none")]
     pub ephemeral: Option<bool>,
@@ -186,7 +186,7 @@ pub struct Edited<'a> {
     /// The place of this entry in the inbox of the user who is told.
     pub seq: Amount,
     /// When its content was last replaced.
-    pub edited_at: Time,
+    pub edited_at: Timestamp,
 }
 
 /// A message has lost its content.
@@ -215,7 +215,7 @@ pub struct Deleted<'a> {
     /// The place of this entry in the inbox of the user who is told.
     pub seq: Amount,
     /// When it was deleted.
-    pub deleted_at: Time,
+    pub deleted_at: Timestamp,
 }
 
 /// A reaction was added or removed.
@@ -288,7 +288,7 @@ pub struct Receipt<'a> {
     /// Up to this message.
     pub id: MessageId,
     /// When the server was told.
-    pub at: Time,
+    pub at: Timestamp,
 }
 
 /// A message as `history` and `conversations` show it.
@@ -316,16 +316,16 @@ pub struct PastMessage<'a> {
     /// With the conversation, the message's address.
     pub id: MessageId,
     /// When the server took it.
-    pub sent_at: Time,
+    pub sent_at: Timestamp,
     /// The message that this one answers.
     #[schemars(skip_serializing_if = "Option::is_none")]
     pub reply_to: Option<MessageId>,
     /// When its content was last replaced.
     #[schemars(skip_serializing_if = "Option::is_none")]
-    pub edited_at: Option<Time>,
+    pub edited_at: Option<Timestamp>,
     /// When it was deleted.
     #[schemars(skip_serializing_if = "Option::is_none")]
-    pub deleted_at: Option<Time>,
+    pub deleted_at: Option<Timestamp>,
     /// What others, and its author, make of it.
     #[schemars(skip_serializing_if = "Vec::is_empty")]
     pub reactions: Vec<Reactions<'a>>,
@@ -452,7 +452,7 @@ pub struct Ack<'a> {
     /// What became of it.
     pub status: AckStatus,
     /// When the server took it.
-    pub sent_at: Time,
+    pub sent_at: Timestamp,
     /// True if it had been stored before: this is the first answer again.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub duplicate: Option<bool>,
@@ -499,7 +499,7 @@ pub struct Done<'a> {
 #[schemars(example = json!({"type": "pong", "server_time": "2026-11-20T11:03:00.123Z", "ref": "p1"}))]
 pub struct Pong<'a> {
     /// The server's clock.
-    pub server_time: Time,
+    pub server_time: Timestamp,
     /// The `ref` of the frame that is answered.
     #[serde(rename = "ref", skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<Ref<'a>>")]
@@ -511,7 +511,7 @@ pub struct Pong<'a> {
 #[schemars(example = json!({"type": "heartbeat", "timestamp": "2026-11-20T11:03:00.123Z"}))]
 pub struct Heartbeat {
     /// The server's clock.
-    pub timestamp: Time,
+    pub timestamp: Timestamp,
 }
 
 /// A frame was refused. It had no effect, unless the code is `internal`.

@@ -3,15 +3,16 @@
 use std::sync::Arc;
 
 use super::view::View;
+use crate::outbox::Outbox;
+use crate::outbox::wakeup::Wakeup;
 use crate::protocol::ids::Integer;
 use crate::protocol::server::{
     Ack, AckStatus, Conversation, Conversations, Done, ErrorFrame, History, PastMessage,
     RawContent, Reactions,
 };
-use crate::protocol::{ErrorCode, MessageId, Refused, ServerFrame, Time, schema};
-use crate::session::{Call, Outbox};
-use crate::store::{Anchor, ConversationsPage, HistoryPage, HistoryQuery, Past};
-use crate::writer::Failure;
+use crate::protocol::{ErrorCode, FrameError, MessageId, ServerFrame, Timestamp, schema};
+use crate::store::{ConversationsPage, HistoryPage, HistoryPosition, HistoryQuery, StoredMessage};
+use crate::writer::WriteError;
 
 /// A session that waits for an answer, and the `ref` that it gave.
 pub(super) struct Answer<'a> {
@@ -20,14 +21,14 @@ pub(super) struct Answer<'a> {
 }
 
 impl Answer<'_> {
-    pub(super) fn refuse(&self, refused: &Refused, retry_after_ms: Option<u64>) -> Call {
+    pub(super) fn refuse(&self, refused: &FrameError, retry_after_ms: Option<u64>) -> Wakeup {
         let reference = self.reference.as_deref();
         self.session
             .answer(Some(&error(refused, reference, retry_after_ms)))
     }
 
     /// What had been stored before is answered with the first ack again.
-    pub(super) fn duplicate(&self, view: &View<'_>, seq: Option<u64>) -> Call {
+    pub(super) fn duplicate(&self, view: &View<'_>, seq: Option<u64>) -> Wakeup {
         self.session.answer(Some(&ServerFrame::Ack(Ack {
             id: view.id,
             seq: seq.map(Integer),
@@ -39,20 +40,20 @@ impl Answer<'_> {
     }
 
     /// It is done.
-    pub(super) fn done(&self) -> Call {
+    pub(super) fn done(&self) -> Wakeup {
         self.session.answer(Some(&ServerFrame::Ok(Done {
             reference: self.reference.as_deref(),
         })))
     }
 
     /// It is done, and there is nothing to say.
-    pub(super) fn nothing(&self) -> Call {
+    pub(super) fn nothing(&self) -> Wakeup {
         self.session.answer(None)
     }
 }
 
 /// A message as `history`, `conversations` and exports show it.
-pub fn past(message: &Past) -> PastMessage<'_> {
+pub fn past(message: &StoredMessage) -> PastMessage<'_> {
     PastMessage {
         r#type: "message",
         message: message
@@ -63,10 +64,10 @@ pub fn past(message: &Past) -> PastMessage<'_> {
         target_user: Some(&message.to),
         target_room: None,
         id: MessageId(message.id),
-        sent_at: Time(message.sent_at),
+        sent_at: Timestamp(message.sent_at),
         reply_to: message.reply_to.map(MessageId),
-        edited_at: message.edited_at.map(Time),
-        deleted_at: message.deleted_at.map(Time),
+        edited_at: message.edited_at.map(Timestamp),
+        deleted_at: message.deleted_at.map(Timestamp),
         reactions: message
             .reactions
             .iter()
@@ -87,10 +88,15 @@ pub fn answer_history(
 ) {
     let Some(page) = page else {
         let field = match query.anchor {
-            Some(Anchor::After(_)) => "after",
+            Some(HistoryPosition::After(_)) => "after",
             _ => "before",
         };
-        return refuse(session, &Refused::unknown_message(field), reference, None);
+        return refuse(
+            session,
+            &FrameError::unknown_message(field),
+            reference,
+            None,
+        );
     };
     session.say(&ServerFrame::History(History {
         target_user: Some(&query.with),
@@ -110,7 +116,7 @@ pub fn answer_conversations(
     let Some(page) = page else {
         return refuse(
             session,
-            &Refused::unknown_message("cursor"),
+            &FrameError::unknown_message("cursor"),
             reference,
             None,
         );
@@ -137,7 +143,7 @@ pub fn answer_conversations(
 
 /// Answers that a question could not be read from the store.
 pub fn answer_failed(session: &Outbox, reference: Option<&str>) {
-    let refused = Refused::new(
+    let refused = FrameError::new(
         ErrorCode::Internal,
         "the store could not be read; ask again",
     );
@@ -147,7 +153,7 @@ pub fn answer_failed(session: &Outbox, reference: Option<&str>) {
 /// Answers a frame with `error`.
 pub fn refuse(
     session: &Outbox,
-    refused: &Refused,
+    refused: &FrameError,
     reference: Option<&str>,
     retry_after_ms: Option<u64>,
 ) {
@@ -163,7 +169,7 @@ pub fn refuse(
 }
 
 fn error<'a>(
-    refused: &'a Refused,
+    refused: &'a FrameError,
     reference: Option<&'a str>,
     retry_after_ms: Option<u64>,
 ) -> ServerFrame<'a> {
@@ -178,13 +184,13 @@ fn error<'a>(
     })
 }
 
-pub(super) fn failed(failure: Failure) -> Refused {
+pub(super) fn failed(failure: WriteError) -> FrameError {
     match failure {
-        Failure::Overloaded => Refused::new(
+        WriteError::Overloaded => FrameError::new(
             ErrorCode::Overloaded,
             "the server cannot store this now; nothing was stored",
         ),
-        Failure::Internal => Refused::new(
+        WriteError::Internal => FrameError::new(
             ErrorCode::Internal,
             "something failed and the outcome is unknown; send again with the same `id`",
         ),

@@ -4,9 +4,9 @@ use crate::protocol::ids::Integer;
 use crate::protocol::server::{
     Ack, AckStatus, Deleted, Edited, RawContent, Reacted, ServerMessage,
 };
-use crate::protocol::{MessageId, ServerFrame, Time};
-use crate::store::{Entry, Kind, Write};
-use crate::ws;
+use crate::protocol::{MessageId, ServerFrame, Timestamp};
+use crate::store::{Entry, EntryKind, Write};
+use crate::websocket;
 
 /// An entry of an inbox as sessions are shown it, just stored or read back.
 #[derive(Clone, Debug)]
@@ -16,7 +16,7 @@ pub struct View<'a> {
     pub(super) to: &'a str,
     pub(super) id: MessageId,
     /// When it was stored.
-    pub(super) at: Time,
+    pub(super) at: Timestamp,
     shows: Shows<'a>,
 }
 
@@ -24,19 +24,19 @@ pub struct View<'a> {
 enum Shows<'a> {
     Message {
         content: &'a str,
-        sent_at: Time,
+        sent_at: Timestamp,
         reply_to: Option<MessageId>,
-        edited_at: Option<Time>,
+        edited_at: Option<Timestamp>,
     },
     Edited {
         content: &'a str,
-        edited_at: Time,
+        edited_at: Timestamp,
     },
     Deleted {
         /// The author, and the user whom the message was sent to.
         from: &'a str,
         to: &'a str,
-        deleted_at: Time,
+        deleted_at: Timestamp,
     },
     Reacted {
         emoji: &'a str,
@@ -46,7 +46,7 @@ enum Shows<'a> {
 
 impl<'a> View<'a> {
     /// What a write has become that was stored at `at`. `None`: it makes no entry.
-    pub(super) fn of_write(write: &'a Write, at: Time) -> Option<Self> {
+    pub(super) fn of_write(write: &'a Write, at: Timestamp) -> Option<Self> {
         let (by, to, id, shows) = match write {
             Write::Message(message) => (
                 &message.from,
@@ -113,28 +113,28 @@ impl<'a> View<'a> {
             (_, Some(deleted_at)) => Shows::Deleted {
                 from: &message.from,
                 to: &message.to,
-                deleted_at: Time(deleted_at),
+                deleted_at: Timestamp(deleted_at),
             },
-            (Kind::Reacted { emoji, removed }, _) => Shows::Reacted {
+            (EntryKind::Reacted { emoji, removed }, _) => Shows::Reacted {
                 emoji,
                 removed: *removed,
             },
-            (Kind::Edited, _) => Shows::Edited {
+            (EntryKind::Edited, _) => Shows::Edited {
                 content: &message.content,
-                edited_at: Time(message.edited_at.unwrap_or(entry.at)),
+                edited_at: Timestamp(message.edited_at.unwrap_or(entry.at)),
             },
-            (Kind::Message | Kind::Deleted, _) => Shows::Message {
+            (EntryKind::Message | EntryKind::Deleted, _) => Shows::Message {
                 content: &message.content,
-                sent_at: Time(message.sent_at),
+                sent_at: Timestamp(message.sent_at),
                 reply_to: message.reply_to.map(MessageId),
-                edited_at: message.edited_at.map(Time),
+                edited_at: message.edited_at.map(Timestamp),
             },
         };
         Self {
             by: &entry.by,
             to,
             id: MessageId(message.id),
-            at: Time(entry.at),
+            at: Timestamp(entry.at),
             shows,
         }
     }
@@ -143,16 +143,16 @@ impl<'a> View<'a> {
     /// own send with its `ref`, and after it the `message` too if the user wrote to themself (PROTOCOL section 5).
     pub fn write(&self, out: &mut Vec<u8>, seq: u64, own: Option<Option<&str>>) {
         if let Some(reference) = own {
-            ws::write_text(out, |out| self.write_ack(out, seq, reference));
+            websocket::write_text(out, |out| self.write_ack(out, seq, reference));
         }
         if own.is_none() || self.by == self.to {
-            ws::write_text(out, |out| self.write_entry(out, seq));
+            websocket::write_text(out, |out| self.write_entry(out, seq));
         }
     }
 
     pub(super) fn entry_frame(&self, seq: u64) -> Vec<u8> {
         let mut frame = Vec::new();
-        ws::write_text(&mut frame, |out| self.write_entry(out, seq));
+        websocket::write_text(&mut frame, |out| self.write_entry(out, seq));
         frame
     }
 

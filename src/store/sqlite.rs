@@ -1,13 +1,13 @@
 //! The default backend: one SQLite file in WAL mode, one writing connection, a few reading ones.
 
+pub mod admin;
 mod checkpoint;
-mod keep;
+mod content_eq;
+mod migrations;
 mod pending;
 mod read;
-mod same;
-mod schema;
-pub mod tools;
-mod unclaimed;
+mod retention;
+mod unknown_recipients;
 mod write;
 
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -21,12 +21,14 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, params}
 use uuid::Uuid;
 
 use self::checkpoint::Checkpointer;
-use self::keep::{Keeper, Rules};
-use self::pending::{Chosen, Floors, Pool, Stage};
+use self::pending::{Chosen, Floors, PendingBatch, PendingLog};
 use self::read::SqliteReader;
-use self::unclaimed::Unclaimed;
+use self::retention::{RetentionRules, RetentionSweeper};
+use self::unknown_recipients::UnknownRecipients;
 use self::write::Run;
-use super::{Lifetimes, Opened, Outcome, Owed, Quotas, Reader, Store, StoreError, Write};
+use super::{
+    InboxState, LiveCursors, Outcome, Quotas, Reader, Retention, Store, StoreError, Write,
+};
 
 /// Users and conversations that are remembered. Beyond it they are forgotten together and looked up again.
 const MAX_CACHED: usize = 100_000;
@@ -56,18 +58,18 @@ pub struct Sqlite {
     waits: bool,
     cache: Cache,
     /// Messages that are not in their tables yet.
-    pool: Pool,
+    pool: PendingLog,
     /// The moment of the last commit.
     now: i64,
     /// The next commit number, and where the reserved ones end.
     next: i64,
     reserved: i64,
-    lifetimes: Lifetimes,
+    lifetimes: Retention,
     quotas: Quotas,
     /// Users who have connected, and whose devices are to be noted soon.
     arrived: HashSet<Box<str>>,
-    owed: Owed,
-    keeper: Keeper,
+    owed: LiveCursors,
+    keeper: RetentionSweeper,
     // Last, so that the connection is closed before a temporary file is removed.
     file: DataFile,
 }
@@ -92,7 +94,7 @@ struct Cache {
     /// Of users with messages in the pool.
     floors: Floors,
     /// Messages to users who have never connected.
-    unclaimed: Unclaimed,
+    unclaimed: UnknownRecipients,
     /// The newest entries that are in the pool, of users who were forgotten while they were there.
     heads: HashMap<i64, u64>,
 }
@@ -167,7 +169,7 @@ impl Sqlite {
     pub fn open(
         path: &Path,
         durability: Durability,
-        lifetimes: Lifetimes,
+        lifetimes: Retention,
     ) -> Result<Self, StoreError> {
         let lock = lock(path)?;
         let synchronous = match durability {
@@ -189,7 +191,7 @@ impl Sqlite {
     ///
     /// # Errors
     /// When no file can be made there.
-    pub fn temporary(dir: &Path, lifetimes: Lifetimes) -> Result<Self, StoreError> {
+    pub fn temporary(dir: &Path, lifetimes: Retention) -> Result<Self, StoreError> {
         Self::open_with(
             DataFile {
                 path: dir.join(format!("dmwire-{}.db", Uuid::new_v4())),
@@ -204,13 +206,13 @@ impl Sqlite {
     fn open_with(
         file: DataFile,
         synchronous: &str,
-        lifetimes: Lifetimes,
+        lifetimes: Retention,
     ) -> Result<Self, StoreError> {
         let mut connection = named(&file.path, connect(&file.path, synchronous))?;
         let checkpointer = Checkpointer::start(&mut connection, &file.path, synchronous);
         let checkpointer = named(&file.path, checkpointer)?;
-        let epoch = named(&file.path, schema::epoch(&connection))?;
-        let pool = named(&file.path, Pool::load(&connection))?;
+        let epoch = named(&file.path, migrations::epoch(&connection))?;
+        let pool = named(&file.path, PendingLog::load(&connection))?;
         Ok(Self {
             checkpointer,
             connection,
@@ -228,8 +230,8 @@ impl Sqlite {
             lifetimes,
             quotas: Quotas::default(),
             arrived: HashSet::new(),
-            owed: Owed::default(),
-            keeper: Keeper::default(),
+            owed: LiveCursors::default(),
+            keeper: RetentionSweeper::default(),
             file,
         })
     }
@@ -251,7 +253,7 @@ impl Sqlite {
             now,
             direct,
             pool: &self.pool,
-            stage: Stage::default(),
+            stage: PendingBatch::default(),
         };
         let (outcomes, stage, first) = atomically(&self.connection, || {
             let mut outcomes = Vec::with_capacity(batch.len());
@@ -289,7 +291,7 @@ impl Sqlite {
     }
 
     fn try_settle(&mut self, chosen: &Chosen) -> rusqlite::Result<()> {
-        let rules = Rules {
+        let rules = RetentionRules {
             lifetimes: &self.lifetimes,
             owed: &self.owed,
             now: self.now,
@@ -297,7 +299,7 @@ impl Sqlite {
         let (pool, cache) = (&self.pool, &mut self.cache);
         atomically(&self.connection, || {
             pool.apply(&self.connection, chosen, &mut cache.floors)?;
-            keep::trim_overfull(&self.connection, cache, &rules)
+            retention::trim_overfull(&self.connection, cache, &rules)
         })
     }
 
@@ -442,7 +444,7 @@ impl Store for Sqlite {
         Ok(self.pool.due())
     }
 
-    fn open_inbox(&mut self, user: &str, device: &str) -> Result<Opened, StoreError> {
+    fn open_inbox(&mut self, user: &str, device: &str) -> Result<InboxState, StoreError> {
         let name = user;
         let user = find_user(&self.connection, &mut self.cache, name)?;
         if user.is_none_or(|user| !user.came) {
@@ -453,7 +455,7 @@ impl Store for Sqlite {
             self.arrived.insert(name.into());
         }
         let Some(user) = user else {
-            return Ok(Opened {
+            return Ok(InboxState {
                 head: 0,
                 oldest: 1,
                 received: 0,
@@ -469,7 +471,7 @@ impl Store for Sqlite {
             .query_row(params![user.n, device], |row| row.get(0))?;
         // What is beyond the limit counts as gone also where it has not been removed yet.
         let beyond = user.head.saturating_sub(self.lifetimes.inbox_limit);
-        Ok(Opened {
+        Ok(InboxState {
             head: user.head,
             oldest: user.floor.max(beyond) + 1,
             received: unsigned(received.unwrap_or(0)),
@@ -479,7 +481,7 @@ impl Store for Sqlite {
     fn maintain(&mut self, now: i64) -> Result<bool, StoreError> {
         self.checkpointer.after_commit(&self.connection)?;
         let gave_back = self.keeper.gave_back();
-        let rules = Rules {
+        let rules = RetentionRules {
             lifetimes: &self.lifetimes,
             owed: &self.owed,
             now,
@@ -508,7 +510,7 @@ impl Store for Sqlite {
         Ok(())
     }
 
-    fn spare(&mut self, owed: Owed) {
+    fn spare(&mut self, owed: LiveCursors) {
         self.owed = owed;
     }
 
@@ -591,12 +593,12 @@ fn connect(path: &Path, synchronous: &str) -> Result<Connection, String> {
     }
     let mut connection = Connection::open(path).map_err(said)?;
     connection.busy_timeout(BUSY).map_err(said)?;
-    schema::recognise(&connection)?;
+    migrations::recognise(&connection)?;
     if connection.is_readonly("main").map_err(said)? {
         return Err("the file cannot be written".to_owned());
     }
-    schema::configure(&connection, synchronous).map_err(said)?;
-    schema::migrate(&mut connection).map_err(said)?;
+    migrations::configure(&connection, synchronous).map_err(said)?;
+    migrations::migrate(&mut connection).map_err(said)?;
     connection.set_prepared_statement_cache_capacity(96);
     Ok(connection)
 }

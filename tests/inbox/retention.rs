@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::support::{Client, Folder, Raw, Server, eventually, to};
 use dmwire::store::sqlite::{Durability, Sqlite};
-use dmwire::store::{Lifetimes, NewMessage, Store as _, Write};
+use dmwire::store::{NewMessage, Retention, Store as _, Write};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -439,7 +439,7 @@ fn sends_go_on_while_much_is_removed() {
 
 /// A store in which two users have long ago said much to each other.
 fn planted(path: &Path, count: u64) {
-    let lifetimes = Lifetimes {
+    let lifetimes = Retention {
         inbox_ms: i64::MAX / 4,
         inbox_limit: 1 << 40,
         history_ms: None,
@@ -457,7 +457,7 @@ fn planted(path: &Path, count: u64) {
                     content: "\"x\"".into(),
                     reply_to: None,
                     fresh: false,
-                    purse: None,
+                    ip_quota: None,
                 })
             })
             .collect();

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use dmwire::protocol::{ErrorCode, Refused, Scanned, Tape};
+use dmwire::protocol::{ErrorCode, FrameError, Scanned, Tape};
 use serde_json::Value;
 
 /// How many mutations are judged. Each is one to three random changes of a corpus frame.
@@ -35,7 +35,7 @@ fn schema() -> jsonschema::Validator {
     jsonschema::draft202012::new(&schema).expect("the schema compiles")
 }
 
-fn judge(text: &str) -> Result<(), Refused> {
+fn judge(text: &str) -> Result<(), FrameError> {
     Scanned::new(&mut Tape::default(), text).parse().map(drop)
 }
 

@@ -5,8 +5,9 @@ use std::path::Path;
 use crate::support::Folder;
 use dmwire::store::sqlite::{Durability, Sqlite};
 use dmwire::store::{
-    Anchor, ConversationsPage, ConversationsQuery, Entry, HistoryQuery, Kind, Lifetimes,
-    NewMessage, Opened, Outcome, Past, Place, Quotas, Reader, Received, Span, Store, Write,
+    ConversationsPage, ConversationsQuery, Entry, EntryKind, HistoryPosition, HistoryQuery,
+    InboxRange, InboxState, MessageRef, NewMessage, Outcome, Quotas, Reader, Received, Retention,
+    Store, StoredMessage, Write,
 };
 use uuid::Uuid;
 
@@ -14,7 +15,7 @@ const DAY: i64 = 86_400_000;
 /// When the story begins.
 const START: i64 = 1_800_000_000_000;
 const LIMIT: u64 = 60;
-const LIFETIMES: Lifetimes = Lifetimes {
+const LIFETIMES: Retention = Retention {
     inbox_ms: 10 * DAY,
     inbox_limit: LIMIT,
     history_ms: Some(20 * DAY),
@@ -112,7 +113,7 @@ impl Story<'_> {
         self.commit(&[write]).remove(0)
     }
 
-    fn opened(&mut self, user: &str, device: &str) -> Opened {
+    fn opened(&mut self, user: &str, device: &str) -> InboxState {
         let opened = self.store().open_inbox(user, device);
         opened.expect("the inbox opens")
     }
@@ -122,7 +123,7 @@ impl Story<'_> {
     }
 
     fn entries(&mut self, user: &str, first: u64, last: u64) -> Vec<Entry> {
-        let span = Span {
+        let span = InboxRange {
             user: user.into(),
             first,
             last,
@@ -151,7 +152,7 @@ impl Story<'_> {
         &mut self,
         user: &str,
         with: &str,
-        anchor: Option<Anchor>,
+        anchor: Option<HistoryPosition>,
         limit: usize,
     ) -> Option<(Vec<u32>, bool)> {
         let query = history(user, with, anchor, limit);
@@ -165,7 +166,7 @@ impl Story<'_> {
         page.expect("the cursor is known")
     }
 
-    fn message(&mut self, user: &str, with: &str, n: u32) -> Past {
+    fn message(&mut self, user: &str, with: &str, n: u32) -> StoredMessage {
         let query = history(user, with, None, 1000);
         let page = self.reader().history(&query).expect("history is read");
         let messages = page.expect("without an anchor").messages;
@@ -189,7 +190,7 @@ fn id(n: u32) -> Uuid {
     Uuid::from_u128(n.into())
 }
 
-fn number(message: &Past) -> u32 {
+fn number(message: &StoredMessage) -> u32 {
     message.id.as_u128() as u32
 }
 
@@ -201,12 +202,12 @@ fn says(from: &str, to: &str, n: u32, text: &str) -> Write {
         content: format!("\"{text}\"").into(),
         reply_to: None,
         fresh: false,
-        purse: None,
+        ip_quota: None,
     })
 }
 
-fn at(from: &str, to: &str, n: u32) -> Place {
-    Place {
+fn at(from: &str, to: &str, n: u32) -> MessageRef {
+    MessageRef {
         from: from.into(),
         to: to.into(),
         id: id(n),
@@ -233,7 +234,7 @@ fn receives(user: &str, device: &str, seq: u64) -> Write {
     }
 }
 
-fn history(user: &str, with: &str, anchor: Option<Anchor>, limit: usize) -> HistoryQuery {
+fn history(user: &str, with: &str, anchor: Option<HistoryPosition>, limit: usize) -> HistoryQuery {
     HistoryQuery {
         user: user.into(),
         with: with.into(),
@@ -281,7 +282,7 @@ fn again(outcome: &Outcome) -> (Option<u64>, i64) {
 }
 
 fn users_appear_with_their_first_message(story: &mut Story<'_>) {
-    let nothing = Opened {
+    let nothing = InboxState {
         head: 0,
         oldest: 1,
         received: 0,
@@ -293,7 +294,7 @@ fn users_appear_with_their_first_message(story: &mut Story<'_>) {
         Some((Vec::new(), false))
     );
     assert_eq!(
-        story.history("ada", "bob", Some(Anchor::Before(id(1))), 10),
+        story.history("ada", "bob", Some(HistoryPosition::Before(id(1))), 10),
         None
     );
     let page = story.conversations(&conversations("ada", None, 10));
@@ -336,11 +337,11 @@ fn users_appear_with_their_first_message(story: &mut Story<'_>) {
     assert!(
         entries
             .iter()
-            .all(|e| e.kind == Kind::Message && (e.at, e.message.sent_at) == (now, now))
+            .all(|e| e.kind == EntryKind::Message && (e.at, e.message.sent_at) == (now, now))
     );
     assert_eq!(story.span("bob"), Some((1, 2)));
     // A span ends where its bytes do, after one entry at the least.
-    let short = Span {
+    let short = InboxRange {
         user: "ada".into(),
         first: 2,
         last: 4,
@@ -588,8 +589,8 @@ fn authors_edit_what_they_wrote(story: &mut Story<'_>) {
     assert_eq!(
         told,
         [
-            (&Kind::Message, "\"first\"", Some(edited_at)),
-            (&Kind::Edited, "\"first\"", Some(edited_at))
+            (&EntryKind::Message, "\"first\"", Some(edited_at)),
+            (&EntryKind::Edited, "\"first\"", Some(edited_at))
         ]
     );
     assert_eq!((entries[1].at, &*entries[1].by), (edited_at, "jo"));
@@ -725,7 +726,7 @@ fn both_sides_react(story: &mut Story<'_>) {
         .collect();
     let reacted = |emoji: &str, removed, by: &str| {
         let emoji = emoji.to_owned();
-        (Kind::Reacted { emoji, removed }, by.to_owned())
+        (EntryKind::Reacted { emoji, removed }, by.to_owned())
     };
     assert_eq!(
         kinds,
@@ -953,8 +954,8 @@ fn histories_are_read_page_by_page(story: &mut Story<'_>) {
         };
         assert_eq!(page(None, 5), ((116..=120).collect(), true));
         assert_eq!(page(None, 20), (all.clone(), false));
-        let before = |n| Some(Anchor::Before(id(n)));
-        let after = |n| Some(Anchor::After(id(n)));
+        let before = |n| Some(HistoryPosition::Before(id(n)));
+        let after = |n| Some(HistoryPosition::After(id(n)));
         assert_eq!(page(before(116), 10), ((106..=115).collect(), true));
         assert_eq!(page(before(106), 5), ((101..=105).collect(), false));
         assert_eq!(page(before(101), 5), (vec![], false));
@@ -962,7 +963,10 @@ fn histories_are_read_page_by_page(story: &mut Story<'_>) {
         assert_eq!(page(after(115), 5), ((116..=120).collect(), false));
         assert_eq!(page(after(120), 5), (vec![], false));
     }
-    for anchor in [Anchor::Before(id(999)), Anchor::After(id(1))] {
+    for anchor in [
+        HistoryPosition::Before(id(999)),
+        HistoryPosition::After(id(1)),
+    ] {
         assert_eq!(story.history("una", "vic", Some(anchor), 5), None);
     }
     // A page ends where its bytes do, after one message at the least.
@@ -973,7 +977,7 @@ fn histories_are_read_page_by_page(story: &mut Story<'_>) {
     assert_eq!((page.messages.len(), page.more), (1, true));
     assert_eq!(number(&page.messages[0]), 120);
     query.bytes = 3000;
-    query.anchor = Some(Anchor::After(id(101)));
+    query.anchor = Some(HistoryPosition::After(id(101)));
     let page = story.reader().history(&query).expect("it is read");
     let page = page.expect("the anchor is there");
     assert!((2..19).contains(&page.messages.len()) && page.more);

@@ -9,11 +9,11 @@ use std::task::{Context, Poll, Waker};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use dmwire::auth::Auth;
+use dmwire::auth::Verifier;
 use dmwire::config::{Config, Secret};
 use dmwire::protocol::ids::is_name;
-use dmwire::protocol::{ClientFrame, ErrorCode, Refused, Scanned, Tape};
-use dmwire::ws::{Decoder, Incoming, Violation};
+use dmwire::protocol::{ClientFrame, ErrorCode, FrameError, Scanned, Tape};
+use dmwire::websocket::{Decoder, Incoming, ProtocolError};
 use ring::hmac;
 use serde_json::Value;
 
@@ -49,7 +49,7 @@ pub fn wire(data: &[u8]) {
 }
 
 /// What a decoder makes of a stream that comes in pieces.
-fn decoded(stream: &[u8], limit: usize, piece: usize) -> (Vec<String>, Option<Violation>) {
+fn decoded(stream: &[u8], limit: usize, piece: usize) -> (Vec<String>, Option<ProtocolError>) {
     let mut decoder = Decoder::new(limit);
     let mut buffer = Vec::new();
     let mut heard = Vec::new();
@@ -131,7 +131,7 @@ fn read(text: &str) -> Option<String> {
         assert!((1..=64).contains(&reference.chars().count()));
     }
     match &ours {
-        Err(Refused {
+        Err(FrameError {
             code: ErrorCode::InvalidJson,
             detail,
             ..
@@ -220,14 +220,14 @@ pub fn token(data: &[u8]) {
     const SECRET: &[u8] = b"a secret of thirty-two bytes, or more";
     const HEADER: &[u8] = br#"{"alg":"HS256"}"#;
     const CLAIMS: &[u8] = br#"{"sub":"8888","exp":32503680000,"iss":"me"}"#;
-    static AUTH: LazyLock<Auth> = LazyLock::new(|| {
+    static AUTH: LazyLock<Verifier> = LazyLock::new(|| {
         let config = Config {
             jwt_secret: vec![Secret::new(SECRET).expect("it is not empty")],
             jwt_issuer: vec!["me".into()],
             auth: dmwire::config::AuthMode::Jwt,
             ..Config::default()
         };
-        Auth::new(&config).expect("the secret can be used")
+        Verifier::new(&config).expect("the secret can be used")
     });
     let Some((kind, data)) = data.split_first() else {
         return;

@@ -140,12 +140,12 @@ fn take_id<'a>(bytes: &mut &'a [u8]) -> Option<&'a Id> {
 
 /// Messages of the batch under way.
 #[derive(Debug, Default)]
-pub struct Stage {
+pub struct PendingBatch {
     rows: Vec<Vec<u8>>,
     placed: Vec<Placed>,
 }
 
-/// Where a message of a [`Stage`] is: the number of its row, and the byte in it.
+/// Where a message of a [`PendingBatch`] is: the number of its row, and the byte in it.
 #[derive(Debug)]
 struct Placed {
     conversation: i64,
@@ -155,7 +155,7 @@ struct Placed {
     offset: u32,
 }
 
-impl Stage {
+impl PendingBatch {
     pub fn add(&mut self, record: &Record<'_>) {
         let full = |row: &Vec<u8>| row.len() + record.content.len() + 96 > ROW;
         if self.rows.last().is_none_or(full) {
@@ -216,7 +216,7 @@ struct Waiting {
 
 /// What is in the log, by what it is looked for.
 #[derive(Debug, Default)]
-pub struct Pool {
+pub struct PendingLog {
     /// Rows of the log that are still needed, from number `first` on.
     rows: VecDeque<Row>,
     first: i64,
@@ -249,13 +249,13 @@ impl Chosen {
     }
 }
 
-impl Pool {
+impl PendingLog {
     pub fn is_empty(&self) -> bool {
         self.messages == 0
     }
 
     /// Adds what has been committed; `first` is the number of its first row.
-    pub fn take(&mut self, stage: Stage, first: i64) {
+    pub fn take(&mut self, stage: PendingBatch, first: i64) {
         if stage.rows.is_empty() {
             return;
         }
@@ -300,7 +300,7 @@ impl Pool {
 
     /// What an earlier run has left in the log. It is not moved here: that takes room on the disk, which there may not be.
     pub fn load(connection: &Connection) -> Result<Self> {
-        let mut stage = Stage::default();
+        let mut stage = PendingBatch::default();
         let mut first = None;
         let mut statement = connection.prepare("SELECT n, records FROM pending ORDER BY n")?;
         let mut rows = statement.query(())?;
@@ -465,7 +465,7 @@ impl Pool {
         Ok(())
     }
 
-    /// After the commit of what [`Pool::apply`] did, or, with `done` false, after its undoing.
+    /// After the commit of what [`PendingLog::apply`] did, or, with `done` false, after its undoing.
     pub fn moved(&mut self, chosen: &Chosen, done: bool) {
         if done && self.first - self.removed >= ROWS {
             self.removed = self.first;

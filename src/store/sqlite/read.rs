@@ -8,14 +8,14 @@ use uuid::Uuid;
 
 use super::{connect_to_read, pending, signed, unsigned};
 use crate::store::{
-    Anchor, ConversationItem, ConversationsPage, ConversationsQuery, Entry, HistoryPage,
-    HistoryQuery, Kind, Past, Reader, Span, StoreError,
+    ConversationItem, ConversationsPage, ConversationsQuery, Entry, EntryKind, HistoryPage,
+    HistoryPosition, HistoryQuery, InboxRange, Reader, StoreError, StoredMessage,
 };
 
 /// Bytes that a message takes in an answer besides its content and reactions, at the most.
 const OVERHEAD: usize = 512;
 
-/// The columns of a [`Past`], from `m` (messages), `f` (its author) and `t` (its recipient).
+/// The columns of a [`StoredMessage`], from `m` (messages), `f` (its author) and `t` (its recipient).
 macro_rules! past {
     ($before:literal, $after:literal) => {
         concat!(
@@ -51,7 +51,7 @@ impl SqliteReader {
         }
     }
 
-    fn read_entries(&self, span: &Span) -> Result<Vec<Entry>> {
+    fn read_entries(&self, span: &InboxRange) -> Result<Vec<Entry>> {
         let mut statement = self.connection.prepare_cached(past!(
             "i.seq, i.kind, i.emoji, i.at, b.id, ",
             "FROM inbox AS i
@@ -70,13 +70,13 @@ impl SqliteReader {
             let entry = Entry {
                 seq: unsigned(row.get(0)?),
                 kind: match (row.get(1)?, emoji) {
-                    (1, _) => Kind::Edited,
-                    (2, _) => Kind::Deleted,
-                    (kind @ (3 | 4), Some(emoji)) => Kind::Reacted {
+                    (1, _) => EntryKind::Edited,
+                    (2, _) => EntryKind::Deleted,
+                    (kind @ (3 | 4), Some(emoji)) => EntryKind::Reacted {
                         emoji,
                         removed: kind == 4,
                     },
-                    _ => Kind::Message,
+                    _ => EntryKind::Message,
                 },
                 at: row.get(3)?,
                 by: row.get(4)?,
@@ -117,10 +117,10 @@ impl SqliteReader {
                 more: false,
             }));
         };
-        let forwards = matches!(query.anchor, Some(Anchor::After(_)));
+        let forwards = matches!(query.anchor, Some(HistoryPosition::After(_)));
         let from = match query.anchor {
             None => i64::MAX,
-            Some(Anchor::Before(id) | Anchor::After(id)) => {
+            Some(HistoryPosition::Before(id) | HistoryPosition::After(id)) => {
                 let n: Option<i64> = self
                     .connection
                     .prepare_cached("SELECT n FROM messages WHERE conversation = ?1 AND id = ?2")?
@@ -321,7 +321,7 @@ fn number_in(user: &str, cursor: Uuid) -> Option<i64> {
 }
 
 impl Reader for SqliteReader {
-    fn look_past(&mut self, unsettled: bool) -> std::result::Result<(), StoreError> {
+    fn include_pending(&mut self, unsettled: bool) -> std::result::Result<(), StoreError> {
         if self.covered {
             pending::uncover(&self.connection)?;
         }
@@ -334,7 +334,7 @@ impl Reader for SqliteReader {
         Ok(())
     }
 
-    fn entries(&mut self, span: &Span) -> std::result::Result<Vec<Entry>, StoreError> {
+    fn entries(&mut self, span: &InboxRange) -> std::result::Result<Vec<Entry>, StoreError> {
         Ok(self.read_entries(span)?)
     }
 
@@ -361,9 +361,9 @@ impl Reader for SqliteReader {
 }
 
 /// The message whose columns begin at `at`.
-fn past(row: &Row<'_>, at: usize) -> Result<Past> {
+fn past(row: &Row<'_>, at: usize) -> Result<StoredMessage> {
     let content: Option<String> = row.get(at + 7)?;
-    Ok(Past {
+    Ok(StoredMessage {
         from: row.get(at)?,
         to: row.get(at + 1)?,
         id: row.get(at + 2).map(Uuid::from_bytes)?,
@@ -379,7 +379,7 @@ fn past(row: &Row<'_>, at: usize) -> Result<Past> {
 }
 
 /// Bytes that a message takes in an answer, at the most.
-fn size(message: &Past) -> usize {
+fn size(message: &StoredMessage) -> usize {
     let users = |users: &Vec<String>| users.iter().map(|user| user.len() + 3).sum::<usize>();
     let reactions = message.reactions.iter();
     // A character of a reaction takes up to six bytes when it has to be escaped.

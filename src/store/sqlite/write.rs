@@ -6,11 +6,12 @@ use std::sync::Arc;
 use rusqlite::{Connection, OptionalExtension as _, params};
 use uuid::Uuid;
 
-use super::pending::{Pool, Record, Stage};
+use super::pending::{PendingBatch, PendingLog, Record};
 use super::{
-    Cache, Conversation, Direct, User, blocks, find_conversation, find_user, same, signed, unsigned,
+    Cache, Conversation, Direct, User, blocks, content_eq, find_conversation, find_user, signed,
+    unsigned,
 };
-use crate::store::{NewMessage, Outcome, Place, Quotas, Received, Write};
+use crate::store::{MessageRef, NewMessage, Outcome, Quotas, Received, Write};
 
 /// Devices per user that are remembered (PROTOCOL section 2).
 const MAX_DEVICES: i64 = 16;
@@ -35,9 +36,9 @@ pub struct Run<'a> {
     pub arrived: &'a mut HashSet<Box<str>>,
     pub now: i64,
     pub direct: &'a Direct<'a>,
-    pub pool: &'a Pool,
+    pub pool: &'a PendingLog,
     /// Messages that are to wait in the pool.
-    pub stage: Stage,
+    pub stage: PendingBatch,
 }
 
 /// A message that a change is about.
@@ -219,7 +220,11 @@ impl Run<'_> {
         if self.quotas.known_only {
             return Ok(Some(Outcome::UnknownUser));
         }
-        if message.purse.as_ref().is_some_and(|purse| purse.is_empty()) {
+        if message
+            .ip_quota
+            .as_ref()
+            .is_some_and(|ip_quota| ip_quota.is_empty())
+        {
             return Ok(Some(Outcome::LeftTooMany));
         }
         if !self.quotas.counts_unclaimed() {
@@ -230,8 +235,8 @@ impl Run<'_> {
 
     /// Counts a message to a user who has never connected.
     fn left(&mut self, message: &NewMessage, from: i64, to: i64) {
-        if let Some(purse) = &message.purse {
-            purse.spend();
+        if let Some(ip_quota) = &message.ip_quota {
+            ip_quota.spend();
         }
         self.cache.unclaimed.add(to, from);
     }
@@ -263,8 +268,8 @@ impl Run<'_> {
             })?;
         // An edit or a delete leaves a mark of what was first sent; without one, that is still the content.
         let is_same = match (first, content) {
-            (Some(first), _) => first == same::mark(&self.key()?, &message.content),
-            (None, Some(content)) => same::value(&content, &message.content),
+            (Some(first), _) => first == content_eq::mark(&self.key()?, &message.content),
+            (None, Some(content)) => content_eq::value(&content, &message.content),
             (None, None) => false,
         };
         if sender != from || !is_same {
@@ -281,7 +286,7 @@ impl Run<'_> {
     /// Makes a change, unless the other user takes none: then only what changes nothing is answered.
     fn change(
         &mut self,
-        at: &Place,
+        at: &MessageRef,
         make: impl FnOnce(&mut Self, Found) -> Result<Outcome>,
     ) -> Result<Outcome> {
         let Some(found) = self.find(at)? else {
@@ -300,7 +305,7 @@ impl Run<'_> {
         })
     }
 
-    fn edit(&mut self, at: &Place, found: Found, content: &str) -> Result<Outcome> {
+    fn edit(&mut self, at: &MessageRef, found: Found, content: &str) -> Result<Outcome> {
         if found.deleted_at.is_some() {
             return Ok(Outcome::UnknownMessage);
         }
@@ -308,7 +313,7 @@ impl Run<'_> {
             return Ok(Outcome::NotAuthor);
         }
         let now = found.content.as_deref().unwrap_or_default();
-        if same::value(now, content) {
+        if content_eq::value(now, content) {
             return Ok(Outcome::Stored {
                 from_seq: Some(found.change_seq.map_or(found.from_seq, unsigned)),
                 to_seq: 0,
@@ -337,7 +342,7 @@ impl Run<'_> {
         Ok(outcome)
     }
 
-    fn delete(&mut self, at: &Place, found: Found) -> Result<Outcome> {
+    fn delete(&mut self, at: &MessageRef, found: Found) -> Result<Outcome> {
         let own = found.sender == found.me.n;
         match found.deleted_at {
             Some(deleted_at) if own => {
@@ -375,7 +380,13 @@ impl Run<'_> {
         Ok(outcome)
     }
 
-    fn react(&mut self, at: &Place, found: Found, emoji: &str, remove: bool) -> Result<Outcome> {
+    fn react(
+        &mut self,
+        at: &MessageRef,
+        found: Found,
+        emoji: &str,
+        remove: bool,
+    ) -> Result<Outcome> {
         if found.deleted_at.is_some() {
             return Ok(Outcome::UnknownMessage);
         }
@@ -449,7 +460,7 @@ impl Run<'_> {
             .query_row(key, |row| row.get(0))
     }
 
-    fn read(&mut self, at: &Place) -> Result<Outcome> {
+    fn read(&mut self, at: &MessageRef) -> Result<Outcome> {
         let Some(found) = self.find(at)? else {
             return Ok(Outcome::UnknownMessage);
         };
@@ -467,7 +478,7 @@ impl Run<'_> {
     }
 
     /// Finds a message, but for one that is not in the asker's conversation with the other user.
-    fn find(&mut self, at: &Place) -> Result<Option<Found>> {
+    fn find(&mut self, at: &MessageRef) -> Result<Option<Found>> {
         let (Some(me), Some(other)) = (
             find_user(self.tx, self.cache, &at.from)?,
             find_user(self.tx, self.cache, &at.to)?,
@@ -507,7 +518,7 @@ impl Run<'_> {
     fn first(&mut self, found: &Found) -> Result<Vec<u8>> {
         match &found.first {
             Some(first) => Ok(first.clone()),
-            None => Ok(same::mark(
+            None => Ok(content_eq::mark(
                 &self.key()?,
                 found.content.as_deref().unwrap_or_default(),
             )),
@@ -546,7 +557,12 @@ impl Run<'_> {
     }
 
     /// Appends a change to the inboxes of both sides.
-    fn append_change(&mut self, at: &Place, found: &Found, change: Change<'_>) -> Result<Outcome> {
+    fn append_change(
+        &mut self,
+        at: &MessageRef,
+        found: &Found,
+        change: Change<'_>,
+    ) -> Result<Outcome> {
         let (kind, emoji) = match change {
             Change::Edited => (1, None),
             Change::Deleted => (2, None),
@@ -605,7 +621,7 @@ impl Run<'_> {
     }
 
     /// Whether the user whom something is addressed to takes nothing from its sender.
-    fn blocked(&mut self, at: &Place) -> Result<bool> {
+    fn blocked(&mut self, at: &MessageRef) -> Result<bool> {
         match (
             find_user(self.tx, self.cache, &at.from)?,
             find_user(self.tx, self.cache, &at.to)?,

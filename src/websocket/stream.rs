@@ -14,7 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
-use super::{Decoder, Incoming, Violation};
+use super::{Decoder, Incoming, ProtocolError};
 
 /// Size of a worker's read buffer.
 const READ: usize = 64 * 1024;
@@ -26,19 +26,19 @@ thread_local! {
 }
 
 /// A byte stream that a session can run on.
-pub trait Stream {
+pub trait Transport {
     /// What the session's task reads from and writes to.
     type Io: AsyncRead + AsyncWrite + Unpin;
 
     /// The stream for the task, and a way to write past it where there is one.
-    fn split(self) -> (Self::Io, Option<Wire>);
+    fn split(self) -> (Self::Io, Option<SocketWriter>);
 }
 
 /// The writing end of a socket, for any thread. Two must not write at a time.
 #[derive(Clone, Debug)]
-pub struct Wire(Arc<OwnedWriteHalf>);
+pub struct SocketWriter(Arc<OwnedWriteHalf>);
 
-impl Wire {
+impl SocketWriter {
     /// Writes what the socket takes now, and says how much that was. An error shows again when the task writes.
     pub fn write(&self, bytes: &[u8]) -> usize {
         let mut sent = 0;
@@ -65,22 +65,22 @@ impl Tcp {
     }
 }
 
-impl Stream for TcpStream {
+impl Transport for TcpStream {
     type Io = Tcp;
 
-    fn split(self) -> (Tcp, Option<Wire>) {
+    fn split(self) -> (Tcp, Option<SocketWriter>) {
         let (read, write) = self.into_split();
         let write = Arc::new(write);
-        let wire = Wire(write.clone());
+        let wire = SocketWriter(write.clone());
         (Tcp { read, write }, Some(wire))
     }
 }
 
-impl Stream for tokio_rustls::server::TlsStream<TcpStream> {
+impl Transport for tokio_rustls::server::TlsStream<TcpStream> {
     type Io = Self;
 
     /// Only the task can write: encryption has one state for all that is sent.
-    fn split(self) -> (Self, Option<Wire>) {
+    fn split(self) -> (Self, Option<SocketWriter>) {
         (self, None)
     }
 }
@@ -123,7 +123,7 @@ impl AsyncWrite for Tcp {
 
 /// The two ends of a WebSocket over a byte stream.
 #[derive(Debug)]
-pub struct Link<T> {
+pub struct MessageStream<T> {
     io: T,
     decoder: Decoder,
     /// Bytes of a frame that has not arrived whole.
@@ -137,7 +137,7 @@ pub struct Link<T> {
 
 /// What reading came to.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Reading {
+pub enum ReadProgress {
     /// Something was read, and there is no more for now.
     Some,
     /// Something was read, and there may be more.
@@ -145,10 +145,10 @@ pub enum Reading {
     /// The peer has sent all that it will.
     End,
     /// The peer broke the rules; nothing more may be decoded.
-    Violation(Violation),
+    ProtocolError(ProtocolError),
 }
 
-impl<T: AsyncRead + AsyncWrite + Unpin> Link<T> {
+impl<T: AsyncRead + AsyncWrite + Unpin> MessageStream<T> {
     /// A link that takes messages of up to `limit` bytes. `read` came with the handshake, `out` goes before all else.
     pub fn new(io: T, limit: usize, read: Vec<u8>, out: Vec<u8>) -> Self {
         Self {
@@ -164,8 +164,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Link<T> {
     /// Shows `hear` what came with the handshake, if anything whole did.
     ///
     /// # Errors
-    /// [`Violation`]: nothing more may be decoded.
-    pub fn begin(&mut self, hear: &mut impl FnMut(Incoming<'_>)) -> Result<(), Violation> {
+    /// [`ProtocolError`]: nothing more may be decoded.
+    pub fn begin(&mut self, hear: &mut impl FnMut(Incoming<'_>)) -> Result<(), ProtocolError> {
         let mut early = std::mem::take(&mut self.partial);
         let result = self.decode(&mut early, hear);
         result.map(|used| self.partial = early.split_off(used))
@@ -179,28 +179,28 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Link<T> {
         &mut self,
         cx: &mut Context<'_>,
         hear: &mut impl FnMut(Incoming<'_>),
-    ) -> Poll<io::Result<Reading>> {
+    ) -> Poll<io::Result<ReadProgress>> {
         BUFFER.with_borrow_mut(|buffer| {
             let mut heard = false;
             for _ in 0..READS_PER_TURN {
                 let mut read = ReadBuf::new(buffer);
                 match Pin::new(&mut self.io).poll_read(cx, &mut read)? {
-                    Poll::Pending if heard => return Poll::Ready(Ok(Reading::Some)),
+                    Poll::Pending if heard => return Poll::Ready(Ok(ReadProgress::Some)),
                     Poll::Pending => return Poll::Pending,
                     Poll::Ready(()) => {}
                 }
                 let bytes = read.filled_mut();
                 if bytes.is_empty() {
-                    return Poll::Ready(Ok(Reading::End));
+                    return Poll::Ready(Ok(ReadProgress::End));
                 }
                 heard = true;
                 if let Err(violation) = self.received(bytes, hear) {
-                    return Poll::Ready(Ok(Reading::Violation(violation)));
+                    return Poll::Ready(Ok(ReadProgress::ProtocolError(violation)));
                 }
                 // Once more, also after a short read: the socket says then, without being asked, that there is no more, and
                 // remembers whom to wake.
             }
-            Poll::Ready(Ok(Reading::More))
+            Poll::Ready(Ok(ReadProgress::More))
         })
     }
 
@@ -208,7 +208,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Link<T> {
     ///
     /// # Errors
     /// When the connection has failed.
-    pub fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Reading>> {
+    pub fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<ReadProgress>> {
         self.partial = Vec::new();
         self.decoder.forget();
         BUFFER.with_borrow_mut(|buffer| {
@@ -216,10 +216,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Link<T> {
                 let mut read = ReadBuf::new(buffer);
                 ready!(Pin::new(&mut self.io).poll_read(cx, &mut read))?;
                 if read.filled().is_empty() {
-                    return Poll::Ready(Ok(Reading::End));
+                    return Poll::Ready(Ok(ReadProgress::End));
                 }
             }
-            Poll::Ready(Ok(Reading::More))
+            Poll::Ready(Ok(ReadProgress::More))
         })
     }
 
@@ -227,7 +227,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Link<T> {
         &mut self,
         bytes: &mut [u8],
         hear: &mut impl FnMut(Incoming<'_>),
-    ) -> Result<(), Violation> {
+    ) -> Result<(), ProtocolError> {
         if self.partial.is_empty() {
             let used = self.decode(bytes, hear)?;
             self.keep(&bytes[used..]);
@@ -263,7 +263,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Link<T> {
         &mut self,
         bytes: &mut [u8],
         hear: &mut impl FnMut(Incoming<'_>),
-    ) -> Result<usize, Violation> {
+    ) -> Result<usize, ProtocolError> {
         let mut used = 0;
         while let Some(incoming) = self.decoder.next(bytes, &mut used)? {
             hear(incoming);
@@ -392,9 +392,9 @@ mod tests {
         }
     }
 
-    fn link(takes: usize, out: Vec<u8>) -> Link<Holding> {
+    fn link(takes: usize, out: Vec<u8>) -> MessageStream<Holding> {
         let sends = false;
-        Link::new(Holding { sends, takes }, 64, Vec::new(), out)
+        MessageStream::new(Holding { sends, takes }, 64, Vec::new(), out)
     }
 
     #[test]

@@ -3,12 +3,12 @@
 use serde_json::{Value, json};
 
 use crate::limits::TooMany;
-use crate::writer::Trouble;
-use crate::ws::close;
+use crate::websocket::close;
+use crate::writer::Unavailable;
 
 /// Why a request is refused, in every form that the answer can take.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
+pub struct Rejection {
     /// HTTP status.
     pub status: u16,
     /// The WebSocket close code for a client that cannot see an HTTP status; `None` where there is none.
@@ -21,7 +21,7 @@ pub struct Refusal {
     pub retry_after_ms: Option<u64>,
 }
 
-impl Refusal {
+impl Rejection {
     fn new(status: u16, close: Option<u16>, code: &'static str, detail: impl Into<String>) -> Self {
         Self {
             status,
@@ -102,14 +102,14 @@ impl Refusal {
     }
 
     /// The server cannot do what it is there for now.
-    pub fn unable(trouble: Trouble) -> Self {
+    pub fn unable(trouble: Unavailable) -> Self {
         Self {
             detail: match trouble {
-                Trouble::Full => "as many messages as may wait for the store are waiting",
-                Trouble::Failing => "the store has refused what was to be written a moment ago",
-                Trouble::Stuck => "the store has been writing for too long",
-                Trouble::NoRoom => "there is too little free disk space",
-                Trouble::Closed => return Self::draining(),
+                Unavailable::Full => "as many messages as may wait for the store are waiting",
+                Unavailable::Failing => "the store has refused what was to be written a moment ago",
+                Unavailable::Stuck => "the store has been writing for too long",
+                Unavailable::NoRoom => "there is too little free disk space",
+                Unavailable::Closed => return Self::draining(),
             }
             .into(),
             ..Self::overloaded()

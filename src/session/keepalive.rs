@@ -6,14 +6,14 @@ use std::time::{Duration, Instant};
 
 use tokio::time::Sleep;
 
-use super::outbox::Glance;
-use super::{AckMode, Messaging};
+use super::{AckMode, UserSession};
+use crate::outbox::Status;
 
 /// At most one ping a second for the sake of `ack=auto`.
 pub const ACK_PING: Duration = Duration::from_secs(1);
 
 /// What is known of the line.
-pub struct Line {
+pub struct KeepAlive {
     pub timer: Pin<Box<Sleep>>,
     /// When the timer is set to go off.
     pub armed: Instant,
@@ -35,8 +35,8 @@ pub struct Line {
     pub asks: bool,
 }
 
-impl Line {
-    pub fn new(now: Instant, messaging: Option<&Messaging>) -> Self {
+impl KeepAlive {
+    pub fn new(now: Instant, messaging: Option<&UserSession>) -> Self {
         // With `ack=manual`, and for an echo, there is never anything to confirm.
         let confirmed = match messaging {
             Some(m) if m.ack == AckMode::Auto => m.received.max(m.replayed_from.saturating_sub(1)),
@@ -58,7 +58,7 @@ impl Line {
     }
 
     /// Whether entries have gone out that nothing has confirmed, and no ping is under way to ask.
-    pub fn wants_ack_ping(&self, glance: &Glance) -> bool {
+    pub fn wants_ack_ping(&self, glance: &Status) -> bool {
         self.ping_of.is_none() && glance.cursor.saturating_sub(1) > self.confirmed
     }
 

@@ -15,7 +15,7 @@ use ring::rand::{SecureRandom as _, SystemRandom};
 use serde_json::json;
 
 use super::token::{read, secrets, without_line_end};
-use super::{AuthError, crypto, warn_of_short};
+use super::{AuthSetupError, crypto, warn_of_short};
 use crate::config::{Access, Config, Secret};
 use crate::protocol::ids::is_name;
 
@@ -25,11 +25,11 @@ const LINKS_HOLD: u64 = 24 * 3600;
 const USERS: [&str; 2] = ["8888", "6666"];
 
 /// Reads the server's own secret, or makes it. Without a store that lasts it does not last either.
-pub(super) fn secret(config: &Config) -> Result<Secret, AuthError> {
+pub(super) fn secret(config: &Config) -> Result<Secret, AuthSetupError> {
     let Some(path) = config.own_secret_file() else {
-        return made().map_err(|error| AuthError(format!("no secret can be made: {error}")));
+        return made().map_err(|error| AuthSetupError(format!("no secret can be made: {error}")));
     };
-    let wrong = |error: io::Error| AuthError(format!("{}: {error}", path.display()));
+    let wrong = |error: io::Error| AuthSetupError(format!("{}: {error}", path.display()));
     match kept(&path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         kept => {
@@ -88,8 +88,12 @@ fn keep(path: &Path, secret: &Secret) -> io::Result<()> {
 ///
 /// # Errors
 /// Where there is no secret to sign with, or `user` is no user id.
-pub fn token(config: &Config, user: &str, seconds: u64) -> Result<(String, String), AuthError> {
-    let error = |what: &str| Err(AuthError(what.to_owned()));
+pub fn token(
+    config: &Config,
+    user: &str,
+    seconds: u64,
+) -> Result<(String, String), AuthSetupError> {
+    let error = |what: &str| Err(AuthSetupError(what.to_owned()));
     if !is_name(user) {
         return error("a user id is 1 to 64 characters from A-Z a-z 0-9 . _ ~ @ : + -");
     }
@@ -115,9 +119,9 @@ pub fn token(config: &Config, user: &str, seconds: u64) -> Result<(String, Strin
             format!("the server's own secret in {}", path.display()),
         )),
         Err(found) if found.kind() != io::ErrorKind::NotFound => {
-            Err(AuthError(format!("{}: {found}", path.display())))
+            Err(AuthSetupError(format!("{}: {found}", path.display())))
         }
-        Err(_) if config.access() == Access::OwnSecret => Err(AuthError(format!(
+        Err(_) if config.access() == Access::OwnSecret => Err(AuthSetupError(format!(
             "the server makes its secret when it first starts, beside its store (--store), and {} is not there yet",
             path.display()
         ))),
@@ -125,7 +129,12 @@ pub fn token(config: &Config, user: &str, seconds: u64) -> Result<(String, Strin
     }
 }
 
-fn signed(config: &Config, secret: &Secret, user: &str, seconds: u64) -> Result<String, AuthError> {
+fn signed(
+    config: &Config,
+    secret: &Secret,
+    user: &str,
+    seconds: u64,
+) -> Result<String, AuthSetupError> {
     crypto::install();
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     let now = now.unwrap_or_default().as_secs();
@@ -138,7 +147,7 @@ fn signed(config: &Config, secret: &Secret, user: &str, seconds: u64) -> Result<
     }
     let key = EncodingKey::from_secret(secret.expose());
     jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &key)
-        .map_err(|error| AuthError(format!("no token can be made: {error}")))
+        .map_err(|error| AuthSetupError(format!("no token can be made: {error}")))
 }
 
 /// Links to the chat page for two users, ready to be opened. Whoever has one is that user for a day, which is what they are
@@ -156,7 +165,7 @@ impl fmt::Debug for Links {
 }
 
 impl Links {
-    pub(super) fn new(config: &Config, secret: &Secret) -> Result<Self, AuthError> {
+    pub(super) fn new(config: &Config, secret: &Secret) -> Result<Self, AuthSetupError> {
         let [a, b] = USERS.map(|user| signed(config, secret, user, LINKS_HOLD));
         Ok(Self {
             scheme: if config.tls_cert.is_some() {

@@ -9,9 +9,9 @@ use serde::{Serialize, Serializer};
 
 /// A moment, in milliseconds since 1970-01-01T00:00:00Z.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Time(pub i64);
+pub struct Timestamp(pub i64);
 
-impl Time {
+impl Timestamp {
     /// The present moment by this machine's clock.
     pub fn now() -> Self {
         let since = SystemTime::now()
@@ -61,19 +61,19 @@ fn civil(days: i64) -> (i64, i64, i64) {
     (year, month, day)
 }
 
-impl fmt::Display for Time {
+impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(std::str::from_utf8(&self.ascii()).map_err(|_| fmt::Error)?)
     }
 }
 
-impl Serialize for Time {
+impl Serialize for Timestamp {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
     }
 }
 
-impl JsonSchema for Time {
+impl JsonSchema for Timestamp {
     fn schema_name() -> Cow<'static, str> {
         "Time".into()
     }
@@ -89,7 +89,7 @@ impl JsonSchema for Time {
 
 #[cfg(test)]
 mod tests {
-    use super::Time;
+    use super::Timestamp;
 
     #[test]
     fn times_are_rfc_3339_in_utc_with_milliseconds() {
@@ -103,7 +103,7 @@ mod tests {
             (4_107_542_400_000, "2100-03-01T00:00:00.000Z"),
             (253_402_300_799_999, "9999-12-31T23:59:59.999Z"),
         ] {
-            assert_eq!(Time(ms).to_string(), text);
+            assert_eq!(Timestamp(ms).to_string(), text);
         }
     }
 }

@@ -12,20 +12,21 @@ use percent_encoding::percent_decode_str;
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 use uuid::Uuid;
 
-use super::answer::Refusal;
-use super::peer::{self, Peer};
+use super::client_addr::{self, ClientAddr};
+use super::rejection::Rejection;
 use super::{HANDSHAKE, Node, origin};
-use crate::auth::{Auth, Denied, Identity};
+use crate::auth::{AuthError, Identity, Verifier};
 use crate::config::{Access, Config};
-use crate::limits::Arrival;
+use crate::limits::ConnectionPermit;
+use crate::outbox::{Disconnect, Outbox, disconnect};
 use crate::protocol::ids::{Id, Integer, is_name, parse_uuid};
 use crate::protocol::server::{Limits, Truncated, TruncatedReason, Welcome};
-use crate::protocol::{PROTOCOL, ServerFrame, Time, schema};
-use crate::session::{self, AckMode, Admitted, Farewell, Messaging, Outbox, Parts};
-use crate::store::{Opened, Purse};
-use crate::writer::Failure;
-use crate::ws;
-use crate::ws::link::{Link, Stream};
+use crate::protocol::{PROTOCOL, ServerFrame, Timestamp, schema};
+use crate::session::{self, AckMode, Auth, SessionParams, UserSession};
+use crate::store::{InboxState, IpQuota};
+use crate::websocket;
+use crate::websocket::stream::{MessageStream, Transport};
+use crate::writer::WriteError;
 
 /// What a request asks for, and as whom.
 #[derive(Debug)]
@@ -58,7 +59,7 @@ struct Query {
 #[derive(Debug)]
 pub struct Early {
     /// Its place among all connections.
-    pub arrival: Arrival,
+    pub arrival: ConnectionPermit,
     /// Bytes that had arrived behind the request.
     pub read: Vec<u8>,
     /// Bytes that go before the answer to it.
@@ -68,7 +69,7 @@ pub struct Early {
 /// Takes in the connection of a WebSocket request, and stays with it to its end.
 pub async fn enter<T>(node: Arc<Node>, request: Request, mut io: T, early: Early)
 where
-    T: Stream + AsyncWrite + Unpin,
+    T: Transport + AsyncWrite + Unpin,
 {
     // Counted from here on, so that a drain waits for it, or it sees the drain.
     let _live = node.enter();
@@ -77,7 +78,7 @@ where
         read,
         unsent,
     } = early;
-    let peer = Peer::of(request.headers(), request.peer_addr(), &node.config);
+    let peer = ClientAddr::of(request.headers(), request.peer_addr(), &node.config);
     let accepted = match handshake(&request) {
         Ok(accepted) => accepted,
         Err(refusal) => return refuse(&mut io, unsent, &refusal).await,
@@ -90,14 +91,14 @@ where
     };
     let wanted = match &admission {
         Ok(_) => wanted(&node, &request, &peer).await,
-        Err(too_many) => Err(Refusal::too_many_connections(*too_many)),
+        Err(too_many) => Err(Rejection::too_many_connections(*too_many)),
     };
     drop(request);
     let admitted = match wanted {
         Ok(Wanted::Echo(identity)) => echo(&node, identity),
         Ok(Wanted::Session(identity, query)) => {
-            let purse = node.limits.purse(peer.ip);
-            open(&node, identity, query, purse).await
+            let ip_quota = node.limits.ip_quota(peer.ip);
+            open(&node, identity, query, ip_quota).await
         }
         Err(refusal) => Err(refusal),
     };
@@ -119,14 +120,14 @@ where
     log::info!(user = &**outbox.user(), session:% = outbox.session(), device = device, ip:% = peer.name(); "connection opened");
     let (io, wire) = io.split();
     outbox.attach(wire);
-    let link = Link::new(io, node.config.max_frame_bytes, read, reply);
+    let link = MessageStream::new(io, node.config.max_frame_bytes, read, reply);
     let end = session::run(link, parts).await;
     let seconds = began.elapsed().as_secs();
     log::info!(user = &**outbox.user(), session:% = outbox.session(), seconds = seconds, why = end.how, reason = end.reason; "connection closed");
 }
 
 /// Writes a refusal as an HTTP response and closes.
-async fn refuse<T: AsyncWrite + Unpin>(io: &mut T, unsent: Vec<u8>, refusal: &Refusal) {
+async fn refuse<T: AsyncWrite + Unpin>(io: &mut T, unsent: Vec<u8>, refusal: &Rejection) {
     // A peer that does not wait for its refusal misses nothing else.
     let said = async {
         io.write_all(&unsent).await?;
@@ -144,26 +145,26 @@ struct Accepted {
     speaks_dmwire: bool,
 }
 
-fn handshake(request: &Request) -> Result<Accepted, Refusal> {
+fn handshake(request: &Request) -> Result<Accepted, Rejection> {
     let one = |name| {
         let mut values = request.headers().get_all(name);
         values.next().filter(|_| values.next().is_none())
     };
     if *request.method() != Method::GET {
-        return Err(Refusal::wrong_method());
+        return Err(Rejection::wrong_method());
     }
     if one(&header::SEC_WEBSOCKET_VERSION).is_none_or(|version| version.as_bytes() != b"13") {
-        return Err(Refusal::upgrade_required(
+        return Err(Rejection::upgrade_required(
             "this server speaks version 13 of the WebSocket protocol (RFC 6455); `Sec-WebSocket-Version: 13` is missing",
         ));
     }
     if request.version() < Version::HTTP_11 {
-        return Err(Refusal::invalid_request(
+        return Err(Rejection::invalid_request(
             "a WebSocket begins with HTTP/1.1 (RFC 6455 section 4.1)",
         ));
     }
     if !request.head().upgrade() {
-        return Err(Refusal::invalid_request(
+        return Err(Rejection::invalid_request(
             "`Upgrade: websocket` came without `Connection: Upgrade`; a proxy in between may have removed it",
         ));
     }
@@ -172,11 +173,12 @@ fn handshake(request: &Request) -> Result<Accepted, Refusal> {
     if length.is_some_and(|length| length.as_bytes() != b"0")
         || request.headers().contains_key(header::TRANSFER_ENCODING)
     {
-        return Err(Refusal::invalid_request("a handshake has no body"));
+        return Err(Rejection::invalid_request("a handshake has no body"));
     }
-    let Some(key) = one(&header::SEC_WEBSOCKET_KEY).and_then(|key| ws::accept_key(key.as_bytes()))
+    let Some(key) =
+        one(&header::SEC_WEBSOCKET_KEY).and_then(|key| websocket::accept_key(key.as_bytes()))
     else {
-        return Err(Refusal::invalid_request(
+        return Err(Rejection::invalid_request(
             "`Sec-WebSocket-Key` is missing or not 16 bytes in base64",
         ));
     };
@@ -206,15 +208,15 @@ fn protocols(request: &Request) -> impl Iterator<Item = &str> {
         .map(str::trim)
 }
 
-async fn wanted(node: &Node, request: &Request, peer: &Peer) -> Result<Wanted, Refusal> {
+async fn wanted(node: &Node, request: &Request, peer: &ClientAddr) -> Result<Wanted, Rejection> {
     let whose = whose(node, request)?;
     if node.draining.load(Ordering::SeqCst) {
-        return Err(Refusal::draining());
+        return Err(Rejection::draining());
     }
     check_host(node, peer)?;
     check_origin(node, request, peer)?;
     if bearers(request).next().is_some() && !protocols(request).any(|offered| offered == PROTOCOL) {
-        return Err(Refusal::invalid_request(
+        return Err(Rejection::invalid_request(
             "a `bearer.` subprotocol comes with `dmwire.v1`: `Sec-WebSocket-Protocol: dmwire.v1, bearer.TOKEN`",
         ));
     }
@@ -225,18 +227,18 @@ async fn wanted(node: &Node, request: &Request, peer: &Peer) -> Result<Wanted, R
     let identity = identify(node, request, peer, named.as_deref()).await?;
     if let Some(user) = named {
         if !is_name(&user) {
-            return Err(Refusal::invalid_request(
+            return Err(Rejection::invalid_request(
                 "the user id in the address must be 1 to 64 characters from A-Z a-z 0-9 . _ ~ @ : + -",
             ));
         }
         if **identity.user() != *user {
             log::info!(user = &**identity.user(), asked = &*user, ip:% = peer.name(); "refused: the token is of another user");
-            return Err(Refusal::forbidden(
+            return Err(Rejection::forbidden(
                 "the token is of another user than the one in the address",
             ));
         }
-    } else if let (Whose::Bearer, Auth::Open) = (whose, &node.auth) {
-        return Err(Refusal::invalid_request(
+    } else if let (Whose::Bearer, Verifier::Open) = (whose, &node.auth) {
+        return Err(Rejection::invalid_request(
             "the address has no user id: without authentication it is /ws/{user_id}, such as /ws/8888",
         ));
     }
@@ -246,9 +248,9 @@ async fn wanted(node: &Node, request: &Request, peer: &Peer) -> Result<Wanted, R
     query(request.uri().query().unwrap_or("")).map(|query| Wanted::Session(identity, query))
 }
 
-fn whose<'a>(node: &Node, request: &'a Request) -> Result<Whose<'a>, Refusal> {
+fn whose<'a>(node: &Node, request: &'a Request) -> Result<Whose<'a>, Rejection> {
     let nowhere = || {
-        Refusal::not_found("there is no WebSocket at this address; sessions are at /ws/{user_id}")
+        Rejection::not_found("there is no WebSocket at this address; sessions are at /ws/{user_id}")
     };
     let path = request.path().strip_prefix(node.config.base_path.as_str());
     match path.ok_or_else(nowhere)? {
@@ -265,12 +267,12 @@ fn whose<'a>(node: &Node, request: &'a Request) -> Result<Whose<'a>, Refusal> {
 async fn identify(
     node: &Node,
     request: &Request,
-    peer: &Peer,
+    peer: &ClientAddr,
     user: Option<&str>,
-) -> Result<Identity, Refusal> {
+) -> Result<Identity, Rejection> {
     let token = match node.auth {
-        Auth::Open => None,
-        Auth::Tokens(_) => token(node, request)?,
+        Verifier::Open => None,
+        Verifier::Tokens(_) => token(node, request)?,
     };
     let denied = match node.auth.identify(user, token.as_deref()).await {
         Ok(identity) => return Ok(identity),
@@ -278,27 +280,27 @@ async fn identify(
     };
     log::info!(why:% = denied, ip:% = peer.name(); "refused: not authenticated");
     Err(match denied {
-        Denied::Missing if tokens(request).next().is_some() => Refusal::unauthorized(
+        AuthError::Missing if tokens(request).next().is_some() => Rejection::unauthorized(
             "this server takes no token from the address (`query_token`): send it as `Authorization: Bearer TOKEN`, or as \
              `Sec-WebSocket-Protocol: dmwire.v1, bearer.TOKEN`",
         ),
-        Denied::Missing => Refusal::unauthorized(
+        AuthError::Missing => Rejection::unauthorized(
             "a token is needed: as `Authorization: Bearer TOKEN`, or as `Sec-WebSocket-Protocol: dmwire.v1, bearer.TOKEN`",
         ),
-        Denied::Expired => {
-            Refusal::unauthorized("the token has expired; connect again with a new one")
+        AuthError::Expired => {
+            Rejection::unauthorized("the token has expired; connect again with a new one")
         }
-        Denied::Invalid(_) => {
-            Refusal::unauthorized("the token is not accepted; the server's log says why")
+        AuthError::Invalid(_) => {
+            Rejection::unauthorized("the token is not accepted; the server's log says why")
         }
-        Denied::NotReady => Refusal::not_ready(),
+        AuthError::NotReady => Rejection::not_ready(),
     })
 }
 
 /// The token that a request shows: in its header, else among its subprotocols, else in its address.
-fn token<'a>(node: &Node, request: &'a Request) -> Result<Option<Cow<'a, str>>, Refusal> {
+fn token<'a>(node: &Node, request: &'a Request) -> Result<Option<Cow<'a, str>>, Rejection> {
     let twice = |what: &str| {
-        Refusal::invalid_request(format!(
+        Rejection::invalid_request(format!(
             "{what} stands twice in the request; which one counts?"
         ))
     };
@@ -354,7 +356,7 @@ fn cut(word: Option<&str>) -> &str {
     word.get(..ENOUGH.min(word.len())).unwrap_or("?")
 }
 
-fn check_host(node: &Node, peer: &Peer) -> Result<(), Refusal> {
+fn check_host(node: &Node, peer: &ClientAddr) -> Result<(), Rejection> {
     let config = &node.config;
     if config.open || config.access() != Access::Open {
         return Ok(());
@@ -367,29 +369,29 @@ fn check_host(node: &Node, peer: &Peer) -> Result<(), Refusal> {
     }
     let host = cut(peer.host.as_deref());
     log::info!(host = host, ip:% = peer.name(); "refused: called by a name that is not this machine's");
-    Err(Refusal::forbidden(
+    Err(Rejection::forbidden(
         "without authentication this server is called localhost; its --allowed-host names what else it may be called",
     ))
 }
 
-fn check_origin(node: &Node, request: &Request, peer: &Peer) -> Result<(), Refusal> {
+fn check_origin(node: &Node, request: &Request, peer: &ClientAddr) -> Result<(), Rejection> {
     if !request.headers().contains_key(&header::ORIGIN) {
         return Ok(());
     }
     // Browsers send one; of two, which is true?
-    let origin = peer::only(request.headers(), &header::ORIGIN);
+    let origin = client_addr::only(request.headers(), &header::ORIGIN);
     let admits = |origin: &String| origin::admits(origin, peer, node.origins());
     if origin.as_ref().is_some_and(admits) {
         return Ok(());
     }
     let origin = cut(origin.as_deref());
     log::info!(origin = origin, ip:% = peer.name(); "refused: a page of another origin");
-    Err(Refusal::forbidden(
+    Err(Rejection::forbidden(
         "pages of this origin may not connect; the server's --allowed-origin names those that may",
     ))
 }
 
-fn query(query: &str) -> Result<Query, Refusal> {
+fn query(query: &str) -> Result<Query, Rejection> {
     let mut found: [Option<Cow<'_, str>>; 4] = Default::default();
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
@@ -399,7 +401,7 @@ fn query(query: &str) -> Result<Query, Refusal> {
             "epoch" => &mut found[2],
             "ack" => &mut found[3],
             "room" => {
-                return Err(Refusal::invalid_request(
+                return Err(Rejection::invalid_request(
                     "`room` asks to join a room, and this version of the server has none",
                 ));
             }
@@ -407,7 +409,7 @@ fn query(query: &str) -> Result<Query, Refusal> {
             _ => continue,
         };
         if slot.replace(decoded(value)).is_some() {
-            return Err(Refusal::invalid_request(format!(
+            return Err(Rejection::invalid_request(format!(
                 "`{}` stands twice in the address",
                 decoded(name)
             )));
@@ -416,7 +418,7 @@ fn query(query: &str) -> Result<Query, Refusal> {
     let [device, since, epoch, ack] = found;
     let device = device.unwrap_or(Cow::Borrowed("default"));
     if !is_name(&device) {
-        return Err(Refusal::invalid_request(
+        return Err(Rejection::invalid_request(
             "`device` must be 1 to 64 characters from A-Z a-z 0-9 . _ ~ @ : + -",
         ));
     }
@@ -426,22 +428,27 @@ fn query(query: &str) -> Result<Query, Refusal> {
             since
                 .parse()
                 .ok()
-                .filter(|n| digits && *n <= crate::protocol::de::MAX_INTEGER)
+                .filter(|n| digits && *n <= crate::protocol::json::decode::MAX_INTEGER)
                 .ok_or_else(|| {
-                    Refusal::invalid_request("`since` must be a whole number, 0 or more")
+                    Rejection::invalid_request("`since` must be a whole number, 0 or more")
                 })
         })
         .transpose()?;
     let epoch = epoch
         .map(|epoch| {
-            let wrong = || Refusal::invalid_request("`epoch` must be the UUID that `welcome` gave");
+            let wrong =
+                || Rejection::invalid_request("`epoch` must be the UUID that `welcome` gave");
             parse_uuid(&epoch).ok_or_else(wrong)
         })
         .transpose()?;
     let ack = match ack.as_deref() {
         None | Some("auto") => AckMode::Auto,
         Some("manual") => AckMode::Manual,
-        Some(_) => return Err(Refusal::invalid_request("`ack` must be `auto` or `manual`")),
+        Some(_) => {
+            return Err(Rejection::invalid_request(
+                "`ack` must be `auto` or `manual`",
+            ));
+        }
     };
     Ok(Query {
         device: (*device).into(),
@@ -462,25 +469,25 @@ async fn open(
     node: &Arc<Node>,
     identity: Identity,
     query: Query,
-    purse: Option<Arc<Purse>>,
-) -> Result<Parts, Refusal> {
+    ip_quota: Option<Arc<IpQuota>>,
+) -> Result<SessionParams, Rejection> {
     let config = &node.config;
     let user = identity.user().clone();
     let session = Uuid::new_v4();
-    let outbox = Outbox::with_purse(
+    let outbox = Outbox::with_ip_quota(
         session,
         user.clone(),
         config.outbox_bytes,
         node.limits.buffers(),
-        purse,
+        ip_quota,
     );
     let (registered, oldest) = node.router.register(&outbox, config.sessions_per_user);
     if let Some(oldest) = oldest {
-        oldest.dismiss(session::REPLACED);
+        oldest.dismiss(disconnect::TOO_MANY_SESSIONS);
     }
     if node.draining.load(Ordering::SeqCst) {
         // The drain may have looked for sessions before this one was there.
-        return Err(Refusal::draining());
+        return Err(Rejection::draining());
     }
     let (tell, told) = tokio::sync::oneshot::channel();
     node.router
@@ -490,8 +497,8 @@ async fn open(
         });
     let opened = match tokio::time::timeout(HANDSHAKE, told).await {
         Ok(Ok(Ok(opened))) => opened,
-        Ok(Ok(Err(Failure::Overloaded | Failure::Internal)) | Err(_)) | Err(_) => {
-            return Err(Refusal::overloaded());
+        Ok(Ok(Err(WriteError::Overloaded | WriteError::Internal)) | Err(_)) | Err(_) => {
+            return Err(Rejection::overloaded());
         }
     };
     let (first, truncated) = replay_from(&query, node.epoch, &opened);
@@ -502,7 +509,7 @@ async fn open(
         device: &query.device,
         epoch: Id(node.epoch),
         seq: Integer(opened.head),
-        server_time: Time::now(),
+        server_time: Timestamp::now(),
         schema: &schema::HASH,
         heartbeat_seconds: Integer(config.heartbeat_seconds),
         limits: Limits {
@@ -517,14 +524,14 @@ async fn open(
         }));
     }
     outbox.open(first, opened.head);
-    Ok(Parts {
+    Ok(SessionParams {
         config: config.clone(),
         outbox,
-        admitted: Some(Admitted {
+        admitted: Some(Auth {
             identity,
             registered,
         }),
-        messaging: Some(Messaging {
+        messaging: Some(UserSession {
             router: node.router.clone(),
             key: node.limits.key(&user),
             limits: node.limits.clone(),
@@ -537,7 +544,7 @@ async fn open(
 }
 
 /// The first entry owed, and why it is not the one that was asked for (PROTOCOL section 5, "Two lifetimes").
-fn replay_from(query: &Query, epoch: Uuid, opened: &Opened) -> (u64, Option<TruncatedReason>) {
+fn replay_from(query: &Query, epoch: Uuid, opened: &InboxState) -> (u64, Option<TruncatedReason>) {
     let other_epoch = query.since.is_some() && query.epoch.is_some_and(|known| known != epoch);
     let since = query.since.unwrap_or(opened.received);
     if other_epoch || since > opened.head {
@@ -560,17 +567,17 @@ fn nameless(node: &Node) -> Arc<Outbox> {
 }
 
 /// A connection that only echoes. It is registered under a name that no user can have, so that a drain reaches it.
-fn echo(node: &Arc<Node>, identity: Identity) -> Result<Parts, Refusal> {
+fn echo(node: &Arc<Node>, identity: Identity) -> Result<SessionParams, Rejection> {
     let outbox = nameless(node);
     let (registered, _) = node.router.register(&outbox, usize::MAX);
     if node.draining.load(Ordering::SeqCst) {
         // The drain may have looked for sessions before this one was there.
-        return Err(Refusal::draining());
+        return Err(Rejection::draining());
     }
-    Ok(Parts {
+    Ok(SessionParams {
         config: node.config.clone(),
         outbox,
-        admitted: Some(Admitted {
+        admitted: Some(Auth {
             identity,
             registered,
         }),
@@ -579,18 +586,18 @@ fn echo(node: &Arc<Node>, identity: Identity) -> Result<Parts, Refusal> {
 }
 
 /// A connection that is let in only to be told why it is not.
-fn dismissed(node: &Arc<Node>, refusal: &Refusal) -> Parts {
+fn dismissed(node: &Arc<Node>, refusal: &Rejection) -> SessionParams {
     let outbox = nameless(node);
     outbox.say_goodbye_with(
-        &Farewell {
-            code: refusal.close.unwrap_or(ws::close::POLICY),
+        &Disconnect {
+            code: refusal.close.unwrap_or(websocket::close::POLICY),
             reason: refusal.code,
             detail: "",
             reconnect: refusal.retry_after_ms,
         },
         &refusal.detail,
     );
-    Parts {
+    SessionParams {
         config: node.config.clone(),
         outbox,
         admitted: None,
@@ -610,24 +617,24 @@ pub fn answer_to(config: &Config, bytes: &[u8]) -> Option<Vec<u8>> {
         return None;
     };
     let from = std::net::SocketAddr::from(([127, 0, 0, 1], 1));
-    let peer = Peer::of(request.headers(), Some(from), config);
+    let peer = ClientAddr::of(request.headers(), Some(from), config);
     let judged = handshake(&request).and_then(|accepted| {
-        let rules = origin::Rules {
+        let rules = origin::OriginRules {
             allowed: &config.allowed_origin,
             loopback: true,
         };
         let of_page = |origin: String| origin::admits(&origin, &peer, rules);
         let host = peer.host.as_deref().unwrap_or_default();
         let welcome = origin::may_be_called(host, &config.allowed_host, &config.allowed_origin)
-            && peer::only(request.headers(), &header::ORIGIN).is_none_or(of_page);
+            && client_addr::only(request.headers(), &header::ORIGIN).is_none_or(of_page);
         if !welcome {
-            return Err(Refusal::forbidden(cut(Some(host))));
+            return Err(Rejection::forbidden(cut(Some(host))));
         }
         let tokens = bearers(&request).count();
         let user = request.path().strip_prefix("/ws/").map(decoded);
         let query = query(request.uri().query().unwrap_or(""))?;
         if tokens > 1 || !is_name(&query.device) || user.is_some_and(|user| !is_name(&user)) {
-            return Err(Refusal::invalid_request("tokens, or a name"));
+            return Err(Rejection::invalid_request("tokens, or a name"));
         }
         Ok(accepted.response)
     });

@@ -17,8 +17,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::{HANDSHAKE, KEEP_ALIVE};
-use crate::limits::Arrival;
-use crate::session::Share;
+use crate::limits::ConnectionPermit;
+use crate::limits::memory::Reservation;
 
 /// From one request to the end of the next one's head: what an idle connection has, and a handshake.
 const PATIENCE: Duration = KEEP_ALIVE.saturating_add(HANDSHAKE);
@@ -28,20 +28,20 @@ const HEAD: usize = 128 * 1024;
 
 /// A byte stream that ends when no request has come for a while.
 #[derive(Debug)]
-pub struct Patient<T> {
+pub struct TimeoutStream<T> {
     io: T,
-    arrival: Arrival,
+    arrival: ConnectionPermit,
     /// What the dispatcher may hold of it. It is not told which requests are whole, so that all that came counts.
-    share: Share,
+    share: Reservation,
     read: usize,
-    heard: Heard,
+    heard: LastRequest,
     /// Goes off when it may be over; a request does not move it, which would cost more than looking twice.
     alarm: Pin<Box<Sleep>>,
 }
 
 /// When a request last came; shared by a connection and its requests, on one thread.
 #[derive(Clone, Debug)]
-pub struct Heard(Rc<Came>);
+pub struct LastRequest(Rc<Came>);
 
 #[derive(Debug)]
 struct Came {
@@ -50,7 +50,7 @@ struct Came {
     more: Cell<bool>,
 }
 
-impl Heard {
+impl LastRequest {
     /// A request has come. One that had arrived with the last one, and has waited for somebody to read the answers, is not
     /// news.
     pub fn renew(&self) {
@@ -60,16 +60,16 @@ impl Heard {
     }
 }
 
-impl<T> Patient<T> {
+impl<T> TimeoutStream<T> {
     /// A stream that begins now.
-    pub fn new(io: T, arrival: Arrival) -> Self {
+    pub fn new(io: T, arrival: ConnectionPermit) -> Self {
         let now = Instant::now();
         Self {
             io,
             share: arrival.share(),
             read: 0,
             arrival,
-            heard: Heard(Rc::new(Came {
+            heard: LastRequest(Rc::new(Came {
                 last: Cell::new(now),
                 more: Cell::new(false),
             })),
@@ -78,7 +78,7 @@ impl<T> Patient<T> {
     }
 
     /// The stream, without an end, and its place among all.
-    pub fn into_inner(self) -> (T, Arrival) {
+    pub fn into_inner(self) -> (T, ConnectionPermit) {
         (self.io, self.arrival)
     }
 
@@ -99,7 +99,7 @@ impl<T> Patient<T> {
     }
 }
 
-impl<T: AsyncRead + Unpin> AsyncRead for Patient<T> {
+impl<T: AsyncRead + Unpin> AsyncRead for TimeoutStream<T> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -122,7 +122,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for Patient<T> {
     }
 }
 
-impl<T: AsyncWrite + Unpin> AsyncWrite for Patient<T> {
+impl<T: AsyncWrite + Unpin> AsyncWrite for TimeoutStream<T> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,

@@ -15,15 +15,15 @@ use serde::de::{
 };
 use serde::forward_to_deserialize_any;
 
-use super::error::ErrorCode;
-use super::json::{Kind, Value, push_token};
+use super::{Kind, Value, push_token};
+use crate::protocol::error::ErrorCode;
 
 /// Largest integer that every JSON reader can hold exactly (PROTOCOL section 1.6): 2^53 - 1.
 pub const MAX_INTEGER: u64 = (1 << 53) - 1;
 
 /// A rule of the contract that a value broke.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Mismatch {
+pub struct DecodeError {
     /// The code to answer with.
     pub code: ErrorCode,
     /// For people: what was expected, what was found.
@@ -34,7 +34,7 @@ pub struct Mismatch {
     pub definition: Option<&'static str>,
 }
 
-impl Mismatch {
+impl DecodeError {
     /// A mismatch at the value that is being read.
     pub fn here(code: ErrorCode, detail: impl Into<String>) -> Self {
         Self {
@@ -63,15 +63,15 @@ impl Mismatch {
     }
 }
 
-impl fmt::Display for Mismatch {
+impl fmt::Display for DecodeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} at `{}`", self.detail, self.path)
     }
 }
 
-impl std::error::Error for Mismatch {}
+impl std::error::Error for DecodeError {}
 
-impl de::Error for Mismatch {
+impl de::Error for DecodeError {
     fn custom<T: fmt::Display>(message: T) -> Self {
         Self::here(ErrorCode::InvalidFrame, message.to_string())
     }
@@ -144,7 +144,7 @@ impl Value<'_, '_> {
     }
 
     /// "expected ..., found ..." at this value.
-    pub fn mismatch(self, expected: &dyn Expected) -> Mismatch {
+    pub fn mismatch(self, expected: &dyn Expected) -> DecodeError {
         self.unexpected(|found| de::Error::invalid_type(found, expected))
     }
 
@@ -214,12 +214,12 @@ struct RawThenValue<'t, 'a> {
 }
 
 impl<'de> SeqAccess<'de> for RawThenValue<'_, 'de> {
-    type Error = Mismatch;
+    type Error = DecodeError;
 
     fn next_element_seed<S: DeserializeSeed<'de>>(
         &mut self,
         seed: S,
-    ) -> Result<Option<S::Value>, Mismatch> {
+    ) -> Result<Option<S::Value>, DecodeError> {
         self.step += 1;
         match self.step {
             1 => seed
@@ -232,9 +232,9 @@ impl<'de> SeqAccess<'de> for RawThenValue<'_, 'de> {
 }
 
 impl<'de> Deserializer<'de> for Value<'_, 'de> {
-    type Error = Mismatch;
+    type Error = DecodeError;
 
-    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Mismatch> {
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
         match self.kind() {
             Kind::Object => visitor.visit_map(Members::of(self, None)),
             Kind::Array => visitor.visit_seq(Elements::of(self)),
@@ -249,7 +249,7 @@ impl<'de> Deserializer<'de> for Value<'_, 'de> {
         }
     }
 
-    fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Mismatch> {
+    fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
         match self.text() {
             Some(Cow::Borrowed(text)) => visitor.visit_borrowed_str(text),
             Some(Cow::Owned(text)) => visitor.visit_string(text),
@@ -257,25 +257,25 @@ impl<'de> Deserializer<'de> for Value<'_, 'de> {
         }
     }
 
-    fn deserialize_string<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Mismatch> {
+    fn deserialize_string<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
         self.deserialize_str(visitor)
     }
 
-    fn deserialize_u64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Mismatch> {
+    fn deserialize_u64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
         match self.integer() {
             Some(n) => visitor.visit_u64(n),
             None => Err(self.mismatch(&"an integer from 0 to 9007199254740991")),
         }
     }
 
-    fn deserialize_f64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Mismatch> {
+    fn deserialize_f64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
         match self.kind() {
             Kind::Number => visitor.visit_f64(self.float()),
             _ => Err(self.mismatch(&"a number")),
         }
     }
 
-    fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Mismatch> {
+    fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
         match self.kind() {
             Kind::True => visitor.visit_bool(true),
             Kind::False => visitor.visit_bool(false),
@@ -284,7 +284,7 @@ impl<'de> Deserializer<'de> for Value<'_, 'de> {
     }
 
     /// An optional field that is there has a value: `null` is never absence.
-    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Mismatch> {
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
         visitor.visit_some(self)
     }
 
@@ -292,7 +292,7 @@ impl<'de> Deserializer<'de> for Value<'_, 'de> {
         self,
         name: &'static str,
         visitor: V,
-    ) -> Result<V::Value, Mismatch> {
+    ) -> Result<V::Value, DecodeError> {
         if name == CARRIED {
             return visitor.visit_seq(RawThenValue {
                 value: self,
@@ -307,7 +307,7 @@ impl<'de> Deserializer<'de> for Value<'_, 'de> {
         name: &'static str,
         _fields: &'static [&'static str],
         visitor: V,
-    ) -> Result<V::Value, Mismatch> {
+    ) -> Result<V::Value, DecodeError> {
         match self.kind() {
             Kind::Object => visitor
                 .visit_map(Members::of(self, None))
@@ -322,7 +322,7 @@ impl<'de> Deserializer<'de> for Value<'_, 'de> {
         name: &'static str,
         _variants: &'static [&'static str],
         visitor: V,
-    ) -> Result<V::Value, Mismatch> {
+    ) -> Result<V::Value, DecodeError> {
         match self.kind() {
             Kind::Object => {}
             Kind::Plain | Kind::Escaped => return self.deserialize_str(visitor),
@@ -338,7 +338,7 @@ impl<'de> Deserializer<'de> for Value<'_, 'de> {
         visitor.visit_enum(TagThenBody { tag, object: self })
     }
 
-    fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Mismatch> {
+    fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
         visitor.visit_unit()
     }
 
@@ -357,30 +357,33 @@ struct TagThenBody<'t, 'a> {
 }
 
 impl<'t, 'de> EnumAccess<'de> for TagThenBody<'t, 'de> {
-    type Error = Mismatch;
+    type Error = DecodeError;
     type Variant = Tagged<'t, 'de>;
 
     fn variant_seed<S: DeserializeSeed<'de>>(
         self,
         seed: S,
-    ) -> Result<(S::Value, Self::Variant), Mismatch> {
+    ) -> Result<(S::Value, Self::Variant), DecodeError> {
         let tag = CowStrDeserializer::new(self.tag);
         Ok((seed.deserialize(tag)?, Tagged(self.object)))
     }
 }
 
 impl<'de> VariantAccess<'de> for Tagged<'_, 'de> {
-    type Error = Mismatch;
+    type Error = DecodeError;
 
-    fn unit_variant(self) -> Result<(), Mismatch> {
+    fn unit_variant(self) -> Result<(), DecodeError> {
         Err(de::Error::custom("every variant has a struct of its own"))
     }
 
-    fn newtype_variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<S::Value, Mismatch> {
+    fn newtype_variant_seed<S: DeserializeSeed<'de>>(
+        self,
+        seed: S,
+    ) -> Result<S::Value, DecodeError> {
         seed.deserialize(self)
     }
 
-    fn tuple_variant<V: Visitor<'de>>(self, _: usize, _: V) -> Result<V::Value, Mismatch> {
+    fn tuple_variant<V: Visitor<'de>>(self, _: usize, _: V) -> Result<V::Value, DecodeError> {
         Err(de::Error::custom("every variant has a struct of its own"))
     }
 
@@ -388,14 +391,14 @@ impl<'de> VariantAccess<'de> for Tagged<'_, 'de> {
         self,
         _: &'static [&'static str],
         _: V,
-    ) -> Result<V::Value, Mismatch> {
+    ) -> Result<V::Value, DecodeError> {
         Err(de::Error::custom("every variant has a struct of its own"))
     }
 }
 
 /// The members of an object, less the tag where the object is a tagged one.
 struct Members<'t, 'a> {
-    children: super::json::Children<'t, 'a>,
+    children: super::Children<'t, 'a>,
     tag: Option<&'static str>,
     current: Option<(Value<'t, 'a>, Value<'t, 'a>)>,
 }
@@ -411,12 +414,12 @@ impl<'t, 'a> Members<'t, 'a> {
 }
 
 impl<'de> MapAccess<'de> for Members<'_, 'de> {
-    type Error = Mismatch;
+    type Error = DecodeError;
 
     fn next_key_seed<K: DeserializeSeed<'de>>(
         &mut self,
         seed: K,
-    ) -> Result<Option<K::Value>, Mismatch> {
+    ) -> Result<Option<K::Value>, DecodeError> {
         for (key, value) in self.children.by_ref() {
             let Some(key) = key else { continue };
             if self.tag.is_some_and(|tag| key.is_text(tag)) {
@@ -428,7 +431,10 @@ impl<'de> MapAccess<'de> for Members<'_, 'de> {
         Ok(None)
     }
 
-    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Mismatch> {
+    fn next_value_seed<V: DeserializeSeed<'de>>(
+        &mut self,
+        seed: V,
+    ) -> Result<V::Value, DecodeError> {
         let Some((key, value)) = self.current.take() else {
             return Err(de::Error::custom("a value was asked for before its key"));
         };
@@ -438,7 +444,7 @@ impl<'de> MapAccess<'de> for Members<'_, 'de> {
 }
 
 struct Elements<'t, 'a> {
-    children: super::json::Children<'t, 'a>,
+    children: super::Children<'t, 'a>,
     index: usize,
 }
 
@@ -452,12 +458,12 @@ impl<'t, 'a> Elements<'t, 'a> {
 }
 
 impl<'de> SeqAccess<'de> for Elements<'_, 'de> {
-    type Error = Mismatch;
+    type Error = DecodeError;
 
     fn next_element_seed<S: DeserializeSeed<'de>>(
         &mut self,
         seed: S,
-    ) -> Result<Option<S::Value>, Mismatch> {
+    ) -> Result<Option<S::Value>, DecodeError> {
         let Some((_, value)) = self.children.next() else {
             return Ok(None);
         };
@@ -474,9 +480,9 @@ impl<'de> SeqAccess<'de> for Elements<'_, 'de> {
 pub struct Tagged<'t, 'a>(pub Value<'t, 'a>);
 
 impl<'de> Deserializer<'de> for Tagged<'_, 'de> {
-    type Error = Mismatch;
+    type Error = DecodeError;
 
-    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Mismatch> {
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
         visitor.visit_map(Members::of(self.0, Some("type")))
     }
 
@@ -485,7 +491,7 @@ impl<'de> Deserializer<'de> for Tagged<'_, 'de> {
         name: &'static str,
         _fields: &'static [&'static str],
         visitor: V,
-    ) -> Result<V::Value, Mismatch> {
+    ) -> Result<V::Value, DecodeError> {
         self.deserialize_any(visitor).map_err(|e| e.within(name))
     }
 

@@ -4,7 +4,7 @@
 //! to those who read even when others hold all the rest. What goes beyond it is counted here:
 //!
 //! - When it gets *scarce*, at three quarters, nobody is given more than their own: pushes stop and are read from the store
-//!   later, pages and answers are cut shorter, and who holds more than their own for [`PATIENCE`] has to go.
+//!   later, pages and answers are cut shorter, and who holds more than their own for [`PRESSURE_GRACE`] has to go.
 //! - When it is *full*, who needs more than their own has to go at once. What lasts is in the store.
 
 use std::sync::Arc;
@@ -12,25 +12,25 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 /// Bytes that each session may hold uncounted.
-pub const OWN: usize = 8 * 1024;
+pub const FREE_PER_SESSION: usize = 8 * 1024;
 /// How long somebody may hold more than their own while it is scarce.
-pub const PATIENCE: Duration = Duration::from_secs(5);
+pub const PRESSURE_GRACE: Duration = Duration::from_secs(5);
 
 /// What all sessions share.
 #[derive(Debug)]
-pub struct Buffers {
+pub struct MemoryBudget {
     limit: usize,
     used: AtomicUsize,
 }
 
 /// What one session has of it.
 #[derive(Debug)]
-pub struct Share {
-    of: Arc<Buffers>,
+pub struct Reservation {
+    of: Arc<MemoryBudget>,
     held: usize,
 }
 
-impl Buffers {
+impl MemoryBudget {
     /// Room for so many bytes.
     pub fn new(limit: usize) -> Arc<Self> {
         Arc::new(Self {
@@ -40,8 +40,8 @@ impl Buffers {
     }
 
     /// A session's share, of nothing yet.
-    pub fn share(self: &Arc<Self>) -> Share {
-        Share {
+    pub fn share(self: &Arc<Self>) -> Reservation {
+        Reservation {
             of: self.clone(),
             held: 0,
         }
@@ -53,7 +53,7 @@ impl Buffers {
     }
 
     /// Nobody is to be given more than their own.
-    pub fn scarce(&self) -> bool {
+    pub fn under_pressure(&self) -> bool {
         self.used() > self.limit / 4 * 3
     }
 
@@ -63,15 +63,15 @@ impl Buffers {
     }
 }
 
-impl Share {
+impl Reservation {
     /// What it is a share of.
-    pub fn of(&self) -> &Arc<Buffers> {
+    pub fn of(&self) -> &Arc<MemoryBudget> {
         &self.of
     }
 
     /// Counts a session that holds so many bytes in all.
     pub fn set(&mut self, bytes: usize) {
-        let held = bytes.saturating_sub(OWN);
+        let held = bytes.saturating_sub(FREE_PER_SESSION);
         if held > self.held {
             self.of.used.fetch_add(held - self.held, Ordering::Relaxed);
         } else if held < self.held {
@@ -86,7 +86,7 @@ impl Share {
     }
 }
 
-impl Drop for Share {
+impl Drop for Reservation {
     fn drop(&mut self) {
         self.set(0);
     }
@@ -98,19 +98,19 @@ mod tests {
 
     #[test]
     fn what_goes_beyond_each_ones_own_is_counted_and_given_back() {
-        let buffers = Buffers::new(100);
+        let buffers = MemoryBudget::new(100);
         let mut one = buffers.share();
         let mut two = buffers.share();
-        one.set(OWN);
-        two.set(OWN + 75);
+        one.set(FREE_PER_SESSION);
+        two.set(FREE_PER_SESSION + 75);
         assert_eq!((one.held(), two.held(), buffers.used()), (0, 75, 75));
-        assert!(!buffers.scarce());
-        one.set(OWN + 25);
-        assert!(buffers.scarce() && !buffers.full());
-        one.set(OWN + 26);
+        assert!(!buffers.under_pressure());
+        one.set(FREE_PER_SESSION + 25);
+        assert!(buffers.under_pressure() && !buffers.full());
+        one.set(FREE_PER_SESSION + 26);
         assert!(buffers.full());
         two.set(3);
-        assert!(!buffers.scarce());
+        assert!(!buffers.under_pressure());
         drop(one);
         assert_eq!(buffers.used(), 0);
     }

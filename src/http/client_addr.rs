@@ -10,7 +10,7 @@ use crate::config::{Config, Network};
 
 /// What is known of the other end of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Peer {
+pub struct ClientAddr {
     /// The client's address: what is logged, and what limits go by.
     pub ip: Option<IpAddr>,
     /// Whether the client speaks TLS, if that is known: a proxy that is not trusted may end it unseen.
@@ -19,7 +19,7 @@ pub struct Peer {
     pub host: Option<String>,
 }
 
-impl Peer {
+impl ClientAddr {
     /// Reads off a request that came from `socket` what it says.
     pub fn of(headers: &HeaderMap, socket: Option<SocketAddr>, config: &Config) -> Self {
         let socket = socket.map(|address| address.ip().to_canonical());
@@ -58,7 +58,7 @@ impl Peer {
     }
 }
 
-impl Peer {
+impl ClientAddr {
     /// Its address, for the log.
     pub fn name(&self) -> String {
         self.ip
@@ -168,7 +168,7 @@ mod tests {
     use super::*;
     use actix_web::http::header::HeaderValue;
 
-    fn peer(from: &str, headers: &[(&'static str, &str)]) -> Peer {
+    fn peer(from: &str, headers: &[(&'static str, &str)]) -> ClientAddr {
         let list = ["10.0.0.0/8", "127.0.0.1/32", "::1/128"];
         let config = Config {
             trusted_proxy: crate::config::networks(&list),
@@ -181,7 +181,7 @@ mod tests {
                 HeaderValue::from_str(value).unwrap(),
             );
         }
-        Peer::of(
+        ClientAddr::of(
             &map,
             Some(SocketAddr::new(from.parse().unwrap(), 1)),
             &config,

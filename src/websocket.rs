@@ -3,7 +3,7 @@
 //! Frames are judged by their header, before their payload has arrived, so that an announced size costs nothing; a
 //! message that arrived whole in one frame is unmasked where it lies and borrowed, not copied.
 
-pub mod link;
+pub mod stream;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -72,7 +72,7 @@ pub enum Incoming<'a> {
 
 /// Why a connection cannot go on. Each has a close code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Violation {
+pub enum ProtocolError {
     /// A message beyond the limit, by what its header announces.
     TooLarge,
     /// RFC 6455 was broken; the text says how.
@@ -81,7 +81,7 @@ pub enum Violation {
     InvalidUtf8,
 }
 
-impl Violation {
+impl ProtocolError {
     /// The close code for it.
     pub fn close_code(self) -> u16 {
         match self {
@@ -136,12 +136,12 @@ impl Decoder {
     /// Reads the next thing from `bytes`, from `*at` on, and moves `*at` past what was used. `None`: more bytes are needed.
     ///
     /// # Errors
-    /// [`Violation`] ends the connection: the decoder must not be used again.
+    /// [`ProtocolError`] ends the connection: the decoder must not be used again.
     pub fn next<'b>(
         &'b mut self,
         bytes: &'b mut [u8],
         at: &mut usize,
-    ) -> Result<Option<Incoming<'b>>, Violation> {
+    ) -> Result<Option<Incoming<'b>>, ProtocolError> {
         self.whole = Vec::new();
         let mut start = *at;
         loop {
@@ -185,7 +185,7 @@ impl Decoder {
     }
 
     /// Adds a fragment to the message under way. True: there was one, and it goes on.
-    fn joins(&mut self, header: &Header, payload: &[u8]) -> Result<bool, Violation> {
+    fn joins(&mut self, header: &Header, payload: &[u8]) -> Result<bool, ProtocolError> {
         let whole_in_one = header.fin && header.opcode != Opcode::Continuation;
         if whole_in_one {
             return Ok(false);
@@ -200,7 +200,7 @@ impl Decoder {
         fragments.bytes.extend_from_slice(payload);
         fragments.count += 1;
         if fragments.count > limit {
-            return Err(Violation::TooLarge);
+            return Err(ProtocolError::TooLarge);
         }
         if fragments.text {
             match std::str::from_utf8(&fragments.bytes[fragments.valid..]) {
@@ -208,7 +208,7 @@ impl Decoder {
                 Err(e) if e.error_len().is_none() && !header.fin => {
                     fragments.valid += e.valid_up_to();
                 }
-                Err(_) => return Err(Violation::InvalidUtf8),
+                Err(_) => return Err(ProtocolError::InvalidUtf8),
             }
         }
         Ok(!header.fin)
@@ -218,7 +218,7 @@ impl Decoder {
         &'b mut self,
         header: &Header,
         payload: &'b [u8],
-    ) -> Result<Incoming<'b>, Violation> {
+    ) -> Result<Incoming<'b>, ProtocolError> {
         let (text, bytes) = match header.opcode {
             Opcode::Ping => return Ok(Incoming::Ping(payload)),
             Opcode::Pong => return Ok(Incoming::Pong(payload)),
@@ -227,14 +227,14 @@ impl Decoder {
             Opcode::Binary => (false, payload),
             Opcode::Continuation => {
                 let Some(fragments) = self.fragments.take() else {
-                    return Err(Violation::Protocol("a continuation of nothing"));
+                    return Err(ProtocolError::Protocol("a continuation of nothing"));
                 };
                 self.whole = fragments.bytes;
                 (fragments.text, self.whole.as_slice())
             }
         };
         if text {
-            let text = std::str::from_utf8(bytes).map_err(|_| Violation::InvalidUtf8)?;
+            let text = std::str::from_utf8(bytes).map_err(|_| ProtocolError::InvalidUtf8)?;
             Ok(Incoming::Text(text))
         } else {
             Ok(Incoming::Binary(bytes))
@@ -242,12 +242,12 @@ impl Decoder {
     }
 
     /// The header at the start of `bytes`, judged. `None`: it has not arrived whole.
-    fn header(&self, bytes: &[u8]) -> Result<Option<Header>, Violation> {
+    fn header(&self, bytes: &[u8]) -> Result<Option<Header>, ProtocolError> {
         let &[first, second, ref rest @ ..] = bytes else {
             return Ok(None);
         };
         if first & 0x70 != 0 {
-            return Err(Violation::Protocol("a reserved bit is set"));
+            return Err(ProtocolError::Protocol("a reserved bit is set"));
         }
         let fin = first & 0x80 != 0;
         let opcode = match first & 0x0F {
@@ -257,24 +257,26 @@ impl Decoder {
             8 => Opcode::Close,
             9 => Opcode::Ping,
             10 => Opcode::Pong,
-            _ => return Err(Violation::Protocol("a reserved opcode")),
+            _ => return Err(ProtocolError::Protocol("a reserved opcode")),
         };
         if second & 0x80 == 0 {
-            return Err(Violation::Protocol("a frame without mask"));
+            return Err(ProtocolError::Protocol("a frame without mask"));
         }
         let short = second & 0x7F;
         let control = matches!(opcode, Opcode::Close | Opcode::Ping | Opcode::Pong);
         if control && (!fin || usize::from(short) > MAX_CONTROL) {
-            return Err(Violation::Protocol(
+            return Err(ProtocolError::Protocol(
                 "a control frame in fragments or over 125 bytes",
             ));
         }
         match (&self.fragments, opcode) {
             (None, Opcode::Continuation) => {
-                return Err(Violation::Protocol("a continuation of nothing"));
+                return Err(ProtocolError::Protocol("a continuation of nothing"));
             }
             (Some(_), Opcode::Text | Opcode::Binary) => {
-                return Err(Violation::Protocol("a new message inside a fragmented one"));
+                return Err(ProtocolError::Protocol(
+                    "a new message inside a fragmented one",
+                ));
             }
             _ => {}
         }
@@ -290,10 +292,10 @@ impl Decoder {
             short => (u64::from(short), rest),
         };
         if length >> 63 != 0 {
-            return Err(Violation::Protocol("a length with its highest bit set"));
+            return Err(ProtocolError::Protocol("a length with its highest bit set"));
         }
         if (short == 126 && length < 126) || (short == 127 && length < 65_536) {
-            return Err(Violation::Protocol(
+            return Err(ProtocolError::Protocol(
                 "a length that is not in its shortest form",
             ));
         }
@@ -307,7 +309,7 @@ impl Decoder {
             .filter(|length| *length <= self.limit.max(MAX_CONTROL))
             .filter(fits)
         else {
-            return Err(Violation::TooLarge);
+            return Err(ProtocolError::TooLarge);
         };
         let Some((mask, rest)) = rest.split_first_chunk::<4>() else {
             return Ok(None);
@@ -323,17 +325,17 @@ impl Decoder {
 }
 
 /// The code in a close frame's payload (RFC 6455 sections 5.5.1 and 7.4).
-fn close_code(payload: &[u8]) -> Result<Option<u16>, Violation> {
+fn close_code(payload: &[u8]) -> Result<Option<u16>, ProtocolError> {
     match payload {
         [] => Ok(None),
-        [_] => Err(Violation::Protocol("a close frame of one byte")),
+        [_] => Err(ProtocolError::Protocol("a close frame of one byte")),
         [a, b, reason @ ..] => {
             let code = u16::from_be_bytes([*a, *b]);
             if !matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999) {
-                return Err(Violation::Protocol("a close code that may not be sent"));
+                return Err(ProtocolError::Protocol("a close code that may not be sent"));
             }
             if std::str::from_utf8(reason).is_err() {
-                return Err(Violation::InvalidUtf8);
+                return Err(ProtocolError::InvalidUtf8);
             }
             Ok(Some(code))
         }
@@ -496,7 +498,7 @@ mod tests {
         };
         let protocol = |bytes: &[u8]| {
             assert!(
-                matches!(judge(bytes), Err(Violation::Protocol(_))),
+                matches!(judge(bytes), Err(ProtocolError::Protocol(_))),
                 "{bytes:?}"
             );
         };
@@ -512,17 +514,23 @@ mod tests {
         protocol(&masked(0x88, &1005_u16.to_be_bytes()));
         assert_eq!(
             judge(&[0x81, 0xFF, 0, 0, 0, 0, 0x40, 0, 0, 0]),
-            Err(Violation::TooLarge)
+            Err(ProtocolError::TooLarge)
         );
         assert_eq!(
             judge(&[0x81, 0xFF, 0x7F, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF]),
-            Err(Violation::TooLarge)
+            Err(ProtocolError::TooLarge)
         );
-        assert_eq!(judge(&masked(0x81, &[0xFF])), Err(Violation::InvalidUtf8));
-        assert_eq!(judge(&masked(0x01, &[0xFF])), Err(Violation::InvalidUtf8));
+        assert_eq!(
+            judge(&masked(0x81, &[0xFF])),
+            Err(ProtocolError::InvalidUtf8)
+        );
+        assert_eq!(
+            judge(&masked(0x01, &[0xFF])),
+            Err(ProtocolError::InvalidUtf8)
+        );
         assert_eq!(
             judge(&masked(0x88, &[3, 232, 0xFF])),
-            Err(Violation::InvalidUtf8)
+            Err(ProtocolError::InvalidUtf8)
         );
     }
 
@@ -531,12 +539,18 @@ mod tests {
         let mut decoder = Decoder::new(10);
         let mut bytes = masked(0x01, b"123456");
         bytes.extend(masked(0x00, b"12345"));
-        assert_eq!(decoder.next(&mut bytes, &mut 0), Err(Violation::TooLarge));
+        assert_eq!(
+            decoder.next(&mut bytes, &mut 0),
+            Err(ProtocolError::TooLarge)
+        );
         let mut decoder = Decoder::new(10);
         let mut bytes = masked(0x01, b"");
         for _ in 0..20 {
             bytes.extend(masked(0x00, b""));
         }
-        assert_eq!(decoder.next(&mut bytes, &mut 0), Err(Violation::TooLarge));
+        assert_eq!(
+            decoder.next(&mut bytes, &mut 0),
+            Err(ProtocolError::TooLarge)
+        );
     }
 }

@@ -1,6 +1,6 @@
 //! The threads that read from the store, so that a long read delays neither a send nor a worker.
 //!
-//! A [`Reads`] is a cheap handle over `Arc`. Its mutex guards the queue of jobs. Each session has at most two reads under
+//! A [`Readers`] is a cheap handle over `Arc`. Its mutex guards the queue of jobs. Each session has at most two reads under
 //! way, one of its inbox and one that its client asked for, so the queue is bounded by the sessions.
 
 use std::collections::VecDeque;
@@ -9,7 +9,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use tokio::sync::oneshot;
 
 use crate::store::{
-    ConversationsPage, ConversationsQuery, Entry, HistoryPage, HistoryQuery, Reader, Span,
+    ConversationsPage, ConversationsQuery, Entry, HistoryPage, HistoryQuery, InboxRange, Reader,
     StoreError,
 };
 
@@ -24,13 +24,13 @@ impl Settled {
     fn ready(&mut self) -> Result<&mut dyn Reader, StoreError> {
         // A full disk is a reason why nothing can be settled, and none why nothing could be read.
         let unsettled = (self.settle)().is_err();
-        self.reader.look_past(unsettled)?;
+        self.reader.include_pending(unsettled)?;
         Ok(self.reader.as_mut())
     }
 }
 
 /// What a read will give. A dropped sender means that the server is going down.
-pub type Reading<T> = oneshot::Receiver<Result<T, StoreError>>;
+pub type PendingRead<T> = oneshot::Receiver<Result<T, StoreError>>;
 
 #[derive(Default)]
 struct Queue {
@@ -46,17 +46,17 @@ struct Shared {
 
 /// The way into the store for everything that only reads.
 #[derive(Clone, Default)]
-pub struct Reads {
+pub struct Readers {
     shared: Arc<Shared>,
 }
 
-impl std::fmt::Debug for Reads {
+impl std::fmt::Debug for Readers {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Reads").finish_non_exhaustive()
     }
 }
 
-impl Reads {
+impl Readers {
     /// Starts a thread for each reader. `settle` is called before each read, and waits until readers see all that was
     /// committed before it.
     ///
@@ -76,7 +76,7 @@ impl Reads {
             std::thread::Builder::new()
                 .name("reader".into())
                 .spawn(move || {
-                    let _vital = crate::Vital("reader's thread");
+                    let _vital = crate::AbortOnPanic("reader's thread");
                     while let Some(job) = shared.next() {
                         job(&mut reader);
                     }
@@ -86,24 +86,27 @@ impl Reads {
     }
 
     /// Reads part of an inbox.
-    pub fn entries(&self, span: Span) -> Reading<Vec<Entry>> {
+    pub fn entries(&self, span: InboxRange) -> PendingRead<Vec<Entry>> {
         self.run(move |reader| reader.ready()?.entries(&span))
     }
 
     /// Reads messages of a conversation.
-    pub fn history(&self, query: HistoryQuery) -> Reading<Option<HistoryPage>> {
+    pub fn history(&self, query: HistoryQuery) -> PendingRead<Option<HistoryPage>> {
         self.run(move |reader| reader.ready()?.history(&query))
     }
 
     /// Reads a user's conversations.
-    pub fn conversations(&self, query: ConversationsQuery) -> Reading<Option<ConversationsPage>> {
+    pub fn conversations(
+        &self,
+        query: ConversationsQuery,
+    ) -> PendingRead<Option<ConversationsPage>> {
         self.run(move |reader| reader.ready()?.conversations(&query))
     }
 
     fn run<T: Send + 'static>(
         &self,
         read: impl FnOnce(&mut Settled) -> Result<T, StoreError> + Send + 'static,
-    ) -> Reading<T> {
+    ) -> PendingRead<T> {
         let (send, receive) = oneshot::channel();
         let mut queue = self
             .shared

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::read::SqliteReader;
 use super::{
-    Durability, Lifetimes, Sqlite, beside, connect_to_read, named, pending, private, schema,
+    Durability, Retention, Sqlite, beside, connect_to_read, migrations, named, pending, private,
 };
 use crate::store::{ConversationsQuery, HistoryQuery, Reader as _, Store as _, StoreError};
 
@@ -41,8 +41,8 @@ fn open(path: &Path) -> Result<Connection, StoreError> {
         return named(path, Err("there is no such file"));
     }
     let connection = named(path, connect_to_read(path))?;
-    named(path, schema::recognise(&connection))?;
-    named(path, schema::epoch(&connection))?;
+    named(path, migrations::recognise(&connection))?;
+    named(path, migrations::epoch(&connection))?;
     named(path, connection.execute_batch("BEGIN"))?;
     Ok(connection)
 }
@@ -84,7 +84,7 @@ pub fn backup(path: &Path, copy: &Path) -> Result<(), StoreError> {
 
 fn own_epoch(path: &Path) -> rusqlite::Result<()> {
     let connection = Connection::open(path)?;
-    schema::renew_epoch(&connection)
+    migrations::renew_epoch(&connection)
 }
 
 /// Looks for whatever cannot be right in a store. Gives a line for each finding; none: all is well.
@@ -240,7 +240,7 @@ pub fn export(path: &Path, user: &str, out: &mut impl Write) -> Result<(), Store
                 anchor = history
                     .messages
                     .first()
-                    .map(|message| crate::store::Anchor::Before(message.id));
+                    .map(|message| crate::store::HistoryPosition::Before(message.id));
                 let more = history.more;
                 pages.push(history.messages);
                 if !more {
@@ -283,7 +283,7 @@ pub fn erase(path: &Path, user: &str, now: i64) -> Result<Erased, StoreError> {
     if !path.exists() {
         return named(path, Err("there is no such file"));
     }
-    let lifetimes = Lifetimes {
+    let lifetimes = Retention {
         inbox_ms: i64::MAX / 2,
         inbox_limit: u64::MAX / 4,
         history_ms: None,
@@ -359,7 +359,7 @@ fn erase_in(connection: &mut Connection, user: &str, now: i64) -> rusqlite::Resu
         "UPDATE users SET id = ?2, floor = max(floor, coalesce(?3, 0)) WHERE n = ?1",
         params![n, nameless, head],
     )?;
-    schema::renew_epoch(&tx)?;
+    migrations::renew_epoch(&tx)?;
     tx.commit()?;
     Ok(Some(Erased {
         messages: messages as u64,

@@ -3,7 +3,7 @@
 
 use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior, params};
 
-use super::{Cache, Lifetimes, Owed, signed, unsigned};
+use super::{Cache, LiveCursors, Retention, signed, unsigned};
 
 /// Users or conversations that one step looks at.
 const LOOK: i64 = 128;
@@ -21,20 +21,20 @@ const SPARED: i64 = 20;
 
 /// What is to be kept.
 #[derive(Clone, Copy, Debug)]
-pub struct Rules<'a> {
-    pub lifetimes: &'a Lifetimes,
-    pub owed: &'a Owed,
+pub struct RetentionRules<'a> {
+    pub lifetimes: &'a Retention,
+    pub owed: &'a LiveCursors,
     /// Milliseconds since 1970-01-01T00:00:00Z.
     pub now: i64,
 }
 
 /// Where the round of the keeper stands.
 #[derive(Debug, Default)]
-pub struct Keeper {
+pub struct RetentionSweeper {
     /// The last user and the last conversation that were looked at.
     user: i64,
     conversation: i64,
-    stage: Stage,
+    stage: PendingBatch,
     /// Whether this round has given disk space back.
     gave_back: bool,
     /// When the next round begins.
@@ -42,7 +42,7 @@ pub struct Keeper {
 }
 
 #[derive(Debug, Default)]
-enum Stage {
+enum PendingBatch {
     #[default]
     Inboxes,
     Messages,
@@ -51,23 +51,23 @@ enum Stage {
 
 type Result<T> = rusqlite::Result<T>;
 
-impl Keeper {
+impl RetentionSweeper {
     /// Does a little. True: there is more to do now.
     pub fn step(
         &mut self,
         connection: &mut Connection,
         cache: &mut Cache,
-        rules: &Rules<'_>,
+        rules: &RetentionRules<'_>,
     ) -> Result<bool> {
-        let Rules { lifetimes, now, .. } = *rules;
+        let RetentionRules { lifetimes, now, .. } = *rules;
         // A clock that was set back must not make it a long rest.
         if now < self.rest_until && now >= self.rest_until - REST {
             return Ok(false);
         }
         match self.stage {
-            Stage::Inboxes => self.inboxes(connection, cache, rules)?,
-            Stage::Messages => self.messages(connection, cache, lifetimes, now)?,
-            Stage::Space => {
+            PendingBatch::Inboxes => self.inboxes(connection, cache, rules)?,
+            PendingBatch::Messages => self.messages(connection, cache, lifetimes, now)?,
+            PendingBatch::Space => {
                 if !give_back(connection)? {
                     let shortest = lifetimes.history_ms.unwrap_or(i64::MAX);
                     let shortest = shortest.min(lifetimes.inbox_ms);
@@ -92,7 +92,7 @@ impl Keeper {
         &mut self,
         connection: &mut Connection,
         cache: &mut Cache,
-        rules: &Rules<'_>,
+        rules: &RetentionRules<'_>,
     ) -> Result<()> {
         let users = numbers(
             connection,
@@ -116,7 +116,7 @@ impl Keeper {
         }
         match users.last() {
             Some(last) => self.user = *last,
-            None => self.stage = Stage::Messages,
+            None => self.stage = PendingBatch::Messages,
         }
         Ok(())
     }
@@ -125,11 +125,11 @@ impl Keeper {
         &mut self,
         connection: &mut Connection,
         cache: &mut Cache,
-        lifetimes: &Lifetimes,
+        lifetimes: &Retention,
         now: i64,
     ) -> Result<()> {
         let Some(history_ms) = lifetimes.history_ms else {
-            self.stage = Stage::Space;
+            self.stage = PendingBatch::Space;
             return Ok(());
         };
         let cutoff = now - history_ms.max(lifetimes.inbox_ms);
@@ -166,14 +166,18 @@ impl Keeper {
         }
         match conversations.last() {
             Some(last) => self.conversation = *last,
-            None => self.stage = Stage::Space,
+            None => self.stage = PendingBatch::Space,
         }
         Ok(())
     }
 }
 
 /// Removes from the inboxes that have grown beyond their limit, within a transaction that moves messages to them.
-pub fn trim_overfull(connection: &Connection, cache: &mut Cache, rules: &Rules<'_>) -> Result<()> {
+pub fn trim_overfull(
+    connection: &Connection,
+    cache: &mut Cache,
+    rules: &RetentionRules<'_>,
+) -> Result<()> {
     let mut removed = 0;
     while removed < REMOVE {
         let Some(user) = cache.overfull.pop_front() else {
@@ -192,7 +196,7 @@ fn numbers(connection: &Connection, sql: &str, after: i64) -> Result<Vec<i64>> {
 }
 
 /// The newest of a user's oldest entries that is not to be kept, if there is one.
-fn expired(connection: &Connection, rules: &Rules<'_>, user: i64) -> Result<Option<i64>> {
+fn expired(connection: &Connection, rules: &RetentionRules<'_>, user: i64) -> Result<Option<i64>> {
     let (id, newest): (String, Option<i64>) = connection
         .prepare_cached(
             "SELECT id, (SELECT max(seq) FROM inbox WHERE user = n) FROM users WHERE n = ?1",
@@ -223,7 +227,12 @@ fn expired(connection: &Connection, rules: &Rules<'_>, user: i64) -> Result<Opti
 }
 
 /// Removes the oldest entries of a user that are not to be kept, up to a step's worth. Gives their number.
-fn trim(connection: &Connection, cache: &mut Cache, rules: &Rules<'_>, user: i64) -> Result<i64> {
+fn trim(
+    connection: &Connection,
+    cache: &mut Cache,
+    rules: &RetentionRules<'_>,
+    user: i64,
+) -> Result<i64> {
     let Some(last) = expired(connection, rules, user)? else {
         return Ok(0);
     };

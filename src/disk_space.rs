@@ -12,7 +12,7 @@ const PART: u64 = 64;
 
 /// Watches the free space of one disk. Shared as an `Arc`; whoever asks gets what the last look has found.
 #[derive(Debug)]
-pub struct Floor {
+pub struct DiskSpaceMonitor {
     /// A folder on the disk.
     folder: PathBuf,
     /// Bytes to be left free; `None`: as much as is usual.
@@ -20,7 +20,7 @@ pub struct Floor {
     low: AtomicBool,
 }
 
-impl Floor {
+impl DiskSpaceMonitor {
     /// A floor of `least` free bytes under the disk of `folder`, 0 for none. `None`: 256 MiB, or a 64th of a smaller disk.
     pub fn new(folder: &Path, least: Option<u64>) -> Self {
         Self {
@@ -80,11 +80,11 @@ mod tests {
     fn the_floor_is_what_it_is_told_to_be() {
         let folder = std::env::temp_dir();
         for (least, low) in [(Some(0), false), (Some(1), false), (Some(u64::MAX), true)] {
-            let floor = Floor::new(&folder, least);
+            let floor = DiskSpaceMonitor::new(&folder, least);
             floor.look();
             assert_eq!(floor.is_low(), low, "{least:?}");
         }
-        let nowhere = Floor::new(Path::new("/nowhere/at/all"), Some(u64::MAX));
+        let nowhere = DiskSpaceMonitor::new(Path::new("/nowhere/at/all"), Some(u64::MAX));
         nowhere.look();
         assert!(!nowhere.is_low());
     }

@@ -13,14 +13,14 @@ type Result<T> = rusqlite::Result<T>;
 
 /// How many there are. What is not known yet is looked up.
 #[derive(Debug, Default)]
-pub struct Unclaimed {
+pub struct UnknownRecipients {
     all: Option<u64>,
     by_sender: HashMap<i64, u64>,
     /// Left in the batch under way: by recipient and sender.
     new: HashMap<(i64, i64), u64>,
 }
 
-impl Unclaimed {
+impl UnknownRecipients {
     /// Why a sender may leave no more; `None`: one more is fine.
     pub fn refuses(
         &mut self,
@@ -56,7 +56,7 @@ impl Unclaimed {
         Ok(count)
     }
 
-    /// Counts one message, which [`Unclaimed::refuses`] had nothing against.
+    /// Counts one message, which [`UnknownRecipients::refuses`] had nothing against.
     pub fn add(&mut self, recipient: i64, sender: i64) {
         if let Some(all) = &mut self.all {
             *all += 1;

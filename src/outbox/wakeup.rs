@@ -8,13 +8,13 @@ use std::task::Waker;
 use super::Outbox;
 
 thread_local! {
-    static LATER: RefCell<Calls> = RefCell::default();
+    static DEFERRED: RefCell<WakeupBatch> = RefCell::default();
 }
 
 /// What it takes to get out what was put into an outbox.
 #[derive(Debug)]
 #[must_use]
-pub enum Call {
+pub enum Wakeup {
     /// The session's task, or somebody else, sees to it already.
     Nothing,
     /// The session's task has to do something.
@@ -25,18 +25,18 @@ pub enum Call {
 
 /// Calls that are collected.
 #[derive(Debug, Default)]
-pub struct Calls {
+pub struct WakeupBatch {
     wakers: Vec<Waker>,
     flushes: Vec<Arc<Outbox>>,
 }
 
-impl Calls {
+impl WakeupBatch {
     /// Adds what `outbox` needs.
-    pub fn add(&mut self, outbox: &Arc<Outbox>, call: Call) {
+    pub fn add(&mut self, outbox: &Arc<Outbox>, call: Wakeup) {
         match call {
-            Call::Nothing => {}
-            Call::Wake(waker) => self.wakers.push(waker),
-            Call::Flush => self.flushes.push(outbox.clone()),
+            Wakeup::Nothing => {}
+            Wakeup::Wake(waker) => self.wakers.push(waker),
+            Wakeup::Flush => self.flushes.push(outbox.clone()),
         }
     }
 
@@ -50,11 +50,11 @@ impl Calls {
 }
 
 /// Lets `add` add to what this thread does at the end of a session's turn. Only for what sessions do in their turns.
-pub fn later<R>(add: impl FnOnce(&mut Calls) -> R) -> R {
-    LATER.with_borrow_mut(add)
+pub fn defer_wakeups<R>(add: impl FnOnce(&mut WakeupBatch) -> R) -> R {
+    DEFERRED.with_borrow_mut(add)
 }
 
 /// Does what was left for the end of the turn.
-pub fn run_later() {
-    LATER.with_borrow_mut(Calls::run);
+pub fn run_deferred_wakeups() {
+    DEFERRED.with_borrow_mut(WakeupBatch::run);
 }

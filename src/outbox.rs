@@ -4,7 +4,7 @@
 //! next `seq` of its user's inbox. A push at the cursor goes out; a push ahead of it only raises the head, and the session
 //! reads from the store; a push behind it is dropped.
 //!
-//! Whoever puts something in is told by a [`Call`] what it takes to get it out. Mostly that is a [`Outbox::flush`] by the
+//! Whoever puts something in is told by a [`Wakeup`] what it takes to get it out. Mostly that is a [`Outbox::flush`] by the
 //! same thread, when it has put in all that it had: waking the session's task, on another thread as often as not, costs more
 //! than the write itself. The task is woken when there is more to it than writing: a gap, a full socket, an end.
 //!
@@ -18,14 +18,17 @@ use std::time::Instant;
 
 use uuid::Uuid;
 
-use super::buffers::{Buffers, OWN, Share};
-use super::calls::Call;
+pub mod disconnect;
+pub mod wakeup;
+
+use self::wakeup::Wakeup;
+use crate::limits::memory::{FREE_PER_SESSION, MemoryBudget, Reservation};
 use crate::protocol::ids::Integer;
 use crate::protocol::server::{Ack, AckStatus, Goodbye, Synced};
-use crate::protocol::{MessageId, ServerFrame, Time};
-use crate::store::Purse;
-use crate::ws::link::Wire;
-use crate::ws::{self, Opcode};
+use crate::protocol::{MessageId, ServerFrame, Timestamp};
+use crate::store::IpQuota;
+use crate::websocket::stream::SocketWriter;
+use crate::websocket::{self, Opcode};
 
 /// A buffer of up to so many bytes stays with its session between two writes, until the line falls quiet.
 const SPARE: usize = 1024;
@@ -36,7 +39,7 @@ const MAX_IN_FLIGHT: usize = 4096;
 
 /// Why a session is to end, told to its client as `goodbye`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Farewell {
+pub struct Disconnect {
     /// The close code.
     pub code: u16,
     /// For programs.
@@ -53,17 +56,17 @@ pub struct Outbox {
     session: Uuid,
     user: Arc<str>,
     /// What the client's address may leave with users who have never connected.
-    purse: Option<Arc<Purse>>,
+    ip_quota: Option<Arc<IpQuota>>,
     /// Unsent bytes beyond which live pushes stop (`--outbox-bytes`).
     limit: usize,
-    buffers: Arc<Buffers>,
+    buffers: Arc<MemoryBudget>,
     inner: Mutex<Inner>,
 }
 
 #[derive(Debug)]
 struct Inner {
     state: State,
-    share: Share,
+    share: Reservation,
 }
 
 /// The state of an outbox. When it is let go, what it holds has been counted.
@@ -76,9 +79,9 @@ struct State {
     /// Others have changed something since the task began to work: it must look again before it waits.
     touched: bool,
     /// What the task wants to be woken for.
-    wants: Wants,
+    wants: Interest,
     /// How others can write to the peer; `None` where only the task can.
-    wire: Option<Wire>,
+    wire: Option<SocketWriter>,
     /// Somebody is going to flush.
     listed: bool,
     /// Somebody writes just now, without the lock.
@@ -111,7 +114,7 @@ struct State {
     /// Text frames so far: how the task sees whether the line was quiet.
     texts: u64,
     /// Somebody wants this session to end.
-    farewell: Option<Farewell>,
+    farewell: Option<Disconnect>,
     /// Nothing may follow: `goodbye` or a close frame is in `bytes`, or the session is gone.
     ended: bool,
     /// The session is gone.
@@ -120,7 +123,7 @@ struct State {
 
 /// What a session's task wants to be woken for, besides gaps and ends.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Wants {
+pub struct Interest {
     /// A new entry: it has a ping to send behind it.
     pub entries: bool,
     /// Anything: it waits for answers to come, or for bytes to go.
@@ -132,7 +135,7 @@ pub struct Wants {
 struct OwedAck {
     seq: u64,
     id: MessageId,
-    at: Time,
+    at: Timestamp,
     reference: Option<Box<str>>,
 }
 
@@ -144,18 +147,18 @@ impl OwedAck {
 
 /// What a session's task gets when it is about to wait.
 #[derive(Debug)]
-pub struct Taken {
+pub struct TakenBytes {
     /// What it is to write.
     pub bytes: Vec<u8>,
     /// Others have changed something meanwhile.
     pub touched: bool,
     /// What it learns besides.
-    pub glance: Glance,
+    pub glance: Status,
 }
 
 /// What a session's task learns when it looks into its outbox.
 #[derive(Clone, Copy, Debug)]
-pub struct Glance {
+pub struct Status {
     /// The next entry owed.
     pub cursor: u64,
     /// The newest entry known of.
@@ -173,27 +176,32 @@ pub struct Glance {
     /// When others have last written for the task, if that was after it wrote itself.
     pub spoke: Option<Instant>,
     /// Somebody wants this session to end.
-    pub farewell: Option<Farewell>,
+    pub farewell: Option<Disconnect>,
 }
 
 impl Outbox {
     /// An outbox for a new session, which holds everything back until [`Outbox::open`].
-    pub fn new(session: Uuid, user: Arc<str>, limit: usize, buffers: &Arc<Buffers>) -> Arc<Self> {
-        Self::with_purse(session, user, limit, buffers, None)
-    }
-
-    /// As [`Outbox::new`], for a session whose client's address may leave so much with users who have never connected.
-    pub fn with_purse(
+    pub fn new(
         session: Uuid,
         user: Arc<str>,
         limit: usize,
-        buffers: &Arc<Buffers>,
-        purse: Option<Arc<Purse>>,
+        buffers: &Arc<MemoryBudget>,
+    ) -> Arc<Self> {
+        Self::with_ip_quota(session, user, limit, buffers, None)
+    }
+
+    /// As [`Outbox::new`], for a session whose client's address may leave so much with users who have never connected.
+    pub fn with_ip_quota(
+        session: Uuid,
+        user: Arc<str>,
+        limit: usize,
+        buffers: &Arc<MemoryBudget>,
+        ip_quota: Option<Arc<IpQuota>>,
     ) -> Arc<Self> {
         Arc::new(Self {
             session,
             user,
-            purse,
+            ip_quota,
             limit,
             buffers: buffers.clone(),
             inner: Mutex::new(Inner {
@@ -214,8 +222,8 @@ impl Outbox {
     }
 
     /// What the client's address may leave with users who have never connected; `None`: any number of messages.
-    pub fn purse(&self) -> Option<&Arc<Purse>> {
-        self.purse.as_ref()
+    pub fn ip_quota(&self) -> Option<&Arc<IpQuota>> {
+        self.ip_quota.as_ref()
     }
 
     fn lock(&self) -> Locked<'_> {
@@ -230,15 +238,15 @@ impl Outbox {
 
     /// So many bytes, or no more than every session may hold while memory is scarce.
     pub fn at_most(&self, bytes: usize) -> usize {
-        if self.buffers.scarce() {
-            bytes.min(OWN)
+        if self.buffers.under_pressure() {
+            bytes.min(FREE_PER_SESSION)
         } else {
             bytes
         }
     }
 
     /// What all sessions share.
-    pub fn buffers(&self) -> &Buffers {
+    pub fn buffers(&self) -> &MemoryBudget {
         &self.buffers
     }
 
@@ -248,7 +256,7 @@ impl Outbox {
     }
 
     /// Has the task look at how things stand, if the session holds more than its own.
-    pub fn nudge(&self) {
+    pub fn recheck(&self) {
         let state = self.lock();
         if state.0.share.held() > 0 {
             wake(state);
@@ -291,7 +299,7 @@ impl Outbox {
     }
 
     /// Offers an entry of the inbox, as an encoded WebSocket frame.
-    pub fn push_entry(&self, seq: u64, frame: &[u8]) -> Call {
+    pub fn push_entry(&self, seq: u64, frame: &[u8]) -> Wakeup {
         let mut state = self.lock();
         state.head = state.head.max(seq);
         let taken = state.takes(seq, frame.len(), self);
@@ -309,10 +317,10 @@ impl Outbox {
     pub fn push_own(
         &self,
         seq: u64,
-        (id, at): (MessageId, Time),
+        (id, at): (MessageId, Timestamp),
         reference: Option<Box<str>>,
         message: Option<&[u8]>,
-    ) -> Call {
+    ) -> Wakeup {
         let mut state = self.lock();
         state.in_flight = state.in_flight.saturating_sub(1);
         state.head = state.head.max(seq);
@@ -347,7 +355,7 @@ impl Outbox {
     }
 
     /// Appends the answer to a send that became no entry of its own, if there is one.
-    pub fn answer(&self, frame: Option<&ServerFrame<'_>>) -> Call {
+    pub fn answer(&self, frame: Option<&ServerFrame<'_>>) -> Wakeup {
         let mut state = self.lock();
         state.in_flight = state.in_flight.saturating_sub(1);
         if let Some(frame) = frame {
@@ -357,7 +365,7 @@ impl Outbox {
     }
 
     /// Offers something that is not kept: it is dropped when the client is slow. Says whether it was taken.
-    pub fn push_ephemeral(&self, frame: &[u8]) -> (bool, Call) {
+    pub fn push_ephemeral(&self, frame: &[u8]) -> (bool, Wakeup) {
         let mut state = self.lock();
         let taken = !state.ended && state.cursor.is_some() && state.fits(frame.len(), self);
         if taken {
@@ -380,7 +388,7 @@ impl Outbox {
     }
 
     /// Asks the session to end. The first reason stays.
-    pub fn dismiss(&self, farewell: Farewell) {
+    pub fn dismiss(&self, farewell: Disconnect) {
         let mut state = self.lock();
         state.farewell.get_or_insert(farewell);
         wake(state);
@@ -401,7 +409,7 @@ impl Outbox {
     }
 
     /// Lets others write to the peer, when the task has nothing in hand.
-    pub fn attach(&self, wire: Option<Wire>) {
+    pub fn attach(&self, wire: Option<SocketWriter>) {
         self.lock().wire = wire;
     }
 
@@ -448,9 +456,9 @@ impl Outbox {
         &self,
         waker: &Waker,
         (writing, loaded): (usize, usize),
-        wants: Wants,
+        wants: Interest,
         spare: Vec<u8>,
-    ) -> Taken {
+    ) -> TakenBytes {
         let mut state = self.lock();
         match &mut state.waker {
             Some(known) if known.will_wake(waker) => {}
@@ -474,7 +482,7 @@ impl Outbox {
             }
             state.reuse(spare);
         }
-        Taken {
+        TakenBytes {
             bytes,
             touched,
             glance: state.glance(self),
@@ -497,13 +505,13 @@ impl Outbox {
     }
 
     /// What there is to know, without taking anything.
-    pub fn glance(&self) -> Glance {
+    pub fn glance(&self) -> Status {
         self.lock().glance(self)
     }
 
     /// As [`Outbox::glance`], for the task when it begins to work: what it now adds itself need not call it. It calls
     /// [`Outbox::take`] before it waits again.
-    pub fn begin(&self) -> Glance {
+    pub fn begin(&self) -> Status {
         let mut state = self.lock();
         state.waker = None;
         state.touched = false;
@@ -515,7 +523,7 @@ impl Outbox {
         let mut state = self.lock();
         let seq = state.cursor.unwrap_or(1).saturating_sub(1);
         if !state.ended {
-            ws::write_frame(&mut state.bytes, Opcode::Ping, &seq.to_be_bytes());
+            websocket::write_frame(&mut state.bytes, Opcode::Ping, &seq.to_be_bytes());
         }
         seq
     }
@@ -524,7 +532,7 @@ impl Outbox {
     pub fn pong(&self, payload: &[u8]) {
         let mut state = self.lock();
         if !state.ended {
-            ws::write_frame(&mut state.bytes, Opcode::Pong, payload);
+            websocket::write_frame(&mut state.bytes, Opcode::Pong, payload);
         }
     }
 
@@ -532,17 +540,17 @@ impl Outbox {
     pub fn echo(&self, opcode: Opcode, payload: &[u8]) {
         let mut state = self.lock();
         if !state.ended {
-            ws::write_frame(&mut state.bytes, opcode, payload);
+            websocket::write_frame(&mut state.bytes, opcode, payload);
         }
     }
 
     /// Says goodbye and closes. Nothing follows.
-    pub fn say_goodbye(&self, farewell: &Farewell) {
+    pub fn say_goodbye(&self, farewell: &Disconnect) {
         self.say_goodbye_with(farewell, farewell.detail);
     }
 
     /// As [`Outbox::say_goodbye`], in other words.
-    pub fn say_goodbye_with(&self, farewell: &Farewell, detail: &str) {
+    pub fn say_goodbye_with(&self, farewell: &Disconnect, detail: &str) {
         let mut state = self.lock();
         state.append(&ServerFrame::Goodbye(Goodbye {
             code: Integer(u64::from(farewell.code)),
@@ -560,7 +568,7 @@ impl Outbox {
     }
 
     /// The session is gone: nothing is taken any more, and nothing held.
-    pub fn bury(&self) {
+    pub fn destroy(&self) {
         let mut state = self.lock();
         *state = State {
             ended: true,
@@ -603,24 +611,24 @@ fn wake(mut state: Locked<'_>) {
 
 impl State {
     /// What it takes to get out what was just put in. `news`: the task has something to do about it.
-    fn call(&mut self, news: bool) -> Call {
+    fn call(&mut self, news: bool) -> Wakeup {
         if self.waker.is_none() {
             // The task is at work, or has not begun: it looks again before it waits.
             self.touched = true;
-            return Call::Nothing;
+            return Wakeup::Nothing;
         }
         if news || self.wants.all || self.farewell.is_some() {
             self.touched = true;
-            return self.waker.take().map_or(Call::Nothing, Call::Wake);
+            return self.waker.take().map_or(Wakeup::Nothing, Wakeup::Wake);
         }
         if self.bytes.is_empty() || self.writing > 0 || self.listed {
-            return Call::Nothing;
+            return Wakeup::Nothing;
         }
         if self.wire.is_none() {
-            return self.waker.take().map_or(Call::Nothing, Call::Wake);
+            return self.waker.take().map_or(Wakeup::Nothing, Wakeup::Wake);
         }
         self.listed = true;
-        Call::Flush
+        Wakeup::Flush
     }
 
     /// Somebody has written for the task.
@@ -650,18 +658,19 @@ impl State {
         self.bytes.capacity() + self.loaded + self.owed_bytes + self.incoming
     }
 
-    fn glance(&self, outbox: &Outbox) -> Glance {
+    fn glance(&self, outbox: &Outbox) -> Status {
         let unsent = self.bytes.len() + self.writing;
-        let beyond = self.held().saturating_sub(OWN);
-        Glance {
+        let beyond = self.held().saturating_sub(FREE_PER_SESSION);
+        Status {
             cursor: self.cursor.unwrap_or(u64::MAX),
             head: self.head,
             unsent,
             unanswered: self.in_flight > 0 || !self.owed.is_empty(),
-            congested: unsent > outbox.limit.min(OWN) && unsent > outbox.limit()
+            congested: unsent > outbox.limit.min(FREE_PER_SESSION) && unsent > outbox.limit()
                 || self.owed.len() >= MAX_OWED
                 || self.in_flight >= MAX_IN_FLIGHT
-                || self.held() - self.incoming > OWN && outbox.buffers.scarce(),
+                || self.held() - self.incoming > FREE_PER_SESSION
+                    && outbox.buffers.under_pressure(),
             beyond,
             texts: self.texts,
             spoke: self.spoke,
@@ -686,7 +695,7 @@ impl State {
 
     fn fits(&self, length: usize, outbox: &Outbox) -> bool {
         let unsent = self.bytes.len() + self.writing;
-        if unsent + length <= OWN.min(outbox.limit) {
+        if unsent + length <= FREE_PER_SESSION.min(outbox.limit) {
             return true;
         }
         // What is larger than the limit goes when nothing else is waiting.
@@ -715,14 +724,14 @@ impl State {
 
     fn append(&mut self, frame: &ServerFrame<'_>) {
         if !self.ended {
-            ws::write_text(&mut self.bytes, |out| frame.write(out));
+            websocket::write_text(&mut self.bytes, |out| frame.write(out));
             self.texts += 1;
         }
     }
 
     fn close(&mut self, code: Option<u16>) {
         if !self.ended {
-            ws::write_close(&mut self.bytes, code);
+            websocket::write_close(&mut self.bytes, code);
             self.ended = true;
         }
     }
@@ -732,7 +741,7 @@ impl State {
 mod tests {
     use super::*;
 
-    const FAREWELL: Farewell = Farewell {
+    const FAREWELL: Disconnect = Disconnect {
         code: 1012,
         reason: "shutdown",
         detail: "",
@@ -741,12 +750,12 @@ mod tests {
 
     #[test]
     fn what_others_change_while_the_task_works_is_not_missed() {
-        let outbox = Outbox::new(Uuid::nil(), "u".into(), 1024, &Buffers::new(1 << 20));
+        let outbox = Outbox::new(Uuid::nil(), "u".into(), 1024, &MemoryBudget::new(1 << 20));
         let take = |writing| {
             let taken = outbox.take(
                 Waker::noop(),
                 (writing, writing),
-                Wants::default(),
+                Interest::default(),
                 Vec::new(),
             );
             taken.touched
@@ -758,13 +767,13 @@ mod tests {
         assert!(!take(0), "it is seen now");
         outbox.sent();
         outbox.begin();
-        assert!(matches!(outbox.answer(None), Call::Nothing));
+        assert!(matches!(outbox.answer(None), Wakeup::Nothing));
         assert!(take(10), "an answer that has no bytes");
     }
 
     #[test]
     fn what_others_write_while_the_task_works_is_not_missed() {
-        let outbox = Outbox::new(Uuid::nil(), "u".into(), 1024, &Buffers::new(1 << 20));
+        let outbox = Outbox::new(Uuid::nil(), "u".into(), 1024, &MemoryBudget::new(1 << 20));
         // As `flush` leaves it when it has written what it took.
         outbox.lock().flushing = true;
         outbox.lock().writing = 900;
@@ -773,20 +782,20 @@ mod tests {
             let mut state = outbox.lock();
             state.flushed(900, Instant::now());
         }
-        let taken = outbox.take(Waker::noop(), (0, 0), Wants::default(), Vec::new());
+        let taken = outbox.take(Waker::noop(), (0, 0), Interest::default(), Vec::new());
         assert!(taken.touched, "there is room now");
     }
 
     #[test]
     fn what_is_nearly_written_counts_for_all_the_memory_that_it_is_in() {
-        let buffers = Buffers::new(1 << 20);
+        let buffers = MemoryBudget::new(1 << 20);
         let outbox = Outbox::new(Uuid::nil(), "u".into(), 1 << 20, &buffers);
         outbox.echo(Opcode::Binary, &vec![0; 100_000]);
-        let take = |hand| outbox.take(Waker::noop(), hand, Wants::default(), Vec::new());
+        let take = |hand| outbox.take(Waker::noop(), hand, Interest::default(), Vec::new());
         let bytes = take((0, 0)).bytes;
-        assert_eq!(buffers.used(), bytes.capacity() - OWN);
+        assert_eq!(buffers.used(), bytes.capacity() - FREE_PER_SESSION);
         let glance = take((1, bytes.capacity())).glance;
-        assert_eq!(buffers.used(), bytes.capacity() - OWN);
+        assert_eq!(buffers.used(), bytes.capacity() - FREE_PER_SESSION);
         assert_eq!((glance.unsent, glance.beyond), (1, buffers.used()));
         take((0, 0));
         assert_eq!(buffers.used(), 0);
@@ -794,7 +803,7 @@ mod tests {
 
     #[test]
     fn who_puts_something_in_is_told_how_it_gets_out() {
-        let outbox = Outbox::new(Uuid::nil(), "u".into(), 1024, &Buffers::new(1 << 20));
+        let outbox = Outbox::new(Uuid::nil(), "u".into(), 1024, &MemoryBudget::new(1 << 20));
         let wait = |wants| {
             outbox.begin();
             while !outbox
@@ -805,20 +814,20 @@ mod tests {
         };
         let push = |seq| outbox.push_entry(seq, b"frame");
         outbox.open(1, 0);
-        assert!(matches!(push(1), Call::Nothing), "the task has not begun");
-        wait(Wants::default());
-        assert!(matches!(push(2), Call::Wake(_)), "nobody else can write");
-        wait(Wants::default());
-        assert!(matches!(push(4), Call::Wake(_)), "a gap");
-        wait(Wants::default());
+        assert!(matches!(push(1), Wakeup::Nothing), "the task has not begun");
+        wait(Interest::default());
+        assert!(matches!(push(2), Wakeup::Wake(_)), "nobody else can write");
+        wait(Interest::default());
+        assert!(matches!(push(4), Wakeup::Wake(_)), "a gap");
+        wait(Interest::default());
         assert!(
-            matches!(outbox.answer(None), Call::Nothing),
+            matches!(outbox.answer(None), Wakeup::Nothing),
             "nothing to do"
         );
-        wait(Wants {
+        wait(Interest {
             all: true,
             entries: false,
         });
-        assert!(matches!(outbox.answer(None), Call::Wake(_)), "it asked");
+        assert!(matches!(outbox.answer(None), Wakeup::Wake(_)), "it asked");
     }
 }

@@ -10,7 +10,7 @@ use super::{
     ServerMessage,
 };
 use crate::protocol::ids::MessageId;
-use crate::protocol::time::Time;
+use crate::protocol::timestamp::Timestamp;
 
 impl ServerFrame<'_> {
     /// Appends the frame's JSON. Messages and acks, which are nearly all frames, are written by hand: content is carried as
@@ -238,7 +238,7 @@ fn reference(out: &mut Vec<u8>, reference: Option<&str>) {
     }
 }
 
-fn time(out: &mut Vec<u8>, before: &str, value: Time) {
+fn time(out: &mut Vec<u8>, before: &str, value: Timestamp) {
     out.extend_from_slice(before.as_bytes());
     out.extend_from_slice(&value.ascii());
 }
@@ -287,7 +287,7 @@ mod tests {
             target_room: None,
             id: id(),
             seq: Some(Integer(7)),
-            sent_at: Time(1_795_172_580_123),
+            sent_at: Timestamp(1_795_172_580_123),
             reply_to: None,
             edited_at: None,
             ephemeral: None,
@@ -322,7 +322,7 @@ mod tests {
                     id: id(),
                     seq,
                     status,
-                    sent_at: Time(0),
+                    sent_at: Timestamp(0),
                     duplicate,
                     reference,
                 };
