@@ -1,0 +1,241 @@
+//! A running server.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::{Duration, Instant};
+
+use super::{DEADLINE, Folder};
+
+/// A running server. Dropping it kills it.
+pub struct Server {
+    child: Child,
+    pub address: SocketAddr,
+    log: Arc<Log>,
+    out: Arc<Log>,
+    arguments: Vec<String>,
+    folder: Arc<Folder>,
+}
+
+impl Server {
+    /// Starts the server on a free loopback port, with a store on disk in a folder of its own.
+    pub fn start(arguments: &[&str]) -> Self {
+        let arguments = arguments.iter().map(ToString::to_string).collect();
+        Self::launch(arguments, Arc::new(Folder::new()), 0)
+    }
+
+    fn launch(arguments: Vec<String>, folder: Arc<Folder>, port: u16) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_dmwire"));
+        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("DMWIRE_")) {
+            command.env_remove(name);
+        }
+        if !arguments.iter().any(|argument| argument == "--listen") {
+            command.arg("--listen").arg(format!("127.0.0.1:{port}"));
+        }
+        let mut child = command
+            .args(&arguments)
+            // A private database that a kill leaves behind goes with the folder.
+            .env("TMPDIR", &folder.0)
+            .current_dir(&folder.0)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the server can be started");
+        let log = Log::of(child.stderr.take().expect("stderr is piped"));
+        let out = Log::of(child.stdout.take().expect("stdout is piped"));
+        let line = log.wait_for("listening on http");
+        let address = line
+            .split("://")
+            .nth(1)
+            .and_then(|rest| rest.split(['/', ' ', '"']).next())
+            .and_then(|address| address.parse().ok())
+            .unwrap_or_else(|| panic!("no address in {line:?}"));
+        Self {
+            child,
+            address,
+            log,
+            out,
+            arguments,
+            folder,
+        }
+    }
+
+    /// Starts it again on the same folder and the same port, after [`Server::kill`] or [`Server::wait`].
+    pub fn restart(&mut self) {
+        let port = self.address.port();
+        let again = Self::launch(self.arguments.clone(), self.folder.clone(), port);
+        drop(std::mem::replace(self, again));
+    }
+
+    pub fn folder(&self) -> &Path {
+        &self.folder.0
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Ends it as a crash would: SIGKILL.
+    pub fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// Sends it a signal by name, such as `TERM`.
+    pub fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        let status = Command::new("kill").args(["-s", name, &pid]).status();
+        assert!(
+            status.is_ok_and(|status| status.success()),
+            "kill -s {name} {pid}"
+        );
+    }
+
+    /// Waits until it has ended by itself.
+    pub fn wait(&mut self, within: Duration) -> ExitStatus {
+        let until = Instant::now() + within;
+        loop {
+            if let Some(status) = self.child.try_wait().expect("the server can be waited for") {
+                return status;
+            }
+            assert!(
+                Instant::now() < until,
+                "the server has not ended within {within:?}"
+            );
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Waits for a line of the log that has `text` in it.
+    pub fn wait_for_log(&self, text: &str) -> String {
+        self.log.wait_for(text)
+    }
+
+    /// Waits for a line on stdout that has `text` in it.
+    pub fn wait_for_output(&self, text: &str) -> String {
+        self.out.wait_for(text)
+    }
+
+    pub fn log(&self) -> String {
+        self.log.lines.lock().expect("the log is whole").join("\n")
+    }
+
+    /// Resident memory in KiB, from /proc.
+    pub fn memory_kib(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()));
+        let status = status.expect("the server is running");
+        let line = status.lines().find(|line| line.starts_with("VmRSS:"));
+        line.and_then(|line| line.split_whitespace().nth(1)?.parse().ok())
+            .expect("VmRSS is a number")
+    }
+
+    /// A plain HTTP request; gives status line, headers and body as one text.
+    pub fn http(&self, request: &str) -> String {
+        let mut stream = TcpStream::connect(self.address).expect("the server accepts");
+        stream
+            .set_read_timeout(Some(DEADLINE))
+            .expect("a timeout can be set");
+        stream
+            .write_all(request.as_bytes())
+            .expect("the request can be sent");
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer);
+        String::from_utf8_lossy(&answer).into_owned()
+    }
+
+    /// `GET path`, closing the connection afterwards.
+    pub fn get(&self, path: &str) -> String {
+        self.http(&format!(
+            "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+        ))
+    }
+
+    /// The most memory that was ever resident, in KiB.
+    pub fn peak_kib(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()));
+        let status = status.expect("the server is running");
+        let line = status.lines().find(|line| line.starts_with("VmHWM:"));
+        line.and_then(|line| line.split_whitespace().nth(1)?.parse().ok())
+            .expect("VmHWM is a number")
+    }
+
+    /// What `dmwire verify` says of its store, and whether that is well.
+    pub fn verify(&self) -> (bool, String) {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_dmwire"));
+        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("DMWIRE_")) {
+            command.env_remove(name);
+        }
+        let output = command
+            .arg("verify")
+            .current_dir(&self.folder.0)
+            .stdin(Stdio::null())
+            .output()
+            .expect("the program can be started");
+        let mut said = String::from_utf8_lossy(&output.stdout).into_owned();
+        said.push_str(&String::from_utf8_lossy(&output.stderr));
+        (output.status.success(), said)
+    }
+
+    /// As [`Server::start`], in a folder that is there already.
+    pub fn start_in(folder: &Arc<Folder>, arguments: &[&str]) -> Self {
+        let arguments = arguments.iter().map(ToString::to_string).collect();
+        Self::launch(arguments, folder.clone(), 0)
+    }
+
+    /// The file of its store.
+    pub fn store(&self) -> PathBuf {
+        self.folder.0.join("dmwire.db")
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+#[derive(Default)]
+struct Log {
+    lines: Mutex<Vec<String>>,
+    grown: Condvar,
+}
+
+impl Log {
+    /// Fills with the lines of a stream.
+    fn of(stream: impl std::io::Read + Send + 'static) -> Arc<Self> {
+        let log = Arc::new(Self::default());
+        let sink = log.clone();
+        std::thread::spawn(move || {
+            for line in BufReader::new(stream).lines().map_while(Result::ok) {
+                sink.lines.lock().expect("the log is whole").push(line);
+                sink.grown.notify_all();
+            }
+        });
+        log
+    }
+
+    fn wait_for(&self, text: &str) -> String {
+        let until = Instant::now() + DEADLINE;
+        let mut lines = self.lines.lock().expect("the log is whole");
+        loop {
+            if let Some(line) = lines.iter().find(|line| line.contains(text)) {
+                return line.clone();
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            assert!(
+                !left.is_zero(),
+                "{text:?} is not in the log:\n{}",
+                lines.join("\n")
+            );
+            lines = self
+                .grown
+                .wait_timeout(lines, left)
+                .expect("the log is whole")
+                .0;
+        }
+    }
+}
