@@ -1,5 +1,7 @@
 //! What the load is to be.
 
+use std::path::PathBuf;
+
 use clap::Parser;
 
 /// Load on a dmwire server, or on one that speaks enough of its protocol.
@@ -55,6 +57,9 @@ pub struct Options {
     /// Further arguments for the server, separated by spaces.
     #[arg(long, default_value = "")]
     pub server: String,
+    /// The program to start as the server instead of the one built with this load generator, for example an earlier release.
+    #[arg(long)]
+    pub program: Option<PathBuf>,
     /// A server that is running already: HOST:PORT/PATH, the user id is appended to it.
     #[arg(long)]
     pub at: Option<String>,

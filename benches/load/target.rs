@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{self, BufRead as _, BufReader};
 use std::net::{SocketAddr, ToSocketAddrs as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -55,7 +55,8 @@ impl Target {
     fn start(options: &Options) -> io::Result<Self> {
         let folder = std::env::temp_dir().join(format!("dmwire-load-{}", std::process::id()));
         fs::create_dir_all(&folder)?;
-        let mut child = Command::new(env!("CARGO_BIN_EXE_dmwire"))
+        let built = Path::new(env!("CARGO_BIN_EXE_dmwire"));
+        let mut child = Command::new(options.program.as_deref().unwrap_or(built))
             .args([
                 "--listen",
                 "127.0.0.1:0",
