@@ -23,8 +23,8 @@ pub mod wakeup;
 
 use self::wakeup::Wakeup;
 use crate::limits::memory::{FREE_PER_SESSION, MemoryBudget, Reservation};
-use crate::protocol::ids::Integer;
 use crate::protocol::server::{Ack, AckStatus, Goodbye, Synced};
+use crate::protocol::types::Integer;
 use crate::protocol::{MessageId, ServerFrame, Timestamp};
 use crate::store::IpQuota;
 use crate::websocket::stream::SocketWriter;

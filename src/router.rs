@@ -16,10 +16,10 @@ use crate::outbox::wakeup::{WakeupBatch, defer_wakeups};
 use crate::protocol::client::{
     ClientConversations, ClientHistory, ClientMessage, ClientTyping, DEFAULT_LIMIT,
 };
-use crate::protocol::ids::parse_uuid;
 use crate::protocol::server::{
     Ack, AckStatus, Pong, RawContent, Receipt, ReceiptKind, ServerMessage, ServerTyping,
 };
+use crate::protocol::types::parse_uuid;
 use crate::protocol::{
     ClientFrame, ErrorCode, FrameError, MessageId, Ref, ServerFrame, Target, Timestamp,
 };

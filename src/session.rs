@@ -26,8 +26,8 @@ use crate::outbox::disconnect::{
 };
 use crate::outbox::wakeup;
 use crate::outbox::{Disconnect, Interest, Outbox, Status};
-use crate::protocol::ids::Integer;
 use crate::protocol::server::{Heartbeat, Truncated, TruncatedReason};
+use crate::protocol::types::Integer;
 use crate::protocol::{ErrorCode, FrameError, Ref, Scanned, ServerFrame, Tape, Timestamp};
 use crate::readers::PendingRead;
 use crate::registry::Registered;

@@ -17,7 +17,7 @@ use serde_json::json;
 use super::token::{read, secrets, without_line_end};
 use super::{AuthSetupError, crypto, warn_of_short};
 use crate::config::{Access, Config, Secret};
-use crate::protocol::ids::is_name;
+use crate::protocol::types::is_name;
 
 /// How long the tokens in [`Links`] hold, in seconds.
 const LINKS_HOLD: u64 = 24 * 3600;

@@ -10,7 +10,7 @@ use super::jwks::{JwksSource, KeySet};
 use super::key::Key;
 use super::{AuthError, AuthSetupError, Identity, MAX_TOKEN, crypto, warn_of_short};
 use crate::config::{Config, Secret};
-use crate::protocol::ids::is_name;
+use crate::protocol::types::is_name;
 
 /// Longest file with a secret or a key, in bytes.
 const MAX_FILE: u64 = 64 * 1024;

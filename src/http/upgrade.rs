@@ -19,8 +19,8 @@ use crate::auth::{AuthError, Identity, Verifier};
 use crate::config::{Access, Config};
 use crate::limits::ConnectionPermit;
 use crate::outbox::{Disconnect, Outbox, disconnect};
-use crate::protocol::ids::{Id, Integer, is_name, parse_uuid};
 use crate::protocol::server::{Limits, Truncated, TruncatedReason, Welcome};
+use crate::protocol::types::{Id, Integer, is_name, parse_uuid};
 use crate::protocol::{PROTOCOL, ServerFrame, Timestamp, schema};
 use crate::session::{self, AckMode, Auth, SessionParams, UserSession};
 use crate::store::{InboxState, IpQuota};
@@ -428,7 +428,7 @@ fn query(query: &str) -> Result<Query, Rejection> {
             since
                 .parse()
                 .ok()
-                .filter(|n| digits && *n <= crate::protocol::json::decode::MAX_INTEGER)
+                .filter(|n| digits && *n <= crate::protocol::json::MAX_INTEGER)
                 .ok_or_else(|| {
                     Rejection::invalid_request("`since` must be a whole number, 0 or more")
                 })

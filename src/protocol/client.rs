@@ -6,9 +6,9 @@ use serde_json::json;
 
 use super::content::{Amount, Content};
 use super::error::ErrorCode;
-use super::ids::{Bounded, Integer, MessageId, Ref, RoomId, UserId};
-use super::json::decode::{Carried, DecodeError};
+use super::json::{Carried, DecodeError};
 use super::tagged::tagged;
+use super::types::{Bounded, Integer, MessageId, Ref, RoomId, UserId};
 
 tagged! {
     /// A frame from a client, told apart by `type`. A frame without `type` is a `message`.

@@ -7,9 +7,9 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Deserialize, Deserializer, EnumAccess, IgnoredAny, Visitor};
 use serde_json::json;
 
-use super::ids::{Bounded, Degrees, Integer, WebUrl};
-use super::json::decode::MAX_INTEGER;
+use super::json::MAX_INTEGER;
 use super::tagged::tagged;
+use super::types::{Bounded, Degrees, Integer, WebUrl};
 
 /// Text of a message: 1 to 16000 characters.
 pub type Text<'a> = Bounded<'a, 1, 16000>;

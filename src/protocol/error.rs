@@ -76,3 +76,121 @@ impl ErrorCode {
         )
     }
 }
+
+/// Why a frame is refused; everything of an `error` frame but its `ref`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FrameError {
+    /// Why, for programs.
+    pub code: ErrorCode,
+    /// Why, for people.
+    pub detail: String,
+    /// JSON Pointer of the offending place.
+    pub path: Option<String>,
+    /// Name of the definition in the schema of client frames that was broken.
+    pub definition: Option<&'static str>,
+}
+
+impl FrameError {
+    /// A refusal that is not about one place in the frame.
+    pub fn new(code: ErrorCode, detail: impl Into<String>) -> Self {
+        Self {
+            code,
+            detail: detail.into(),
+            path: None,
+            definition: None,
+        }
+    }
+
+    /// The room that a frame is addressed to is not there.
+    pub fn unknown_room() -> Self {
+        Self {
+            path: Some("/target_room".to_owned()),
+            ..Self::new(ErrorCode::UnknownRoom, "there is no such room")
+        }
+    }
+
+    /// A message is not there, or not the asker's to see; `field` is where the frame names it.
+    pub fn unknown_message(field: &str) -> Self {
+        Self {
+            path: Some(format!("/{field}")),
+            ..Self::new(
+                ErrorCode::UnknownMessage,
+                "there is no such message in this conversation",
+            )
+        }
+    }
+
+    /// Only its author may change a message.
+    pub fn not_author() -> Self {
+        Self {
+            path: Some("/id".to_owned()),
+            ..Self::new(
+                ErrorCode::NotAuthor,
+                "only its author may change this message",
+            )
+        }
+    }
+
+    /// The addressed user takes nothing direct from the sender.
+    pub fn blocked() -> Self {
+        Self {
+            path: Some("/target_user".to_owned()),
+            ..Self::new(
+                ErrorCode::Blocked,
+                "this user takes no direct messages from you",
+            )
+        }
+    }
+
+    /// The addressed user has never connected, and such are not written to.
+    pub fn unknown_user() -> Self {
+        Self {
+            path: Some("/target_user".to_owned()),
+            ..Self::new(
+                ErrorCode::Forbidden,
+                "this user has never connected, and only those who have can be written to",
+            )
+        }
+    }
+
+    /// The addressed user has never connected, and the sender has written to such as often as one may.
+    pub fn left_too_many() -> Self {
+        Self {
+            path: Some("/target_user".to_owned()),
+            ..Self::new(
+                ErrorCode::Forbidden,
+                "this user has never connected, and as many messages as you may leave for such users are waiting",
+            )
+        }
+    }
+
+    /// Nobody can block themselves.
+    pub fn own_block() -> Self {
+        Self {
+            path: Some("/user".to_owned()),
+            ..Self::new(ErrorCode::Forbidden, "nobody can block themselves")
+        }
+    }
+
+    /// The user has blocked as many others as one may.
+    pub fn too_many_blocks() -> Self {
+        Self {
+            path: Some("/user".to_owned()),
+            ..Self::new(
+                ErrorCode::Forbidden,
+                "you have blocked as many users as you may; unblock one first",
+            )
+        }
+    }
+
+    /// A message's id is taken by something else.
+    pub fn id_conflict() -> Self {
+        Self {
+            path: Some("/id".to_owned()),
+            ..Self::new(
+                ErrorCode::IdConflict,
+                "this id is taken in the conversation by a message with another author or content",
+            )
+        }
+    }
+}

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use super::view::View;
 use crate::outbox::Outbox;
 use crate::outbox::wakeup::Wakeup;
-use crate::protocol::ids::Integer;
 use crate::protocol::server::{
     Ack, AckStatus, Conversation, Conversations, Done, ErrorFrame, History, PastMessage,
     RawContent, Reactions,
 };
+use crate::protocol::types::Integer;
 use crate::protocol::{ErrorCode, FrameError, MessageId, ServerFrame, Timestamp, schema};
 use crate::store::{ConversationsPage, HistoryPage, HistoryPosition, HistoryQuery, StoredMessage};
 use crate::writer::WriteError;

@@ -1,9 +1,9 @@
 //! What an entry of an inbox looks like to a session.
 
-use crate::protocol::ids::Integer;
 use crate::protocol::server::{
     Ack, AckStatus, Deleted, Edited, RawContent, Reacted, ServerMessage,
 };
+use crate::protocol::types::Integer;
 use crate::protocol::{MessageId, ServerFrame, Timestamp};
 use crate::store::{Entry, EntryKind, Write};
 use crate::websocket;

@@ -11,7 +11,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use dmwire::auth::Verifier;
 use dmwire::config::{Config, Secret};
-use dmwire::protocol::ids::is_name;
+use dmwire::protocol::types::is_name;
 use dmwire::protocol::{ClientFrame, ErrorCode, FrameError, Scanned, Tape};
 use dmwire::websocket::{Decoder, Incoming, ProtocolError};
 use ring::hmac;

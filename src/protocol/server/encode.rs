@@ -9,8 +9,8 @@ use super::{
     Ack, AckStatus, Conversation, Conversations, Edited, History, PastMessage, ServerFrame,
     ServerMessage,
 };
-use crate::protocol::ids::MessageId;
 use crate::protocol::timestamp::Timestamp;
+use crate::protocol::types::MessageId;
 
 impl ServerFrame<'_> {
     /// Appends the frame's JSON. Messages and acks, which are nearly all frames, are written by hand: content is carried as
@@ -261,7 +261,7 @@ fn number(out: &mut Vec<u8>, before: &str, value: u64) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::ids::{Integer, parse_uuid};
+    use super::super::super::types::{Integer, parse_uuid};
     use super::*;
     use crate::protocol::server::RawContent;
     use serde_json::json;

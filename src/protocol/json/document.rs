@@ -1,0 +1,148 @@
+//! A scanned document and the values in it.
+
+use std::borrow::Cow;
+
+use super::escape::{unescape, unescape_one};
+use super::tape::{Node, Tape};
+
+/// What kind of value a node is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// `{...}`: its children are keys and values in turn.
+    Object,
+    /// `[...]`
+    Array,
+    /// A string or key without escapes: its text can be borrowed.
+    Plain,
+    /// A string or key with at least one escape.
+    Escaped,
+    /// A number, in any spelling.
+    Number,
+    /// `true`
+    True,
+    /// `false`
+    False,
+    /// `null`
+    Null,
+}
+
+/// A scanned document. `problem` is the first rule broken; what could be read is there all the same.
+#[derive(Clone, Copy, Debug)]
+pub struct Document<'t, 'a> {
+    pub(super) text: &'a str,
+    pub(super) tape: &'t Tape,
+}
+
+/// A value inside a [`Document`].
+#[derive(Clone, Copy, Debug)]
+pub struct Value<'t, 'a> {
+    pub(super) doc: Document<'t, 'a>,
+    pub(super) node: u32,
+}
+
+impl<'t, 'a> Document<'t, 'a> {
+    /// The whole document.
+    pub fn root(self) -> Value<'t, 'a> {
+        Value { doc: self, node: 0 }
+    }
+}
+
+impl<'t, 'a> Value<'t, 'a> {
+    fn node(self) -> Node {
+        self.doc.tape.nodes[self.node as usize]
+    }
+
+    /// What kind of value this is.
+    pub fn kind(self) -> Kind {
+        self.node().kind
+    }
+
+    /// The value exactly as it came.
+    pub fn raw(self) -> &'a str {
+        let node = self.node();
+        &self.doc.text[node.start as usize..node.end as usize]
+    }
+
+    /// The text of a string; `None` for any other value.
+    pub fn text(self) -> Option<Cow<'a, str>> {
+        let raw = self.raw();
+        match self.kind() {
+            Kind::Plain => Some(Cow::Borrowed(&raw[1..raw.len() - 1])),
+            Kind::Escaped => Some(Cow::Owned(unescape(&raw[1..raw.len() - 1]))),
+            _ => None,
+        }
+    }
+
+    /// Whether a string's escapes stand for characters, each surrogate having its other half.
+    pub fn is_well_formed(self) -> bool {
+        let mut rest = self.raw();
+        while let Some(at) = rest.find('\\') {
+            let (c, used) = unescape_one(&rest[at..]);
+            let escape = &rest[at..at + used];
+            if c == '\u{FFFD}' && !escape.eq_ignore_ascii_case("\\ufffd") {
+                return false;
+            }
+            rest = &rest[at + used..];
+        }
+        true
+    }
+
+    /// The members of an object, or the elements of an array (with an empty key); nothing for other values.
+    pub fn children(self) -> Children<'t, 'a> {
+        let node = self.node();
+        Children {
+            doc: self.doc,
+            object: node.kind == Kind::Object,
+            at: self.node + 1,
+            end: node.next,
+        }
+    }
+
+    /// The first member of an object with this name.
+    pub fn get(self, name: &str) -> Option<Value<'t, 'a>> {
+        if self.kind() != Kind::Object {
+            return None;
+        }
+        self.children()
+            .find(|(key, _)| key.is_some_and(|key| key.is_text(name)))
+            .map(|(_, value)| value)
+    }
+
+    /// Whether this is a string with this text.
+    pub fn is_text(self, wanted: &str) -> bool {
+        let raw = self.raw();
+        match self.kind() {
+            Kind::Plain => &raw[1..raw.len() - 1] == wanted,
+            Kind::Escaped => self.text().is_some_and(|text| text == wanted),
+            _ => false,
+        }
+    }
+}
+
+/// Iterator over the children of a container: `(key, value)`, the key being `None` in arrays.
+#[derive(Clone, Debug)]
+pub struct Children<'t, 'a> {
+    doc: Document<'t, 'a>,
+    object: bool,
+    at: u32,
+    end: u32,
+}
+
+impl<'t, 'a> Iterator for Children<'t, 'a> {
+    type Item = (Option<Value<'t, 'a>>, Value<'t, 'a>);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.at >= self.end {
+            return None;
+        }
+        let doc = self.doc;
+        let key = self.object.then(|| {
+            let key = Value { doc, node: self.at };
+            self.at += 1;
+            key
+        });
+        let value = Value { doc, node: self.at };
+        self.at = value.node().next;
+        Some((key, value))
+    }
+}

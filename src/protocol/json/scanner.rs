@@ -1,0 +1,399 @@
+//! The scanner: one pass over the text, which fills a [`Tape`].
+
+use std::borrow::Cow;
+use std::collections::HashSet;
+
+use super::document::{Document, Kind, Value};
+use super::pointer::push_token;
+use super::tape::{Node, Open, SyntaxError, Tape};
+
+/// Deepest nesting of a frame, the frame itself being level 1 (PROTOCOL section 1.6).
+pub const MAX_DEPTH: usize = 32;
+
+/// Reads a text from its start to its end.
+pub(super) struct Scanner<'s, 'a> {
+    pub(super) text: &'a str,
+    pub(super) bytes: &'a [u8],
+    pub(super) pos: usize,
+    pub(super) tape: &'s mut Tape,
+    pub(super) problem: Option<SyntaxError>,
+}
+
+type Scan<T> = Result<T, SyntaxError>;
+
+impl Scanner<'_, '_> {
+    pub(super) fn document(&mut self) -> Scan<()> {
+        if u32::try_from(self.bytes.len()).is_err() {
+            return Err(self.syntax("a document under 4 GiB"));
+        }
+        self.space();
+        loop {
+            // A value begins here.
+            self.value_start()?;
+            // It may have ended here, and with it the containers around it.
+            loop {
+                self.space();
+                let Some(open) = self.tape.open.last() else {
+                    if self.pos < self.bytes.len() {
+                        return Err(self.syntax("the end of the frame"));
+                    }
+                    return Ok(());
+                };
+                let node = open.node as usize;
+                let object = self.tape.nodes[node].kind == Kind::Object;
+                match self.bytes.get(self.pos) {
+                    Some(b',') => {
+                        self.pos += 1;
+                        self.space();
+                        if object {
+                            self.key()?;
+                        } else if let Some(open) = self.tape.open.last_mut() {
+                            open.at += 1;
+                        }
+                        break;
+                    }
+                    Some(b'}') if object => self.close(node),
+                    Some(b']') if !object => self.close(node),
+                    _ if object => return Err(self.syntax("`,` or `}`")),
+                    _ => return Err(self.syntax("`,` or `]`")),
+                }
+            }
+        }
+    }
+
+    /// Reads a scalar whole, or opens a container. Empty containers are read whole too.
+    fn value_start(&mut self) -> Scan<()> {
+        loop {
+            let start = self.pos;
+            let kind = match self.bytes.get(self.pos) {
+                Some(b'{') => Kind::Object,
+                Some(b'[') => Kind::Array,
+                Some(b'"') => {
+                    self.string()?;
+                    return Ok(());
+                }
+                Some(b't') => return self.word(b"true", Kind::True),
+                Some(b'f') => return self.word(b"false", Kind::False),
+                Some(b'n') => return self.word(b"null", Kind::Null),
+                Some(b'-' | b'0'..=b'9') => return self.number(),
+                _ => return Err(self.syntax("a value")),
+            };
+            if self.tape.open.len() == MAX_DEPTH {
+                return self.too_deep(kind);
+            }
+            self.pos += 1;
+            let node = self.push(kind, start);
+            self.tape.open.push(Open { node, at: 0 });
+            self.space();
+            match (kind, self.bytes.get(self.pos)) {
+                (Kind::Object, Some(b'}')) | (Kind::Array, Some(b']')) => {
+                    self.close(node as usize);
+                    return Ok(());
+                }
+                (Kind::Object, _) => self.key()?,
+                _ => {}
+            }
+        }
+    }
+
+    /// Reads `"key" :` and leaves the scanner at the value.
+    fn key(&mut self) -> Scan<()> {
+        if self.bytes.get(self.pos) != Some(&b'"') {
+            return Err(self.syntax("a member name in double quotes"));
+        }
+        let key = self.tape.nodes.len() as u32;
+        if let Some(open) = self.tape.open.last_mut() {
+            open.at = key;
+        }
+        self.string()?;
+        self.space();
+        if self.bytes.get(self.pos) != Some(&b':') {
+            return Err(self.syntax("`:`"));
+        }
+        self.pos += 1;
+        self.space();
+        Ok(())
+    }
+
+    fn close(&mut self, node: usize) {
+        self.pos += 1;
+        let next = self.tape.nodes.len() as u32;
+        let entry = &mut self.tape.nodes[node];
+        entry.end = self.pos as u32;
+        entry.next = next;
+        if entry.kind == Kind::Object
+            && self.problem.is_none()
+            && let Some(key) = self.duplicate(node)
+        {
+            if let Some(open) = self.tape.open.last_mut() {
+                open.at = key;
+            }
+            self.note("a member name stands once in an object, found it twice");
+        }
+        self.tape.open.pop();
+    }
+
+    /// The key node of the first repeated member name in an object that was just read.
+    fn duplicate(&self, node: usize) -> Option<u32> {
+        const FEW: usize = 16;
+        let doc = Document {
+            text: self.text,
+            tape: self.tape,
+        };
+        let object = Value {
+            doc,
+            node: node as u32,
+        };
+        let mut few: [Option<Value<'_, '_>>; FEW] = [None; FEW];
+        let mut keys = object.children().filter_map(|(key, _)| key);
+        for (count, key) in keys.by_ref().take(FEW).enumerate() {
+            if few[..count].iter().flatten().any(|seen| same(*seen, key)) {
+                return Some(key.node);
+            }
+            few[count] = Some(key);
+        }
+        // Many members: comparing each with each would let a peer buy quadratic work with one frame.
+        let first = keys.next()?;
+        let mut seen: HashSet<Cow<'_, str>> =
+            few.iter().flatten().filter_map(|k| k.text()).collect();
+        std::iter::once(first)
+            .chain(keys)
+            .find(|key| key.text().is_some_and(|text| !seen.insert(text)))
+            .map(|key| key.node)
+    }
+
+    /// Steps over a value that is nested too deeply without indexing it: the frame is refused in any case.
+    fn too_deep(&mut self, kind: Kind) -> Scan<()> {
+        self.note(&format!(
+            "at most {MAX_DEPTH} levels of objects and arrays, found more"
+        ));
+        let start = self.pos;
+        let mut depth = 0_usize;
+        while let Some(byte) = self.bytes.get(self.pos) {
+            match byte {
+                b'{' | b'[' => depth += 1,
+                b'}' | b']' => depth -= 1,
+                b'"' => {
+                    self.string()?;
+                    self.tape.nodes.pop();
+                    continue;
+                }
+                _ => {}
+            }
+            self.pos += 1;
+            if depth == 0 {
+                let node = self.push(kind, start) as usize;
+                self.tape.nodes[node].end = self.pos as u32;
+                return Ok(());
+            }
+        }
+        Err(self.syntax("the end of an object or array"))
+    }
+
+    fn string(&mut self) -> Scan<()> {
+        let start = self.pos;
+        self.pos += 1;
+        let mut kind = Kind::Plain;
+        loop {
+            match self.bytes.get(self.pos) {
+                Some(b'"') => break,
+                Some(b'\\') => {
+                    kind = Kind::Escaped;
+                    self.escape()?;
+                }
+                Some(0..=0x1f) => {
+                    return Err(self.syntax("a string without raw control characters"));
+                }
+                Some(_) => self.pos += 1,
+                None => return Err(self.syntax("the end of a string")),
+            }
+        }
+        self.pos += 1;
+        let node = self.push(kind, start) as usize;
+        self.tape.nodes[node].end = self.pos as u32;
+        Ok(())
+    }
+
+    fn escape(&mut self) -> Scan<()> {
+        self.pos += 1;
+        match self.bytes.get(self.pos) {
+            Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => self.pos += 1,
+            Some(b'u') => {
+                self.pos += 1;
+                let unit = self.hex4()?;
+                if (0xDC00..0xE000).contains(&unit) {
+                    self.note("surrogates come in pairs, found a low one alone");
+                } else if (0xD800..0xDC00).contains(&unit) {
+                    let paired = self.bytes[self.pos..].starts_with(b"\\u") && {
+                        let back = self.pos;
+                        self.pos += 2;
+                        let low = self.hex4()?;
+                        let paired = (0xDC00..0xE000).contains(&low);
+                        if !paired {
+                            self.pos = back;
+                        }
+                        paired
+                    };
+                    if !paired {
+                        self.note("surrogates come in pairs, found a high one alone");
+                    }
+                }
+            }
+            _ => return Err(self.syntax("one of \\\" \\\\ \\/ \\b \\f \\n \\r \\t \\uXXXX")),
+        }
+        Ok(())
+    }
+
+    fn hex4(&mut self) -> Scan<u32> {
+        let unit = self.bytes.get(self.pos..self.pos + 4).and_then(|digits| {
+            digits
+                .iter()
+                .try_fold(0, |unit, d| Some(unit << 4 | (*d as char).to_digit(16)?))
+        });
+        match unit {
+            Some(unit) => {
+                self.pos += 4;
+                Ok(unit)
+            }
+            None => Err(self.syntax("four hexadecimal digits after \\u")),
+        }
+    }
+
+    fn number(&mut self) -> Scan<()> {
+        let start = self.pos;
+        if self.bytes[self.pos] == b'-' {
+            self.pos += 1;
+        }
+        match self.bytes.get(self.pos) {
+            Some(b'0') => self.pos += 1,
+            Some(b'1'..=b'9') => self.digits(),
+            _ => return Err(self.syntax("a digit")),
+        }
+        let mut plain = true;
+        if self.bytes.get(self.pos) == Some(&b'.') {
+            plain = false;
+            self.pos += 1;
+            self.some_digits()?;
+        }
+        if let Some(b'e' | b'E') = self.bytes.get(self.pos) {
+            plain = false;
+            self.pos += 1;
+            if let Some(b'+' | b'-') = self.bytes.get(self.pos) {
+                self.pos += 1;
+            }
+            self.some_digits()?;
+        }
+        if let Some(b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' | b'+' | b'-' | b'.' | b'_') =
+            self.bytes.get(self.pos)
+        {
+            return Err(self.syntax("the end of a number"));
+        }
+        let text = &self.text[start..self.pos];
+        // Only an exponent or some 300 digits can leave the range of a double.
+        if (!plain || text.len() > 300) && !text.parse::<f64>().is_ok_and(f64::is_finite) {
+            self.note("a number within the range of a double, found one beyond it");
+        }
+        let node = self.push(Kind::Number, start) as usize;
+        self.tape.nodes[node].end = self.pos as u32;
+        Ok(())
+    }
+
+    fn digits(&mut self) {
+        while let Some(b'0'..=b'9') = self.bytes.get(self.pos) {
+            self.pos += 1;
+        }
+    }
+
+    fn some_digits(&mut self) -> Scan<()> {
+        let before = self.pos;
+        self.digits();
+        if self.pos == before {
+            return Err(self.syntax("a digit"));
+        }
+        Ok(())
+    }
+
+    fn word(&mut self, word: &[u8], kind: Kind) -> Scan<()> {
+        if !self.bytes[self.pos..].starts_with(word) {
+            return Err(self.syntax("a value"));
+        }
+        let start = self.pos;
+        self.pos += word.len();
+        let node = self.push(kind, start) as usize;
+        self.tape.nodes[node].end = self.pos as u32;
+        Ok(())
+    }
+
+    fn space(&mut self) {
+        while let Some(b' ' | b'\t' | b'\n' | b'\r') = self.bytes.get(self.pos) {
+            self.pos += 1;
+        }
+    }
+
+    fn push(&mut self, kind: Kind, start: usize) -> u32 {
+        let node = self.tape.nodes.len() as u32;
+        self.tape.nodes.push(Node {
+            kind,
+            start: start as u32,
+            end: 0,
+            next: node + 1,
+        });
+        node
+    }
+
+    fn syntax(&self, expected: &str) -> SyntaxError {
+        let found = match self
+            .text
+            .get(self.pos..)
+            .and_then(|rest| rest.chars().next())
+        {
+            Some(c) if c.is_control() => format!("the control character U+{:04X}", c as u32),
+            Some(c) => format!("`{c}`"),
+            None => "the end".to_owned(),
+        };
+        SyntaxError {
+            detail: format!(
+                "not JSON: expected {expected}, found {found} at byte {}",
+                self.pos
+            ),
+            path: None,
+        }
+    }
+
+    /// Remembers the first rule broken, with the place that is being read.
+    fn note(&mut self, detail: &str) {
+        if self.problem.is_some() {
+            return;
+        }
+        let doc = Document {
+            text: self.text,
+            tape: self.tape,
+        };
+        let mut path = String::new();
+        for open in &self.tape.open {
+            if self.tape.nodes[open.node as usize].kind == Kind::Object {
+                // A key that is itself being read has no node yet; its parent is the best place to name.
+                if let Some(node) = self.tape.nodes.get(open.at as usize)
+                    && node.end > 0
+                    && let Some(key) = (Value { doc, node: open.at }).text()
+                {
+                    push_token(&mut path, &key);
+                }
+            } else {
+                push_token(&mut path, &open.at.to_string());
+            }
+        }
+        self.problem = Some(SyntaxError {
+            detail: detail.to_owned(),
+            path: Some(path),
+        });
+    }
+}
+
+fn same(a: Value<'_, '_>, b: Value<'_, '_>) -> bool {
+    if a.kind() == Kind::Plain && b.kind() == Kind::Plain {
+        a.raw() == b.raw()
+    } else {
+        a.text() == b.text()
+    }
+}
