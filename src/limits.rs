@@ -16,11 +16,12 @@ use std::time::Duration;
 use governor::clock::{Clock as _, DefaultClock};
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 
+pub mod ip_quota;
 pub mod memory;
 
+use self::ip_quota::IpQuota;
 use self::memory::{MemoryBudget, Reservation};
 use crate::config::{Config, Network};
-use crate::store::IpQuota;
 
 /// Keys that a map may hold on to after a storm, rather than ask for the memory again.
 const SPARE: usize = 1024;

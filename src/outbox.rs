@@ -22,11 +22,11 @@ pub mod disconnect;
 pub mod wakeup;
 
 use self::wakeup::Wakeup;
+use crate::limits::ip_quota::IpQuota;
 use crate::limits::memory::{FREE_PER_SESSION, MemoryBudget, Reservation};
 use crate::protocol::server::{Ack, AckStatus, Goodbye, Synced};
 use crate::protocol::types::Integer;
 use crate::protocol::{MessageId, ServerFrame, Timestamp};
-use crate::store::IpQuota;
 use crate::websocket::stream::SocketWriter;
 use crate::websocket::{self, Opcode};
 

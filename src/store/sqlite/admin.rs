@@ -6,11 +6,12 @@ use std::path::Path;
 use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior, params};
 use uuid::Uuid;
 
+use super::file::{beside, connect_to_read, named, private};
 use super::read::SqliteReader;
-use super::{
-    Durability, Retention, Sqlite, beside, connect_to_read, migrations, named, pending, private,
+use super::{Durability, Sqlite, migrations, pending};
+use crate::store::{
+    ConversationsQuery, HistoryQuery, Reader as _, Retention, Store as _, StoreError,
 };
-use crate::store::{ConversationsQuery, HistoryQuery, Reader as _, Store as _, StoreError};
 
 /// Opens a store for reading, as it is at this moment; a server may go on writing to it.
 fn view(path: &Path) -> Result<Connection, StoreError> {

@@ -13,7 +13,7 @@ use std::thread::JoinHandle;
 
 use rusqlite::Connection;
 
-use super::BUSY;
+use super::file::BUSY;
 
 /// Pages of 4 KiB in the log before they are copied.
 const PAGES: usize = 2000;

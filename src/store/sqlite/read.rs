@@ -6,7 +6,8 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
-use super::{connect_to_read, pending, signed, unsigned};
+use super::file::{connect_to_read, signed, unsigned};
+use super::pending;
 use crate::store::{
     ConversationItem, ConversationsPage, ConversationsQuery, Entry, EntryKind, HistoryPage,
     HistoryPosition, HistoryQuery, InboxRange, Reader, StoreError, StoredMessage,

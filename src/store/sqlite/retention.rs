@@ -3,7 +3,9 @@
 
 use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior, params};
 
-use super::{Cache, LiveCursors, Retention, signed, unsigned};
+use super::cache::Cache;
+use super::file::{signed, unsigned};
+use crate::store::{LiveCursors, Retention};
 
 /// Users or conversations that one step looks at.
 const LOOK: i64 = 128;

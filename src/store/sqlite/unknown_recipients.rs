@@ -6,7 +6,7 @@ use std::collections::HashMap;
 
 use rusqlite::Connection;
 
-use super::{signed, unsigned};
+use super::file::{signed, unsigned};
 use crate::store::{Outcome, Quotas};
 
 type Result<T> = rusqlite::Result<T>;

@@ -1,0 +1,116 @@
+//! Read marks and watermarks.
+
+use std::sync::Arc;
+
+use rusqlite::params;
+use uuid::Uuid;
+
+use super::{Result, Run};
+use crate::store::sqlite::cache::find_conversation;
+use crate::store::sqlite::file::signed;
+use crate::store::{MessageRef, Outcome, Received};
+
+/// Devices per user that are remembered (PROTOCOL section 2).
+const MAX_DEVICES: i64 = 16;
+
+impl Run<'_> {
+    pub fn read(&mut self, at: &MessageRef) -> Result<Outcome> {
+        let Some(found) = self.find(at)? else {
+            return Ok(Outcome::UnknownMessage);
+        };
+        let moved = self
+            .tx
+            .prepare_cached(
+                "INSERT INTO marks (user, conversation, read, received) VALUES (?1, ?2, ?3, ?3)
+                 ON CONFLICT DO UPDATE SET read = ?3, received = max(received, ?3) WHERE read < ?3",
+            )?
+            .execute([found.me.n, found.conversation, found.n])?;
+        Ok(Outcome::Marked {
+            moved: moved > 0,
+            quiet: found.quiet,
+        })
+    }
+
+    pub fn watermark(&mut self, id: &Arc<str>, device: &str, seq: u64) -> Result<Vec<Received>> {
+        let user = self.user(id)?;
+        let seq = signed(seq.min(user.head));
+        let before: Option<i64> = self
+            .tx
+            .prepare_cached("SELECT max(received) FROM devices WHERE user = ?1")?
+            .query_row([user.n], |row| row.get(0))?;
+        let known = self
+            .tx
+            .prepare_cached(
+                "UPDATE devices SET received = max(received, ?3), used = ?4 WHERE user = ?1 AND device = ?2",
+            )?
+            .execute(params![user.n, device, seq, self.now])?;
+        if known == 0 {
+            self.tx
+                .prepare_cached(
+                    "INSERT INTO devices (user, device, received, used) VALUES (?1, ?2, ?3, ?4)",
+                )?
+                .execute(params![user.n, device, seq, self.now])?;
+            self.tx
+                .prepare_cached(
+                    "DELETE FROM devices WHERE user = ?1 AND device IN
+                     (SELECT device FROM devices WHERE user = ?1
+                      ORDER BY used DESC, device = ?3 DESC LIMIT -1 OFFSET ?2)",
+                )?
+                .execute(params![user.n, MAX_DEVICES, device])?;
+            if !user.came {
+                self.cache.unclaimed.claimed(self.tx, user.n)?;
+                if let Some(user) = self.cache.users.get_mut(id) {
+                    user.came = true;
+                }
+            }
+            self.arrived.remove(&**id);
+        }
+        let before = before.unwrap_or(0);
+        if seq > before {
+            self.received(user.n, before, seq)
+        } else {
+            Ok(Vec::new())
+        }
+    }
+
+    /// Moves the marks of the conversations that the entries after `before`, up to `seq`, are messages of.
+    pub fn received(&mut self, user: i64, before: i64, seq: i64) -> Result<Vec<Received>> {
+        let newest: Vec<(i64, i64)> = self
+            .tx
+            .prepare_cached(
+                "SELECT conversation, max(message) FROM inbox
+                 WHERE user = ?1 AND seq > ?2 AND seq <= ?3 AND kind = 0 AND by IS NULL GROUP BY conversation",
+            )?
+            .query_map([user, before, seq], |row| Ok((row.get(0)?, row.get(1)?)))?
+            .collect::<Result<_>>()?;
+        let mut moved = Vec::new();
+        for (conversation, n) in newest {
+            let changed = self
+                .tx
+                .prepare_cached(
+                    "INSERT INTO marks (user, conversation, received) VALUES (?1, ?2, ?3)
+                     ON CONFLICT DO UPDATE SET received = ?3 WHERE received < ?3",
+                )?
+                .execute([user, conversation, n])?;
+            if changed > 0 {
+                let (with, id, other) = self
+                    .tx
+                    .prepare_cached(
+                        "SELECT u.id, m.id, u.n FROM messages AS m JOIN users AS u ON u.n = m.sender
+                         WHERE m.conversation = ?1 AND m.n = ?2",
+                    )?
+                    .query_row([conversation, n], |row| {
+                        let id = Uuid::from_bytes(row.get(1)?);
+                        Ok((row.get(0)?, id, row.get(2)?))
+                    })?;
+                let known = find_conversation(self.tx, self.cache, user, other)?;
+                moved.push(Received {
+                    with,
+                    id,
+                    quiet: known.is_some_and(|conversation| conversation.is_quiet()),
+                });
+            }
+        }
+        Ok(moved)
+    }
+}
