@@ -14,7 +14,7 @@ use std::future::{Ready, ready};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use actix_codec::Framed;
@@ -28,7 +28,6 @@ use actix_web::http::{Method, StatusCode, header};
 use actix_web::{App, Error, HttpRequest, HttpResponse, web};
 use serde_json::json;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::Notify;
 use tokio_rustls::TlsAcceptor;
 
 use self::client_addr::ClientAddr;
@@ -37,10 +36,9 @@ use self::rejection::Rejection;
 #[doc(hidden)]
 pub use self::upgrade::answer_to;
 use crate::auth::Verifier;
-use crate::config::Config;
+use crate::context::Context as Node;
 use crate::limits::{Limits, TooMany};
 use crate::protocol::schema;
-use crate::router::Router;
 use crate::tls::Tls;
 use crate::websocket::stream::Transport;
 
@@ -53,104 +51,6 @@ const KEEP_ALIVE: Duration = Duration::from_secs(30);
 const DISCONNECT: Duration = Duration::from_secs(1);
 /// Connections that may wait to be accepted.
 const BACKLOG: u32 = 4096;
-
-/// What every connection of this node shares.
-#[derive(Debug)]
-pub struct Node {
-    /// The settings in force.
-    pub config: Arc<Config>,
-    /// Who may come in.
-    pub auth: Verifier,
-    /// Where frames go.
-    pub router: Router,
-    /// How much one user and one address may have.
-    pub limits: Arc<Limits>,
-    /// The store's epoch.
-    pub epoch: uuid::Uuid,
-    /// Nobody new is let in.
-    pub draining: AtomicBool,
-    /// Sessions that have ended in a panic.
-    failed: AtomicU64,
-    /// Sessions that have not ended.
-    live: AtomicUsize,
-    /// Told when the last one has.
-    none_live: Notify,
-}
-
-/// Counts a session for as long as it is there.
-#[derive(Debug)]
-pub struct Live(Arc<Node>);
-
-impl Node {
-    /// A node over these parts.
-    pub fn new(
-        config: Config,
-        auth: Verifier,
-        router: Router,
-        limits: Arc<Limits>,
-        epoch: uuid::Uuid,
-    ) -> Arc<Self> {
-        Arc::new(Self {
-            config: Arc::new(config),
-            auth,
-            router,
-            limits,
-            epoch,
-            draining: AtomicBool::new(false),
-            failed: AtomicU64::new(0),
-            live: AtomicUsize::new(0),
-            none_live: Notify::new(),
-        })
-    }
-
-    /// Which pages of other origins may connect. With tokens, what runs on a visitor's machine is no better than the rest.
-    fn origins(&self) -> origin::OriginRules<'_> {
-        origin::OriginRules {
-            allowed: &self.config.allowed_origin,
-            loopback: matches!(self.auth, Verifier::Open),
-        }
-    }
-
-    /// Counts a session until the guard is dropped.
-    pub fn enter(self: &Arc<Self>) -> Live {
-        self.live.fetch_add(1, Ordering::AcqRel);
-        Live(self.clone())
-    }
-
-    /// Sessions that have ended in a panic, each alone.
-    pub fn failed(&self) -> u64 {
-        self.failed.load(Ordering::Relaxed)
-    }
-
-    /// Whether there is room to let somebody in only to say why they are not.
-    fn may_linger(&self) -> bool {
-        self.limits.may_linger(self.live.load(Ordering::Relaxed))
-    }
-
-    /// Waits until every session has ended.
-    pub async fn empty(&self) {
-        loop {
-            let told = self.none_live.notified();
-            if self.live.load(Ordering::Acquire) == 0 {
-                return;
-            }
-            told.await;
-        }
-    }
-}
-
-impl Drop for Live {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            // The runtime catches it behind this: the task is gone, and its worker goes on with the others.
-            let count = self.0.failed.fetch_add(1, Ordering::Relaxed) + 1;
-            log::error!(count = count; "a session has failed; its connection is closed");
-        }
-        if self.0.live.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.0.none_live.notify_waiters();
-        }
-    }
-}
 
 /// Starts serving on `listeners`, by TLS if there is any.
 ///
@@ -336,6 +236,14 @@ fn one_schema(request: HttpRequest) -> HttpResponse {
     shared(&request, response)
 }
 
+/// Which pages of other origins may connect. With tokens, what runs on a visitor's machine is no better than the rest.
+fn origins(node: &Node) -> origin::OriginRules<'_> {
+    origin::OriginRules {
+        allowed: &node.config.allowed_origin,
+        loopback: matches!(node.auth, Verifier::Open),
+    }
+}
+
 /// Lets pages read an answer that may connect as well (CORS).
 fn shared(request: &HttpRequest, mut response: HttpResponse) -> HttpResponse {
     let headers = response.headers_mut();
@@ -343,7 +251,7 @@ fn shared(request: &HttpRequest, mut response: HttpResponse) -> HttpResponse {
     let node: Option<&web::Data<Node>> = request.app_data();
     if let Some(node) = node
         && let Some(origin) = client_addr::only(request.headers(), &header::ORIGIN)
-        && origin::admits(&origin, &of(request, node), node.origins())
+        && origin::admits(&origin, &of(request, node), origins(node))
         && let Ok(origin) = header::HeaderValue::from_str(&origin)
     {
         headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
@@ -418,53 +326,5 @@ impl Rejection {
     fn to_http(&self) -> HttpResponse {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::BAD_REQUEST);
         HttpResponse::build(status).json(self.body())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::disk_space::DiskSpaceMonitor;
-    use crate::readers::Readers;
-    use crate::store::Store as _;
-    use crate::store::sqlite::Sqlite;
-    use crate::writer::Writer;
-
-    #[test]
-    fn a_session_that_fails_is_counted_and_not_waited_for() {
-        let config = Config::default();
-        let store = Sqlite::temporary(&std::env::temp_dir(), config.lifetimes());
-        let store = store.expect("a store can be made");
-        let epoch = store.epoch();
-        let (writer, thread) = Writer::start(Box::new(store), drop).expect("a thread starts");
-        let router = Router::new(
-            Arc::default(),
-            (
-                Arc::default(),
-                Arc::new(DiskSpaceMonitor::new(&std::env::temp_dir(), None)),
-            ),
-            writer.clone(),
-            Readers::default(),
-            &config.lifetimes(),
-        );
-        let limits = Limits::new(&config);
-        let node = Node::new(config, Verifier::Open, router, limits, epoch);
-        actix_rt::System::new().block_on(async {
-            for count in 1..=2 {
-                let live = node.enter();
-                let task = actix_rt::spawn(async move {
-                    let _live = live;
-                    panic!("a mistake in the server")
-                });
-                assert!(task.await.is_err());
-                assert_eq!(node.failed(), count);
-            }
-            let live = node.enter();
-            drop(live);
-            node.empty().await;
-        });
-        assert_eq!(node.failed(), 2);
-        writer.close();
-        thread.join().expect("the writer has ended well");
     }
 }

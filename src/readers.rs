@@ -76,7 +76,7 @@ impl Readers {
             std::thread::Builder::new()
                 .name("reader".into())
                 .spawn(move || {
-                    let _vital = crate::AbortOnPanic("reader's thread");
+                    let _vital = crate::supervise::AbortOnPanic("reader's thread");
                     while let Some(job) = shared.next() {
                         job(&mut reader);
                     }

@@ -148,7 +148,7 @@ impl<O: Send + 'static> Writer<O> {
         let thread = std::thread::Builder::new()
             .name("writer".into())
             .spawn(move || {
-                let _vital = crate::AbortOnPanic("writer's thread");
+                let _vital = crate::supervise::AbortOnPanic("writer's thread");
                 let mut thread = Thread {
                     shared,
                     store,

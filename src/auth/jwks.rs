@@ -137,7 +137,7 @@ impl KeySet {
         std::thread::Builder::new()
             .name("jwks".into())
             .spawn(move || {
-                let _vital = crate::AbortOnPanic("keys' thread");
+                let _vital = crate::supervise::AbortOnPanic("keys' thread");
                 worker.run();
             })
             .map_err(|error| AuthSetupError(format!("jwks: {error}")))?;

@@ -381,7 +381,7 @@ fn check_origin(node: &Node, request: &Request, peer: &ClientAddr) -> Result<(),
     }
     // Browsers send one; of two, which is true?
     let origin = client_addr::only(request.headers(), &header::ORIGIN);
-    let admits = |origin: &String| origin::admits(origin, peer, node.origins());
+    let admits = |origin: &String| origin::admits(origin, peer, super::origins(node));
     if origin.as_ref().is_some_and(admits) {
         return Ok(());
     }

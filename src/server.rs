@@ -1,0 +1,249 @@
+//! Builds the parts of the server, serves until it is told to stop, and drains.
+
+use std::future::Future;
+use std::io::{self, Write as _};
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::sync::OnceLock;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::auth::{AuthSetupError, Verifier};
+use crate::blocks::Blocks;
+use crate::config::{Access, Config, StoreUrl};
+use crate::context::Context;
+use crate::disk_space::DiskSpaceMonitor;
+use crate::limits::Limits;
+use crate::listener::{self, ListenError};
+use crate::readers::Readers;
+use crate::registry::Registry;
+use crate::router::Router;
+use crate::store::sqlite::Sqlite;
+use crate::store::{LiveCursors, Store, StoreError};
+use crate::supervise::AbortOnDrop;
+use crate::tls::{Tls, TlsError};
+use crate::writer::Writer;
+
+/// Threads that read from the store.
+const READERS: usize = 2;
+/// How long the sessions have to end when the server does.
+const DRAIN: Duration = Duration::from_secs(8);
+
+/// Why the server could not run.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// An address cannot be listened on.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// The store cannot be opened.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The keys that verify tokens cannot be used.
+    #[error(transparent)]
+    Verifier(#[from] AuthSetupError),
+    /// The certificate cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The operating system refused a thread, a signal handler or a socket.
+    #[error(transparent)]
+    System(#[from] io::Error),
+}
+
+/// Listens as the settings say and serves until SIGTERM or Ctrl-C. A second signal ends the process at once.
+///
+/// # Errors
+/// [`RunError`]
+pub fn run(config: Config) -> Result<(), RunError> {
+    // The usual limit of 1024 descriptors is for programs that hold few; the hard limit is the operator's word.
+    if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
+        log::warn!("the limit of open files stays as it is: {error}");
+    }
+    actix_rt::System::new().block_on(async {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let listeners = listener::listen(&config)?;
+        serve(config, listeners, async move {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            actix_rt::spawn(async move {
+                tokio::select! {
+                    _ = terminate.recv() => {}
+                    _ = interrupt.recv() => {}
+                }
+                log::warn!("second signal: exiting at once");
+                std::process::exit(130);
+            });
+        })
+        .await
+    })
+}
+
+/// Serves on `listeners` until `shutdown` is done, then drains: sessions get their answers and a `goodbye`.
+///
+/// # Errors
+/// [`RunError`]
+pub async fn serve(
+    config: Config,
+    listeners: Vec<TcpListener>,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), RunError> {
+    let tls = Tls::new(&config)?;
+    let auth = Verifier::new(&config)?;
+    let lifetimes = config.lifetimes();
+    let mut store: Box<dyn Store> = match &config.store {
+        StoreUrl::Sqlite(path) => Box::new(Sqlite::open(path, config.durability, lifetimes)?),
+        StoreUrl::Memory => Box::new(Sqlite::temporary(
+            &crate::config::temporary_folder(),
+            lifetimes,
+        )?),
+    };
+    let (auth, links) = auth.with_own_secret(&config)?;
+    let readers = (0..READERS)
+        .map(|_| store.reader())
+        .collect::<Result<Vec<_>, _>>()?;
+    let registry = Arc::new(Registry::default());
+    let live = registry.clone();
+    store.spare(LiveCursors::new(move |user| live.owed(user)));
+    store.limit(config.quotas());
+    let blocks = Arc::new(Blocks::default());
+    store.blocks(&mut |user, other| blocks.set(user, other, true))?;
+    let epoch = store.epoch();
+    // The writer delivers through the router, and the router sends through the writer.
+    let late: Arc<OnceLock<Router>> = Arc::default();
+    let deliver = {
+        let late = late.clone();
+        move |batch| {
+            if let Some(router) = late.get() {
+                router.deliver(batch);
+            }
+        }
+    };
+    let (writer, writer_thread) = Writer::start(store, deliver)?;
+    let settle = writer.clone();
+    let reads = Readers::start(readers, move || settle.settle())?;
+    let floor = Arc::new(DiskSpaceMonitor::new(
+        &config.data_folder(),
+        config.min_free_disk.0,
+    ));
+    floor.look();
+    let router = Router::new(
+        registry.clone(),
+        (blocks, floor.clone()),
+        writer.clone(),
+        reads.clone(),
+        &lifetimes,
+    );
+    let router = late.get_or_init(|| router).clone();
+    let limits = Limits::new(&config);
+    let node = Context::new(config, auth, router, limits, epoch);
+    let addresses: Vec<SocketAddr> = listeners
+        .iter()
+        .map(TcpListener::local_addr)
+        .collect::<Result<_, _>>()?;
+    let server = crate::http::serve(&node, listeners, tls.as_deref())?;
+    let handle = server.handle();
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    for address in &addresses {
+        log::info!(store:% = node.config.store; "listening on {scheme}://{address}{}", node.config.base_path);
+    }
+    let public = |address: &&SocketAddr| !address.ip().to_canonical().is_loopback();
+    if node.config.access() == Access::Open
+        && let Some(address) = addresses.iter().find(public)
+    {
+        log::warn!(
+            "whoever reaches {address} may be any user, and read and write as that user: there is no authentication (--open)"
+        );
+    }
+    if let Some(links) = links {
+        let text = addresses
+            .iter()
+            .find(public)
+            .map(|address| links.text(*address));
+        // Not into the log. With stdout gone nobody is left to read it.
+        let _ = io::stdout().write_all(text.unwrap_or_default().as_bytes());
+    }
+    let _reloading = reloading(&node, tls)?;
+    let _watching = AbortOnDrop(vec![
+        actix_rt::spawn(sweep(node.limits.clone(), registry.clone())),
+        actix_rt::spawn(watch(floor)),
+    ]);
+    let server = actix_rt::spawn(server);
+    shutdown.await;
+
+    node.draining.store(true, Ordering::SeqCst);
+    log::info!("shutting down");
+    for session in registry.all() {
+        session.dismiss(crate::outbox::disconnect::SHUTDOWN);
+    }
+    if tokio::time::timeout(DRAIN, node.empty()).await.is_err() {
+        log::warn!("some sessions did not end in time");
+    }
+    handle.stop(false).await;
+    drop(server.await);
+    reads.close();
+    writer.close();
+    let joined = tokio::task::spawn_blocking(move || writer_thread.join()).await;
+    if !matches!(joined, Ok(Ok(()))) {
+        return Err(RunError::System(io::Error::other(
+            "the writer's thread has failed",
+        )));
+    }
+    log::info!("stopped");
+    Ok(())
+}
+
+/// Reads keys and certificates again when they change, and on SIGHUP, until the guard is dropped.
+fn reloading(node: &Arc<Context>, tls: Option<Arc<Tls>>) -> io::Result<AbortOnDrop> {
+    let mut hangup = signal(SignalKind::hangup())?;
+    let watching = tls.clone().map(|tls| actix_rt::spawn(tls.watch()));
+    let node = node.clone();
+    let mut tasks = vec![actix_rt::spawn(async move {
+        while hangup.recv().await.is_some() {
+            log::info!("SIGHUP: reading keys and certificates again");
+            node.auth.refresh();
+            if let Some(tls) = &tls {
+                tls.reload();
+            }
+        }
+    })];
+    tasks.extend(watching);
+    Ok(AbortOnDrop(tasks))
+}
+
+/// Has the limits forget, has sessions go that hold what is scarce, and says in the log, not for each, what was refused.
+async fn sweep(limits: Arc<Limits>, registry: Arc<Registry>) {
+    const TELL: u32 = 60;
+    let mut told = None;
+    for second in 1.. {
+        actix_rt::time::sleep(Duration::from_secs(1)).await;
+        limits.sweep();
+        if limits.buffers().under_pressure() {
+            registry.all().iter().for_each(|session| session.recheck());
+            if told.is_none_or(|at| second >= at + TELL) {
+                told = Some(second);
+                log::warn!(bytes = limits.buffers().used(); "what waits for slow or unfinished clients takes nearly all of --buffer-bytes; those who hold most of it are let go");
+            }
+        }
+        if second % TELL == 0 {
+            limits.refill_ip_quotas(u64::from(second / TELL));
+            let refused = limits.take_rejected();
+            if refused > 0 {
+                log::warn!(count = refused; "connections were refused within a minute as too many (too_many_connections)");
+            }
+        }
+    }
+}
+
+/// Looks at the disk, once a second.
+async fn watch(floor: Arc<DiskSpaceMonitor>) {
+    loop {
+        actix_rt::time::sleep(Duration::from_secs(1)).await;
+        let floor = floor.clone();
+        // A disk may keep whoever asks it waiting. If it fails, what was known stays.
+        drop(actix_rt::task::spawn_blocking(move || floor.look()).await);
+    }
+}
