@@ -1,27 +1,27 @@
-/** The longest delay that timers take. */
-export const LONGEST_TIMER = 2 ** 31 - 1;
+/** Longest delay that `setTimeout` accepts, in milliseconds. */
+export const MAX_TIMER_MS = 2 ** 31 - 1;
 
 /**
- * How long to wait before the next attempt: anything between nothing and a bound that doubles with each attempt (full
- * jitter), so that many clients who lost the same server do not all come back at the same moment.
+ * Exponential backoff with full jitter: a random delay between zero and a bound that doubles with each attempt. The jitter
+ * spreads the reconnects of many clients that lost the same server.
  */
 export class Backoff {
   #attempts = 0;
 
-  /** @param base Bound of the first wait, in milliseconds. @param max Bound of all waits. */
+  /** @param base Bound of the first delay, in milliseconds. @param max Bound of all delays. */
   constructor(
     readonly base = 500,
     readonly max = 30_000,
   ) {}
 
-  /** Milliseconds to wait now, `least` (what the server asked for) at the minimum. */
-  next(least = 0): number {
+  /** Returns the next delay in milliseconds: the random part plus `minimum`, the delay that the server asked for. */
+  next(minimum = 0): number {
     const bound = Math.min(this.max, this.base * 2 ** this.#attempts);
     this.#attempts += 1;
-    return Math.min(least + Math.random() * bound, LONGEST_TIMER);
+    return Math.min(minimum + Math.random() * bound, MAX_TIMER_MS);
   }
 
-  /** Begins anew: the last attempt was a success. */
+  /** Restarts at the base delay after a successful attempt. */
   reset(): void {
     this.#attempts = 0;
   }

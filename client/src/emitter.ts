@@ -1,30 +1,30 @@
 type Handler = (event: never) => unknown;
 
-/** Handlers by the type of what they handle. */
+/** Event handlers by event type. */
 export class Emitter {
   readonly #handlers = new Map<string, Set<Handler>>();
 
-  /** Adds a handler; gives the function that removes it. */
+  /** Adds a handler. Returns a function that removes it. */
   on(type: string, handler: Handler): () => void {
     const handlers = this.#handlers.get(type) ?? new Set();
     this.#handlers.set(type, handlers);
-    // Wrapped, so that a function given twice is two handlers.
-    const own: Handler = event => handler(event);
-    handlers.add(own);
-    return () => void handlers.delete(own);
+    // Wrapped, so that the same function added twice counts as two handlers.
+    const wrapped: Handler = event => handler(event);
+    handlers.add(wrapped);
+    return () => void handlers.delete(wrapped);
   }
 
-  /** Whether anybody handles it. */
+  /** Whether the type has a handler. */
   has(type: string): boolean {
     return (this.#handlers.get(type)?.size ?? 0) > 0;
   }
 
-  /** Tells all, waiting for nobody. A handler's error goes where unhandled rejections go. */
+  /** Calls all handlers without waiting for them. An error in a handler becomes an unhandled rejection. */
   emit(type: string, event: unknown): void {
     for (const handler of [...(this.#handlers.get(type) ?? [])]) void call(handler, event);
   }
 
-  /** Tells all, and waits until all are done. Fails if one of them does, once the others are done too. */
+  /** Calls all handlers and waits for all of them, then throws the first error. */
   async deliver(type: string, event: unknown): Promise<void> {
     const results = await Promise.allSettled(
       [...(this.#handlers.get(type) ?? [])].map(handler => call(handler, event)),

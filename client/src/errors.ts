@@ -1,32 +1,32 @@
 import type { ErrorCode, ServerError } from './frames.generated.js';
 
-/** Codes of errors that do not come from the server. */
+/** Codes of errors that the client itself reports. */
 export type LocalErrorCode =
-  /** The client was closed, by the application or by the server (`cause` is its `goodbye`). */
+  /** The client was closed, by the application or by the server (then `cause` is its `goodbye`). */
   | 'closed'
-  /** The server does not take the token, or wants one. That it is another user's is `forbidden`. */
+  /** The server requires a token or rejects the given one. A valid token of another user is `forbidden`. */
   | 'unauthorized'
-  /** The line broke before the answer, and asking again could have had its effect twice. */
+  /** The connection was lost before the answer, and sending the frame again could take effect twice. */
   | 'disconnected'
-  /** The frame is larger than the server takes. */
+  /** The frame is larger than the server accepts. */
   | 'too_large'
-  /** The storage could not be opened or written (`cause`). */
+  /** The storage cannot be opened or written; see `cause`. */
   | 'storage'
-  /** This runtime has no WebSocket. */
+  /** This runtime has no WebSocket class. */
   | 'no_websocket'
-  /** The address, the user or the token cannot stand in a request, or what is to be sent is nothing that JSON can say. */
+  /** The URL, user or token cannot be used in a request, or the frame cannot be written as JSON. */
   | 'invalid_request'
-  /** The storage holds the cursor and outbox of another user than the server says we are. */
+  /** The storage holds the cursor and outbox of a different user than the session's. */
   | 'wrong_user';
 
-/** Why something failed: a `code` for programs, a `message` for people. */
+/** Error of a failed operation: a `code` for programs and a `message` for people. */
 export class DmwireError extends Error {
   override readonly name = 'DmwireError';
-  /** Why, for programs. */
+  /** Error code for programs. */
   readonly code: ErrorCode | LocalErrorCode;
-  /** JSON Pointer of the offending place in the frame. */
+  /** JSON Pointer to the invalid value in the frame. */
   readonly path: string | undefined;
-  /** Whether the same may succeed later. */
+  /** Whether the same operation may succeed later. */
   readonly retryable: boolean;
 
   constructor(
@@ -40,7 +40,7 @@ export class DmwireError extends Error {
     this.retryable = more.retryable ?? false;
   }
 
-  /** The error that an `error` frame tells of. */
+  /** Converts an `error` frame. */
   static from(frame: ServerError): DmwireError {
     return new DmwireError(frame.code, frame.detail, { path: frame.path, retryable: frame.retryable, cause: frame });
   }

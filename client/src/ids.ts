@@ -1,6 +1,7 @@
 /**
- * A new UUID, version 7: made here so that a message sent again is recognised, and in the order of time so that stores
- * like it. (Browsers have `crypto.randomUUID` in secure contexts only; random bytes they have everywhere.)
+ * Returns a new UUID version 7. The client makes ids itself, so that the server recognises a message that is sent again.
+ * Version 7 sorts by time, which suits database indexes. (`crypto.randomUUID` exists in secure contexts only;
+ * `crypto.getRandomValues` exists everywhere.)
  */
 export function newId(): string {
   const bytes = crypto.getRandomValues(new Uint8Array(16));

@@ -1,174 +1,180 @@
-/** A place in the log of one epoch: everything up to `seq`. */
-export interface Place {
+/** A position in the log of one epoch: after the entry `seq`. */
+export interface LogPosition {
   readonly epoch: string;
   readonly seq: number;
 }
 
-/** Something for the application, at its place in the log. */
-export interface Item {
-  /** The event's type. */
+/** An event for the application. */
+export interface InboxItem {
+  /** Event type. */
   readonly type: string;
   readonly event: unknown;
-  /** Where the log stands once this is handled; absent for what is no entry of the log. */
-  readonly place?: Place;
-  /** True if the log jumps here (`truncated`). */
-  readonly jump?: boolean;
+  /** Position of the log after this item; absent if the item is not an entry of the log. */
+  readonly position?: LogPosition;
+  /** True for `truncated`: the log continues at `position`, and the entries before it are gone. */
+  readonly skip?: boolean;
 }
 
-/** What an {@link Inbox} asks of its client. */
+/** Callbacks of an {@link Inbox}. */
 export interface InboxEvents {
-  /** Whether the application is there to take an item. What is not taken waits, and what follows waits behind it. */
-  taken(item: Item): boolean;
-  /** Gives it to the application; resolves when that has handled it. */
-  deliver(item: Item): Promise<void>;
-  /** The application has failed on an item. */
-  failed(item: Item, error: unknown): void;
-  /** More is handled than before. */
-  moved(): void;
-  /** Nothing more can be handled now. */
-  idle(): void;
+  /** Whether the application has a handler for the item. Without one the item waits, and all later items behind it. */
+  canDeliver(item: InboxItem): boolean;
+  /** Passes the item to the application; resolves when the application has handled it. */
+  deliver(item: InboxItem): Promise<void>;
+  /** The application failed to handle the item. */
+  onError(item: InboxItem, error: unknown): void;
+  /** {@link Inbox.handled} has advanced. */
+  onProgress(): void;
+  /** No item can be delivered at the moment. */
+  onIdle(): void;
 }
 
-/** What became of an entry that was offered. */
-export type Offer =
-  /** It is the next one. */
-  | 'taken'
-  /** It has been there before. */
-  | 'old'
-  /** Something is missing before it. */
+/** Result of {@link Inbox.offer}. */
+export type OfferResult =
+  /** The entry is the next one and was queued. */
+  | 'accepted'
+  /** The entry was accepted earlier. */
+  | 'duplicate'
+  /** Entries before it are missing. */
   | 'gap'
-  /** Too much waits for the application. */
+  /** The queue is full. */
   | 'full';
 
 /**
- * The application's side of the log. It knows two places: up to where entries have *come*, which moves only from n to
- * n+1 or by a jump, and up to where the application has *handled* them, which follows behind. The first tells what to ask
- * for on the next connection, the second what may be acknowledged and kept: what has come and is not handled when the
- * program ends, comes again.
+ * Queue between the log and the application. It tracks two positions: {@link Inbox.position}, up to which entries have
+ * arrived, advances by exactly one entry or by a skip; {@link Inbox.handled}, up to which the application has handled them,
+ * follows. The next connection asks for entries after the first; only the second is acknowledged and stored, so that entries
+ * that have arrived and are not handled when the program ends are delivered again by the next run.
  */
 export class Inbox {
   readonly #events: InboxEvents;
   readonly #limit: number;
-  #come: Place | undefined;
-  #done: Place | undefined;
-  readonly #queue: Item[] = [];
-  /** The first entry that the application has failed on, and the first that its taker has left: neither is handled. */
-  #failed = Number.POSITIVE_INFINITY;
-  #left = Number.POSITIVE_INFINITY;
-  #jumps = 0;
+  #position: LogPosition | undefined;
+  #delivered: LogPosition | undefined;
+  readonly #queue: InboxItem[] = [];
+  /** Lowest `seq` that the application failed on. It and later entries do not count as handled. */
+  #failedSeq = Number.POSITIVE_INFINITY;
+  /** Lowest `seq` that an iterator left unfinished. It and later entries do not count as handled. */
+  #unfinishedSeq = Number.POSITIVE_INFINITY;
+  #queuedSkips = 0;
   #pumping = false;
   #stopped = false;
 
-  /** @param limit Entries that may wait for the application. */
+  /** @param limit Maximum number of queued items. */
   constructor(events: InboxEvents, limit: number) {
     this.#events = events;
     this.#limit = limit;
   }
 
-  /** Begins where an earlier run has ended. */
-  restore(place: Place): void {
-    this.#come = this.#done = place;
+  /** Starts at the position of an earlier run. */
+  restore(position: LogPosition): void {
+    this.#position = this.#delivered = position;
   }
 
-  /** Nothing has come, and all up to here is known to be handled: the log begins here for us, if it has not begun yet. */
-  begin(place: Place): void {
-    if (!this.#come) this.restore(place);
+  /** Starts at `position` if no position is known yet. */
+  begin(position: LogPosition): void {
+    if (!this.#position) this.restore(position);
   }
 
-  /** All up to here has come. */
-  get come(): Place | undefined {
-    return this.#come;
+  /** Position up to which entries have arrived. */
+  get position(): LogPosition | undefined {
+    return this.#position;
   }
 
-  /** All up to here is handled. */
-  get handled(): Place | undefined {
-    const done = this.#done;
-    return done && { epoch: done.epoch, seq: Math.min(done.seq, this.#failed - 1, this.#left - 1) };
+  /** Position up to which the application has handled all entries. */
+  get handled(): LogPosition | undefined {
+    const delivered = this.#delivered;
+    return (
+      delivered && {
+        epoch: delivered.epoch,
+        seq: Math.min(delivered.seq, this.#failedSeq - 1, this.#unfinishedSeq - 1),
+      }
+    );
   }
 
-  /** Whether the place that is handled lies before a jump, so that the server at hand would misunderstand it. */
-  get jumping(): boolean {
-    return this.#jumps > 0;
+  /** Whether a skip is queued. Then {@link Inbox.handled} refers to entries that the server no longer knows. */
+  get skipping(): boolean {
+    return this.#queuedSkips > 0;
   }
 
-  /** Whether nothing waits. */
+  /** Whether no item is queued or being delivered. */
   get empty(): boolean {
     return this.#queue.length === 0 && !this.#pumping;
   }
 
-  /** Offers the entry `seq`. The first entry of all tells where the log begins for us. */
-  offer(place: Place, type: string, event: unknown): Offer {
-    const { seq, epoch } = place;
-    if (this.#come && this.#come.epoch !== epoch) return 'gap';
-    if (this.#come && seq <= this.#come.seq) return 'old';
-    if (this.#come && seq > this.#come.seq + 1) return 'gap';
+  /** Queues an entry of the log if it is the next one. The very first entry defines where the log begins. */
+  offer(position: LogPosition, type: string, event: unknown): OfferResult {
+    const { seq, epoch } = position;
+    if (this.#position && this.#position.epoch !== epoch) return 'gap';
+    if (this.#position && seq <= this.#position.seq) return 'duplicate';
+    if (this.#position && seq > this.#position.seq + 1) return 'gap';
     if (this.#queue.length >= this.#limit) return 'full';
-    this.#done ??= { epoch, seq: seq - 1 };
-    this.#come = place;
-    this.#push({ type, event, place });
-    return 'taken';
+    this.#delivered ??= { epoch, seq: seq - 1 };
+    this.#position = position;
+    this.#push({ type, event, position });
+    return 'accepted';
   }
 
-  /** The log goes on after `place`; what was between is gone. */
-  jump(place: Place, type: string, event: unknown): void {
-    this.#come = place;
-    this.#jumps += 1;
-    this.#push({ type, event, place, jump: true });
+  /** Continues the log after `position`, because the entries before it are gone. */
+  skipTo(position: LogPosition, type: string, event: unknown): void {
+    this.#position = position;
+    this.#queuedSkips += 1;
+    this.#push({ type, event, position, skip: true });
   }
 
-  /** Adds what is no entry, behind what waits. False if there is no room. */
+  /** Queues an event that is not an entry of the log. Returns false if the queue is full. */
   add(type: string, event: unknown): boolean {
-    const room = this.#queue.length < this.#limit;
-    if (room) this.#push({ type, event });
-    return room;
+    const hasRoom = this.#queue.length < this.#limit;
+    if (hasRoom) this.#push({ type, event });
+    return hasRoom;
   }
 
-  /** The entry was given out, but its taker has left it. */
-  hold(seq: number): void {
-    this.#left = Math.min(this.#left, seq);
+  /** Marks an entry as unfinished: an iterator yielded it, and its loop ended before it asked for the next one. */
+  leaveUnfinished(seq: number): void {
+    this.#unfinishedSeq = Math.min(this.#unfinishedSeq, seq);
   }
 
-  /** The application has gone on: what was held is handled after all. */
-  release(): void {
-    if (this.#left === Number.POSITIVE_INFINITY) return;
-    this.#left = Number.POSITIVE_INFINITY;
-    this.#events.moved();
+  /** A new iterator continues after the unfinished entry, which counts as handled from now on. */
+  finish(): void {
+    if (this.#unfinishedSeq === Number.POSITIVE_INFINITY) return;
+    this.#unfinishedSeq = Number.POSITIVE_INFINITY;
+    this.#events.onProgress();
   }
 
-  /** Gives nothing more. */
+  /** Drops the queue and delivers nothing more. */
   stop(): void {
     this.#stopped = true;
     this.#queue.length = 0;
   }
 
-  /** Gives on what waits, one after the other. To be called when there may be a taker that was not there before. */
+  /** Delivers queued items one after the other. Must be called after a handler was added. */
   async pump(): Promise<void> {
     if (this.#pumping) return;
     this.#pumping = true;
-    for (let item = this.#queue[0]; item && this.#events.taken(item); item = this.#queue[0]) {
+    for (let item = this.#queue[0]; item && this.#events.canDeliver(item); item = this.#queue[0]) {
       this.#queue.shift();
       try {
         await this.#events.deliver(item);
       } catch (error) {
-        if (item.place && !item.jump) this.#failed = Math.min(this.#failed, item.place.seq);
-        this.#events.failed(item, error);
+        if (item.position && !item.skip) this.#failedSeq = Math.min(this.#failedSeq, item.position.seq);
+        this.#events.onError(item, error);
       }
       if (this.#stopped) return;
-      if (item.jump) {
-        this.#jumps -= 1;
-        // What lies before the jump can never come again.
-        this.#failed = this.#left = Number.POSITIVE_INFINITY;
+      if (item.skip) {
+        this.#queuedSkips -= 1;
+        // The server cannot deliver entries before the skip again.
+        this.#failedSeq = this.#unfinishedSeq = Number.POSITIVE_INFINITY;
       }
-      if (item.place) {
-        this.#done = item.place;
-        this.#events.moved();
+      if (item.position) {
+        this.#delivered = item.position;
+        this.#events.onProgress();
       }
     }
     this.#pumping = false;
-    this.#events.idle();
+    this.#events.onIdle();
   }
 
-  #push(item: Item): void {
+  #push(item: InboxItem): void {
     this.#queue.push(item);
     void this.pump();
   }

@@ -1,2 +1,2 @@
-/** What only Node has: `import { fileStorage } from 'dmwire/node'`. */
+/** Node-only exports: `import { fileStorage } from 'dmwire/node'`. */
 export { fileStorage } from './storage/file.js';

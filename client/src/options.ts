@@ -4,82 +4,82 @@ import type { State } from './state.js';
 import type { Storage } from './storage/storage.js';
 import type { WebSocketClass } from './transport.js';
 
-/** How to reach the server, and as whom. */
+/** Server, user and behaviour of a connection. */
 export interface ConnectOptions {
   /**
-   * The server's address, `http:`, `https:`, `ws:` or `wss:`, with its base path if it has one, such as
-   * `https://chat.example.org/demo`. In a page it may be relative to the page.
+   * URL of the server (`http:`, `https:`, `ws:` or `wss:`), with its base path if it has one, such as
+   * `https://chat.example.org/demo`. In a browser it may be relative to the page.
    */
   readonly url: string | URL;
   /**
-   * The user. May be left out where the token names it: a storage is opened when there is a token then, and what is given
-   * to be sent before that is not kept yet.
+   * The user. May be omitted if the token names it. Then the storage is opened once the token is known, and frames sent
+   * before that are not stored yet.
    */
   readonly user?: string;
-  /** A token that is good for as long as the client lives. */
+  /** A token that stays valid for the lifetime of the client. */
   readonly token?: string;
-  /** Gives a token; asked anew for each connection. */
+  /** Returns a token; called for each connection. */
   readonly getToken?: () => string | Promise<string>;
-  /** This device's name. Default: one that the storage remembers, or, without a storage, the server's `default`. */
+  /** Name of this device. Default: a name kept in the storage, or, without a storage, the server's `default`. */
   readonly device?: string;
-  /** Keeps cursor and outbox beyond this run: `webStorage()`, `fileStorage(path)`, or one of your own. */
+  /** Keeps cursor and outbox across restarts: `webStorage()`, `fileStorage(path)`, or your own. */
   readonly storage?: Storage;
   /**
-   * Where to begin if nothing is stored: after this entry of the log; 0 is everything that the server keeps. Default:
-   * after what this device has acknowledged.
+   * Where to start if the storage holds no cursor: after this `seq`; 0 requests everything that the server keeps. Default:
+   * after the last entry that this device acknowledged.
    */
   readonly since?: number;
   /** The WebSocket class to use. Default: the runtime's own, or that of the package `ws`. */
   readonly WebSocket?: WebSocketClass;
-  /** Bounds of the wait before a new connection, in milliseconds. Default: 500 for the first, 30 000 for any. */
+  /** Bounds of the delay before a reconnect, in milliseconds. Default: 500 for the first, 30 000 for any. */
   readonly backoff?: { readonly base?: number; readonly max?: number };
 }
 
-/** Whom a frame is for: a user, or what says so in full. */
+/** Recipient of a frame: a user name, `{ user }` or `{ room }`. */
 export type Target =
   | string
   | { readonly user: string; readonly room?: never }
   | { readonly room: string; readonly user?: never };
 
-/** More about a message that is sent. */
+/** Options of a message. */
 export interface SendOptions {
-  /** Its id, a UUID. Default: a new one. */
+  /** Id of the message, a UUID. Default: a new one. */
   readonly id?: string;
-  /** The message of the same conversation that it answers. */
+  /** Id of the message of the same conversation that this one replies to. */
   readonly replyTo?: string;
-  /** True: it is not stored, and reaches live sessions only. It is sent once, or fails with `disconnected`. */
+  /** True: the message is not stored and reaches connected sessions only. It is sent once, or fails with `disconnected`. */
   readonly ephemeral?: boolean;
 }
 
-/** Which part of a conversation, and in which direction. */
+/** Range and direction of a history query. */
 export interface HistoryOptions {
-  /** Back in time from this message. Default: from the newest. */
+  /** Iterate backwards from this message. Default: from the newest. */
   readonly before?: string;
-  /** Forward from this message. */
+  /** Iterate forwards from this message. */
   readonly after?: string;
-  /** Messages that are asked for at a time, 1 to 200. */
+  /** Messages per request, 1 to 200. */
   readonly pageSize?: number;
 }
 
-/** What happens, by its name: every frame of the server, and what the client itself has to tell. */
+/** Events by name: every server frame, and the client's own events. */
 export type Events<App = never> = { [Frame in ServerFrame<App> as Frame['type']]: Frame } & {
-  /** The connection is doing something else now. */
+  /** The state of the connection has changed. */
   state: State;
-  /** Something of ours is stored: a message, an edit, a deletion, a reaction. Comes in the order of the log. */
+  /** A message, edit, deletion or reaction of this client is stored. Emitted in log order. */
   sent: { readonly frame: ClientFrame<App>; readonly ack: ServerAck };
-  /** Something of ours was refused for good, and will not be tried again. */
+  /** The server has rejected a frame of this client for good; it is not sent again. */
   failed: { readonly frame: ClientFrame<App>; readonly error: DmwireError };
   /**
-   * A handler has failed on an entry of the log, which comes again in the next run. Where nobody handles this, the error
-   * is an unhandled rejection.
+   * A handler has failed on an entry of the log. The next run delivers the entry again. Without a handler for this event the
+   * error becomes an unhandled rejection.
    */
   fault: { readonly error: unknown; readonly type: string; readonly event: unknown };
-  /** A frame has come or gone. */
+  /** A frame was received or sent. */
   wire: { readonly direction: 'in' | 'out'; readonly text: string };
 };
 
-/** A frame for {@link Client.request}: one that has an answer of its own. */
+/** A frame for {@link Client.request}: one that the server answers with a reply of its own. */
 export type RequestFrame<App = never> = Exclude<ClientFrame<App>, { type: 'received' | 'read' | 'typing' }>;
 
-/** What a message carries, with an application's own types. */
+/** Content of a message, including the application's own types. */
 export type ContentOf<App> = Content<App>;

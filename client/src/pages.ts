@@ -1,22 +1,22 @@
-import { target } from './address.js';
+import { targetFields } from './address.js';
 import type { Conversation, PastMessage, ServerConversations, ServerHistory } from './frames.generated.js';
 import type { HistoryOptions, Target } from './options.js';
 import type { OutFrame } from './outbox.js';
 
-type Ask = <Reply>(frame: OutFrame) => Promise<Reply>;
+type Request = <Reply>(frame: OutFrame) => Promise<Reply>;
 
-const PAGE = 50;
+const PAGE_SIZE = 50;
 
-/** All messages of a conversation, in the direction that the options say. */
+/** Iterates over the messages of a conversation: backwards from `before` or the newest, or forwards from `after`. */
 export async function* history<App>(
-  ask: Ask,
+  request: Request,
   to: Target,
-  { before, after, pageSize: limit = PAGE }: HistoryOptions,
+  { before, after, pageSize: limit = PAGE_SIZE }: HistoryOptions,
 ): AsyncGenerator<PastMessage<App>, void, undefined> {
   const forward = after !== undefined;
   for (let from = after ?? before; ; ) {
-    const place = from === undefined ? {} : forward ? { after: from } : { before: from };
-    const page = await ask<ServerHistory<App>>({ type: 'history', ...target(to), limit, ...place });
+    const position = from === undefined ? {} : forward ? { after: from } : { before: from };
+    const page = await request<ServerHistory<App>>({ type: 'history', ...targetFields(to), limit, ...position });
     const messages = forward ? page.messages : [...page.messages].reverse();
     yield* messages;
     from = messages.at(-1)?.id;
@@ -24,11 +24,14 @@ export async function* history<App>(
   }
 }
 
-/** All conversations, the newest first. */
-export async function* conversations<App>(ask: Ask, limit = PAGE): AsyncGenerator<Conversation<App>, void, undefined> {
+/** Iterates over all conversations, the newest first. */
+export async function* conversations<App>(
+  request: Request,
+  limit = PAGE_SIZE,
+): AsyncGenerator<Conversation<App>, void, undefined> {
   for (let cursor: string | undefined; ; ) {
-    const place = cursor === undefined ? {} : { cursor };
-    const page = await ask<ServerConversations<App>>({ type: 'conversations', limit, ...place });
+    const position = cursor === undefined ? {} : { cursor };
+    const page = await request<ServerConversations<App>>({ type: 'conversations', limit, ...position });
     yield* page.items;
     cursor = page.cursor;
     if (cursor === undefined) return;

@@ -1,13 +1,13 @@
 import type { DmwireError } from './errors.js';
 import type { ServerWelcome } from './frames.generated.js';
 
-/** What the connection is doing. A client has one such value; it is replaced, never changed. */
+/** State of the connection. A client replaces the value on each change and never modifies it. */
 export type State =
-  /** A connection is being made: the first, or a new one. */
+  /** The first connection, or a new one, is being opened. */
   | { readonly status: 'connecting' }
-  /** The server has welcomed us. */
+  /** The server has sent `welcome`. */
   | { readonly status: 'open'; readonly session: ServerWelcome }
-  /** The line is down; the next attempt comes by itself. */
+  /** The connection was lost; the client reconnects after `retryInMs`. */
   | { readonly status: 'waiting'; readonly retryInMs: number; readonly reason: string }
-  /** For good: `close()` was called, or, with `error`, it makes no sense to go on. */
+  /** Final: `close()` was called, or, with `error`, reconnecting cannot succeed. */
   | { readonly status: 'closed'; readonly error?: DmwireError };

@@ -1,7 +1,7 @@
-import { LONGEST_TIMER } from './backoff.js';
+import { MAX_TIMER_MS } from './backoff.js';
 import { DmwireError } from './errors.js';
 
-/** As much of a WebSocket as is used here: that of browsers, of Node from 22, and of the package `ws` will do. */
+/** The part of the WebSocket API that the client uses. Browsers, Node 22 and the package `ws` provide it. */
 export interface WebSocketLike {
   send(data: string): void;
   close(code?: number, reason?: string): void;
@@ -10,99 +10,105 @@ export interface WebSocketLike {
     listener: (event: { readonly type: string; readonly data?: unknown; readonly code?: number }) => void,
   ): void;
 }
-/** A class that makes {@link WebSocketLike} objects. */
+/** Constructor of {@link WebSocketLike} objects. */
 export type WebSocketClass = new (url: string, protocols: string[]) => WebSocketLike;
 
-/** The WebSocket class to use: the one given, the runtime's own, or that of the package `ws`. */
+/** Returns the WebSocket class to use: the given one, the runtime's own, or that of the package `ws`. */
 export async function webSocketClass(given: WebSocketClass | undefined): Promise<WebSocketClass> {
   const found = given ?? (globalThis as { WebSocket?: WebSocketClass }).WebSocket;
   if (found) return found;
   try {
-    // Not a literal, so that bundlers for browsers do not look for it.
+    // Not a literal, so that bundlers for browsers do not try to resolve it.
     const name: string = ['w', 's'].join('');
     return ((await import(/* @vite-ignore */ /* webpackIgnore: true */ name)) as { WebSocket: WebSocketClass })
       .WebSocket;
   } catch (cause) {
-    const detail =
-      'there is no WebSocket here: Node has one from version 22; before, `npm install ws` or pass { WebSocket }';
+    const detail = 'this runtime has no WebSocket: use Node 22 or newer, run `npm install ws`, or pass { WebSocket }';
     throw new DmwireError('no_websocket', detail, { cause });
   }
 }
 
-/** What a {@link Line} tells, until it is over. */
-export interface LineEvents {
-  /** A frame has come. */
-  frame(text: string): void;
-  /** The line is down, told once. `code` is the WebSocket close code, if there was one. */
-  down(reason: string, code?: number): void;
+/** Callbacks of a {@link Transport}. */
+export interface TransportEvents {
+  /** A text frame was received. */
+  onFrame(text: string): void;
+  /** The connection is lost. Called at most once. `code` is the WebSocket close code, if there was one. */
+  onClose(reason: string, code?: number): void;
 }
 
 /**
- * One connection. What a socket does after its line is over reaches nobody, so that a stale one cannot speak for the
- * next; and a dead line, which does not tell that it is dead, is found out by its silence.
+ * One WebSocket connection. Events of the socket after {@link Transport.close} are ignored, so that a stale socket cannot
+ * affect its successor. A connection without incoming frames for a configurable time counts as lost, because TCP reports a
+ * dead peer late or never.
  */
-export class Line {
+export class Transport {
   readonly #socket: WebSocketLike;
-  readonly #events: LineEvents;
-  #over = false;
-  #heard = false;
-  #silenceMs: number;
-  #watchdog: ReturnType<typeof setTimeout> | undefined;
+  readonly #events: TransportEvents;
+  #closed = false;
+  #hasReceived = false;
+  #idleTimeoutMs: number;
+  #idleTimer: ReturnType<typeof setTimeout> | undefined;
 
-  /** @param silenceMs After so long without any frame the line counts as dead. */
-  constructor(Socket: WebSocketClass, url: string, protocols: string[], silenceMs: number, events: LineEvents) {
+  /** @param idleTimeoutMs Time without any frame after which the connection counts as lost. */
+  constructor(
+    Socket: WebSocketClass,
+    url: string,
+    protocols: string[],
+    idleTimeoutMs: number,
+    events: TransportEvents,
+  ) {
     this.#events = events;
-    this.#silenceMs = silenceMs;
+    this.#idleTimeoutMs = idleTimeoutMs;
     this.#socket = new Socket(url, protocols);
     this.#socket.addEventListener('message', ({ data }) => {
-      if (this.#over) return;
-      this.#heard = true;
-      this.watch(this.#silenceMs);
-      if (typeof data === 'string') events.frame(data);
+      if (this.#closed) return;
+      this.#hasReceived = true;
+      this.expectFrameWithin(this.#idleTimeoutMs);
+      if (typeof data === 'string') events.onFrame(data);
     });
     this.#socket.addEventListener('close', ({ code }) => {
-      // A runtime does not say why there is no connection.
-      const never = 'nobody answers there, or it is no dmwire server: are host, port and base path right?';
-      this.#down(this.#heard ? 'the connection was closed' : never, code);
+      // The WebSocket API does not report why a connection failed.
+      const refused = 'cannot connect: check host, port and base path, and that a dmwire server runs there';
+      this.#lost(this.#hasReceived ? 'the connection was closed' : refused, code);
     });
-    // `close` follows; without a listener some implementations throw.
+    // `close` follows. Without a listener some implementations throw.
     this.#socket.addEventListener('error', () => {});
-    this.watch(silenceMs);
+    this.expectFrameWithin(idleTimeoutMs);
   }
 
-  /** Bears silence for so long from now on. */
-  set silence(milliseconds: number) {
-    this.#silenceMs = milliseconds;
-    this.watch(milliseconds);
+  /** Changes the idle timeout and restarts its timer. */
+  set idleTimeout(milliseconds: number) {
+    this.#idleTimeoutMs = milliseconds;
+    this.expectFrameWithin(milliseconds);
   }
 
-  /** Expects the next frame within so many milliseconds. */
-  watch(milliseconds: number): void {
-    clearTimeout(this.#watchdog);
-    const down = () => this.#down('the line is silent');
-    this.#watchdog = setTimeout(down, Math.min(milliseconds, LONGEST_TIMER));
+  /** Restarts the idle timer: the connection counts as lost unless a frame arrives within `milliseconds`. */
+  expectFrameWithin(milliseconds: number): void {
+    clearTimeout(this.#idleTimer);
+    const lost = () => this.#lost('no frame from the server for too long');
+    this.#idleTimer = setTimeout(lost, Math.min(milliseconds, MAX_TIMER_MS));
   }
 
-  /** Sends a frame. What a broken line swallows is sent again on the next one. */
+  /** Sends a frame. The outbox sends it again on the next connection if this one fails. */
   send(text: string): void {
-    if (this.#over) return;
+    if (this.#closed) return;
     try {
       this.#socket.send(text);
     } catch {
-      this.#down('the connection takes no frames');
+      this.#lost('the socket accepts no more frames');
     }
   }
 
-  /** Ends it from our side; nothing is told. */
-  end(): void {
-    this.#over = true;
-    clearTimeout(this.#watchdog);
+  /** Closes the connection without calling {@link TransportEvents.onClose}. */
+  close(): void {
+    this.#closed = true;
+    clearTimeout(this.#idleTimer);
     this.#socket.close();
   }
 
-  #down(reason: string, code?: number): void {
-    if (this.#over) return;
-    this.end();
-    this.#events.down(reason, code);
+  #lost(reason: string, code?: number): void {
+    if (this.#closed) return;
+    this.close();
+    this.#events.onClose(reason, code);
   }
 }

@@ -2,26 +2,27 @@ import { link, open, readFile, realpath, rename, rm, writeFile } from 'node:fs/p
 import { basename, dirname, join, resolve } from 'node:path';
 import { DmwireError } from '../errors.js';
 import { newId } from '../ids.js';
-import type { Hold, Saved, Storage } from './storage.js';
+import type { Saved, Storage, StorageHandle } from './storage.js';
 
-/** What this process has, by the file's one true path. */
-const held = new Set<string>();
+/** Files that this process has open, by their canonical paths. */
+const openFiles = new Set<string>();
 
 /**
- * Keeps cursor and outbox in a file. A new state is written beside it, made durable and renamed over it, so that a
- * crash leaves the old one or the new one. `path.lock` says which process has it: one at a time, on one machine (in two
- * containers with one volume between them a process cannot tell whether the other one lives).
+ * Stores cursor and outbox in a file. A save writes a new file, syncs it and renames it over the old one, so that a crash
+ * leaves either the old or the new state. `path.lock` names the process that has the file open: one at a time, on one machine
+ * (processes in two containers that share a volume cannot see whether the other one is running).
  */
 export function fileStorage(path: string): Storage {
   return {
-    async open(scope): Promise<Hold> {
-      const file = await truePath(path);
+    async open(scope): Promise<StorageHandle> {
+      const file = await canonicalPath(path);
       const unlock = await lock(file);
       try {
-        const text = await readFile(file, 'utf8').catch(ifThere);
-        const { scope: before, ...saved }: Saved & { scope?: string } = text === undefined ? empty : JSON.parse(text);
-        if (before !== undefined && before !== scope) {
-          throw new DmwireError('wrong_user', `${path} is of ${before}, not of ${scope}`);
+        const text = await readFile(file, 'utf8').catch(ignoreMissing);
+        const { scope: savedScope, ...saved }: Saved & { scope?: string } =
+          text === undefined ? empty : JSON.parse(text);
+        if (savedScope !== undefined && savedScope !== scope) {
+          throw new DmwireError('wrong_user', `${path} belongs to ${savedScope}, not to ${scope}`);
         }
         return {
           saved,
@@ -29,7 +30,7 @@ export function fileStorage(path: string): Storage {
             await writeFile(`${file}.new`, JSON.stringify({ scope, ...next }));
             await sync(`${file}.new`, 'r+');
             await rename(`${file}.new`, file);
-            // The new name is durable with its folder. (Windows opens none, and needs none.)
+            // The rename is durable once the directory is synced. (Windows cannot open directories and does not need it.)
             await sync(dirname(file), 'r').catch((error: NodeJS.ErrnoException) => {
               if (process.platform !== 'win32') throw error;
             });
@@ -46,8 +47,8 @@ export function fileStorage(path: string): Storage {
 
 const empty: Saved = { v: 1, outbox: [] };
 
-/** The same for all paths to a file, whether it is there yet or not. */
-async function truePath(path: string): Promise<string> {
+/** Returns one path for all paths to the same file, which need not exist. */
+async function canonicalPath(path: string): Promise<string> {
   return realpath(path).catch(async () => join(await realpath(dirname(resolve(path))), basename(path)));
 }
 
@@ -60,15 +61,15 @@ async function sync(path: string, flags: string): Promise<void> {
   }
 }
 
-/** Takes the lock, or fails; gives the function that lets go of it. */
+/** Takes the lock or throws. Returns a function that releases it. */
 async function lock(file: string): Promise<() => Promise<void>> {
-  if (held.has(file)) throw new Error(`${file} is in use in this process`);
-  held.add(file);
+  if (openFiles.has(file)) throw new Error(`${file} is already open in this process`);
+  openFiles.add(file);
   const path = `${file}.lock`;
-  const own = `${process.pid} ${await startOf(process.pid)} ${newId()}`;
+  const own = `${process.pid} ${await startTime(process.pid)} ${newId()}`;
   const unlock = async () => {
     if ((await ownerOf(path)) === own) await rm(path, { force: true });
-    held.delete(file);
+    openFiles.delete(file);
   };
   try {
     for (;;) {
@@ -80,12 +81,12 @@ async function lock(file: string): Promise<() => Promise<void>> {
         const [pid] = owner.split(' ');
         throw new Error(`${file} is in use by process ${pid}; if that is another program, remove ${path}`);
       }
-      // Others may find the same at the same moment, and one of them be done: then what was taken away is theirs, and
-      // goes back.
-      const aside = `${path}.${newId()}`;
-      await rename(path, aside).catch(ifThere);
-      if ((await ownerOf(aside)) !== owner) await link(aside, path).catch(() => {});
-      await rm(aside, { force: true });
+      // Another process may have replaced the stale lock at the same moment. Then the renamed file is its lock, and is
+      // put back.
+      const renamed = `${path}.${newId()}`;
+      await rename(path, renamed).catch(ignoreMissing);
+      if ((await ownerOf(renamed)) !== owner) await link(renamed, path).catch(() => {});
+      await rm(renamed, { force: true });
     }
   } catch (error) {
     await unlock();
@@ -93,42 +94,42 @@ async function lock(file: string): Promise<() => Promise<void>> {
   }
 }
 
-/** Makes the lock, if there is none: at once with what is in it, so that nobody finds it empty. */
+/** Creates the lock file if it does not exist, together with its content, so that no process reads an empty lock. */
 async function create(path: string, owner: string): Promise<void> {
-  const made = `${path}.${newId()}`;
-  await writeFile(made, owner);
+  const temporary = `${path}.${newId()}`;
+  await writeFile(temporary, owner);
   try {
-    await link(made, path);
+    await link(temporary, path);
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
   } finally {
-    await rm(made, { force: true });
+    await rm(temporary, { force: true });
   }
 }
 
 async function ownerOf(path: string): Promise<string | undefined> {
-  return readFile(path, 'utf8').catch(ifThere);
+  return readFile(path, 'utf8').catch(ignoreMissing);
 }
 
-/** No file is no error. */
-function ifThere(error: NodeJS.ErrnoException): undefined {
+/** Treats a missing file as no content. */
+function ignoreMissing(error: NodeJS.ErrnoException): undefined {
   if (error.code !== 'ENOENT') throw error;
 }
 
-/** Whether the process that has made a lock still runs, and is not another one that has got its id since. */
+/** Whether the process that created a lock is still running. The start time detects a reused process id. */
 async function isAlive(owner: string): Promise<boolean> {
   const [pid, start] = owner.split(' ');
   if (!isRunning(Number(pid))) return false;
-  // Of an earlier version. In a container the crashed process may have had the id that we have now.
+  // Locks of earlier versions have no start time. In a container the crashed process may have had our own id.
   if (start === undefined) return Number(pid) !== process.pid;
-  const now = await startOf(Number(pid));
+  const now = await startTime(Number(pid));
   return now === '' || now === start;
 }
 
-/** When a process was started, where the system says so in `/proc`; else nothing. */
-async function startOf(pid: number): Promise<string> {
+/** Returns the start time of a process from `/proc`, or an empty string on systems without it. */
+async function startTime(pid: number): Promise<string> {
   const text = await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => '');
-  // The second field is a name, in parentheses, with anything in it; this is the 22nd.
+  // The second field, the command name, is in parentheses and may contain anything. The start time is the 22nd field.
   return text.slice(text.lastIndexOf(')') + 2).split(' ')[19] ?? '';
 }
 

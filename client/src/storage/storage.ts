@@ -1,61 +1,61 @@
-import type { Kept } from '../outbox.js';
+import type { OutboxRecord } from '../outbox.js';
 
-/** What a client keeps, so that the next run goes on where this one ends. Plain JSON. */
+/** State of a client that the next run continues from. Plain JSON; the field names are part of the stored format. */
 export interface Saved {
-  /** Version of this shape. */
+  /** Version of this format. */
   readonly v: 1;
-  /** Name of the device that the server knows this storage as. */
+  /** Device name under which the server knows this storage. */
   readonly device?: string;
-  /** Whose it is. */
+  /** The user that the state belongs to. */
   readonly user?: string;
-  /** The log is handled up to `seq` of this epoch. */
+  /** The application has handled the log of this epoch up to `seq`. */
   readonly epoch?: string;
   readonly seq?: number;
-  /** What is to be sent, in order. */
-  readonly outbox: readonly Kept[];
+  /** Unanswered and settled frames, in order. */
+  readonly outbox: readonly OutboxRecord[];
 }
 
-/** A place to keep {@link Saved}. To write one of your own, see `webStorage` and `fileStorage`. */
+/** Persistent storage for {@link Saved}. `webStorage` and `fileStorage` are implementations. */
 export interface Storage {
   /**
-   * Takes hold of it, for this client alone: two clients with one cursor and one outbox would lose and double things.
-   * @param scope Tells users and servers apart that share the storage.
-   * @param user Whose it is to be, where that is known: it is part of the scope then.
+   * Opens the storage exclusively: two clients with the same cursor and outbox would lose and duplicate messages.
+   * @param scope Key that separates the users and servers that share the storage.
+   * @param user The user, if known. Then it is part of the scope.
    */
-  open(scope: string, user?: string): Promise<Hold>;
+  open(scope: string, user?: string): Promise<StorageHandle>;
 }
 
-/** A storage that is held. */
-export interface Hold {
-  /** What the last run has left. */
+/** An open {@link Storage}. */
+export interface StorageHandle {
+  /** State that the last run saved. */
   readonly saved?: Saved | undefined;
-  /** Replaces what is kept. When it resolves, it is kept. Never called while another call is under way. */
+  /** Replaces the stored state; it is stored when the promise resolves. Never called concurrently. */
   save(saved: Saved): Promise<void> | void;
-  /** Lets go of it. */
+  /** Releases the storage. */
   close(): Promise<void> | void;
 }
 
-/** Writes one after the other, and all changes that come during a write at once in the next. */
+/** Serialises writes. All changes during a write go into one next write. */
 export class Saver {
   readonly #write: () => Promise<void> | void;
-  /** The newest write, whether it has begun or not. */
+  /** The newest write, running or scheduled. */
   #last: Promise<void> = Promise.resolve();
-  /** The same, as long as it has not begun: what changes now will be in it. */
-  #next: Promise<void> | undefined;
+  /** The scheduled write, until it starts. It will include all changes up to then. */
+  #scheduled: Promise<void> | undefined;
 
-  /** @param write Writes the state of the moment when it is called. */
+  /** @param write Writes the state at the time of the call. */
   constructor(write: () => Promise<void> | void) {
     this.#write = write;
   }
 
-  /** Resolves when everything up to now is kept. */
+  /** Resolves when all changes up to now are stored. */
   save(): Promise<void> {
-    this.#next ??= this.#last = this.#last
+    this.#scheduled ??= this.#last = this.#last
       .catch(() => {})
       .then(() => {
-        this.#next = undefined;
+        this.#scheduled = undefined;
         return this.#write();
       });
-    return this.#next;
+    return this.#scheduled;
   }
 }

@@ -1,44 +1,44 @@
 import { newId } from '../ids.js';
-import type { Kept } from '../outbox.js';
-import type { Hold, Saved, Storage } from './storage.js';
+import type { OutboxRecord } from '../outbox.js';
+import type { Saved, Storage, StorageHandle } from './storage.js';
 
-/** The parts of a browser that {@link webStorage} stands on. */
-export interface WebParts {
+/** The browser APIs that {@link webStorage} uses. */
+export interface WebStorageApis {
   readonly localStorage: Pick<globalThis.Storage, 'getItem' | 'setItem' | 'removeItem'>;
   readonly sessionStorage: Pick<globalThis.Storage, 'getItem' | 'setItem'>;
-  /** Web Locks; browsers have them in secure contexts (https, localhost) only. */
+  /** Web Locks. Browsers provide them in secure contexts (https, localhost) only. */
   readonly locks?: Pick<LockManager, 'request'> | undefined;
 }
 
-/** Tabs that can keep something at the same time; the server remembers 16 devices of a user. */
+/** Maximum number of tabs with a storage. The server remembers 16 devices of a user. */
 const SLOTS = 12;
-/** How long to wait for the slot that this tab had before a reload: the old page may not have let go of it yet. */
+/** How long a reloaded tab waits for its previous slot, which the old page may not have released yet. */
 const RELOAD_MS = 1000;
 
 /**
- * Keeps cursor and outbox in `localStorage`, so that a reload, a crash of the tab or of the browser loses nothing.
+ * Stores cursor and outbox in `localStorage`, so that a reload or a crash of the tab or the browser loses nothing.
  *
- * Every tab has a slot of its own, with a device name, a cursor and an outbox: two tabs never share one. A slot is held
- * by a Web Lock for as long as the page lives; a reload gets the slot back that it had. What a closed tab has left unsent
- * in its slot is sent by the next tab that opens. Where there are no Web Locks (a page that is not on https or localhost) a
- * tab's slot is known by its `sessionStorage`: then a *duplicated* tab shares it, and what a closed tab has left stays.
+ * Each tab has its own slot with a device name, a cursor and an outbox; two tabs never share one. A Web Lock holds the slot
+ * while the page lives, and a reload gets the same slot again. The next tab that opens sends the unsent messages of closed
+ * tabs. Without Web Locks (a page that is neither on https nor on localhost) the tab's `sessionStorage` names its slot: then a
+ * *duplicated* tab shares the slot, and the unsent messages of a closed tab stay where they are.
  *
- * @param name Tells applications on the same origin apart.
+ * @param name Separates applications on the same origin.
  */
-export function webStorage(name = 'dmwire', parts?: WebParts): Storage {
+export function webStorage(name = 'dmwire', apis?: WebStorageApis): Storage {
   return {
-    async open(scope, user): Promise<Hold> {
+    async open(scope, user): Promise<StorageHandle> {
       const {
         localStorage,
         sessionStorage,
         locks = undefined,
-      }: WebParts = parts ?? {
+      }: WebStorageApis = apis ?? {
         localStorage: globalThis.localStorage,
         sessionStorage: globalThis.sessionStorage,
         locks: navigator.locks,
       };
       const prefix = `${name}:${scope}:`;
-      /** What is in a slot; what is no state of ours counts as nothing. */
+      /** Reads a slot. Content of another format counts as empty. */
       const read = (slot: string): Saved | undefined => {
         try {
           const saved: Saved = JSON.parse(localStorage.getItem(prefix + slot) ?? '');
@@ -47,18 +47,18 @@ export function webStorage(name = 'dmwire', parts?: WebParts): Storage {
           return undefined;
         }
       };
-      const remembered = sessionStorage.getItem(prefix);
-      const slot = locks ? await hold(locks, prefix, remembered) : { key: remembered ?? newId(), release() {} };
-      const own = prefix + slot.key;
-      const save = (next: Saved) => localStorage.setItem(own, JSON.stringify(next));
+      const previous = sessionStorage.getItem(prefix);
+      const slot = locks ? await lockSlot(locks, prefix, previous) : { key: previous ?? newId(), release() {} };
+      const ownKey = prefix + slot.key;
+      const save = (next: Saved) => localStorage.setItem(ownKey, JSON.stringify(next));
       let saved = read(slot.key);
-      attempt(() => {
+      ignoreErrors(() => {
         sessionStorage.setItem(prefix, slot.key);
-        // What we are about to write over, somebody may want to look at.
-        const damaged = saved ? null : localStorage.getItem(own);
-        if (damaged !== null) localStorage.setItem(`${own}:damaged`, damaged);
+        // Keep damaged content for inspection before it is overwritten.
+        const damaged = saved ? null : localStorage.getItem(ownKey);
+        if (damaged !== null) localStorage.setItem(`${ownKey}:damaged`, damaged);
       });
-      // Unsent messages are one user's: where it is not known whose they are, or whose we are, they stay where they are.
+      // Unsent messages must not be sent as another user: if the user of either slot is unknown, they stay where they are.
       const owner = user ?? saved?.user;
       for (let i = 0; locks && i < SLOTS; i += 1) {
         const other = String(i);
@@ -66,12 +66,16 @@ export function webStorage(name = 'dmwire', parts?: WebParts): Storage {
         const adopt = (lock: Lock | null) => {
           const left = lock && read(other);
           if (!left || owner === undefined || (left.user ?? user) !== owner) return;
-          const both: Saved = { v: 1, ...saved, outbox: [...(saved?.outbox ?? []), ...left.outbox.filter(unsettled)] };
-          // Ours first: were the page to end between the two writes, what is there twice has the same id. Where there is
-          // no room for it, it is left to a tab that has some.
-          attempt(() => {
-            save(both);
-            saved = both;
+          const merged: Saved = {
+            v: 1,
+            ...saved,
+            outbox: [...(saved?.outbox ?? []), ...left.outbox.filter(unsettled)],
+          };
+          // Write our slot first: if the page ends between the two writes, both slots hold the messages under the same ids.
+          // If there is no room for them, they stay for a later tab.
+          ignoreErrors(() => {
+            save(merged);
+            saved = merged;
             localStorage.setItem(prefix + other, JSON.stringify({ ...left, outbox: [] }));
           });
         };
@@ -82,26 +86,26 @@ export function webStorage(name = 'dmwire', parts?: WebParts): Storage {
   };
 }
 
-/** Does what may fail: a storage may be full, or turned off. */
-function attempt(what: () => void): void {
+/** Runs a write that may fail because the storage is full or disabled. */
+function ignoreErrors(write: () => void): void {
   try {
-    what();
+    write();
   } catch {
-    // It is done without.
+    // The client works without it.
   }
 }
 
-function unsettled(kept: Kept): boolean {
-  return !kept.settled;
+function unsettled(record: OutboxRecord): boolean {
+  return !record.settled;
 }
 
-/** Holds the lock of a slot until released: that of `remembered` if it comes free at once or soon, else the first free one. */
-async function hold(
+/** Locks a slot until it is released: `previous` if it becomes free within a second, else the first free one. */
+async function lockSlot(
   locks: Pick<LockManager, 'request'>,
   prefix: string,
-  remembered: string | null,
+  previous: string | null,
 ): Promise<{ key: string; release(): void }> {
-  const take = (key: string, options: LockOptions) =>
+  const lock = (key: string, options: LockOptions) =>
     new Promise<{ key: string; release(): void } | undefined>(resolve => {
       locks
         .request(prefix + key, options, lock => {
@@ -110,16 +114,16 @@ async function hold(
         })
         .catch(() => resolve(undefined));
     });
-  if (remembered !== null) {
+  if (previous !== null) {
     const timeout = new AbortController();
     const timer = setTimeout(() => timeout.abort(), RELOAD_MS);
-    const held = await take(remembered, { signal: timeout.signal });
+    const slot = await lock(previous, { signal: timeout.signal });
     clearTimeout(timer);
-    if (held) return held;
+    if (slot) return slot;
   }
   for (let i = 0; i < SLOTS; i += 1) {
-    const held = await take(String(i), { ifAvailable: true });
-    if (held) return held;
+    const slot = await lock(String(i), { ifAvailable: true });
+    if (slot) return slot;
   }
   throw new Error(`${SLOTS} tabs are open already`);
 }

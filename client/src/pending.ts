@@ -1,0 +1,122 @@
+import { DmwireError } from './errors.js';
+
+/** A frame for the server, possibly of a type that this version of the package does not know. */
+export interface OutFrame {
+  readonly type: string;
+  readonly [field: string]: unknown;
+}
+
+/** A frame from the server, possibly of a type that this version of the package does not know. */
+export interface InFrame {
+  readonly type: string;
+  readonly [field: string]: unknown;
+}
+
+/** Delivery guarantee of a frame. */
+export type Delivery =
+  /** Stored, sent in order, and sent again until it is answered, across restarts. */
+  | 'durable'
+  /** Sent again until it is answered, while the program runs. */
+  | 'retried'
+  /** Sent once, because a second time could have a second effect. */
+  | 'once';
+
+/** A durable frame as it is stored. The field names are part of the stored format. */
+export interface OutboxRecord {
+  readonly frame: OutFrame;
+  /** The frame was answered. The record stays until the application has handled the log entry that the frame produced. */
+  readonly settled?: boolean;
+  /** `seq` of that entry. */
+  readonly seq?: number;
+  /** `seq` up to which the log had arrived when the frame was added or last sent. Its own entry has a higher one. */
+  readonly after?: number;
+}
+
+/** A frame in the outbox: it waits for its answer, or for the log entry that it produced. */
+export interface PendingFrame {
+  /** Unique among all frames. It identifies the answer; an `id` does not, as it may occur in several conversations. */
+  readonly ref: string;
+  /** A copy of the frame, independent of the caller's object. */
+  readonly frame: OutFrame;
+  /** The frame as it is sent. */
+  readonly text: string;
+  readonly delivery: Delivery;
+  /** Frames with the same key are sent one after the other, each after the answer to the previous one. */
+  readonly orderingKey: string | undefined;
+  saved: boolean;
+  /** Sent on the current connection and not answered. */
+  inFlight: boolean;
+  settled: boolean;
+  seq: number | undefined;
+  after: number | undefined;
+  /** The server may have stored it: it was sent, in this run or an earlier one. */
+  maybeStored: boolean;
+  /** Since it was last sent, the user has made another change that may hide this one in the replay. */
+  superseded: boolean;
+  /** The application has received the event `sent` for it. */
+  reported: boolean;
+  readonly answer: Promise<InFrame>;
+  readonly resolve: (frame: InFrame) => void;
+  readonly reject: (error: DmwireError) => void;
+}
+
+/** Creates the outbox entry for a frame. Throws if the frame cannot be written as JSON. */
+export function createPending(given: OutFrame, ref: string, delivery: Delivery, saved: boolean): PendingFrame {
+  let text: string;
+  try {
+    text = JSON.stringify({ ...given, ref });
+  } catch (cause) {
+    throw new DmwireError('invalid_request', `cannot be written as JSON: ${cause}`, { cause });
+  }
+  const frame = JSON.parse(text) as OutFrame;
+  let resolve!: (frame: InFrame) => void;
+  let reject!: (error: DmwireError) => void;
+  const answer = new Promise<InFrame>((fulfill, fail) => {
+    resolve = fulfill;
+    reject = fail;
+  });
+  return {
+    ref,
+    frame,
+    text,
+    delivery,
+    orderingKey: delivery === 'durable' ? orderingKey(frame) : undefined,
+    saved,
+    inFlight: false,
+    settled: false,
+    seq: undefined,
+    after: undefined,
+    maybeStored: false,
+    superseded: false,
+    reported: false,
+    answer,
+    resolve,
+    reject,
+  };
+}
+
+/** Returns the key within which a frame keeps its order: its conversation, with read marks apart. */
+export function orderingKey(frame: OutFrame): string {
+  return `${frame.type === 'read' ? 'read' : ''} ${frame.target_user ?? ''} ${frame.target_room ?? ''}`;
+}
+
+/** Types of changes by the type of their log entry. */
+const CHANGES: Record<string, string> = { edited: 'edit', deleted: 'delete', reacted: 'react' };
+
+/**
+ * Whether a log entry by this user for the same message was produced by this change, whose answer was lost. Sending the
+ * change again would undo later changes.
+ */
+export function isEntryOf(entry: InFrame, pending: PendingFrame): boolean {
+  const { frame, after } = pending;
+  const seq = entry.seq as number;
+  if (CHANGES[entry.type] !== frame.type || after === undefined || seq <= after) return false;
+  if (frame.type === 'react') return frame.emoji === entry.emoji && !frame.remove === !entry.removed;
+  if (frame.type === 'delete' || JSON.stringify(frame.message) === JSON.stringify(entry.message)) return true;
+  // The replay shows the newest content at the position of every edit. The first entry with other content is an edit of
+  // another device. With a second one, ours is assumed to be among them: undoing a newer edit would be worse than losing ours.
+  const wasSuperseded = pending.superseded;
+  pending.superseded = true;
+  pending.after = seq;
+  return wasSuperseded;
+}

@@ -1,0 +1,194 @@
+import type { Connection } from './connection.js';
+import type { Emitter } from './emitter.js';
+import { DmwireError } from './errors.js';
+import type { ServerError, ServerGoodbye, ServerTruncated, ServerWelcome } from './frames.generated.js';
+import type { Inbox, InboxItem } from './inbox.js';
+import type { InFrame, Outbox } from './outbox.js';
+import { type Persistence, UNKNOWN_EPOCH } from './persistence.js';
+
+/** Minimum interval between two acknowledgements while many entries are handled. */
+const ACKNOWLEDGE_MS = 50;
+
+/** The parts of a client that a {@link Receiver} connects. */
+export interface ReceiverParts {
+  readonly connection: Connection;
+  readonly events: Emitter;
+  readonly inbox: Inbox;
+  readonly outbox: Outbox;
+  readonly persistence: Persistence;
+  /** Closes the client for good. */
+  fail(error: DmwireError): void;
+}
+
+/**
+ * Handles the frames of the server: passes log entries to the inbox and replies to the outbox, emits the others as events,
+ * and acknowledges the entries that the application has handled.
+ */
+export class Receiver {
+  readonly #parts: ReceiverParts;
+  /** The inbox was full and entries were dropped. The client reconnects to get them once the inbox is empty. */
+  #overflowed = false;
+  #acknowledgedSeq = 0;
+  #acknowledgeTimer: ReturnType<typeof setTimeout> | undefined;
+
+  constructor(parts: ReceiverParts) {
+    this.#parts = parts;
+  }
+
+  /** Handles a frame. */
+  receive(frame: InFrame): void {
+    const { connection, events, inbox, outbox } = this.#parts;
+    switch (frame.type) {
+      case 'welcome':
+        this.#welcome(frame as unknown as ServerWelcome);
+        break;
+      case 'synced': {
+        const { session } = connection;
+        // Without a position the server starts after what this device has acknowledged; if nothing has arrived, that was
+        // everything. Without this, entries that another program of the same device acknowledges during a disconnect would
+        // be missed.
+        if (session && !this.#overflowed) inbox.begin({ epoch: session.epoch, seq: session.seq });
+        connection.synced();
+        outbox.synced();
+        break;
+      }
+      case 'truncated':
+        return this.#truncated(frame as unknown as ServerTruncated);
+      case 'ack':
+        this.#ack(frame);
+        break;
+      case 'error':
+        if (outbox.reject(frame as unknown as ServerError)) return;
+        break;
+      case 'goodbye': {
+        const goodbye = frame as unknown as ServerGoodbye;
+        events.emit('goodbye', goodbye);
+        return connection.lost(goodbye.detail, goodbye.code, goodbye);
+      }
+      default:
+        if (frame.ref !== undefined && outbox.resolve(frame)) outbox.flush();
+        if (typeof frame.seq === 'number') return this.#entry(frame, frame.seq);
+    }
+    // Ephemeral messages are queued too, so that they keep their order among the others.
+    if (frame.type === 'message') {
+      if (events.has('message')) inbox.add('message', frame);
+    } else events.emit(frame.type, frame);
+  }
+
+  /** Passes an inbox item to the application's handlers. */
+  async deliver(item: InboxItem): Promise<void> {
+    if (item.event !== undefined) await this.#parts.events.deliver(item.type, item.event);
+    if (item.type === 'truncated' && (item.event as ServerTruncated).reason === 'reset') {
+      this.#parts.outbox.dropSettled(Number.POSITIVE_INFINITY);
+    }
+  }
+
+  /** The application has handled more entries: saves the position, and acknowledges it now or after an interval. */
+  onProgress(): void {
+    const { inbox, outbox, persistence } = this.#parts;
+    const handled = inbox.handled;
+    if (handled) outbox.dropSettled(handled.seq);
+    void persistence.save()?.catch(() => {});
+    if (this.#acknowledgeTimer !== undefined) return;
+    this.acknowledge();
+    this.#acknowledgeTimer = setTimeout(() => {
+      this.#acknowledgeTimer = undefined;
+      this.acknowledge();
+    }, ACKNOWLEDGE_MS);
+  }
+
+  /** The inbox has nothing to deliver: reconnects if entries were dropped. */
+  onIdle(): void {
+    const { connection, inbox } = this.#parts;
+    if (this.#overflowed && connection.session && inbox.empty) void connection.connect();
+  }
+
+  /** Acknowledges the entries that the application has handled. */
+  acknowledge(): void {
+    const { connection, inbox } = this.#parts;
+    const handled = inbox.handled;
+    const { session } = connection;
+    if (!session || !handled || inbox.skipping || handled.epoch !== session.epoch) return;
+    if (handled.seq <= this.#acknowledgedSeq) return;
+    this.#acknowledgedSeq = handled.seq;
+    connection.send(JSON.stringify({ type: 'received', seq: handled.seq }));
+  }
+
+  /** Stops the timer. */
+  close(): void {
+    clearTimeout(this.#acknowledgeTimer);
+  }
+
+  #welcome(session: ServerWelcome): void {
+    const { connection, inbox, outbox, persistence } = this.#parts;
+    if (persistence.user !== undefined && persistence.user !== session.user_id) {
+      const detail = `the storage belongs to ${persistence.user}, the session to ${session.user_id}`;
+      return this.#parts.fail(new DmwireError('wrong_user', detail));
+    }
+    const { position } = inbox;
+    if (position?.epoch === UNKNOWN_EPOCH) inbox.restore({ epoch: session.epoch, seq: position.seq });
+    persistence.user = session.user_id;
+    this.#overflowed = false;
+    this.#acknowledgedSeq = 0;
+    connection.welcomed(session);
+    // A handler of `state` may have closed the client.
+    if (!connection.session) return;
+    this.acknowledge();
+    outbox.welcome(session.limits);
+  }
+
+  #truncated(frame: ServerTruncated): void {
+    const { connection, inbox } = this.#parts;
+    const { session } = connection;
+    if (!session || this.#overflowed) return;
+    inbox.skipTo({ epoch: session.epoch, seq: frame.oldest_seq - 1 }, 'truncated', frame);
+  }
+
+  #ack(frame: InFrame): void {
+    const { inbox, outbox, persistence } = this.#parts;
+    const pending = outbox.resolve(frame);
+    const sent = pending?.frame;
+    const event = sent && { frame: sent, ack: frame };
+    const seq = typeof frame.seq === 'number' && !frame.duplicate ? frame.seq : undefined;
+    // A message to oneself also arrives as `message` with the same `seq`; that one advances the log.
+    if (seq === undefined || sent?.target_user === persistence.user) {
+      if (pending?.delivery === 'durable') pending.reported = inbox.add('sent', event);
+      const handled = inbox.handled;
+      outbox.dropSettled(handled ? handled.seq : Number.POSITIVE_INFINITY);
+      void persistence.save()?.catch(() => {});
+    } else if (this.#offer(seq, 'sent', event) && pending) {
+      pending.reported = true;
+    }
+    outbox.flush();
+  }
+
+  #entry(frame: InFrame, seq: number): void {
+    const { inbox, outbox, persistence } = this.#parts;
+    const { user } = persistence;
+    const own = frame.from_user === user && frame.target_user !== user && outbox.findEntry(frame);
+    if (!own) return void this.#offer(seq, frame.type, frame);
+    // The frame was stored, and the connection was lost before its ack, or the ack arrived ahead of its turn. The entry
+    // stands for that ack.
+    const { id } = frame;
+    const sent_at = frame.sent_at ?? frame.edited_at ?? frame.deleted_at ?? '';
+    const ack: InFrame = { type: 'ack', id, ...(!own.superseded && { seq }), status: 'stored', sent_at, ref: own.ref };
+    if (!own.settled) outbox.settle(own, ack);
+    const event = own.reported ? undefined : { frame: own.frame, ack };
+    if (own.superseded) {
+      // The entry shows a newer change of another device, which the application does not know yet.
+      own.reported = inbox.add('sent', event);
+      this.#offer(seq, frame.type, frame);
+    } else if (this.#offer(seq, 'sent', event)) own.reported = true;
+  }
+
+  /** Offers an entry to the inbox. Returns whether it was accepted. */
+  #offer(seq: number, type: string, event: unknown): boolean {
+    const { connection, inbox } = this.#parts;
+    const { session } = connection;
+    if (!session || this.#overflowed) return false;
+    const result = inbox.offer({ epoch: session.epoch, seq }, type, event);
+    if (result === 'full') this.#overflowed = true;
+    if (result === 'gap') connection.lost('an entry of the log is missing');
+    return result === 'accepted';
+  }
+}
