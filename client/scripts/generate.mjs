@@ -1,4 +1,4 @@
-// Writes src/frames.generated.ts from ../schema. With --check, only says whether it is fresh.
+// Generates src/frames.generated.ts from ../schema. With --check, fails if the file is out of date.
 import { readFile, writeFile } from 'node:fs/promises';
 import { build } from 'esbuild';
 
@@ -25,17 +25,17 @@ for (const [name, file] of [
   for (const [definition, schema] of Object.entries($defs)) {
     const known = definitions.get(definition);
     if (known && JSON.stringify(known) !== JSON.stringify(schema)) {
-      throw new Error(`${definition} means different things in the two schemas: the generated types need two names`);
+      throw new Error(`${definition} differs between the two schemas: the generated types need two names`);
     }
     definitions.set(definition, schema);
   }
 }
 
-const text = `// Generated from schema/ by \`npm run generate\`. Not to be edited.\n\n${generate({ roots, definitions, open: 'TypedContent' })}`;
+const text = `// Generated from schema/ by \`npm run generate\`. Do not edit.\n\n${generate({ roots, definitions, extensible: 'TypedContent' })}`;
 
 if (process.argv.includes('--check')) {
   if ((await readFile(target, 'utf8').catch(() => '')) !== text) {
-    console.error('src/frames.generated.ts is not what schema/ gives. To mend it: cd client && npm run generate');
+    console.error('src/frames.generated.ts is out of date. Update it with: cd client && npm run generate');
     process.exit(1);
   }
 } else {

@@ -6,40 +6,40 @@ import type { SchemaObject } from './codegen/generate.js';
 
 const USAGE = `Usage: dmwire types <schema> [-o FILE]
 
-Writes TypeScript types for the content types of a deployment.
+Generates TypeScript types for the custom content types of a server.
 
-  <schema>   the server's schema: http://host/schema, or a folder with the files of it
-  -o FILE    where to write; without it, to the standard output`;
+  <schema>   URL of the server's schema (http://host/schema), or a folder with its files
+  -o FILE    output file; default: standard output`;
 
-const FILE = 'client-frame.schema.json';
+const SCHEMA_FILE = 'client-frame.schema.json';
 
-async function main(words: readonly string[]): Promise<void> {
-  const [command, ...rest] = words;
+async function main(args: readonly string[]): Promise<void> {
+  const [command, ...rest] = args;
   if (command === '--help' || command === '-h') return console.log(USAGE);
-  const at = rest.findIndex(word => word === '-o' || word === '--output');
-  const output = at < 0 ? undefined : rest.splice(at, 2)[1];
+  const index = rest.findIndex(arg => arg === '-o' || arg === '--output');
+  const output = index < 0 ? undefined : rest.splice(index, 2)[1];
   const [source] = rest;
-  if (command !== 'types' || source === undefined || rest.length > 1 || (at >= 0 && output === undefined)) {
+  if (command !== 'types' || source === undefined || rest.length > 1 || (index >= 0 && output === undefined)) {
     console.error(USAGE);
     process.exitCode = 2;
     return;
   }
-  const text = await contentModule(await schemaAddress(source), load);
+  const text = await contentModule(await schemaLocation(source), load);
   if (output === undefined) process.stdout.write(text);
   else await writeFile(output, text);
 }
 
-async function schemaAddress(source: string): Promise<string> {
+async function schemaLocation(source: string): Promise<string> {
   if (source.endsWith('.json')) return source;
-  if (/^https?:/.test(source)) return `${source.replace(/\/+$/, '')}/${FILE}`;
-  return (await stat(source)).isDirectory() ? join(source, FILE) : source;
+  if (/^https?:/.test(source)) return `${source.replace(/\/+$/, '')}/${SCHEMA_FILE}`;
+  return (await stat(source)).isDirectory() ? join(source, SCHEMA_FILE) : source;
 }
 
-async function load(address: string): Promise<SchemaObject> {
-  if (!/^https?:/.test(address)) return JSON.parse(await readFile(address, 'utf8'));
-  const answer = await fetch(address);
-  if (!answer.ok) throw new Error(`${address} answered ${answer.status}`);
-  return (await answer.json()) as SchemaObject;
+async function load(location: string): Promise<SchemaObject> {
+  if (!/^https?:/.test(location)) return JSON.parse(await readFile(location, 'utf8'));
+  const response = await fetch(location);
+  if (!response.ok) throw new Error(`${location} answered with status ${response.status}`);
+  return (await response.json()) as SchemaObject;
 }
 
 main(process.argv.slice(2)).catch((error: unknown) => {

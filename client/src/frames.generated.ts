@@ -1,4 +1,4 @@
-// Generated from schema/ by `npm run generate`. Not to be edited.
+// Generated from schema/ by `npm run generate`. Do not edit.
 
 /** A frame from a client, told apart by `type`. A frame without `type` is a `message`. */
 export type ClientFrame<App = never> = ClientMessage<App> | ClientEdit<App> | ClientDelete | ClientReact | ClientReceived | ClientRead | ClientTyping | ClientHistory | ClientConversations | ClientBlock | ClientUnblock | ClientPing;

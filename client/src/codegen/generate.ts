@@ -1,9 +1,10 @@
 /**
- * Writes TypeScript types for JSON Schemas (draft 2020-12).
+ * Generates TypeScript types from JSON Schemas (draft 2020-12).
  *
- * Made for the schemas of this protocol, so it knows what general generators get wrong: `oneOf` branches that only
- * say which field is there ("exactly one of `target_user` and `target_room`"), and one place that applications extend.
- * What a type cannot say (a pattern, a bound) is left to the server; what this does not know becomes `unknown`.
+ * Written for the schemas of this protocol, because general generators do not handle two of its features: `oneOf` branches
+ * that only require a field ("exactly one of `target_user` and `target_room`"), and one definition that applications extend.
+ * Constraints without a TypeScript equivalent (patterns, bounds) are left to the server; unsupported keywords become
+ * `unknown`.
  */
 
 /** A JSON Schema. */
@@ -13,29 +14,29 @@ export interface SchemaObject {
   readonly [keyword: string]: unknown;
 }
 
-/** What {@link generate} writes. */
-export interface Plan {
+/** Input of {@link generate}. */
+export interface GenerateOptions {
   /** Definitions by their name in `$defs`. */
   readonly definitions: ReadonlyMap<string, Schema>;
-  /** Further types, by the name that they shall have, ahead of the definitions in the file. */
+  /** Further types by name; they come before the definitions in the file. */
   readonly roots: ReadonlyMap<string, Schema>;
-  /** The definition that an application adds its own types to: it, and all that hold it, get the parameter `App`. */
-  readonly open?: string;
+  /** Definition that applications extend. It and all types that contain it get the type parameter `App`. */
+  readonly extensible?: string;
 }
 
-/** The text of a TypeScript module with all types of the plan. */
-export function generate(plan: Plan): string {
-  return new Generator(plan).module();
+/** Returns the text of a TypeScript module with all types. */
+export function generate(options: GenerateOptions): string {
+  return new Generator(options).module();
 }
 
-/** The TypeScript name for a definition, a title or a file name: `order.updated` is `OrderUpdated`. */
+/** Returns the TypeScript name for a definition, a title or a file name: `OrderUpdated` for `order.updated`. */
 export function typeName(name: string): string {
   const words = name.replace(/\.schema\.json$/, '').split(/[^A-Za-z0-9]+/);
   const joined = words.map(word => word.slice(0, 1).toUpperCase() + word.slice(1)).join('');
   return /^[A-Za-z]/.test(joined) ? joined : `T${joined}`;
 }
 
-/** The name of the definition that a reference within the document means. */
+/** Returns the name of the definition that a `$ref` within the document points to. */
 export function definitionOf(ref: unknown): string | undefined {
   const match = typeof ref === 'string' ? /#\/(?:\$defs|definitions)\/([^/]+)$/.exec(ref) : null;
   return match?.[1] === undefined
@@ -43,7 +44,7 @@ export function definitionOf(ref: unknown): string | undefined {
     : decodeURIComponent(match[1]).replaceAll('~1', '/').replaceAll('~0', '~');
 }
 
-/** Every reference in a schema, wherever it stands. */
+/** Returns all `$ref`s in a schema, at any depth. */
 export function references(schema: unknown): string[] {
   if (typeof schema !== 'object' || schema === null) return [];
   return Object.entries(schema).flatMap(([key, value]) =>
@@ -56,37 +57,37 @@ export function references(schema: unknown): string[] {
 }
 
 class Generator {
-  /** Definitions that hold the open one, and so are generic. */
+  /** Definitions that contain the extensible one, and so are generic. */
   readonly #generic: Set<string>;
-  readonly #plan: Plan;
+  readonly #options: GenerateOptions;
 
-  constructor(plan: Plan) {
-    this.#plan = plan;
-    this.#generic = new Set(plan.open === undefined ? [] : [plan.open]);
+  constructor(options: GenerateOptions) {
+    this.#options = options;
+    this.#generic = new Set(options.extensible === undefined ? [] : [options.extensible]);
     for (let before = -1; before !== this.#generic.size; ) {
       before = this.#generic.size;
-      for (const [name, schema] of plan.definitions) if (this.#holdsOpen(schema)) this.#generic.add(name);
+      for (const [name, schema] of options.definitions) if (this.#isGeneric(schema)) this.#generic.add(name);
     }
   }
 
   module(): string {
-    const all = [...this.#plan.roots, ...this.#plan.definitions];
+    const all = [...this.#options.roots, ...this.#options.definitions];
     return all.map(([name, schema]) => this.#declaration(name, schema)).join('\n');
   }
 
-  #holdsOpen(schema: Schema): boolean {
+  #isGeneric(schema: Schema): boolean {
     return references(schema).some(ref => this.#generic.has(definitionOf(ref) ?? ''));
   }
 
   #declaration(name: string, schema: Schema): string {
-    const generic = this.#generic.has(name) || this.#holdsOpen(schema);
+    const generic = this.#generic.has(name) || this.#isGeneric(schema);
     const head = `${typeName(name)}${generic ? '<App = never>' : ''}`;
     const parts = isObject(schema) ? this.#parts(schema, '') : [this.#type(schema, '')];
     const [body] = parts;
     if (parts.length === 1 && body?.startsWith('{')) return `${doc(schema, '')}export interface ${head} ${body}\n`;
-    const open = name === this.#plan.open ? ' | App' : '';
+    const extension = name === this.#options.extensible ? ' | App' : '';
     const type = parts.length === 1 ? body : parts.map(inParentheses).join(' & ');
-    return `${doc(schema, '')}export type ${head} = ${type}${open};\n`;
+    return `${doc(schema, '')}export type ${head} = ${type}${extension};\n`;
   }
 
   #type(schema: Schema, indent: string): string {
@@ -94,14 +95,14 @@ class Generator {
     return this.#parts(schema, indent).map(inParentheses).join(' & ');
   }
 
-  /** What a value must be, all at once: the parts of an intersection. */
+  /** Returns the types whose intersection is the type of the schema. */
   #parts(schema: SchemaObject, indent: string): string[] {
     const parts: string[] = [];
     const ref = schema.$ref;
     if (ref !== undefined) {
       const name = definitionOf(ref);
       parts.push(
-        name !== undefined && this.#plan.definitions.has(name)
+        name !== undefined && this.#options.definitions.has(name)
           ? typeName(name) + (this.#generic.has(name) ? '<App>' : '')
           : 'unknown',
       );
@@ -162,7 +163,7 @@ class Generator {
     const deeper = `${indent}  `;
     const extra = schema.additionalProperties;
     const others = isObject(extra) ? this.#type(extra, deeper) : 'unknown';
-    // What any field may be: an index signature that says less than the fields beside it would contradict them.
+    // TypeScript requires that the index signature includes the types of all fields.
     const any = [others];
     const lines = properties.map(([name, property]) => {
       const type = this.#type(property as Schema, deeper);
@@ -179,15 +180,15 @@ class Generator {
     return `{\n${lines.join('')}${indent}}`;
   }
 
-  /** Branches that only say what is there: with `exclusive`, the fields of one forbid those of the others. */
+  /** Returns the type of branches that only require fields. With `exclusive`, a branch forbids the fields of the others. */
   #presence(schema: SchemaObject, branches: string[][], exclusive: boolean, indent: string): string {
     const properties = isObject(schema.properties) ? schema.properties : {};
     const all = [...new Set(branches.flat())];
     return union(
       branches.map(names => {
-        const there = names.map(name => `${key(name)}: ${this.#type((properties[name] ?? true) as Schema, indent)}`);
+        const present = names.map(name => `${key(name)}: ${this.#type((properties[name] ?? true) as Schema, indent)}`);
         const absent = exclusive ? all.filter(name => !names.includes(name)).map(name => `${key(name)}?: never`) : [];
-        return `{ ${[...there, ...absent].join('; ')} }`;
+        return `{ ${[...present, ...absent].join('; ')} }`;
       }),
     );
   }
@@ -201,7 +202,7 @@ function schemas(value: unknown): Schema[] {
   return Array.isArray(value) ? value : [];
 }
 
-/** The names in a schema that is nothing but `{"required": [...]}`. */
+/** Returns the field names of a schema that consists of `{"required": [...]}` only. */
 function onlyRequired(schema: Schema): string[] | undefined {
   if (!isObject(schema) || !Array.isArray(schema.required)) return undefined;
   const others = Object.keys(schema).filter(keyword => !['required', 'type', 'title', 'description'].includes(keyword));
@@ -224,7 +225,7 @@ function union(types: string[]): string {
   return [...new Set(types)].map(type => (type.includes(' & ') ? inParentheses(type) : type)).join(' | ') || 'never';
 }
 
-/** Parentheses for what is not one thing. Braces and brackets hold their own content together. */
+/** Adds parentheses to a union or an intersection, unless it is inside braces or brackets. */
 function inParentheses(type: string): string {
   let depth = 0;
   for (const character of type) {
