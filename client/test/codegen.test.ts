@@ -11,15 +11,15 @@ import { promisify } from 'node:util';
 import { generate, type Schema } from '../src/codegen/generate.js';
 
 const run = promisify(execFile);
-/** The package's folder, as seen from build/test/. */
+/** The folder of the package, relative to build/test/. */
 const root = new URL('../..', import.meta.url).pathname;
 const tsc = join(dirname(createRequire(import.meta.url).resolve('typescript/package.json')), 'bin/tsc');
 const cli = join(root, 'build/src/cli.js');
 
-const one = (schema: Schema) => generate({ roots: new Map([['T', schema]]), definitions: new Map() }).trim();
+const generateOne = (schema: Schema) => generate({ roots: new Map([['T', schema]]), definitions: new Map() }).trim();
 
-describe('types from schemas', { timeout: 120_000 }, () => {
-  it('says what a schema says', () => {
+describe('generated types', { timeout: 120_000 }, () => {
+  it('match the schema', () => {
     const cases: [Schema, string][] = [
       [true, 'export type T = unknown;'],
       [false, 'export type T = never;'],
@@ -46,33 +46,41 @@ describe('types from schemas', { timeout: 120_000 }, () => {
       [{ anyOf: [{ type: 'string' }, { type: 'number' }] }, 'export type T = string | number;'],
       [{ allOf: [{ type: 'string' }, { const: 'a' }] }, 'export type T = string & "a";'],
       [
-        { description: 'Says */ it.', type: 'object', required: ['a-b', 'z'], properties: { 'a-b': { type: 'null' } } },
-        '/** Says *\u200b/ it. */\nexport interface T {\n  "a-b": null;\n  z: unknown;\n}',
+        {
+          description: 'Ends */ early.',
+          type: 'object',
+          required: ['a-b', 'z'],
+          properties: { 'a-b': { type: 'null' } },
+        },
+        '/** Ends *\u200b/ early. */\nexport interface T {\n  "a-b": null;\n  z: unknown;\n}',
       ],
       [{ $ref: 'elsewhere.json' }, 'export type T = unknown;'],
     ];
-    for (const [schema, text] of cases) assert.equal(one(schema), text);
+    for (const [schema, text] of cases) assert.equal(generateOne(schema), text);
   });
 
-  it('says that exactly one, or at least one, or not both fields are there', () => {
+  it('express oneOf, anyOf and not with required fields', () => {
     const properties = { a: { type: 'string' }, b: { type: 'number' } };
     const branches = [{ required: ['a'] }, { required: ['b'] }];
     const object = 'export type T = {\n  a?: string;\n  b?: number;\n} & ';
     assert.equal(
-      one({ properties, oneOf: branches }),
+      generateOne({ properties, oneOf: branches }),
       `${object}({ a: string; b?: never } | { b: number; a?: never });`,
     );
-    assert.equal(one({ properties, anyOf: branches }), `${object}({ a: string } | { b: number });`);
-    assert.equal(one({ properties, not: { required: ['a', 'b'] } }), `${object}({ a?: never } | { b?: never });`);
+    assert.equal(generateOne({ properties, anyOf: branches }), `${object}({ a: string } | { b: number });`);
+    assert.equal(
+      generateOne({ properties, not: { required: ['a', 'b'] } }),
+      `${object}({ a?: never } | { b?: never });`,
+    );
   });
 
-  it('accepts every frame that the server accepts', async () => {
+  it('accept every frame that the server accepts', async () => {
     const folder = new URL('../tests/frames/valid/', `file://${root}`).pathname;
     const names = await readdir(folder);
     const frames: string[] = [];
     for (const name of names) {
       const text = await readFile(join(folder, name), 'utf8');
-      // Long texts say nothing to types.
+      // Skip long texts, which types cannot limit.
       if (text.length < 10_000)
         frames.push(`export const f${frames.length}: ClientFrame = ${JSON.stringify(JSON.parse(text))};`);
     }
@@ -83,7 +91,7 @@ describe('types from schemas', { timeout: 120_000 }, () => {
     );
   });
 
-  it('refuses what no frame is', async () => {
+  it('reject invalid frames', async () => {
     const wrong = [
       `{ type: 'message', message: 'x' }`,
       `{ type: 'message', message: 'x', target_user: 'a', target_room: 'b' }`,
@@ -94,12 +102,12 @@ describe('types from schemas', { timeout: 120_000 }, () => {
       `{ type: 'nonsense' }`,
       `{ type: 'history', target_user: 'a', before: 'x', after: 'y' }`,
     ];
-    // An expected error that does not come is an error.
+    // The compiler reports a `@ts-expect-error` without an error.
     const lines = wrong.map((frame, i) => `// @ts-expect-error\nexport const f${i}: ClientFrame = ${frame};`);
     await compile('wrong', `import type { ClientFrame } from '../../src/frames.generated.js';\n${lines.join('\n')}\n`);
   });
 
-  describe("for an application's own content", () => {
+  describe('for custom content types', () => {
     let folder: string;
     before(async () => {
       folder = await mkdtemp(join(root, 'build/content-'));
@@ -113,7 +121,7 @@ describe('types from schemas', { timeout: 120_000 }, () => {
         properties: { type: { const: 'order.updated' }, order: { $ref: '#/$defs/Order' } },
       };
       schema.$defs.Order = { type: 'object', required: ['id'], properties: { id: { type: 'integer' } } };
-      // Two that hold themselves: a file, and a part of the document that is one by itself.
+      // Two recursive schemas: a separate file, and a part of the document with its own `$id`.
       schema.$defs.TypedContent.oneOf.push({ $ref: '#/$defs/tree.grown' }, { $ref: 'bush.grown.schema.json' });
       const grown = (type: string) => ({
         type: 'object',
@@ -134,7 +142,7 @@ describe('types from schemas', { timeout: 120_000 }, () => {
     });
     after(() => rm(folder, { recursive: true, force: true }));
 
-    it('come from a server or a folder, and make connect() know them', async () => {
+    it('are generated from a server or a folder and typed in connect()', async () => {
       const files = createServer(async (request, response) => {
         const name = request.url?.replace('/schema/', '') ?? '';
         response.end(await readFile(join(folder, name)).catch(() => response.writeHead(404) && ''));
@@ -188,12 +196,12 @@ void client.send({ user: 'you', room: 'all' }, 'x');
       );
     });
 
-    it('are none where a deployment has none', async () => {
+    it('are never if the server has no custom content types', async () => {
       const { stdout } = await run(process.execPath, [cli, 'types', join(root, '../schema')]);
       assert.match(stdout, /export type AppContent = never;\n$/);
     });
 
-    it('says what is wrong', async () => {
+    it('report usage, file and network errors', async () => {
       await assert.rejects(run(process.execPath, [cli, 'types']), { code: 2, stderr: /Usage: dmwire types/ });
       await assert.rejects(run(process.execPath, [cli, 'types', '/not/there']), { code: 1, stderr: /^dmwire: ENOENT/ });
       await assert.rejects(run(process.execPath, [cli, 'types', 'http://127.0.0.1:1/schema']), {
@@ -204,7 +212,7 @@ void client.send({ user: 'you', room: 'all' }, 'x');
   });
 });
 
-/** Fails unless the text, as a module of the test folder, has no type errors. */
+/** Fails if the text, as a module in the build folder, has type errors. */
 async function compile(name: string, text: string): Promise<void> {
   const folder = join(root, 'build/types', name);
   await mkdir(folder, { recursive: true });

@@ -1,18 +1,18 @@
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, describe, it, mock } from 'node:test';
 import { type Client, type ConnectOptions, connect, type State } from '../src/index.js';
-import { FakeServer, settle } from './support/fake.js';
+import { FakeServer, flushMicrotasks } from './support/fake.js';
 
-describe('the connection', { timeout: 20_000 }, () => {
+describe('connection', { timeout: 20_000 }, () => {
   let server: FakeServer;
   let client: Client;
-  /** The share of the bound that each wait takes. */
-  let luck = 0.5;
+  /** Result of `Math.random`: the fraction of the bound that each delay takes. */
+  let jitter = 0.5;
 
   beforeEach(() => {
-    luck = 0.5;
+    jitter = 0.5;
     mock.timers.enable({ apis: ['setTimeout', 'Date'] });
-    mock.method(Math, 'random', () => luck);
+    mock.method(Math, 'random', () => jitter);
     server = new FakeServer();
   });
   afterEach(async () => {
@@ -34,15 +34,15 @@ describe('the connection', { timeout: 20_000 }, () => {
     return client.state as State & { status: S };
   }
 
-  /** Lets time pass; tells whether a new connection was made. */
+  /** Advances the clock. Returns whether a new connection was opened. */
   async function after(milliseconds: number): Promise<boolean> {
     const before = server.sockets.length;
     mock.timers.tick(milliseconds);
-    await settle();
+    await flushMicrotasks();
     return server.sockets.length > before;
   }
 
-  it('is made to the user below the base path, and always offers the protocol', async () => {
+  it('uses the user path below the base path and always offers the subprotocol', async () => {
     start({ user: 'a@b+c:~' });
     const socket = await server.accept();
     assert.equal(socket.url.protocol, 'ws:');
@@ -53,18 +53,18 @@ describe('the connection', { timeout: 20_000 }, () => {
     assert.deepEqual(socket.protocols, ['dmwire.v1']);
   });
 
-  it('carries a token as a subprotocol', async () => {
+  it('sends a token as a subprotocol', async () => {
     start({ token: 'abc.def' });
     assert.deepEqual((await server.accept()).protocols, ['dmwire.v1', 'bearer.abc.def']);
   });
 
-  it('leaves the user to the token where none is given', async () => {
+  it('uses /ws without a user, so that the token names the user', async () => {
     client = connect({ url: 'wss://host', token: 't', WebSocket: server.WebSocket });
     const { url } = await server.accept();
     assert.equal(url.protocol + url.pathname, 'wss:/ws');
   });
 
-  it('has one state, and tells of each change', async () => {
+  it('reports each state change', async () => {
     const seen: string[] = [];
     start().on('state', state => seen.push(state.status));
     assert.equal(status(), 'connecting');
@@ -79,20 +79,20 @@ describe('the connection', { timeout: 20_000 }, () => {
     assert.deepEqual(seen, ['connecting', 'open', 'waiting', 'connecting', 'open', 'closed']);
   });
 
-  it('comes back after a wait that is any part of a doubling bound', async () => {
+  it('reconnects after a random part of a doubling bound', async () => {
     start();
     for (const bound of [500, 1000, 2000, 4000, 8000, 16000, 30000, 30000]) {
       const socket = await server.accept();
       socket.drop();
-      assert.equal(inState('waiting').retryInMs, bound * luck);
-      luck = luck === 0.5 ? 0.25 : 0.5;
+      assert.equal(inState('waiting').retryInMs, bound * jitter);
+      jitter = jitter === 0.5 ? 0.25 : 0.5;
       const due = inState('waiting').retryInMs;
       assert.equal(await after(due - 1), false);
       assert.equal(await after(1), true);
     }
   });
 
-  it('begins anew with short waits after a connection that lasted', async () => {
+  it('resets the backoff after a stable connection', async () => {
     start({ backoff: { base: 100, max: 1000 } });
     for (const bound of [100, 200, 400]) {
       (await server.accept()).drop();
@@ -109,14 +109,14 @@ describe('the connection', { timeout: 20_000 }, () => {
     assert.equal(await after(50), true);
   });
 
-  it('waits at least as long as the server asks', async () => {
+  it('waits at least for retry_after_ms', async () => {
     start();
     (await server.accept()).goodbye(1013, true, { retry_after_ms: 7000 });
     assert.equal(await after(7249), false);
     assert.equal(await after(1), true);
   });
 
-  it('survives a wait longer than timers take', async () => {
+  it('limits retry_after_ms to the longest timer', async () => {
     start();
     (await server.accept()).goodbye(1013, true, { retry_after_ms: Number.MAX_SAFE_INTEGER });
     assert.equal(await after(1_000_000), false);
@@ -130,7 +130,7 @@ describe('the connection', { timeout: 20_000 }, () => {
     [4403, 'forbidden'],
     [4408, 'closed'],
   ] as const) {
-    it(`ends for good when the server says so with ${code}`, async () => {
+    it(`closes for good after goodbye ${code}`, async () => {
       start({ token: 'fixed' });
       const waiting = client.send('you', 'x');
       (await server.accept()).goodbye(code, false);
@@ -140,7 +140,7 @@ describe('the connection', { timeout: 20_000 }, () => {
       await assert.rejects(client.send('you', 'y'), { code: name });
     });
 
-    it(`ends for good at close code ${code}, had its goodbye been lost`, async () => {
+    it(`closes for good at close code ${code} without a goodbye`, async () => {
       start({ token: 'fixed' });
       (await server.accept()).drop(code);
       assert.equal(status(), 'closed');
@@ -148,14 +148,14 @@ describe('the connection', { timeout: 20_000 }, () => {
   }
 
   for (const code of [1009, 1012, 1013, 4429]) {
-    it(`comes back after ${code}`, async () => {
+    it(`reconnects after ${code}`, async () => {
       start();
       (await server.accept()).goodbye(code, true);
       assert.equal(await after(500), true);
     });
   }
 
-  it('asks for a token anew for each connection, and comes back with it after 4401', async () => {
+  it('calls getToken for each connection and reconnects with a new token after 4401', async () => {
     let asked = 0;
     start({ getToken: async () => `t${++asked}` });
     const first = await server.accept();
@@ -169,7 +169,7 @@ describe('the connection', { timeout: 20_000 }, () => {
     assert.deepEqual((await server.accept()).protocols, ['dmwire.v1', 'bearer.t3']);
   });
 
-  it('tries again when there is no token for now', async () => {
+  it('retries when getToken fails', async () => {
     let fail = true;
     start({
       getToken: () => {
@@ -177,22 +177,22 @@ describe('the connection', { timeout: 20_000 }, () => {
         return 't';
       },
     });
-    await settle();
+    await flushMicrotasks();
     assert.equal(status(), 'waiting');
     fail = false;
     assert.equal(await after(500), true);
   });
 
   for (const type of ['state', 'wire', 'goodbye', 'welcome', 'synced'] as const) {
-    it(`stays closed when it is closed by a handler of ${type}`, async () => {
+    it(`stays closed when a handler of ${type} closes it`, async () => {
       start().on(type, () => void client.close());
       void client.send('you', 'x').catch(() => {});
-      await settle();
+      await flushMicrotasks();
       for (const socket of server.sockets) {
         socket.welcome();
         socket.frame({ type: 'synced', seq: 0 });
         socket.goodbye(1012, true);
-        assert.equal(socket.ended, true);
+        assert.equal(socket.closed, true);
       }
       assert.equal(status(), 'closed');
       client.reconnect();
@@ -202,27 +202,27 @@ describe('the connection', { timeout: 20_000 }, () => {
     });
   }
 
-  it('is tried anew by hand where an attempt hangs', async () => {
+  it('replaces a hanging attempt on reconnect()', async () => {
     start();
     const hanging = await server.accept();
     client.reconnect();
     await server.session();
-    assert.equal(hanging.ended, true);
+    assert.equal(hanging.closed, true);
     assert.equal(status(), 'open');
     client.reconnect();
-    await settle();
+    await flushMicrotasks();
     assert.equal(server.sockets.length, 2);
   });
 
-  it('is tried once by a handler that asks for it whenever there is no line', async () => {
+  it('starts one attempt when a state handler always calls reconnect()', async () => {
     start().on('state', state => state.status !== 'open' && client.reconnect());
     (await server.accept()).drop();
-    await settle();
+    await flushMicrotasks();
     assert.equal(server.sockets.length, 2);
     assert.equal(status(), 'connecting');
   });
 
-  it('does not wait for ever for a token', async () => {
+  it('stops waiting for getToken after 15 seconds', async () => {
     let asked = 0;
     start({
       getToken: () => {
@@ -230,11 +230,11 @@ describe('the connection', { timeout: 20_000 }, () => {
         return asked < 3 ? new Promise(() => {}) : 't';
       },
     });
-    await settle();
+    await flushMicrotasks();
     await after(14_999);
     assert.equal(status(), 'connecting');
     await after(1);
-    assert.match(inState('waiting').reason, /no token/);
+    assert.match(inState('waiting').reason, /getToken timed out/);
     await after(250);
     assert.equal(status(), 'connecting');
     assert.equal(asked, 2);
@@ -245,17 +245,17 @@ describe('the connection', { timeout: 20_000 }, () => {
     assert.equal(server.sockets.length, 1);
   });
 
-  it('is not made with a token that comes after the close', async () => {
+  it('does not connect with a token that arrives after close()', async () => {
     let give = (_: string) => {};
     start({ getToken: () => new Promise(resolve => (give = resolve)) });
-    await settle();
+    await flushMicrotasks();
     await client.close();
     give('late');
-    await settle();
+    await flushMicrotasks();
     assert.equal(server.sockets.length, 0);
   });
 
-  it('notices a line that is silent for two heartbeats', async () => {
+  it('drops a connection without frames for two heartbeat intervals', async () => {
     start();
     const socket = await server.session();
     await after(60_999);
@@ -265,53 +265,53 @@ describe('the connection', { timeout: 20_000 }, () => {
     assert.equal(status(), 'open');
     await after(1);
     assert.equal(status(), 'waiting');
-    assert.equal(socket.ended, true);
+    assert.equal(socket.closed, true);
   });
 
-  it('gives up a server that does not welcome', async () => {
+  it('drops a connection without a welcome', async () => {
     start();
     await server.accept();
     await after(15_000);
     assert.equal(status(), 'waiting');
   });
 
-  it('listens no more to a socket that was given up', async () => {
+  it('ignores frames from a dropped socket', async () => {
     const seen: string[] = [];
     start().on('message', message => void seen.push(message.message as string));
     const stale = await server.session();
     await after(61_000);
     await after(500);
     const fresh = await server.session();
-    stale.message(1, 'from the grave');
+    stale.message(1, 'stale');
     stale.goodbye(4408, false);
     assert.equal(status(), 'open');
-    fresh.message(1, 'alive');
-    await settle();
-    assert.deepEqual(seen, ['alive']);
+    fresh.message(1, 'fresh');
+    await flushMicrotasks();
+    assert.deepEqual(seen, ['fresh']);
   });
 
-  it('comes back by hand, without waiting', async () => {
+  it('reconnects at once on reconnect()', async () => {
     start();
     (await server.accept()).drop();
     client.reconnect();
-    await settle();
+    await flushMicrotasks();
     assert.equal(server.sockets.length, 2);
     assert.equal(await after(10_000), false);
   });
 
-  it('says what is wrong with an address or a user', async () => {
+  it('reports an invalid URL or user', async () => {
     start({ url: 'nonsense' });
-    await settle();
+    await flushMicrotasks();
     assert.equal(inState('closed').error?.code, 'invalid_request');
     start({ user: '..' });
-    await settle();
+    await flushMicrotasks();
     assert.equal(inState('closed').error?.code, 'invalid_request');
     start({ url: 'ftp://localhost' });
-    await settle();
+    await flushMicrotasks();
     assert.match(inState('closed').error?.message ?? '', /http or ws/);
   });
 
-  it('says that nobody answers, or somebody else', async () => {
+  it('distinguishes a failed handshake from a closed connection', async () => {
     start();
     (await server.accept()).drop();
     assert.match(inState('waiting').reason, /base path/);
@@ -321,13 +321,13 @@ describe('the connection', { timeout: 20_000 }, () => {
     assert.equal(inState('waiting').reason, 'the connection was closed');
   });
 
-  it('names a device as it was named', async () => {
+  it('encodes the device name in the URL', async () => {
     start({ device: 'a b+c' });
     const { url } = await server.accept();
     assert.match(url.href, /[?&]device=a%20b%2Bc(&|$)/);
   });
 
-  it('says what is wrong with a token that no header can carry', async () => {
+  it('reports a token that is not a valid subprotocol', async () => {
     start({
       token: 'a b',
       WebSocket: class {
@@ -336,33 +336,33 @@ describe('the connection', { timeout: 20_000 }, () => {
         }
       } as never,
     });
-    await settle();
+    await flushMicrotasks();
     assert.equal(inState('closed').error?.code, 'invalid_request');
   });
 
-  it('puts a raw frame on the line as it is, and tells of its answers', async () => {
+  it('sends a raw frame unchanged and emits its answers as events', async () => {
     start();
     assert.equal(client.sendRaw('{"type":"ping"}'), false);
     const socket = await server.session();
-    const told: string[] = [];
-    client.on('ack', ({ ref }) => told.push(`ack ${ref}`));
-    client.on('error', ({ code }) => told.push(code));
-    client.on('sent', () => told.push('sent'));
+    const events: string[] = [];
+    client.on('ack', ({ ref }) => events.push(`ack ${ref}`));
+    client.on('error', ({ code }) => events.push(code));
+    client.on('sent', () => events.push('sent'));
     assert.equal(client.sendRaw('{ "message": "x", "target_user": "you", "ref": "r" }'), true);
     const frame = await socket.expect(undefined as unknown as string);
     socket.ack(frame, 1);
     socket.frame({ type: 'error', code: 'invalid_json', detail: 'no', retryable: false });
     socket.message(2);
-    await settle();
-    assert.deepEqual(told, ['ack r', 'invalid_json']);
+    await flushMicrotasks();
+    assert.deepEqual(events, ['ack r', 'invalid_json']);
     assert.deepEqual(client.pending, []);
-    // The log has moved on over its entry.
+    // The position includes the entry of the raw frame.
     socket.drop();
     mock.timers.tick(500);
     assert.equal((await server.accept()).url.searchParams.get('since'), '2');
   });
 
-  it('shows every frame on the wire', async () => {
+  it('emits wire for every frame', async () => {
     const wire: string[] = [];
     start().on('wire', ({ direction, text }) => wire.push(`${direction} ${JSON.parse(text).type}`));
     const socket = await server.session();
@@ -371,7 +371,7 @@ describe('the connection', { timeout: 20_000 }, () => {
     assert.deepEqual(wire, ['in welcome', 'in synced', 'out typing']);
   });
 
-  it('leaves frames of later versions to handlers, and bears what is none', async () => {
+  it('passes frames of unknown types to handlers', async () => {
     const seen: unknown[] = [];
     start().on('presence' as 'pong', frame => seen.push(frame));
     const socket = await server.session();
@@ -380,7 +380,7 @@ describe('the connection', { timeout: 20_000 }, () => {
     assert.equal(status(), 'open');
   });
 
-  it('tells the end to iterators: an error if it was not asked for', async () => {
+  it('ends iterators on close(), and with an error otherwise', async () => {
     start();
     const next = client.messages().next();
     (await server.accept()).goodbye(4403, false);
@@ -393,37 +393,37 @@ describe('the connection', { timeout: 20_000 }, () => {
   });
 
   describe('in a browser', () => {
-    let heard: Map<string, () => void>;
+    let listeners: Map<string, () => void>;
     beforeEach(() => {
-      heard = new Map();
+      listeners = new Map();
       Object.assign(globalThis, {
-        addEventListener: (type: string, listener: () => void) => heard.set(type, listener),
-        removeEventListener: (type: string) => heard.delete(type),
+        addEventListener: (type: string, listener: () => void) => listeners.set(type, listener),
+        removeEventListener: (type: string) => listeners.delete(type),
       });
     });
     afterEach(() => {
       for (const name of ['addEventListener', 'removeEventListener']) Reflect.deleteProperty(globalThis, name);
     });
 
-    it('comes back at once when the network does', async () => {
+    it('reconnects at once when the browser is online again', async () => {
       start();
       (await server.accept()).drop();
-      heard.get('online')?.();
-      await settle();
+      listeners.get('online')?.();
+      await flushMicrotasks();
       assert.equal(server.sockets.length, 2);
       await client.close();
-      assert.equal(heard.size, 0);
+      assert.equal(listeners.size, 0);
     });
 
-    it('asks a line for a sign of life when the network changes', async () => {
+    it('probes the connection with a ping when the network changes', async () => {
       start();
       const socket = await server.session();
-      heard.get('online')?.();
+      listeners.get('online')?.();
       await socket.expect('ping');
       socket.frame({ type: 'pong', server_time: '' });
       await after(5000);
       assert.equal(status(), 'open');
-      heard.get('online')?.();
+      listeners.get('online')?.();
       await after(5000);
       assert.equal(status(), 'waiting');
     });

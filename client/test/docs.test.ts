@@ -6,8 +6,8 @@ import type { InFrame } from '../src/index.js';
 import { Queue } from './support/fake.js';
 import { DEADLINE, Server } from './support/server.js';
 
-describe('what docs/postman.md says', { timeout: 2 * DEADLINE }, () => {
-  it('comes back comes back', async () => {
+describe('docs/postman.md', { timeout: 2 * DEADLINE }, () => {
+  it('shows the answers of the server', async () => {
     const text = await readFile(new URL('../../../docs/postman.md', import.meta.url), 'utf8');
     const steps = [...text.matchAll(/```json send\n(.*)\n```\n```json answer\n(.*)\n```/g)];
     assert.ok(steps.length >= 7);
@@ -20,11 +20,11 @@ describe('what docs/postman.md says', { timeout: 2 * DEADLINE }, () => {
       return { socket, frames };
     };
     const [one, two] = [await open('8888'), await open('6666')];
-    for (const [, frame = '', answer = ''] of steps) {
-      one.socket.send(frame);
-      let came = await one.frames.shift();
-      while (came.type === 'receipt') came = await one.frames.shift();
-      assert.deepEqual(plain(came), plain(JSON.parse(answer)));
+    for (const [, request = '', answer = ''] of steps) {
+      one.socket.send(request);
+      let frame = await one.frames.shift();
+      while (frame.type === 'receipt') frame = await one.frames.shift();
+      assert.deepEqual(normalize(frame), normalize(JSON.parse(answer)));
     }
     one.socket.close();
     two.socket.close();
@@ -32,8 +32,8 @@ describe('what docs/postman.md says', { timeout: 2 * DEADLINE }, () => {
   });
 });
 
-/** Without what differs each time. */
-function plain(frame: unknown): unknown {
+/** Replaces ids and times, which differ in each run. */
+function normalize(frame: unknown): unknown {
   const text = JSON.stringify(frame);
   return JSON.parse(text.replace(/[\da-f]{8}-[\da-f-]{27}/g, 'ID').replace(/\d{4}-\d\d-\d\dT[\d:.]+Z/g, 'TIME'));
 }

@@ -10,21 +10,21 @@ import { promisify } from 'node:util';
 import { runInNewContext } from 'node:vm';
 import { WebSocket } from 'ws';
 import { type Client, connect } from '../src/index.js';
-import { until } from './support/fake.js';
+import { waitUntil } from './support/fake.js';
 import { DEADLINE, Server } from './support/server.js';
 
 const run = promisify(execFile);
 const client = new URL('../..', import.meta.url).pathname;
 const examples = join(client, '../examples');
 
-/** A program that is talked to in lines. */
+/** A program with a line-based standard input and output. */
 class Program {
   readonly lines: string[] = [];
   readonly #child: ChildProcess;
 
-  constructor(command: string, words: string[], folder: string, more: Record<string, string>) {
-    const env = { ...process.env, ...more };
-    this.#child = spawn(command, words, { cwd: folder, env, stdio: ['pipe', 'pipe', 'inherit'] });
+  constructor(command: string, args: string[], folder: string, variables: Record<string, string>) {
+    const env = { ...process.env, ...variables };
+    this.#child = spawn(command, args, { cwd: folder, env, stdio: ['pipe', 'pipe', 'inherit'] });
     let rest = '';
     this.#child.stdout?.setEncoding('utf8').on('data', (text: string) => {
       const lines = (rest + text).split('\n');
@@ -33,15 +33,15 @@ class Program {
     });
   }
 
-  say(line: string): void {
+  writeLine(line: string): void {
     this.#child.stdin?.write(`${line}\n`);
   }
 
   async kill(): Promise<void> {
     if (this.#child.exitCode !== null || this.#child.signalCode !== null) return;
-    const ended = once(this.#child, 'exit');
+    const exited = once(this.#child, 'exit');
     this.#child.kill('SIGKILL');
-    await ended;
+    await exited;
   }
 }
 
@@ -64,22 +64,22 @@ describe('the examples', { timeout: 6 * DEADLINE }, () => {
     await rm(folder, { recursive: true, force: true });
   });
 
-  function start(command: string, words: string[], more: Record<string, string> = {}): Program {
-    const program = new Program(command, words, folder, more);
+  function start(command: string, args: string[], variables: Record<string, string> = {}): Program {
+    const program = new Program(command, args, folder, variables);
     programs.push(program);
     return program;
   }
-  /** The other side of a conversation. */
-  function other(user: string): { user: Client; heard: unknown[] } {
+  /** Connects the other user of the conversation. */
+  function connectPeer(user: string): { user: Client; received: unknown[] } {
     const made = connect({ url: server.url, user, since: 0, backoff: { base: 20, max: 200 } });
     clients.push(made);
-    const heard: unknown[] = [];
-    made.on('message', ({ from_user, message }) => from_user !== user && void heard.push(message));
-    return { user: made, heard };
+    const received: unknown[] = [];
+    made.on('message', ({ from_user, message }) => from_user !== user && void received.push(message));
+    return { user: made, received };
   }
 
-  /** A Python with what the example needs, and the example. */
-  async function interpreter(): Promise<[python: string, chat: string]> {
+  /** Installs the requirements of the Python example. Returns the interpreter and the example. */
+  async function pythonExample(): Promise<[python: string, chat: string]> {
     const home = join(examples, 'python');
     const python = join(home, '.venv/bin/python');
     if (!existsSync(python)) await run('python3', ['-m', 'venv', join(home, '.venv')]);
@@ -88,36 +88,40 @@ describe('the examples', { timeout: 6 * DEADLINE }, () => {
     return [python, join(home, 'chat.py')];
   }
 
-  it('Python: talks, and goes on when the server has been killed', async () => {
-    const [python, chat] = await interpreter();
-    const { user, heard } = other('py-peer');
+  it('Python: exchanges messages and reconnects after the server was killed', async () => {
+    const [python, chat] = await pythonExample();
+    const { user, received } = connectPeer('py-peer');
     const program = start(python, [chat, 'py', 'py-peer', server.url.replace('http', 'ws')]);
-    program.say('hello');
-    await until(() => heard.length === 1);
+    program.writeLine('hello');
+    await waitUntil(() => received.length === 1);
     await user.send('py', 'hello yourself');
-    await until(() => program.lines.includes('py-peer: hello yourself'));
+    await waitUntil(() => program.lines.includes('py-peer: hello yourself'));
     await server.kill();
-    program.say('are you there?');
+    program.writeLine('are you there?');
     const sending = user.send('py', 'again');
     await server.restart();
     await sending;
-    await until(() => heard.length === 2 && program.lines.includes('py-peer: again'), 'both are back', 2 * DEADLINE);
-    assert.deepEqual(heard, ['hello', 'are you there?']);
+    await waitUntil(
+      () => received.length === 2 && program.lines.includes('py-peer: again'),
+      'both have reconnected',
+      2 * DEADLINE,
+    );
+    assert.deepEqual(received, ['hello', 'are you there?']);
   });
 
-  it('Python: says again what the server was too busy for', async () => {
-    const [python, chat] = await interpreter();
+  it('Python: sends rate-limited messages again', async () => {
+    const [python, chat] = await pythonExample();
     const busy = await Server.start('--messages-per-second', '2', '--burst', '2');
     try {
       const peer = connect({ url: busy.url, user: 'py-peer', since: 0, backoff: { base: 20, max: 200 } });
       clients.push(peer);
-      const heard = new Set<unknown>();
-      peer.on('message', ({ message }) => void heard.add(message));
+      const received = new Set<unknown>();
+      peer.on('message', ({ message }) => void received.add(message));
       const program = start(python, [chat, 'py', 'py-peer', busy.url.replace('http', 'ws')]);
-      for (let i = 0; i < 5; i += 1) program.say(String(i));
-      await until(() => heard.size === 5);
+      for (let i = 0; i < 5; i += 1) program.writeLine(String(i));
+      await waitUntil(() => received.size === 5);
       assert.deepEqual(
-        program.lines.filter(line => line.startsWith('refused')),
+        program.lines.filter(line => line.startsWith('rejected')),
         [],
       );
     } finally {
@@ -125,60 +129,64 @@ describe('the examples', { timeout: 6 * DEADLINE }, () => {
     }
   });
 
-  it('Python: talks over TLS', async () => {
-    const [python, chat] = await interpreter();
+  it('Python: exchanges messages over TLS', async () => {
+    const [python, chat] = await pythonExample();
     const [cert, key] = [join(folder, 'cert.pem'), join(folder, 'key.pem')];
-    const words = 'req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost';
+    const command = 'req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost';
     const names = ['-addext', 'subjectAltName=DNS:localhost,IP:127.0.0.1'];
-    await run('openssl', [...words.split(' '), ...names, '-keyout', key, '-out', cert]);
+    await run('openssl', [...command.split(' '), ...names, '-keyout', key, '-out', cert]);
     const secure = await Server.start('--tls-cert', cert, '--tls-key', key);
     try {
       const url = secure.url.replace('https:', 'wss:');
       assert.match(url, /^wss:/);
-      // The variable by which OpenSSL is told whom to trust.
+      // OpenSSL reads its trusted certificates from this file.
       const trust = { SSL_CERT_FILE: cert };
       const [one, two] = [
         start(python, [chat, 'one', 'two', url], trust),
         start(python, [chat, 'two', 'one', url], trust),
       ];
-      one.say('hello');
-      await until(() => two.lines.includes('one: hello'));
-      two.say('hello yourself');
-      await until(() => one.lines.includes('two: hello yourself'));
+      one.writeLine('hello');
+      await waitUntil(() => two.lines.includes('one: hello'));
+      two.writeLine('hello yourself');
+      await waitUntil(() => one.lines.includes('two: hello yourself'));
     } finally {
       await secure.stop();
     }
   });
 
-  it('Node: talks, and goes on when the server or the program itself has been killed', async () => {
+  it('Node: exchanges messages and loses none when the server and the program are killed', async () => {
     const modules = join(examples, 'node/node_modules');
     await mkdir(modules, { recursive: true });
     if (!existsSync(join(modules, 'dmwire'))) await symlink(client, join(modules, 'dmwire'), 'dir');
-    const words = [join(examples, 'node/chat.mjs'), 'node', 'node-peer', server.url];
-    const { user, heard } = other('node-peer');
-    const first = start(process.execPath, words);
-    first.say('one');
-    await until(() => heard.length === 1);
+    const args = [join(examples, 'node/chat.mjs'), 'node', 'node-peer', server.url];
+    const { user, received } = connectPeer('node-peer');
+    const first = start(process.execPath, args);
+    first.writeLine('one');
+    await waitUntil(() => received.length === 1);
     await user.send('node', 'a');
-    await until(() => first.lines.length === 1);
+    await waitUntil(() => first.lines.length === 1);
     await server.kill();
-    first.say('two');
-    // It is in the file once it is given; then the program may end as it likes.
+    first.writeLine('two');
+    // The message is in the file soon after it was sent; from then on a crash does not lose it.
     const state = join(folder, 'chat-node.json');
-    await until(() => existsSync(state));
+    await waitUntil(() => existsSync(state));
     for (let text = ''; !text.includes('two'); text = await readFile(state, 'utf8')) await new Promise(setImmediate);
     await first.kill();
     const sending = user.send('node', 'b');
     await server.restart();
     await sending;
-    const second = start(process.execPath, words);
-    await until(() => heard.length === 2 && second.lines.includes('node-peer: b'), 'both are back', 2 * DEADLINE);
-    assert.deepEqual(heard, ['one', 'two']);
+    const second = start(process.execPath, args);
+    await waitUntil(
+      () => received.length === 2 && second.lines.includes('node-peer: b'),
+      'both have reconnected',
+      2 * DEADLINE,
+    );
+    assert.deepEqual(received, ['one', 'two']);
   });
 
-  it('a page without a build: talks', async () => {
+  it('page without a build: exchanges messages', async () => {
     const html = await readFile(join(examples, 'browser/index.html'), 'utf8');
-    assert.doesNotMatch(html.replace(/<!--.*?-->/s, ''), /https?:\/\//, 'it loads nothing from elsewhere');
+    assert.doesNotMatch(html.replace(/<!--.*?-->/s, ''), /https?:\/\//, 'it loads nothing from other hosts');
     const script = /<script type="module">(.*)<\/script>/s.exec(html)?.[1] ?? '';
     const node = (): Record<string, unknown> => ({ textContent: '', value: '', children: [], append });
     function append(this: { children: unknown[] }, child: unknown) {
@@ -190,13 +198,13 @@ describe('the examples', { timeout: 6 * DEADLINE }, () => {
     runInNewContext(script, { document, location: { search }, URLSearchParams, WebSocket, JSON, Object });
     const element = (id: string) => elements.get(id) ?? {};
     const shown = () => (element('messages').children as { textContent: string }[]).map(line => line.textContent);
-    const { user, heard } = other('page-peer');
-    await until(() => element('status').textContent === 'Connected as page');
+    const { user, received } = connectPeer('page-peer');
+    await waitUntil(() => element('status').textContent === 'Connected as page');
     Object.assign(element('text'), { value: 'hello' });
     (element('form').onsubmit as (event: object) => void)({ preventDefault() {} });
-    await until(() => heard.length === 1);
+    await waitUntil(() => received.length === 1);
     await user.send('page', '<b>hello yourself');
-    await until(() => shown().length === 2);
+    await waitUntil(() => shown().length === 2);
     assert.deepEqual(shown().sort(), ['me: hello (stored)', 'page-peer: <b>hello yourself']);
   });
 });

@@ -8,9 +8,9 @@ import {
   type ServerMessage,
   type Storage,
 } from '../src/index.js';
-import { FakeServer, type FakeSocket, settle, until } from './support/fake.js';
+import { FakeServer, type FakeSocket, flushMicrotasks, waitUntil } from './support/fake.js';
 
-describe('what comes', { timeout: 20_000 }, () => {
+describe('incoming entries', { timeout: 20_000 }, () => {
   let server: FakeServer;
   let client: Client;
   let seen: unknown[];
@@ -30,55 +30,56 @@ describe('what comes', { timeout: 20_000 }, () => {
     start(options).on('message', message => void seen.push(message.message));
     return client;
   }
-  /** The place from which a connection asks. */
-  function asked(socket: FakeSocket): [string | null, string | null] {
+  /** Returns the position that a connection requests: `since` and `epoch`. */
+  function requested(socket: FakeSocket): [string | null, string | null] {
     return [socket.url.searchParams.get('since'), socket.url.searchParams.get('epoch')];
   }
-  function received(socket: FakeSocket): unknown[] {
+  /** Returns the acknowledged positions. */
+  function acknowledged(socket: FakeSocket): unknown[] {
     return socket.sent.filter(frame => frame.type === 'received').map(frame => frame.seq);
   }
 
-  it('is acknowledged when it is handled, and asked for after that on the next connection', async () => {
+  it('are acknowledged when handled, and the next connection continues after them', async () => {
     listen();
     const socket = await server.session();
     socket.message(1);
     socket.message(2);
-    await settle();
+    await flushMicrotasks();
     assert.deepEqual(seen, ['m1', 'm2']);
-    await until(() => received(socket).at(-1) === 2);
+    await waitUntil(() => acknowledged(socket).at(-1) === 2);
     socket.drop();
-    assert.deepEqual(asked(await server.accept()), ['2', 'e1']);
+    assert.deepEqual(requested(await server.accept()), ['2', 'e1']);
   });
 
-  it('begins where the first entry stands', async () => {
+  it('start at the first entry', async () => {
     listen();
     const socket = await server.session(41);
     socket.message(42);
-    await settle();
+    await flushMicrotasks();
     socket.drop();
-    assert.deepEqual(asked(await server.accept()), ['42', 'e1']);
+    assert.deepEqual(requested(await server.accept()), ['42', 'e1']);
   });
 
-  it('begins where the log stands if there is nothing to replay', async () => {
+  it('start at the end of the log if the replay is empty', async () => {
     listen();
     const socket = await server.accept();
-    assert.deepEqual(asked(socket), [null, null]);
+    assert.deepEqual(requested(socket), [null, null]);
     socket.welcome(41);
     socket.drop();
-    // Whether something is to be replayed was not known yet; the server knows.
+    // The replay was not complete, so the position is still unknown.
     const next = await server.session(41);
-    assert.deepEqual(asked(next), [null, null]);
+    assert.deepEqual(requested(next), [null, null]);
     next.drop();
-    // What others of this device acknowledge meanwhile is ours, too.
+    // From now on another program of the same device may acknowledge entries that this one has not seen.
     const last = await server.accept();
-    assert.deepEqual(asked(last), ['41', 'e1']);
+    assert.deepEqual(requested(last), ['41', 'e1']);
     last.welcome(42);
     last.message(42);
-    await settle();
+    await flushMicrotasks();
     assert.deepEqual(seen, ['m42']);
   });
 
-  it('begins nowhere while there was no room for the first entry', async () => {
+  it('have no start while the queue has no room for the first entry', async () => {
     start();
     const socket = await server.accept();
     socket.welcome(1);
@@ -90,57 +91,57 @@ describe('what comes', { timeout: 20_000 }, () => {
     socket.message(1);
     socket.frame({ type: 'synced', seq: 1 });
     socket.drop();
-    assert.deepEqual(asked(await server.accept()), [null, null]);
+    assert.deepEqual(requested(await server.accept()), [null, null]);
   });
 
-  it('begins where the application says, with the epoch of the first session', async () => {
+  it('start at the since option with the epoch of the first session', async () => {
     listen({ since: 0 });
     const first = await server.accept();
-    assert.deepEqual(asked(first), ['0', null]);
+    assert.deepEqual(requested(first), ['0', null]);
     first.welcome(5);
     first.drop();
-    assert.deepEqual(asked(await server.accept()), ['0', 'e1']);
+    assert.deepEqual(requested(await server.accept()), ['0', 'e1']);
   });
 
-  it('is given once, however often it comes', async () => {
+  it('are delivered once, however often they arrive', async () => {
     listen();
     const socket = await server.session();
     for (const seq of [1, 2, 1, 2, 2, 3, 1]) socket.message(seq);
-    await settle();
+    await flushMicrotasks();
     assert.deepEqual(seen, ['m1', 'm2', 'm3']);
   });
 
-  it('is not skipped: with an entry missing the line is given up and the rest asked for', async () => {
+  it('cause a reconnect when one is missing', async () => {
     listen();
     const socket = await server.session();
     socket.message(1);
     socket.message(3);
     const next = await server.accept();
-    assert.deepEqual(asked(next), ['1', 'e1']);
+    assert.deepEqual(requested(next), ['1', 'e1']);
     next.welcome(3);
     next.message(2);
     next.message(3);
-    await settle();
+    await flushMicrotasks();
     assert.deepEqual(seen, ['m1', 'm2', 'm3']);
   });
 
-  it('once begun, moves neither by welcome nor synced nor duplicate acks', async () => {
+  it('do not advance with welcome, synced or duplicate acks', async () => {
     listen();
     const socket = await server.session();
     socket.message(1);
-    await settle();
+    await flushMicrotasks();
     const sending = client.send('you', 'x');
     socket.ack(await socket.expect('received').then(() => socket.expect('message')), 9, { duplicate: true });
     assert.equal((await sending).seq, 9);
     assert.equal(client.state.status, 'open');
     socket.drop();
     const next = await server.session(30);
-    assert.deepEqual(asked(next), ['1', 'e1']);
+    assert.deepEqual(requested(next), ['1', 'e1']);
     next.drop();
-    assert.deepEqual(asked(await server.accept()), ['1', 'e1']);
+    assert.deepEqual(requested(await server.accept()), ['1', 'e1']);
   });
 
-  it('moves by the acks of what we send, at their place', async () => {
+  it('advance with the acks of own messages', async () => {
     listen();
     const socket = await server.session();
     const sending = client.send('you', 'x');
@@ -149,13 +150,13 @@ describe('what comes', { timeout: 20_000 }, () => {
     socket.ack(frame, 2);
     await sending;
     socket.message(3);
-    await settle();
+    await flushMicrotasks();
     assert.deepEqual(seen, ['m1', 'm3']);
     socket.drop();
-    assert.deepEqual(asked(await server.accept()), ['3', 'e1']);
+    assert.deepEqual(requested(await server.accept()), ['3', 'e1']);
   });
 
-  it('moves by a message to oneself, not by its ack', async () => {
+  it('advance with a message to oneself, not with its ack', async () => {
     listen();
     const socket = await server.session();
     const sending = client.send('me', 'note');
@@ -164,13 +165,13 @@ describe('what comes', { timeout: 20_000 }, () => {
     assert.equal((await sending).seq, 1);
     socket.drop();
     const next = await server.session();
-    assert.deepEqual(asked(next), ['0', 'e1']);
+    assert.deepEqual(requested(next), ['0', 'e1']);
     next.message(1, 'note', 'me', { id: frame.id });
-    await settle();
+    await flushMicrotasks();
     assert.deepEqual(seen, ['note']);
   });
 
-  it('jumps by truncated, after what came before it was handled', async () => {
+  it('skip ahead on truncated after earlier entries are handled', async () => {
     let release = () => {};
     start().on('message', async message => {
       await new Promise<void>(resolve => (release = resolve));
@@ -181,46 +182,46 @@ describe('what comes', { timeout: 20_000 }, () => {
     socket.message(1);
     socket.frame({ type: 'truncated', reason: 'retention', oldest_seq: 107 });
     socket.message(107);
-    await settle();
+    await flushMicrotasks();
     assert.deepEqual(seen, []);
-    assert.deepEqual(received(socket), []);
+    assert.deepEqual(acknowledged(socket), []);
     release();
-    await settle();
+    await flushMicrotasks();
     assert.deepEqual(seen, ['m1', 'retention']);
     release();
-    await settle();
+    await flushMicrotasks();
     assert.deepEqual(seen, ['m1', 'retention', 'm107']);
-    await until(() => received(socket).at(-1) === 107);
+    await waitUntil(() => acknowledged(socket).at(-1) === 107);
     socket.drop();
-    assert.deepEqual(asked(await server.accept()), ['107', 'e1']);
+    assert.deepEqual(requested(await server.accept()), ['107', 'e1']);
   });
 
-  it('keeps place and epoch together when the store was replaced', async () => {
+  it('keep seq and epoch consistent when the store was replaced', async () => {
     listen();
     const socket = await server.session();
     socket.message(1);
-    await settle();
+    await flushMicrotasks();
     socket.drop();
-    // This one breaks before it says that the place means nothing in the new epoch.
+    // This connection is lost before `truncated` invalidates the position.
     const broken = await server.accept();
     broken.welcome(9, { epoch: 'e2' });
-    await settle();
-    assert.deepEqual(received(broken), []);
+    await flushMicrotasks();
+    assert.deepEqual(acknowledged(broken), []);
     broken.drop();
-    const whole = await server.accept();
-    assert.deepEqual(asked(whole), ['1', 'e1']);
-    whole.welcome(9, { epoch: 'e2' });
-    whole.frame({ type: 'truncated', reason: 'reset', oldest_seq: 1 });
-    whole.message(1, 'of the new store');
-    await settle();
-    assert.deepEqual(seen, ['m1', 'of the new store']);
-    await until(() => received(whole).at(-1) === 1);
-    assert.ok(!received(whole).includes(9));
-    whole.drop();
-    assert.deepEqual(asked(await server.accept()), ['1', 'e2']);
+    const complete = await server.accept();
+    assert.deepEqual(requested(complete), ['1', 'e1']);
+    complete.welcome(9, { epoch: 'e2' });
+    complete.frame({ type: 'truncated', reason: 'reset', oldest_seq: 1 });
+    complete.message(1, 'from the new store');
+    await flushMicrotasks();
+    assert.deepEqual(seen, ['m1', 'from the new store']);
+    await waitUntil(() => acknowledged(complete).at(-1) === 1);
+    assert.ok(!acknowledged(complete).includes(9));
+    complete.drop();
+    assert.deepEqual(requested(await server.accept()), ['1', 'e2']);
   });
 
-  it('acknowledges nothing of the old store to the new one', async () => {
+  it('are not acknowledged to a new store if they are from the old one', async () => {
     const waiting: (() => void)[] = [];
     start().on('message', () => new Promise<void>(resolve => waiting.push(resolve)));
     const socket = await server.session();
@@ -231,15 +232,15 @@ describe('what comes', { timeout: 20_000 }, () => {
     next.welcome(9, { epoch: 'e2' });
     next.frame({ type: 'truncated', reason: 'reset', oldest_seq: 5 });
     waiting.shift()?.();
-    await settle();
+    await flushMicrotasks();
     waiting.shift()?.();
-    await settle();
-    // The jump itself is handled now; the old places were never told.
-    await until(() => received(next).length > 0);
-    assert.deepEqual(received(next), [4]);
+    await flushMicrotasks();
+    // Only the skip is acknowledged, never a position of the old store.
+    await waitUntil(() => acknowledged(next).length > 0);
+    assert.deepEqual(acknowledged(next), [4]);
   });
 
-  it('is given one after the other, the next when the one before is handled', async () => {
+  it('are delivered one at a time', async () => {
     const waiting: (() => void)[] = [];
     start().on('message', message => {
       seen.push(message.message);
@@ -247,52 +248,52 @@ describe('what comes', { timeout: 20_000 }, () => {
     });
     const socket = await server.session();
     for (const seq of [1, 2, 3]) socket.message(seq);
-    await settle();
+    await flushMicrotasks();
     assert.deepEqual(seen, ['m1']);
-    assert.deepEqual(received(socket), []);
+    assert.deepEqual(acknowledged(socket), []);
     waiting.shift()?.();
-    await settle();
+    await flushMicrotasks();
     assert.deepEqual(seen, ['m1', 'm2']);
-    // What has come is not asked for again, handled or not.
+    // Entries that have arrived are not requested again, handled or not.
     socket.drop();
-    assert.deepEqual(asked(await server.accept()), ['3', 'e1']);
+    assert.deepEqual(requested(await server.accept()), ['3', 'e1']);
   });
 
-  it('may be answered from its handler', async () => {
+  it('can be answered from their handler', async () => {
     start().on('message', async message => {
       seen.push((await client.send(message.from_user, 'echo')).seq);
     });
     const socket = await server.session();
     socket.message(1);
     socket.ack(await socket.expect('message'), 2);
-    await settle();
+    await flushMicrotasks();
     assert.deepEqual(seen, [2]);
-    await until(() => received(socket).at(-1) === 2);
+    await waitUntil(() => acknowledged(socket).at(-1) === 2);
   });
 
-  it('waits for somebody to take it', async () => {
+  it('wait for a handler', async () => {
     start();
     const socket = await server.session();
     socket.message(1);
-    await settle();
-    assert.deepEqual(received(socket), []);
+    await flushMicrotasks();
+    assert.deepEqual(acknowledged(socket), []);
     client.on('message', message => void seen.push(message.message));
-    await settle();
+    await flushMicrotasks();
     assert.deepEqual(seen, ['m1']);
-    assert.deepEqual(received(socket), [1]);
+    assert.deepEqual(acknowledged(socket), [1]);
   });
 
-  it('is acknowledged in batches while much comes', async () => {
+  it('are acknowledged in batches', async () => {
     listen();
     const socket = await server.session();
     for (let seq = 1; seq <= 500; seq += 1) socket.message(seq);
-    while (seen.length < 500) await settle();
-    await settle();
-    await until(() => received(socket).at(-1) === 500);
-    assert.ok(received(socket).length < 20, `${received(socket).length} frames`);
+    while (seen.length < 500) await flushMicrotasks();
+    await flushMicrotasks();
+    await waitUntil(() => acknowledged(socket).at(-1) === 500);
+    assert.ok(acknowledged(socket).length < 20, `${acknowledged(socket).length} frames`);
   });
 
-  it('does not pile up without bound: what there is no room for is asked for again', async () => {
+  it('are dropped when the queue is full and requested again later', async () => {
     const replay = (socket: FakeSocket) => {
       const since = Number(socket.url.searchParams.get('since'));
       socket.welcome(2500);
@@ -301,18 +302,18 @@ describe('what comes', { timeout: 20_000 }, () => {
     };
     start({ since: 0 });
     replay(await server.accept());
-    await settle();
+    await flushMicrotasks();
     client.on('message', message => void seen.push(message.seq));
     replay(await server.accept());
     replay(await server.accept());
-    while (seen.length < 2500) await settle();
+    while (seen.length < 2500) await flushMicrotasks();
     assert.deepEqual(
       seen,
       Array.from({ length: 2500 }, (_, i) => i + 1),
     );
   });
 
-  it('holds the place where a handler fails, and goes on', async () => {
+  it('are not acknowledged from a failed one on, but later ones are delivered', async () => {
     const failures: unknown[] = [];
     start().on('fault', ({ error }) => void failures.push(error));
     client.on('message', message => {
@@ -321,13 +322,13 @@ describe('what comes', { timeout: 20_000 }, () => {
     });
     const socket = await server.session();
     for (const seq of [1, 2, 3]) socket.message(seq);
-    await settle();
+    await flushMicrotasks();
     assert.deepEqual(seen, ['m1', 'm3']);
-    await until(() => received(socket).at(-1) === 1);
+    await waitUntil(() => acknowledged(socket).at(-1) === 1);
     assert.equal(failures.length, 1);
   });
 
-  it('may fail for ever, and nothing grows with that', async () => {
+  it('do not grow the saved state when every handler fails', async () => {
     const states: Saved[] = [];
     const storage: Storage = { open: async () => ({ save: saved => void states.push(saved), close() {} }) };
     start({ storage, since: 0 }).on('fault', () => void seen.push('fault'));
@@ -343,26 +344,26 @@ describe('what comes', { timeout: 20_000 }, () => {
       socket.message(seq + 1);
       await sending;
     }
-    await until(() => seen.length === 500);
-    assert.deepEqual(received(socket), []);
+    await waitUntil(() => seen.length === 500);
+    assert.deepEqual(acknowledged(socket), []);
     const last = states.at(-1) as Saved;
     assert.equal(last.seq, 0);
     assert.equal(last.outbox.length, 250);
     assert.equal(last.outbox.at(-1)?.frame.message, 'x998');
   });
 
-  it('gives ephemeral messages too, in their place, and moves nothing by them', async () => {
+  it('include ephemeral messages in order, which do not advance the position', async () => {
     listen();
     const socket = await server.session();
     socket.message(1);
     socket.message(0, 'flash', 'you', { seq: undefined, ephemeral: true });
     socket.message(2);
-    await settle();
+    await flushMicrotasks();
     assert.deepEqual(seen, ['m1', 'flash', 'm2']);
-    await until(() => received(socket).at(-1) === 2);
+    await waitUntil(() => acknowledged(socket).at(-1) === 2);
   });
 
-  it('gives edits, deletions and reactions as they stand among the messages', async () => {
+  it('include edits, deletions and reactions in order', async () => {
     listen();
     client.on('edited', ({ message }) => void seen.push(`edited ${message}`));
     client.on('reacted', ({ emoji }) => void seen.push(emoji));
@@ -372,25 +373,25 @@ describe('what comes', { timeout: 20_000 }, () => {
     socket.frame({ type: 'edited', seq: 2, message: 'm1!', edited_at: '', ...rest });
     socket.frame({ type: 'deleted', seq: 3, deleted_at: '', ...rest });
     socket.frame({ type: 'reacted', seq: 4, emoji: '+', ...rest });
-    await settle();
+    await flushMicrotasks();
     assert.deepEqual(seen, ['m1', 'edited m1!', '+']);
-    await until(() => received(socket).at(-1) === 4);
+    await waitUntil(() => acknowledged(socket).at(-1) === 4);
   });
 
-  it('is left alone after the close, also by handlers that come late', async () => {
+  it('are not delivered after close(), even to handlers added later', async () => {
     start({ since: 0 });
     const socket = await server.session(1500);
     for (let seq = 1; seq <= 1500; seq += 1) socket.message(seq);
     await client.close();
     client.on('message', () => void seen.push('late'));
-    await settle();
+    await flushMicrotasks();
     assert.deepEqual(seen, []);
     assert.equal(client.state.status, 'closed');
     assert.equal(server.sockets.length, 1);
   });
 
-  describe('by the iterator', () => {
-    it('is handled when the next is asked for', async () => {
+  describe('with an iterator', () => {
+    it('count as handled when the next one is requested', async () => {
       start();
       const messages = client.messages();
       const first = messages.next();
@@ -398,13 +399,13 @@ describe('what comes', { timeout: 20_000 }, () => {
       socket.message(1);
       socket.message(2);
       assert.equal(((await first).value as ServerMessage).message, 'm1');
-      await settle();
-      assert.deepEqual(received(socket), []);
+      await flushMicrotasks();
+      assert.deepEqual(acknowledged(socket), []);
       assert.equal(((await messages.next()).value as ServerMessage).message, 'm2');
-      await until(() => received(socket).at(-1) === 1);
+      await waitUntil(() => acknowledged(socket).at(-1) === 1);
     });
 
-    it('leaves out what the user sends elsewhere, unless asked for it', async () => {
+    it('exclude messages from other devices of the user, unless { own: true }', async () => {
       start();
       const others = client.messages();
       const first = others.next();
@@ -419,7 +420,7 @@ describe('what comes', { timeout: 20_000 }, () => {
       assert.equal(((await next).value as ServerMessage).message, 'mine');
     });
 
-    it('counts what a loop was left at as handled when a later loop goes on', async () => {
+    it('count the last message of an ended loop as handled when a later loop continues', async () => {
       const socket = start() && (await server.session());
       for (const seq of [1, 2, 3]) socket.message(seq);
       for (const text of ['m1', 'm2']) {
@@ -428,11 +429,11 @@ describe('what comes', { timeout: 20_000 }, () => {
           break;
         }
       }
-      await until(() => received(socket).length > 0);
-      assert.deepEqual(received(socket), [1]);
+      await waitUntil(() => acknowledged(socket).length > 0);
+      assert.deepEqual(acknowledged(socket), [1]);
       const last = client.messages();
       await last.next();
-      await until(() => received(socket).at(-1) === 2);
+      await waitUntil(() => acknowledged(socket).at(-1) === 2);
     });
   });
 });

@@ -9,7 +9,7 @@ import { type Client, connect, newId, type ServerMessage } from '../src/index.js
 import { fileStorage } from '../src/node.js';
 import { DEADLINE, Server } from './support/server.js';
 
-describe('with the real server', { timeout: 4 * DEADLINE }, () => {
+describe('with a real server', { timeout: 4 * DEADLINE }, () => {
   let server: Server;
   let folder: string;
   const clients: Client[] = [];
@@ -34,13 +34,13 @@ describe('with the real server', { timeout: 4 * DEADLINE }, () => {
     return texts;
   }
 
-  it('two users talk', async () => {
+  it('two users exchange messages', async () => {
     server = await Server.start();
     const [a, b] = [client('a'), client('b')];
-    const came = new Promise<ServerMessage>(resolve => b.on('message', resolve));
+    const received = new Promise<ServerMessage>(resolve => b.on('message', resolve));
     const ack = await a.send('b', { type: 'image', url: 'https://example.org/cat.png', alt: 'A cat' });
     assert.equal(ack.status, 'stored');
-    const { id, message } = await came;
+    const { id, message } = await received;
     assert.deepEqual(message, { type: 'image', url: 'https://example.org/cat.png', alt: 'A cat' });
     assert.equal(id, ack.id);
     await assert.rejects(a.send('b', ''), { code: 'invalid_frame', path: '/message' });
@@ -67,7 +67,7 @@ describe('with the real server', { timeout: 4 * DEADLINE }, () => {
     assert.ok(history[0]?.deleted_at);
   });
 
-  it('one user takes notes', async () => {
+  it('a user writes to themselves', async () => {
     server = await Server.start();
     const me = client('me');
     const notes = me.messages({ own: true });
@@ -81,21 +81,21 @@ describe('with the real server', { timeout: 4 * DEADLINE }, () => {
     assert.deepEqual([(await first).value?.message, ...(await take(notes, 2))], texts);
   });
 
-  it('what was acknowledged does not come again, the rest does', async () => {
+  it('only unacknowledged messages are delivered again', async () => {
     server = await Server.start();
     const a = client('a');
     const storage = () => fileStorage(join(folder, 'b.json'));
     const first = client('b', { storage: storage(), since: 0 });
     const messages = first.messages();
-    const begun = take(messages, 3);
+    const firstThree = take(messages, 3);
     for (const text of ['1', '2', '3', '4']) await a.send('b', text);
-    assert.deepEqual(await begun, ['1', '2', '3']);
-    // The third is given out, but the next was not asked for.
+    assert.deepEqual(await firstThree, ['1', '2', '3']);
+    // The third was yielded, but the next one was not requested.
     await first.close();
     assert.deepEqual(await take(client('b', { storage: storage() }).messages(), 2), ['3', '4']);
   });
 
-  it('many devices of one user see the same', async () => {
+  it('all devices of a user see the same messages', async () => {
     server = await Server.start();
     const [one, two, other] = [client('a', { device: 'one' }), client('a', { device: 'two' }), client('b')];
     const seen = two.messages({ own: true });
@@ -105,20 +105,20 @@ describe('with the real server', { timeout: 4 * DEADLINE }, () => {
     assert.deepEqual(await next, ['mine', 'yours']);
   });
 
-  it('keeps to the pace that the server sets', async () => {
+  it('stays below the rate limit of the server', async () => {
     server = await Server.start('--messages-per-second', '200', '--burst', '200');
-    const refused: string[] = [];
+    const errors: string[] = [];
     const [a, b] = [client('a'), client('b')];
-    a.on('wire', ({ text }) => text.includes('rate_limited') && refused.push(text));
+    a.on('wire', ({ text }) => text.includes('rate_limited') && errors.push(text));
     const texts = Array.from({ length: 600 }, (_, i) => String(i));
     const got = take(b.messages(), texts.length);
     await Promise.all(texts.map(text => a.send('b', text)));
     assert.deepEqual(await got, texts);
-    assert.deepEqual(refused, []);
+    assert.deepEqual(errors, []);
   });
 
-  it('keeps the order though the server refuses for now', async () => {
-    // The burst is less than the client takes it for.
+  it('keeps the order when the server answers rate_limited', async () => {
+    // The burst is smaller than the client assumes.
     server = await Server.start('--messages-per-second', '100', '--burst', '3');
     const [a, b] = [client('a'), client('b')];
     const texts = Array.from({ length: 60 }, (_, i) => String(i));
@@ -127,78 +127,78 @@ describe('with the real server', { timeout: 4 * DEADLINE }, () => {
     assert.deepEqual(await got, texts);
   });
 
-  it('nothing is lost, doubled or out of order while the server is killed, again and again', async () => {
+  it('nothing is lost, duplicated or reordered while the server is killed repeatedly', async () => {
     server = await Server.start('--messages-per-second', '1000000', '--burst', '1000000');
     const count = 400;
     const texts = (name: string) => Array.from({ length: count }, (_, i) => `${name}${i}`);
     const users = [client('a', { since: 0 }), client('b', { since: 0 })] as const;
     const got: unknown[][] = [[], []];
-    let moved = () => {};
+    let onReceived = () => {};
     const sent = users.map(async (user, i) => {
       user.on('message', message => {
         if (message.from_user === 'ab'[i]) return;
         got[i]?.push(message.message);
-        moved();
+        onReceived();
       });
       for (const text of texts('ab'[i] ?? '')) {
-        // A few are under way at the same time, to the user and, in another lane, to oneself.
+        // Up to five are pending at the same time.
         const sending = user.send('ab'[1 - i] ?? '', text);
         if (Number(text.slice(1)) % 5 === 0) await sending;
       }
     });
     for (let round = 1; round <= 6; round += 1) {
       const enough = (round * count * 2) / 8;
-      while (got.flat().length < enough) await new Promise<void>(resolve => (moved = resolve));
+      while (got.flat().length < enough) await new Promise<void>(resolve => (onReceived = resolve));
       await server.kill();
       await server.restart();
     }
     await Promise.all(sent);
-    while (got.flat().length < count * 2) await new Promise<void>(resolve => (moved = resolve));
+    while (got.flat().length < count * 2) await new Promise<void>(resolve => (onReceived = resolve));
     assert.deepEqual(got[0], texts('b'));
     assert.deepEqual(got[1], texts('a'));
-    // Each is stored once.
+    // Each message is stored once.
     const stored: unknown[] = [];
     for await (const message of users[0].history('b', { pageSize: 200 })) stored.push(message.message);
     assert.equal(stored.length, count * 2);
     assert.equal(new Set(stored).size, count * 2);
   });
 
-  it('nothing is lost or out of order while the client is killed, again and again', async () => {
+  it('nothing is lost or reordered while the client is killed repeatedly', async () => {
     server = await Server.start('--messages-per-second', '1000000', '--burst', '1000000');
     const count = 150;
     const peer = client('peer', { since: 0 });
     const got = new Map<string, unknown>();
-    let moved = () => {};
+    let onReceived = () => {};
     peer.on('message', message => {
       if (message.from_user !== 'crash') return;
-      assert.ok(!got.has(message.id), 'doubled');
+      assert.ok(!got.has(message.id), 'duplicate');
       got.set(message.id, message.message);
-      moved();
+      onReceived();
     });
     const sends = Array.from({ length: count }, (_, i) => peer.send('crash', `p${i}`));
     const log = join(folder, 'log');
     const run = () => {
       const program = new URL('support/crashing.js', import.meta.url).pathname;
-      const words = [program, server.url, folder, String(count)];
-      const child = spawn(process.execPath, words, { stdio: ['ignore', 'inherit', 'inherit'] });
-      return { child, ended: once(child, 'exit') };
+      const args = [program, server.url, folder, String(count)];
+      const child = spawn(process.execPath, args, { stdio: ['ignore', 'inherit', 'inherit'] });
+      return { child, exited: once(child, 'exit') };
     };
     for (let round = 1; round <= 5; round += 1) {
-      const { child, ended } = run();
+      const { child, exited } = run();
       const enough = (round * count) / 6;
-      while (got.size < enough) await new Promise<void>(resolve => (moved = resolve));
+      while (got.size < enough) await new Promise<void>(resolve => (onReceived = resolve));
       child.kill('SIGKILL');
-      await ended;
+      await exited;
     }
-    const { ended } = run();
+    const { exited } = run();
     await Promise.all(sends);
-    assert.deepEqual(await ended, [0, null]);
-    while (got.size < count) await new Promise<void>(resolve => (moved = resolve));
+    assert.deepEqual(await exited, [0, null]);
+    while (got.size < count) await new Promise<void>(resolve => (onReceived = resolve));
     assert.deepEqual(
       [...got.values()],
       Array.from({ length: count }, (_, i) => `c${i}`),
     );
-    // At the end of each run one message may have been handled and not yet kept as such: it comes again, as the same.
+    // At each kill the last handled messages may not be saved yet: they are delivered again.
     const handled = (await readFile(log, 'utf8')).trim().split('\n');
     assert.deepEqual(
       [...new Set(handled)],

@@ -4,9 +4,17 @@ import { mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/prom
 import { tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'node:test';
-import { type Client, connect, type Saved, type State, type Storage, type WebParts, webStorage } from '../src/index.js';
+import {
+  type Client,
+  connect,
+  type Saved,
+  type State,
+  type Storage,
+  type WebStorageApis,
+  webStorage,
+} from '../src/index.js';
 import { fileStorage } from '../src/node.js';
-import { FakeServer, settle, until } from './support/fake.js';
+import { FakeServer, flushMicrotasks, waitUntil } from './support/fake.js';
 
 const text = (message: string): Saved => ({ v: 1, outbox: [{ frame: { type: 'message', ref: message, message } }] });
 const texts = (saved: Saved | undefined) => saved?.outbox.map(({ frame }) => frame.message);
@@ -25,81 +33,81 @@ describe('a storage', { timeout: 20_000 }, () => {
     clients.push(client);
     return client;
   }
-  /** A storage in memory whose writes end when they are told to. */
+  /** An in-memory storage; the test completes its writes. */
   function slow(saved?: Saved) {
-    const writes: { saved: Saved; end: (error?: Error) => void }[] = [];
-    let atOnce = false;
+    const writes: { saved: Saved; complete: (error?: Error) => void }[] = [];
+    let immediate = false;
     const storage: Storage = {
       open: async () => ({
         saved,
         save: async next => {
-          const written = new Promise<void>((yes, no) =>
-            writes.push({ saved: next, end: error => (error ? no(error) : yes()) }),
+          const written = new Promise<void>((resolve, reject) =>
+            writes.push({ saved: next, complete: error => (error ? reject(error) : resolve()) }),
           );
-          if (!atOnce) await written;
+          if (!immediate) await written;
         },
         close: () => {},
       }),
     };
-    /** Lets all writes end from now on. */
-    const flow = () => {
-      atOnce = true;
-      for (const { end } of writes) end();
+    /** Completes all writes from now on. */
+    const completeAll = () => {
+      immediate = true;
+      for (const { complete } of writes) complete();
     };
-    return { storage, writes, flow };
+    return { storage, writes, completeAll };
   }
 
-  it('has what is sent before it is sent', async () => {
-    const { storage, writes, flow } = slow();
+  it('contains a frame before it is sent', async () => {
+    const { storage, writes, completeAll } = slow();
     const client = start(storage);
     const socket = await server.session();
     const sending = client.send('you', 'x');
-    await until(() => writes.length > 0);
-    await settle();
+    await waitUntil(() => writes.length > 0);
+    await flushMicrotasks();
     assert.deepEqual(socket.sent, []);
     assert.deepEqual(texts(writes[0]?.saved), ['x']);
-    flow();
+    completeAll();
     socket.ack(await socket.expect('message'), 1);
     assert.equal((await sending).seq, 1);
-    // With the ack handled it is done with, and the place has moved.
-    await until(() => writes.at(-1)?.saved.seq === 1);
+    // After the ack is handled, the record is dropped and the position has advanced.
+    await waitUntil(() => writes.at(-1)?.saved.seq === 1);
     assert.deepEqual(writes.at(-1)?.saved.outbox, []);
   });
 
-  it('that cannot be written refuses what was to be sent', async () => {
-    const { storage, writes, flow } = slow();
+  it('that cannot be written fails the frame', async () => {
+    const { storage, writes, completeAll } = slow();
     const client = start(storage);
     const socket = await server.session();
     const sending = client.send('you', 'x');
-    await until(() => writes.length > 0);
-    writes.shift()?.end(new Error('full'));
+    await waitUntil(() => writes.length > 0);
+    writes.shift()?.complete(new Error('full'));
     await assert.rejects(sending, { code: 'storage' });
     assert.deepEqual(socket.sent, []);
-    flow();
+    completeAll();
   });
 
-  it('is written one state after the other, also when a write is asked for as another ends', async () => {
+  it('is never written concurrently, even if a write is requested when another completes', async () => {
     const writes: Saved[] = [];
-    let open = 0;
-    let most = 0;
+    let running = 0;
+    let maxRunning = 0;
     const save = async (saved: Saved) => {
       writes.push(saved);
-      open += 1;
-      most = Math.max(most, open);
+      running += 1;
+      maxRunning = Math.max(maxRunning, running);
       await new Promise(resolve => setImmediate(resolve));
-      open -= 1;
+      running -= 1;
     };
     const client = start({ open: async () => ({ save, close() {} }) });
     const socket = await server.session();
-    // The first is refused in the moment when it is kept: it is to be removed while the next is to be kept.
+    // The first frame fails right after it is stored, so its removal and the second frame are saved at the same time.
     const large = client.send('you', { type: 'data', name: 'n', data: 'x'.repeat(70_000) });
-    const refused = assert.rejects(large, { code: 'too_large' });
-    await until(() => writes.length === 1);
+    const rejected = assert.rejects(large, { code: 'too_large' });
+    await waitUntil(() => writes.length === 1);
     void client.send('you', 'x').catch(() => {});
-    await refused;
+    await rejected;
     await socket.expect('message');
-    await until(() => open === 0);
-    assert.equal(most, 1);
+    await waitUntil(() => running === 0);
+    assert.equal(maxRunning, 1);
     assert.deepEqual(texts(writes.at(-1)), ['x']);
   });
 
@@ -107,24 +115,24 @@ describe('a storage', { timeout: 20_000 }, () => {
     const client = start({ open: () => Promise.reject(new Error('broken')) });
     const sending = client.send('you', 'x');
     await assert.rejects(sending, { code: 'storage' });
-    await until(() => client.state.status === 'closed');
+    await waitUntil(() => client.state.status === 'closed');
     assert.equal((client.state as State & { status: 'closed' }).error?.code, 'storage');
   });
 
-  it('has no place beyond what was handled', async () => {
-    const { storage, writes, flow } = slow();
+  it('contains the handled position only', async () => {
+    const { storage, writes, completeAll } = slow();
     let release = () => {};
     start(storage).on('message', ({ seq }) => seq !== 2 || new Promise<void>(resolve => (release = resolve)));
     const socket = await server.session();
     for (const seq of [1, 2, 3]) socket.message(seq);
-    flow();
-    await settle();
+    completeAll();
+    await flushMicrotasks();
     assert.equal(writes.at(-1)?.saved.seq, 1);
     release();
-    await until(() => writes.at(-1)?.saved.seq === 3);
+    await waitUntil(() => writes.at(-1)?.saved.seq === 3);
   });
 
-  it('gives back place, device and outbox; what was left is sent ahead of what is new', async () => {
+  it('restores position, device and outbox, and sends restored frames first', async () => {
     const frame = (id: string) => ({ type: 'message', target_user: 'you', message: id, id, ref: id });
     const saved: Saved = {
       v: 1,
@@ -134,8 +142,8 @@ describe('a storage', { timeout: 20_000 }, () => {
       seq: 7,
       outbox: [{ frame: frame('a') }, { frame: frame('b'), settled: true, seq: 9 }],
     };
-    const { storage, flow } = slow(saved);
-    flow();
+    const { storage, completeAll } = slow(saved);
+    completeAll();
     const client = start(storage);
     const sent: unknown[] = [];
     client.on('sent', ({ ack }) => void sent.push(ack.id));
@@ -148,7 +156,7 @@ describe('a storage', { timeout: 20_000 }, () => {
       epoch: 'e1',
     });
     assert.deepEqual(
-      client.pending.map(waiting => 'message' in waiting && waiting.message),
+      client.pending.map(frame => 'message' in frame && frame.message),
       ['a', 'new'],
     );
     socket.welcome(9);
@@ -161,13 +169,13 @@ describe('a storage', { timeout: 20_000 }, () => {
     socket.ack(a, 10);
     socket.ack(await socket.expect('message'), 11);
     await sending;
-    await until(() => sent.length === 3);
+    await waitUntil(() => sent.length === 3);
     assert.deepEqual(sent.slice(0, 2), ['b', 'a']);
     await client.close();
   });
 
-  it('of another user is left alone', async () => {
-    const { storage, writes, flow } = slow({
+  it('of another user is not modified', async () => {
+    const { storage, writes, completeAll } = slow({
       v: 1,
       user: 'somebody',
       epoch: 'e1',
@@ -178,12 +186,12 @@ describe('a storage', { timeout: 20_000 }, () => {
     const socket = await server.session(9);
     assert.equal((client.state as State & { status: 'closed' }).error?.code, 'wrong_user');
     assert.deepEqual(socket.sent, []);
-    await until(() => writes.length > 0);
+    await waitUntil(() => writes.length > 0);
     assert.deepEqual([writes[0]?.saved.user, texts(writes[0]?.saved)], ['somebody', ['secret']]);
-    flow();
+    completeAll();
   });
 
-  it('waits for the token that names the user, and is not opened without one', async () => {
+  it('is opened once the token names the user', async () => {
     const opened: unknown[] = [];
     const storage: Storage = {
       open: async (scope, user) => {
@@ -194,14 +202,14 @@ describe('a storage', { timeout: 20_000 }, () => {
     const token = `h.${Buffer.from('{"sub":"me"}').toString('base64url')}.s`;
     const first = start(storage, { user: undefined, getToken: () => new Promise(() => {}) });
     const sending = first.send('you', 'x');
-    await settle();
+    await flushMicrotasks();
     await first.close();
     await assert.rejects(sending, { code: 'closed' });
     assert.deepEqual(opened, []);
     let fail = true;
     const getToken = () => (fail ? Promise.reject(new Error('not now')) : token);
     const second = start(storage, { user: undefined, getToken, backoff: { base: 1, max: 1 } });
-    await until(() => second.state.status === 'waiting');
+    await waitUntil(() => second.state.status === 'waiting');
     fail = false;
     await server.session();
     assert.deepEqual(opened, ['me@ws://host/', 'me']);
@@ -209,26 +217,26 @@ describe('a storage', { timeout: 20_000 }, () => {
     assert.equal(opened.at(-1), 'closed');
   });
 
-  it('closed before it was open keeps what it held', async () => {
-    const { storage, writes, flow } = slow(text('kept'));
+  it('keeps its content if the client is closed before it is open', async () => {
+    const { storage, writes, completeAll } = slow(text('kept'));
     const client = start(storage);
     const closing = client.close();
-    await until(() => writes.length > 0);
+    await waitUntil(() => writes.length > 0);
     assert.deepEqual(texts(writes[0]?.saved), ['kept']);
-    flow();
+    completeAll();
     await closing;
     assert.equal(server.sockets.length, 0);
   });
 });
 
-describe('a file as storage', () => {
+describe('fileStorage', () => {
   let path: string;
   beforeEach(async () => {
     path = join(await mkdtemp(join(tmpdir(), 'dmwire-client-')), 'state.json');
   });
   afterEach(() => rm(join(path, '..'), { recursive: true, force: true }));
 
-  it('gives back what was saved', async () => {
+  it('restores the saved state', async () => {
     const first = await fileStorage(path).open('me@host');
     assert.deepEqual(first.saved, { v: 1, outbox: [] });
     await first.save(text('x'));
@@ -238,51 +246,51 @@ describe('a file as storage', () => {
     await second.close();
     await assert.rejects(fileStorage(path).open('you@host'), {
       code: 'wrong_user',
-      message: /is of me@host, not of you@host/,
+      message: /belongs to me@host, not to you@host/,
     });
   });
 
-  it('is for one client at a time, by whatever path', async () => {
-    const hold = await fileStorage(path).open('s');
+  it('is exclusive within a process, by any path', async () => {
+    const handle = await fileStorage(path).open('s');
     const link = join(path, '../link');
     await symlink(join(path, '..'), link);
     for (const same of [path, relative('.', path), join(link, 'state.json')]) {
-      await assert.rejects(fileStorage(same).open('s'), /in use in this process/);
+      await assert.rejects(fileStorage(same).open('s'), /already open in this process/);
     }
-    await hold.save(text('x'));
+    await handle.save(text('x'));
     await symlink(path, join(path, '../other.json'));
-    await assert.rejects(fileStorage(join(path, '../other.json')).open('s'), /in use in this process/);
-    await hold.close();
+    await assert.rejects(fileStorage(join(path, '../other.json')).open('s'), /already open in this process/);
+    await handle.close();
     assert.deepEqual((await readdir(join(path, '..'))).sort(), ['link', 'other.json', 'state.json']);
   });
 
-  it('is for one process at a time, but a crash leaves no lock that counts', async () => {
-    const hold = await fileStorage(path).open('s');
+  it('is exclusive among processes and ignores the lock of a crashed one', async () => {
+    const handle = await fileStorage(path).open('s');
     const own = await readFile(`${path}.lock`, 'utf8');
-    await hold.close();
-    // A process that lives, and this one, of which another part may have it (a worker has modules of its own).
+    await handle.close();
+    // The lock of another running process, or of this one: a worker thread has its own copy of the module.
     for (const owner of [process.ppid, own]) {
       await writeFile(`${path}.lock`, String(owner));
       await assert.rejects(fileStorage(path).open('s'), /in use by process/);
       assert.equal(await readFile(`${path}.lock`, 'utf8'), String(owner));
     }
-    // One that is no more, and those that had an id that another has now.
+    // Locks of ended processes, and of processes whose id was reused.
     const others = existsSync('/proc/self/stat') ? [`${process.pid} 1 x`, `${process.ppid} 1 x`] : [];
     for (const owner of [process.pid, 2 ** 22 + 1, `${2 ** 22 + 1} 1 x`, '', ...others]) {
       await writeFile(`${path}.lock`, String(owner));
-      const again = await fileStorage(path).open('s');
+      const reopened = await fileStorage(path).open('s');
       assert.match(await readFile(`${path}.lock`, 'utf8'), new RegExp(`^${process.pid} `));
-      await again.close();
+      await reopened.close();
     }
-    // What has been taken from us is not ours to remove.
-    const robbed = await fileStorage(path).open('s');
+    // A lock that another process has replaced is not removed.
+    const replaced = await fileStorage(path).open('s');
     await writeFile(`${path}.lock`, 'another');
-    await robbed.close();
+    await replaced.close();
     assert.equal(await readFile(`${path}.lock`, 'utf8'), 'another');
   });
 
-  it('is had by one of many who find the lock of a crashed one at the same moment', async () => {
-    // Each of them knows as little of the others as processes do.
+  it('is opened by one of several that find a stale lock at the same time', async () => {
+    // Separate module instances share no state, like separate processes.
     const racers = await Promise.all(
       Array.from({ length: 8 }, async (_, i): Promise<typeof fileStorage> => {
         const file = `../src/storage/file.js?${i}`;
@@ -301,7 +309,7 @@ describe('a file as storage', () => {
   });
 });
 
-describe('the storage of a browser', { timeout: 20_000 }, () => {
+describe('webStorage', { timeout: 20_000 }, () => {
   class Memory {
     readonly map = new Map<string, string>();
     getItem(key: string) {
@@ -314,14 +322,14 @@ describe('the storage of a browser', { timeout: 20_000 }, () => {
       this.map.delete(key);
     }
   }
-  /** As much of Web Locks as is used. */
+  /** The part of the Web Locks API that is used. */
   class Locks {
     readonly #held = new Map<string, Promise<unknown>>();
     async request(name: string, options: LockOptions, use: (lock: Lock | null) => unknown): Promise<unknown> {
       while (this.#held.has(name)) {
         if (options.ifAvailable) return use(null);
-        const aborted = new Promise((_, no) =>
-          options.signal?.addEventListener('abort', () => no(new Error('aborted'))),
+        const aborted = new Promise((_, reject) =>
+          options.signal?.addEventListener('abort', () => reject(new Error('aborted'))),
         );
         await Promise.race([this.#held.get(name), aborted]);
       }
@@ -339,27 +347,31 @@ describe('the storage of a browser', { timeout: 20_000 }, () => {
     local = new Memory();
     locks = new Locks();
   });
-  const tab = (session = new Memory(), withLocks = true): WebParts =>
-    ({ localStorage: local, sessionStorage: session, locks: withLocks ? locks : undefined }) as unknown as WebParts;
-  const open = (parts: WebParts, scope = 'me@host') => webStorage('app', parts).open(scope, scope.split('@')[0]);
+  const tab = (session = new Memory(), withLocks = true): WebStorageApis =>
+    ({
+      localStorage: local,
+      sessionStorage: session,
+      locks: withLocks ? locks : undefined,
+    }) as unknown as WebStorageApis;
+  const open = (apis: WebStorageApis, scope = 'me@host') => webStorage('app', apis).open(scope, scope.split('@')[0]);
 
-  it('gives each tab a slot of its own, and after a reload the same', async () => {
+  it('gives each tab its own slot, and the same one after a reload', async () => {
     const [one, two] = [tab(), tab()];
     const [first, second] = [await open(one), await open(two)];
     await first.save({ ...text('1'), device: 'd1' });
     await second.save({ ...text('2'), device: 'd2' });
-    // Both pages reload, in the other order; the old page of the second lets go a little late.
+    // Both pages reload, in reverse order; the old page of the second one releases its slot late.
     const reloading = open(two);
-    await settle();
+    await flushMicrotasks();
     await second.close();
-    const again = await reloading;
+    const secondAgain = await reloading;
     await first.close();
-    assert.deepEqual([again.saved?.device, texts(again.saved)], ['d2', ['2']]);
+    assert.deepEqual([secondAgain.saved?.device, texts(secondAgain.saved)], ['d2', ['2']]);
     const firstAgain = await open(one);
     assert.deepEqual([firstAgain.saved?.device, texts(firstAgain.saved)], ['d1', ['1']]);
   });
 
-  it('sends for tabs that are closed', async () => {
+  it('adopts the unsent messages of closed tabs', async () => {
     const [first, second] = [await open(tab()), await open(tab())];
     await first.save(text('1'));
     const left = text('2').outbox;
@@ -372,7 +384,7 @@ describe('the storage of a browser', { timeout: 20_000 }, () => {
     });
     await first.close();
     await second.close();
-    await settle();
+    await flushMicrotasks();
     const next = await open(tab());
     assert.deepEqual(texts(next.saved), ['1', '2']);
     const other = await open(tab());
@@ -380,13 +392,13 @@ describe('the storage of a browser', { timeout: 20_000 }, () => {
   });
 
   for (const damaged of ['{"v":1', '7', 'null', '{"v":2,"outbox":[]}', '{"v":1,"outbox":[null]}']) {
-    it(`takes a slot with ${damaged} for an empty one, and puts that aside`, async () => {
+    it(`treats a slot with ${damaged} as empty and keeps a copy of the content`, async () => {
       for (const slot of [0, 2]) local.setItem(`app:me@host:${slot}`, damaged);
       const first = await open(tab());
       assert.equal(first.saved, undefined);
       await first.save(text('1'));
       await first.close();
-      await settle();
+      await flushMicrotasks();
       const again = await open(tab());
       assert.deepEqual(texts(again.saved), ['1']);
       assert.equal(local.getItem('app:me@host:0:damaged'), damaged);
@@ -394,33 +406,33 @@ describe('the storage of a browser', { timeout: 20_000 }, () => {
     });
   }
 
-  it('adopts nothing that there is no room for', async () => {
+  it('adopts nothing if localStorage is full', async () => {
     const [first, second] = [await open(tab()), await open(tab())];
     await first.save({ ...text('1'), device: 'd1' });
     await second.save(text('2'));
     await first.close();
     await second.close();
-    await settle();
+    await flushMicrotasks();
     const session = new Memory();
     local.setItem = session.setItem = () => {
       throw new Error('full');
     };
-    const hold = await open(tab(session));
-    assert.deepEqual([hold.saved?.device, texts(hold.saved)], ['d1', ['1']]);
-    assert.throws(() => hold.save(text('x')), /full/);
-    await hold.close();
-    await settle();
+    const handle = await open(tab(session));
+    assert.deepEqual([handle.saved?.device, texts(handle.saved)], ['d1', ['1']]);
+    assert.throws(() => handle.save(text('x')), /full/);
+    await handle.close();
+    await flushMicrotasks();
     Reflect.deleteProperty(local, 'setItem');
     assert.deepEqual(texts((await open(tab())).saved), ['1', '2']);
   });
 
-  it('leaves alone what an open tab has to send', async () => {
+  it('does not adopt the messages of an open tab', async () => {
     const first = await open(tab());
     await first.save(text('1'));
     assert.equal((await open(tab())).saved, undefined);
   });
 
-  it('tells users apart', async () => {
+  it('separates users', async () => {
     const first = await open(tab(), 'me@host');
     await first.save(text('1'));
     await first.close();
@@ -428,17 +440,17 @@ describe('the storage of a browser', { timeout: 20_000 }, () => {
     assert.deepEqual(texts((await open(tab(), 'me@host')).saved), ['1']);
   });
 
-  for (const kind of ['a token', 'a function', 'what no client can read'] as const) {
-    it(`sends nothing of a user as another's, where the user is in ${kind}`, async () => {
+  for (const kind of ['a token', 'getToken', 'an opaque token'] as const) {
+    it(`never sends messages of one user as another, with ${kind}`, async () => {
       const server = new FakeServer();
       const claims = (sub: string) => Buffer.from(JSON.stringify({ sub, name: '\u00fc?>' })).toString('base64url');
-      const start = (sub: string, parts: WebParts) => {
-        const token = kind === 'what no client can read' ? sub : `h.${claims(sub)}.s`;
+      const start = (sub: string, apis: WebStorageApis) => {
+        const token = kind === 'an opaque token' ? sub : `h.${claims(sub)}.s`;
         return connect({
           url: 'ws://host',
           WebSocket: server.WebSocket,
-          storage: webStorage('app', parts),
-          ...(kind === 'a function' ? { getToken: async () => token } : { token }),
+          storage: webStorage('app', apis),
+          ...(kind === 'getToken' ? { getToken: async () => token } : { token }),
         });
       };
       const welcome = async (user_id: string) => {
@@ -447,35 +459,35 @@ describe('the storage of a browser', { timeout: 20_000 }, () => {
         socket.frame({ type: 'synced', seq: 0 });
         return socket;
       };
-      const [bobs, others] = [tab(), tab()];
-      const bob = start('bob', bobs);
-      void bob.send('carol', 'of bob').catch(() => {});
+      const [bobTab, aliceTab] = [tab(), tab()];
+      const bob = start('bob', bobTab);
+      void bob.send('carol', 'from bob').catch(() => {});
       await (await welcome('bob')).expect('message');
-      const alice = start('alice', others);
-      void alice.send('carol', 'of alice').catch(() => {});
+      const alice = start('alice', aliceTab);
+      void alice.send('carol', 'from alice').catch(() => {});
       await (await welcome('alice')).expect('message');
       await Promise.all([alice.close(), bob.close()]);
-      await settle();
-      // Bob's page again, then a new tab of Alice, who finds the slot free that was Bob's.
-      const again = start('bob', bobs);
+      await flushMicrotasks();
+      // Bob's page again, then a new tab of Alice, which finds Bob's slot free.
+      const bobAgain = start('bob', bobTab);
       const socket = await welcome('bob');
-      assert.equal((await socket.expect('message')).message, 'of bob');
+      assert.equal((await socket.expect('message')).message, 'from bob');
       assert.deepEqual(
-        again.pending.map(frame => 'message' in frame && frame.message),
-        ['of bob'],
+        bobAgain.pending.map(frame => 'message' in frame && frame.message),
+        ['from bob'],
       );
-      await again.close();
-      await settle();
-      const new_ = start('alice', tab());
+      await bobAgain.close();
+      await flushMicrotasks();
+      const aliceAgain = start('alice', tab());
       const last = await welcome('alice');
-      await settle();
-      assert.ok(last.sent.every(frame => frame.message !== 'of bob'));
-      if (kind !== 'what no client can read') assert.equal((await last.expect('message')).message, 'of alice');
-      await new_.close();
+      await flushMicrotasks();
+      assert.ok(last.sent.every(frame => frame.message !== 'from bob'));
+      if (kind !== 'an opaque token') assert.equal((await last.expect('message')).message, 'from alice');
+      await aliceAgain.close();
     });
   }
 
-  it('does without locks, by what the tab remembers', async () => {
+  it('works without Web Locks, by sessionStorage', async () => {
     const one = tab(new Memory(), false);
     await (await open(one)).save(text('1'));
     assert.deepEqual(texts((await open(one)).saved), ['1']);

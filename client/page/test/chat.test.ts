@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, describe, it } from 'node:test';
 import type { PastMessage } from '../../src/index.js';
-import { FakeServer, type FakeSocket, settle, until } from '../../test/support/fake.js';
+import { FakeServer, type FakeSocket, flushMicrotasks, waitUntil } from '../../test/support/fake.js';
 import { Chat, RAW_DONE_MS } from '../src/chat.js';
 import { Conversation, fromFrame, type Message, withReaction } from '../src/conversation.js';
 import { FrameLog } from '../src/frames.js';
@@ -161,7 +161,7 @@ describe('a chat', { timeout: 60_000 }, () => {
   async function listed(items: readonly Record<string, unknown>[] = []): Promise<void> {
     const { ref } = await socket.expect('conversations');
     socket.frame({ type: 'conversations', items, ref });
-    await settle();
+    await flushMicrotasks();
   }
 
   it('counts what came while the list was under way once', async () => {
@@ -173,11 +173,11 @@ describe('a chat', { timeout: 60_000 }, () => {
     ]);
     assert.equal(chat.unread, 2);
     socket.message(3, 'm3', 'you', { sent_at: '2026-01-01T00:00:03.000Z' });
-    await settle();
+    await flushMicrotasks();
     assert.equal(chat.unread, 3);
     // One that the list has counted, and that comes after it.
     socket.frame({ type: 'receipt', kind: 'read', by_user: 'me', target_user: 'you', id: id(3), at: at(3) });
-    await settle();
+    await flushMicrotasks();
     assert.equal(chat.unread, 0);
   });
 
@@ -186,18 +186,18 @@ describe('a chat', { timeout: 60_000 }, () => {
     chat.open('you');
     const { ref } = await socket.expect('history');
     socket.frame({ type: 'history', target_user: 'you', messages: [], more: false, ref });
-    await settle();
+    await flushMicrotasks();
     chat.send('you', 'mine');
     const shown = () =>
       chat.current && chat.shown(chat.current).map(({ message, delivery }) => `${message.content} ${delivery}`);
     assert.deepEqual(shown(), ['mine sending']);
     socket.message(1, 'theirs');
-    await settle();
+    await flushMicrotasks();
     assert.deepEqual(shown(), ['theirs theirs', 'mine sending']);
     const frame = await socket.expect('message');
     socket.ack(frame, 2);
     socket.message(3, 'more');
-    await settle();
+    await flushMicrotasks();
     assert.deepEqual(shown(), ['theirs theirs', 'mine stored', 'more theirs']);
     socket.frame({ type: 'receipt', kind: 'received', by_user: 'you', target_user: 'you', id: frame.id, at: at(3) });
     assert.deepEqual(shown()?.[1], 'mine received');
@@ -210,10 +210,10 @@ describe('a chat', { timeout: 60_000 }, () => {
     assert.deepEqual(shown()?.[3], 'later offline');
     chat.reconnect();
     socket = await server.session(3);
-    await until(() => shown()?.[3] === 'later sending');
+    await waitUntil(() => shown()?.[3] === 'later sending');
     // Refused: what it was is shown again, and why is told.
-    socket.refuse(await socket.expect('edit'), 'forbidden');
-    await settle();
+    socket.reject(await socket.expect('edit'), 'forbidden');
+    await flushMicrotasks();
     assert.deepEqual(shown()?.[1], 'mine read');
     assert.match(chat.notice ?? '', /^The edit was refused/);
   });
@@ -230,7 +230,7 @@ describe('a chat', { timeout: 60_000 }, () => {
     ] as const) {
       socket.frame({ type: 'receipt', kind, by_user: 'you', target_user: 'you', id: id(n), at: at(4) });
     }
-    await settle();
+    await flushMicrotasks();
     assert.deepEqual(chat.current && chat.shown(chat.current).map(({ delivery }) => delivery), [
       'read',
       'received',
@@ -250,23 +250,23 @@ describe('a chat', { timeout: 60_000 }, () => {
     // A page may be short of what was asked for: it has a limit in bytes, too.
     await answer(undefined, { items: items(300, 290), cursor: id(290) });
     await answer(id(290), { items: items(289, 200), cursor: id(200) });
-    await until(() => chat.listed);
+    await waitUntil(() => chat.listed);
     assert.deepEqual([names(), chat.hasMore], [range(200, 300).reverse(), true]);
     void chat.list();
     void chat.list();
     await answer(id(200), { items: items(199, 150), cursor: id(150) });
     assert.equal(chat.listing, true);
-    await until(() => !chat.listing);
+    await waitUntil(() => !chat.listing);
     assert.deepEqual([names(), chat.hasMore], [range(150, 300).reverse(), true]);
     // That was asked for once only: the next question is for what follows.
     void chat.list();
     const asked = await socket.expect('conversations');
     assert.equal(asked.cursor, id(150));
-    socket.refuse(asked, 'unknown_message');
+    socket.reject(asked, 'unknown_message');
     // As far down as the list was.
     await answer(undefined, { items: items(300, 201), cursor: id(201) });
     await answer(id(201), { items: items(200, 101) });
-    await until(() => !chat.hasMore);
+    await waitUntil(() => !chat.hasMore);
     assert.deepEqual(names(), range(101, 300).reverse());
   });
 
@@ -276,7 +276,7 @@ describe('a chat', { timeout: 60_000 }, () => {
     let asked = await socket.expect('history');
     const answer = (messages: readonly PastMessage[], more: boolean) => {
       socket.frame({ type: 'history', target_user: 'you', messages, more, ref: asked.ref });
-      return settle();
+      return flushMicrotasks();
     };
     await answer([past(5), past(6)], true);
     const { current } = chat;
@@ -288,15 +288,15 @@ describe('a chat', { timeout: 60_000 }, () => {
     assert.equal(asked.before, id(5));
     const questions = () => socket.sent.filter(({ type }) => type === 'history').length;
     // Soon asked again by the package, not by the page.
-    socket.refuse(asked, 'rate_limited', { retryable: true, retry_after_ms: 50 });
-    await settle();
+    socket.reject(asked, 'rate_limited', { retryable: true, retry_after_ms: 50 });
+    await flushMicrotasks();
     assert.deepEqual([questions(), current.loading !== undefined], [2, true]);
     asked = await socket.expect('history');
     await answer([past(3), past(4)], true);
     asked = await socket.expect('history');
     assert.equal(asked.before, id(3));
-    socket.refuse(asked, 'unknown_message');
-    await settle();
+    socket.reject(asked, 'unknown_message');
+    await flushMicrotasks();
     assert.deepEqual([questions(), current.more, current.loading, chat.notice], [4, false, undefined, undefined]);
   });
 
@@ -306,13 +306,13 @@ describe('a chat', { timeout: 60_000 }, () => {
     const { ref } = await socket.expect('history');
     const reacted = { type: 'reacted', from_user: 'you', target_user: 'me', id: id(1), emoji: 'x' };
     socket.frame({ ...reacted, seq: 1 });
-    await settle();
+    await flushMicrotasks();
     socket.frame({ type: 'history', target_user: 'you', messages: [past(1)], more: false, ref });
-    await settle();
+    await flushMicrotasks();
     const reactions = () => chat.current?.messages.map(message => message.reactions);
     assert.deepEqual(reactions(), [[{ emoji: 'x', users: ['you'] }]]);
     socket.frame({ ...reacted, removed: true, seq: 2 });
-    await settle();
+    await flushMicrotasks();
     assert.deepEqual(reactions(), [[]]);
   });
 
@@ -322,7 +322,7 @@ describe('a chat', { timeout: 60_000 }, () => {
     const asks = () => mock.calls.filter(({ arguments: [, after] }) => after === RAW_DONE_MS).length;
     chat.send('you', 'one');
     socket.ack(await socket.expect('message'), 1);
-    await settle();
+    await flushMicrotasks();
     assert.equal(asks(), 0);
     for (const [seq, mark] of [
       [2, {}],
@@ -330,7 +330,7 @@ describe('a chat', { timeout: 60_000 }, () => {
     ] as const) {
       chat.sendRaw(JSON.stringify({ message: 'two', target_user: 'you', ...mark }));
       socket.frame({ type: 'ack', id: id(seq), seq, status: 'stored', sent_at: at(seq), ...mark });
-      await settle();
+      await flushMicrotasks();
       assert.equal(asks(), seq - 1);
     }
   });
@@ -338,7 +338,7 @@ describe('a chat', { timeout: 60_000 }, () => {
   it('keeps the newest messages of conversations that are not open, and has the others come again', async () => {
     await listed();
     for (let n = 1; n <= 300; n += 1) socket.message(n);
-    await until(() => chat.unread === 300);
+    await waitUntil(() => chat.unread === 300);
     const kept = chat.conversations.get('you');
     assert.ok(kept);
     assert.deepEqual(numbers(kept), range(101, 300));
@@ -346,7 +346,7 @@ describe('a chat', { timeout: 60_000 }, () => {
     let { ref } = await socket.expect('history');
     const answer = (messages: readonly PastMessage[], more: boolean) => {
       socket.frame({ type: 'history', target_user: 'you', messages, more, ref });
-      return settle();
+      return flushMicrotasks();
     };
     await answer(
       range(251, 300).map(n => past(n)),
@@ -362,7 +362,7 @@ describe('a chat', { timeout: 60_000 }, () => {
       false,
     );
     socket.message(301);
-    await settle();
+    await flushMicrotasks();
     assert.deepEqual([numbers(kept), kept.more, fetched], [range(1, 301), false, 3]);
     chat.leave();
     assert.deepEqual([numbers(kept), kept.more], [range(102, 301), true]);
@@ -378,14 +378,14 @@ describe('a chat', { timeout: 60_000 }, () => {
     const answer = async (messages: readonly PastMessage[]) => {
       const { ref } = await socket.expect('history');
       socket.frame({ type: 'history', target_user: 'you', messages, more: false, ref });
-      await settle();
+      await flushMicrotasks();
     };
     await answer([past(1)]);
     for (const text of ['one', 'two']) chat.send('you', text);
     chat.edit('you', id(1), 'other');
     const one = await socket.expect('message');
     socket.goodbye(4408, false);
-    await settle();
+    await flushMicrotasks();
     const shown = () =>
       chat.current && chat.shown(chat.current).map(({ message, delivery }) => `${message.content} ${delivery}`);
     assert.deepEqual(shown(), ['other theirs', 'one offline', 'two offline']);
@@ -399,14 +399,14 @@ describe('a chat', { timeout: 60_000 }, () => {
     assert.deepEqual(shown(), ['m1 theirs', 'one stored', 'two failed']);
     chat.retry(String(chat.current && chat.shown(chat.current).at(-1)?.message.id));
     socket.ack(await socket.expect('message'), 1);
-    await settle();
+    await flushMicrotasks();
     assert.deepEqual(shown(), ['m1 theirs', 'one stored', 'two stored']);
   });
 
   it('begins anew where the server has another store', async () => {
     await listed();
     socket.message(1);
-    await settle();
+    await flushMicrotasks();
     assert.equal(chat.inOrder.length, 1);
     socket.drop();
     chat.reconnect();
@@ -414,7 +414,7 @@ describe('a chat', { timeout: 60_000 }, () => {
     socket.welcome(0, { epoch: 'e2' });
     socket.frame({ type: 'truncated', reason: 'reset', oldest_seq: 1 });
     socket.frame({ type: 'synced', seq: 0 });
-    await settle();
+    await flushMicrotasks();
     assert.equal(chat.inOrder.length, 0);
     assert.match(chat.notice ?? '', /another store/);
   });

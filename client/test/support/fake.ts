@@ -1,4 +1,4 @@
-/** A scripted server: sockets that do what a test tells them, without a network. */
+/** A scripted server without a network: each test controls its sockets. */
 
 import assert from 'node:assert/strict';
 import type { InFrame, WebSocketClass, WebSocketLike } from '../../src/index.js';
@@ -7,9 +7,9 @@ type Listener = Parameters<WebSocketLike['addEventListener']>[1];
 
 export class FakeServer {
   readonly sockets: FakeSocket[] = [];
-  readonly #arrivals = new Queue<FakeSocket>();
+  readonly #accepted = new Queue<FakeSocket>();
 
-  /** The class to give to a client. */
+  /** The WebSocket class to pass to a client. */
   readonly WebSocket: WebSocketClass;
 
   constructor(onSocket?: (socket: FakeSocket) => void) {
@@ -18,18 +18,18 @@ export class FakeServer {
       constructor(url: string, protocols: string[]) {
         super(url, protocols);
         server.sockets.push(this);
-        server.#arrivals.push(this);
+        server.#accepted.push(this);
         onSocket?.(this);
       }
     };
   }
 
-  /** The next connection that a client makes. */
+  /** Waits for the next connection of a client. */
   accept(): Promise<FakeSocket> {
-    return this.#arrivals.shift();
+    return this.#accepted.shift();
   }
 
-  /** As {@link accept}, welcomed and without anything to replay. */
+  /** Like {@link accept}, and sends `welcome` and `synced` with an empty replay. */
   async session(seq = 0, welcome: Record<string, unknown> = {}): Promise<FakeSocket> {
     const socket = await this.accept();
     socket.welcome(seq, welcome);
@@ -40,9 +40,9 @@ export class FakeServer {
 
 export class FakeSocket implements WebSocketLike {
   readonly url: URL;
-  /** Whether the client has ended it. */
-  ended = false;
-  /** What the client has sent, all of it. */
+  /** Whether the client has closed it. */
+  closed = false;
+  /** All frames that the client has sent. */
   readonly sent: InFrame[] = [];
   readonly #frames = new Queue<InFrame>();
   readonly #listeners: [string, Listener][] = [];
@@ -67,10 +67,10 @@ export class FakeSocket implements WebSocketLike {
   }
 
   close(): void {
-    this.ended = true;
+    this.closed = true;
   }
 
-  /** The next frame that the client sends, which must be of this type. Whatever is received may be said in between. */
+  /** Waits for the client's next frame and asserts its type. Skips `received` frames. */
   async expect(type: string): Promise<InFrame> {
     let frame = await this.#frames.shift();
     while (frame.type === 'received' && type !== 'received') frame = await this.#frames.shift();
@@ -80,7 +80,7 @@ export class FakeSocket implements WebSocketLike {
 
   /** Sends a frame to the client. */
   frame(frame: Record<string, unknown>): void {
-    this.#tell('message', { data: JSON.stringify(frame) });
+    this.#emit('message', { data: JSON.stringify(frame) });
   }
 
   welcome(seq = 0, more: Record<string, unknown> = {}): void {
@@ -96,21 +96,21 @@ export class FakeSocket implements WebSocketLike {
     });
   }
 
-  /** A message from `from`, at its place in the log. */
+  /** Sends a message from `from` as the log entry `seq`. */
   message(seq: number, text = `m${seq}`, from = 'you', more: Record<string, unknown> = {}): void {
     const sent_at = '2026-01-01T00:00:00.000Z';
     const id = `00000000-0000-0000-0000-${String(seq).padStart(12, '0')}`;
     this.frame({ type: 'message', id, seq, from_user: from, target_user: 'me', message: text, sent_at, ...more });
   }
 
-  /** The ack of a frame. */
+  /** Sends the ack of a frame. */
   ack(frame: InFrame, seq: number, more: Record<string, unknown> = {}): void {
     const { id, ref } = frame;
     this.frame({ type: 'ack', id, seq, status: 'stored', sent_at: '2026-01-01T00:00:00.000Z', ref, ...more });
   }
 
-  /** Refuses a frame. */
-  refuse(frame: InFrame, code: string, more: Record<string, unknown> = {}): void {
+  /** Sends the error for a frame. */
+  reject(frame: InFrame, code: string, more: Record<string, unknown> = {}): void {
     this.frame({ type: 'error', code, detail: code, retryable: false, ref: frame.ref, ...more });
   }
 
@@ -119,17 +119,17 @@ export class FakeSocket implements WebSocketLike {
     this.drop(code);
   }
 
-  /** The line breaks, or is closed by the server. */
+  /** Closes the connection: lost, or closed by the server. */
   drop(code = 1006): void {
-    this.#tell('close', { code });
+    this.#emit('close', { code });
   }
 
-  #tell(type: string, event: { data?: string; code?: number }): void {
+  #emit(type: string, event: { data?: string; code?: number }): void {
     for (const [wanted, listener] of this.#listeners) if (wanted === type) listener({ type, ...event });
   }
 }
 
-/** Gives what is pushed to those who ask, in order. */
+/** An asynchronous FIFO queue. */
 export class Queue<T> {
   readonly #items: T[] = [];
   readonly #waiting: ((item: T) => void)[] = [];
@@ -147,20 +147,20 @@ export class Queue<T> {
   }
 }
 
-/** Lets everything run that needs no timer. */
-export async function settle(): Promise<void> {
+/** Runs all pending microtasks. */
+export async function flushMicrotasks(): Promise<void> {
   for (let i = 0; i < 100; i += 1) await Promise.resolve();
 }
 
-/** Waits until something is so. */
-export async function until(so: () => boolean, what = String(so), within = 20_000): Promise<void> {
-  for (const end = performance.now() + within; !so(); ) {
-    if (performance.now() > end) throw new Error(`not so within ${within} ms: ${what}`);
+/** Waits until the condition is true. */
+export async function waitUntil(condition: () => boolean, what = String(condition), timeout = 20_000): Promise<void> {
+  for (const end = performance.now() + timeout; !condition(); ) {
+    if (performance.now() > end) throw new Error(`still false after ${timeout} ms: ${what}`);
     await new Promise(resolve => setImmediate(resolve));
   }
 }
 
-/** A generator of the same numbers from 0 to 1 for the same seed (mulberry32). */
+/** Returns a seeded generator of random numbers in [0, 1) (mulberry32). */
 export function random(seed: number): () => number {
   let a = seed >>> 0;
   return () => {

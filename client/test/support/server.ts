@@ -1,4 +1,4 @@
-/** The real server, from `DMWIRE_BIN`, on a free port and with data in a folder of its own. */
+/** Runs the real server (`DMWIRE_BIN`) on a free port with its data in a temporary folder. */
 
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -8,15 +8,15 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
 
-/** Far longer than anything takes, so that a busy machine fails no test. */
+/** Timeout in milliseconds, generous so that tests do not fail on a busy machine. */
 export const DEADLINE = 30_000;
 
 const BINARY = process.env.DMWIRE_BIN ?? '';
-// Said once for each file of tests, and before any of them: what cannot be tested has not passed.
+// Fails the whole test file, instead of skipping its tests.
 if (!existsSync(BINARY)) {
   throw new Error(
-    `these tests need a server: DMWIRE_BIN must name one (${BINARY ? `there is no ${BINARY}` : 'it is not set'}). ` +
-      '`cargo build` makes target/debug/dmwire.',
+    `these tests need a server binary: set DMWIRE_BIN (${BINARY ? `${BINARY} does not exist` : 'it is not set'}). ` +
+      '`cargo build` creates target/debug/dmwire.',
   );
 }
 
@@ -40,17 +40,17 @@ export class Server {
     return `${this.#scheme}://127.0.0.1:${this.#port}`;
   }
 
-  /** Ends it as a crash would. */
+  /** Kills the server without a shutdown. */
   async kill(): Promise<void> {
     const child = this.#child;
     this.#child = undefined;
     if (!child) return;
-    const ended = once(child, 'exit');
+    const exited = once(child, 'exit');
     child.kill('SIGKILL');
-    await ended;
+    await exited;
   }
 
-  /** Starts it on the same data and, but for the first time, on the same port. */
+  /** Starts the server with the same data and, except for the first time, on the same port. */
   async restart(): Promise<void> {
     await this.kill();
     const environment = Object.entries(process.env).filter(([name]) => !name.startsWith('DMWIRE_'));
@@ -70,7 +70,7 @@ export class Server {
       child.stderr?.resume();
       return;
     }
-    throw new Error(`the server does not listen:\n${log.join('\n')}`);
+    throw new Error(`the server did not start:\n${log.join('\n')}`);
   }
 
   async stop(): Promise<void> {
