@@ -1,4 +1,4 @@
-// A chat in the terminal, which loses nothing when it or the server is killed:
+// A terminal chat that loses no message when it or the server is killed:
 // node chat.mjs 8888 6666 [http://localhost:8080]
 
 import { createInterface } from 'node:readline';
@@ -12,7 +12,7 @@ client.on('state', ({ status, reason }) => console.error(`(${status}${reason ? `
 client.on('failed', ({ frame, error }) => console.error(`not sent: ${JSON.stringify(frame.message)}: ${error.message}`));
 
 createInterface({ input: process.stdin }).on('line', line => {
-  client.send(peer, line).catch(() => {}); // `failed` has told it
+  client.send(peer, line).catch(() => {}); // reported by `failed`
 });
 
 try {
@@ -20,7 +20,7 @@ try {
     console.log(`${from_user}: ${typeof message === 'string' ? message : JSON.stringify(message)}`);
   }
 } catch (error) {
-  // The server does not let us in, or another program has the file.
+  // The server rejected the user, or another process uses the file.
   console.error(error.message);
   process.exit(1);
 }

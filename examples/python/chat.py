@@ -1,41 +1,41 @@
-"""A chat in the terminal, which survives the server's restarts: python chat.py 8888 6666 [ws://localhost:8080]"""
+"""A terminal chat that survives restarts of the server: python chat.py 8888 6666 [ws://localhost:8080]"""
 
 import asyncio, contextlib, json, sys, uuid
 
 import websockets
 
 user, peer, server = (*sys.argv[1:], "ws://localhost:8080")[:3]
-waiting, sockets = {}, []  # what has no ack yet (its id keeps it from being doubled); the newest connection, once ready
+pending, sockets = {}, []  # messages without an ack (the id prevents duplicates); the current connection, once synced
 
 
-async def speak():
+async def send():
     while line := await asyncio.to_thread(sys.stdin.readline):
         id = str(uuid.uuid4())
-        waiting[id] = json.dumps({"message": line.strip(), "target_user": peer, "id": id, "ref": id})
-        websockets.broadcast(sockets, waiting[id])  # only if it is open; else it goes out with the next one
+        pending[id] = json.dumps({"message": line.strip(), "target_user": peer, "id": id, "ref": id})
+        websockets.broadcast(sockets, pending[id])  # skips a closed connection; then the next one sends it
 
 
-async def listen():
+async def receive():
     async for socket in websockets.connect(f"{server}/ws/{user}"):
         with contextlib.suppress(websockets.ConnectionClosed):
             async for frame in (json.loads(text) async for text in socket):
-                if frame["type"] == "synced":  # what we had missed is here: now send what has no ack
+                if frame["type"] == "synced":  # the replay is complete: send the messages without an ack
                     sockets[:] = [socket]
-                    for unanswered in waiting.values():
-                        websockets.broadcast(sockets, unanswered)
+                    for message in pending.values():
+                        websockets.broadcast(sockets, message)
                 elif frame["type"] == "message":
                     print(f"{frame['from_user']}: {frame['message']}", flush=True)
                 elif frame["type"] == "ack":
-                    waiting.pop(frame["id"], None)
-                elif frame["type"] == "error" and frame["retryable"]:  # the server is busy: again in a while
+                    pending.pop(frame["id"], None)
+                elif frame["type"] == "error" and frame["retryable"]:  # the server is busy: retry later
                     await asyncio.sleep(frame.get("retry_after_ms", 1000) / 1000)
-                    websockets.broadcast(sockets, waiting.get(frame.get("ref"), '{"type": "ping"}'))
+                    websockets.broadcast(sockets, pending.get(frame.get("ref"), '{"type": "ping"}'))
                 elif frame["type"] == "error":
-                    print(f"refused: {frame['detail']} {waiting.pop(frame.get('ref'), '')}", flush=True)
+                    print(f"rejected: {frame['detail']} {pending.pop(frame.get('ref'), '')}", flush=True)
 
 
 async def main():
-    await asyncio.gather(speak(), listen())
+    await asyncio.gather(send(), receive())
 
 
 asyncio.run(main())
