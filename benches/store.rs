@@ -1,7 +1,7 @@
-//! The store alone, through its trait: `cargo bench --bench store -- --help`.
+//! Measures the store alone, through its traits: `cargo bench --bench store -- --help`.
 //!
-//! Everything happens in a folder that is removed at the end. Figures that depend on the disk stand beside what the disk
-//! itself does at that time, as ratios; absolute ones mean little on a machine that is shared.
+//! All files are in a folder that is removed at the end. Figures that depend on the disk are also given as ratios to the
+//! speed of the disk at that time, as absolute figures mean little on a shared machine.
 
 #[path = "support/disk.rs"]
 mod disk;
@@ -21,22 +21,22 @@ use uuid::Uuid;
 
 use disk::{Percentiles, fdatasync};
 
-/// What the store does in what time.
+/// Measures the speed and the disk usage of the store.
 #[derive(Debug, Parser)]
 struct Options {
-    /// Messages of the store that is opened and read.
+    /// Messages in the store that is opened and read.
     #[arg(long, default_value_t = 1_000_000)]
     messages: usize,
-    /// Messages that are stored to see what one takes on disk.
+    /// Messages stored to measure the disk usage per message.
     #[arg(long, default_value_t = 200_000)]
     stored: usize,
     /// Seconds for each batch size and durability.
     #[arg(long, default_value_t = 0.8)]
     seconds: f64,
-    /// Where the folder is made [default: the folder for temporary files].
+    /// Parent of the folder [default: the system's temporary folder].
     #[arg(long)]
     dir: Option<PathBuf>,
-    /// Only what has this in its name: rate, alone, disk or large.
+    /// Run only the measurements whose name contains this: rate, alone, disk or large.
     #[arg(long, default_value = "")]
     only: String,
     /// `cargo bench` adds this.
@@ -44,7 +44,7 @@ struct Options {
     bench: bool,
 }
 
-/// What can go wrong: the store, or the folder that it is in.
+/// An error of the store or of its folder.
 type Failed = Box<dyn std::error::Error>;
 
 const LIFETIMES: Retention = Retention {
@@ -52,14 +52,14 @@ const LIFETIMES: Retention = Retention {
     inbox_limit: 100_000_000,
     history_ms: None,
 };
-/// A day in November 2026, in milliseconds; commits move it on.
+/// The time of the first commit, a day in November 2026, in milliseconds. Later commits advance it.
 const THEN: i64 = 1_795_000_000_000;
-/// Messages that are sent alone, if there is time for so many.
+/// Messages committed one at a time, if the time suffices.
 const ALONE: usize = 1000;
 const SIZES: [usize; 6] = [1, 4, 16, 64, 256, 1024];
-/// Users of the small stores.
+/// Users in the small stores.
 const USERS: usize = 100;
-/// Users of the large one, and how many others each of them writes to.
+/// Users in the large store, and the number of other users that each of them writes to.
 const MANY: usize = 2000;
 const FRIENDS: usize = 17;
 
@@ -95,16 +95,16 @@ impl Folder {
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        // Nothing depends on it.
+        // A leftover folder does no harm.
         drop(fs::remove_dir_all(&self.0));
     }
 }
 
-/// Messages without end, the same each time.
+/// An endless, reproducible sequence of messages.
 struct Messages {
     state: u64,
     users: Vec<Arc<str>>,
-    /// Whom each user writes to; empty: anybody.
+    /// The recipients of each user; empty: all users.
     friends: Vec<Vec<usize>>,
 }
 
@@ -117,7 +117,7 @@ impl Messages {
         }
     }
 
-    /// Each user has picked some others, and was picked by about as many: 20 to 50 conversations each.
+    /// Each user picks some others and is picked by about as many: 20 to 50 conversations per user.
     fn among_friends(users: usize) -> Self {
         let mut all = Self::among(users);
         let mut friends = vec![Vec::new(); users];
@@ -144,7 +144,7 @@ impl Messages {
         (self.next() >> 16) as usize % end
     }
 
-    /// A message of 64 characters, with an id as the server makes them.
+    /// A message of 64 characters, with an id like those that the server creates.
     fn message(&mut self) -> Write {
         let from = self.below(self.users.len());
         let to = match self.friends.get(from).map(Vec::len) {
@@ -211,9 +211,9 @@ fn open(folder: &Folder, kind: EntryKind, name: &str) -> Result<Box<dyn Store>, 
     })
 }
 
-/// Messages a second by size of batch. Each message is two entries: both sides have it.
+/// Messages per second by batch size. Each message makes two inbox entries, one per side.
 fn rates(options: &Options, folder: &Folder) -> Result<(), Failed> {
-    println!("messages a second by messages in a commit (64 characters; each is two entries)\n");
+    println!("messages per second by messages per commit (64 characters; two entries each)\n");
     println!(
         "{:>6}{:>12}{:>12}{:>12}{:>14}{:>20}",
         "batch", "full", "normal", "memory:", "full/memory:", "full: commit/fsync"
@@ -227,7 +227,7 @@ fn rates(options: &Options, folder: &Folder) -> Result<(), Failed> {
     for size in SIZES {
         let disk = fdatasync(&folder.0, 40)?;
         let mut rates = Vec::new();
-        // In turns, so that a moment in which the machine is busy is everybody's.
+        // Interleaved, so that other load on the machine affects all of them.
         let mut spent = [Duration::ZERO; KINDS.len()];
         let mut commits = [0_u32; KINDS.len()];
         while spent
@@ -265,9 +265,9 @@ fn rates(options: &Options, folder: &Folder) -> Result<(), Failed> {
     Ok(())
 }
 
-/// One message at a time: what a commit costs whoever is alone.
+/// The latency of a commit with a single message.
 fn alone(options: &Options, folder: &Folder) -> Result<(), Failed> {
-    println!("one message alone, in microseconds\n");
+    println!("a commit with one message, in microseconds\n");
     println!(
         "{:>10}{:>10}{:>10}{:>14}{:>14}",
         "", "p50", "p99", "p50/fsync", "p99/fsync"
@@ -284,7 +284,7 @@ fn alone(options: &Options, folder: &Folder) -> Result<(), Failed> {
             let began = Instant::now();
             commit(&mut *store, &mut now, &batch)?;
             took.push(began.elapsed());
-            // The disk by itself in the same moment.
+            // The disk alone, at the same time.
             disk.push(sync.once()?);
         }
         let (took, disk) = (Percentiles::of(took), Percentiles::of(disk));
@@ -301,7 +301,7 @@ fn alone(options: &Options, folder: &Folder) -> Result<(), Failed> {
     Ok(())
 }
 
-/// Bytes on disk for each message.
+/// Bytes on disk per message.
 fn on_disk(options: &Options, folder: &Folder) -> Result<(), Failed> {
     let mut store = open(folder, EntryKind::Normal, "disk.db")?;
     let mut messages = Messages::among(USERS);
@@ -312,7 +312,7 @@ fn on_disk(options: &Options, folder: &Folder) -> Result<(), Failed> {
         left -= batch.len();
         commit(&mut *store, &mut now, &batch)?;
     }
-    // Closing brings all of the log into the file.
+    // Closing the store copies the whole WAL into the file.
     drop(store);
     let bytes = size(&folder.0.join("disk.db"))?;
     println!(
@@ -329,7 +329,7 @@ fn size(path: &Path) -> io::Result<u64> {
     Ok(fs::metadata(path)?.len() + fs::metadata(log).map_or(0, |log| log.len()))
 }
 
-/// A store of many messages: opening it, and reading lists from it.
+/// Opens a store with many messages and reads lists from it.
 fn large(options: &Options, folder: &Folder) -> Result<(), Failed> {
     let path = folder.0.join("large.db");
     let mut store = open(folder, EntryKind::Normal, "large.db")?;
@@ -357,11 +357,11 @@ fn large(options: &Options, folder: &Folder) -> Result<(), Failed> {
         let mut store = Sqlite::open(&path, Durability::Full, LIFETIMES)?;
         let opened = store.open_inbox(&messages.users[n], "default")?;
         opens.push(began.elapsed());
-        assert!(opened.head > 0, "everybody has something");
+        assert!(opened.head > 0, "every user has entries");
     }
     let opens = Percentiles::of(opens);
     println!(
-        "open, and the first inbox:   {:.1} ms (median of 5)",
+        "open and read first inbox:   {:.1} ms (median of 5)",
         opens.p50 / 1e3
     );
     let mut store = Sqlite::open(&path, Durability::Full, LIFETIMES)?;
@@ -383,7 +383,7 @@ fn large(options: &Options, folder: &Folder) -> Result<(), Failed> {
             bytes: 250 << 10,
         })?;
         lists.push(began.elapsed());
-        let page = page.ok_or("a first page is always there")?;
+        let page = page.ok_or("there is no first page")?;
         listed += page.items.len();
         let with = &page.items[messages.below(page.items.len())].with;
         let began = Instant::now();

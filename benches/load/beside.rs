@@ -1,4 +1,4 @@
-//! What the disk does, to hold latency against.
+//! Measures the disk as a reference for latency.
 
 use std::io;
 
@@ -10,20 +10,20 @@ use crate::report::Report;
 use crate::tally::Tally;
 use crate::target::Target;
 
-/// Writes that are timed on each side of a run.
+/// Number of writes measured before and after a run.
 const COUNT: usize = 300;
 
-/// The disk before a run, if it is to be looked at.
+/// The disk's speed before a run, if it was requested.
 pub struct Disk(Option<Percentiles>);
 
 impl Disk {
-    /// Measures.
+    /// Measures the disk before a run.
     pub fn before(target: &Target, options: &Options) -> io::Result<Self> {
         let wanted = options.fsync.then(|| fdatasync(&target.folder(), COUNT));
         wanted.transpose().map(Self)
     }
 
-    /// Measures again, and reports. A run is held against the disk as it was on both sides of it.
+    /// Measures again and reports. Latencies are compared with the mean of both measurements.
     pub fn after(self, target: &Target, report: &mut Report, tally: &mut Tally) -> io::Result<()> {
         let Some(before) = self.0 else {
             return Ok(());

@@ -1,4 +1,4 @@
-//! One user who writes to one with many devices. Each message must reach all of them, in order, once.
+//! One user sends to a user with many devices. Each device must get each message once and in order.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -19,13 +19,13 @@ use crate::tally::{Shared, Template, is_ack, micros, progress, refuse_error};
 use crate::target::Target;
 use crate::wait::settle;
 
-/// Messages under way: how many devices each has still to reach.
+/// Messages in flight, with the number of devices that have not received each of them yet.
 #[derive(Default)]
 struct Flight {
-    /// The number of the oldest.
+    /// The number of the oldest message in flight.
     first: u64,
     missing: VecDeque<usize>,
-    /// The sender, to be woken when there is room.
+    /// The sender's waker, for when the window has room again.
     sender: Option<Waker>,
 }
 
@@ -69,7 +69,7 @@ async fn receive(
     .await
 }
 
-/// The one who writes.
+/// The sender.
 struct Sender {
     socket: Socket,
     message: Template,
@@ -105,14 +105,14 @@ impl Sender {
     }
 }
 
-/// One talks to many devices.
+/// Runs the load.
 pub async fn run(target: &Target, options: &Options, report: &mut Report) -> io::Result<()> {
     let (tally, flight) = (Shared::default(), Rc::<RefCell<Flight>>::default());
     let to = name("b", 0);
     let socket = Socket::open(target, &name("a", 0)).await?;
     let mut devices = Vec::new();
     for n in 0..options.devices {
-        // A user may have 16 devices, and more sessions than that.
+        // A user may have at most 16 devices, but more sessions.
         let device = format!("{to}?device=d{}", n % 16);
         devices.push(Socket::open(target, &device).await?);
     }

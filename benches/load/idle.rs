@@ -1,4 +1,4 @@
-//! Connections that do nothing, or have done one thing.
+//! Idle connections, optionally after one message each.
 
 use std::future::poll_fn;
 use std::io;
@@ -14,10 +14,10 @@ use crate::report::Report;
 use crate::socket::Socket;
 use crate::target::Target;
 
-/// Connections before the first that counts: they warm the server up.
+/// Connections opened before the measurement starts, to warm up the server.
 const WARM_UP: usize = 50;
 
-/// Opens connections and tells what each costs.
+/// Opens connections and reports the cost of each.
 pub async fn run(target: &Target, options: &Options, report: &mut Report) -> io::Result<()> {
     let mut open = Vec::new();
     for n in 0..WARM_UP {
@@ -38,7 +38,7 @@ pub async fn run(target: &Target, options: &Options, report: &mut Report) -> io:
         warm(&mut idle, options).await?;
     }
     open.append(&mut idle);
-    // Pings are answered meanwhile, as a client would.
+    // Keep answering pings, as a client does.
     let mut tasks = Vec::new();
     for socket in open {
         tasks.push(spawn_local(rest(socket)));
@@ -47,7 +47,7 @@ pub async fn run(target: &Target, options: &Options, report: &mut Report) -> io:
     let after = target.memory();
     for task in tasks {
         if task.is_finished() {
-            return Err(io::Error::other("a connection ended before its time"));
+            return Err(io::Error::other("a connection ended early"));
         }
     }
     let each = (after as f64 - memory as f64) / options.idle as f64;
@@ -64,7 +64,7 @@ pub async fn run(target: &Target, options: &Options, report: &mut Report) -> io:
     Ok(())
 }
 
-/// Each sends a message to the next one, so that each has sent and got one.
+/// Each connection sends a message to the next one, so that each has sent and received one.
 async fn warm(idle: &mut [Socket], options: &Options) -> io::Result<()> {
     let text = "w".repeat(options.warm);
     let ephemeral = if options.ephemeral {
@@ -75,7 +75,7 @@ async fn warm(idle: &mut [Socket], options: &Options) -> io::Result<()> {
     for n in 0..idle.len() {
         let next = (n + 1) % idle.len();
         let user = name("i", next);
-        // Plain text may not be as long.
+        // The limit for plain text is lower than this.
         idle[n].queue(&format!(
             r#"{{"message":{{"type":"data","name":"warm","data":"{text}"}},"target_user":"{user}"{ephemeral}}}"#
         ));
@@ -88,7 +88,7 @@ async fn warm(idle: &mut [Socket], options: &Options) -> io::Result<()> {
     Ok(())
 }
 
-/// Reads, answers pings, and keeps the connection.
+/// Reads, answers pings, and keeps the connection open.
 async fn rest(mut socket: Socket) -> io::Result<()> {
     poll_fn(|cx| {
         while socket.poll_fill(cx)?.is_ready() {

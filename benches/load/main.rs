@@ -1,11 +1,11 @@
 //! The load generator: `cargo bench --bench load -- --help`.
 //!
-//! It starts the release binary itself on a free loopback port with a store in a temporary folder (or talks to the server
-//! that `--at` names), puts one kind of load on it, and prints what it cost. Every message carries its number and the moment
-//! it was meant to be sent, so that loss, order and doubles are checked and latency is honest. Traffic goes to loopback only.
+//! It starts the release binary on a free loopback port with a store in a temporary folder (or connects to the server given
+//! with `--at`), generates one kind of load, and prints its cost. Every message carries its number and its scheduled send
+//! time, so that loss, order and duplicates are checked and latency includes delays of the sender. Traffic stays on loopback.
 //!
-//! [`options`] says what is wanted, [`target`] is the server, [`socket`] a client's connection; [`pairs`], [`paced`],
-//! [`fanout`], [`stalled`], [`storm`] and [`idle`] are the loads; [`tally`] counts and [`report`] prints.
+//! [`options`] are the command-line options, [`target`] is the server, [`socket`] a client's connection. [`pairs`],
+//! [`paced`], [`fanout`], [`stalled`], [`storm`] and [`idle`] are the loads. [`tally`] counts and [`report`] prints.
 
 mod beside;
 #[path = "../support/disk.rs"]
@@ -36,7 +36,7 @@ use target::Target;
 
 fn main() -> ExitCode {
     let options = Options::parse();
-    // Sleeps are to end when they should; the kernel may add 50 us otherwise. Threads inherit it.
+    // Reduce the timer slack: by default the kernel may extend each sleep by 50 us. Threads inherit the setting.
     let _ = std::fs::write("/proc/self/timerslack_ns", "1");
     let mut report = Report::default();
     let ended = load(&options, &mut report);

@@ -1,5 +1,5 @@
-//! Pairs whose messages go at times that were fixed before, whatever comes back: latency counts from the time that a
-//! message was meant to go, so that a server which stalls cannot hide it.
+//! Pairs that send messages on a fixed schedule regardless of replies. Latency is measured from the scheduled time, so that
+//! delays of the server show in it (no coordinated omission).
 
 use std::future::poll_fn;
 use std::io::{self, Write as _};
@@ -21,31 +21,31 @@ use crate::tally::{Shared, Template, is_ack, micros, progress, refuse_error};
 use crate::target::Target;
 use crate::wait::settle;
 
-/// How long everybody has to get ready.
+/// Time for the receivers to start before the first message.
 const READY: Duration = Duration::from_millis(50);
 
-/// One who writes at given times.
+/// A sender with a schedule.
 struct Writer {
     stream: TcpStream,
     message: Template,
     sent: u64,
 }
 
-/// A thread of its own writes: the timers of the runtime have a granularity of a millisecond.
+/// Writes from a separate thread, because the timers of the runtime have a granularity of a millisecond.
 struct Pacer {
     writers: Vec<Writer>,
-    /// Answers to pings, which go between messages.
+    /// Answers to pings, sent between messages.
     pongs: Receiver<(usize, Vec<u8>)>,
     began: Instant,
-    /// Seconds between two messages of all, and how many there are.
+    /// Seconds between two messages of all pairs, and the number of messages.
     every: f64,
     total: u64,
-    /// When to give up on a server that takes nothing.
+    /// Deadline for a server that does not read.
     deadline: Instant,
 }
 
 impl Pacer {
-    /// Gives how late each message went, in microseconds.
+    /// Returns the delay of each message against the schedule, in microseconds.
     fn run(mut self) -> io::Result<Vec<u32>> {
         let mut late = Vec::with_capacity(self.total as usize);
         for number in 0..self.total {
@@ -69,7 +69,7 @@ impl Pacer {
     }
 }
 
-/// Writes all of it; the stream is one that does not block.
+/// Writes all bytes to a non-blocking stream.
 fn write(stream: &mut TcpStream, mut frame: &[u8], deadline: Instant) -> io::Result<()> {
     while !frame.is_empty() {
         match stream.write(frame) {
@@ -86,7 +86,7 @@ fn write(stream: &mut TcpStream, mut frame: &[u8], deadline: Instant) -> io::Res
     Ok(())
 }
 
-/// Counts what comes to a receiver.
+/// Counts the messages that a receiver gets.
 async fn receive(mut socket: Socket, began: Instant, tally: Shared) -> io::Result<()> {
     let mut expected = 0;
     poll_fn(|cx| {
@@ -103,7 +103,7 @@ async fn receive(mut socket: Socket, began: Instant, tally: Shared) -> io::Resul
     .await
 }
 
-/// Counts what comes back to a sender.
+/// Counts the acks that a sender gets.
 async fn acks(
     mut socket: Socket,
     n: usize,
@@ -117,7 +117,7 @@ async fn acks(
                 tally.borrow_mut().acked += u64::from(is_ack(text));
             }
             if let Some(pong) = socket.take_out() {
-                // The last answers may find the pacer gone, which nobody misses.
+                // The pacer may have ended already; the last answers are not needed.
                 let _ = pongs.send((n, pong));
             }
         }
@@ -126,7 +126,7 @@ async fn acks(
     .await
 }
 
-/// The pairs talk at a rate.
+/// Runs the load.
 pub async fn run(target: &Target, options: &Options, report: &mut Report) -> io::Result<()> {
     let tally = Shared::default();
     let mut sockets = Vec::new();
@@ -183,7 +183,7 @@ pub async fn run(target: &Target, options: &Options, report: &mut Report) -> io:
     tally.check()
 }
 
-/// How late the generator itself was, which is part of every latency.
+/// Reports the delay of the generator itself, which is part of every latency.
 fn lateness(report: &mut Report, mut late: Vec<u32>) {
     late.sort_unstable();
     let at = |percent: usize| {

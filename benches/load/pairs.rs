@@ -1,4 +1,4 @@
-//! Pairs of users: in each one writes to the other, and keeps a number of messages in flight.
+//! Pairs of users: in each pair, one user sends to the other and keeps a number of messages in flight.
 
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -15,19 +15,19 @@ use crate::socket::Socket;
 use crate::tally::{Shared, Tally, Template, is_ack, micros, progress, refuse_error};
 use crate::target::{Target, Usage};
 
-/// How long messages may take to come after the last one was sent.
+/// Time limit for the delivery of messages in flight after the last send.
 pub const GRACE: Duration = Duration::from_secs(30);
 
-/// One user who writes, one who is written to.
+/// A sender and a receiver.
 pub struct Pair {
     from: Socket,
     to: Socket,
     message: Template,
-    /// A frame that goes to somebody else behind every so many messages of the pair.
+    /// A frame to another user, sent after every given number of messages of the pair.
     pub aside: Option<(u64, Vec<u8>)>,
     window: u64,
     bare: bool,
-    /// Frames sent, messages among them, messages delivered, acks that came.
+    /// Frames sent, messages sent, messages delivered, acks received.
     frames: u64,
     sent: u64,
     delivered: u64,
@@ -52,7 +52,7 @@ impl Pair {
         })
     }
 
-    /// Talks until `until`, then waits for what is under way.
+    /// Sends until `until`, then waits for the messages in flight.
     async fn talk(mut self, began: Instant, until: Instant, tally: Shared) -> io::Result<Self> {
         poll_fn(|cx| self.poll(cx, began, until, &tally)).await?;
         Ok(self)
@@ -108,7 +108,7 @@ impl Pair {
     }
 }
 
-/// A user of this run.
+/// The name of a user of this run.
 pub fn name(kind: &str, n: usize) -> String {
     format!("{kind}{n}.{:x}", std::process::id())
 }
@@ -123,19 +123,19 @@ pub async fn open(target: &Target, options: &Options) -> io::Result<Vec<Pair>> {
     Ok(pairs)
 }
 
-/// What came of a talk.
+/// The result of a run.
 pub struct Talk {
-    /// The pairs that came to an end in time.
+    /// The pairs that finished in time.
     pub pairs: Vec<Pair>,
-    /// What was counted.
+    /// The counts.
     pub tally: Tally,
-    /// How long it took, until the last message was there.
+    /// Duration in seconds until the last message was delivered.
     pub seconds: f64,
-    /// What it cost.
+    /// The CPU time used.
     pub cost: Usage,
 }
 
-/// Lets all pairs talk, and waits for what is under way at the end for at most `grace`.
+/// Runs all pairs, then waits for the messages in flight for at most `grace`.
 pub async fn talk(
     target: &Target,
     pairs: Vec<Pair>,
@@ -169,7 +169,7 @@ pub async fn talk(
     })
 }
 
-/// The pairs talk as fast as their window lets them.
+/// Runs all pairs as fast as their window allows.
 pub async fn run(target: &Target, options: &Options, report: &mut Report) -> io::Result<()> {
     let pairs = open(target, options).await?;
     let disk = Disk::before(target, options)?;

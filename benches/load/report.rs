@@ -1,8 +1,8 @@
-//! What is told at the end: a table for people, and one JSON object.
+//! The report: a readable table and one JSON object.
 
 use serde_json::{Map, Value};
 
-/// Lines and values, in the order they came.
+/// Lines and values, in the order in which they were added.
 #[derive(Debug, Default)]
 pub struct Report {
     lines: Vec<(String, String)>,
@@ -10,17 +10,17 @@ pub struct Report {
 }
 
 impl Report {
-    /// A line of the table.
+    /// Adds a line to the table.
     pub fn line(&mut self, what: &str, figure: String) {
         self.lines.push((what.into(), figure));
     }
 
-    /// A member of the JSON object.
+    /// Adds a member to the JSON object.
     pub fn value(&mut self, name: &str, value: Value) {
         self.values.insert(name.into(), value);
     }
 
-    /// Prints the table, unless only JSON is wanted, and the JSON object on a line of its own.
+    /// Prints the table, unless only JSON was requested, and the JSON object on a separate line.
     pub fn print(self, only_json: bool) {
         let width = self.lines.iter().map(|(what, _)| what.len()).max();
         let width = width.unwrap_or(0) + 2;

@@ -1,5 +1,5 @@
-//! A client's WebSocket, as cheap as can be, so that the load and not its generator is measured: buffers are kept, frames
-//! are looked at where they lie, and whoever drives it polls it, so that one task can drive several.
+//! A client's WebSocket with as little overhead as possible, so that the generator does not distort the measurement: it
+//! reuses buffers, parses frames in place, and is polled, so that one task can drive several sockets.
 
 use std::future::poll_fn;
 use std::io;
@@ -17,31 +17,31 @@ use crate::target::Target;
 const TEXT: u8 = 0x81;
 const PONG: u8 = 0x8A;
 
-/// How long a server may take to answer.
+/// Timeout for answers of the server.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A connection of one user.
 pub struct Socket {
     stream: TcpStream,
-    /// What was read lies between `taken` and `filled`.
+    /// The bytes between `taken` and `filled` are read but not parsed.
     read: Vec<u8>,
     taken: usize,
     filled: usize,
-    /// What is to be written, and how much of it is.
+    /// Bytes to write, and the number of them already written.
     out: Vec<u8>,
     written: usize,
     closed: bool,
-    /// Texts that came between `welcome` and `synced`.
+    /// Number of texts received between `welcome` and `synced`.
     pub replayed: usize,
 }
 
 impl Socket {
-    /// Connects as a user, and reads `welcome` and `synced` unless the server is a bare relay.
+    /// Connects as a user, and reads `welcome` and `synced` unless the server is a plain relay.
     pub async fn open(target: &Target, user: &str) -> io::Result<Self> {
         Self::open_with(target, user, None).await
     }
 
-    /// The same with a receive buffer of so many bytes in the kernel.
+    /// Connects with a kernel receive buffer of the given size in bytes.
     pub async fn open_with(target: &Target, user: &str, buffer: Option<u32>) -> io::Result<Self> {
         timeout(PATIENCE, Self::connect(target, user, buffer)).await?
     }
@@ -77,7 +77,7 @@ impl Socket {
                 text.starts_with(br#"{"type":"synced""#)
             };
             socket.wait_for(synced).await?;
-            // Itself and `welcome` are none.
+            // Do not count `welcome` and `synced` themselves.
             socket.replayed = before - 2;
         }
         Ok(socket)
@@ -96,7 +96,7 @@ impl Socket {
         }
     }
 
-    /// This socket, and a second handle of its stream to write to at one's own times. Nothing may be waiting to be written.
+    /// Returns this socket and a second handle of its stream for writing. The write buffer must be empty.
     pub fn with_handle(self) -> io::Result<(Self, std::net::TcpStream)> {
         let stream = self.stream.into_std()?;
         let handle = stream.try_clone()?;
@@ -104,27 +104,27 @@ impl Socket {
         Ok((Self { stream, ..self }, handle))
     }
 
-    /// Adds a text message to what goes next.
+    /// Adds a text message to the write buffer.
     pub fn queue(&mut self, text: &str) {
         frame(TEXT, text.as_bytes(), &mut self.out);
     }
 
-    /// Adds whole frames to what goes next.
+    /// Adds encoded frames to the write buffer.
     pub fn queue_frame(&mut self, frame: &[u8]) {
         self.out.extend_from_slice(frame);
     }
 
-    /// Takes what is to be written: the answers to pings, where somebody else writes.
+    /// Takes the write buffer. Used for answers to pings if another handle does the writing.
     pub fn take_out(&mut self) -> Option<Vec<u8>> {
         (!self.out.is_empty()).then(|| std::mem::take(&mut self.out))
     }
 
-    /// Sends what was added.
+    /// Writes the whole write buffer.
     pub async fn flush(&mut self) -> io::Result<()> {
         poll_fn(|cx| self.poll_flush(cx)).await
     }
 
-    /// Sends what was added, as far as it goes.
+    /// Writes as much of the write buffer as the socket accepts.
     pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.written < self.out.len() {
             let left = &self.out[self.written..];
@@ -135,7 +135,7 @@ impl Socket {
         Poll::Ready(Ok(()))
     }
 
-    /// Reads what is there; ready when anything was.
+    /// Reads the available bytes; ready if there were any.
     pub fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.closed {
             return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
@@ -164,7 +164,7 @@ impl Socket {
         poll_fn(|cx| self.poll_fill(cx)).await
     }
 
-    /// The next text that has been read. Answers to pings are added to what goes next.
+    /// Returns the next text that has been read. Adds answers to pings to the write buffer.
     pub fn next(&mut self) -> Option<&[u8]> {
         while let Some((first, start, end)) = next_frame(&self.read[self.taken..self.filled]) {
             let payload = self.taken + start..self.taken + end;
@@ -179,7 +179,7 @@ impl Socket {
         None
     }
 
-    /// Waits for a text that `wanted` is true of; answers pings, and drops other texts.
+    /// Waits for a text for which `wanted` is true; answers pings and discards other texts.
     pub async fn text(&mut self, wanted: impl FnMut(&[u8]) -> bool) -> io::Result<()> {
         timeout(PATIENCE, self.wait_for(wanted)).await?
     }
@@ -202,7 +202,7 @@ impl Socket {
     }
 }
 
-/// A client's text frame.
+/// Encodes a client's text frame.
 pub fn text_frame(text: &str) -> Vec<u8> {
     let mut out = Vec::with_capacity(text.len() + 14);
     frame(TEXT, text.as_bytes(), &mut out);
@@ -222,12 +222,12 @@ fn frame(first: u8, payload: &[u8], out: &mut Vec<u8>) {
             out.extend((long as u64).to_be_bytes());
         }
     }
-    // A mask of zeros is a mask, and changes nothing.
+    // An all-zero mask is valid and leaves the payload unchanged.
     out.extend([0; 4]);
     out.extend_from_slice(payload);
 }
 
-/// First byte, and start and end of the payload, of the frame at the start of `bytes`.
+/// Returns the first byte and the start and end of the payload of the frame at the start of `bytes`.
 fn next_frame(bytes: &[u8]) -> Option<(u8, usize, usize)> {
     let (&[first, second], rest) = bytes.split_first_chunk::<2>()?;
     let (start, length) = match second {

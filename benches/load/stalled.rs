@@ -1,6 +1,6 @@
-//! Sessions that do not read, while the pairs talk: nobody else may feel them. The pairs talk three times, with the same work
-//! each time. Only the third time those sessions do not read; the second one is what it is held against, and the first shows
-//! what two talks differ by anyway, as a store grows and a machine has other things to do.
+//! Sessions that do not read, beside pairs that must not be affected by them. The pairs run three times with the same load.
+//! The additional sessions stop reading in the third run, which is compared with the second. The ratio of the second to the
+//! first run shows how much two runs differ anyway, because the store grows and the machine has other load.
 
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -20,25 +20,25 @@ use crate::socket::{Socket, text_frame};
 use crate::tally::is_ack;
 use crate::target::Target;
 
-/// Every so many messages one goes to a session that may be stalled.
+/// One message is sent to an additional session after this many messages.
 const EVERY: u64 = 16;
-/// Receive buffer of such a session in the kernel: it is full soon.
+/// Kernel receive buffer of such a session; small, so that it fills quickly.
 const BUFFER: u32 = 4096;
-/// What each of them is sent before the second talk, so that it is stalled when that begins: more than the buffers on
+/// Messages sent to each of them before the third run, so that it is stalled when that run starts: more than all buffers on
 /// the way hold.
 const PRIMES: usize = 400;
 const PRIME_CHARACTERS: usize = 12_000;
-/// A relay whose senders wait for the slow one may never end: what has not come then counts as stuck.
+/// In a relay whose senders wait for the slow reader, a run may never end: messages not delivered by then count as stuck.
 const GRACE: Duration = Duration::from_secs(3);
 
-/// Messages per second and p99 of a talk, held against those of another.
+/// The ratios of messages per second and of p99 between two runs.
 fn ratios(talk: &mut Talk, other: &mut Talk) -> (f64, f64) {
     let rate = |talk: &Talk| talk.tally.delivered as f64 / talk.seconds;
     let p99 = |talk: &mut Talk| f64::from(talk.tally.latency(990).max(1));
     (rate(talk) / rate(other), p99(talk) / p99(other))
 }
 
-/// The pairs talk beside sessions that read, and then do not.
+/// Runs the load.
 pub async fn run(target: &Target, options: &Options, report: &mut Report) -> io::Result<()> {
     let mut slow = Vec::new();
     for n in 0..options.stalled {
@@ -63,13 +63,13 @@ pub async fn run(target: &Target, options: &Options, report: &mut Report) -> io:
     quiet.tally.check()?;
     for reader in readers {
         if reader.is_finished() {
-            return Err(io::Error::other("a session ended before its time"));
+            return Err(io::Error::other("a session ended early"));
         }
         reader.abort();
     }
     let before = target.memory();
     for n in 0..options.stalled {
-        // One that has to wait has done what it is for.
+        // If filling blocks, the session is stalled as intended.
         let _ = timeout(GRACE, prime(target, n, options.ephemeral)).await;
     }
     let mut stalled = pairs::talk(
@@ -82,7 +82,7 @@ pub async fn run(target: &Target, options: &Options, report: &mut Report) -> io:
     let memory = target.memory().saturating_sub(before);
     let stuck = stalled.tally.missing();
     if stuck > 0 {
-        // The wait for what is stuck is no part of the talk.
+        // The time spent waiting for stuck messages is not part of the run.
         stalled.seconds = options.seconds;
     }
     stalled
@@ -112,7 +112,7 @@ pub async fn run(target: &Target, options: &Options, report: &mut Report) -> io:
     }
 }
 
-/// What pair `n` sends to the session beside it.
+/// The frame that pair `n` sends to its additional session.
 fn aside(options: &Options, n: usize) -> Vec<u8> {
     let to = name("s", n % options.stalled);
     let text = "y".repeat(options.size.into());
@@ -130,7 +130,7 @@ fn message(text: &str, to: &str, ephemeral: bool) -> Vec<u8> {
     ))
 }
 
-/// Reads and forgets.
+/// Reads and discards.
 async fn read(socket: Rc<RefCell<Socket>>) -> io::Result<()> {
     poll_fn(|cx| {
         let mut socket = socket.borrow_mut();
@@ -143,7 +143,7 @@ async fn read(socket: Rc<RefCell<Socket>>) -> io::Result<()> {
     .await
 }
 
-/// Fills what lies between a sender and session `n`.
+/// Fills all buffers between a sender and session `n`.
 async fn prime(target: &Target, n: usize, ephemeral: bool) -> io::Result<()> {
     let mut socket = Socket::open(target, &name("p", n)).await?;
     let frame = message(&"z".repeat(PRIME_CHARACTERS), &name("s", n), ephemeral);

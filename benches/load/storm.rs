@@ -1,4 +1,4 @@
-//! Users who come back, all at once: what it costs to connect one that the server knows and owes nothing.
+//! Many users reconnect at once: the cost of connecting a known user with nothing to replay.
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -14,21 +14,21 @@ use crate::report::Report;
 use crate::socket::Socket;
 use crate::target::Target;
 
-/// How long the server may take to forget sessions that have ended.
+/// Time for the server to clean up ended sessions.
 const SETTLE: Duration = Duration::from_secs(1);
 
-/// What one round of connections shares.
+/// State shared by the connections of one round.
 struct Round {
     target: Rc<Target>,
     next: Cell<usize>,
     users: usize,
     open: RefCell<Vec<Socket>>,
-    /// Microseconds from the start of the connection to `synced`, or to the upgrade where there is none.
+    /// Microseconds from the start of the connection to `synced`, or to the upgrade for a plain relay.
     times: RefCell<Vec<u32>>,
 }
 
 impl Round {
-    /// Connects all users, so many at a time. The first time each of them gets a message and says so.
+    /// Connects all users, with limited concurrency. In the first round each of them receives and acknowledges a message.
     async fn run(target: &Rc<Target>, options: &Options, first: bool) -> io::Result<Rc<Self>> {
         let round = Rc::new(Self {
             target: target.clone(),
@@ -68,7 +68,7 @@ impl Round {
     }
 }
 
-/// Writes to itself, and tells that it has got it.
+/// Sends a message to the user itself and acknowledges it.
 async fn become_known(socket: &mut Socket, user: &str) -> io::Result<()> {
     socket.queue(&format!(r#"{{"message":"hello","target_user":"{user}"}}"#));
     let message = |text: &[u8]| text.starts_with(br#"{"type":"message""#);
@@ -79,7 +79,7 @@ async fn become_known(socket: &mut Socket, user: &str) -> io::Result<()> {
     socket.text(pong).await
 }
 
-/// Everybody comes, leaves, and comes back.
+/// Runs the load.
 pub async fn run(target: Rc<Target>, options: &Options, report: &mut Report) -> io::Result<()> {
     let first = Round::run(&target, options, true).await?;
     eprintln!("{} users are known", options.storm);

@@ -1,4 +1,4 @@
-//! What came of the messages.
+//! Counts of messages and their latencies.
 
 use std::cell::RefCell;
 use std::io;
@@ -10,26 +10,27 @@ use serde_json::json;
 use crate::report::Report;
 use crate::target::Usage;
 
-/// What all who talk count into. One thread, so no locks.
+/// The tally shared by all senders and receivers. All run on one thread, so no lock is needed.
 pub type Shared = Rc<RefCell<Tally>>;
 
-/// Messages that were sent, and what came of them.
+/// Counts of sent and delivered messages, and latencies.
 #[derive(Debug, Default)]
 pub struct Tally {
-    /// Sent, each once for every session that it must reach.
+    /// Messages sent, counted once per session that must receive them.
     pub sent: u64,
-    /// Of these, delivered.
+    /// Messages delivered.
     pub delivered: u64,
-    /// Acknowledged to their senders.
+    /// Acks received by senders.
     pub acked: u64,
-    /// Delivered out of order or twice.
+    /// Messages delivered out of order or twice.
     pub wrong: u64,
-    /// Microseconds from the moment a message was meant to be sent to its delivery.
+    /// Microseconds from the scheduled send time to the delivery.
     latencies: Vec<u32>,
 }
 
 impl Tally {
-    /// Takes a text that a receiver got. True when it was the message that comes next, `expected`; `now` in microseconds.
+    /// Counts a text that a receiver got, at `now` microseconds. Returns true if it was a message; `expected` is the number that
+    /// it should have.
     pub fn take(&mut self, text: &[u8], expected: u64, now: u64) -> bool {
         let Some((number, meant)) = stamp(text) else {
             return false;
@@ -40,14 +41,14 @@ impl Tally {
         true
     }
 
-    /// Messages that have not come.
+    /// Messages not delivered.
     pub fn missing(&self) -> u64 {
         self.sent.saturating_sub(self.delivered)
     }
 
-    /// The latency in microseconds below which so many of a thousand messages stayed.
+    /// The given permille of the latencies, in microseconds.
     pub fn latency(&mut self, permille: usize) -> u32 {
-        // Sorted already, after the first time.
+        // Cheap after the first call, as they are sorted then.
         self.latencies.sort_unstable();
         let place = self.latencies.len().saturating_sub(1) * permille / 1000;
         self.latencies.get(place).copied().unwrap_or(0)
@@ -65,7 +66,10 @@ impl Tally {
             &format!("{prefix}messages delivered"),
             format!("{delivered} in {seconds:.2} s, {acked} acknowledged"),
         );
-        report.line(&format!("{prefix}lost, doubled, moved"), wrong.to_string());
+        report.line(
+            &format!("{prefix}lost, duplicated, reordered"),
+            wrong.to_string(),
+        );
         report.line(&format!("{prefix}messages/s"), format!("{rate:.0}"));
         report.line(
             &format!("{prefix}latency"),
@@ -73,7 +77,7 @@ impl Tally {
         );
         report.line(
             &format!("{prefix}server CPU"),
-            format!("{server:.2} us a message (the generator's own: {own:.2} us)"),
+            format!("{server:.2} us per message (generator: {own:.2} us)"),
         );
         let others = cost.others();
         report.line(
@@ -94,23 +98,23 @@ impl Tally {
         report.value(&name("others_percent"), json!(others));
     }
 
-    /// An error when a message was lost, came twice or out of order.
+    /// Returns an error if a message was lost, duplicated or out of order.
     pub fn check(&self) -> io::Result<()> {
         match self.wrong + self.missing() {
             0 => Ok(()),
             wrong => Err(io::Error::other(format!(
-                "{wrong} messages were lost, doubled or out of order"
+                "{wrong} messages were lost, duplicated or out of order"
             ))),
         }
     }
 }
 
-/// A message's frame, in which number and time are put before it is sent: always of the same length, so that nothing is
-/// formatted anew.
+/// The frame of a message. Its number and time are written in place before each send; its length never changes, so that no
+/// formatting is needed.
 #[derive(Debug)]
 pub struct Template {
     frame: Vec<u8>,
-    /// Where the number starts; the time follows it.
+    /// Position of the number; the time follows it.
     stamp: usize,
 }
 
@@ -118,7 +122,7 @@ const NUMBER: usize = 10;
 const TIME: usize = 12;
 
 impl Template {
-    /// A message with `size` characters of text for `user`.
+    /// Creates a message with `size` characters of text for `user`.
     pub fn new(user: &str, size: usize, ephemeral: bool) -> Self {
         let text = "x".repeat(size.saturating_sub(NUMBER + TIME + 2));
         let (number, time) = ("#".repeat(NUMBER), "#".repeat(TIME));
@@ -135,7 +139,7 @@ impl Template {
         Self { frame, stamp }
     }
 
-    /// The frame of message `number`, meant to be sent at `micros`.
+    /// Returns the frame of message `number`, scheduled for `micros`.
     pub fn stamped(&mut self, number: u64, micros: u64) -> &[u8] {
         let (digits, rest) = self.frame[self.stamp..].split_at_mut(NUMBER);
         write_digits(digits, number);
@@ -159,10 +163,10 @@ fn read_digits(digits: &[u8]) -> Option<u64> {
     })
 }
 
-/// The number and the moment in a delivered message.
+/// Extracts the number and the scheduled time from a delivered message.
 fn stamp(text: &[u8]) -> Option<(u64, u64)> {
     const KEY: &[u8] = br#""message":"#;
-    // dmwire's place, that of a relay that passes on what it got, or wherever a relay puts it.
+    // Try the position in frames of dmwire first, then that in unchanged frames, then search.
     let rest = text
         .strip_prefix(br#"{"type":"message","message":"#)
         .or_else(|| text.strip_prefix(br#"{"message":"#))
@@ -176,12 +180,12 @@ fn stamp(text: &[u8]) -> Option<(u64, u64)> {
     Some((number, meant))
 }
 
-/// Is it the answer to a message?
+/// Returns whether a text is the answer to a message.
 pub fn is_ack(text: &[u8]) -> bool {
     text.starts_with(br#"{"type":"ack""#)
 }
 
-/// An error of the server is the end of the run.
+/// Ends the run if the server answers with an error.
 pub fn refuse_error(text: &[u8]) -> io::Result<()> {
     if text.starts_with(br#"{"type":"error""#) {
         return Err(io::Error::other(String::from_utf8_lossy(text).into_owned()));
@@ -189,7 +193,7 @@ pub fn refuse_error(text: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// Says every second how many were delivered in it, until it is dropped.
+/// Prints the number of messages delivered in each second, until it is dropped.
 pub async fn progress(tally: Shared) {
     let mut before = 0;
     loop {
@@ -200,7 +204,7 @@ pub async fn progress(tally: Shared) {
     }
 }
 
-/// Microseconds since `began`.
+/// Returns the microseconds since `began`.
 pub fn micros(began: Instant) -> u64 {
     began.elapsed().as_micros() as u64
 }

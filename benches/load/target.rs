@@ -1,4 +1,4 @@
-//! The server under load: one that is started here, or one that is running already.
+//! The server under load: started here or already running.
 
 use std::fs;
 use std::io::{self, BufRead as _, BufReader};
@@ -13,13 +13,13 @@ use crate::options::Options;
 /// Clock ticks a second in /proc (the kernel's `USER_HZ`, 100 on every Linux that Rust runs on).
 const TICKS: f64 = 100.0;
 
-/// Where the load goes.
+/// The server under load.
 pub struct Target {
     /// Address of the server.
     pub address: SocketAddr,
-    /// It sends no `welcome`, `synced` or `ack`.
+    /// Whether it is a plain relay without `welcome`, `synced` and `ack`.
     pub bare: bool,
-    /// What the user id is appended to.
+    /// The path to which the user id is appended.
     path: String,
     pid: Option<u32>,
     child: Option<Child>,
@@ -27,7 +27,7 @@ pub struct Target {
 }
 
 impl Target {
-    /// Starts a server, or looks up the one that `--at` names.
+    /// Starts a server, or uses the one given with `--at`.
     pub fn new(options: &Options) -> io::Result<Self> {
         let target = match &options.at {
             Some(at) => Self::running(at, options)?,
@@ -73,7 +73,7 @@ impl Target {
                 other => other,
             })
             .args(options.server.split_whitespace())
-            // The private database of `memory:` goes with the folder, as the server is ended by a kill.
+            // The private file of `memory:` is removed with the folder, because the server is killed at the end.
             .env("TMPDIR", &folder)
             .current_dir(&folder)
             .stderr(Stdio::piped())
@@ -90,7 +90,7 @@ impl Target {
                 break address;
             }
         };
-        // The log is read to its end, so that the server never waits for it.
+        // Keep reading the log, so that the server never blocks on a full pipe.
         thread::spawn(move || lines.for_each(drop));
         Ok(Self {
             address,
@@ -102,12 +102,12 @@ impl Target {
         })
     }
 
-    /// Where the store is of a server that was started here; for another one, where it would be.
+    /// The folder of the store if the server was started here; otherwise the system's temporary folder.
     pub fn folder(&self) -> PathBuf {
         self.folder.clone().unwrap_or_else(std::env::temp_dir)
     }
 
-    /// The upgrade of a user, whose name may be followed by a query.
+    /// The upgrade request of a user, whose name may be followed by a query.
     pub fn request(&self, user: &str) -> String {
         format!(
             "GET {}{user} HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
@@ -116,14 +116,14 @@ impl Target {
         )
     }
 
-    /// Waits, after users have connected, until it knows them all: a bare relay may answer the handshake before it does.
+    /// Waits until the server has registered all connected users: a plain relay may answer the handshake earlier.
     pub async fn settle(&self) {
         if self.bare {
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
     }
 
-    /// What the server has cost so far.
+    /// Returns the CPU time used so far.
     pub fn usage(&self) -> Usage {
         Usage {
             server: self.pid.map_or(0.0, |pid| cpu(&pid.to_string())),
@@ -149,22 +149,22 @@ impl Target {
     }
 }
 
-/// CPU seconds, user and system together, at some moment.
+/// CPU seconds (user and system) at some time.
 #[derive(Clone, Copy, Debug)]
 pub struct Usage {
-    /// Of the server; 0 when its process is not known.
+    /// Of the server; 0 if its process id is not known.
     pub server: f64,
     /// Of the load generator.
     pub own: f64,
-    /// Of everything on the machine, and what its host took from it.
+    /// Of all processes on the machine, including steal time.
     machine: f64,
-    /// Seconds in which it was spent.
+    /// Elapsed time in seconds.
     elapsed: f64,
     at: Instant,
 }
 
 impl Usage {
-    /// Seconds that have passed since `before`, and what they cost.
+    /// Returns the elapsed and CPU seconds since `before`.
     pub fn since(self, before: Self) -> (f64, Self) {
         let elapsed = self.at.duration_since(before.at).as_secs_f64();
         let cost = Self {
@@ -177,8 +177,8 @@ impl Usage {
         (elapsed, cost)
     }
 
-    /// The share of the machine that neither the server nor the generator had, in percent: with much of it, a run says
-    /// little.
+    /// The share of the CPU used by neither the server nor the generator, in percent. With a large share the run is not
+    /// meaningful.
     pub fn others(self) -> f64 {
         let cores = thread::available_parallelism().map_or(1, usize::from);
         let others = self.machine - self.server - self.own;
@@ -186,7 +186,7 @@ impl Usage {
     }
 }
 
-/// CPU seconds of the machine: all that it was not idle for (`cpu` in /proc/stat, of which fields 4 and 5 are idle).
+/// CPU seconds of the machine that were not idle (`cpu` in /proc/stat; fields 4 and 5 are idle time).
 fn machine() -> f64 {
     let stat = fs::read_to_string("/proc/stat").unwrap_or_default();
     let fields = stat.lines().next().unwrap_or_default().split_whitespace();
@@ -196,8 +196,8 @@ fn machine() -> f64 {
     busy.sum::<f64>() / TICKS
 }
 
-/// CPU seconds of a process. The nanoseconds of its threads are exact, but those of a thread that has ended are gone with
-/// it; the ticks of the process are coarse, but keep them. Both are at most the truth, so the greater is the better one.
+/// CPU seconds of a process. The sum over its threads is in nanoseconds but lacks threads that have ended; the ticks of the
+/// process are coarse but include them. Neither exceeds the true value, so the larger one is more accurate.
 fn cpu(process: &str) -> f64 {
     let threads = fs::read_dir(format!("/proc/{process}/task"));
     let nanoseconds = threads
@@ -210,7 +210,7 @@ fn cpu(process: &str) -> f64 {
         });
     let exact = nanoseconds.sum::<u64>() as f64 / 1e9;
     let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
-    // Fields 14 and 15, counted behind the name, which may hold spaces.
+    // Fields 14 and 15, counted after the name because the name may contain spaces.
     let fields = stat.rsplit(") ").next().unwrap_or_default().split(' ');
     let ticks = fields
         .skip(11)

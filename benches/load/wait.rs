@@ -1,4 +1,4 @@
-//! Waiting for the end of a load.
+//! Waits for the end of a load.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -6,11 +6,10 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
-/// Waits until `until`, and from then on until `done` or `deadline`; then ends the tasks, which end by themselves only when
-/// they fail.
+/// Waits until `until`, then until `done` or `deadline`, then aborts the tasks. Tasks end by themselves only if they fail.
 ///
 /// # Errors
-/// What a task failed with.
+/// Returns the error of a failed task.
 pub async fn settle(
     tasks: Vec<JoinHandle<io::Result<()>>>,
     until: Instant,

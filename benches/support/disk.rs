@@ -1,16 +1,16 @@
-//! What the disk itself does, to hold other figures against.
+//! Measures the disk itself, as a reference for other figures.
 
-#![allow(dead_code)] // each benchmark uses its own part of it
+#![allow(dead_code)] // each benchmark uses only a part of it
 
 use std::fs::{self, File};
 use std::io::{self, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// Bytes of the file, after which it is written from its beginning again.
+/// Size of the file in bytes; writing then continues at its start.
 const WRAP: u64 = 4 << 20;
 
-/// How long a slow disk is looked at.
+/// Time limit of a measurement on a slow disk.
 const ENOUGH: Duration = Duration::from_secs(3);
 
 /// Two points of a distribution, in microseconds.
@@ -18,12 +18,12 @@ const ENOUGH: Duration = Duration::from_secs(3);
 pub struct Percentiles {
     /// The median.
     pub p50: f64,
-    /// What one in a hundred is beyond.
+    /// The 99th percentile.
     pub p99: f64,
 }
 
 impl Percentiles {
-    /// Of these times; 0 when there are none.
+    /// Returns the percentiles of `times`; 0 if there are none.
     pub fn of(mut times: Vec<Duration>) -> Self {
         times.sort_unstable();
         let at = |percent: usize| {
@@ -39,7 +39,7 @@ impl Percentiles {
     }
 }
 
-/// A file in some folder, to write to and to sync.
+/// A file that is written and synced.
 #[derive(Debug)]
 pub struct Sync {
     file: File,
@@ -47,22 +47,24 @@ pub struct Sync {
 }
 
 impl Sync {
+    /// Creates the file in `folder`.
+    ///
     /// # Errors
-    /// When no file can be made there.
+    /// Returns an error if the file cannot be created.
     pub fn new(folder: &Path) -> io::Result<Self> {
         let path = folder.join(format!("fdatasync-{}", std::process::id()));
         let mut file = File::create(&path)?;
-        // The blocks are there already, as those of a log are that begins anew: what is measured is data only.
+        // Allocate all blocks first, as in a log that is overwritten from its start, so that only data writes are measured.
         file.write_all(&vec![0; WRAP as usize])?;
         file.sync_all()?;
         file.seek(SeekFrom::Start(0))?;
         Ok(Self { file, path })
     }
 
-    /// Writes 4 KiB and waits until they are on disk, as a commit must.
+    /// Writes 4 KiB and waits until they are on disk, as a commit does.
     ///
     /// # Errors
-    /// When the disk does not take them.
+    /// Returns an error if writing or syncing fails.
     pub fn once(&mut self) -> io::Result<Duration> {
         if self.file.stream_position()? >= WRAP {
             self.file.seek(SeekFrom::Start(0))?;
@@ -80,10 +82,10 @@ impl Drop for Sync {
     }
 }
 
-/// How long such writes take in `folder`: `count` of them, or as many as there is time for.
+/// Measures `count` such writes in `folder`, or fewer if the time limit is reached.
 ///
 /// # Errors
-/// When the disk does not take them.
+/// Returns an error if creating, writing or syncing the file fails.
 pub fn fdatasync(folder: &Path, count: usize) -> io::Result<Percentiles> {
     let mut sync = Sync::new(folder)?;
     let began = Instant::now();

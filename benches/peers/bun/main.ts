@@ -1,5 +1,5 @@
-// A bare relay on Bun: `bun main.ts PORT`. A text that names a `target_user` goes to that user's sockets as it came.
-// Nothing is checked further, stored or acknowledged.
+// A plain relay on Bun: `bun main.ts PORT`. Forwards a text with a `target_user` unchanged to all sockets of that user.
+// It validates nothing else, and stores and acknowledges nothing.
 
 import type { ServerWebSocket } from "bun";
 

@@ -1,5 +1,5 @@
-"""The relay that dmwire began from: a dict of users, and JSON that goes from one to the other. Nothing is checked further,
-stored or acknowledged.
+"""The relay that dmwire started from: a dict of users, and JSON forwarded between them. It validates nothing else, and stores
+and acknowledges nothing.
 
     uvicorn main:app --port PORT
 """

@@ -1,5 +1,5 @@
-//! A bare relay on actix-ws: `actix-peer PORT`. A text that names a `target_user` goes to that user's sockets as it came.
-//! Nothing is checked, stored or acknowledged.
+//! A plain relay on actix-ws: `actix-peer PORT`. Forwards a text with a `target_user` unchanged to all sockets of that user.
+//! It validates, stores and acknowledges nothing.
 
 use std::collections::HashMap;
 use std::io;
@@ -9,7 +9,7 @@ use std::sync::{PoisonError, RwLock};
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, Result, web};
 use actix_ws::{Message, MessageStream, Session};
 
-/// The sockets of each user. Held only to look up, to add and to remove, never across an await.
+/// The sockets of each user. The lock is held for one lookup, insertion or removal, never across an await.
 #[derive(Default)]
 struct Relay(RwLock<HashMap<String, Vec<(u64, Session)>>>);
 
@@ -42,7 +42,7 @@ impl Relay {
     }
 }
 
-/// The user that a text is for.
+/// Returns the target user of a text.
 fn target(text: &str) -> Option<&str> {
     const KEY: &str = r#""target_user":""#;
     let rest = &text[text.rfind(KEY)? + KEY.len()..];
@@ -72,7 +72,7 @@ async fn serve(relay: &Relay, mut session: Session, mut messages: MessageStream)
             Message::Text(text) => {
                 let Some(user) = target(&text) else { continue };
                 for mut other in relay.of(user) {
-                    // A socket that has just closed misses it.
+                    // The send fails if the socket has just closed.
                     let _ = other.text(text.clone()).await;
                 }
             }

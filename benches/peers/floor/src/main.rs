@@ -1,5 +1,5 @@
-//! A bare relay on tokio-websockets: `floor-peer PORT`. A text that names a `target_user` goes to that user's sockets as it
-//! came. Nothing is checked, stored or acknowledged, and who does not read is given memory without end.
+//! A plain relay on tokio-websockets: `floor-peer PORT`. Forwards a text with a `target_user` unchanged to all sockets of
+//! that user. It validates, stores and acknowledges nothing, and buffers without limit for a client that does not read.
 
 use std::collections::HashMap;
 use std::io;
@@ -10,13 +10,13 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio_websockets::{Error, Message, ServerBuilder, WebSocketStream};
 
-/// Messages that are written together at most.
+/// Maximum number of messages written together.
 const BATCH: usize = 64;
 
-/// What leads to a socket, and its number.
+/// The sender of a socket's queue, and the socket's number.
 type Way = (u64, UnboundedSender<Message>);
 
-/// The sockets of each user. Held only to look up, to add and to remove, never across an await.
+/// The sockets of each user. The lock is held for one lookup, insertion or removal, never across an await.
 #[derive(Default)]
 struct Relay(RwLock<HashMap<String, Vec<Way>>>);
 
@@ -44,13 +44,13 @@ impl Relay {
         };
         let users = self.0.read().unwrap_or_else(PoisonError::into_inner);
         for (_, socket) in users.get(user).into_iter().flatten() {
-            // A socket that has just closed misses it.
+            // The send fails if the socket has just closed.
             let _ = socket.send(message.clone());
         }
     }
 }
 
-/// The user that a text is for.
+/// Returns the target user of a text.
 fn target(text: &str) -> Option<&str> {
     const KEY: &str = r#""target_user":""#;
     let rest = &text[text.rfind(KEY)? + KEY.len()..];
