@@ -2,66 +2,37 @@
 //!
 //! A [`Router`] is a cheap handle. It holds no lock of its own.
 
-mod answer;
-mod view;
-
 use std::sync::Arc;
 
 use uuid::Uuid;
 
-use crate::blocks::Blocks;
+use crate::delivery::{Delivery, RETRY_AFTER_MS, RETRY_LATER_MS, ReplyTo, failed, refuse};
 use crate::disk_space::DiskSpaceMonitor;
 use crate::outbox::Outbox;
-use crate::outbox::wakeup::{WakeupBatch, defer_wakeups};
+use crate::outbox::wakeup::defer_wakeups;
 use crate::protocol::client::{
     ClientConversations, ClientHistory, ClientMessage, ClientTyping, DEFAULT_LIMIT,
 };
-use crate::protocol::server::{
-    Ack, AckStatus, Pong, RawContent, Receipt, ReceiptKind, ServerMessage, ServerTyping,
-};
+use crate::protocol::server::{Ack, AckStatus, Pong, RawContent, ServerMessage};
 use crate::protocol::types::parse_uuid;
-use crate::protocol::{
-    ClientFrame, ErrorCode, FrameError, MessageId, Ref, ServerFrame, Target, Timestamp,
-};
+use crate::protocol::{ClientFrame, FrameError, MessageId, Ref, ServerFrame, Target, Timestamp};
 use crate::readers::{PendingRead, Readers};
 use crate::registry::{Registered, Registry};
 use crate::store::{
     ConversationsPage, ConversationsQuery, Entry, HistoryPage, HistoryPosition, HistoryQuery,
-    InboxRange, InboxState, MessageRef, NewMessage, Outcome, Retention, Write,
+    InboxRange, InboxState, MessageRef, NewMessage, Retention, Write,
 };
 use crate::websocket;
-use crate::writer::{Batch, Unavailable, WriteError, Writer};
+use crate::writer::{Unavailable, WriteError, Writer};
 
-use self::answer::{Answer, failed};
-pub use self::answer::{answer_conversations, answer_failed, answer_history, past, refuse};
-pub use self::view::View;
-
-/// After how many milliseconds a sender who was told `overloaded` should try again.
-const RETRY_AFTER_MS: u64 = 500;
-/// The same where it is not for the server alone to mend.
-const RETRY_LATER_MS: u64 = 60_000;
 /// Bytes of messages in one answer, so that all of it stays under 256 KiB (PROTOCOL section 6).
 const ANSWER_BYTES: usize = 250 << 10;
-
-/// Who asked for a write, and how to answer.
-#[derive(Debug)]
-pub enum ReplyTo {
-    /// A session that waits for an ack with this `ref`.
-    Send(Arc<Outbox>, Option<Box<str>>),
-    /// A session whose user is typing, or has stopped.
-    Typing {
-        /// The session that says so.
-        from: Arc<Outbox>,
-        /// False: has stopped.
-        active: bool,
-    },
-}
 
 /// Knows where everything goes.
 #[derive(Clone, Debug)]
 pub struct Router {
     registry: Arc<Registry>,
-    blocks: Arc<Blocks>,
+    delivery: Arc<Delivery>,
     floor: Arc<DiskSpaceMonitor>,
     writer: Writer<ReplyTo>,
     reads: Readers,
@@ -113,14 +84,14 @@ impl Router {
     /// A router over these parts.
     pub fn new(
         registry: Arc<Registry>,
-        (blocks, floor): (Arc<Blocks>, Arc<DiskSpaceMonitor>),
+        (delivery, floor): (Arc<Delivery>, Arc<DiskSpaceMonitor>),
         writer: Writer<ReplyTo>,
         reads: Readers,
         lifetimes: &Retention,
     ) -> Self {
         Self {
             registry,
-            blocks,
+            delivery,
             floor,
             writer,
             reads,
@@ -405,7 +376,8 @@ impl Router {
             .write(out);
         });
         let reference = message.reference.as_ref().map(Ref::as_str);
-        let Some(relayed) = defer_wakeups(|calls| self.push_live(to, &frame, from, calls)) else {
+        let Some(relayed) = defer_wakeups(|calls| self.delivery.push_live(to, &frame, from, calls))
+        else {
             return refuse(from, &FrameError::blocked(), reference, None);
         };
         from.say(&ServerFrame::Ack(Ack {
@@ -420,33 +392,6 @@ impl Router {
             duplicate: None,
             reference,
         }));
-    }
-
-    /// Gives a frame that is not kept to a user's live sessions, but for the one it comes from. `Some(true)`: one took it;
-    /// `None`: the user blocks its sender.
-    fn push_live(
-        &self,
-        to: &str,
-        frame: &[u8],
-        from: &Arc<Outbox>,
-        calls: &mut WakeupBatch,
-    ) -> Option<bool> {
-        self.registry.with(to, |sessions| {
-            // Looked up while nobody can change it: what is pushed comes before the `ok` of a block.
-            if self.blocks.has(to, from.user()) {
-                return None;
-            }
-            let mut taken = false;
-            for session in sessions
-                .iter()
-                .filter(|session| !Arc::ptr_eq(from, session))
-            {
-                let (took, call) = session.push_ephemeral(frame);
-                taken |= took;
-                calls.add(session, call);
-            }
-            Some(taken)
-        })
     }
 
     fn typing(&self, typing: &ClientTyping<'_>, from: &Arc<Outbox>) {
@@ -464,224 +409,5 @@ impl Router {
             }
             Target::Room(_) => refuse(from, &FrameError::unknown_room(), reference, None),
         }
-    }
-
-    /// Acknowledges and delivers what has been committed.
-    pub fn deliver(&self, batch: Batch<ReplyTo>) {
-        let mut calls = WakeupBatch::default();
-        for done in batch.done {
-            match done.origin {
-                ReplyTo::Send(session, reference) => {
-                    let answer = Answer {
-                        session: &session,
-                        reference,
-                    };
-                    match done.outcome {
-                        Ok(outcome) => {
-                            self.done(&done.write, outcome, answer, batch.at, &mut calls);
-                        }
-                        Err(failure) => {
-                            let retry =
-                                (failure == WriteError::Overloaded).then_some(RETRY_AFTER_MS);
-                            calls.add(&session, answer.refuse(&failed(failure), retry));
-                        }
-                    }
-                }
-                ReplyTo::Typing { from, active } => {
-                    if let (Write::Contact(_, to), Ok(Outcome::Contact(true))) =
-                        (&done.write, done.outcome)
-                    {
-                        self.tell_typing(&from, to, active, &mut calls);
-                    }
-                }
-            }
-        }
-        for noted in &batch.noted {
-            for received in &noted.received {
-                let receipt = Told {
-                    kind: ReceiptKind::Received,
-                    by: &noted.user,
-                    with: &received.with,
-                    id: received.id,
-                    at: batch.at,
-                    quiet: received.quiet,
-                };
-                self.tell_receipt(&receipt, noted.session, &mut calls);
-            }
-        }
-        // Each session once, when all that the batch has for it is there.
-        calls.run();
-    }
-
-    fn done(
-        &self,
-        write: &Write,
-        outcome: Outcome,
-        answer: Answer<'_>,
-        now: Timestamp,
-        calls: &mut WakeupBatch,
-    ) {
-        let refused = match outcome {
-            Outcome::Stored {
-                from_seq,
-                to_seq,
-                at,
-                duplicate,
-            } => {
-                let Some(view) = View::of_write(write, Timestamp(at)) else {
-                    return;
-                };
-                match from_seq {
-                    Some(from_seq) if !duplicate => {
-                        self.append_own(&view, from_seq, answer, calls);
-                        if view.by != view.to {
-                            self.append(view.to, &view, to_seq, calls);
-                        }
-                    }
-                    _ => calls.add(answer.session, answer.duplicate(&view, from_seq)),
-                }
-                return;
-            }
-            Outcome::Marked { moved, quiet } => {
-                calls.add(answer.session, answer.nothing());
-                if let (Write::Read(place), true) = (write, moved) {
-                    let receipt = Told {
-                        kind: ReceiptKind::Read,
-                        by: &place.from,
-                        with: &place.to,
-                        id: place.id,
-                        at: now,
-                        quiet,
-                    };
-                    self.tell_receipt(&receipt, answer.session.session(), calls);
-                }
-                return;
-            }
-            Outcome::Set => {
-                if let Write::Block { by, user, on } = write {
-                    // Before anybody hears that it is in force, and while nothing is pushed to who blocks.
-                    self.registry.with(by, |_| self.blocks.set(by, user, *on));
-                }
-                calls.add(answer.session, answer.done());
-                return;
-            }
-            Outcome::Contact(_) | Outcome::Received(_) => return,
-            Outcome::Blocked => FrameError::blocked(),
-            Outcome::UnknownUser => FrameError::unknown_user(),
-            Outcome::LeftTooMany => FrameError::left_too_many(),
-            Outcome::NoRoom => {
-                let refused = failed(WriteError::Overloaded);
-                calls.add(
-                    answer.session,
-                    answer.refuse(&refused, Some(RETRY_LATER_MS)),
-                );
-                return;
-            }
-            Outcome::TooManyBlocks => FrameError::too_many_blocks(),
-            Outcome::IdConflict => FrameError::id_conflict(),
-            Outcome::UnknownMessage => FrameError::unknown_message("id"),
-            Outcome::NotAuthor => FrameError::not_author(),
-            Outcome::TooMany => FrameError {
-                path: Some("/emoji".to_owned()),
-                ..FrameError::new(
-                    ErrorCode::Forbidden,
-                    "this message has as many reactions of yours as it may have",
-                )
-            },
-        };
-        calls.add(answer.session, answer.refuse(&refused, None));
-    }
-
-    /// Tells both sides how far one of them is: the other, and one's own other sessions (PROTOCOL section 10).
-    fn tell_receipt(&self, told: &Told<'_>, but: Uuid, calls: &mut WakeupBatch) {
-        let push = |to: &str, as_seen: &str, calls: &mut WakeupBatch| {
-            self.registry.with(to, |sessions| {
-                let mut frame = Vec::new();
-                for session in sessions.iter().filter(|session| session.session() != but) {
-                    if frame.is_empty() {
-                        websocket::write_text(&mut frame, |out| told.frame(as_seen).write(out));
-                    }
-                    calls.add(session, session.push_ephemeral(&frame).1);
-                }
-            });
-        };
-        if told.by != told.with && !told.quiet {
-            push(told.with, told.by, calls);
-        }
-        push(told.by, told.with, calls);
-    }
-
-    /// Gives an entry to all sessions of a user. The frame is written once.
-    fn append(&self, user: &str, view: &View<'_>, seq: u64, calls: &mut WakeupBatch) {
-        self.registry.with(user, |sessions| {
-            if !sessions.is_empty() {
-                let frame = view.entry_frame(seq);
-                for session in sessions {
-                    calls.add(session, session.push_entry(seq, &frame));
-                }
-            }
-        });
-    }
-
-    /// Gives an entry to all sessions of the user who caused it: to one of them it is the ack.
-    fn append_own(&self, view: &View<'_>, seq: u64, answer: Answer<'_>, calls: &mut WakeupBatch) {
-        let Answer {
-            session: own,
-            reference,
-        } = answer;
-        let to_self = view.by == view.to;
-        self.registry.with(own.user(), |sessions| {
-            let others = || sessions.iter().filter(|session| !Arc::ptr_eq(session, own));
-            let frame = (to_self || others().next().is_some()).then(|| view.entry_frame(seq));
-            let message = frame.as_deref().filter(|_| to_self);
-            calls.add(
-                own,
-                own.push_own(seq, (view.id, view.at), reference, message),
-            );
-            if let Some(frame) = &frame {
-                for session in others() {
-                    calls.add(session, session.push_entry(seq, frame));
-                }
-            }
-        });
-    }
-
-    fn tell_typing(&self, from: &Arc<Outbox>, to: &str, active: bool, calls: &mut WakeupBatch) {
-        let mut frame = Vec::new();
-        websocket::write_text(&mut frame, |out| {
-            ServerFrame::Typing(ServerTyping {
-                from_user: from.user(),
-                target_user: Some(to),
-                target_room: None,
-                active,
-            })
-            .write(out);
-        });
-        self.push_live(to, &frame, from, calls);
-    }
-}
-
-/// How far somebody is.
-struct Told<'a> {
-    kind: ReceiptKind,
-    by: &'a str,
-    with: &'a str,
-    id: Uuid,
-    at: Timestamp,
-    /// Only their own sessions are told: one of the two blocks the other.
-    quiet: bool,
-}
-
-impl Told<'_> {
-    /// The receipt for one to whom the conversation is the one with `as_seen`.
-    fn frame<'a>(&'a self, as_seen: &'a str) -> ServerFrame<'a> {
-        ServerFrame::Receipt(Receipt {
-            kind: self.kind,
-            by_user: self.by,
-            target_user: Some(as_seen),
-            target_room: None,
-            id: MessageId(self.id),
-            at: self.at,
-        })
     }
 }

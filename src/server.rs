@@ -4,7 +4,6 @@ use std::future::Future;
 use std::io::{self, Write as _};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
-use std::sync::OnceLock;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -14,6 +13,7 @@ use crate::auth::{AuthSetupError, Verifier};
 use crate::blocks::Blocks;
 use crate::config::{Access, Config, StoreUrl};
 use crate::context::Context;
+use crate::delivery::Delivery;
 use crate::disk_space::DiskSpaceMonitor;
 use crate::limits::Limits;
 use crate::listener::{self, ListenError};
@@ -112,15 +112,10 @@ pub async fn serve(
     let blocks = Arc::new(Blocks::default());
     store.blocks(&mut |user, other| blocks.set(user, other, true))?;
     let epoch = store.epoch();
-    // The writer delivers through the router, and the router sends through the writer.
-    let late: Arc<OnceLock<Router>> = Arc::default();
+    let delivery = Arc::new(Delivery::new(registry.clone(), blocks));
     let deliver = {
-        let late = late.clone();
-        move |batch| {
-            if let Some(router) = late.get() {
-                router.deliver(batch);
-            }
-        }
+        let delivery = delivery.clone();
+        move |batch| delivery.deliver(batch)
     };
     let (writer, writer_thread) = Writer::start(store, deliver)?;
     let settle = writer.clone();
@@ -132,12 +127,11 @@ pub async fn serve(
     floor.look();
     let router = Router::new(
         registry.clone(),
-        (blocks, floor.clone()),
+        (delivery, floor.clone()),
         writer.clone(),
         reads.clone(),
         &lifetimes,
     );
-    let router = late.get_or_init(|| router).clone();
     let limits = Limits::new(&config);
     let node = Context::new(config, auth, router, limits, epoch);
     let addresses: Vec<SocketAddr> = listeners

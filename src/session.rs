@@ -3,6 +3,7 @@
 //! A session is one task on one worker. Others reach it only through its [`Outbox`].
 
 mod keepalive;
+mod queries;
 mod rate_limit;
 
 use std::cell::RefCell;
@@ -16,9 +17,11 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use self::keepalive::{ACK_PING, KeepAlive};
+use self::queries::{answer_conversations, answer_failed, answer_history};
 use self::rate_limit::{Budget, Rate, Refusals};
 use crate::auth::Identity;
 use crate::config::Config;
+use crate::delivery::{View, refuse};
 use crate::limits::memory::{FREE_PER_SESSION, PRESSURE_GRACE};
 use crate::limits::{Limits, UserKey};
 use crate::outbox::disconnect::{
@@ -31,10 +34,7 @@ use crate::protocol::types::Integer;
 use crate::protocol::{ErrorCode, FrameError, Ref, Scanned, ServerFrame, Tape, Timestamp};
 use crate::readers::PendingRead;
 use crate::registry::Registered;
-use crate::router::{
-    Answering, Question, Routed, Router, View, answer_conversations, answer_failed, answer_history,
-    refuse,
-};
+use crate::router::{Answering, Question, Routed, Router};
 use crate::store::{Entry, InboxRange};
 use crate::websocket::stream::{self, MessageStream};
 use crate::websocket::{Incoming, Opcode, ProtocolError};

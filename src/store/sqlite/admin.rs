@@ -250,7 +250,7 @@ pub fn export(path: &Path, user: &str, out: &mut impl Write) -> Result<(), Store
             }
             for message in pages.iter().rev().flatten() {
                 let mut line = Vec::new();
-                crate::router::past(message).write(&mut line);
+                crate::delivery::past(message).write(&mut line);
                 line.push(b'\n');
                 out.write_all(&line).map_err(failed)?;
             }

@@ -1,11 +1,11 @@
 //! What an entry of an inbox looks like to a session.
 
 use crate::protocol::server::{
-    Ack, AckStatus, Deleted, Edited, RawContent, Reacted, ServerMessage,
+    Ack, AckStatus, Deleted, Edited, PastMessage, RawContent, Reacted, Reactions, ServerMessage,
 };
 use crate::protocol::types::Integer;
 use crate::protocol::{MessageId, ServerFrame, Timestamp};
-use crate::store::{Entry, EntryKind, Write};
+use crate::store::{Entry, EntryKind, StoredMessage, Write};
 use crate::websocket;
 
 /// An entry of an inbox as sessions are shown it, just stored or read back.
@@ -220,5 +220,32 @@ impl<'a> View<'a> {
             reference,
         })
         .write(out);
+    }
+}
+
+/// A message as `history`, `conversations` and exports show it.
+pub fn past(message: &StoredMessage) -> PastMessage<'_> {
+    PastMessage {
+        r#type: "message",
+        message: message
+            .deleted_at
+            .is_none()
+            .then_some(RawContent(&message.content)),
+        from_user: &message.from,
+        target_user: Some(&message.to),
+        target_room: None,
+        id: MessageId(message.id),
+        sent_at: Timestamp(message.sent_at),
+        reply_to: message.reply_to.map(MessageId),
+        edited_at: message.edited_at.map(Timestamp),
+        deleted_at: message.deleted_at.map(Timestamp),
+        reactions: message
+            .reactions
+            .iter()
+            .map(|(emoji, users)| Reactions {
+                emoji,
+                users: users.iter().map(String::as_str).collect(),
+            })
+            .collect(),
     }
 }

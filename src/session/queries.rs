@@ -1,0 +1,79 @@
+//! Answers to the queries of a client.
+
+use crate::delivery::{past, refuse};
+use crate::outbox::Outbox;
+use crate::protocol::ids::Integer;
+use crate::protocol::server::{Conversation, Conversations, History};
+use crate::protocol::{ErrorCode, FrameError, MessageId, ServerFrame};
+use crate::store::{ConversationsPage, HistoryPage, HistoryPosition, HistoryQuery};
+
+/// Answers `history`.
+pub fn answer_history(
+    session: &Outbox,
+    query: &HistoryQuery,
+    page: Option<&HistoryPage>,
+    reference: Option<&str>,
+) {
+    let Some(page) = page else {
+        let field = match query.anchor {
+            Some(HistoryPosition::After(_)) => "after",
+            _ => "before",
+        };
+        return refuse(
+            session,
+            &FrameError::unknown_message(field),
+            reference,
+            None,
+        );
+    };
+    session.say(&ServerFrame::History(History {
+        target_user: Some(&query.with),
+        target_room: None,
+        messages: page.messages.iter().map(past).collect(),
+        more: page.more,
+        reference,
+    }));
+}
+
+/// Answers `conversations`.
+pub fn answer_conversations(
+    session: &Outbox,
+    page: Option<&ConversationsPage>,
+    reference: Option<&str>,
+) {
+    let Some(page) = page else {
+        return refuse(
+            session,
+            &FrameError::unknown_message("cursor"),
+            reference,
+            None,
+        );
+    };
+    let cursor = page.cursor.map(|id| id.hyphenated().to_string());
+    session.say(&ServerFrame::Conversations(Conversations {
+        items: page
+            .items
+            .iter()
+            .map(|item| Conversation {
+                target_user: Some(&item.with),
+                target_room: None,
+                last: past(&item.last),
+                unread: Integer(item.unread),
+                my_read: item.my_read.map(MessageId),
+                their_read: item.their_read.map(MessageId),
+                their_received: item.their_received.map(MessageId),
+            })
+            .collect(),
+        cursor: cursor.as_deref(),
+        reference,
+    }));
+}
+
+/// Answers that a question could not be read from the store.
+pub fn answer_failed(session: &Outbox, reference: Option<&str>) {
+    let refused = FrameError::new(
+        ErrorCode::Internal,
+        "the store could not be read; ask again",
+    );
+    refuse(session, &refused, reference, None);
+}
