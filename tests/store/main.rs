@@ -1,6 +1,83 @@
-//! The contract of a store, on each backend.
+//! The contract of a store, as separate tests that every backend runs.
+//!
+//! A contract test is a function that takes a [`TestStore`], which only uses the traits of `dmwire::store`. [`test_store!`] makes
+//! them tests of one backend. To test another backend, implement [`Fixture`] for it and add one line at the end of this file; to
+//! run one test on all backends, `cargo test --test store a_message_is_stored_once`.
 
 #[path = "../support/support.rs"]
 mod support;
 
-mod story;
+mod changes;
+mod fixture;
+mod limits;
+mod messages;
+mod reads;
+mod receipts;
+mod retention;
+mod writes;
+
+use fixture::{Fixture, SqliteFile, SqliteTemporary, TestStore};
+
+/// Declares the contract tests of the backend that a [`Fixture`] opens, in a module of their own.
+macro_rules! test_store {
+    ($backend:ident: $fixture:ty) => {
+        test_store! { $backend: $fixture;
+            messages::users_exist_from_their_first_message,
+            messages::an_inbox_range_ends_where_its_bytes_do,
+            messages::a_message_is_stored_once,
+            messages::a_rejected_write_does_not_affect_the_rest_of_its_batch,
+            messages::a_contact_lookup_sees_the_writes_before_it,
+            receipts::watermarks_only_increase,
+            receipts::one_watermark_covers_several_conversations,
+            receipts::sixteen_devices_per_user_are_remembered,
+            receipts::read_marks_only_increase,
+            receipts::a_deleted_message_is_not_unread,
+            changes::authors_edit_their_messages,
+            changes::an_edit_that_changes_nothing_is_a_duplicate_of_the_message,
+            changes::authors_delete_their_messages,
+            changes::an_edited_message_that_is_deleted_is_still_recognised,
+            changes::both_users_react,
+            changes::reactions_are_limited_per_user,
+            changes::a_reaction_to_a_message_to_oneself_is_one_entry,
+            limits::a_block_applies_to_the_writes_behind_it,
+            limits::blocks_are_listed_and_limited,
+            limits::messages_to_unknown_recipients_are_limited,
+            limits::only_known_users_receive_messages_when_required,
+            reads::histories_are_read_in_pages,
+            reads::a_history_page_ends_where_its_bytes_do,
+            reads::a_history_ends_at_the_oldest_message_to_show,
+            reads::conversations_are_read_in_pages,
+            reads::a_conversation_with_a_new_message_moves_to_the_front,
+            reads::a_page_of_conversations_ends_where_its_bytes_do,
+            retention::inboxes_are_trimmed_to_their_limit,
+            retention::a_message_is_kept_while_an_inbox_shows_it,
+            retention::expired_entries_and_messages_are_removed,
+            retention::sequence_numbers_continue_after_everything_has_expired,
+            retention::the_epoch_stays_when_the_store_is_reopened,
+        }
+    };
+    ($backend:ident: $fixture:ty; $($topic:ident::$test:ident,)+) => {
+        mod $backend {
+            use super::{Fixture, TestStore};
+
+            $(
+                #[test]
+                fn $test() {
+                    super::$topic::$test(&mut TestStore::new(<$fixture>::new()));
+                }
+            )+
+        }
+    };
+}
+
+test_store!(sqlite_file: super::SqliteFile);
+test_store!(sqlite_temporary: super::SqliteTemporary);
+
+#[test]
+fn a_temporary_database_leaves_no_files() {
+    let fixture = SqliteTemporary::new();
+    let store = fixture.open();
+    drop(store);
+    let files = std::fs::read_dir(fixture.folder()).expect("the folder exists");
+    assert_eq!(files.count(), 0);
+}

@@ -1,0 +1,130 @@
+//! Watermarks of devices and read marks of users.
+
+use dmwire::store::{Outcome, Received};
+
+use crate::fixture::TestStore;
+use crate::writes::{conversations_query, delete, id, message, read, receive};
+
+pub fn watermarks_only_increase(store: &mut TestStore) {
+    // bob's inbox: ada's messages 1, 10 and 20 at 1, 3 and 5, his own at 2, 4 and 6.
+    store.commit(&[
+        message("ada", "bob", 1, "x"),
+        message("bob", "ada", 2, "x"),
+        message("ada", "bob", 10, "x"),
+        message("bob", "ada", 11, "x"),
+        message("ada", "bob", 20, "x"),
+        message("bob", "ada", 21, "x"),
+    ]);
+    let received = |from: &str, n| {
+        let with = from.into();
+        Outcome::Received(vec![Received {
+            with,
+            id: id(n),
+            quiet: false,
+        }])
+    };
+    let nothing = Outcome::Received(Vec::new());
+    assert_eq!(store.open_inbox("bob", "phone").received, 0);
+    let outcome = store.commit_one(receive("bob", "phone", 3));
+    assert_eq!(outcome, received("ada", 10));
+    assert_eq!(store.commit_one(receive("bob", "phone", 3)), nothing);
+    assert_eq!(store.commit_one(receive("bob", "phone", 1)), nothing);
+    assert_eq!(store.open_inbox("bob", "phone").received, 3);
+    // A new device starts at the highest watermark, and lower ones of its own make no receipt.
+    assert_eq!(store.open_inbox("bob", "desk").received, 3);
+    assert_eq!(store.commit_one(receive("bob", "desk", 2)), nothing);
+    assert_eq!(store.open_inbox("bob", "desk").received, 2);
+    assert_eq!(store.open_inbox("bob", "third").received, 3);
+    // A user's own messages make no receipt.
+    assert_eq!(store.commit_one(receive("bob", "phone", 4)), nothing);
+    // A watermark beyond the newest entry counts as the newest.
+    let outcome = store.commit_one(receive("bob", "desk", u64::MAX >> 1));
+    assert_eq!(outcome, received("ada", 20));
+    assert_eq!(store.open_inbox("bob", "desk").received, 6);
+    store.reopen();
+    assert_eq!(store.open_inbox("bob", "desk").received, 6);
+    assert_eq!(store.open_inbox("bob", "phone").received, 4);
+    assert_eq!(store.commit_one(receive("bob", "phone", 6)), nothing);
+}
+
+pub fn one_watermark_covers_several_conversations(store: &mut TestStore) {
+    store.commit(&[
+        message("dan", "eve", 30, "0"),
+        message("cy", "eve", 40, "1"),
+        message("dan", "eve", 41, "2"),
+        message("eve", "cy", 42, "3"),
+        message("dan", "eve", 43, "4"),
+    ]);
+    let Outcome::Received(mut all) = store.commit_one(receive("eve", "phone", 99)) else {
+        panic!("expected receipts");
+    };
+    all.sort_by(|a, b| a.with.cmp(&b.with));
+    let all: Vec<_> = all.iter().map(|r| (&*r.with, r.id)).collect();
+    assert_eq!(all, [("cy", id(40)), ("dan", id(43))]);
+}
+
+pub fn sixteen_devices_per_user_are_remembered(store: &mut TestStore) {
+    for n in 1..=4 {
+        store.commit_one(message("ada", "gus", n, "x"));
+    }
+    store.commit_one(receive("gus", "d0", 1));
+    for n in 1..16 {
+        store.commit_one(receive("gus", &format!("d{n}"), 2));
+    }
+    assert_eq!(store.open_inbox("gus", "d0").received, 1);
+    // d0 is used again, so that d1 is the least recently used one when the seventeenth connects.
+    store.commit_one(receive("gus", "d0", 1));
+    store.commit_one(receive("gus", "d16", 4));
+    assert_eq!(store.open_inbox("gus", "d0").received, 1);
+    assert_eq!(store.open_inbox("gus", "d2").received, 2);
+    let forgotten = store.open_inbox("gus", "d1");
+    assert_eq!(forgotten.received, 4, "it starts as a new device");
+}
+
+/// The unread count of a user's only conversation, and its marks: own read, peer's read, peer's received.
+fn marks(store: &mut TestStore, user: &str) -> (u64, [Option<u32>; 3]) {
+    let page = store.conversations(&conversations_query(user, None, 10));
+    assert_eq!((page.items.len(), page.cursor), (1, None));
+    let item = &page.items[0];
+    let marks = [item.my_read, item.their_read, item.their_received];
+    let marks = marks.map(|mark| mark.map(|id| id.as_u128() as u32));
+    (item.unread, marks)
+}
+
+pub fn read_marks_only_increase(store: &mut TestStore) {
+    store.commit(&[
+        message("hal", "ivy", 60, "1"),
+        message("hal", "ivy", 61, "2"),
+        message("ivy", "hal", 62, "3"),
+        message("hal", "ivy", 63, "4"),
+    ]);
+    assert_eq!(marks(store, "ivy"), (3, [None; 3]));
+    assert_eq!(marks(store, "hal"), (1, [None; 3]));
+    let marked = |moved| Outcome::Marked {
+        moved,
+        quiet: false,
+    };
+    assert_eq!(store.commit_one(read("ivy", "hal", 61)), marked(true));
+    assert_eq!(store.commit_one(read("ivy", "hal", 61)), marked(false));
+    assert_eq!(store.commit_one(read("ivy", "hal", 60)), marked(false));
+    for unknown in [read("ivy", "hal", 64), read("ada", "hal", 61)] {
+        assert_eq!(store.commit_one(unknown), Outcome::UnknownMessage);
+    }
+    // A read message counts as received.
+    assert_eq!(marks(store, "ivy"), (1, [Some(61), None, None]));
+    assert_eq!(marks(store, "hal"), (1, [None, Some(61), Some(61)]));
+    store.commit_one(receive("ivy", "phone", 4));
+    assert_eq!(marks(store, "hal"), (1, [None, Some(61), Some(63)]));
+    store.reopen();
+    let outcomes = store.commit(&[read("ivy", "hal", 63), read("ivy", "hal", 62)]);
+    assert_eq!(outcomes, [marked(true), marked(false)]);
+    assert_eq!(marks(store, "ivy"), (0, [Some(63), None, None]));
+    assert_eq!(marks(store, "hal"), (1, [None, Some(63), Some(63)]));
+}
+
+pub fn a_deleted_message_is_not_unread(store: &mut TestStore) {
+    store.commit_one(message("hal", "ivy", 65, "5"));
+    assert_eq!(marks(store, "ivy").0, 1);
+    store.commit_one(delete("hal", "ivy", 65));
+    assert_eq!(marks(store, "ivy").0, 0);
+}
