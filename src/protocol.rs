@@ -4,6 +4,7 @@
 pub mod client;
 pub mod content;
 pub mod error;
+mod hints;
 pub mod json;
 pub mod schema;
 pub mod server;
@@ -22,6 +23,7 @@ pub use timestamp::Timestamp;
 pub use types as ids;
 pub use types::{MessageId, Ref};
 
+use self::content::TypedContent;
 use self::json::{DecodeError, Document, Kind, SyntaxError};
 
 /// Name of this version of the protocol, also the WebSocket subprotocol.
@@ -86,22 +88,18 @@ impl<'t, 'a> Scanned<'t, 'a> {
         };
         let root = doc.root();
         if root.kind() != Kind::Object {
-            return Err(refused(root.mismatch(&"an object, as every frame is one")));
+            return Err(refused(root.mismatch(&"an object")));
         }
-        let frame = ClientFrame::deserialize(root).map_err(refused)?;
+        let frame = ClientFrame::deserialize(root)
+            .map_err(|error| refused(hints::complete(error, root, TypedContent::TAGS)))?;
         frame.check().map_err(refused)?;
         Ok(frame)
     }
 }
 
 fn refused(mismatch: DecodeError) -> FrameError {
-    // A bad tag reads the same at every level; what it is a tag of is told by where it stands.
-    let code = match mismatch.code {
-        ErrorCode::UnknownType if mismatch.path != "/type" => ErrorCode::UnknownContentType,
-        code => code,
-    };
     FrameError {
-        code,
+        code: mismatch.code,
         detail: clipped(mismatch.detail),
         path: Some(mismatch.path),
         definition: mismatch.definition,

@@ -203,7 +203,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Content<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct TextOrTyped;
 
-        const EXPECTED: &str = "a string of 1 to 16000 characters, or an object with a `type`";
+        const EXPECTED: &str = "a string of 1 to 16000 characters";
 
         fn refused<E: de::Error>(text: &str) -> E {
             E::invalid_value(de::Unexpected::Str(text), &EXPECTED)
@@ -213,7 +213,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Content<'a> {
             type Value = Content<'de>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(EXPECTED)
+                f.write_str("a string or an object with a `type`")
             }
 
             fn visit_borrowed_str<E: de::Error>(self, text: &'de str) -> Result<Self::Value, E> {

@@ -9,18 +9,22 @@ mod access;
 mod carried;
 mod decode;
 mod decode_error;
+mod describe;
 mod document;
 mod escape;
 mod pointer;
 mod scanner;
+mod similar;
 mod tape;
 
 pub use carried::Carried;
 pub use decode::MAX_INTEGER;
 pub use decode_error::DecodeError;
+pub(super) use describe::Quoted;
 pub use document::{Children, Document, Kind, Value};
 pub use pointer::push_token;
 pub use scanner::MAX_DEPTH;
+pub(super) use similar::{OneOf, misspelled};
 pub use tape::{SyntaxError, Tape};
 
 #[cfg(test)]

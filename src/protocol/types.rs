@@ -240,16 +240,25 @@ pub struct Integer<const MIN: u64, const MAX: u64>(pub u64);
 
 impl<'de, const MIN: u64, const MAX: u64> Deserialize<'de> for Integer<MIN, MAX> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let value = u64::deserialize(deserializer)?;
-        if (MIN..=MAX).contains(&value) {
-            Ok(Self(value))
-        } else {
-            let expected = format!("an integer from {MIN} to {MAX}");
-            Err(de::Error::invalid_value(
-                Unexpected::Unsigned(value),
-                &expected.as_str(),
-            ))
+        struct InRange<const MIN: u64, const MAX: u64>;
+
+        impl<const MIN: u64, const MAX: u64> Visitor<'_> for InRange<MIN, MAX> {
+            type Value = Integer<MIN, MAX>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "an integer from {MIN} to {MAX}")
+            }
+
+            fn visit_u64<E: de::Error>(self, value: u64) -> Result<Self::Value, E> {
+                if (MIN..=MAX).contains(&value) {
+                    Ok(Integer(value))
+                } else {
+                    Err(E::invalid_value(Unexpected::Unsigned(value), &self))
+                }
+            }
         }
+
+        deserializer.deserialize_u64(InRange::<MIN, MAX>)
     }
 }
 
@@ -279,17 +288,26 @@ pub struct Degrees<const LIMIT: i32>(pub f64);
 
 impl<'de, const LIMIT: i32> Deserialize<'de> for Degrees<LIMIT> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let value = f64::deserialize(deserializer)?;
-        let limit = f64::from(LIMIT);
-        if (-limit..=limit).contains(&value) {
-            Ok(Self(value))
-        } else {
-            let expected = format!("a number from -{LIMIT} to {LIMIT}");
-            Err(de::Error::invalid_value(
-                Unexpected::Float(value),
-                &expected.as_str(),
-            ))
+        struct InRange<const LIMIT: i32>;
+
+        impl<const LIMIT: i32> Visitor<'_> for InRange<LIMIT> {
+            type Value = Degrees<LIMIT>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "a number from -{LIMIT} to {LIMIT}")
+            }
+
+            fn visit_f64<E: de::Error>(self, value: f64) -> Result<Self::Value, E> {
+                let limit = f64::from(LIMIT);
+                if (-limit..=limit).contains(&value) {
+                    Ok(Degrees(value))
+                } else {
+                    Err(E::invalid_value(Unexpected::Float(value), &self))
+                }
+            }
         }
+
+        deserializer.deserialize_f64(InRange::<LIMIT>)
     }
 }
 

@@ -6,11 +6,12 @@
 
 use std::borrow::Cow;
 
-use serde::de::{self, Deserializer, Expected, Unexpected, Visitor};
+use serde::de::{self, Deserializer, Expected, Visitor};
 use serde::forward_to_deserialize_any;
 
 use super::access::{Elements, Members, RawThenValue, TagThenBody};
 use super::carried::CARRIED;
+use super::describe;
 use super::{DecodeError, Kind, Value};
 
 /// Largest integer that every JSON reader can hold exactly (PROTOCOL section 1.6): 2^53 - 1.
@@ -20,21 +21,9 @@ pub const MAX_INTEGER: u64 = (1 << 53) - 1;
 const DEFAULT_TAG: (&str, &str) = ("ClientFrame", "message");
 
 impl Value<'_, '_> {
-    fn unexpected<R>(self, with: impl FnOnce(Unexpected<'_>) -> R) -> R {
-        match self.kind() {
-            Kind::Object => with(Unexpected::Map),
-            Kind::Array => with(Unexpected::Seq),
-            Kind::True => with(Unexpected::Bool(true)),
-            Kind::False => with(Unexpected::Bool(false)),
-            Kind::Null => with(Unexpected::Unit),
-            Kind::Number => with(Unexpected::Float(self.float())),
-            Kind::Plain | Kind::Escaped => with(Unexpected::Str(&self.text().unwrap_or_default())),
-        }
-    }
-
     /// "expected ..., found ..." at this value.
     pub fn mismatch(self, expected: &dyn Expected) -> DecodeError {
-        self.unexpected(|found| de::Error::invalid_type(found, expected))
+        DecodeError::expected(expected, &describe::value(self))
     }
 
     fn float(self) -> f64 {
@@ -83,7 +72,7 @@ impl<'de> Deserializer<'de> for Value<'_, 'de> {
         match self.text() {
             Some(Cow::Borrowed(text)) => visitor.visit_borrowed_str(text),
             Some(Cow::Owned(text)) => visitor.visit_string(text),
-            None => Err(self.mismatch(&visitor)),
+            None => Err(self.mismatch(&"a string")),
         }
     }
 
@@ -94,14 +83,14 @@ impl<'de> Deserializer<'de> for Value<'_, 'de> {
     fn deserialize_u64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
         match self.integer() {
             Some(n) => visitor.visit_u64(n),
-            None => Err(self.mismatch(&"an integer from 0 to 9007199254740991")),
+            None => Err(self.mismatch(&visitor)),
         }
     }
 
     fn deserialize_f64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
         match self.kind() {
             Kind::Number => visitor.visit_f64(self.float()),
-            _ => Err(self.mismatch(&"a number")),
+            _ => Err(self.mismatch(&visitor)),
         }
     }
 
@@ -115,7 +104,14 @@ impl<'de> Deserializer<'de> for Value<'_, 'de> {
 
     /// An optional field that is there has a value: `null` is never absence.
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
-        visitor.visit_some(self)
+        visitor.visit_some(self).map_err(|mut error| {
+            if self.kind() == Kind::Null {
+                error
+                    .detail
+                    .push_str("; leave out a field that has no value");
+            }
+            error
+        })
     }
 
     fn deserialize_newtype_struct<V: Visitor<'de>>(

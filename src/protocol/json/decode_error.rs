@@ -4,7 +4,9 @@ use std::fmt;
 
 use serde::de::{self, Expected, Unexpected};
 
+use super::describe::{self, Quoted};
 use super::push_token;
+use super::similar::{OneOf, field_hint};
 use crate::protocol::error::ErrorCode;
 
 /// A rule of the contract that a value broke.
@@ -29,6 +31,12 @@ impl DecodeError {
             path: String::new(),
             definition: None,
         }
+    }
+
+    /// "expected ..., found ..." at the value that is being read.
+    pub(super) fn expected(expected: &dyn Expected, found: &str) -> Self {
+        let detail = format!("expected {expected}, found {found}");
+        Self::here(ErrorCode::InvalidFrame, detail)
     }
 
     /// The same mismatch, seen from one level further out.
@@ -63,55 +71,35 @@ impl de::Error for DecodeError {
     }
 
     fn invalid_type(unexpected: Unexpected<'_>, expected: &dyn Expected) -> Self {
-        Self::custom(format_args!(
-            "expected {expected}, found {}",
-            Found(unexpected)
-        ))
+        Self::expected(expected, &describe::unexpected(unexpected))
     }
 
     fn invalid_value(unexpected: Unexpected<'_>, expected: &dyn Expected) -> Self {
-        Self::custom(format_args!(
-            "expected {expected}, found {}",
-            Found(unexpected)
-        ))
+        Self::invalid_type(unexpected, expected)
     }
 
     fn unknown_field(field: &str, expected: &'static [&'static str]) -> Self {
-        let known = if expected.is_empty() {
-            "no fields but `type` and `ref`".to_owned()
-        } else {
-            format!("one of the fields {}", expected.join(", "))
-        };
-        Self::custom(format_args!("expected {known}, found an unknown field")).under(field)
+        // The tag is read before the fields, and is none of them.
+        let known: Vec<&str> = ["type"].iter().chain(expected).copied().collect();
+        let hint = field_hint(field, &known).unwrap_or_default();
+        let found = format!("the unknown field {}{hint}", Quoted(field));
+        Self::custom(format_args!(
+            "expected {}, found {found}",
+            OneOf("fields", &known)
+        ))
+        .under(field)
     }
 
-    fn unknown_variant(_: &str, expected: &'static [&'static str]) -> Self {
-        let known = expected.join(", ");
-        let detail = format!("expected one of {known}, found another type");
+    fn unknown_variant(found: &str, expected: &'static [&'static str]) -> Self {
+        let expected = OneOf("types", expected);
+        let detail = format!(
+            "expected {expected}, found the unknown type {}",
+            Quoted(found)
+        );
         Self::here(ErrorCode::UnknownType, detail).under("type")
     }
 
     fn missing_field(field: &'static str) -> Self {
         Self::custom(format_args!("expected the field `{field}`, found none")).under(field)
-    }
-}
-
-/// Says what a value is without repeating what is in it: contents do not belong in errors.
-struct Found<'a>(Unexpected<'a>);
-
-impl fmt::Display for Found<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            Unexpected::Str("") => f.write_str("an empty string"),
-            Unexpected::Str(text) => write!(f, "a string of {} characters", text.chars().count()),
-            Unexpected::Unit | Unexpected::Option => f.write_str("null"),
-            Unexpected::Seq => f.write_str("an array"),
-            Unexpected::Map => f.write_str("an object"),
-            Unexpected::Bool(value) => write!(f, "{value}"),
-            Unexpected::Unsigned(n) => write!(f, "{n}"),
-            Unexpected::Signed(n) => write!(f, "{n}"),
-            Unexpected::Float(n) => write!(f, "{n}"),
-            other => write!(f, "{other}"),
-        }
     }
 }

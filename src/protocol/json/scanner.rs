@@ -2,7 +2,9 @@
 
 use std::borrow::Cow;
 use std::collections::HashSet;
+use std::fmt;
 
+use super::describe::{self, Quoted, is_visible};
 use super::document::{Document, Kind, Value};
 use super::pointer::push_token;
 use super::tape::{Node, Open, SyntaxError, Tape};
@@ -128,7 +130,18 @@ impl Scanner<'_, '_> {
             if let Some(open) = self.tape.open.last_mut() {
                 open.at = key;
             }
-            self.note("a member name stands once in an object, found it twice");
+            let name = Value {
+                doc: Document {
+                    text: self.text,
+                    tape: self.tape,
+                },
+                node: key,
+            };
+            let name = name.text().unwrap_or_default();
+            self.note(format_args!(
+                "expected each member name once in an object, found {} twice",
+                Quoted(&name)
+            ));
         }
         self.tape.open.pop();
     }
@@ -164,8 +177,8 @@ impl Scanner<'_, '_> {
 
     /// Steps over a value that is nested too deeply without indexing it: the frame is refused in any case.
     fn too_deep(&mut self, kind: Kind) -> Scan<()> {
-        self.note(&format!(
-            "at most {MAX_DEPTH} levels of objects and arrays, found more"
+        self.note(format_args!(
+            "expected at most {MAX_DEPTH} levels of objects and arrays, found more"
         ));
         let start = self.pos;
         let mut depth = 0_usize;
@@ -222,7 +235,9 @@ impl Scanner<'_, '_> {
                 self.pos += 1;
                 let unit = self.hex4()?;
                 if (0xDC00..0xE000).contains(&unit) {
-                    self.note("surrogates come in pairs, found a low one alone");
+                    self.note(format_args!(
+                        "expected surrogates in pairs, found the low one \\u{unit:04x} alone"
+                    ));
                 } else if (0xD800..0xDC00).contains(&unit) {
                     let paired = self.bytes[self.pos..].starts_with(b"\\u") && {
                         let back = self.pos;
@@ -235,7 +250,9 @@ impl Scanner<'_, '_> {
                         paired
                     };
                     if !paired {
-                        self.note("surrogates come in pairs, found a high one alone");
+                        self.note(format_args!(
+                            "expected surrogates in pairs, found the high one \\u{unit:04x} alone"
+                        ));
                     }
                 }
             }
@@ -291,7 +308,10 @@ impl Scanner<'_, '_> {
         let text = &self.text[start..self.pos];
         // Only an exponent or some 300 digits can leave the range of a double.
         if (!plain || text.len() > 300) && !text.parse::<f64>().is_ok_and(f64::is_finite) {
-            self.note("a number within the range of a double, found one beyond it");
+            self.note(format_args!(
+                "expected a number within the range of a double, found {}",
+                describe::raw_excerpt(text)
+            ));
         }
         let node = self.push(Kind::Number, start) as usize;
         self.tape.nodes[node].end = self.pos as u32;
@@ -347,7 +367,7 @@ impl Scanner<'_, '_> {
             .get(self.pos..)
             .and_then(|rest| rest.chars().next())
         {
-            Some(c) if c.is_control() => format!("the control character U+{:04X}", c as u32),
+            Some(c) if !is_visible(c) => format!("the character U+{:04X}", c as u32),
             Some(c) => format!("`{c}`"),
             None => "the end".to_owned(),
         };
@@ -361,7 +381,7 @@ impl Scanner<'_, '_> {
     }
 
     /// Remembers the first rule broken, with the place that is being read.
-    fn note(&mut self, detail: &str) {
+    fn note(&mut self, detail: fmt::Arguments<'_>) {
         if self.problem.is_some() {
             return;
         }
@@ -384,7 +404,7 @@ impl Scanner<'_, '_> {
             }
         }
         self.problem = Some(SyntaxError {
-            detail: detail.to_owned(),
+            detail: detail.to_string(),
             path: Some(path),
         });
     }
