@@ -1,4 +1,4 @@
-//! What every connection of this node shares.
+//! State shared by all connections.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -10,35 +10,35 @@ use crate::config::Config;
 use crate::limits::Limits;
 use crate::router::Router;
 
-/// What every connection of this node shares.
+/// State shared by all connections. Use it as an `Arc`; none of its locks is held across an await.
 #[derive(Debug)]
 pub struct Context {
     /// The settings in force.
     pub config: Arc<Config>,
-    /// Who may come in.
+    /// Authenticates clients.
     pub auth: Verifier,
-    /// Where frames go.
+    /// Executes the commands of sessions.
     pub router: Router,
-    /// How much one user and one address may have.
+    /// Limits per user and per client address.
     pub limits: Arc<Limits>,
-    /// The store's epoch.
+    /// The epoch of the store (PROTOCOL section 5).
     pub epoch: uuid::Uuid,
-    /// Nobody new is let in.
+    /// True after the shutdown signal: new sessions are rejected.
     pub draining: AtomicBool,
-    /// Sessions that have ended in a panic.
-    failed: AtomicU64,
-    /// Sessions that have not ended.
-    live: AtomicUsize,
-    /// Told when the last one has.
-    none_live: Notify,
+    /// Number of sessions that ended in a panic.
+    failed_sessions: AtomicU64,
+    /// Number of connections with a WebSocket session, or on the way to one.
+    sessions: AtomicUsize,
+    /// Notified when `sessions` becomes 0.
+    idle: Notify,
 }
 
-/// Counts a session for as long as it is there.
+/// Counts a session in [`Context`] until it is dropped.
 #[derive(Debug)]
-pub struct Live(Arc<Context>);
+pub struct SessionCount(Arc<Context>);
 
 impl Context {
-    /// A node over these parts.
+    /// Combines the parts of a server.
     pub fn new(
         config: Config,
         auth: Verifier,
@@ -53,49 +53,50 @@ impl Context {
             limits,
             epoch,
             draining: AtomicBool::new(false),
-            failed: AtomicU64::new(0),
-            live: AtomicUsize::new(0),
-            none_live: Notify::new(),
+            failed_sessions: AtomicU64::new(0),
+            sessions: AtomicUsize::new(0),
+            idle: Notify::new(),
         })
     }
 
-    /// Counts a session until the guard is dropped.
-    pub fn enter(self: &Arc<Self>) -> Live {
-        self.live.fetch_add(1, Ordering::AcqRel);
-        Live(self.clone())
+    /// Counts a session until the returned guard is dropped.
+    pub fn count_session(self: &Arc<Self>) -> SessionCount {
+        self.sessions.fetch_add(1, Ordering::AcqRel);
+        SessionCount(self.clone())
     }
 
-    /// Sessions that have ended in a panic, each alone.
-    pub fn failed(&self) -> u64 {
-        self.failed.load(Ordering::Relaxed)
+    /// Number of sessions that ended in a panic. Other sessions are not affected by such a panic.
+    pub fn failed_sessions(&self) -> u64 {
+        self.failed_sessions.load(Ordering::Relaxed)
     }
 
-    /// Whether there is room to let somebody in only to say why they are not.
-    pub fn may_linger(&self) -> bool {
-        self.limits.may_linger(self.live.load(Ordering::Relaxed))
+    /// True while a rejected client may be upgraded in order to receive a `goodbye`.
+    pub fn may_send_goodbye(&self) -> bool {
+        self.limits
+            .may_linger(self.sessions.load(Ordering::Relaxed))
     }
 
     /// Waits until every session has ended.
-    pub async fn empty(&self) {
+    pub async fn wait_until_idle(&self) {
         loop {
-            let told = self.none_live.notified();
-            if self.live.load(Ordering::Acquire) == 0 {
+            let notified = self.idle.notified();
+            if self.sessions.load(Ordering::Acquire) == 0 {
                 return;
             }
-            told.await;
+            notified.await;
         }
     }
 }
 
-impl Drop for Live {
+impl Drop for SessionCount {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            // The runtime catches it behind this: the task is gone, and its worker goes on with the others.
-            let count = self.0.failed.fetch_add(1, Ordering::Relaxed) + 1;
-            log::error!(count = count; "a session has failed; its connection is closed");
+            // The runtime catches the panic: only this task ends, its worker continues with the others.
+            let count = self.0.failed_sessions.fetch_add(1, Ordering::Relaxed) + 1;
+            log::error!(count = count; "a session panicked; its connection is closed");
         }
-        if self.0.live.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.0.none_live.notify_waiters();
+        if self.0.sessions.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.idle.notify_waiters();
         }
     }
 }
@@ -110,10 +111,10 @@ mod tests {
     use crate::writer::Writer;
 
     #[test]
-    fn a_session_that_fails_is_counted_and_not_waited_for() {
+    fn a_session_that_panics_is_counted_and_is_not_waited_for() {
         let config = Config::default();
         let store = Sqlite::temporary(&std::env::temp_dir(), config.lifetimes());
-        let store = store.expect("a store can be made");
+        let store = store.expect("a store can be created");
         let epoch = store.epoch();
         let (writer, thread) = Writer::start(Box::new(store), drop).expect("a thread starts");
         let router = Router::new(
@@ -130,20 +131,20 @@ mod tests {
         let context = Context::new(config, Verifier::Open, router, limits, epoch);
         actix_rt::System::new().block_on(async {
             for count in 1..=2 {
-                let live = context.enter();
+                let session = context.count_session();
                 let task = actix_rt::spawn(async move {
-                    let _live = live;
-                    panic!("a mistake in the server")
+                    let _session = session;
+                    panic!("a bug in the server")
                 });
                 assert!(task.await.is_err());
-                assert_eq!(context.failed(), count);
+                assert_eq!(context.failed_sessions(), count);
             }
-            let live = context.enter();
-            drop(live);
-            context.empty().await;
+            let session = context.count_session();
+            drop(session);
+            context.wait_until_idle().await;
         });
-        assert_eq!(context.failed(), 2);
+        assert_eq!(context.failed_sessions(), 2);
         writer.close();
-        thread.join().expect("the writer has ended well");
+        thread.join().expect("the writer thread did not panic");
     }
 }

@@ -173,7 +173,10 @@ pub async fn serve(
     for session in registry.all() {
         session.dismiss(crate::outbox::disconnect::SHUTDOWN);
     }
-    if tokio::time::timeout(DRAIN, node.empty()).await.is_err() {
+    if tokio::time::timeout(DRAIN, node.wait_until_idle())
+        .await
+        .is_err()
+    {
         log::warn!("some sessions did not end in time");
     }
     handle.stop(false).await;

@@ -30,7 +30,7 @@ impl ClientAddr {
             // Two are none that anybody may be called by, which is something else than none.
             host: headers
                 .contains_key(header::HOST)
-                .then(|| only(headers, &header::HOST).unwrap_or_default()),
+                .then(|| single_header(headers, &header::HOST).unwrap_or_default()),
         };
         let Some(proxy) = socket.filter(|ip| trusted(*ip)) else {
             if let Some(ip) = socket
@@ -126,7 +126,7 @@ fn address(text: &str) -> Option<IpAddr> {
 }
 
 /// The value of a header that may stand there once.
-pub fn only(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
+pub fn single_header(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
     let mut values = headers.get_all(name);
     let value = values.next().filter(|_| values.next().is_none())?;
     value.to_str().ok().map(str::to_owned)

@@ -16,12 +16,12 @@ use actix_http::Extensions;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::{HANDSHAKE, KEEP_ALIVE};
+use super::{HANDSHAKE_TIMEOUT, KEEP_ALIVE_TIMEOUT};
 use crate::limits::ConnectionPermit;
 use crate::limits::memory::Reservation;
 
 /// From one request to the end of the next one's head: what an idle connection has, and a handshake.
-const PATIENCE: Duration = KEEP_ALIVE.saturating_add(HANDSHAKE);
+const PATIENCE: Duration = KEEP_ALIVE_TIMEOUT.saturating_add(HANDSHAKE_TIMEOUT);
 
 /// As much of a head as actix-http keeps before it gives the connection up.
 const HEAD: usize = 128 * 1024;

@@ -4,6 +4,7 @@
 use std::net::IpAddr;
 
 use super::client_addr::ClientAddr;
+use crate::config::{Access, Config};
 
 /// What may connect besides the same origin.
 #[derive(Clone, Copy, Debug)]
@@ -12,6 +13,16 @@ pub struct OriginRules<'a> {
     pub allowed: &'a [String],
     /// Pages of this machine: they are let in where no token tells whose they are.
     pub loopback: bool,
+}
+
+impl<'a> OriginRules<'a> {
+    /// The rules that the settings define. With tokens, a page on the visitor's own machine has no more rights than others.
+    pub fn new(config: &'a Config) -> Self {
+        Self {
+            allowed: &config.allowed_origin,
+            loopback: config.access() == Access::Open,
+        }
+    }
 }
 
 /// Whether a page of `origin` may connect: one of the same origin as the server has for this `peer`, or one that the rules

@@ -1,5 +1,7 @@
 //! Refusals: HTTP status, close code, and words (PROTOCOL sections 2 and 9).
 
+use actix_web::HttpResponse;
+use actix_web::http::StatusCode;
 use serde_json::{Value, json};
 
 use crate::limits::TooMany;
@@ -53,7 +55,7 @@ impl Rejection {
     }
 
     /// Something is there, but not for this method.
-    pub fn wrong_method() -> Self {
+    pub fn method_not_allowed() -> Self {
         Self::new(405, None, "method_not_allowed", "this address takes GET")
     }
 
@@ -102,9 +104,9 @@ impl Rejection {
     }
 
     /// The server cannot do what it is there for now.
-    pub fn unable(trouble: Unavailable) -> Self {
+    pub fn unavailable(reason: Unavailable) -> Self {
         Self {
-            detail: match trouble {
+            detail: match reason {
                 Unavailable::Full => "as many messages as may wait for the store are waiting",
                 Unavailable::Failing => "the store has refused what was to be written a moment ago",
                 Unavailable::Stuck => "the store has been writing for too long",
@@ -137,7 +139,7 @@ impl Rejection {
     /// The whole HTTP/1.1 response, after which the connection closes.
     pub fn response(&self) -> Vec<u8> {
         let body = self.body().to_string();
-        let reason = actix_http::StatusCode::from_u16(self.status)
+        let reason = StatusCode::from_u16(self.status)
             .ok()
             .and_then(|status| status.canonical_reason())
             .unwrap_or("Refused");
@@ -161,5 +163,13 @@ impl Rejection {
             body.len()
         )
         .into_bytes()
+    }
+}
+
+impl Rejection {
+    /// The response of an actix-web handler.
+    pub fn to_http(&self) -> HttpResponse {
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::BAD_REQUEST);
+        HttpResponse::build(status).json(self.body())
     }
 }

@@ -178,7 +178,7 @@ fn a_token_of_another_user_is_forbidden_in_every_carrier() {
             "6666"
         );
     }
-    server.wait_for_log("the token is of another user");
+    server.wait_for_log("the token belongs to another user");
 }
 
 #[test]

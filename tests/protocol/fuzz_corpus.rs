@@ -72,7 +72,7 @@ fn wires() -> Vec<Vec<u8>> {
         .collect()
 }
 
-fn doors() -> Vec<Vec<u8>> {
+fn upgrades() -> Vec<Vec<u8>> {
     const KEY: &str = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
                        Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
     let mut requests = vec!["GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n".to_owned()];
@@ -120,7 +120,7 @@ fn seeds(target: &str) -> Vec<Vec<u8>> {
             .filter_map(|text| serde_json::from_str::<Value>(text).ok())
             .filter_map(|frame| Some(frame.get("message")?.to_string().into_bytes()))
             .collect(),
-        "door" => doors(),
+        "upgrade" => upgrades(),
         "token" => tokens(),
         other => panic!("{other} has no seeds"),
     }

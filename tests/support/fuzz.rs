@@ -7,10 +7,14 @@ use std::cell::RefCell;
 use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll, Waker};
 
+use actix_codec::Decoder as _;
+use actix_http::h1;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use dmwire::auth::Verifier;
 use dmwire::config::{Config, Secret};
+use dmwire::http::ClientAddr;
+use dmwire::http::upgrade::UpgradeRules;
 use dmwire::protocol::types::is_name;
 use dmwire::protocol::{ClientFrame, ErrorCode, FrameError, Scanned, Tape};
 use dmwire::websocket::{Decoder, Incoming, ProtocolError};
@@ -25,7 +29,7 @@ pub const TARGETS: [(&str, Target); 5] = [
     ("wire", wire),
     ("frame", frame),
     ("content", content),
-    ("door", door),
+    ("upgrade", upgrade),
     ("token", token),
 ];
 
@@ -161,9 +165,54 @@ fn read(text: &str) -> Option<String> {
     }
 }
 
-/// A request for a session, as bytes. Whatever is answered is HTTP, and nothing of the request can become a header of it.
-pub fn door(data: &[u8]) {
-    const HEADERS: [&str; 13] = [
+/// A WebSocket request, as bytes. Every response must be valid HTTP, and no part of the request may add a header to it.
+pub fn upgrade(data: &[u8]) {
+    static CONFIG: LazyLock<Config> = LazyLock::new(|| Config {
+        allowed_origin: vec!["https://app.example".into(), "null".into()],
+        allowed_host: vec!["chat".into()],
+        ..Config::default()
+    });
+    thread_local! {
+        // The HTTP parser requires one.
+        static RUNTIME: actix_rt::Runtime = actix_rt::Runtime::new().expect("a runtime can be created");
+    }
+    let parsed = RUNTIME
+        .with(|runtime| runtime.block_on(async { h1::Codec::default().decode(&mut data.into()) }));
+    let Ok(Some(h1::Message::Item(request))) = parsed else {
+        return;
+    };
+    let head = request.head();
+    let socket = std::net::SocketAddr::from(([127, 0, 0, 1], 1));
+    let client = ClientAddr::of(head.headers(), Some(socket), &CONFIG);
+    let rules = UpgradeRules::new(&CONFIG);
+    for token_required in [false, true] {
+        let rules = UpgradeRules {
+            token_required,
+            ..rules
+        };
+        match dmwire::http::upgrade(head, &client, &rules) {
+            Ok(accepted) => {
+                check_response(accepted.handshake.response);
+                let user = accepted.endpoint.user().unwrap_or_default().to_owned();
+                match accepted.endpoint.authorize(&user) {
+                    Ok(Some(query)) => assert!(is_name(&user) && is_name(&query.device)),
+                    Ok(None) => {}
+                    Err(rejection) => check_response(rejection.response()),
+                }
+            }
+            Err(rejected) => {
+                if let Some(handshake) = rejected.handshake {
+                    check_response(handshake.response);
+                }
+                check_response(rejected.rejection.response());
+            }
+        }
+    }
+}
+
+/// A response to a WebSocket request: 101 without a body, or 4xx with a JSON body.
+fn check_response(response: Vec<u8>) {
+    const HEADERS: [&str; 10] = [
         "upgrade",
         "connection",
         "sec-websocket-accept",
@@ -174,29 +223,13 @@ pub fn door(data: &[u8]) {
         "retry-after",
         "www-authenticate",
         "allow",
-        "date",
-        "vary",
-        "cache-control",
     ];
-    static CONFIG: LazyLock<Config> = LazyLock::new(|| Config {
-        allowed_origin: vec!["https://app.example".into(), "null".into()],
-        allowed_host: vec!["chat".into()],
-        ..Config::default()
-    });
-    thread_local! {
-        // What reads the request looks for one.
-        static RUNTIME: actix_rt::Runtime = actix_rt::Runtime::new().expect("a runtime is to be had");
-    }
-    let answering = async { dmwire::http::answer_to(&CONFIG, data) };
-    let Some(answer) = RUNTIME.with(|runtime| runtime.block_on(answering)) else {
-        return;
-    };
-    let answer = String::from_utf8(answer).expect("the answer is text");
-    let (head, body) = answer
+    let response = String::from_utf8(response).expect("the response is UTF-8");
+    let (head, body) = response
         .split_once("\r\n\r\n")
-        .expect("the answer has a head");
+        .expect("the response has a head");
     let mut lines = head.split("\r\n");
-    let status = lines.next().expect("there is a status");
+    let status = lines.next().expect("there is a status line");
     let upgraded = status == "HTTP/1.1 101 Switching Protocols";
     assert!(upgraded || status.starts_with("HTTP/1.1 4"), "{status}");
     let mut length = 0;

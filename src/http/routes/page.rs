@@ -12,7 +12,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest, Sha256};
 
-const HTML: &str = include_str!("../../assets/page.html");
+const HTML: &str = include_str!("../../../assets/page.html");
 
 /// What goes with the page, known when it is first asked for.
 struct Page {

@@ -1,0 +1,35 @@
+//! `/healthz` and `/readyz`: probes of load balancers and process managers (PROTOCOL section 10, "Ready").
+
+use std::sync::atomic::Ordering;
+
+use actix_web::http::header;
+use actix_web::{HttpRequest, HttpResponse};
+use serde_json::json;
+
+use super::context;
+use crate::http::Rejection;
+
+/// `GET /healthz`: answers as long as the process runs.
+pub fn live(_: HttpRequest) -> HttpResponse {
+    HttpResponse::Ok().json(json!({"status": "ok"}))
+}
+
+/// `GET /readyz`: 200 if new sessions can be served, 503 otherwise.
+pub fn ready(request: HttpRequest) -> HttpResponse {
+    let rejection = context(&request).and_then(|context| {
+        if context.draining.load(Ordering::SeqCst) {
+            Some(Rejection::draining())
+        } else {
+            context.router.trouble().map(Rejection::unavailable)
+        }
+    });
+    let mut response = match rejection {
+        None => HttpResponse::Ok().json(json!({"status": "ready"})),
+        Some(rejection) => rejection.to_http(),
+    };
+    let no_store = header::HeaderValue::from_static("no-store");
+    response
+        .headers_mut()
+        .insert(header::CACHE_CONTROL, no_store);
+    response
+}
