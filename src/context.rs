@@ -113,7 +113,7 @@ mod tests {
     #[test]
     fn a_session_that_panics_is_counted_and_is_not_waited_for() {
         let config = Config::default();
-        let store = Sqlite::temporary(&std::env::temp_dir(), config.lifetimes());
+        let store = Sqlite::temporary(&std::env::temp_dir(), config.storage.retention());
         let store = store.expect("a store can be created");
         let epoch = store.epoch();
         let (writer, thread) = Writer::start(Box::new(store), drop).expect("a thread starts");
@@ -125,7 +125,7 @@ mod tests {
             ),
             writer.clone(),
             Readers::default(),
-            &config.lifetimes(),
+            &config.storage.retention(),
         );
         let limits = Limits::new(&config);
         let context = Context::new(config, Verifier::Open, router, limits, epoch);

@@ -21,7 +21,7 @@ pub mod memory;
 
 use self::ip_quota::IpQuota;
 use self::memory::{MemoryBudget, Reservation};
-use crate::config::{Config, Network};
+use crate::config::{Config, RateLimit, TrustedProxies};
 
 /// Keys that a map may hold on to after a storm, rather than ask for the memory again.
 const SPARE: usize = 1024;
@@ -80,7 +80,7 @@ pub struct Limits {
     /// Connections that are there, whatever they are for.
     sockets: AtomicUsize,
     /// Who speaks for others, and is not limited for what they all do.
-    proxies: Vec<Network>,
+    proxies: TrustedProxies,
     /// Connections at a time, in all and from one address.
     most: usize,
     most_of_one: usize,
@@ -131,37 +131,32 @@ pub struct TooMany {
 impl Limits {
     /// The limits that the settings name.
     pub fn new(config: &Config) -> Arc<Self> {
-        let rates = config.rates();
+        let handshakes = config.limits.handshake_rate();
         Arc::new(Self {
             hasher: RandomState::new(),
             clock: DefaultClock::default(),
-            frames: RateLimiter::keyed(quota(rates.frames)),
-            queries: RateLimiter::keyed(quota(rates.queries)),
-            handshakes: RateLimiter::keyed(quota(rates.handshakes)),
-            arrivals: RateLimiter::keyed(quota(Allowed {
-                per_second: rates
-                    .handshakes
-                    .per_second
-                    .saturating_mul(ARRIVALS_PER_HANDSHAKE),
-                burst: rates
-                    .handshakes
-                    .burst
-                    .saturating_mul(ARRIVALS_PER_HANDSHAKE),
+            frames: RateLimiter::keyed(quota(config.limits.user_rate())),
+            queries: RateLimiter::keyed(quota(config.limits.query_rate())),
+            handshakes: RateLimiter::keyed(quota(handshakes)),
+            arrivals: RateLimiter::keyed(quota(RateLimit {
+                per_second: handshakes.per_second.saturating_mul(ARRIVALS_PER_HANDSHAKE),
+                burst: handshakes.burst.saturating_mul(ARRIVALS_PER_HANDSHAKE),
             })),
             sockets: AtomicUsize::new(0),
-            proxies: config.trusted_proxy.clone(),
-            most: config.connections,
-            most_of_one: rates.connections_per_ip as usize,
+            proxies: config.network.trusted_proxy.clone(),
+            most: config.limits.connections,
+            most_of_one: config.limits.connections_per_ip() as usize,
             spares_loopback: (
-                config.connections_per_ip.0.is_none(),
-                config.handshakes_per_second.0.is_none() && config.handshake_burst.0.is_none(),
+                config.limits.connections_per_ip.0.is_none(),
+                config.limits.handshakes_per_second.0.is_none()
+                    && config.limits.handshake_burst.0.is_none(),
             ),
             here: Mutex::default(),
-            unclaimed: rates.unclaimed_per_ip,
-            counts_loopback: config.unclaimed_per_ip.0.is_some(),
+            unclaimed: config.recipients.unknown_recipients_per_ip(),
+            counts_loopback: config.recipients.unknown_recipients_per_ip.0.is_some(),
             purses: Mutex::default(),
             refused: AtomicU64::new(0),
-            buffers: MemoryBudget::new(config.buffer_bytes),
+            buffers: MemoryBudget::new(config.limits.buffer_bytes),
         })
     }
 
@@ -209,7 +204,7 @@ impl Limits {
     /// [`TooMany`]
     pub fn arrive(self: &Arc<Self>, ip: Option<IpAddr>) -> Result<ConnectionPermit, TooMany> {
         let ip = ip.map(|ip| ip.to_canonical());
-        let ip = ip.filter(|ip| !self.proxies.iter().any(|proxy| proxy.contains(*ip)));
+        let ip = ip.filter(|ip| !self.proxies.contains(*ip));
         let loopback = ip.is_some_and(|ip| ip.is_loopback());
         let place = ip.map(ClientNet::of);
         let counted = place.filter(|_| !(loopback && self.spares_loopback.0));
@@ -396,16 +391,7 @@ fn uncount(counts: &mut HashMap<ClientNet, usize>, place: ClientNet) {
     }
 }
 
-/// How much is allowed: in a second, and at once after a rest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Allowed {
-    /// Per second, in the long run; not 0.
-    pub per_second: u32,
-    /// At once; not 0.
-    pub burst: u32,
-}
-
-fn quota(allowed: Allowed) -> Quota {
+fn quota(allowed: RateLimit) -> Quota {
     let some = |n| NonZeroU32::new(n).unwrap_or(NonZeroU32::MIN);
     Quota::per_second(some(allowed.per_second)).allow_burst(some(allowed.burst))
 }
@@ -416,10 +402,9 @@ mod tests {
 
     #[test]
     fn all_arrivals_together_have_a_bound_and_give_their_places_back() {
-        let limits = Limits::new(&Config {
-            connections: 1,
-            ..Config::default()
-        });
+        let mut config = Config::default();
+        config.limits.connections = 1;
+        let limits = Limits::new(&config);
         let most = 1 + LINGERING + REQUESTS;
         let mut held: Vec<_> = (0..most)
             .map(|_| limits.arrive(None).expect("there is room"))
@@ -436,13 +421,11 @@ mod tests {
 
     #[test]
     fn an_address_has_so_many_arrivals_and_a_proxy_and_this_machine_any_number() {
-        let proxy = crate::config::Network::parse("192.0.2.7").expect("a network");
-        let limits = Limits::new(&Config {
-            connections_per_ip: crate::config::Auto(Some(2)),
-            handshakes_per_second: crate::config::Auto(Some(1000)),
-            trusted_proxy: vec![proxy],
-            ..Config::default()
-        });
+        let mut config = Config::default();
+        config.limits.connections_per_ip = crate::config::Auto(Some(2));
+        config.limits.handshakes_per_second = crate::config::Auto(Some(1000));
+        config.network.trusted_proxy = TrustedProxies::of(&["192.0.2.7"]);
+        let limits = Limits::new(&config);
         let come = |ip: &str| limits.arrive(Some(ip.parse().expect("an address")));
         let held: Vec<_> = (0..2 + REQUESTS_OF_ONE)
             .map(|_| come("203.0.113.1").expect("there is room"))

@@ -18,11 +18,11 @@ pub struct ListenError {
 pub fn listen(config: &Config) -> Result<Vec<TcpListener>, ListenError> {
     let mut listeners = Vec::new();
     let mut failed = None;
-    for address in &config.listen {
+    for address in &config.network.listen.addresses {
         match bind(*address) {
             Ok(listener) => listeners.push(listener),
             // A machine without IPv6 does without [::1], unless somebody asked for it.
-            Err(error) if config.listen_is_default && no_such_address(&error) => {
+            Err(error) if config.network.listen.is_default && no_such_address(&error) => {
                 log::warn!("not listening on {address}: {error}");
                 failed = Some(ListenError {
                     address: *address,

@@ -93,11 +93,13 @@ pub async fn serve(
 ) -> Result<(), RunError> {
     let tls = Tls::new(&config)?;
     let auth = Verifier::new(&config)?;
-    let lifetimes = config.lifetimes();
-    let mut store: Box<dyn Store> = match &config.store {
-        StoreUrl::Sqlite(path) => Box::new(Sqlite::open(path, config.durability, lifetimes)?),
+    let lifetimes = config.storage.retention();
+    let mut store: Box<dyn Store> = match &config.storage.store {
+        StoreUrl::Sqlite(path) => {
+            Box::new(Sqlite::open(path, config.storage.durability, lifetimes)?)
+        }
         StoreUrl::Memory => Box::new(Sqlite::temporary(
-            &crate::config::temporary_folder(),
+            &crate::config::temporary_directory(),
             lifetimes,
         )?),
     };
@@ -108,7 +110,7 @@ pub async fn serve(
     let registry = Arc::new(Registry::default());
     let live = registry.clone();
     store.spare(LiveCursors::new(move |user| live.owed(user)));
-    store.limit(config.quotas());
+    store.limit(config.recipients.quotas());
     let blocks = Arc::new(Blocks::default());
     store.blocks(&mut |user, other| blocks.set(user, other, true))?;
     let epoch = store.epoch();
@@ -121,8 +123,8 @@ pub async fn serve(
     let settle = writer.clone();
     let reads = Readers::start(readers, move || settle.settle())?;
     let floor = Arc::new(DiskSpaceMonitor::new(
-        &config.data_folder(),
-        config.min_free_disk.0,
+        &config.storage.directory(),
+        config.storage.min_free_disk.0,
     ));
     floor.look();
     let router = Router::new(
@@ -142,7 +144,7 @@ pub async fn serve(
     let handle = server.handle();
     let scheme = if tls.is_some() { "https" } else { "http" };
     for address in &addresses {
-        log::info!(store:% = node.config.store; "listening on {scheme}://{address}{}", node.config.base_path);
+        log::info!(store:% = node.config.storage.store; "listening on {scheme}://{address}{}", node.config.network.base_path);
     }
     let public = |address: &&SocketAddr| !address.ip().to_canonical().is_loopback();
     if node.config.access() == Access::Open

@@ -181,9 +181,9 @@ pub async fn run<T: AsyncRead + AsyncWrite + Unpin>(
         link,
         incoming: 0,
         life: SessionState {
-            rate: Rate::new(config.messages_per_second, config.burst, now),
+            rate: Rate::new(config.limits.messages_per_second, config.limits.burst, now),
             refusals: Refusals::default(),
-            bad: Budget::new(config.bad_frames_per_minute),
+            bad: Budget::new(config.limits.bad_frames_per_minute),
             line: KeepAlive::new(now, parts.messaging.as_ref()),
             // One that is let in only to be refused has heard its goodbye already.
             stage: if parts.admitted.is_some() {
@@ -744,9 +744,9 @@ impl SessionState {
             self.line.spoke = glance.spoke.unwrap_or(now);
         }
         let config = &self.parts.config;
-        let heartbeat = Duration::from_secs(config.heartbeat_seconds);
+        let heartbeat = Duration::from_secs(config.keepalive.heartbeat_seconds);
         // A peer that answers nothing else must be asked often enough to count as alive.
-        let ping = Duration::from_secs(config.ping_seconds).min(heartbeat);
+        let ping = Duration::from_secs(config.keepalive.ping_seconds).min(heartbeat);
         let mut next;
         match self.stage {
             Phase::Draining {
@@ -776,7 +776,7 @@ impl SessionState {
                 }
                 if unsent > 0 {
                     // A peer that does not read cannot answer a ping either: it is judged by whether bytes move.
-                    next = self.line.moved + Duration::from_secs(config.stall_seconds);
+                    next = self.line.moved + Duration::from_secs(config.keepalive.stall_seconds);
                     if now >= next {
                         self.goodbye(&SLOW_READER, now);
                         return true;

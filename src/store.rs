@@ -13,9 +13,10 @@ mod traits;
 pub use self::model::{
     Entry, EntryKind, InboxState, MessageRef, NewMessage, Outcome, Received, StoredMessage, Write,
 };
-pub use self::options::{LiveCursors, Quotas, Retention};
+pub use self::options::LiveCursors;
 pub use self::query::{
     ConversationItem, ConversationsPage, ConversationsQuery, HistoryPage, HistoryPosition,
     HistoryQuery, InboxRange,
 };
 pub use self::traits::{Reader, Store, StoreError};
+pub use crate::config::{Quotas, Retention};

@@ -75,7 +75,8 @@ impl Tls {
     /// # Errors
     /// A file that cannot be read, or holds something else, or a key of another certificate.
     pub fn new(config: &Config) -> Result<Option<Arc<Self>>, TlsError> {
-        let (Some(cert), Some(key)) = (config.tls_cert.clone(), config.tls_key.clone()) else {
+        let (Some(cert), Some(key)) = (config.tls.tls_cert.clone(), config.tls.tls_key.clone())
+        else {
             return Ok(None);
         };
         let files = Files { cert, key };
@@ -170,7 +171,7 @@ impl Files {
 ///
 /// # Errors
 /// When the library has no protocol version in common with itself.
-pub(crate) fn probe() -> Result<Arc<ClientConfig>, rustls::Error> {
+pub fn probe() -> Result<Arc<ClientConfig>, rustls::Error> {
     let provider = Arc::new(ring::default_provider());
     let config = ClientConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()?

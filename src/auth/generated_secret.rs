@@ -26,7 +26,7 @@ const USERS: [&str; 2] = ["8888", "6666"];
 
 /// Reads the server's own secret, or makes it. Without a store that lasts it does not last either.
 pub(super) fn secret(config: &Config) -> Result<Secret, AuthSetupError> {
-    let Some(path) = config.own_secret_file() else {
+    let Some(path) = config.storage.secret_file() else {
         return made().map_err(|error| AuthSetupError(format!("no secret can be made: {error}")));
     };
     let wrong = |error: io::Error| AuthSetupError(format!("{}: {error}", path.display()));
@@ -98,7 +98,10 @@ pub fn token(
         return error("a user id is 1 to 64 characters from A-Z a-z 0-9 . _ ~ @ : + -");
     }
     if let Some(secret) = secrets(config)?.first() {
-        let name = match (config.jwt_secret.first(), config.jwt_secret_file.first()) {
+        let name = match (
+            config.auth.jwt_secret.first(),
+            config.auth.jwt_secret_file.first(),
+        ) {
             (None, Some(path)) => format!("the secret in {}", path.display()),
             _ => "the secret of --jwt-secret".to_owned(),
         };
@@ -110,7 +113,7 @@ pub fn token(
              --jwt-secret-file and the server's own secret",
         );
     }
-    let Some(path) = config.own_secret_file() else {
+    let Some(path) = config.storage.secret_file() else {
         return error("the secret of a server with --store memory: is in no file");
     };
     match kept(&path) {
@@ -139,10 +142,10 @@ fn signed(
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     let now = now.unwrap_or_default().as_secs();
     let mut claims = json!({"sub": user, "iat": now, "exp": now + seconds});
-    if let Some(issuer) = config.jwt_issuer.first() {
+    if let Some(issuer) = config.auth.jwt_issuer.first() {
         claims["iss"] = json!(issuer);
     }
-    if let Some(audience) = config.jwt_audience.first() {
+    if let Some(audience) = config.auth.jwt_audience.first() {
         claims["aud"] = json!(audience);
     }
     let key = EncodingKey::from_secret(secret.expose());
@@ -168,12 +171,12 @@ impl Links {
     pub(super) fn new(config: &Config, secret: &Secret) -> Result<Self, AuthSetupError> {
         let [a, b] = USERS.map(|user| signed(config, secret, user, LINKS_HOLD));
         Ok(Self {
-            scheme: if config.tls_cert.is_some() {
+            scheme: if config.tls.tls_cert.is_some() {
                 "https"
             } else {
                 "http"
             },
-            base_path: config.base_path.clone(),
+            base_path: config.network.base_path.clone(),
             tokens: [a?, b?],
         })
     }

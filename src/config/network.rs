@@ -1,94 +1,274 @@
-//! Networks, as `10.0.0.0/8` or a single address.
+//! Network: addresses to listen on, trusted proxies, and web pages that may connect.
 
-use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::thread::available_parallelism;
 
-use super::source::Written;
+use ipnet::IpNet;
 
-/// Addresses that begin with the same bits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Network {
-    /// Its first address.
-    first: IpAddr,
-    /// How many leading bits its addresses share.
-    bits: u8,
+use super::setting::{list, list_of, number, section, strings, text};
+use super::{Written, origin};
+
+const PORT: u16 = 8080;
+/// Used where the number of CPUs cannot be determined.
+const WORKERS: usize = 1;
+const MAX_WORKERS: usize = 512;
+
+section! {
+    /// Addresses to listen on, trusted proxies, and web pages that may connect.
+    pub struct NetworkConfig = config.network, "Network";
+
+    /// Address to listen on; may be repeated (in the variable, separated by commas)
+    ///
+    /// `localhost:PORT` stands for both loopback addresses, port 0 for any free port.
+    listen: Listen = Listen::default(),
+        list_of("ADDR:PORT", Listen::parse, |listen| strings(&listen.addresses))
+            .default_text("127.0.0.1:8080 and [::1]:8080")
+            .common();
+
+    /// Prefix of every path, such as /demo
+    // Without a slash at the end; empty for the root (PROTOCOL section 2).
+    base_path: String = String::new(), text("PATH", base_path);
+
+    /// Threads that serve connections
+    workers: usize = available_parallelism().map_or(WORKERS, |cpus| cpus.get().min(MAX_WORKERS)),
+        number("N", 1..=MAX_WORKERS).default_text("the number of CPUs");
+
+    /// Origin of a web page that may connect, such as `https://chat.example.org`, or null; may be repeated
+    ///
+    /// Pages of the server's own origin may always connect.
+    // As browsers write it: in lower case, without the scheme's default port.
+    allowed_origin: Vec<String> = Vec::new(), list("ORIGIN", origin::origins).common();
+
+    /// Host name under which clients may reach a server without authentication, in addition to localhost, loopback
+    /// addresses and the hosts of --allowed-origin; may be repeated
+    // In lower case, without a port.
+    allowed_host: Vec<String> = Vec::new(), list("NAME", origin::hosts);
+
+    /// Address of a trusted reverse proxy, such as 127.0.0.1 or 10.0.0.0/8; may be repeated
+    ///
+    /// The server takes the client's address from the X-Forwarded-For, -Proto and -Host headers (or Forwarded) of such a
+    /// proxy.
+    trusted_proxy: TrustedProxies = TrustedProxies::default(),
+        list_of("CIDR", TrustedProxies::parse, |proxies| strings(&proxies.0)).common();
 }
 
-impl Network {
-    pub(crate) fn parse(text: &str) -> Result<Self, &'static str> {
-        let (address, bits) = match text.split_once('/') {
-            Some((address, bits)) => (address, Some(bits)),
-            None => (text, None),
-        };
-        let address: IpAddr = address.parse().map_err(|_| "it has no IP address")?;
-        let all = if address.is_ipv4() { 32 } else { 128 };
-        let bits = match bits {
-            None => all,
-            Some(bits) => bits
-                .parse()
-                .ok()
-                .filter(|count| *count <= all && bits.bytes().all(|b| b.is_ascii_digit()))
-                .ok_or("the number of bits is wrong")?,
-        };
-        let network = Self {
-            first: address,
-            bits,
-        };
-        if network.masked(address) != number(address).0 {
-            // Which of the two was meant is not to be guessed where it is about trust.
-            return Err("its address has bits beyond those that count");
+/// The addresses to listen on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listen {
+    /// At least one, without duplicates. Port 0 takes a free port, a different one for each address.
+    pub addresses: Vec<SocketAddr>,
+    /// Whether these are the default, so that the server also starts on a machine without IPv6.
+    pub is_default: bool,
+}
+
+impl Default for Listen {
+    fn default() -> Self {
+        Self {
+            addresses: loopback(PORT),
+            is_default: true,
         }
-        Ok(network)
+    }
+}
+
+impl Listen {
+    /// The addresses of all entries without duplicates. Port 0 asks for another free port each time, so it may be repeated.
+    fn parse(values: &[Written]) -> Result<Self, String> {
+        let mut addresses = Vec::new();
+        for value in values {
+            for address in listen_entry(value.as_str())? {
+                if address.port() == 0 || !addresses.contains(&address) {
+                    addresses.push(address);
+                }
+            }
+        }
+        if addresses.is_empty() {
+            return Err("at least one address is needed, such as 127.0.0.1:8080".into());
+        }
+        Ok(Self {
+            addresses,
+            is_default: false,
+        })
     }
 
-    /// Whether this address is one of them. An IPv4 address within IPv6 counts as the IPv4 address.
+    /// The first address that other machines can reach.
+    pub fn public_address(&self) -> Option<&SocketAddr> {
+        let public = |address: &&SocketAddr| !address.ip().to_canonical().is_loopback();
+        self.addresses.iter().find(public)
+    }
+}
+
+/// Both loopback addresses: the meaning of `localhost`.
+fn loopback(port: u16) -> Vec<SocketAddr> {
+    vec![
+        (Ipv4Addr::LOCALHOST, port).into(),
+        (Ipv6Addr::LOCALHOST, port).into(),
+    ]
+}
+
+fn listen_entry(entry: &str) -> Result<Vec<SocketAddr>, String> {
+    if let Ok(address) = entry.parse() {
+        return Ok(vec![address]);
+    }
+    let named = entry
+        .rsplit_once(':')
+        .and_then(|(host, port)| Some((host, port.parse().ok()?)));
+    match named {
+        Some((host, port)) if host.eq_ignore_ascii_case("localhost") => Ok(loopback(port)),
+        _ => Err(format!(
+            "{entry:?} is not ADDR:PORT; {}",
+            listen_hint(entry, named)
+        )),
+    }
+}
+
+/// A suggestion for an entry that is not an address with a port.
+fn listen_hint(entry: &str, named: Option<(&str, u16)>) -> String {
+    match (entry.parse::<IpAddr>(), named) {
+        (Ok(IpAddr::V4(ip)), _) => format!("the port is missing: {ip}:8080"),
+        (Ok(IpAddr::V6(ip)), _) => format!("an IPv6 address needs brackets and a port: [{ip}]:8080"),
+        (_, Some(("" | "*", port))) => {
+            format!("every address of this machine is 0.0.0.0:{port} (IPv4) or [::]:{port} (IPv6)")
+        }
+        (_, Some((_, port))) => {
+            format!("it needs an IP address or localhost, such as 127.0.0.1:{port} or localhost:{port}")
+        }
+        _ => match entry.parse::<u16>() {
+            Ok(port) => format!("the address is missing: localhost:{port}"),
+            Err(_) => "it looks like 127.0.0.1:8080, [::1]:8080 or localhost:8080, with a port up to 65535".into(),
+        },
+    }
+}
+
+/// `/a/b` without a slash at the end, or empty for the root.
+fn base_path(written: &Written) -> Result<String, String> {
+    let trimmed = written.as_str().trim_matches('/');
+    if trimmed.is_empty() {
+        return Ok(String::new());
+    }
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "-._~".contains(c);
+    let valid = |segment: &str| !matches!(segment, "" | "." | "..") && segment.chars().all(allowed);
+    if trimmed.split('/').all(valid) {
+        Ok(format!("/{trimmed}"))
+    } else {
+        Err(format!(
+            "{written} is not a path such as /demo, of letters, digits and - . _ ~ between single slashes"
+        ))
+    }
+}
+
+/// Networks of the reverse proxies whose headers are trusted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TrustedProxies(Vec<IpNet>);
+
+impl TrustedProxies {
+    /// Whether `address` belongs to a trusted proxy. An IPv4-mapped IPv6 address counts as the IPv4 address.
     pub fn contains(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
-        address.is_ipv4() == self.first.is_ipv4() && self.masked(address) == number(self.first).0
+        self.0.iter().any(|network| network.contains(&address))
     }
 
-    fn masked(&self, address: IpAddr) -> u128 {
-        let (number, all) = number(address);
-        let beyond = u32::from(all - self.bits.min(all));
-        number
-            .checked_shr(beyond)
-            .unwrap_or(0)
-            .checked_shl(beyond)
-            .unwrap_or(0)
+    fn parse(values: &[Written]) -> Result<Self, String> {
+        let network = |value: &Written| {
+            parse_network(value.as_str()).map_err(|why| {
+                format!("{value} is not a network: {why}; it looks like 127.0.0.1, 10.0.0.0/8 or fd00::/8")
+            })
+        };
+        let networks: Result<_, _> = values.iter().map(network).collect();
+        networks.map(Self)
     }
-}
 
-/// An address as a number, and of how many bits.
-fn number(address: IpAddr) -> (u128, u8) {
-    match address {
-        IpAddr::V4(ip) => (u32::from(ip).into(), 32),
-        IpAddr::V6(ip) => (ip.into(), 128),
-    }
-}
-
-impl fmt::Display for Network {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.first, self.bits)
+    /// The proxies with these addresses.
+    #[cfg(test)]
+    pub(crate) fn of(texts: &[&str]) -> Self {
+        let values: Vec<_> = texts.iter().map(|text| Written::from(*text)).collect();
+        Self::parse(&values).expect("addresses")
     }
 }
 
-pub(super) fn list(entries: &[Written]) -> Result<Vec<Network>, String> {
-    let network = |entry: &Written| {
-        Network::parse(entry.as_str()).map_err(|why| {
-            format!(
-                "{entry} is not a network: {why}; it looks like 127.0.0.1, 10.0.0.0/8 or fd00::/8"
-            )
-        })
+/// `ADDRESS/BITS` or a single address.
+fn parse_network(text: &str) -> Result<IpNet, &'static str> {
+    let (address, bits) = match text.split_once('/') {
+        Some((address, bits)) => (address, Some(bits)),
+        None => (text, None),
     };
-    entries.iter().map(network).collect()
+    let address: IpAddr = address.parse().map_err(|_| "it has no IP address")?;
+    let Some(bits) = bits else {
+        return Ok(address.into());
+    };
+    let network = Some(bits)
+        .filter(|bits| bits.bytes().all(|b| b.is_ascii_digit()))
+        .and_then(|bits| IpNet::new(address, bits.parse().ok()?).ok())
+        .ok_or("the number of bits is wrong")?;
+    // It is unclear whether the network or the address is meant, and trust depends on it.
+    if network.network() != address {
+        return Err("its address has bits beyond the prefix");
+    }
+    Ok(network)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn listen(text: &str) -> Result<Vec<String>, String> {
+        let values: Vec<_> = text.split(' ').map(Written::from).collect();
+        let listen = Listen::parse(&values)?;
+        Ok(listen.addresses.iter().map(ToString::to_string).collect())
+    }
+
     #[test]
-    fn a_network_is_an_address_and_the_bits_that_count() {
+    fn listen_accepts_addresses_and_localhost() {
+        assert_eq!(
+            listen("127.0.0.1:0 [::1]:80").unwrap(),
+            ["127.0.0.1:0", "[::1]:80"]
+        );
+        assert_eq!(
+            listen("LocalHost:81 127.0.0.1:81").unwrap(),
+            ["127.0.0.1:81", "[::1]:81"]
+        );
+        assert_eq!(listen("127.0.0.1:0 127.0.0.1:0").unwrap().len(), 2);
+    }
+
+    #[test]
+    fn an_invalid_address_is_answered_with_a_suggestion() {
+        for (text, hint) in [
+            ("127.0.0.1", "127.0.0.1:8080"),
+            ("::1", "[::1]:8080"),
+            (":80", "0.0.0.0:80 (IPv4)"),
+            ("*:80", "[::]:80"),
+            ("80", "localhost:80"),
+            ("example.org:80", "127.0.0.1:80"),
+            ("127.0.0.1:65536", "up to 65535"),
+            ("localhost", "localhost:8080"),
+            ("", "127.0.0.1:8080"),
+        ] {
+            let error = listen(text).unwrap_err();
+            assert!(error.contains(hint), "{text}: {error}");
+        }
+        assert!(Listen::parse(&[]).unwrap_err().contains("at least one"));
+    }
+
+    #[test]
+    fn a_base_path_starts_with_a_slash_and_does_not_end_with_one() {
+        let base_path = |text: &str| base_path(&text.into());
+        for (text, path) in [
+            ("", ""),
+            ("/", ""),
+            ("demo", "/demo"),
+            ("/demo/", "/demo"),
+            ("/a/b.c~d_e-f", "/a/b.c~d_e-f"),
+        ] {
+            assert_eq!(base_path(text).unwrap(), path);
+        }
+        for invalid in [
+            "/a//b", "/a b", "/{id}", "/..", "/a/./b", "/é", "/a?b", "/%41",
+        ] {
+            assert!(base_path(invalid).is_err(), "{invalid}");
+        }
+    }
+
+    #[test]
+    fn a_network_is_an_address_with_the_length_of_its_prefix() {
         for (text, inside, outside) in [
             ("127.0.0.1", "127.0.0.1", "127.0.0.2"),
             ("127.0.0.1", "::ffff:127.0.0.1", "::1"),
@@ -99,17 +279,17 @@ mod tests {
             ("fd00::/8", "fdff::1", "fc00::1"),
             ("::/0", "2001:db8::1", "10.0.0.1"),
         ] {
-            let network = Network::parse(text).unwrap();
-            assert!(network.contains(inside.parse().unwrap()), "{text} {inside}");
+            let proxies = TrustedProxies::parse(&[text.into()]).unwrap();
+            assert!(proxies.contains(inside.parse().unwrap()), "{text} {inside}");
             assert!(
-                !network.contains(outside.parse().unwrap()),
+                !proxies.contains(outside.parse().unwrap()),
                 "{text} {outside}"
             );
         }
     }
 
     #[test]
-    fn what_is_no_network_is_refused() {
+    fn an_invalid_network_is_rejected() {
         for text in [
             "",
             "/8",
@@ -122,7 +302,7 @@ mod tests {
             "localhost",
             "10/8",
         ] {
-            assert!(Network::parse(text).is_err(), "{text}");
+            assert!(parse_network(text).is_err(), "{text}");
         }
     }
 }

@@ -1,14 +1,13 @@
-//! Origins of web pages, written as browsers write them (RFC 6454 section 6.2) so that they can be compared with what a
-//! browser sends.
+//! Origins of web pages and names of hosts, in the form in which browsers send them (RFC 6454 section 6.2).
 
-use std::net::Ipv6Addr;
+use url::{Host, ParseError, Url};
 
-use super::source::Written;
+use super::Written;
 
-pub(super) fn list(entries: &Vec<Written>) -> Result<Vec<String>, String> {
+pub(super) fn origins(values: &[Written]) -> Result<Vec<String>, String> {
     let mut origins = Vec::new();
-    for entry in entries {
-        let origin = origin(entry.as_str())?;
+    for value in values {
+        let origin = origin(value.as_str())?;
         if !origins.contains(&origin) {
             origins.push(origin);
         }
@@ -17,83 +16,83 @@ pub(super) fn list(entries: &Vec<Written>) -> Result<Vec<String>, String> {
 }
 
 /// Names of hosts, without a port.
-pub(super) fn hosts(entries: &[Written]) -> Result<Vec<String>, String> {
-    let host = |entry: &Written| {
-        canonical_host(&entry.as_str().to_ascii_lowercase()).ok_or_else(|| {
-            format!("{entry} is not a host's name such as chat.example.org, 10.0.0.5 or [2001:db8::5], without a port")
-        })
+pub(super) fn hosts(values: &[Written]) -> Result<Vec<String>, String> {
+    let host = |value: &Written| {
+        let text = value.as_str().to_ascii_lowercase();
+        let host = Some(text.as_str()).filter(|text| is_plain_host(text));
+        host.and_then(|text| Host::parse(text).ok())
+            .map(|host| host.to_string())
+            .ok_or_else(|| {
+                format!("{value} is not a host name such as chat.example.org, 10.0.0.5 or [2001:db8::5], without a port")
+            })
     };
-    entries.iter().map(host).collect()
+    values.iter().map(host).collect()
 }
 
 fn origin(entry: &str) -> Result<String, String> {
+    const HOST: &str = "the host is malformed (write an IDN in its xn-- form)";
+    const PORT: &str = "the port is not a number from 1 to 65535";
     let lower = entry.to_ascii_lowercase();
     if lower == "null" {
         return Ok(lower);
     }
     if lower.contains('*') {
         return Err(format!(
-            "{entry:?}: there is no wildcard; name each origin, such as https://chat.example.org"
+            "{entry:?}: wildcards are not supported; name each origin, such as https://chat.example.org"
         ));
     }
-    let refuse = |why: &str| {
+    let invalid = |why: &str| {
         format!(
             "{entry:?} is not an origin: {why}; it looks like https://chat.example.org or http://10.0.0.5:8080"
         )
     };
     let (scheme, authority) = lower
         .split_once("://")
-        .ok_or_else(|| refuse("scheme:// is missing"))?;
-    let default_port = match scheme {
-        "ws" | "wss" => return Err(refuse("a page comes from http:// or https://")),
-        "http" => Some(80),
-        "https" => Some(443),
-        _ if is_scheme(scheme) => None,
-        _ => return Err(refuse("the scheme is malformed")),
-    };
+        .ok_or_else(|| invalid("scheme:// is missing"))?;
+    if matches!(scheme, "ws" | "wss") {
+        return Err(invalid("a page has the scheme http:// or https://"));
+    }
     if authority.contains(['/', '?', '#']) {
-        return Err(refuse(
-            "nothing follows the host and port, not even a slash",
+        return Err(invalid(
+            "nothing may follow the host and port, not even a slash",
         ));
     }
-    let (host, port) =
-        split_port(authority).ok_or_else(|| refuse("the port is not a number from 1 to 65535"))?;
-    let host = canonical_host(host)
-        .ok_or_else(|| refuse("the host is malformed (write an IDN in its xn-- form)"))?;
-    Ok(match port.filter(|port| Some(*port) != default_port) {
+    // The URL parser accepts more than an origin may contain: an empty port, user names, escapes and IDNs.
+    let (host, port) = match authority.rsplit_once(':') {
+        // A colon within brackets belongs to the IPv6 address.
+        Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
+        _ => (authority, None),
+    };
+    let is_port = |port: &str| {
+        let digits = !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit());
+        digits && port.parse() != Ok(0_u16)
+    };
+    if port.is_some_and(|port| !is_port(port)) {
+        return Err(invalid(PORT));
+    }
+    let url = Url::parse(&lower).map_err(|error| match error {
+        ParseError::RelativeUrlWithoutBase => invalid("the scheme is malformed"),
+        ParseError::InvalidPort => invalid(PORT),
+        _ => invalid(HOST),
+    })?;
+    let host = url
+        .host_str()
+        .filter(|_| is_plain_host(host))
+        .ok_or_else(|| invalid(HOST))?;
+    Ok(match url.port() {
         Some(port) => format!("{scheme}://{host}:{port}"),
         None => format!("{scheme}://{host}"),
     })
 }
 
-/// RFC 3986 section 3.1, already in lower case.
-fn is_scheme(scheme: &str) -> bool {
-    scheme.starts_with(|c: char| c.is_ascii_lowercase())
-        && scheme
-            .chars()
-            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "+-.".contains(c))
-}
-
-/// Host and port; nothing if what stands in the port's place is no port.
-fn split_port(authority: &str) -> Option<(&str, Option<u16>)> {
-    match authority.rsplit_once(':') {
-        // A colon within brackets belongs to the IPv6 address.
-        Some((host, port)) if !port.ends_with(']') => {
-            let digits = port.chars().all(|c| c.is_ascii_digit());
-            let port = port.parse().ok().filter(|port| digits && *port > 0)?;
-            Some((host, Some(port)))
-        }
-        _ => Some((authority, None)),
-    }
-}
-
-fn canonical_host(host: &str) -> Option<String> {
-    if let Some(inner) = host.strip_prefix('[') {
-        let ip: Ipv6Addr = inner.strip_suffix(']')?.parse().ok()?;
-        return Some(format!("[{ip}]"));
-    }
+/// Whether a host consists of characters that need no decoding: a name, an IPv4 address, or an IPv6 address in brackets.
+fn is_plain_host(host: &str) -> bool {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
-    (!host.is_empty() && host.chars().all(plain)).then(|| host.to_owned())
+    let within_brackets = host.strip_prefix('[');
+    within_brackets.map_or_else(
+        || !host.is_empty() && host.chars().all(plain),
+        |rest| rest.ends_with(']'),
+    )
 }
 
 #[cfg(test)]
@@ -102,38 +101,68 @@ mod tests {
 
     #[test]
     fn an_origin_is_kept_as_browsers_write_it() {
-        for (text, kept) in [
+        for (text, expected) in [
             ("null", "null"),
             ("HTTPS://Chat.Example.org:443", "https://chat.example.org"),
             ("http://a:80", "http://a"),
             ("http://a:443", "http://a:443"),
+            ("http://10.0.0.5:8080", "http://10.0.0.5:8080"),
             ("http://[0:0::1]:8080", "http://[::1]:8080"),
             ("http://[::1]", "http://[::1]"),
+            ("http://a_b.c-d", "http://a_b.c-d"),
             ("tauri://localhost", "tauri://localhost"),
+            ("app+x.y-z://a:80", "app+x.y-z://a:80"),
         ] {
-            assert_eq!(origin(text).unwrap(), kept);
+            assert_eq!(origin(text).unwrap(), expected);
         }
     }
 
     #[test]
-    fn what_is_no_origin_is_refused_with_the_reason() {
+    fn an_invalid_origin_is_rejected_with_the_reason() {
         for (text, hint) in [
             ("*", "wildcard"),
             ("https://*.example.org", "wildcard"),
             ("example.org", "scheme://"),
             ("https://a/", "slash"),
             ("https://a:0", "port"),
+            ("https://a:00", "port"),
             ("https://a:+1", "port"),
+            ("https://a:65536", "port"),
             ("https://a:", "port"),
             ("https://", "host"),
             ("https://u@a", "host"),
+            ("https://u:p@a", "port"),
+            ("https://a\\b", "host"),
+            ("https://a b", "host"),
+            ("https://%61", "host"),
             ("https://[::1", "host"),
+            ("https://[::1]x", "port"),
             ("https://münchen.de", "xn--"),
+            ("tauri://", "host"),
+            ("tauri://[x]", "host"),
             ("wss://a", "https://"),
             ("1x://a", "scheme"),
+            ("é://a", "scheme"),
         ] {
             let error = origin(text).unwrap_err();
             assert!(error.contains(hint), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_host_is_a_name_or_an_address_without_a_port() {
+        let hosts = |text: &str| hosts(&[text.into()]);
+        for (text, expected) in [
+            ("Chat.example.org", "chat.example.org"),
+            ("10.0.0.5", "10.0.0.5"),
+            ("[2001:DB8:0::5]", "[2001:db8::5]"),
+        ] {
+            assert_eq!(hosts(text).unwrap(), [expected]);
+        }
+        for invalid in [
+            "", "a:80", "[::1]:80", "::1", "a/b", "é", "%61", "a b", "[::1",
+        ] {
+            assert!(hosts(invalid).is_err(), "{invalid}");
         }
     }
 }

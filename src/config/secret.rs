@@ -1,10 +1,10 @@
-//! Secrets among the settings, which show themselves to nobody.
+//! Secrets among the settings. They are never displayed.
 
 use std::fmt;
 
-use super::source::Written;
+use super::Written;
 
-/// Bytes that only this server and those who sign tokens may know.
+/// Bytes that only this server and the issuers of tokens may know.
 #[derive(Clone)]
 pub struct Secret(Box<[u8]>);
 
@@ -14,9 +14,15 @@ impl Secret {
         (!bytes.is_empty()).then(|| Self(bytes.into()))
     }
 
-    /// The bytes, for those who compute with them.
+    /// The bytes, for cryptographic functions.
     pub fn expose(&self) -> &[u8] {
         &self.0
+    }
+
+    pub(super) fn list(values: &[Written]) -> Result<Vec<Self>, String> {
+        let secret = |value: &Written| Self::new(value.as_str().as_bytes());
+        let secrets: Option<Vec<_>> = values.iter().map(secret).collect();
+        secrets.ok_or_else(|| "a secret is empty".to_owned())
     }
 }
 
@@ -26,7 +32,7 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// In a time that tells nothing of where two secrets differ.
+/// Takes the same time wherever two secrets of one length differ.
 impl PartialEq for Secret {
     fn eq(&self, other: &Self) -> bool {
         let differences = self
@@ -40,18 +46,12 @@ impl PartialEq for Secret {
 
 impl Eq for Secret {}
 
-pub(super) fn list(entries: &[Written]) -> Result<Vec<Secret>, String> {
-    let secret = |entry: &Written| Secret::new(entry.as_str().as_bytes());
-    let secrets: Option<Vec<_>> = entries.iter().map(secret).collect();
-    secrets.ok_or_else(|| "a secret is empty".to_owned())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_secret_is_not_shown() {
+    fn a_secret_is_not_displayed() {
         let secret = Secret::new(b"hunter2").unwrap();
         assert_eq!(format!("{secret:?}"), "Secret(not shown)");
         assert_eq!(secret.expose(), b"hunter2");
@@ -59,7 +59,7 @@ mod tests {
     }
 
     #[test]
-    fn secrets_are_equal_when_all_of_them_is() {
+    fn secrets_are_equal_if_all_bytes_are() {
         let of = |text: &str| Secret::new(text.as_bytes()).unwrap();
         assert_eq!(of("abc"), of("abc"));
         for other in ["abd", "bbc", "ab", "abcd"] {

@@ -1,95 +1,71 @@
-//! Where settings come from: flags, variables, a TOML file, and which of them counts.
+//! The sources of settings (flags, environment variables, a TOML file) and their order of precedence.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fmt::{self, Display};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 use clap::ArgMatches;
 use clap::parser::ValueSource;
-use serde::de::{Deserialize, Deserializer, SeqAccess, Visitor, value::SeqAccessDeserializer};
+use serde::de::{
+    Deserialize, DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Unexpected,
+    Visitor,
+};
 
-use super::Settings;
+use super::setting::{Setting, Shape, flag, variable};
+use super::{ConfigError, settings};
 
-/// The file that is read when none is named, if it is there.
+/// The file that is read if `--config` and `DMWIRE_CONFIG` name none. It need not exist.
 const DEFAULT_FILE: &str = "dmwire.toml";
 
-/// A setting that cannot stand. Its text names the setting as the operator wrote it (flag, variable, or file and key)
-/// and says what would be right.
-#[derive(Debug)]
-pub struct ConfigError(String);
+/// The argument that names the file.
+pub(super) const FILE_KEY: &str = "config";
 
-impl Display for ConfigError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for ConfigError {}
-
-impl ConfigError {
-    pub(super) fn new(name: impl Display, what: impl Display) -> Self {
-        Self(format!("{name}: {what}"))
-    }
-}
-
-/// Which of the sources a value came from.
+/// Where a value comes from, with the key by which the source names the setting: the key itself or a former one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Source {
-    Default,
-    Flag,
-    Variable,
-    File(PathBuf),
-    /// What another setting leads to.
+    Flag(&'static str),
+    Variable(&'static str),
+    File(PathBuf, &'static str),
+    /// The setting with this key implies the value.
     Implied(&'static str),
 }
 
 impl Source {
-    /// The setting `key` by the name it has in this source.
-    pub fn name(&self, key: &str) -> String {
+    /// The name of the setting as it is written in this source, with the file's path.
+    pub fn name(&self) -> String {
         match self {
-            Self::Default | Self::Flag | Self::Implied(_) => flag(key),
-            Self::Variable => variable(key),
-            Self::File(path) => format!("{}: {key}", path.display()),
+            Self::File(path, key) => format!("{}: {key}", path.display()),
+            _ => self.spelling(),
         }
     }
 
-    /// The source in a few words, on one line.
-    pub fn describe(&self, key: &str) -> String {
+    /// As [`Source::name`], without the file's path.
+    fn spelling(&self) -> String {
         match self {
-            Self::Default => "default".into(),
-            Self::Flag => format!("flag {}", flag(key)),
-            Self::Variable => format!("variable {}", variable(key)),
-            // A path may hold a line break, which would end the comment that this is printed in.
-            Self::File(path) => format!("file {}", path.display()).replace(char::is_control, "?"),
-            Self::Implied(by) => format!("follows from {by}"),
+            Self::Flag(key) | Self::Implied(key) => flag(key),
+            Self::Variable(key) => variable(key),
+            Self::File(_, key) => (*key).to_owned(),
         }
     }
 
-    /// The source named on the command line or in the environment for `key`, if any. An empty variable counts as none:
-    /// container files pass variables on whether or not they are set.
-    fn given(matches: &ArgMatches, key: &str) -> Option<Self> {
-        match matches.value_source(key)? {
-            ValueSource::CommandLine => Some(Self::Flag),
-            ValueSource::EnvVariable => matches
-                .get_raw(key)?
-                .any(|value| !value.is_empty())
-                .then_some(Self::Variable),
-            _ => None,
+    /// A description on one line.
+    pub fn describe(&self) -> String {
+        match self {
+            Self::Flag(_) => format!("flag {}", self.spelling()),
+            Self::Variable(_) => format!("variable {}", self.spelling()),
+            // A line break in a path would end the comment that contains this text.
+            Self::File(path, _) => {
+                format!("file {}", path.display()).replace(char::is_control, "?")
+            }
+            Self::Implied(key) => format!("follows from {key}"),
         }
     }
 }
 
-pub(super) fn flag(key: &str) -> String {
-    format!("--{}", key.replace('_', "-"))
-}
-
-pub(super) fn variable(key: &str) -> String {
-    format!("DMWIRE_{}", key.to_uppercase())
-}
-
-/// One value as it was written, whatever the source: the meaning is looked for in one place only, [`super::value`]. No
-/// `Debug`: it may be a secret.
+/// One value as text, from whatever source. Without `Debug`, since it may be a secret.
 #[derive(Clone)]
 pub(super) struct Written(String);
 
@@ -105,148 +81,248 @@ impl Display for Written {
     }
 }
 
-impl From<String> for Written {
-    fn from(text: String) -> Self {
+impl From<&str> for Written {
+    fn from(text: &str) -> Self {
         Self(text.trim().to_owned())
     }
 }
 
-impl<'de> Deserialize<'de> for Written {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(Scalar)
-    }
+/// The values that a source gives for a setting.
+pub(super) struct Given {
+    pub values: Vec<Written>,
+    pub source: Source,
 }
 
-struct Scalar;
-
-impl Visitor<'_> for Scalar {
-    type Value = Written;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a string, a number, true or false")
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<Written, E> {
-        Ok(text.to_owned().into())
-    }
-
-    fn visit_i64<E>(self, number: i64) -> Result<Written, E> {
-        Ok(number.to_string().into())
-    }
-
-    fn visit_f64<E>(self, number: f64) -> Result<Written, E> {
-        Ok(number.to_string().into())
-    }
-
-    fn visit_bool<E>(self, truth: bool) -> Result<Written, E> {
-        Ok(truth.to_string().into())
-    }
-}
-
-/// For settings that can be repeated: a list, or a single value without its brackets.
-pub(super) fn one_or_many<'de, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<Option<Vec<Written>>, D::Error> {
-    struct OneOrMany;
-
-    impl<'de> Visitor<'de> for OneOrMany {
-        type Value = Vec<Written>;
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("a string or a list of strings")
-        }
-
-        fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
-            Ok(vec![text.to_owned().into()])
-        }
-
-        fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Self::Value, A::Error> {
-            Deserialize::deserialize(SeqAccessDeserializer::new(list))
-        }
-    }
-
-    deserializer.deserialize_any(OneOrMany).map(Some)
-}
-
-/// All that was said, from which [`Sources::settle`] takes the strongest word on each setting.
+/// All sources of one start of the program.
 pub(super) struct Sources<'a> {
-    /// Flags and variables; clap has already put flags first.
-    line: &'a Settings,
+    /// Flags and variables.
     matches: &'a ArgMatches,
-    file: Option<(PathBuf, Settings)>,
-    /// Where each setting came from that is not left at its default.
-    settled: BTreeMap<&'static str, Source>,
+    file: Option<(PathBuf, FileSettings)>,
 }
 
 impl<'a> Sources<'a> {
-    /// Reads the file `named` on the command line or in `DMWIRE_CONFIG`, else `dmwire.toml` if it is there.
-    pub fn read(
-        line: &'a Settings,
-        matches: &'a ArgMatches,
-        named: Option<&Path>,
-    ) -> Result<Self, ConfigError> {
-        let named = named.and_then(|path| Some((path, Source::given(matches, "config")?)));
-        let file = match named {
-            Some((path, source)) => Some(read_file(path).map_err(|what| {
-                ConfigError::new(source.name("config"), format!("{}: {what}", path.display()))
-            })?),
+    /// Reads the file that `--config` or `DMWIRE_CONFIG` names, else `dmwire.toml` if it exists.
+    pub fn read(matches: &'a ArgMatches) -> Result<Self, ConfigError> {
+        let named = matches.get_one::<OsString>(FILE_KEY);
+        let source = [ValueSource::CommandLine, ValueSource::EnvVariable]
+            .into_iter()
+            .find_map(|level| given_at(matches, level, FILE_KEY));
+        let file = match named.zip(source) {
+            Some((path, source)) => {
+                let path = Path::new(path);
+                Some(read_file(path).map_err(|error| {
+                    let name = source.name();
+                    ConfigError::new(name, format!("{}: {error}", path.display()))
+                })?)
+            }
             None => match read_file(Path::new(DEFAULT_FILE)) {
                 Err(FileError::Unreadable(error)) if error.kind() == io::ErrorKind::NotFound => {
                     None
                 }
-                read => Some(read.map_err(|what| ConfigError::new(DEFAULT_FILE, what))?),
+                read => Some(read.map_err(|error| ConfigError::new(DEFAULT_FILE, error))?),
             },
         };
-        Ok(Self {
-            line,
-            matches,
-            file,
-            settled: BTreeMap::new(),
-        })
+        Ok(Self { matches, file })
     }
 
-    /// Puts what the strongest source says of `key` into `value`, which keeps its default when none says anything.
-    pub fn settle<W, T>(
-        &mut self,
-        key: &'static str,
-        get: fn(&Settings) -> Option<&W>,
-        parse: impl Fn(&W) -> Result<T, String>,
-        value: &mut T,
-    ) -> Result<(), ConfigError> {
-        let on_line = || Some((get(self.line)?, Source::given(self.matches, key)?));
-        let in_file = || {
-            let (path, file) = self.file.as_ref()?;
-            Some((get(file)?, Source::File(path.clone())))
+    /// The value of a setting in the strongest source that has one.
+    ///
+    /// # Errors
+    ///
+    /// If that source gives the setting by its key and by a former key, since their order would be arbitrary.
+    pub fn find(&self, setting: &Setting) -> Result<Option<Given>, ConfigError> {
+        let matches = |level, key| {
+            let source = given_at(self.matches, level, key)?;
+            let values = self.matches.get_many::<String>(key)?;
+            let values = values.map(|value| value.as_str().into()).collect();
+            Some(Given { values, source })
         };
-        if let Some((written, source)) = on_line().or_else(in_file) {
-            *value = parse(written).map_err(|what| ConfigError::new(source.name(key), what))?;
-            self.settled.insert(key, source);
-        }
-        Ok(())
-    }
-
-    pub fn into_settled(self) -> BTreeMap<&'static str, Source> {
-        self.settled
+        let in_file = |key| {
+            let (path, file) = self.file.as_ref()?;
+            let values = file.0.get(key)?.clone();
+            let source = Source::File(path.clone(), key);
+            Some(Given { values, source })
+        };
+        strongest([
+            setting
+                .keys()
+                .filter_map(|key| matches(ValueSource::CommandLine, key))
+                .collect(),
+            setting
+                .keys()
+                .filter_map(|key| matches(ValueSource::EnvVariable, key))
+                .collect(),
+            setting.keys().filter_map(in_file).collect(),
+        ])
     }
 }
 
+/// The entry of the first level that has one.
+fn strongest(levels: [Vec<Given>; 3]) -> Result<Option<Given>, ConfigError> {
+    for level in levels {
+        let mut level = level.into_iter();
+        match (level.next(), level.next()) {
+            (None, _) => {}
+            (Some(given), None) => return Ok(Some(given)),
+            (Some(given), Some(former)) => {
+                return Err(ConfigError::new(
+                    former.source.name(),
+                    format!(
+                        "is the former name of {}, which is set as well; set only one of them",
+                        given.source.spelling()
+                    ),
+                ));
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// The source of `key`, if it is given at this level. An empty variable counts as absent: container files pass variables
+/// on whether or not they are set.
+fn given_at(matches: &ArgMatches, level: ValueSource, key: &'static str) -> Option<Source> {
+    let found = matches.value_source(key)?;
+    if found != level {
+        return None;
+    }
+    if level == ValueSource::CommandLine {
+        return Some(Source::Flag(key));
+    }
+    let mut values = matches.get_raw(key)?;
+    values
+        .any(|value| !value.is_empty())
+        .then_some(Source::Variable(key))
+}
+
+#[derive(Debug, thiserror::Error)]
 enum FileError {
+    #[error("cannot be read: {0}")]
     Unreadable(io::Error),
-    /// With the line, the column and what would be right there.
+    /// With the line, the column and the expected token.
+    #[error("{}", .0.to_string().trim_end())]
     Malformed(toml::de::Error),
 }
 
-impl Display for FileError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Unreadable(error) => write!(f, "cannot be read: {error}"),
-            Self::Malformed(error) => f.write_str(error.to_string().trim_end()),
-        }
-    }
-}
-
-fn read_file(path: &Path) -> Result<(PathBuf, Settings), FileError> {
+fn read_file(path: &Path) -> Result<(PathBuf, FileSettings), FileError> {
     let text = std::fs::read_to_string(path).map_err(FileError::Unreadable)?;
     let settings = toml::from_str(&text).map_err(FileError::Malformed)?;
     Ok((path.to_owned(), settings))
+}
+
+/// The content of a file, by the keys as they are written there.
+pub(super) struct FileSettings(pub BTreeMap<&'static str, Vec<Written>>);
+
+impl<'de> Deserialize<'de> for FileSettings {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(FileVisitor)
+    }
+}
+
+struct FileVisitor;
+
+impl<'de> Visitor<'de> for FileVisitor {
+    type Value = FileSettings;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("settings")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<FileSettings, A::Error> {
+        let mut found = BTreeMap::new();
+        while let Some((key, shape)) = map.next_key_seed(KeySeed)? {
+            found.insert(key, map.next_value_seed(ValuesSeed(shape))?);
+        }
+        Ok(FileSettings(found))
+    }
+}
+
+/// Reads a key, which must be that of a setting. Here and not later, so that the error names line and column.
+struct KeySeed;
+
+impl<'de> DeserializeSeed<'de> for KeySeed {
+    type Value = (&'static str, Shape);
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_identifier(self)
+    }
+}
+
+impl Visitor<'_> for KeySeed {
+    type Value = (&'static str, Shape);
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the key of a setting")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Self::Value, E> {
+        static KEYS: LazyLock<Vec<&'static str>> =
+            LazyLock::new(|| settings().iter().map(|setting| setting.key).collect());
+        settings()
+            .iter()
+            .flat_map(|setting| setting.keys().map(|key| (key, setting.shape)))
+            .find(|(key, _)| *key == text)
+            .ok_or_else(|| E::unknown_field(text, &KEYS))
+    }
+}
+
+/// Reads the value of one setting: a scalar, or a list for a setting that may be repeated.
+struct ValuesSeed(Shape);
+
+impl<'de> DeserializeSeed<'de> for ValuesSeed {
+    type Value = Vec<Written>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for ValuesSeed {
+    type Value = Vec<Written>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.0 {
+            Shape::List { .. } => "a string or a list of strings",
+            Shape::One | Shape::Switch => "a string, a number, true or false",
+        })
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+        Ok(vec![text.into()])
+    }
+
+    fn visit_i64<E: serde::de::Error>(self, number: i64) -> Result<Self::Value, E> {
+        self.scalar(Unexpected::Signed(number), &number)
+    }
+
+    fn visit_f64<E: serde::de::Error>(self, number: f64) -> Result<Self::Value, E> {
+        self.scalar(Unexpected::Float(number), &number)
+    }
+
+    fn visit_bool<E: serde::de::Error>(self, value: bool) -> Result<Self::Value, E> {
+        self.scalar(Unexpected::Bool(value), &value)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+        let Shape::List { .. } = self.0 else {
+            return Err(A::Error::invalid_type(Unexpected::Seq, &self));
+        };
+        let mut values = Vec::new();
+        while let Some(value) = list.next_element_seed(ValuesSeed(Shape::One))? {
+            values.extend(value);
+        }
+        Ok(values)
+    }
+}
+
+impl ValuesSeed {
+    fn scalar<E: serde::de::Error>(
+        self,
+        found: Unexpected<'_>,
+        value: &dyn Display,
+    ) -> Result<Vec<Written>, E> {
+        match self.0 {
+            Shape::List { .. } => Err(E::invalid_type(found, &self)),
+            Shape::One | Shape::Switch => Ok(vec![value.to_string().as_str().into()]),
+        }
+    }
 }

@@ -1,87 +1,108 @@
-//! What must hold of the settings as a whole.
+//! Properties of the settings as a whole.
 
+use std::collections::BTreeMap;
+
+use super::source::FileSettings;
 use super::*;
 
-#[test]
-fn every_setting_has_the_names_that_follow_from_its_key() {
-    let command = CommandLine::clap();
-    for (heading, key, _) in Config::default().shown() {
-        let arg = command
-            .get_arguments()
-            .find(|arg| arg.get_id() == key)
-            .expect("each setting is a flag");
-        assert_eq!(
-            arg.get_long().map(|long| format!("--{long}")),
-            Some(source::flag(key))
-        );
-        assert_eq!(
-            arg.get_env().and_then(|env| env.to_str()),
-            Some(source::variable(key).as_str())
-        );
-        assert_eq!(arg.get_help_heading(), Some(heading));
+fn command() -> clap::Command {
+    clap::Command::new("test").args(args())
+}
+
+fn arg(command: &clap::Command, key: &str) -> Arg {
+    let mut args = command.get_arguments();
+    args.find(|arg| arg.get_id() == key)
+        .expect("each setting is an argument")
+        .clone()
+}
+
+fn resolved(config: Config) -> Resolved {
+    Resolved {
+        config,
+        sources: BTreeMap::new(),
     }
-    // `--config` is the only one that is not shown.
-    let settings = command
-        .get_arguments()
-        .filter(|arg| arg.get_env().is_some());
-    assert_eq!(settings.count(), Config::default().shown().len() + 1);
 }
 
 #[test]
-fn the_help_tells_the_default_that_is_in_force() {
-    let command = CommandLine::clap();
-    for (_, key, value) in Config::default().shown() {
-        let arg = command
-            .get_arguments()
-            .find(|arg| arg.get_id() == key)
-            .expect("each setting is a flag");
-        let told = match key {
+fn the_names_of_each_setting_follow_from_its_key() {
+    let command = command();
+    for setting in settings() {
+        for key in setting.keys() {
+            let arg = arg(&command, key);
+            let long = arg.get_long().map(|long| format!("--{long}"));
+            assert_eq!(long, Some(setting::flag(key)));
+            let variable = arg.get_env().and_then(|env| env.to_str());
+            assert_eq!(variable, Some(setting::variable(key).as_str()));
+            assert_eq!(arg.get_help_heading(), Some(setting.heading));
+            assert_eq!(arg.is_hide_set(), key != setting.key);
+        }
+    }
+    // `--config` is the only other argument.
+    let keys = settings().iter().flat_map(Setting::keys).count();
+    assert_eq!(command.get_arguments().count(), keys + 1);
+}
+
+#[test]
+fn no_two_settings_share_a_key() {
+    let mut keys: Vec<_> = settings().iter().flat_map(Setting::keys).collect();
+    let count = keys.len();
+    keys.sort_unstable();
+    keys.dedup();
+    assert_eq!(keys.len(), count);
+}
+
+#[test]
+fn the_help_names_the_default_and_the_variable() {
+    let command = command();
+    let config = Config::default();
+    for setting in settings() {
+        let key = setting.key;
+        let value = setting.show(&config).expect("no default is a secret");
+        let default = match key {
             "listen" => "127.0.0.1:8080 and [::1]:8080",
             "workers" => "the number of CPUs",
             _ if value == "[]" || value == "\"\"" => "none",
             _ => value.trim_matches('"'),
         };
-        let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
-        assert!(
-            help.ends_with(&format!("[default: {told}]")),
-            "{key}: {help}"
-        );
+        let facts = format!(" [default: {default}] [env: {}]", setting::variable(key));
+        let arg = arg(&command, key);
+        let short = arg.get_help().expect("a help text").to_string();
+        assert!(short.ends_with(&facts), "{key}: {short}");
+        let long = arg.get_long_help().expect("a help text").to_string();
+        assert!(long.starts_with(&short), "{key}: {long}");
+        assert!(!long.contains('`') && !long.contains("  "), "{key}: {long}");
     }
 }
 
 #[test]
-fn what_is_shown_can_be_the_file() {
-    let config = Config {
-        base_path: "/a".into(),
-        store: StoreUrl::Sqlite("a\"\u{7f}\n.db".into()),
-        ..Config::default()
-    };
-    let text = Resolved {
-        config,
-        sources: BTreeMap::new(),
-    }
-    .to_string();
-    let settings: Settings = toml::from_str(&text).unwrap();
-    assert_eq!(settings.base_path.unwrap().as_str(), "/a");
-    assert_eq!(settings.store.unwrap().as_str(), "sqlite:a\"\u{7f}\n.db");
-    assert_eq!(settings.listen.unwrap().len(), 2);
+fn the_short_help_shows_ten_settings() {
+    let command = command();
+    let shown = command
+        .get_arguments()
+        .filter(|arg| arg.get_id() != source::FILE_KEY && !arg.is_hide_short_help_set());
+    assert_eq!(shown.count(), 10);
 }
 
 #[test]
-fn what_others_can_reach_asks_for_tokens_unless_somebody_says_otherwise() {
+fn the_displayed_configuration_is_a_valid_file() {
+    let mut config = Config::default();
+    config.network.base_path = "/a".into();
+    config.storage.store = StoreUrl::Sqlite("a\"\u{7f}\n.db".into());
+    let FileSettings(file) = toml::from_str(&resolved(config).to_string()).unwrap();
+    assert_eq!(file["base_path"][0].as_str(), "/a");
+    assert_eq!(file["store"][0].as_str(), "sqlite:a\"\u{7f}\n.db");
+    assert_eq!(file["listen"].len(), 2);
+}
+
+#[test]
+fn a_reachable_server_requires_tokens_unless_the_settings_say_otherwise() {
     let with = |listen: &str, auth, open| {
-        let config = Config {
-            listen: vec![listen.parse().unwrap()],
-            auth,
-            open,
-            ..Config::default()
-        };
+        let mut config = Config::default();
+        config.network.listen.addresses = vec![listen.parse().unwrap()];
+        config.auth.auth = auth;
+        config.auth.open = open;
         let access = config.access();
-        let resolved = Resolved {
-            config,
-            sources: BTreeMap::new(),
-        };
-        resolved
+        resolved(config)
             .for_serving()
             .map(|_| access)
             .map_err(|error| error.to_string())
@@ -119,23 +140,18 @@ fn what_others_can_reach_asks_for_tokens_unless_somebody_says_otherwise() {
 }
 
 #[test]
-fn nothing_that_prints_a_configuration_prints_a_secret() {
-    let config = Config {
-        jwt_secret: vec![Secret::new(b"hunter2").unwrap()],
-        ..Config::default()
-    };
+fn a_displayed_configuration_contains_no_secret() {
+    let mut config = Config::default();
+    config.auth.jwt_secret = vec![Secret::new(b"hunter2").unwrap()];
     let debug = format!("{config:?}");
-    let resolved = Resolved {
-        config,
-        sources: BTreeMap::new(),
-    };
+    let resolved = resolved(config);
     for text in [debug, format!("{resolved:?}"), resolved.to_string()] {
         assert!(
             !text.contains("hunter2") && text.contains("jwt_secret"),
             "{text}"
         );
     }
-    // And it is no setting of the file that this can be used as.
-    let settings: Settings = toml::from_str(&resolved.to_string()).unwrap();
-    assert!(settings.jwt_secret.is_none());
+    // The displayed text is a valid file, in which the secret is not set.
+    let FileSettings(file) = toml::from_str(&resolved.to_string()).unwrap();
+    assert!(!file.contains_key("jwt_secret"));
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use actix_web::http::header::{self, HeaderMap, HeaderName};
 
-use crate::config::{Config, Network};
+use crate::config::{Config, TrustedProxies};
 
 /// What is known of the other end of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,10 +23,10 @@ impl ClientAddr {
     /// Reads off a request that came from `socket` what it says.
     pub fn of(headers: &HeaderMap, socket: Option<SocketAddr>, config: &Config) -> Self {
         let socket = socket.map(|address| address.ip().to_canonical());
-        let trusted = |ip: IpAddr| config.trusted_proxy.iter().any(|proxy| proxy.contains(ip));
+        let trusted = |ip: IpAddr| config.network.trusted_proxy.contains(ip);
         let own = Self {
             ip: socket,
-            secure: config.tls_cert.is_some().then_some(true),
+            secure: config.tls.tls_cert.is_some().then_some(true),
             // Two are none that anybody may be called by, which is something else than none.
             host: headers
                 .contains_key(header::HOST)
@@ -45,7 +45,12 @@ impl ClientAddr {
         let part = |name| forwarded.last().and_then(|element| element.get(name));
         let secure = of_proxy("x-forwarded-proto").or_else(|| part("proto"));
         Self {
-            ip: Some(client(headers, &forwarded, proxy, &config.trusted_proxy)),
+            ip: Some(client(
+                headers,
+                &forwarded,
+                proxy,
+                &config.network.trusted_proxy,
+            )),
             secure: secure
                 .map(|scheme| {
                     scheme.eq_ignore_ascii_case("https") || scheme.eq_ignore_ascii_case("wss")
@@ -85,7 +90,7 @@ fn client(
     headers: &HeaderMap,
     forwarded: &[Element],
     proxy: IpAddr,
-    trusted: &[Network],
+    trusted: &TrustedProxies,
 ) -> IpAddr {
     let plain = list(headers, &HeaderName::from_static("x-forwarded-for"));
     let named: Vec<_> = forwarded
@@ -102,10 +107,10 @@ fn client(
     }
 }
 
-fn walk(chain: &[String], proxy: IpAddr, trusted: &[Network]) -> IpAddr {
+fn walk(chain: &[String], proxy: IpAddr, trusted: &TrustedProxies) -> IpAddr {
     let mut at = proxy;
     for entry in chain.iter().rev() {
-        if !trusted.iter().any(|network| network.contains(at)) {
+        if !trusted.contains(at) {
             break;
         }
         // What is no address ("unknown", "_hidden") hides whoever is behind it.
@@ -170,10 +175,8 @@ mod tests {
 
     fn peer(from: &str, headers: &[(&'static str, &str)]) -> ClientAddr {
         let list = ["10.0.0.0/8", "127.0.0.1/32", "::1/128"];
-        let config = Config {
-            trusted_proxy: crate::config::networks(&list),
-            ..Config::default()
-        };
+        let mut config = Config::default();
+        config.network.trusted_proxy = TrustedProxies::of(&list);
         let mut map = HeaderMap::new();
         for (name, value) in headers {
             map.append(

@@ -104,7 +104,7 @@ where
     log::info!(user = &**outbox.user(), session:% = outbox.session(), device = device, ip:% = client.name(); "connection opened");
     let (io, socket_writer) = io.split();
     outbox.attach(socket_writer);
-    let stream = MessageStream::new(io, context.config.max_frame_bytes, received, reply);
+    let stream = MessageStream::new(io, context.config.limits.max_frame_bytes, received, reply);
     let end = session::run(stream, params).await;
     let seconds = started.elapsed().as_secs();
     log::info!(user = &**outbox.user(), session:% = outbox.session(), seconds = seconds, why = end.how, reason = end.reason; "connection closed");
@@ -190,11 +190,13 @@ async fn open_session(
     let outbox = Outbox::with_ip_quota(
         session,
         user.clone(),
-        config.outbox_bytes,
+        config.limits.outbox_bytes,
         context.limits.buffers(),
         ip_quota,
     );
-    let (registered, oldest) = context.router.register(&outbox, config.sessions_per_user);
+    let (registered, oldest) = context
+        .router
+        .register(&outbox, config.limits.sessions_per_user);
     if let Some(oldest) = oldest {
         oldest.dismiss(disconnect::TOO_MANY_SESSIONS);
     }
@@ -225,10 +227,10 @@ async fn open_session(
         seq: Integer(opened.head),
         server_time: Timestamp::now(),
         schema: &schema::HASH,
-        heartbeat_seconds: Integer(config.heartbeat_seconds),
+        heartbeat_seconds: Integer(config.keepalive.heartbeat_seconds),
         limits: Limits {
-            max_frame_bytes: Integer(config.max_frame_bytes as u64),
-            messages_per_second: Integer(u64::from(config.messages_per_second)),
+            max_frame_bytes: Integer(config.limits.max_frame_bytes as u64),
+            messages_per_second: Integer(u64::from(config.limits.messages_per_second)),
         },
     }));
     if let Some(reason) = truncated {
@@ -279,7 +281,7 @@ fn anonymous_outbox(context: &Context) -> Arc<Outbox> {
     Outbox::new(
         Uuid::new_v4(),
         "".into(),
-        context.config.outbox_bytes,
+        context.config.limits.outbox_bytes,
         context.limits.buffers(),
     )
 }

@@ -19,7 +19,7 @@ impl<'a> OriginRules<'a> {
     /// The rules that the settings define. With tokens, a page on the visitor's own machine has no more rights than others.
     pub fn new(config: &'a Config) -> Self {
         Self {
-            allowed: &config.allowed_origin,
+            allowed: &config.network.allowed_origin,
             loopback: config.access() == Access::Open,
         }
     }

@@ -36,7 +36,7 @@ pub fn app(
             .route(web::route().method(Method::HEAD).to(handle))
             .default_service(web::to(method_not_allowed))
     };
-    let base = context.config.base_path.clone();
+    let base = context.config.network.base_path.clone();
     App::new()
         .app_data(web::Data::from(context.clone()))
         .service(

@@ -43,7 +43,7 @@ pub fn serve(
     tls: Option<&Tls>,
 ) -> io::Result<Server> {
     let mut builder = Server::build()
-        .workers(context.config.workers)
+        .workers(context.config.network.workers)
         .backlog(BACKLOG)
         .disable_signals()
         .shutdown_timeout(1);

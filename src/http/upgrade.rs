@@ -43,12 +43,12 @@ impl<'a> UpgradeRules<'a> {
     /// The rules that the settings define.
     pub fn new(config: &'a Config) -> Self {
         let token_required = config.access() != Access::Open;
-        let any_host = token_required || config.open;
+        let any_host = token_required || config.auth.open;
         Self {
-            base_path: &config.base_path,
+            base_path: &config.network.base_path,
             token_required,
-            query_token: config.query_token,
-            allowed_hosts: (!any_host).then_some(&config.allowed_host),
+            query_token: config.auth.query_token,
+            allowed_hosts: (!any_host).then_some(&config.network.allowed_host),
             origins: OriginRules::new(config),
         }
     }

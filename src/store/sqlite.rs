@@ -20,6 +20,8 @@ use std::time::Instant;
 use rusqlite::{Connection, params};
 use uuid::Uuid;
 
+pub use crate::config::Durability;
+
 use self::batch::Run;
 use self::cache::{Cache, MAX_CACHED, find_user};
 use self::checkpoint::Checkpointer;
@@ -31,17 +33,6 @@ use self::retention::{RetentionRules, RetentionSweeper};
 use super::{
     InboxState, LiveCursors, Outcome, Quotas, Reader, Retention, Store, StoreError, Write,
 };
-
-/// When a commit counts as done.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Durability {
-    /// When it is on disk: it survives a power cut.
-    #[default]
-    Full,
-    /// When the operating system has it: it survives a crash of the server, and after a power cut the newest commits may
-    /// be missing.
-    Normal,
-}
 
 /// The writing half. Holds the file's lock for as long as it lives.
 #[derive(Debug)]
@@ -69,15 +60,6 @@ pub struct Sqlite {
     keeper: RetentionSweeper,
     // Last, so that the connection is closed before a temporary file is removed.
     file: DataFile,
-}
-
-impl std::fmt::Display for Durability {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Full => "full",
-            Self::Normal => "normal",
-        })
-    }
 }
 
 impl Sqlite {

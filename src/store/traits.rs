@@ -5,8 +5,9 @@ use std::time::Instant;
 
 use uuid::Uuid;
 
+use super::Quotas;
 use super::model::{Entry, InboxState, Outcome, Write};
-use super::options::{LiveCursors, Quotas};
+use super::options::LiveCursors;
 use super::query::{ConversationsPage, ConversationsQuery, HistoryPage, HistoryQuery, InboxRange};
 
 /// Why a store did not do what it was asked.

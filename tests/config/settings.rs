@@ -155,9 +155,9 @@ fn the_defaults_are_those_of_the_protocol() {
         "handshake_burst = \"auto\"  # default",
         "blocks_per_user = 1000  # default",
         "users = \"any\"  # default",
-        "unclaimed = 1000000  # default",
-        "unclaimed_per_user = 20000  # default",
-        "unclaimed_per_ip = \"auto\"  # default",
+        "unknown_recipients = 1000000  # default",
+        "unknown_recipients_per_user = 20000  # default",
+        "unknown_recipients_per_ip = \"auto\"  # default",
         "min_free_disk = \"auto\"  # default",
         "outbox_bytes = 1048576  # default",
         "buffer_bytes = 268435456  # default",
@@ -177,8 +177,8 @@ fn what_config_prints_is_a_file_with_the_same_settings() {
                 --jwt-issuer https://a --jwt-audience b --jwt-leeway-seconds 9 --query-token false --allowed-host chat \
                 --trusted-proxy 10.0.0.0/8 --tls-cert d --tls-key e --jwt-secret hunter2 \
                 --workers 7 --max-frame-bytes 2048 --messages-per-second 1 --burst 2 --bad-frames-per-minute 3 \
-                --sessions-per-user 4 --blocks-per-user 8 --users known --unclaimed 17 \
-                --unclaimed-per-user 18 --unclaimed-per-ip 19 --min-free-disk 20 --user-messages-per-second 10 --user-burst 11 \
+                --sessions-per-user 4 --blocks-per-user 8 --users known --unknown-recipients 17 \
+                --unknown-recipients-per-user 18 --unknown-recipients-per-ip 19 --min-free-disk 20 --user-messages-per-second 10 --user-burst 11 \
                 --queries-per-second 12 --query-burst 13 --connections 14 --connections-per-ip 15 \
                 --handshakes-per-second 16 --handshake-burst auto --outbox-bytes 16384 --buffer-bytes 2000000 --heartbeat-seconds 5 --ping-seconds 6 --stall-seconds 7 --durability normal --inbox-days 1.5 --inbox-limit 9 --history-days 90 \
                 --log off,dmwire=debug --log-format json";
@@ -314,9 +314,12 @@ fn every_wrong_setting_is_answered_with_what_would_be_right() {
         ("--connections-per-ip some", "1 to 4000000, nor \"auto\""),
         ("--connections 0", "1 to 10000000"),
         ("--users some", "any nor known"),
-        ("--unclaimed=-1", "0 to 1000000000"),
-        ("--unclaimed-per-user 1GB", "0 to 1000000000"),
-        ("--unclaimed-per-ip 0", "1 to 4000000, nor \"auto\""),
+        ("--unknown-recipients=-1", "0 to 1000000000"),
+        ("--unknown-recipients-per-user 1GB", "0 to 1000000000"),
+        (
+            "--unknown-recipients-per-ip 0",
+            "1 to 4000000, nor \"auto\"",
+        ),
         ("--min-free-disk 1GB", "0 to 1125899906842624, nor \"auto\""),
         ("--blocks-per-user many", "0 to 100000"),
         ("--outbox-bytes 1", "1024 to 1073741824"),
@@ -378,8 +381,8 @@ fn no_authentication_where_others_can_reach_the_server_must_be_said_twice() {
     ] {
         Run::new(args).refused_with(&[
             "--listen: 0.0.0.0:0",
-            "no authentication",
-            "as anybody",
+            "authentication is disabled",
+            "as any user",
             "--open",
         ]);
     }
@@ -442,7 +445,7 @@ fn settings_that_contradict_each_other_are_refused_by_name() {
         ),
         (
             "--auth none --jwt-key x",
-            ["--jwt-key: ", "--auth", "no tokens"],
+            ["--jwt-key: ", "--auth", "disables tokens"],
         ),
         (
             "--jwt-secret x --jwks-ca y",
@@ -499,9 +502,9 @@ fn the_help_names_every_flag_and_variable() {
         "handshake-burst",
         "blocks-per-user",
         "users",
-        "unclaimed",
-        "unclaimed-per-user",
-        "unclaimed-per-ip",
+        "unknown-recipients",
+        "unknown-recipients-per-user",
+        "unknown-recipients-per-ip",
         "min-free-disk",
         "outbox-bytes",
         "buffer-bytes",
@@ -524,13 +527,14 @@ fn the_help_names_every_flag_and_variable() {
         assert!(help.contains(&variable), "{variable} is not in\n{help}");
     }
     for heading in [
-        "Listening:",
-        "Who may come in:",
+        "Network:",
+        "Authentication:",
         "TLS:",
         "token",
-        "Data:",
+        "Storage:",
+        "Recipients:",
         "Limits:",
-        "The line:",
+        "Keepalive:",
         "Logging:",
         "healthcheck",
         "schema",

@@ -28,7 +28,7 @@ fn assert_stored(answer: &Value) {
 
 #[test]
 fn one_sender_leaves_so_many_with_those_who_never_came() {
-    let mut server = Server::start(&["--unclaimed-per-user", "3"]);
+    let mut server = Server::start(&["--unknown-recipients-per-user", "3"]);
     let mut a = Client::fresh(&server, "a");
     for user in ["ghost1", "ghost2", "ghost1"] {
         assert_stored(&a.ask(&to(user, "x")));
@@ -68,7 +68,7 @@ fn one_sender_leaves_so_many_with_those_who_never_came() {
 
 #[test]
 fn all_together_leave_so_many() {
-    let server = Server::start(&["--unclaimed", "4"]);
+    let server = Server::start(&["--unknown-recipients", "4"]);
     for sender in ["a", "b"] {
         let mut client = Client::fresh(&server, sender);
         for ghost in ["ghost1", "ghost2"] {
@@ -86,7 +86,12 @@ fn all_together_leave_so_many() {
 
 #[test]
 fn one_address_leaves_so_many() {
-    let server = Server::start(&["--unclaimed-per-ip", "3", "--trusted-proxy", "127.0.0.1"]);
+    let server = Server::start(&[
+        "--unknown-recipients-per-ip",
+        "3",
+        "--trusted-proxy",
+        "127.0.0.1",
+    ]);
     let from = |ip: &str, user: &str| {
         let headers = [("X-Forwarded-For", ip)];
         let client = Client::dial(&server, &format!("/ws/{user}"), &headers);

@@ -167,10 +167,11 @@ fn read(text: &str) -> Option<String> {
 
 /// A WebSocket request, as bytes. Every response must be valid HTTP, and no part of the request may add a header to it.
 pub fn upgrade(data: &[u8]) {
-    static CONFIG: LazyLock<Config> = LazyLock::new(|| Config {
-        allowed_origin: vec!["https://app.example".into(), "null".into()],
-        allowed_host: vec!["chat".into()],
-        ..Config::default()
+    static CONFIG: LazyLock<Config> = LazyLock::new(|| {
+        let mut config = Config::default();
+        config.network.allowed_origin = vec!["https://app.example".into(), "null".into()];
+        config.network.allowed_host = vec!["chat".into()];
+        config
     });
     thread_local! {
         // The HTTP parser requires one.
@@ -254,12 +255,10 @@ pub fn token(data: &[u8]) {
     const HEADER: &[u8] = br#"{"alg":"HS256"}"#;
     const CLAIMS: &[u8] = br#"{"sub":"8888","exp":32503680000,"iss":"me"}"#;
     static AUTH: LazyLock<Verifier> = LazyLock::new(|| {
-        let config = Config {
-            jwt_secret: vec![Secret::new(SECRET).expect("it is not empty")],
-            jwt_issuer: vec!["me".into()],
-            auth: dmwire::config::AuthMode::Jwt,
-            ..Config::default()
-        };
+        let mut config = Config::default();
+        config.auth.auth = dmwire::config::AuthMode::Jwt;
+        config.auth.jwt_secret = vec![Secret::new(SECRET).expect("it is not empty")];
+        config.auth.jwt_issuer = vec!["me".into()];
         Verifier::new(&config).expect("the secret can be used")
     });
     let Some((kind, data)) = data.split_first() else {

@@ -12,7 +12,7 @@ use crate::protocol::{PROTOCOL, schema};
 
 /// `GET /schema`: the names and URLs of all schemas.
 pub fn list(request: HttpRequest) -> HttpResponse {
-    let base = context(&request).map_or("", |context| &context.config.base_path);
+    let base = context(&request).map_or("", |context| &context.config.network.base_path);
     let list: Vec<_> = schema::ALL
         .iter()
         .map(|schema| json!({"name": schema.name, "url": format!("{base}/schema/{}", schema.name)}))

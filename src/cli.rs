@@ -1,0 +1,109 @@
+//! The commands of the `dmwire` program.
+
+pub mod args;
+mod backup;
+mod config;
+mod erase;
+mod export;
+mod healthcheck;
+mod schema;
+mod serve;
+mod token;
+mod verify;
+
+use std::fmt::Display;
+use std::path::PathBuf;
+
+use clap::{Arg, ArgMatches};
+use dmwire::config::{ConfigError, Resolved, StoreUrl};
+
+/// A reason for which a command ends without success.
+#[derive(Debug, thiserror::Error)]
+pub enum CommandError {
+    /// The settings are invalid.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The command cannot work with these settings.
+    #[error("{0}")]
+    Usage(&'static str),
+    /// The command has failed.
+    #[error("{0}")]
+    Failed(String),
+}
+
+impl CommandError {
+    /// 1 for a failure; 2 for invalid settings, as clap ends with for an invalid command line.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Failed(_) => 1,
+            Self::Config(_) | Self::Usage(_) => 2,
+        }
+    }
+}
+
+/// The subset of settings that the help of a command shows.
+enum Settings {
+    All,
+    /// Those with these keys, and `--config`.
+    Some(&'static [&'static str]),
+    None,
+}
+
+/// A command: its arguments, the settings that concern it, and the function that runs it. The function gets all
+/// arguments, and the command's own ones.
+struct Command {
+    clap: fn() -> clap::Command,
+    settings: Settings,
+    run: fn(&ArgMatches, &ArgMatches) -> Result<(), CommandError>,
+}
+
+/// All commands in the order of the help.
+const COMMANDS: [Command; 9] = [
+    serve::COMMAND,
+    schema::COMMAND,
+    backup::COMMAND,
+    verify::COMMAND,
+    export::COMMAND,
+    erase::COMMAND,
+    token::COMMAND,
+    config::COMMAND,
+    healthcheck::COMMAND,
+];
+
+/// Runs the command of a command line; without a command, `serve`.
+///
+/// # Errors
+/// [`CommandError`]
+pub fn run(matches: &ArgMatches) -> Result<(), CommandError> {
+    let Some((name, own)) = matches.subcommand() else {
+        return (serve::COMMAND.run)(matches, matches);
+    };
+    let mut commands = COMMANDS.into_iter();
+    let command = commands.find(|command| (command.clap)().get_name() == name);
+    command.map_or(Ok(()), |command| (command.run)(matches, own))
+}
+
+/// The file of the store that the settings name.
+fn store_file(matches: &ArgMatches) -> Result<PathBuf, CommandError> {
+    match Resolved::new(matches)?.config.storage.store {
+        StoreUrl::Sqlite(path) => Ok(path),
+        StoreUrl::Memory => Err(CommandError::Usage(
+            "--store memory: keeps nothing after the server stops; this command needs a file, --store sqlite:PATH",
+        )),
+    }
+}
+
+/// The argument `--user` of the commands that concern one user.
+fn user_arg() -> Arg {
+    Arg::new("user").long("user").required(true).help("User id")
+}
+
+/// The value of a required argument.
+fn required<'a>(matches: &'a ArgMatches, name: &str) -> &'a str {
+    matches.get_one::<String>(name).map_or("", String::as_str)
+}
+
+/// Puts the failed step in front of an error.
+fn failed<E: Display>(what: impl Display) -> impl FnOnce(E) -> CommandError {
+    move |error| CommandError::Failed(format!("{what}: {error}"))
+}

@@ -1,0 +1,93 @@
+//! The command line.
+
+use clap::{Arg, ArgMatches, Command};
+use dmwire::config;
+
+use super::{COMMANDS, Settings};
+
+const INTRO: &str = "\
+A self-hosted direct-messaging server: typed JSON over WebSocket.
+
+Without a command it serves, by default to this machine only:
+
+  dmwire
+  dmwire --listen 0.0.0.0:8080 --jwt-key issuer.pem --store sqlite:/var/lib/dmwire/dmwire.db
+
+Each setting is a flag, an environment variable, or a key of a TOML file (max_frame_bytes for --max-frame-bytes). Flags \
+take precedence over variables, and variables over the file.";
+
+/// Parses the command line of the process. Ends the process after `--help` and `--version` with exit code 0, and for an
+/// invalid command line with 2.
+pub fn parse() -> ArgMatches {
+    command().get_matches()
+}
+
+fn command() -> Command {
+    // Settings may stand before a command or after it.
+    let settings = config::args().map(|arg| arg.global(true));
+    let mut command = Command::new("dmwire")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about(INTRO)
+        .args(settings)
+        .subcommands(COMMANDS.map(|command| (command.clap)()));
+    // Gives each command its own copy of the settings, which it can then hide.
+    command.build();
+    for entry in COMMANDS {
+        let name = (entry.clap)().get_name().to_owned();
+        command = match entry.settings {
+            Settings::All => command,
+            Settings::Some(keys) => {
+                command.mut_subcommand(name, |command| show_only(command, keys))
+            }
+            Settings::None => command.mut_subcommand(name, hide_settings),
+        };
+    }
+    command
+}
+
+/// Hides all settings but these, and shows these in the short help as well.
+fn show_only(command: Command, keys: &'static [&'static str]) -> Command {
+    command.mut_args(move |arg| {
+        let id = arg.get_id().as_str();
+        let shown = keys.contains(&id) || id == "config";
+        if shown {
+            arg.hide_short_help(false)
+        } else {
+            hide_setting(arg)
+        }
+    })
+}
+
+fn hide_settings(command: Command) -> Command {
+    command
+        .mut_args(hide_setting)
+        .mut_subcommands(hide_settings)
+}
+
+fn hide_setting(arg: Arg) -> Arg {
+    let is_setting = arg.is_global_set();
+    let hidden = arg.is_hide_set() || is_setting;
+    arg.hide(hidden)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn each_command_names_settings_that_exist() {
+        let known: Vec<_> = config::args().map(|arg| arg.get_id().to_string()).collect();
+        for command in COMMANDS {
+            if let Settings::Some(keys) = command.settings {
+                for key in keys {
+                    assert!(known.iter().any(|known| known == key), "{key}");
+                }
+            }
+        }
+    }
+}

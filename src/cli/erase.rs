@@ -1,0 +1,33 @@
+//! `dmwire erase`: removes the data of a user.
+
+use std::io::{self, Write as _};
+
+use clap::ArgMatches;
+use dmwire::store::sqlite::admin;
+
+use super::{Command, CommandError, Settings, failed, required, store_file, user_arg};
+
+pub const COMMAND: Command = Command {
+    clap: || {
+        clap::Command::new("erase")
+            .about("Remove the data of a user from the store; the server must not be running on it")
+            .arg(user_arg())
+    },
+    settings: Settings::Some(&["store"]),
+    run,
+};
+
+fn run(matches: &ArgMatches, own: &ArgMatches) -> Result<(), CommandError> {
+    let path = store_file(matches)?;
+    let user = required(own, "user");
+    let now = dmwire::protocol::Timestamp::now().0;
+    let erased = admin::erase(&path, user, now).map_err(failed("cannot erase"))?;
+    writeln!(
+        io::stdout(),
+        "erased {user}: {} messages, {} reactions, {} inbox entries",
+        erased.messages,
+        erased.reactions,
+        erased.entries
+    )
+    .map_err(failed("cannot print"))
+}

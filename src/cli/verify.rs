@@ -1,0 +1,33 @@
+//! `dmwire verify`: checks the integrity of the store.
+
+use std::io::{self, Write as _};
+
+use clap::ArgMatches;
+use dmwire::store::sqlite::admin;
+
+use super::{Command, CommandError, Settings, failed, store_file};
+
+pub const COMMAND: Command = Command {
+    clap: || {
+        clap::Command::new("verify")
+            .about("Check the integrity of the store; the exit code is 0 if it is intact")
+    },
+    settings: Settings::Some(&["store"]),
+    run,
+};
+
+fn run(matches: &ArgMatches, _: &ArgMatches) -> Result<(), CommandError> {
+    let path = store_file(matches)?;
+    let findings = admin::verify(&path).map_err(failed("cannot verify"))?;
+    let mut out = io::stdout();
+    for finding in &findings {
+        writeln!(out, "{finding}").map_err(failed("cannot print the findings"))?;
+    }
+    match findings.len() {
+        0 => writeln!(out, "{} is whole", path.display()).map_err(failed("cannot print")),
+        n => Err(CommandError::Failed(format!(
+            "{} is damaged: {n} findings",
+            path.display()
+        ))),
+    }
+}
