@@ -251,7 +251,7 @@ impl Delivery {
             let message = frame.as_deref().filter(|_| to_self);
             calls.add(
                 own,
-                own.push_own(seq, (view.id, view.at), reference, message),
+                own.push_ack(seq, (view.id, view.at), reference, message),
             );
             if let Some(frame) = &frame {
                 for session in others() {

@@ -196,7 +196,7 @@ impl Router {
             ClientFrame::Unblock(frame) => {
                 self.block(frame.user.as_str(), false, frame.reference.as_ref(), from);
             }
-            ClientFrame::Ping(frame) => from.say(&ServerFrame::Pong(Pong {
+            ClientFrame::Ping(frame) => from.send(&ServerFrame::Pong(Pong {
                 server_time: Timestamp::now(),
                 reference: frame.reference.as_ref().map(Ref::as_str),
             })),
@@ -251,10 +251,10 @@ impl Router {
             let refused = failed(WriteError::Overloaded);
             return refuse(from, &refused, reference, Some(RETRY_LATER_MS));
         }
-        from.sent();
+        from.add_pending_write();
         let origin = ReplyTo::Send(from.clone(), reference.map(Into::into));
         if self.writer.write(write, origin).is_err() {
-            from.unsent();
+            from.cancel_pending_write();
             let refused = failed(WriteError::Overloaded);
             refuse(from, &refused, reference, Some(RETRY_AFTER_MS));
         }
@@ -320,12 +320,12 @@ impl Router {
         // What there was room for when it was asked may not be there any more.
         let answering = match question.asked {
             Asked::History(mut query) => {
-                query.bytes = from.at_most(query.bytes);
+                query.bytes = from.cap(query.bytes);
                 let reading = self.reads.history(query.clone());
                 Answering::History(query, reading)
             }
             Asked::Conversations(mut query) => {
-                query.bytes = from.at_most(query.bytes);
+                query.bytes = from.cap(query.bytes);
                 Answering::Conversations(self.reads.conversations(query))
             }
         };
@@ -380,7 +380,7 @@ impl Router {
         else {
             return refuse(from, &FrameError::blocked(), reference, None);
         };
-        from.say(&ServerFrame::Ack(Ack {
+        from.send(&ServerFrame::Ack(Ack {
             id,
             seq: None,
             status: if relayed {

@@ -173,7 +173,7 @@ pub async fn serve(
     node.draining.store(true, Ordering::SeqCst);
     log::info!("shutting down");
     for session in registry.all() {
-        session.dismiss(crate::outbox::disconnect::SHUTDOWN);
+        session.disconnect(crate::outbox::disconnect::SHUTDOWN);
     }
     if tokio::time::timeout(DRAIN, node.wait_until_idle())
         .await

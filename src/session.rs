@@ -235,12 +235,12 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Session<T> {
         for _ in 0..16 {
             let now = Instant::now();
             let mut progress = false;
-            let glance = self.life.parts.outbox.begin();
-            let held = glance.beyond;
-            if let Some(farewell) = glance.farewell {
+            let status = self.life.parts.outbox.start_turn();
+            let held = status.reserved;
+            if let Some(farewell) = status.disconnect {
                 self.life.asked_to_end(farewell, now);
             }
-            let congested = glance.congested || self.life.questions.len() >= MAX_QUESTIONS;
+            let congested = status.congested || self.life.questions.len() >= MAX_QUESTIONS;
             if congested {
                 // While the server does not listen, silence says nothing of the peer.
                 self.life.line.heard = now;
@@ -261,7 +261,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Session<T> {
             }
             if self.incoming != self.link.held() {
                 self.incoming = self.link.held();
-                self.life.parts.outbox.hold(self.incoming);
+                self.life.parts.outbox.set_incoming(self.incoming);
             }
             progress |= self.life.poll_replay(cx);
             progress |= self.life.poll_answers(cx);
@@ -270,21 +270,21 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Session<T> {
                 entries: !asked && self.life.line.asks,
                 all: congested || self.life.stage != Phase::Open,
             };
-            let glance = match self.poll_write(cx, now, wants) {
-                Ok((moved, wrote, glance)) => {
+            let status = match self.poll_write(cx, now, wants) {
+                Ok((moved, wrote, status)) => {
                     // Room may have been all that something waited for.
                     let waiting = congested
-                        || glance.cursor <= glance.head
+                        || status.cursor <= status.head
                         || !self.life.questions.is_empty();
                     progress |= moved || wrote && waiting;
-                    glance
+                    status
                 }
                 Err(_) => return Poll::Ready("connection lost"),
             };
             // What somebody else is writing just now may be gone in a moment.
-            let elsewhere = glance.unsent > 0 && self.link.unsent() == 0;
-            if glance.beyond > held && !elsewhere && self.life.parts.outbox.buffers().full() {
-                if glance.unsent > FREE_PER_SESSION {
+            let elsewhere = status.unsent > 0 && self.link.unsent() == 0;
+            if status.reserved > held && !elsewhere && self.life.parts.outbox.memory().full() {
+                if status.unsent > FREE_PER_SESSION {
                     // It does not read what it has; a goodbye would wait behind that.
                     return Poll::Ready("no memory left for it");
                 }
@@ -292,10 +292,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Session<T> {
                     continue;
                 }
             }
-            if let Some(why) = self.ended(cx, now, &glance) {
+            if let Some(why) = self.ended(cx, now, &status) {
                 return Poll::Ready(why);
             }
-            progress |= self.life.poll_timer(cx, now, &glance, self.link.unsent());
+            progress |= self.life.poll_timer(cx, now, &status, self.link.unsent());
             if !progress {
                 return Poll::Pending;
             }
@@ -340,12 +340,12 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Session<T> {
         loop {
             let hand = self.link.in_hand();
             let taken = (self.life.parts.outbox).take(cx.waker(), hand, wants, spare);
-            touched |= taken.touched;
+            touched |= taken.changed;
             if hand.0 == 0 {
                 // Whatever waits has begun to wait now.
                 self.life.line.moved = now;
                 if taken.bytes.is_empty() {
-                    return Ok((touched, wrote, taken.glance));
+                    return Ok((touched, wrote, taken.status));
                 }
                 self.link.load(taken.bytes);
             }
@@ -357,7 +357,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Session<T> {
                 // Tells the outbox how much is still in hand, and that room is what the task waits for.
                 let (outbox, wants) = (&self.life.parts.outbox, Interest { all: true, ..wants });
                 let taken = outbox.take(cx.waker(), self.link.in_hand(), wants, Vec::new());
-                return Ok((touched | taken.touched, wrote, taken.glance));
+                return Ok((touched | taken.changed, wrote, taken.status));
             }
             spare = self.link.spare();
         }
@@ -368,10 +368,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Session<T> {
         &mut self,
         cx: &mut Context<'_>,
         now: Instant,
-        glance: &Status,
+        status: &Status,
     ) -> Option<&'static str> {
         // Others may be writing the last bytes just now.
-        let flushed = self.link.unsent() == 0 && glance.unsent == 0;
+        let flushed = self.link.unsent() == 0 && status.unsent == 0;
         let (Phase::Closing(until) | Phase::Discarding(until)) = self.life.stage else {
             if self.life.peer_closed {
                 return Some("peer gone");
@@ -522,7 +522,7 @@ impl SessionState {
             return;
         };
         // Ahead of the log counts as the newest (PROTOCOL section 10).
-        let seq = seq.min(self.parts.outbox.glance().head);
+        let seq = seq.min(self.parts.outbox.status().head);
         if seq > messaging.received {
             messaging.received = seq;
             messaging
@@ -559,7 +559,7 @@ impl SessionState {
                 if echoes {
                     outbox.close(Some(farewell.code));
                 } else {
-                    outbox.say_goodbye(farewell);
+                    outbox.send_goodbye(farewell);
                 }
             },
             farewell.reason,
@@ -620,7 +620,7 @@ impl SessionState {
             head,
             unsent,
             ..
-        } = outbox.glance();
+        } = outbox.status();
         let room = unsent < outbox.limit() / 2;
         let ending = matches!(self.stage, Phase::Closing(_) | Phase::Discarding(_));
         if cursor > head || !room || ending {
@@ -645,7 +645,7 @@ impl SessionState {
         };
         let outbox = &self.parts.outbox;
         let Some((reference, answering)) = &mut self.answering else {
-            if outbox.glance().unsent >= outbox.limit() / 2 {
+            if outbox.status().unsent >= outbox.limit() / 2 {
                 return false;
             }
             let Some(question) = self.questions.pop_front() else {
@@ -678,17 +678,17 @@ impl SessionState {
         let Some(first) = entries.first() else {
             // All that was asked for has been removed from the store meanwhile. What has come since is asked for next, and
             // says where the replay goes on.
-            if outbox.glance().head == self.page_last {
+            if outbox.status().head == self.page_last {
                 self.truncated(TruncatedReason::Retention, self.page_last + 1);
             }
             return;
         };
         debug_assert!(
-            first.seq >= outbox.glance().cursor,
+            first.seq >= outbox.status().cursor,
             "no entry is read twice"
         );
         for entry in entries {
-            if entry.seq > outbox.glance().cursor {
+            if entry.seq > outbox.status().cursor {
                 // What lay between was removed from the store meanwhile.
                 self.truncated(TruncatedReason::Retention, entry.seq);
             }
@@ -696,7 +696,7 @@ impl SessionState {
             let room = self
                 .parts
                 .outbox
-                .replay(entry.seq, |out, own| view.write(out, entry.seq, own));
+                .push_replayed(entry.seq, |out, own| view.write(out, entry.seq, own));
             if !room {
                 break;
             }
@@ -706,7 +706,7 @@ impl SessionState {
     /// Tells the client that entries are not there, and goes on from `oldest`.
     fn truncated(&self, reason: TruncatedReason, oldest: u64) {
         let outbox = &self.parts.outbox;
-        outbox.say(&ServerFrame::Truncated(Truncated {
+        outbox.send(&ServerFrame::Truncated(Truncated {
             reason,
             oldest_seq: Integer(oldest),
         }));
@@ -719,7 +719,7 @@ impl SessionState {
         if self.stage != Phase::Open || !self.line.asks {
             return true;
         }
-        let wants = self.line.wants_ack_ping(&self.parts.outbox.glance());
+        let wants = self.line.wants_ack_ping(&self.parts.outbox.status());
         if wants && now.saturating_duration_since(self.line.pinged) >= ACK_PING {
             self.ping(now);
         }
@@ -736,12 +736,12 @@ impl SessionState {
         &mut self,
         cx: &mut Context<'_>,
         now: Instant,
-        glance: &Status,
+        status: &Status,
         unsent: usize,
     ) -> bool {
-        if glance.texts != self.line.texts {
-            self.line.texts = glance.texts;
-            self.line.spoke = glance.spoke.unwrap_or(now);
+        if status.texts != self.line.texts {
+            self.line.texts = status.texts;
+            self.line.spoke = status.last_flush.unwrap_or(now);
         }
         let config = &self.parts.config;
         let heartbeat = Duration::from_secs(config.keepalive.heartbeat_seconds);
@@ -755,7 +755,7 @@ impl SessionState {
                 until,
             } => {
                 let asked = self.answering.is_some() || !self.questions.is_empty();
-                if now >= until || now >= hear_until && !glance.unanswered && !asked {
+                if now >= until || now >= hear_until && !status.awaits_replies && !asked {
                     self.goodbye(&farewell, now);
                     return true;
                 }
@@ -767,10 +767,10 @@ impl SessionState {
                     self.asked_to_end(EXPIRED, now);
                     return true;
                 }
-                let since = (glance.beyond > 0).then(|| self.line.beyond.unwrap_or(now));
+                let since = (status.reserved > 0).then(|| self.line.beyond.unwrap_or(now));
                 self.line.beyond = since;
                 if since.is_some_and(|since| now >= since + PRESSURE_GRACE)
-                    && self.parts.outbox.buffers().under_pressure()
+                    && self.parts.outbox.memory().under_pressure()
                 {
                     return self.crowded(now);
                 }
@@ -798,7 +798,7 @@ impl SessionState {
                 } else if now >= self.line.spoke + heartbeat {
                     self.line.spoke = now;
                     self.parts.outbox.shrink();
-                    self.parts.outbox.say(&ServerFrame::Heartbeat(Heartbeat {
+                    self.parts.outbox.send(&ServerFrame::Heartbeat(Heartbeat {
                         timestamp: Timestamp::now(),
                     }));
                     return true;
@@ -807,7 +807,7 @@ impl SessionState {
                     .min(self.line.pinged + ping)
                     .min(self.line.spoke + heartbeat);
                 next = self.expires.map_or(next, |expires| next.min(expires));
-                if self.line.wants_ack_ping(glance) {
+                if self.line.wants_ack_ping(status) {
                     next = next.min(self.line.pinged + ACK_PING);
                 }
             }

@@ -20,12 +20,12 @@ impl Answer<'_> {
     pub(super) fn refuse(&self, refused: &FrameError, retry_after_ms: Option<u64>) -> Wakeup {
         let reference = self.reference.as_deref();
         self.session
-            .answer(Some(&error(refused, reference, retry_after_ms)))
+            .reply(Some(&error(refused, reference, retry_after_ms)))
     }
 
     /// What had been stored before is answered with the first ack again.
     pub(super) fn duplicate(&self, view: &View<'_>, seq: Option<u64>) -> Wakeup {
-        self.session.answer(Some(&ServerFrame::Ack(Ack {
+        self.session.reply(Some(&ServerFrame::Ack(Ack {
             id: view.id,
             seq: seq.map(Integer),
             status: AckStatus::Stored,
@@ -37,14 +37,14 @@ impl Answer<'_> {
 
     /// It is done.
     pub(super) fn done(&self) -> Wakeup {
-        self.session.answer(Some(&ServerFrame::Ok(Done {
+        self.session.reply(Some(&ServerFrame::Ok(Done {
             reference: self.reference.as_deref(),
         })))
     }
 
     /// It is done, and there is nothing to say.
     pub(super) fn nothing(&self) -> Wakeup {
-        self.session.answer(None)
+        self.session.reply(None)
     }
 }
 
@@ -63,7 +63,7 @@ pub fn refuse(
         return;
     };
     frame.schema = refused.definition.map(|_| schema_reference.as_str());
-    session.say(&ServerFrame::Error(frame));
+    session.send(&ServerFrame::Error(frame));
 }
 
 fn error<'a>(

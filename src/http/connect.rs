@@ -103,7 +103,7 @@ where
     let device = device.as_deref().unwrap_or("-");
     log::info!(user = &**outbox.user(), session:% = outbox.session(), device = device, ip:% = client.name(); "connection opened");
     let (io, socket_writer) = io.split();
-    outbox.attach(socket_writer);
+    outbox.set_socket(socket_writer);
     let stream = MessageStream::new(io, context.config.limits.max_frame_bytes, received, reply);
     let end = session::run(stream, params).await;
     let seconds = started.elapsed().as_secs();
@@ -198,7 +198,7 @@ async fn open_session(
         .router
         .register(&outbox, config.limits.sessions_per_user);
     if let Some(oldest) = oldest {
-        oldest.dismiss(disconnect::TOO_MANY_SESSIONS);
+        oldest.disconnect(disconnect::TOO_MANY_SESSIONS);
     }
     if context.draining.load(Ordering::SeqCst) {
         // The shutdown may have listed the sessions before this one was registered.
@@ -218,7 +218,7 @@ async fn open_session(
         }
     };
     let (first, truncated) = replay_from(&query, context.epoch, &opened);
-    outbox.say(&ServerFrame::Welcome(Welcome {
+    outbox.send(&ServerFrame::Welcome(Welcome {
         protocol: PROTOCOL,
         session_id: Id(session),
         user_id: &user,
@@ -234,7 +234,7 @@ async fn open_session(
         },
     }));
     if let Some(reason) = truncated {
-        outbox.say(&ServerFrame::Truncated(Truncated {
+        outbox.send(&ServerFrame::Truncated(Truncated {
             reason,
             oldest_seq: Integer(first),
         }));
@@ -308,7 +308,7 @@ fn open_echo(context: &Arc<Context>, identity: Identity) -> Result<SessionParams
 /// A rejected connection that is upgraded only to send a `goodbye` with the reason.
 fn goodbye_only(context: &Context, rejection: &Rejection) -> SessionParams {
     let outbox = anonymous_outbox(context);
-    outbox.say_goodbye_with(
+    outbox.send_goodbye_with(
         &Disconnect {
             code: rejection.close.unwrap_or(websocket::close::POLICY),
             reason: rejection.code,

@@ -1,55 +1,67 @@
-//! Why a session ends, as its client is told (PROTOCOL section 8).
+//! The reasons for which the server ends a session, as its client receives them in `goodbye` (PROTOCOL section 8).
 
-use super::Disconnect;
 use crate::websocket::close;
 
-/// The server goes down.
+/// Why the server ends a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Disconnect {
+    /// The close code.
+    pub code: u16,
+    /// A fixed name, for programs.
+    pub reason: &'static str,
+    /// An explanation, for people.
+    pub detail: &'static str,
+    /// `Some` if the client should connect again, after this number of milliseconds.
+    pub reconnect: Option<u64>,
+}
+
+/// The server shuts down.
 pub const SHUTDOWN: Disconnect = Disconnect {
     code: close::RESTART,
     reason: "shutdown",
     detail: "the server is shutting down; connect again in a moment",
     reconnect: Some(1000),
 };
-/// The user has opened more sessions than one may have, and this is the oldest.
+/// The user has opened more sessions than `--sessions-per-user` allows, and this is the oldest.
 pub const TOO_MANY_SESSIONS: Disconnect = Disconnect {
     code: close::REPLACED,
     reason: "too_many_sessions",
     detail: "this user has opened more sessions than the server allows; the oldest is closed",
     reconnect: None,
 };
-/// The token that the session began with holds no longer.
+/// The token with which the session was opened has expired.
 pub const EXPIRED: Disconnect = Disconnect {
     code: close::UNAUTHORIZED,
     reason: "token_expired",
     detail: "the token has expired; connect again with a new one",
     reconnect: Some(0),
 };
-/// Too many bad frames.
+/// The client sent too many invalid frames.
 pub const TOO_MANY_BAD: Disconnect = Disconnect {
     code: close::POLICY,
     reason: "too_many_bad_frames",
-    detail: "too many frames that the server could not accept within a minute",
+    detail: "too many invalid frames within a minute",
     reconnect: None,
 };
-/// Too many frames in spite of being refused for it.
+/// The client sent too many frames after `rate_limited` errors.
 pub const TOO_FAST: Disconnect = Disconnect {
     code: close::POLICY,
     reason: "rate_limited",
-    detail: "too many frames were sent in spite of `rate_limited` within a minute",
+    detail: "too many frames were rejected as `rate_limited` within a minute",
     reconnect: None,
 };
-/// A frame beyond the limit.
+/// A frame was larger than `--max-frame-bytes`.
 pub const TOO_LARGE: Disconnect = Disconnect {
     code: close::TOO_LARGE,
     reason: "too_large",
-    detail: "a frame was larger than the server takes; `welcome.limits.max_frame_bytes` says how large one may be",
+    detail: "a frame was larger than the server accepts; see `welcome.limits.max_frame_bytes`",
     reconnect: Some(0),
 };
-/// Nothing could be sent for too long.
+/// The client did not read for `--stall-seconds`.
 pub const SLOW_READER: Disconnect = Disconnect {
     code: close::LATER,
     reason: "slow_reader",
-    detail: "nothing could be sent for a while; what lasts is kept, connect again to get it",
+    detail: "the client did not read for too long; stored messages are kept, connect again to receive them",
     reconnect: Some(1000),
 };
 /// The inbox could not be read.
@@ -59,10 +71,10 @@ pub const STORE_FAILED: Disconnect = Disconnect {
     detail: "the inbox could not be read; connect again in a moment",
     reconnect: Some(1000),
 };
-/// All memory for what waits is taken, and this session would need more of it.
+/// The memory budget for unsent and incomplete messages is used up, and this session needs more of it.
 pub const OVERLOADED: Disconnect = Disconnect {
     code: close::LATER,
     reason: "overloaded",
-    detail: "the server holds as much for its clients as it may; what lasts is kept, connect again in a moment",
+    detail: "the server has no memory left for unsent messages; stored messages are kept, connect again in a moment",
     reconnect: Some(5000),
 };

@@ -1,5 +1,5 @@
-//! What is left to do for sessions after something was put into their outboxes, done once for each of them when all that
-//! one turn or one batch has for them is there.
+//! What must happen for sessions after frames were appended to their outboxes. It is collected and done once per session at
+//! the end of a batch or a turn, when everything has been appended.
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -11,19 +11,19 @@ thread_local! {
     static DEFERRED: RefCell<WakeupBatch> = RefCell::default();
 }
 
-/// What it takes to get out what was put into an outbox.
+/// What must happen so that appended frames are sent.
 #[derive(Debug)]
 #[must_use]
 pub enum Wakeup {
-    /// The session's task, or somebody else, sees to it already.
+    /// The session's task or another thread will send them.
     Nothing,
-    /// The session's task has to do something.
+    /// The session's task must be woken.
     Wake(Waker),
-    /// It is to be written: [`Outbox::flush`].
+    /// The current thread must call [`Outbox::flush`].
     Flush,
 }
 
-/// Calls that are collected.
+/// Collected wakeups and flushes.
 #[derive(Debug, Default)]
 pub struct WakeupBatch {
     wakers: Vec<Waker>,
@@ -31,16 +31,16 @@ pub struct WakeupBatch {
 }
 
 impl WakeupBatch {
-    /// Adds what `outbox` needs.
-    pub fn add(&mut self, outbox: &Arc<Outbox>, call: Wakeup) {
-        match call {
+    /// Adds the wakeup of `outbox`.
+    pub fn add(&mut self, outbox: &Arc<Outbox>, wakeup: Wakeup) {
+        match wakeup {
             Wakeup::Nothing => {}
             Wakeup::Wake(waker) => self.wakers.push(waker),
             Wakeup::Flush => self.flushes.push(outbox.clone()),
         }
     }
 
-    /// Does them all.
+    /// Runs all of them and empties the batch.
     pub fn run(&mut self) {
         for outbox in self.flushes.drain(..) {
             outbox.flush();
@@ -49,12 +49,12 @@ impl WakeupBatch {
     }
 }
 
-/// Lets `add` add to what this thread does at the end of a session's turn. Only for what sessions do in their turns.
+/// Adds wakeups to those that this worker thread runs at the end of the current session's turn.
 pub fn defer_wakeups<R>(add: impl FnOnce(&mut WakeupBatch) -> R) -> R {
     DEFERRED.with_borrow_mut(add)
 }
 
-/// Does what was left for the end of the turn.
+/// Runs the deferred wakeups of this worker thread.
 pub fn run_deferred_wakeups() {
     DEFERRED.with_borrow_mut(WakeupBatch::run);
 }

@@ -58,8 +58,8 @@ impl KeepAlive {
     }
 
     /// Whether entries have gone out that nothing has confirmed, and no ping is under way to ask.
-    pub fn wants_ack_ping(&self, glance: &Status) -> bool {
-        self.ping_of.is_none() && glance.cursor.saturating_sub(1) > self.confirmed
+    pub fn wants_ack_ping(&self, status: &Status) -> bool {
+        self.ping_of.is_none() && status.cursor.saturating_sub(1) > self.confirmed
     }
 
     /// Waits for `next`. The timer is only moved when it would come too late; a timer that comes early costs one look.

@@ -26,7 +26,7 @@ pub fn answer_history(
             None,
         );
     };
-    session.say(&ServerFrame::History(History {
+    session.send(&ServerFrame::History(History {
         target_user: Some(&query.with),
         target_room: None,
         messages: page.messages.iter().map(past).collect(),
@@ -50,7 +50,7 @@ pub fn answer_conversations(
         );
     };
     let cursor = page.cursor.map(|id| id.hyphenated().to_string());
-    session.say(&ServerFrame::Conversations(Conversations {
+    session.send(&ServerFrame::Conversations(Conversations {
         items: page
             .items
             .iter()
