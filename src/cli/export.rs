@@ -1,9 +1,12 @@
 //! `dmwire export`: prints the messages of a user.
 
-use std::io;
+use std::io::{self, Write};
 
 use clap::ArgMatches;
 use dmwire::store::sqlite::admin;
+use dmwire::store::{
+    ConversationsQuery, HistoryPosition, HistoryQuery, Reader, StoreError, StoredMessage,
+};
 
 use super::{Command, CommandError, Settings, failed, required, store_file, user_arg};
 
@@ -17,8 +20,80 @@ pub const COMMAND: Command = Command {
     run,
 };
 
+/// Conversations in one page, messages in one page, and bytes of content in each.
+const CONVERSATIONS: usize = 100;
+const MESSAGES: usize = 1000;
+const PAGE_BYTES: usize = 1 << 20;
+
 fn run(matches: &ArgMatches, own: &ArgMatches) -> Result<(), CommandError> {
     let path = store_file(matches)?;
+    let user = required(own, "user");
+    let cannot = "cannot export";
+    let mut reader = admin::reader_of(&path, user).map_err(failed(cannot))?;
     let mut out = io::BufWriter::new(io::stdout());
-    admin::export(&path, required(own, "user"), &mut out).map_err(failed("cannot export"))
+    let mut cursor = None;
+    loop {
+        let page = reader
+            .conversations(&ConversationsQuery {
+                user: user.into(),
+                limit: CONVERSATIONS,
+                cursor,
+                not_before: i64::MIN,
+                bytes: PAGE_BYTES,
+            })
+            .map_err(failed(cannot))?;
+        let Some(page) = page else {
+            // Retention has removed the conversation at the end of the previous page. A restart would repeat messages.
+            let what = format!("{}: the store has changed; export again", path.display());
+            return Err(failed(cannot)(what));
+        };
+        for conversation in &page.items {
+            let pages =
+                history(reader.as_mut(), user, &conversation.with).map_err(failed(cannot))?;
+            for message in pages.iter().rev().flatten() {
+                print(message, &mut out).map_err(failed("cannot print the messages"))?;
+            }
+        }
+        cursor = page.cursor;
+        if cursor.is_none() {
+            return out.flush().map_err(failed("cannot print the messages"));
+        }
+    }
+}
+
+/// The history of a conversation, page by page from its newest end; the messages of a page are in order.
+fn history(
+    reader: &mut dyn Reader,
+    user: &str,
+    with: &str,
+) -> Result<Vec<Vec<StoredMessage>>, StoreError> {
+    let mut anchor = None;
+    let mut pages = Vec::new();
+    loop {
+        let page = reader.history(&HistoryQuery {
+            user: user.into(),
+            with: with.into(),
+            anchor,
+            limit: MESSAGES,
+            not_before: i64::MIN,
+            bytes: PAGE_BYTES,
+        })?;
+        let Some(page) = page else {
+            return Ok(pages);
+        };
+        let oldest = page.messages.first();
+        anchor = oldest.map(|message| HistoryPosition::Before(message.id));
+        pages.push(page.messages);
+        if !page.more {
+            return Ok(pages);
+        }
+    }
+}
+
+/// Prints a message as `history` frames contain it.
+fn print(message: &StoredMessage, out: &mut impl Write) -> io::Result<()> {
+    let mut line = Vec::new();
+    dmwire::delivery::past(message).write(&mut line);
+    line.push(b'\n');
+    out.write_all(&line)
 }

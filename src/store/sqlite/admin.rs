@@ -1,6 +1,5 @@
 //! What an operator does with a store: back it up, verify it, export a user, erase a user.
 
-use std::io::{self, Write};
 use std::path::Path;
 
 use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior, params};
@@ -9,9 +8,7 @@ use uuid::Uuid;
 use super::file::{beside, connect_to_read, named, private};
 use super::read::SqliteReader;
 use super::{Durability, Sqlite, migrations, pending};
-use crate::store::{
-    ConversationsQuery, HistoryQuery, Reader as _, Retention, Store as _, StoreError,
-};
+use crate::store::{Reader, Retention, Store as _, StoreError};
 
 /// Opens a store for reading, as it is at this moment; a server may go on writing to it.
 fn view(path: &Path) -> Result<Connection, StoreError> {
@@ -197,69 +194,19 @@ const CHECKS: &[(&str, &str)] = &[
     ),
 ];
 
-/// Writes every message of every conversation of a user, as `history` shows them: one JSON object a line, conversation by
-/// conversation, oldest first.
+/// Opens the store at `path` to read the conversations of a user; a server may go on writing to it. Each query sees the store
+/// as it is at that moment: one long transaction would keep the server from checkpointing its log.
 ///
 /// # Errors
-/// [`StoreError`], also when the user is not known or `out` does not take what is written.
-pub fn export(path: &Path, user: &str, out: &mut impl Write) -> Result<(), StoreError> {
+/// [`StoreError`], also when the user is not known.
+pub fn reader_of(path: &Path, user: &str) -> Result<Box<dyn Reader>, StoreError> {
     let connection = view(path)?;
-    // Each page is a moment of its own, so that a long export does not keep the server's log from being copied.
     named(path, connection.execute_batch("COMMIT"))?;
-    let mut reader = SqliteReader::on(connection);
-    if !reader.knows(user)? {
+    let reader = SqliteReader::on(connection);
+    if reader.user(user)?.is_none() {
         return named(path, Err(format!("no user {user:?} is known")));
     }
-    let failed = |error: io::Error| StoreError::Failed(format!("the export: {error}"));
-    let mut cursor = None;
-    loop {
-        let page = reader.conversations(&ConversationsQuery {
-            user: user.into(),
-            limit: 100,
-            cursor,
-            not_before: i64::MIN,
-            bytes: 1 << 20,
-        })?;
-        let Some(page) = page else {
-            // The place where the page before ended was removed by retention: begin anew would repeat, so say so.
-            return named(path, Err("the store changed meanwhile; export again"));
-        };
-        for item in &page.items {
-            let mut anchor = None;
-            let mut pages = Vec::new();
-            // Histories are read from their newest end; the lines are to come oldest first.
-            loop {
-                let history = reader.history(&HistoryQuery {
-                    user: user.into(),
-                    with: item.with.as_str().into(),
-                    anchor,
-                    limit: 1000,
-                    not_before: i64::MIN,
-                    bytes: 1 << 20,
-                })?;
-                let Some(history) = history else { break };
-                anchor = history
-                    .messages
-                    .first()
-                    .map(|message| crate::store::HistoryPosition::Before(message.id));
-                let more = history.more;
-                pages.push(history.messages);
-                if !more {
-                    break;
-                }
-            }
-            for message in pages.iter().rev().flatten() {
-                let mut line = Vec::new();
-                crate::delivery::past(message).write(&mut line);
-                line.push(b'\n');
-                out.write_all(&line).map_err(failed)?;
-            }
-        }
-        cursor = page.cursor;
-        if cursor.is_none() {
-            return out.flush().map_err(failed);
-        }
-    }
+    Ok(Box::new(reader))
 }
 
 /// What [`erase`] has removed.
@@ -367,10 +314,4 @@ fn erase_in(connection: &mut Connection, user: &str, now: i64) -> rusqlite::Resu
         reactions: reactions as u64,
         entries: entries as u64,
     }))
-}
-
-impl SqliteReader {
-    fn knows(&self, user: &str) -> Result<bool, StoreError> {
-        Ok(self.user(user)?.is_some())
-    }
 }
