@@ -3,4 +3,8 @@
 #[path = "../support/support.rs"]
 mod support;
 
-mod commands;
+mod backup;
+mod erase;
+mod export;
+mod helpers;
+mod verify;

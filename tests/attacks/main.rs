@@ -4,5 +4,7 @@
 mod support;
 
 mod auth_flood;
-mod denial_of_service;
+mod connections;
+mod frames;
 mod memory_budget;
+mod reconnects;

@@ -3,4 +3,10 @@
 #[path = "../support/support.rs"]
 mod support;
 
-mod tokens;
+mod carriers;
+mod claims;
+mod expiry;
+mod generated_secret;
+mod helpers;
+mod jwks;
+mod keys;

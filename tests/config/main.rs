@@ -3,5 +3,9 @@
 #[path = "../support/support.rs"]
 mod support;
 
-mod settings;
+mod commands;
+mod help;
+mod invalid;
+mod run;
+mod sources;
 mod startup;

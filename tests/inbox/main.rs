@@ -8,4 +8,5 @@ mod changes;
 mod delivery;
 mod history;
 mod receipts;
+mod replay;
 mod retention;

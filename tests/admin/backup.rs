@@ -1,0 +1,101 @@
+//! `dmwire backup`.
+
+use crate::helpers::{FAST, assert_failed, assert_whole, listing, replay};
+use crate::support::{Client, Folder, Server, dmwire, eventually, to};
+use serde_json::json;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+#[test]
+fn a_backup_under_load_is_whole_and_serves_everything_that_was_acknowledged() {
+    let folder = Arc::new(Folder::new());
+    let server = Server::start_in(&folder, &FAST);
+    let stop = AtomicBool::new(false);
+    let acknowledged = AtomicU64::new(0);
+    let (before, epoch) = std::thread::scope(|scope| {
+        for n in 0..3 {
+            let mut sender = Client::fresh(&server, &format!("a{n}"));
+            let (stop, acknowledged) = (&stop, &acknowledged);
+            scope.spawn(move || {
+                while !stop.load(Ordering::Relaxed) {
+                    (0..10).for_each(|_| sender.send(&to("b", "x")));
+                    for _ in 0..10 {
+                        sender.expect("ack");
+                        acknowledged.fetch_add(1, Ordering::SeqCst);
+                    }
+                }
+            });
+        }
+        let mut b = Client::connect(&server, "b", "");
+        let epoch = b.epoch().to_owned();
+        while b.recv()["seq"] != 200 {}
+        let before = acknowledged.load(Ordering::SeqCst);
+        let said = dmwire(&folder.0, &["backup", "copy.db"]);
+        assert_eq!(said.code, Some(0), "{said:?}");
+        // The load goes on after it, too.
+        let after = acknowledged.load(Ordering::SeqCst);
+        eventually("more was sent", || {
+            acknowledged.load(Ordering::SeqCst) > after
+        });
+        stop.store(true, Ordering::Relaxed);
+        (before, epoch)
+    });
+    assert_whole(&folder.0, "copy.db");
+    assert_whole(&folder.0, "dmwire.db");
+    let names = listing(&folder.0);
+    assert!(
+        !names.iter().any(|name| name.contains(".part")),
+        "{names:?}"
+    );
+
+    let restored = Server::start_in(&folder, &["--store", "sqlite:copy.db"]);
+    let mut b = Client::connect(&restored, "b", &format!("?since=5&epoch={epoch}"));
+    assert_ne!(b.epoch(), epoch);
+    let truncated = b.expect("truncated");
+    assert_eq!(
+        (&truncated["reason"], &truncated["oldest_seq"]),
+        (&json!("reset"), &json!(1))
+    );
+    let head = b.welcome["seq"].as_u64().expect("a number");
+    assert!(head >= before, "{head} of {before}");
+    assert_eq!(replay(&mut b).len() as u64, head);
+    let own = b.epoch().to_owned();
+    // With its own epoch it is served as ever, and goes on.
+    let mut b = Client::connect(&restored, "b", &format!("?since={head}&epoch={own}"));
+    b.expect("synced");
+    assert_eq!(b.ask(&to("c", "x"))["seq"], head + 1);
+}
+
+#[test]
+fn a_backup_overwrites_nothing_and_leaves_no_part_of_itself() {
+    let folder = Arc::new(Folder::new());
+    let server = Server::start_in(&folder, &[]);
+    Client::fresh(&server, "a").ask(&to("b", "x"));
+    std::fs::write(folder.0.join("taken"), "precious").expect("a file");
+    std::fs::create_dir(folder.0.join("empty")).expect("a folder");
+    let names = listing(&folder.0);
+    let said = dmwire(&folder.0, &["backup", "taken"]);
+    assert_failed(&said, 1, &["no backup was made", "taken"]);
+    let said = dmwire(&folder.0, &["backup", "empty"]);
+    assert_failed(&said, 1, &["no backup was made", "empty"]);
+    let said = dmwire(&folder.0, &["backup", "dmwire.db"]);
+    assert_failed(&said, 1, &["dmwire.db"]);
+    let said = dmwire(&folder.0, &["backup", "missing/copy.db"]);
+    assert_failed(&said, 1, &["no backup was made", "missing/copy.db"]);
+    let said = dmwire(
+        &folder.0,
+        &["backup", "copy.db", "--store", "sqlite:none.db"],
+    );
+    assert_failed(&said, 1, &["none.db"]);
+    let said = dmwire(&folder.0, &["backup", "copy.db", "--store", "sqlite:taken"]);
+    assert_failed(&said, 1, &["taken"]);
+    assert_eq!(listing(&folder.0), names);
+    let kept = std::fs::read(folder.0.join("taken")).expect("it is there");
+    assert_eq!(kept, b"precious");
+    assert_eq!(dmwire(&folder.0, &["backup"]).code, Some(2));
+    // A store with nobody in it can be copied as well.
+    let empty = Arc::new(Folder::new());
+    let _server = Server::start_in(&empty, &[]);
+    assert_eq!(dmwire(&empty.0, &["backup", "copy.db"]).code, Some(0));
+    assert_whole(&empty.0, "copy.db");
+}

@@ -1,0 +1,142 @@
+//! `dmwire erase`.
+
+use crate::helpers::{FAST, assert_failed, assert_whole, listing, lived_in, replay};
+use crate::support::{Client, Folder, Server, dmwire, to};
+use rusqlite::Connection;
+use serde_json::{Value, json};
+use std::path::Path;
+use std::sync::Arc;
+
+/// Whether `needle` is in any file of the folder whose name begins with the store's.
+fn in_the_files(folder: &Path, needle: &str) -> bool {
+    listing(folder).iter().any(|name| {
+        let bytes = std::fs::read(folder.join(name)).unwrap_or_default();
+        let mut windows = bytes.windows(needle.len());
+        name.starts_with("dmwire.db") && windows.any(|window| window == needle.as_bytes())
+    })
+}
+
+#[test]
+fn an_erased_user_leaves_nothing_and_others_keep_what_is_theirs() {
+    const USER: &str = "zaphod.beeblebrox";
+    let folder = Arc::new(Folder::new());
+    let mut server = Server::start_in(&folder, &FAST);
+    let mut z = Client::connect(&server, USER, "?device=pangalactic");
+    z.until("synced");
+    let mut a = Client::connect(&server, "a", "?ack=manual");
+    a.until("synced");
+    // Texts of many lengths among those of others, so that pages are split and rows moved about.
+    let mut last = Value::Null;
+    for n in 0..600_usize {
+        let text = format!("heartofgold-{n}-{}", "g".repeat(n * 37 % 3000));
+        z.send(&to("a", &text));
+        z.expect("ack");
+        let ack = a.until("message");
+        last = ack["id"].clone();
+        if n % 3 == 0 {
+            a.send(&to(
+                USER,
+                &format!("reply {n} {}", "r".repeat(n * 53 % 2000)),
+            ));
+            a.until("ack");
+            z.expect("message");
+        }
+        if n % 7 == 0 {
+            let edited = format!("improbability-{n}-{}", "i".repeat(n * 11 % 1500));
+            z.ask(&json!({"type": "edit", "target_user": "a", "id": last, "message": edited}));
+        }
+        if n % 11 == 0 {
+            z.ask(&json!({"type": "delete", "target_user": "a", "id": last}));
+        }
+    }
+    a.send(&to(USER, "kept"));
+    let own = a.until("ack")["id"].clone();
+    z.until("message");
+    z.ask(&json!({"type": "react", "target_user": "a", "id": own, "emoji": "vogonpoetry"}));
+    z.ask(&to(USER, "heartofgold to himself"));
+    z.until("message");
+    z.send(&json!({"type": "read", "target_user": "a", "id": last}));
+    z.assert_quiet();
+    let epoch = a.epoch().to_owned();
+    let mut again = Client::connect(&server, "a", "?since=0&ack=manual&device=other");
+    let before = replay(&mut again);
+    assert!(before.len() > 800);
+
+    // Not while the server is running on it.
+    let said = dmwire(&folder.0, &["erase", "--user", USER]);
+    assert_failed(&said, 1, &["cannot erase", "dmwire.db", "in use"]);
+    server.signal("TERM");
+    assert!(server.wait(crate::support::DEADLINE).success());
+    for trace in [USER, "heartofgold-", "improbability-", "pangalactic"] {
+        assert!(in_the_files(&folder.0, trace), "{trace}");
+    }
+    let said = dmwire(&folder.0, &["erase", "--user", "nobody"]);
+    assert_failed(&said, 1, &["cannot erase", "nobody"]);
+    let said = dmwire(&folder.0, &["erase", "--user", USER]);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert!(said.out.contains(USER), "{said:?}");
+    let traces = "heartofgold improbability- gggggggg iiiiiiii vogonpoetry pangalactic";
+    for trace in traces.split(' ').chain([USER]) {
+        assert!(!in_the_files(&folder.0, trace), "{trace} is still there");
+    }
+    assert_whole(&folder.0, "dmwire.db");
+    let said = dmwire(&folder.0, &["erase", "--user", USER]);
+    assert_failed(&said, 1, &["cannot erase"]);
+
+    server.restart();
+    let mut a = Client::connect(&server, "a", &format!("?since=3&epoch={epoch}&ack=manual"));
+    assert_eq!(a.expect("truncated")["reason"], "reset");
+    let after = replay(&mut a);
+    assert_eq!(after.len(), before.len(), "the inbox has no gap");
+    for (then, now) in before.iter().zip(&after) {
+        assert_eq!(then["seq"], now["seq"]);
+        if then["from_user"] == "a" && then["type"] == "message" {
+            // One's own texts are kept, only the one that they were sent to has no name any more.
+            assert_eq!(
+                (&then["message"], &then["id"]),
+                (&now["message"], &now["id"])
+            );
+        } else if matches!(
+            then["type"].as_str(),
+            Some("message" | "edited" | "deleted")
+        ) {
+            assert_eq!(
+                (&now["type"], &now["id"]),
+                (&json!("deleted"), &then["id"]),
+                "{now}"
+            );
+        }
+        assert!(!now.to_string().contains(USER), "{now}");
+    }
+    // The id can be used anew, by somebody of whom nothing is known.
+    let mut z = Client::connect(&server, USER, "?since=0");
+    assert_eq!(z.welcome["seq"], 0);
+    z.expect("synced");
+    let page = z.ask(&json!({"type": "conversations"}));
+    assert_eq!(page["items"], json!([]));
+    assert_eq!(z.ask(&to("a", "new"))["seq"], 1);
+    let message = a.expect("message");
+    assert_eq!(message["seq"], before.len() as u64 + 1);
+    assert_eq!(
+        (&message["from_user"], &message["message"]),
+        (&json!(USER), &json!("new"))
+    );
+    drop(server);
+    assert_whole(&folder.0, "dmwire.db");
+}
+
+#[test]
+fn erasing_says_so_when_it_cannot_remove_the_last_traces() {
+    let folder = lived_in();
+    let reader = Connection::open(folder.0.join("dmwire.db")).expect("it opens");
+    let read = "SELECT count(*) FROM messages";
+    reader.execute_batch("BEGIN").expect("it begins");
+    let count: i64 = reader
+        .query_row(read, (), |row| row.get(0))
+        .expect("it reads");
+    assert_eq!(count, 12);
+    let said = dmwire(&folder.0, &["erase", "--user", "a"]);
+    assert_failed(&said, 1, &["reading the file", "a is erased", "traces"]);
+    reader.close().expect("it closes");
+    assert_whole(&folder.0, "dmwire.db");
+}

@@ -1,0 +1,83 @@
+//! A store that has been used, and checks of command outputs.
+
+use crate::support::{Client, Folder, Said, Server, dmwire, to};
+use serde_json::{Value, json};
+use std::path::Path;
+use std::sync::Arc;
+
+pub const FAST: [&str; 4] = ["--messages-per-second", "1000000", "--burst", "1000000"];
+
+pub fn listing(folder: &Path) -> Vec<String> {
+    let mut names: Vec<_> = std::fs::read_dir(folder)
+        .expect("the folder is there")
+        .map(|entry| {
+            let name = entry.expect("an entry").file_name();
+            name.to_string_lossy().into_owned()
+        })
+        .collect();
+    names.sort();
+    names
+}
+
+/// Fails unless it ended with this code and one line that has all of `words` in it.
+pub fn assert_failed(said: &Said, code: i32, words: &[&str]) {
+    assert_eq!(said.code, Some(code), "{said:?}");
+    assert_eq!(said.err.lines().count(), 1, "{said:?}");
+    for word in words {
+        assert!(said.err.contains(word), "{word:?} is not in {said:?}");
+    }
+}
+
+pub fn assert_whole(folder: &Path, store: &str) {
+    let said = dmwire(folder, &["verify", "--store", &format!("sqlite:{store}")]);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert_eq!(said.out, format!("{store} is whole\n"));
+}
+
+/// Reads an inbox from its first entry up to `synced`.
+pub fn replay(client: &mut Client) -> Vec<Value> {
+    let mut entries = Vec::new();
+    loop {
+        let frame = client.recv();
+        match frame["type"].as_str() {
+            Some("synced") => return entries,
+            Some("truncated") => {}
+            _ => {
+                assert_eq!(frame["seq"], entries.len() as u64 + 1, "{frame}");
+                entries.push(frame);
+            }
+        }
+    }
+}
+
+/// A store in which a good deal has happened, at rest.
+pub fn lived_in() -> Arc<Folder> {
+    let folder = Arc::new(Folder::new());
+    let mut server = Server::start_in(&folder, &FAST);
+    let mut a = Client::fresh(&server, "a");
+    let mut b = Client::connect(&server, "b", "?ack=manual");
+    let mut ids = Vec::new();
+    for n in 1..=10 {
+        ids.push(a.ask(&to("b", &format!("text {n}")))["id"].clone());
+    }
+    a.ask(&to("a", "note"));
+    a.expect("message");
+    a.ask(&to("c", "to c"));
+    let at = |tag: &str, n: usize| json!({"type": tag, "target_user": "b", "id": ids[n]});
+    let mut edit = at("edit", 0);
+    edit["message"] = json!("edited");
+    a.ask(&edit);
+    a.ask(&at("delete", 1));
+    let mut react = at("react", 2);
+    react["emoji"] = json!("+");
+    a.ask(&react);
+    react["target_user"] = json!("a");
+    while b.recv()["seq"] != 13 {}
+    b.ask(&react);
+    b.send(&json!({"type": "received", "seq": 10}));
+    b.send(&json!({"type": "read", "target_user": "a", "id": ids[4]}));
+    b.close();
+    server.signal("TERM");
+    assert!(server.wait(crate::support::DEADLINE).success());
+    folder
+}

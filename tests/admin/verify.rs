@@ -1,0 +1,113 @@
+//! `dmwire verify`.
+
+use crate::helpers::{FAST, assert_whole, lived_in};
+use crate::support::{Client, Server, dmwire, to};
+use rusqlite::Connection;
+
+#[test]
+fn a_whole_store_is_said_to_be_whole_also_while_it_is_served() {
+    let folder = lived_in();
+    assert_whole(&folder.0, "dmwire.db");
+    let server = Server::start_in(&folder, &FAST);
+    let mut a = Client::connect(&server, "a", "?ack=manual");
+    a.until("synced");
+    for _ in 0..5 {
+        for _ in 0..50 {
+            a.send(&to("b", "more"));
+        }
+        assert_whole(&folder.0, "dmwire.db");
+        (0..50).for_each(|_| drop(a.expect("ack")));
+    }
+}
+
+#[test]
+fn planted_damage_is_found_and_named() {
+    let healthy = lived_in();
+    let b = "(SELECT n FROM users WHERE id = 'b')";
+    let plants = [
+        (format!("DELETE FROM inbox WHERE user = {b} AND seq = 3"), "gap"),
+        (format!("DELETE FROM inbox WHERE user = {b} AND seq = 1"), "gap"),
+        (
+            format!("DELETE FROM inbox WHERE user = {b} AND seq >= 10"),
+            "not in its recipient's inbox",
+        ),
+        (
+            "DELETE FROM inbox WHERE user = (SELECT n FROM users WHERE id = 'a')".to_owned(),
+            "not in its author's inbox",
+        ),
+        (
+            format!("DELETE FROM messages WHERE recipient = {b} AND content LIKE '%text 5%'"),
+            "an entry's message is not there",
+        ),
+        (
+            format!("UPDATE inbox SET user = 999 WHERE user = {b}"),
+            "of no user",
+        ),
+        (
+            "UPDATE inbox SET user = (SELECT n FROM users WHERE id = 'c'), seq = seq + 1 WHERE user = \
+             (SELECT n FROM users WHERE id = 'a')"
+                .to_owned(),
+            "somebody else",
+        ),
+        (
+            format!("UPDATE messages SET content = NULL WHERE recipient = {b}"),
+            "although it was not",
+        ),
+        (
+            "UPDATE messages SET content = '\"back\"' WHERE deleted_at IS NOT NULL".to_owned(),
+            "although it was deleted",
+        ),
+        ("UPDATE conversations SET low = 77".to_owned(), "of no conversation"),
+        (
+            "UPDATE meta SET value = 1 WHERE key = 'next'".to_owned(),
+            "not reserved",
+        ),
+        ("UPDATE devices SET received = 999".to_owned(), "a device holds more"),
+        ("UPDATE marks SET read = received + 1".to_owned(), "read mark"),
+        (
+            "UPDATE reactions SET message = 999".to_owned(),
+            "reaction is to no message",
+        ),
+        (
+            "PRAGMA writable_schema = ON; UPDATE sqlite_schema SET rootpage = (SELECT rootpage FROM sqlite_schema \
+             WHERE name = 'conversations_by_high') WHERE name = 'message_ids'"
+                .to_owned(),
+            "message_ids",
+        ),
+        ("DELETE FROM meta WHERE key = 'epoch'".to_owned(), "epoch"),
+    ];
+    for (n, (sql, finding)) in plants.iter().enumerate() {
+        let name = format!("{n}.db");
+        std::fs::copy(healthy.0.join("dmwire.db"), healthy.0.join(&name)).expect("a copy");
+        let damaged = Connection::open(healthy.0.join(&name)).expect("it opens");
+        damaged.execute_batch(sql).expect("the damage is done");
+        damaged.close().expect("it closes");
+        let said = dmwire(
+            &healthy.0,
+            &["verify", "--store", &format!("sqlite:{name}")],
+        );
+        assert_eq!(said.code, Some(1), "{sql}: {said:?}");
+        assert!(
+            format!("{}{}", said.out, said.err).contains(finding),
+            "{sql}: {said:?}"
+        );
+        assert!(said.err.contains(&name), "{said:?}");
+    }
+}
+
+#[test]
+fn a_page_that_was_overwritten_is_found() {
+    let folder = lived_in();
+    let path = folder.0.join("dmwire.db");
+    let mut bytes = std::fs::read(&path).expect("the file");
+    let found = bytes
+        .windows(6)
+        .position(|window| window == b"text 5")
+        .expect("the text is in the file");
+    let page = found / 4096 * 4096;
+    bytes[page..page + 64].fill(0xA5);
+    std::fs::write(&path, bytes).expect("the file");
+    let said = dmwire(&folder.0, &["verify"]);
+    assert_eq!(said.code, Some(1), "{said:?}");
+    assert!(said.err.contains("dmwire.db"), "{said:?}");
+}

@@ -1,0 +1,259 @@
+//! Floods of connections and requests that never end.
+
+use crate::support::pair::{alone, beside, crew};
+use crate::support::{Client, DEADLINE, Server, client_frame, cut, eventually, handshake, to};
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+/// A connection, with nothing sent.
+fn plain(address: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(address).expect("the server accepts");
+    stream
+        .set_read_timeout(Some(DEADLINE))
+        .and_then(|()| stream.set_write_timeout(Some(DEADLINE)))
+        .expect("a timeout can be set");
+    stream
+}
+
+/// As [`plain`], with little room for what nobody reads.
+fn narrow_socket(address: SocketAddr) -> TcpStream {
+    let domain = socket2::Domain::for_address(address);
+    let socket = socket2::Socket::new(domain, socket2::Type::STREAM, None);
+    let socket = socket.expect("a socket is to be had");
+    socket
+        .set_recv_buffer_size(8192)
+        .and_then(|()| socket.connect(&address.into()))
+        .expect("the server accepts");
+    socket.into()
+}
+
+/// Descriptors that the server has open once it has served somebody.
+fn descriptors_at_rest(server: &Server) -> usize {
+    Client::fresh(server, "first").close();
+    server.wait_for_log("connection closed user=first");
+    descriptors(server)
+}
+
+/// Descriptors that the server has open.
+fn descriptors(server: &Server) -> usize {
+    let folder = std::fs::read_dir(format!("/proc/{}/fd", server.pid()));
+    folder.expect("the server is running").count()
+}
+
+/// Waits until the server has no more descriptors open than it had.
+fn assert_given_back(server: &Server, before: usize) {
+    let until = Instant::now() + DEADLINE;
+    loop {
+        let now = descriptors(server);
+        if now <= before {
+            return;
+        }
+        assert!(Instant::now() < until, "{now} descriptors, from {before}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn handshakes_that_never_end_are_cut_and_hold_up_nobody() {
+    const MANY: usize = 600;
+    let _alone = alone();
+    let server = Server::start(&["--workers", "1"]);
+    let before = descriptors_at_rest(&server);
+    beside(&server, "slow handshakes", || {
+        let head = handshake("/ws/slow", &format!("X: {}\r\n", "x".repeat(10_000)));
+        let head = head.as_bytes();
+        let began = Instant::now();
+        let mut slow: Vec<TcpStream> = (0..MANY).map(|_| plain(server.address)).collect();
+        for stream in &slow {
+            stream
+                .set_nonblocking(true)
+                .expect("a socket can be told not to wait");
+        }
+        let mut cuts = Vec::new();
+        for at in 0.. {
+            assert!(began.elapsed() < 2 * DEADLINE, "{} are kept", slow.len());
+            let mut n = 0;
+            slow.retain_mut(|stream| {
+                n += 1;
+                // A third says nothing at all, a third stops within a line, and a third goes on byte by byte.
+                let says = match n % 3 {
+                    0 => false,
+                    1 => at < 20,
+                    _ => true,
+                };
+                if says {
+                    let _ = stream.write(&head[at..=at]);
+                }
+                let mut answer = [0; 512];
+                match stream.read(&mut answer) {
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => true,
+                    Ok(0) | Err(_) => {
+                        cuts.push(began.elapsed());
+                        false
+                    }
+                    Ok(n) => {
+                        let answer = String::from_utf8_lossy(&answer[..n]);
+                        assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+                        true
+                    }
+                }
+            });
+            if slow.is_empty() {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        let (first, last) = (cuts[0], cuts[MANY - 1]);
+        assert!(first > Duration::from_secs(7), "cut after {first:?}");
+        eprintln!("{MANY} slow handshakes were cut after {first:.1?} to {last:.1?}");
+    });
+    assert_given_back(&server, before);
+}
+
+#[test]
+fn later_requests_that_never_end_and_answers_that_nobody_reads_are_cut_too() {
+    const EACH: usize = 20;
+    // This one mostly waits, and the others need not.
+    let server = Server::start(&["--workers", "1"]);
+    let before = descriptors_at_rest(&server);
+    let mut session = Client::fresh(&server, "a");
+    let ask = b"GET /schema/server-frame.schema.json HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    let mut well = plain(server.address);
+    let began = Instant::now();
+    let mut held: Vec<TcpStream> = (0..3 * EACH)
+        .map(|n| {
+            let unread = n < EACH;
+            let mut stream = if unread {
+                narrow_socket(server.address)
+            } else {
+                plain(server.address)
+            };
+            if !unread {
+                stream.write_all(ask).expect("the server takes it");
+                let mut answer = vec![0; 65_536];
+                let mut read = 0;
+                while !answer[..read].ends_with(b"}") && !answer[..read].ends_with(b"}\n") {
+                    read += stream.read(&mut answer[read..]).expect("an answer");
+                }
+                stream
+                    .write_all(b"GET / HTTP/1.1\r\nHo")
+                    .expect("the server takes it");
+            }
+            stream
+                .set_nonblocking(true)
+                .expect("a socket can be told not to wait");
+            if unread {
+                // As much of it as the server takes.
+                let _ = stream.write(&ask.repeat(1000));
+            }
+            stream
+        })
+        .collect();
+    let (few, all) = (before + 2, before + 2 + held.len());
+    let mut first = None;
+    for at in 0.. {
+        let now = descriptors(&server);
+        if now < all {
+            first.get_or_insert_with(|| began.elapsed());
+        }
+        if now <= few {
+            break;
+        }
+        assert!(began.elapsed() < 4 * DEADLINE, "{} are kept", now - few);
+        // Half of those with two requests go on byte by byte.
+        for stream in held.iter_mut().skip(2 * EACH) {
+            let _ = stream.write(b"x");
+        }
+        // Who asks again and again is served for as long as they like.
+        if at % 20 == 0 {
+            well.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                .expect("the server takes it");
+            assert!(well.read(&mut [0; 4096]).is_ok_and(|n| n > 0));
+            session.assert_quiet();
+        }
+        std::thread::sleep(Duration::from_millis(250));
+    }
+    let (first, last) = (first.unwrap_or_default(), began.elapsed());
+    eprintln!("{} were cut after {first:.1?} to {last:.1?}", held.len());
+    assert!(first > Duration::from_secs(20), "cut after {first:?}");
+    well.write_all(ask).expect("the server takes it");
+    assert!(well.read(&mut [0; 4096]).is_ok_and(|n| n > 0));
+    session.assert_quiet();
+    drop((well, session, held));
+    assert_given_back(&server, before);
+}
+
+#[test]
+fn a_server_that_may_open_nothing_more_goes_on_with_those_it_has() {
+    let _alone = alone();
+    let server = Server::start(&[]);
+    Client::fresh(&server, "first").close();
+    let limit = |files| {
+        let pid = i32::try_from(server.pid()).expect("a process id");
+        let both = Some((files, files));
+        rlimit::prlimit(pid, rlimit::Resource::NOFILE, both, None).expect("a limit can be set");
+    };
+    let room = descriptors(&server) as u64 + 40;
+    beside(&server, "no descriptors left", || {
+        limit(room);
+        let mut waiting: Vec<_> = (0..100).map(|_| plain(server.address)).collect();
+        eventually("none is left", || descriptors(&server) as u64 >= room);
+        // Those that have found no room are heard when others have gone.
+        drop(waiting.drain(..60));
+        for stream in &mut waiting {
+            stream
+                .write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+                .expect("it is open");
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).expect("an answer");
+            assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+        }
+    });
+    Client::fresh(&server, "last").close();
+}
+
+#[test]
+fn connections_that_flood_in_and_break_off_leave_nothing_behind() {
+    const CREW: usize = 8;
+    const EACH: usize = 400;
+    let _alone = alone();
+    let server = Server::start(&[]);
+    let before = (descriptors_at_rest(&server), server.memory_kib());
+    let address = server.address;
+    let (answered, times) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    beside(&server, "connections that break off", || {
+        times.fetch_add(1, Ordering::Relaxed);
+        crew(CREW, |member| {
+            for n in 0..EACH {
+                let mut stream = plain(address);
+                let user = format!("/ws/flood-{}", (member * EACH + n) % 50);
+                let reset = n % 2 == 0;
+                match n % 5 {
+                    0 => {}
+                    1 => drop(stream.write_all(b"GET /ws/flo")),
+                    2 => drop(stream.write_all(&[0, 0xFF, b'\r', b'\n', 0x16, 3, 1])),
+                    3 => drop(stream.write_all(handshake(&user, "").as_bytes())),
+                    _ => {
+                        // To the end of the handshake, and then it goes in the middle of a frame.
+                        let asked = stream.write_all(handshake(&user, "").as_bytes());
+                        if asked.is_ok() && stream.read(&mut [0; 1024]).is_ok_and(|n| n > 0) {
+                            answered.fetch_add(1, Ordering::Relaxed);
+                            let frame = client_frame(0x81, to("sink", "x").to_string().as_bytes());
+                            let _ = stream.write_all(&frame[..frame.len() - 3]);
+                        }
+                    }
+                }
+                cut(&stream, reset);
+            }
+        });
+    });
+    assert_eq!(answered.into_inner(), times.into_inner() * CREW * EACH / 5);
+    // Where both ends have closed, actix waits a moment more.
+    assert_given_back(&server, before.0);
+    let grown = server.memory_kib().saturating_sub(before.1);
+    eprintln!("{} connections: by {grown} KiB", CREW * EACH);
+    assert!(grown < 32 * 1024, "{grown} KiB");
+    Client::fresh(&server, "flood-0").assert_quiet();
+}

@@ -1,0 +1,292 @@
+//! Thousands of clients that reconnect at once after a crash.
+
+use crate::support::pair::{alone, beside, crowd};
+use crate::support::{Client, DEADLINE, Raw, Server, client_frame, eventually, handshake};
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+/// What each of the crowd says to its partner.
+const SAYS: usize = 3;
+
+/// A message: its sender's number, and which of that one's messages it is.
+type Said = (usize, usize);
+
+/// One of the crowd: its connection, and what it knows.
+struct Member {
+    n: usize,
+    raw: Option<Raw>,
+    /// The last `seq` that it holds.
+    cursor: u64,
+    /// Its inbox up to there.
+    inbox: Vec<Said>,
+    /// `seq` of its own messages that were acknowledged.
+    acked: BTreeMap<usize, u64>,
+    /// Frames that are not answered yet.
+    open: usize,
+    /// The server was too busy for some of what it has said.
+    refused: bool,
+    synced: bool,
+}
+
+impl Member {
+    fn new(n: usize) -> Self {
+        Self {
+            n,
+            raw: None,
+            cursor: 0,
+            inbox: Vec::new(),
+            acked: BTreeMap::new(),
+            open: 0,
+            refused: false,
+            synced: false,
+        }
+    }
+
+    /// Opens a connection and asks for its session, without waiting for an answer.
+    fn knock(&mut self, server: &Server, epoch: &str) {
+        let n = self.n;
+        let path = format!("/ws/member-{n}?since={}&epoch={epoch}", self.cursor);
+        let mut raw = Raw::open(server);
+        raw.write(handshake(&path, "").as_bytes());
+        self.raw = Some(raw);
+        self.synced = false;
+    }
+
+    /// Waits for the session, and knocks again for as long as the server is too busy to open it. Reads up to `synced`.
+    fn come_in(&mut self, server: &Server, epoch: &str, busy: &AtomicUsize) {
+        loop {
+            let raw = self.raw.as_mut().expect("it has knocked");
+            let head = raw.head();
+            if head.starts_with("HTTP/1.1 101 ") {
+                break;
+            }
+            assert!(head.starts_with("HTTP/1.1 503 "), "{head}");
+            busy.fetch_add(1, Ordering::Relaxed);
+            std::thread::sleep(Duration::from_millis(500));
+            self.knock(server, epoch);
+        }
+        while !self.synced {
+            assert!(self.read(), "{} is cut off", self.n);
+        }
+    }
+
+    /// Says what has not been acknowledged. False: the connection is gone.
+    fn speak(&mut self) -> bool {
+        let n = self.n;
+        let frames: Vec<_> = (0..SAYS).filter(|k| !self.acked.contains_key(k)).collect();
+        self.open = frames.len();
+        let frames: Vec<u8> = frames
+            .into_iter()
+            .flat_map(|k| {
+                let id = format!("00000000-0000-4000-8000-{n:06x}{k:06x}");
+                let target = format!("member-{}", n ^ 1);
+                let frame = json!({"message": format!("{n} {k}"), "target_user": target, "id": id, "ref": k.to_string()});
+                client_frame(0x81, frame.to_string().as_bytes())
+            })
+            .collect();
+        let raw = self.raw.as_mut().expect("it is here");
+        raw.stream.write_all(&frames).is_ok()
+    }
+
+    /// Reads one frame. False: the connection is gone.
+    fn read(&mut self) -> bool {
+        let Some(frame) = self.raw.as_mut().expect("it is here").text() else {
+            return false;
+        };
+        let n = self.n;
+        let seq = || frame["seq"].as_u64().expect("a seq");
+        match frame["type"].as_str() {
+            Some("welcome") => assert!(seq() >= self.cursor, "{n} has lost something: {frame}"),
+            Some("synced") => self.synced = true,
+            Some("ack") => {
+                self.open -= 1;
+                let k = frame["ref"].as_str().and_then(|k| k.parse().ok());
+                let k: usize = k.expect("the ref");
+                assert!(
+                    self.acked
+                        .insert(k, seq())
+                        .is_none_or(|known| known == seq())
+                );
+                if frame.get("duplicate").is_none() {
+                    self.take(seq(), (n, k));
+                }
+            }
+            Some("message") => {
+                let text = frame["message"].as_str().expect("a text");
+                let (from, k) = text.split_once(' ').expect("two numbers");
+                let said = (
+                    from.parse().expect("a number"),
+                    k.parse().expect("a number"),
+                );
+                assert_eq!(frame["from_user"], format!("member-{}", said.0));
+                self.take(seq(), said);
+            }
+            Some("error") if frame["code"] == "overloaded" => {
+                self.open -= 1;
+                self.refused = true;
+            }
+            Some("heartbeat") => {}
+            _ => panic!("{n}: {frame}"),
+        }
+        true
+    }
+
+    fn take(&mut self, seq: u64, said: Said) {
+        assert_eq!(seq, self.cursor + 1, "{}: {said:?}", self.n);
+        self.cursor = seq;
+        self.inbox.push(said);
+    }
+
+    /// Nothing is lost, and nothing is doubled, or out of the order in which its sender has said it or the server taken it.
+    fn check(&self, partner: &Self) {
+        let n = self.n;
+        let of = |inbox: &[Said]| -> Vec<_> {
+            let own = inbox.iter().filter(|said| said.0 == n);
+            own.map(|said| said.1).collect()
+        };
+        let mut own = of(&self.inbox);
+        assert_eq!(
+            own,
+            of(&partner.inbox),
+            "{n}: the two are told different orders"
+        );
+        if self.refused {
+            own.sort_unstable();
+        }
+        assert!(own.into_iter().eq(0..SAYS), "{n}: {:?}", self.inbox);
+        for (k, seq) in &self.acked {
+            let at = usize::try_from(*seq).expect("a small number") - 1;
+            assert_eq!(self.inbox[at], (n, *k), "{n}: an ack told another place");
+        }
+    }
+}
+
+/// Has the crowd do something, by several hands, each of which has its part of it.
+fn each_part(crowd: &mut [Member], work: impl Fn(&mut [Member]) + Sync) {
+    const HANDS: usize = 32;
+    let part = crowd.len().div_ceil(HANDS);
+    std::thread::scope(|scope| {
+        for part in crowd.chunks_mut(part) {
+            let work = &work;
+            scope.spawn(move || work(part));
+        }
+    });
+}
+
+/// Reads until all that they have said is acknowledged. What the server was too busy for they say again, when that is due.
+fn all_acknowledged(part: &mut [Member]) {
+    loop {
+        for member in part.iter_mut() {
+            while member.open > 0 {
+                assert!(member.read(), "{} is cut off", member.n);
+            }
+        }
+        let left = part.iter_mut().filter(|member| member.acked.len() < SAYS);
+        let mut left: Vec<_> = left.collect();
+        if left.is_empty() {
+            return;
+        }
+        // As `retry_after_ms` has it.
+        std::thread::sleep(Duration::from_millis(500));
+        for member in &mut left {
+            assert!(member.speak(), "{} is cut off", member.n);
+        }
+    }
+}
+
+#[test]
+fn thousands_come_back_at_once_after_a_crash_and_have_lost_nothing() {
+    let _alone = alone();
+    let mut server = Server::start(&["--heartbeat-seconds", "3600", "--ping-seconds", "3600"]);
+    let epoch = Client::fresh(&server, "nobody").epoch().to_owned();
+    let number = crowd();
+    let mut crowd: Vec<_> = (0..number).map(Member::new).collect();
+    let busy = AtomicUsize::new(0);
+    let come = |server: &Server, crowd: &mut [Member]| {
+        each_part(crowd, |part| {
+            for member in part.iter_mut() {
+                member.knock(server, &epoch);
+            }
+            for member in part {
+                member.come_in(server, &epoch, &busy);
+            }
+        });
+    };
+    let began = Instant::now();
+    come(&server, &mut crowd);
+    eprintln!("{number} sessions came in {:.1?}", began.elapsed());
+
+    // All speak, and in the middle of it the server is killed.
+    let acked = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        let speaking = scope.spawn(|| {
+            each_part(&mut crowd, |part| {
+                for member in part.iter_mut() {
+                    let _ = member.speak();
+                }
+                for member in part.iter_mut() {
+                    let mut known = 0;
+                    while member.open > 0 && member.read() {
+                        acked.fetch_add(member.acked.len() - known, Ordering::Relaxed);
+                        known = member.acked.len();
+                    }
+                }
+                // What had left the server before it died.
+                for member in part {
+                    while member.read() {}
+                    member.raw = None;
+                }
+            });
+        });
+        eventually("a part is acknowledged", || {
+            speaking.is_finished() || acked.load(Ordering::Relaxed) > number * SAYS / 4
+        });
+        server.signal("KILL");
+        speaking.join().expect("the crowd is well");
+    });
+    server.wait(DEADLINE);
+    let promised: usize = crowd.iter().map(|member| member.acked.len()).sum();
+
+    let began = Instant::now();
+    server.restart();
+    beside(&server, "thousands who come back", || {
+        let began = Instant::now();
+        come(&server, &mut crowd);
+        eprintln!(
+            "{number} sessions came back in {:.1?}, {} were sent away once more before; {promised} of {} messages had \
+             been acknowledged",
+            began.elapsed(),
+            busy.load(Ordering::Relaxed),
+            number * SAYS
+        );
+        each_part(&mut crowd, |part| {
+            for member in part.iter_mut() {
+                assert!(member.speak(), "{} is cut off", member.n);
+            }
+            all_acknowledged(part);
+        });
+        each_part(&mut crowd, |part| {
+            for member in part {
+                while member.inbox.len() < 2 * SAYS {
+                    assert!(member.read(), "{} is cut off", member.n);
+                }
+            }
+        });
+    });
+    assert!(began.elapsed() < 6 * DEADLINE, "{:?}", began.elapsed());
+    for pair in crowd.chunks(2) {
+        pair[0].check(&pair[1]);
+        pair[1].check(&pair[0]);
+    }
+    let refused = crowd.iter().filter(|member| member.refused).count();
+    eprintln!(
+        "the server was too busy for some messages of {refused} of them, who said them again"
+    );
+    drop(crowd);
+    server.kill();
+    let (well, said) = server.verify();
+    assert!(well, "verify: {said}");
+}

@@ -1,0 +1,234 @@
+//! Where a token may stand in a request, and which users and paths it opens (PROTOCOL sections 2 and 10).
+
+use crate::helpers::{CARRIERS, DMWIRE, asking, assert_keeps, bearer, refused, welcomed};
+use crate::support::tokens::{SECRET, claims, good, hs256};
+use crate::support::{Raw, handshake, json_answer};
+use serde_json::json;
+
+#[test]
+fn a_token_opens_its_users_session_in_every_carrier() {
+    let server = asking(&[]);
+    let token = good("8888");
+    for carrier in CARRIERS {
+        let (query, headers) = carrier(&token);
+        for path in ["/ws/8888", "/ws", "/ws/%38888"] {
+            assert_eq!(
+                welcomed(&server, &format!("{path}{query}"), &headers)["user_id"],
+                "8888"
+            );
+        }
+        Raw::admitted(&server, &format!("/echo{query}"), &headers);
+    }
+    // Percent-encoded, among others, and with what else a session takes.
+    let query = format!(
+        "/ws/8888?device=phone&%74oken={}&since=0",
+        token.replace('.', "%2E")
+    );
+    assert_eq!(welcomed(&server, &query, "")["device"], "phone");
+    // What another carrier holds that does not count is not looked at.
+    let basic = "Authorization: Basic dXNlcjpwYXNz\r\n";
+    welcomed(&server, &format!("/ws/8888?token={token}"), basic);
+    assert_keeps(
+        &server,
+        &[&token, &token[token.len() - 20..], SECRET, "Bearer"],
+    );
+}
+
+#[test]
+fn a_token_of_another_user_is_forbidden_in_every_carrier() {
+    let server = asking(&[]);
+    for carrier in CARRIERS {
+        let (query, headers) = carrier(&good("6666"));
+        for user in ["8888", "6666x", "666", "%36666%2B"] {
+            refused(
+                &server,
+                &format!("/ws/{user}{query}"),
+                &headers,
+                403,
+                "forbidden",
+            );
+        }
+        assert_eq!(
+            welcomed(&server, &format!("/ws/6666{query}"), &headers)["user_id"],
+            "6666"
+        );
+    }
+    server.wait_for_log("the token belongs to another user");
+}
+
+#[test]
+fn without_a_token_there_is_no_session_and_no_echo() {
+    let server = asking(&["--log-format", "json"]);
+    for path in [
+        "/ws/8888",
+        "/ws",
+        "/echo",
+        "/ws/8888?token",
+        "/ws/a%20b",
+        "/ws/8888?since=x",
+    ] {
+        refused(&server, path, "", 401, "unauthorized");
+    }
+    refused(
+        &server,
+        "/ws/8888",
+        "Authorization: Basic dXNlcjpwYXNz\r\n",
+        401,
+        "unauthorized",
+    );
+    for path in [
+        "/",
+        "/healthz",
+        "/schema",
+        "/schema/client-frame.schema.json",
+    ] {
+        assert!(server.get(path).starts_with("HTTP/1.1 200 "), "{path}");
+    }
+    assert_eq!(json_answer(&server.get("/ws/8888")).0, 426);
+    server.wait_for_log(r#""why":"no token""#);
+    // With one, what else is wrong is said.
+    let headers = bearer(&good("8888"));
+    for path in ["/ws/a%20b", "/ws/", "/ws/8888?since=x"] {
+        refused(&server, path, &headers, 400, "invalid_request");
+    }
+}
+
+#[test]
+fn of_several_tokens_the_header_counts_then_the_subprotocol_then_the_address() {
+    let server = asking(&[]);
+    let (good, bad) = (good("8888"), "x.y.z");
+    for (header, protocol, query, let_in) in [
+        (Some(&*good), Some(bad), Some(bad), true),
+        (Some(bad), Some(&*good), Some(&*good), false),
+        (None, Some(&*good), Some(bad), true),
+        (None, Some(bad), Some(&*good), false),
+        (None, None, Some(&*good), true),
+        (Some(""), None, Some(&*good), false),
+    ] {
+        let mut headers = match protocol {
+            Some(token) => format!("Sec-WebSocket-Protocol: dmwire.v1, bearer.{token}\r\n"),
+            None => DMWIRE.to_owned(),
+        };
+        if let Some(token) = header {
+            headers.push_str(&bearer(token));
+        }
+        let path = format!("/ws/8888?token={}", query.unwrap_or_default());
+        let (mut raw, _) = Raw::admitted(&server, &path, &headers);
+        raw.expect(if let_in { "welcome" } else { "goodbye" });
+    }
+    // Two in one place are one too many.
+    let twice = bearer(&good).repeat(2);
+    refused(&server, "/ws/8888", &twice, 400, "invalid_request");
+    let twice = format!("/ws/8888?token={good}&token={good}");
+    refused(&server, &twice, "", 400, "invalid_request");
+    let twice = format!("Sec-WebSocket-Protocol: dmwire.v1, bearer.{good}, bearer.{bad}\r\n");
+    refused(&server, "/ws/8888", &twice, 400, "invalid_request");
+    let alone = format!("Sec-WebSocket-Protocol: bearer.{good}\r\n");
+    let (status, body) = json_answer(&server.http(&handshake("/ws/8888", &alone)));
+    assert_eq!((status, &body["code"]), (400, &json!("invalid_request")));
+}
+
+#[test]
+fn tokens_in_the_address_can_be_turned_off() {
+    let server = asking(&["--query-token", "false"]);
+    let token = good("8888");
+    let [answer, _] = refused(
+        &server,
+        &format!("/ws/8888?token={token}"),
+        "",
+        401,
+        "unauthorized",
+    );
+    assert!(answer.contains("query_token"), "{answer}");
+    welcomed(&server, &format!("/ws/8888?token={token}"), &bearer(&token));
+    assert_keeps(&server, &[&token]);
+}
+
+#[test]
+fn neither_paths_nor_ids_are_a_way_around() {
+    let server = asking(&["--base-path", "/demo"]);
+    let headers = bearer(&good("8888"));
+    for path in [
+        "/ws/8888",
+        "//demo/ws/8888",
+        "/demo//ws/8888",
+        "/demo/./ws/8888",
+        "/x/../demo/ws/8888",
+        "/demo/%77s/8888",
+        "/demo%2Fws%2F8888",
+        "/DEMO/ws/8888",
+        "/demo/ws;/8888",
+        "/demo/echo/",
+        "/demo/echo%2F",
+    ] {
+        let (status, body) = json_answer(&server.http(&handshake(path, &headers)));
+        assert_eq!(
+            (status, &body["code"]),
+            (404, &json!("not_found")),
+            "{path}"
+        );
+        let (status, _) = json_answer(&server.http(&handshake(path, "")));
+        assert_eq!(status, 404, "{path}");
+    }
+    for path in [
+        "/demo/ws//8888",
+        "/demo/ws/8888/",
+        "/demo/ws/6666/../8888",
+        "/demo/ws/8888%2F..%2F6666",
+        "/demo/ws/8888%0d%0aX:y",
+        "/demo/ws/8888%00",
+        "/demo/ws/%2538888",
+    ] {
+        refused(&server, path, &headers, 400, "invalid_request");
+        refused(&server, path, "", 401, "unauthorized");
+    }
+    refused(
+        &server,
+        &format!("/demo/ws/{}", "8".repeat(60_000)),
+        &headers,
+        400,
+        "invalid_request",
+    );
+    for path in [
+        "/demo/ws/%2e%2e",
+        "/demo/ws/..",
+        "/demo/ws/888%2B",
+        "/demo/ws/8888:",
+    ] {
+        refused(&server, path, &headers, 403, "forbidden");
+    }
+    // A request too long for HTTP is no request.
+    let endless = handshake(
+        &format!("/demo/ws/8888?x={}", "x".repeat(300_000)),
+        &headers,
+    );
+    let answer = server.http(&endless);
+    assert!(!answer.contains(" 101 "), "{answer}");
+    let log = server.log();
+    assert!(!log.contains("\nX:y") && !log.contains("panicked"), "{log}");
+}
+
+#[test]
+fn tokens_stay_out_of_the_log_in_whatever_form_and_level() {
+    for form in ["plain", "json"] {
+        let server = asking(&["--log-format", form, "--log", "trace"]);
+        let (mine, others) = (good("8888"), good("6666"));
+        let bad = hs256("another", &claims("8888"));
+        for token in [&mine, &others, &bad] {
+            for carrier in CARRIERS {
+                let (query, headers) = carrier(token);
+                let mut raw = Raw::open(&server);
+                raw.write(handshake(&format!("/ws/8888{query}"), &headers).as_bytes());
+                raw.head();
+                server.get(&format!("/ws/8888{query}"));
+                server.get(&format!("/healthz{query}"));
+            }
+        }
+        server.wait_for_log("connection opened");
+        server.wait_for_log("another user");
+        server.wait_for_log("no known key");
+        let tails = [&mine, &others, &bad].map(|token| &token[token.len() - 20..]);
+        assert_keeps(&server, &tails);
+        assert_keeps(&server, &[SECRET]);
+    }
+}

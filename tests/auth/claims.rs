@@ -1,0 +1,165 @@
+//! Claims and signatures that are rejected.
+
+use crate::helpers::{asking, assert_keeps, bearer, refused, unauthorized, welcomed};
+use crate::support::tokens::{SECRET, claims, hmac_of, hs256, now, signed};
+use ring::hmac;
+use serde_json::{Value, json};
+
+#[test]
+fn claims_that_do_not_hold_are_unauthorized_and_the_log_says_why() {
+    let rules = [
+        "--jwt-issuer",
+        "https://id.example",
+        "--jwt-audience",
+        "chat,other",
+    ];
+    let server = asking(&rules);
+    let base =
+        json!({"sub": "8888", "exp": now() + 3600, "iss": "https://id.example", "aud": "chat"});
+    let with = |claim: &str, value: Value| {
+        let mut claims = base.clone();
+        claims[claim] = value;
+        claims
+    };
+    let without = |claim: &str| {
+        let mut claims = base.clone();
+        claims.as_object_mut().expect("an object").remove(claim);
+        claims
+    };
+    welcomed(&server, "/ws/8888", &bearer(&hs256(SECRET, &base)));
+    for aud in [json!(["x", "other"]), json!(["chat"])] {
+        welcomed(
+            &server,
+            "/ws/8888",
+            &bearer(&hs256(SECRET, &with("aud", aud))),
+        );
+    }
+    for (claims, why) in [
+        (with("exp", json!(now() - 3)), "the token has expired"),
+        (with("exp", json!(0)), "the token has expired"),
+        (
+            with("exp", json!("9999999999")),
+            "no `exp`, or one that is no number",
+        ),
+        (with("exp", json!(-1)), "no `exp`"),
+        (with("exp", Value::Null), "no `exp`"),
+        (without("exp"), "no `exp`"),
+        (with("nbf", json!(now() + 60)), "not valid yet"),
+        (with("nbf", json!("later")), "claims cannot be read"),
+        (with("iss", json!("https://evil.example")), "another issuer"),
+        (without("iss"), "no `iss`"),
+        (
+            with("iss", json!(["https://id.example", "x"])),
+            "another issuer",
+        ),
+        (with("aud", json!("elsewhere")), "another audience"),
+        (with("aud", json!(["elsewhere"])), "another audience"),
+        (with("aud", json!([])), "another audience"),
+        (without("aud"), "no `aud`"),
+        (without("sub"), "no `sub`"),
+        (with("sub", json!(8888)), "no `sub`, or one that is no text"),
+        (with("sub", json!("")), "`sub` is no user id"),
+        (with("sub", json!("8888\r\nx: y")), "`sub` is no user id"),
+        (with("sub", json!("a".repeat(65))), "`sub` is no user id"),
+        (json!([]), "claims cannot be read"),
+    ] {
+        unauthorized(&server, &hs256(SECRET, &claims), why);
+    }
+    assert_keeps(&server, &[SECRET, "evil.example", "elsewhere"]);
+}
+
+#[test]
+fn what_is_not_signed_as_it_should_be_is_no_token() {
+    let server = asking(&[]);
+    let base = claims("8888");
+    let hs = |header: Value, algorithm| {
+        signed(&header, &base, |text| {
+            hmac_of(algorithm, SECRET.as_bytes(), text)
+        })
+    };
+    let token = hs256(SECRET, &base);
+    let (message, _) = token.rsplit_once('.').expect("three parts");
+    let header = "header cannot be read, or names an algorithm that is not taken";
+    let key = "no key is known for the token's `kid` and `alg`";
+    let signature = "signature is of no known key";
+    for (token, why) in [
+        (
+            hs256("another secret, of thirty-two bytes", &base),
+            signature,
+        ),
+        (format!("{message}."), signature),
+        (format!("{message}.AAAA"), signature),
+        (
+            signed(&json!({"alg": "none"}), &base, |_| Vec::new()),
+            header,
+        ),
+        (
+            signed(&json!({"alg": "None", "typ": "JWT"}), &base, |_| Vec::new()),
+            header,
+        ),
+        (signed(&json!({"alg": ""}), &base, |_| Vec::new()), header),
+        (signed(&json!({}), &base, |_| Vec::new()), header),
+        (hs(json!({"alg": "HS512"}), hmac::HMAC_SHA512), key),
+        (hs(json!({"alg": "HS384"}), hmac::HMAC_SHA384), key),
+        (hs(json!({"alg": "RS256"}), hmac::HMAC_SHA256), key),
+        (
+            hs(json!({"alg": "HS256", "crit": ["exp"]}), hmac::HMAC_SHA256),
+            "has `crit`",
+        ),
+        ("a.b.c".into(), header),
+        ("....".into(), header),
+        ("nothing".into(), "three parts"),
+        (String::new(), "three parts"),
+        (format!("{token}.x"), header),
+        ("x".repeat(8193), "too long"),
+    ] {
+        unauthorized(&server, &token, why);
+    }
+    let tail = &token[token.len() - 20..];
+    assert_keeps(&server, &[&token, tail, SECRET]);
+    // The same by a client of which not even the header is text.
+    refused(
+        &server,
+        "/ws/8888",
+        "Authorization: Bearer \u{e9}\r\n",
+        401,
+        "unauthorized",
+    );
+}
+
+#[test]
+fn a_token_that_is_meant_for_somebody_needs_a_server_that_says_who_it_is() {
+    let server = asking(&[]);
+    let token = hs256(
+        SECRET,
+        &json!({"sub": "8888", "exp": now() + 60, "aud": "shop"}),
+    );
+    unauthorized(&server, &token, "--jwt-audience is not set");
+    // Whose word it is does not matter where nobody has said that it does.
+    let token = hs256(
+        SECRET,
+        &json!({"sub": "8888", "exp": now() + 60, "iss": "anybody"}),
+    );
+    welcomed(&server, "/ws/8888", &bearer(&token));
+}
+
+#[test]
+fn the_leeway_is_for_both_ends_of_a_tokens_life() {
+    let server = asking(&["--jwt-leeway-seconds", "120"]);
+    for claims in [
+        json!({"sub": "a", "exp": now() - 60}),
+        json!({"sub": "a", "exp": now() + 60, "nbf": now() + 60}),
+        json!({"sub": "a", "exp": now() as f64 + 0.5}),
+        json!({"sub": "a", "exp": 1e18}),
+    ] {
+        welcomed(&server, "/ws/a", &bearer(&hs256(SECRET, &claims)));
+    }
+    let late = json!({"sub": "a", "exp": now() - 121});
+    refused(
+        &server,
+        "/ws/a",
+        &bearer(&hs256(SECRET, &late)),
+        401,
+        "unauthorized",
+    );
+}

@@ -1,0 +1,194 @@
+//! The secret that a reachable server generates, and the `token` command.
+
+use crate::helpers::{asking, assert_keeps, bearer, refused, welcomed};
+use crate::support::tokens::{Issuer, SECRET};
+use crate::support::{Folder, Server, dmwire, eventually, handshake};
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::sync::Arc;
+
+#[test]
+fn the_program_makes_tokens_for_trying_out() {
+    let server = asking(&["--jwt-issuer", "me", "--jwt-audience", "chat"]);
+    let folder = Folder::new();
+    let made = |more: &[&str]| {
+        let settings = [
+            "token",
+            "--jwt-secret",
+            SECRET,
+            "--jwt-issuer",
+            "me",
+            "--jwt-audience",
+            "chat",
+        ];
+        dmwire(&folder.0, &[&settings, more].concat())
+    };
+    let said = made(&["--user", "8888"]);
+    assert_eq!(
+        (said.code, said.out.lines().count(), &*said.err),
+        (Some(0), 1, "signed with the secret of --jwt-secret\n"),
+        "{said:?}"
+    );
+    assert_eq!(
+        welcomed(&server, "/ws", &bearer(said.out.trim()))["user_id"],
+        "8888"
+    );
+    let said = made(&["--user", "8888", "--ttl", "1s"]);
+    let short = said.out.trim().to_owned();
+    eventually("it expires", || {
+        let answer = server.http(&handshake("/ws/6666", &bearer(&short)));
+        answer.starts_with("HTTP/1.1 401 ")
+    });
+    for (arguments, code, parts) in [
+        (&["--user", "a b"][..], 1, ["user id", "64"]),
+        (&["--user", "a", "--ttl", "soon"], 2, ["--ttl", "1h"]),
+        (&[], 2, ["--user", "required"]),
+    ] {
+        let said = made(arguments);
+        assert_eq!(said.code, Some(code), "{said:?}");
+        assert!(parts.iter().all(|part| said.err.contains(part)), "{said:?}");
+    }
+    fs::write(folder.0.join("a.pem"), Issuer::p256().pem).expect("a file can be written");
+    for (settings, part) in [
+        (&["--jwt-key", "a.pem"][..], "private key"),
+        (&[], "nobody needs a token"),
+        (&["--open"], "nobody needs a token"),
+        (
+            &["--listen", "0.0.0.0:1"],
+            "dmwire.db-secret is not there yet",
+        ),
+        (
+            &["--listen", "0.0.0.0:1", "--store", "memory:"],
+            "in no file",
+        ),
+    ] {
+        let said = dmwire(&folder.0, &[&["token", "--user", "a"], settings].concat());
+        assert_eq!((said.code, &*said.out), (Some(1), ""), "{said:?}");
+        assert!(said.err.contains(part), "{said:?}");
+    }
+}
+
+/// The link of `user` that the server has printed: path and query, and the token.
+fn link(server: &Server, user: &str, to: &str) -> (String, String) {
+    let line = server.wait_for_output(&format!("/?user={user}&to={to}#token="));
+    let line = line.trim().to_owned();
+    let port = server.address.port();
+    let rest = line
+        .strip_prefix(&format!("http://localhost:{port}"))
+        .expect("a link");
+    let (page, token) = rest.split_once("#token=").expect("a token");
+    (page.to_owned(), token.to_owned())
+}
+
+/// A server that others can reach, with nothing said about authentication.
+fn reachable(folder: &Arc<Folder>, more: &[&str]) -> Server {
+    let mut server = Server::start_in(folder, &[&["--listen", "0.0.0.0:0"], more].concat());
+    server.address.set_ip([127, 0, 0, 1].into());
+    server
+}
+
+#[test]
+fn a_server_that_others_can_reach_makes_a_secret_and_prints_two_links() {
+    let folder = Arc::new(Folder::new());
+    let mut server = reachable(&folder, &["--base-path", "/demo", "--log", "trace"]);
+    let first = [("8888", "6666"), ("6666", "8888")].map(|(user, to)| {
+        let (page, token) = link(&server, user, to);
+        assert!(
+            server.get(&page).contains("bearer."),
+            "the page takes tokens"
+        );
+        let protocols = format!("Sec-WebSocket-Protocol: dmwire.v1, bearer.{token}\r\n");
+        let path = format!("/demo/ws/{user}");
+        assert_eq!(welcomed(&server, &path, &protocols)["user_id"], user);
+        refused(
+            &server,
+            &format!("/demo/ws/{to}"),
+            &protocols,
+            403,
+            "forbidden",
+        );
+        token
+    });
+    refused(&server, "/demo/ws/8888", "", 401, "unauthorized");
+    let file = folder.0.join("dmwire.db-secret");
+    let secret = fs::read_to_string(&file).expect("the secret is there");
+    assert_eq!(secret.trim_end().len(), 43, "256 bits in base64");
+    let mode = fs::metadata(&file)
+        .expect("it is there")
+        .permissions()
+        .mode();
+    assert_eq!(mode & 0o777, 0o600);
+    assert_keeps(
+        &server,
+        &[
+            secret.trim_end(),
+            &first[0],
+            &first[1],
+            &first[0][first[0].len() - 20..],
+        ],
+    );
+
+    // With the same settings the program makes more of them.
+    let said = dmwire(
+        &folder.0,
+        &["token", "--user", "c", "--listen", "0.0.0.0:1"],
+    );
+    let third = said.out.trim();
+    assert_eq!(
+        welcomed(&server, "/demo/ws", &bearer(third))["user_id"],
+        "c"
+    );
+
+    // The next start has the same secret.
+    server.kill();
+    drop(server);
+    let server = reachable(&folder, &["--base-path", "/demo"]);
+    link(&server, "8888", "6666");
+    assert_eq!(
+        fs::read_to_string(&file).expect("the secret is there"),
+        secret
+    );
+    for (user, token) in [("8888", &*first[0]), ("6666", &*first[1]), ("c", third)] {
+        assert_eq!(
+            welcomed(&server, "/demo/ws", &bearer(token))["user_id"],
+            user
+        );
+    }
+    let names: Vec<_> = fs::read_dir(&folder.0)
+        .expect("a folder")
+        .flatten()
+        .collect();
+    let part = |entry: &fs::DirEntry| entry.file_name().to_string_lossy().contains(".part");
+    assert!(!names.iter().any(part), "{names:?}");
+}
+
+#[test]
+fn a_secret_that_is_damaged_is_named_and_kept() {
+    let folder = Folder::new();
+    let file = folder.0.join("dmwire.db-secret");
+    fs::write(&file, "\n").expect("a file can be written");
+    let said = dmwire(&folder.0, &["--listen", "0.0.0.0:0"]);
+    assert_eq!(said.code, Some(1), "{said:?}");
+    assert!(
+        said.err.contains("dmwire.db-secret") && said.out.is_empty(),
+        "{said:?}"
+    );
+    assert_eq!(fs::read(&file).expect("it is there"), b"\n");
+}
+
+#[test]
+fn a_server_without_a_store_keeps_its_secret_to_itself() {
+    let folder = Arc::new(Folder::new());
+    let server = reachable(&folder, &["--store", "memory:"]);
+    let (_, token) = link(&server, "6666", "8888");
+    assert_eq!(welcomed(&server, "/ws", &bearer(&token))["user_id"], "6666");
+    let names: Vec<_> = fs::read_dir(&folder.0)
+        .expect("a folder")
+        .flatten()
+        .collect();
+    let secret = |entry: &fs::DirEntry| entry.file_name().to_string_lossy().contains("secret");
+    assert!(!names.iter().any(secret), "{names:?}");
+    drop(server);
+    let other = reachable(&folder, &["--store", "memory:"]);
+    refused(&other, "/ws", &bearer(&token), 401, "unauthorized");
+}

@@ -1,0 +1,115 @@
+//! Servers that require tokens, and handshakes with tokens.
+
+use crate::support::tokens::SECRET;
+use crate::support::{Raw, Server, client_frame, handshake, json_answer};
+use serde_json::{Value, json};
+
+pub const DMWIRE: &str = "Sec-WebSocket-Protocol: dmwire.v1\r\n";
+
+/// A way for a token to travel: what goes behind the path, and the header lines.
+pub type Carrier = fn(&str) -> (String, String);
+
+pub const CARRIERS: [Carrier; 4] = [
+    |token| (String::new(), format!("Authorization: Bearer {token}\r\n")),
+    |token| {
+        (
+            String::new(),
+            format!("authorization: bEARER  {token} \r\n"),
+        )
+    },
+    |token| {
+        (
+            String::new(),
+            format!("Sec-WebSocket-Protocol: dmwire.v1, bearer.{token}\r\n"),
+        )
+    },
+    |token| (format!("?token={token}"), String::new()),
+];
+
+/// A server that takes tokens signed with [`SECRET`].
+pub fn asking(more: &[&str]) -> Server {
+    Server::start(&[&["--jwt-secret", SECRET], more].concat())
+}
+
+pub fn bearer(token: &str) -> String {
+    format!("Authorization: Bearer {token}\r\n")
+}
+
+/// Connects and gives `welcome`.
+pub fn welcomed(server: &Server, path: &str, more: &str) -> Value {
+    Raw::admitted(server, path, more).0.expect("welcome")
+}
+
+/// Refused in both forms: as an HTTP answer, and as a `goodbye` where `dmwire.v1` is offered. Gives the words.
+pub fn refused(server: &Server, path: &str, more: &str, status: u16, code: &str) -> [String; 2] {
+    let close = match status {
+        503 => 1013,
+        status => 4000 + status,
+    };
+    let plain = more.replace(
+        "Sec-WebSocket-Protocol: dmwire.v1, ",
+        "Sec-WebSocket-Protocol: ",
+    );
+    let mut answer = String::new();
+    // A `bearer.` subprotocol alone is another mistake.
+    if plain == more {
+        answer = server.http(&handshake(path, more));
+        let (found, body) = json_answer(&answer);
+        assert_eq!(
+            (found, &body["code"]),
+            (status, &json!(code)),
+            "{path} {more}"
+        );
+        if status == 401 {
+            assert!(
+                answer
+                    .to_lowercase()
+                    .contains("\r\nwww-authenticate: bearer\r\n"),
+                "{answer}"
+            );
+        }
+    }
+    let offered = if plain == more {
+        format!("{DMWIRE}{more}")
+    } else {
+        more.to_owned()
+    };
+    let (mut raw, head) = Raw::admitted(server, path, &offered);
+    assert!(!head.contains("bearer"), "{head}");
+    let goodbye = raw.expect("goodbye");
+    assert_eq!(
+        (&goodbye["code"], &goodbye["reason"]),
+        (&json!(close), &json!(code)),
+        "{path} {more}"
+    );
+    assert_eq!(goodbye["reconnect"], status == 503, "{goodbye}");
+    let last = raw.next().expect("a close frame");
+    assert_eq!((last.opcode, last.close_code()), (8, Some(close)));
+    raw.write(&client_frame(0x88, &last.payload));
+    raw.assert_end();
+    [answer, goodbye.to_string()]
+}
+
+/// Refused as unauthorized, and the log says why.
+pub fn unauthorized(server: &Server, token: &str, why: &str) {
+    for carrier in [CARRIERS[0], CARRIERS[2]] {
+        let (query, headers) = carrier(token);
+        for said in refused(
+            server,
+            &format!("/ws/8888{query}"),
+            &headers,
+            401,
+            "unauthorized",
+        ) {
+            assert!(token.is_empty() || !said.contains(token), "{said}");
+        }
+    }
+    server.wait_for_log(why);
+}
+
+pub fn assert_keeps(server: &Server, secrets: &[&str]) {
+    let log = server.log();
+    for secret in secrets {
+        assert!(!log.contains(secret), "{secret} is in the log:\n{log}");
+    }
+}

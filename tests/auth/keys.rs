@@ -1,0 +1,197 @@
+//! Keys from settings and files: algorithms, several keys, reloading.
+
+use crate::helpers::{assert_keeps, bearer, refused, unauthorized, welcomed};
+use crate::support::tokens::{self, Issuer, SECRET, claims, good, hmac_of, hs256, signed};
+use crate::support::{Folder, Raw, Server, client_frame, eventually, handshake};
+use ring::hmac;
+use serde_json::json;
+use std::fs;
+use std::sync::Arc;
+
+#[test]
+fn a_token_is_taken_by_the_algorithm_of_its_key_alone() {
+    let folder = Arc::new(Folder::new());
+    let issuers = [Issuer::rsa(&folder.0), Issuer::p256(), Issuer::ed25519()];
+    for issuer in &issuers {
+        fs::write(folder.0.join("issuer.pem"), &issuer.pem).expect("a file can be written");
+        let server = Server::start_in(&folder, &["--jwt-key", "issuer.pem"]);
+        let claims = claims("8888");
+        welcomed(&server, "/ws/8888", &bearer(&issuer.token(None, &claims)));
+        // A static key has no name, so that of the token does not matter.
+        welcomed(
+            &server,
+            "/ws/8888",
+            &bearer(&issuer.token(Some("k1"), &claims)),
+        );
+        // Signed with what everybody knows: the public key, in each way that it may be written.
+        let der: String = issuer
+            .pem
+            .lines()
+            .filter(|line| !line.starts_with('-'))
+            .collect();
+        for known in [&issuer.pem, issuer.pem.trim_end(), &der, ""] {
+            unauthorized(
+                &server,
+                &hs256(known, &claims),
+                "no key is known for the token's",
+            );
+        }
+        for other in &issuers {
+            let header = json!({"alg": issuer.algorithm()});
+            let token = signed(&header, &claims, |text| other.sign(text));
+            if other.pem != issuer.pem {
+                unauthorized(&server, &token, "signature is of no known key");
+            }
+            let header = json!({"alg": other.algorithm()});
+            let token = signed(&header, &claims, |text| issuer.sign(text));
+            if other.algorithm() != issuer.algorithm() {
+                unauthorized(&server, &token, "no key is known for the token's");
+            }
+        }
+    }
+}
+
+#[test]
+fn keys_are_rotated_by_having_two_of_them() {
+    let folder = Arc::new(Folder::new());
+    let (old, new) = (Issuer::p256(), Issuer::p256());
+    fs::write(
+        folder.0.join("both.pem"),
+        format!("# old, new\n{}{}", old.pem, new.pem),
+    )
+    .expect("a file can be written");
+    fs::write(
+        folder.0.join("next.secret"),
+        "the next secret, of thirty-two bytes\r\n",
+    )
+    .expect("a file can be written");
+    let said = [
+        "--jwt-key",
+        "both.pem",
+        "--jwt-secret",
+        SECRET,
+        "--jwt-secret",
+        "short",
+        "--jwt-secret-file",
+        "next.secret",
+    ];
+    let server = Server::start_in(&folder, &said);
+    server.wait_for_log("fewer than 32 bytes");
+    for token in [
+        old.token(None, &claims("a")),
+        new.token(Some("2"), &claims("a")),
+        good("a"),
+        hs256("short", &claims("a")),
+        hs256("the next secret, of thirty-two bytes", &claims("a")),
+    ] {
+        welcomed(&server, "/ws/a", &bearer(&token));
+    }
+    let third = Issuer::p256().token(None, &claims("a"));
+    unauthorized(&server, &third, "signature is of no known key");
+    assert_keeps(&server, &[SECRET, "next secret"]);
+}
+
+#[test]
+fn files_with_keys_are_read_again_on_sighup() {
+    let folder = Arc::new(Folder::new());
+    let (old, new) = (Issuer::p256(), Issuer::ed25519());
+    let (secret, key) = (folder.0.join("a.secret"), folder.0.join("a.pem"));
+    let put =
+        |file: &std::path::Path, text: &str| fs::write(file, text).expect("a file can be written");
+    put(&secret, SECRET);
+    put(&key, &old.pem);
+    let server = Server::start_in(
+        &folder,
+        &["--jwt-secret-file", "a.secret", "--jwt-key", "a.pem"],
+    );
+    let (mut session, _) = Raw::admitted(&server, "/ws/a", &bearer(&old.token(None, &claims("a"))));
+    session.expect("welcome");
+    session.expect("synced");
+    put(&secret, "another secret, of thirty-two bytes");
+    put(&key, &new.pem);
+    server.signal("HUP");
+    let renewed = bearer(&new.token(None, &claims("a")));
+    let admitted = |more: &str| {
+        server
+            .http(&handshake("/ws/a%00", more))
+            .starts_with("HTTP/1.1 400 ")
+    };
+    eventually("the new key is taken", || admitted(&renewed));
+    assert!(admitted(&bearer(&hs256(
+        "another secret, of thirty-two bytes",
+        &claims("a")
+    ))));
+    for token in [old.token(None, &claims("8888")), good("8888")] {
+        refused(&server, "/ws/8888", &bearer(&token), 401, "unauthorized");
+    }
+    // Who is in stays, and what cannot be read takes nothing away.
+    session.write(&client_frame(0x81, br#"{"type":"ping"}"#));
+    session.expect("pong");
+    put(&key, "nothing");
+    server.signal("HUP");
+    server.wait_for_log("stay as they were: jwt_key: a.pem holds no public key");
+    welcomed(&server, "/ws/a", &renewed);
+}
+
+#[test]
+fn a_file_with_a_set_of_keys_is_read_again_on_sighup() {
+    let folder = Arc::new(Folder::new());
+    let issuers = [Issuer::rsa(&folder.0), Issuer::p256(), Issuer::ed25519()];
+    let mut keys = vec![
+        json!({"kty": "oct", "kid": "secret", "k": "c2VjcmV0"}),
+        json!({"kty": "RSA", "use": "enc", "n": "AA", "e": "AQAB"}),
+        json!("no key"),
+    ];
+    keys.extend(
+        ["r", "p", "e"]
+            .iter()
+            .zip(&issuers)
+            .map(|(kid, issuer)| issuer.jwk(kid)),
+    );
+    let path = folder.0.join("keys.json");
+    fs::write(&path, tokens::set(&keys)).expect("a file can be written");
+    let server = Server::start_in(&folder, &["--jwks", "keys.json"]);
+    for (kid, issuer) in ["r", "p", "e"].iter().zip(&issuers) {
+        welcomed(
+            &server,
+            "/ws/a",
+            &bearer(&issuer.token(Some(kid), &claims("a"))),
+        );
+        welcomed(&server, "/ws/a", &bearer(&issuer.token(None, &claims("a"))));
+    }
+    // A key goes by its own name only, and a secret among public keys is none.
+    unauthorized(
+        &server,
+        &issuers[1].token(Some("e"), &claims("8888")),
+        "no key is known",
+    );
+    let header = json!({"alg": "HS256", "kid": "secret"});
+    let token = signed(&header, &claims("8888"), |text| {
+        hmac_of(hmac::HMAC_SHA256, b"secret", text)
+    });
+    unauthorized(&server, &token, "no key is known");
+
+    let new = Issuer::p256();
+    fs::write(&path, tokens::set(&[new.jwk("n")])).expect("a file can be written");
+    server.signal("HUP");
+    server.wait_for_log("keys for tokens keys=1");
+    welcomed(
+        &server,
+        "/ws/a",
+        &bearer(&new.token(Some("n"), &claims("a"))),
+    );
+    unauthorized(
+        &server,
+        &issuers[1].token(Some("p"), &claims("8888")),
+        "no key is known",
+    );
+    // What is no set takes nothing away.
+    fs::write(&path, "{").expect("a file can be written");
+    server.signal("HUP");
+    server.wait_for_log("those known before stay");
+    welcomed(
+        &server,
+        "/ws/a",
+        &bearer(&new.token(Some("n"), &claims("a"))),
+    );
+}

@@ -1,0 +1,174 @@
+//! Invalid and contradicting settings.
+
+use crate::run::{Run, has_line};
+
+#[test]
+fn a_wrong_setting_is_named_as_it_was_written() {
+    let right = "not a whole number from 1 to 512";
+    Run::new("config --workers 513").refused_with(&["--workers: \"513\"", right]);
+    Run::new("config")
+        .variable("DMWIRE_WORKERS", "many")
+        .refused_with(&["DMWIRE_WORKERS: \"many\"", right]);
+    Run::new("config")
+        .file("dmwire.toml", "workers = 0")
+        .refused_with(&["dmwire.toml: workers: \"0\"", right]);
+    Run::new("config --config a.toml")
+        .file("a.toml", "workers = -1")
+        .refused_with(&["a.toml: workers: \"-1\"", right]);
+}
+
+#[test]
+fn every_wrong_setting_is_answered_with_what_would_be_right() {
+    for (said, right) in [
+        ("--listen 8080", "localhost:8080"),
+        ("--listen :8080", "0.0.0.0:8080"),
+        ("--base-path /a//b", "/demo"),
+        ("--open=maybe", "true nor false"),
+        ("--allowed-origin *", "name each origin"),
+        ("--allowed-origin https://a/b", "https://chat.example.org"),
+        ("--auth basic", "jwt nor none nor auto"),
+        ("--jwt-secret=", "empty"),
+        ("--jwt-key a,,b", "empty"),
+        ("--jwks ftp://a/b", ".well-known/jwks.json"),
+        ("--jwks-refresh-seconds 0", "1 to 86400"),
+        ("--jwt-leeway-seconds 301", "0 to 300"),
+        ("--query-token maybe", "true nor false"),
+        ("--allowed-host a:80", "without a port"),
+        ("--trusted-proxy 10.0.0.1/8", "10.0.0.0/8"),
+        ("--workers 0", "1 to 512"),
+        ("--store postgres://db", "sqlite:PATH"),
+        ("--max-frame-bytes 63", "64 to 16777216"),
+        ("--messages-per-second 0", "1 to 1000000"),
+        ("--burst 1.5", "1 to 1000000"),
+        ("--bad-frames-per-minute 100001", "1 to 100000"),
+        ("--sessions-per-user none", "1 to 10000"),
+        ("--user-burst 0", "1 to 4000000, nor \"auto\""),
+        ("--connections-per-ip some", "1 to 4000000, nor \"auto\""),
+        ("--connections 0", "1 to 10000000"),
+        ("--users some", "any nor known"),
+        ("--unknown-recipients=-1", "0 to 1000000000"),
+        ("--unknown-recipients-per-user 1GB", "0 to 1000000000"),
+        (
+            "--unknown-recipients-per-ip 0",
+            "1 to 4000000, nor \"auto\"",
+        ),
+        ("--min-free-disk 1GB", "0 to 1125899906842624, nor \"auto\""),
+        ("--blocks-per-user many", "0 to 100000"),
+        ("--outbox-bytes 1", "1024 to 1073741824"),
+        ("--buffer-bytes 1000", "1048576 to 1099511627776"),
+        ("--heartbeat-seconds 30s", "1 to 3600"),
+        ("--ping-seconds=-1", "1 to 3600"),
+        ("--log verbose", "debug or trace"),
+        ("--log-format xml", "plain nor json"),
+    ] {
+        let flag = said.split([' ', '=']).next().expect("a flag stands first");
+        Run::new(&format!("config {said}")).refused_with(&[flag, right]);
+    }
+}
+
+#[test]
+fn a_file_with_an_unknown_key_or_no_toml_refused_with_the_place() {
+    Run::new("config")
+        .file("dmwire.toml", "burst = 1\nmax-frame-bytes = 2048\n")
+        .refused_with(&[
+            "dmwire.toml",
+            "line 2",
+            "`max-frame-bytes`",
+            "`max_frame_bytes`",
+        ]);
+    Run::new("config")
+        .file("dmwire.toml", "burst = = 1\n")
+        .refused_with(&["dmwire.toml", "line 1"]);
+    Run::new("config")
+        .file("dmwire.toml", "burst = [1]\n")
+        .refused_with(&["dmwire.toml", "line 1", "a number"]);
+}
+
+#[test]
+fn no_authentication_where_others_can_reach_the_server_must_be_said_twice() {
+    for args in [
+        "--auth none --listen 0.0.0.0:0",
+        "config --auth none --listen 127.0.0.1:0 --listen 0.0.0.0:0",
+    ] {
+        Run::new(args).refused_with(&[
+            "--listen: 0.0.0.0:0",
+            "authentication is disabled",
+            "as any user",
+            "--open",
+        ]);
+    }
+    Run::new("--auth none")
+        .variable("DMWIRE_LISTEN", "[::]:0")
+        .refused_with(&["DMWIRE_LISTEN: [::]:0", "--open"]);
+    let settings = Run::new("config --open --listen 0.0.0.0:0").settings();
+    for line in ["open = true  # flag --open", "auth = \"auto\"  # default"] {
+        assert!(has_line(&settings, line), "{settings}");
+    }
+    Run::new("config --auth none --listen 0.0.0.0:0")
+        .variable("DMWIRE_OPEN", "1")
+        .settings();
+    Run::new("config --auth none --listen 0.0.0.0:0")
+        .file("dmwire.toml", "open = true")
+        .settings();
+}
+
+#[test]
+fn a_setting_about_tokens_asks_for_tokens() {
+    for (said, by) in [
+        ("--jwt-secret x", "jwt_secret"),
+        ("--jwt-secret-file x", "jwt_secret_file"),
+        ("--jwt-key x", "jwt_key"),
+        ("--jwks x", "jwks"),
+    ] {
+        let settings = Run::new(&format!("config {said}")).settings();
+        let line = format!("auth = \"jwt\"  # follows from {by}");
+        assert!(has_line(&settings, &line), "{line} is not in\n{settings}");
+    }
+    // Where others can reach the server as well, and by variable.
+    let settings = Run::new("config --listen 0.0.0.0:0")
+        .variable("DMWIRE_JWT_SECRET", "hunter2,with,commas")
+        .settings();
+    assert!(
+        has_line(
+            &settings,
+            "# jwt_secret = (not shown)  # variable DMWIRE_JWT_SECRET"
+        ),
+        "{settings}"
+    );
+}
+
+#[test]
+fn settings_that_contradict_each_other_are_refused_by_name() {
+    for (said, parts) in [
+        ("--auth jwt", ["--auth: ", "no key", "--jwt-secret"]),
+        ("--jwt-issuer x", ["--jwt-issuer: ", "no key", "--jwks"]),
+        (
+            "--jwt-audience x",
+            ["--jwt-audience: ", "no key", "--jwt-key"],
+        ),
+        (
+            "--open --jwt-secret hunter2",
+            ["--open: ", "--jwt-secret", "one of them"],
+        ),
+        (
+            "--open --auth jwt --jwks x",
+            ["--open: ", "--auth", "one of them"],
+        ),
+        (
+            "--auth none --jwt-key x",
+            ["--jwt-key: ", "--auth", "disables tokens"],
+        ),
+        (
+            "--jwt-secret x --jwks-ca y",
+            ["--jwks-ca: ", "without", "--jwks"],
+        ),
+        ("--tls-cert x", ["--tls-cert: ", "without", "--tls-key"]),
+        ("--tls-key x", ["--tls-key: ", "without", "--tls-cert"]),
+    ] {
+        Run::new(said).refused_with(&parts);
+        Run::new(&format!("config {said}")).refused_with(&parts);
+    }
+    Run::new("--open")
+        .variable("DMWIRE_JWT_SECRET", "hunter2")
+        .refused_with(&["--open: ", "DMWIRE_JWT_SECRET"]);
+}

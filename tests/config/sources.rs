@@ -1,0 +1,190 @@
+//! Where settings come from: flags, environment, file, defaults (PROTOCOL section 2).
+
+use crate::run::{Run, has_line};
+
+#[test]
+fn flag_beats_variable_beats_file_beats_default() {
+    let file = "workers = 3\nburst = 30\nsessions_per_user = 4\n";
+    let settings = Run::new("config --workers 5")
+        .file("dmwire.toml", file)
+        .variable("DMWIRE_WORKERS", "4")
+        .variable("DMWIRE_BURST", "31")
+        .settings();
+    for line in [
+        "workers = 5  # flag --workers",
+        "burst = 31  # variable DMWIRE_BURST",
+        "sessions_per_user = 4  # file dmwire.toml",
+        "ping_seconds = 25  # default",
+    ] {
+        assert!(has_line(&settings, line), "{line} is not in\n{settings}");
+    }
+}
+
+#[test]
+fn the_defaults_are_those_of_the_protocol() {
+    let settings = Run::new("config").settings();
+    for line in [
+        r#"listen = ["127.0.0.1:8080", "[::1]:8080"]  # default"#,
+        "base_path = \"\"  # default",
+        "open = false  # default",
+        "allowed_origin = []  # default",
+        "auth = \"auto\"  # default",
+        "jwt_secret = []  # default",
+        "jwks = \"\"  # default",
+        "jwks_refresh_seconds = 300  # default",
+        "jwt_leeway_seconds = 2  # default",
+        "query_token = true  # default",
+        "allowed_host = []  # default",
+        "trusted_proxy = []  # default",
+        "tls_cert = \"\"  # default",
+        "store = \"sqlite:dmwire.db\"  # default",
+        "max_frame_bytes = 65536  # default",
+        "messages_per_second = 50  # default",
+        "burst = 100  # default",
+        "bad_frames_per_minute = 20  # default",
+        "sessions_per_user = 16  # default",
+        "user_messages_per_second = \"auto\"  # default",
+        "user_burst = \"auto\"  # default",
+        "queries_per_second = \"auto\"  # default",
+        "query_burst = \"auto\"  # default",
+        "connections = 50000  # default",
+        "connections_per_ip = \"auto\"  # default",
+        "handshakes_per_second = \"auto\"  # default",
+        "handshake_burst = \"auto\"  # default",
+        "blocks_per_user = 1000  # default",
+        "users = \"any\"  # default",
+        "unknown_recipients = 1000000  # default",
+        "unknown_recipients_per_user = 20000  # default",
+        "unknown_recipients_per_ip = \"auto\"  # default",
+        "min_free_disk = \"auto\"  # default",
+        "outbox_bytes = 1048576  # default",
+        "buffer_bytes = 268435456  # default",
+        "heartbeat_seconds = 30  # default",
+        "ping_seconds = 25  # default",
+        "log = \"info\"  # default",
+        "log_format = \"plain\"  # default",
+    ] {
+        assert!(has_line(&settings, line), "{line} is not in\n{settings}");
+    }
+}
+
+#[test]
+fn what_config_prints_is_a_file_with_the_same_settings() {
+    let said = "config --listen localhost:0 --base-path /a --open=false --allowed-origin https://a,null --store memory: \
+                --auth jwt --jwt-secret-file a,b --jwt-key c --jwks https://a/keys --jwks-ca f --jwks-refresh-seconds 60 \
+                --jwt-issuer https://a --jwt-audience b --jwt-leeway-seconds 9 --query-token false --allowed-host chat \
+                --trusted-proxy 10.0.0.0/8 --tls-cert d --tls-key e --jwt-secret hunter2 \
+                --workers 7 --max-frame-bytes 2048 --messages-per-second 1 --burst 2 --bad-frames-per-minute 3 \
+                --sessions-per-user 4 --blocks-per-user 8 --users known --unknown-recipients 17 \
+                --unknown-recipients-per-user 18 --unknown-recipients-per-ip 19 --min-free-disk 20 --user-messages-per-second 10 --user-burst 11 \
+                --queries-per-second 12 --query-burst 13 --connections 14 --connections-per-ip 15 \
+                --handshakes-per-second 16 --handshake-burst auto --outbox-bytes 16384 --buffer-bytes 2000000 --heartbeat-seconds 5 --ping-seconds 6 --stall-seconds 7 --durability normal --inbox-days 1.5 --inbox-limit 9 --history-days 90 \
+                --log off,dmwire=debug --log-format json";
+    let by_flag = Run::new(said).settings();
+    assert!(
+        !by_flag.contains("# default"),
+        "a setting is not tried here:\n{by_flag}"
+    );
+    // But for secrets, which are not shown.
+    let secret = "# jwt_secret = (not shown)  # flag --jwt-secret";
+    assert!(
+        has_line(&by_flag, secret) && !by_flag.contains("hunter2"),
+        "{by_flag}"
+    );
+    let by_file = Run::new("config --config my.toml")
+        .file("my.toml", &by_flag)
+        .settings();
+    let values = |text: &str| -> Vec<String> {
+        text.lines()
+            .filter(|line| !line.contains("jwt_secret ="))
+            .filter_map(|line| Some(line.split_once("  # ")?.0.to_owned()))
+            .collect()
+    };
+    assert_eq!(values(&by_file), values(&by_flag));
+    assert_eq!(by_file.matches("# file my.toml").count(), 50);
+}
+
+#[test]
+fn settings_stand_before_a_command_or_after_it() {
+    let settings = Run::new("--burst 7 config --workers 7").settings();
+    assert!(
+        has_line(&settings, "burst = 7  # flag --burst"),
+        "{settings}"
+    );
+    assert!(
+        has_line(&settings, "workers = 7  # flag --workers"),
+        "{settings}"
+    );
+}
+
+#[test]
+fn a_list_is_repeated_flags_or_a_variable_with_commas_or_a_list_in_the_file() {
+    let expected = r#"listen = ["127.0.0.1:1", "127.0.0.2:2"]"#;
+    for run in [
+        Run::new("config --listen 127.0.0.1:1 --listen 127.0.0.2:2"),
+        Run::new("config").variable("DMWIRE_LISTEN", "127.0.0.1:1, 127.0.0.2:2"),
+        Run::new("config").file("dmwire.toml", "listen = ['127.0.0.1:1', '127.0.0.2:2']"),
+    ] {
+        let settings = run.settings();
+        assert!(settings.contains(expected), "{settings}");
+    }
+    let single = Run::new("config")
+        .file("dmwire.toml", "listen = '127.0.0.1:1'")
+        .settings();
+    assert!(
+        single.contains(r#"listen = ["127.0.0.1:1"]  # file"#),
+        "{single}"
+    );
+}
+
+#[test]
+fn an_empty_variable_says_nothing() {
+    let settings = Run::new("config")
+        .file("dmwire.toml", "burst = 30")
+        .variable("DMWIRE_BURST", "")
+        .variable("DMWIRE_LISTEN", "")
+        .variable("DMWIRE_OPEN", "")
+        .variable("DMWIRE_CONFIG", "")
+        .settings();
+    assert!(
+        has_line(&settings, "burst = 30  # file dmwire.toml"),
+        "{settings}"
+    );
+    assert!(has_line(&settings, "open = false  # default"), "{settings}");
+}
+
+#[test]
+fn a_variable_that_is_no_setting_is_named_and_does_no_harm() {
+    let outcome = Run::new("config")
+        .variable("DMWIRE_BRUST", "30")
+        .variable("DMWIRE_BURST", "30")
+        // What Kubernetes sets where there is a service of this name.
+        .variable("DMWIRE_SERVICE_HOST", "10.0.0.1")
+        .variable("DMWIRE_PORT_8080_TCP", "tcp://10.0.0.1:8080")
+        .end();
+    assert_eq!(outcome.code, Some(0), "{outcome:?}");
+    assert!(outcome.stdout.contains("burst = 30"), "{outcome:?}");
+    assert_eq!(outcome.stderr.lines().count(), 1, "{outcome:?}");
+    assert!(outcome.stderr.contains("DMWIRE_BRUST"), "{outcome:?}");
+}
+
+#[test]
+fn a_file_that_was_named_must_be_there() {
+    Run::new("config --config none.toml").refused_with(&["--config: none.toml", "cannot be read"]);
+    Run::new("config")
+        .variable("DMWIRE_CONFIG", "none.toml")
+        .refused_with(&["DMWIRE_CONFIG: none.toml"]);
+}
+
+#[test]
+fn a_named_file_stands_in_for_the_default_one() {
+    let run = Run::new("config")
+        .file("dmwire.toml", "workers = 3")
+        .file("my.toml", "burst = 7");
+    let settings = run.variable("DMWIRE_CONFIG", "my.toml").settings();
+    assert!(
+        has_line(&settings, "burst = 7  # file my.toml"),
+        "{settings}"
+    );
+    assert!(!settings.contains("workers = 3  # file"), "{settings}");
+}
