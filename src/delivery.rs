@@ -183,7 +183,7 @@ impl Delivery {
             Outcome::Contact(_) | Outcome::Received(_) => return,
             Outcome::Blocked => FrameError::blocked(),
             Outcome::UnknownUser => FrameError::unknown_user(),
-            Outcome::LeftTooMany => FrameError::left_too_many(),
+            Outcome::LeftTooMany => FrameError::too_many_to_unknown_users(),
             Outcome::NoRoom => {
                 let refused = failed(WriteError::Overloaded);
                 calls.add(

@@ -24,7 +24,7 @@ pub use types as ids;
 pub use types::{MessageId, Ref};
 
 use self::content::TypedContent;
-use self::json::{DecodeError, Document, Kind, SyntaxError};
+use self::json::{DecodeError, Document, SyntaxError, ValueKind};
 
 /// Name of this version of the protocol, also the WebSocket subprotocol.
 pub const PROTOCOL: &str = "dmwire.v1";
@@ -87,7 +87,7 @@ impl<'t, 'a> Scanned<'t, 'a> {
             )));
         };
         let root = doc.root();
-        if root.kind() != Kind::Object {
+        if root.kind() != ValueKind::Object {
             return Err(refused(root.mismatch(&"an object")));
         }
         let frame = ClientFrame::deserialize(root)

@@ -230,7 +230,7 @@ impl Router {
     fn block(&self, user: &str, on: bool, reference: Option<&Ref<'_>>, from: &Arc<Outbox>) {
         let reference = reference.map(Ref::as_str);
         if on && user == &**from.user() {
-            return refuse(from, &FrameError::own_block(), reference, None);
+            return refuse(from, &FrameError::blocks_self(), reference, None);
         }
         let write = Write::Block {
             by: from.user().clone(),

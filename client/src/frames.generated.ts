@@ -1,9 +1,9 @@
 // Generated from schema/ by `npm run generate`. Do not edit.
 
-/** A frame from a client, told apart by `type`. A frame without `type` is a `message`. */
+/** A frame from a client. `type` names it; a frame without `type` is a `message`. */
 export type ClientFrame<App = never> = ClientMessage<App> | ClientEdit<App> | ClientDelete | ClientReact | ClientReceived | ClientRead | ClientTyping | ClientHistory | ClientConversations | ClientBlock | ClientUnblock | ClientPing;
 
-/** A frame from the server, told apart by `type`. Clients ignore fields and types that they do not know. */
+/** A frame from the server. `type` names it. Clients ignore fields and types that they do not know. */
 export type ServerFrame<App = never> = ServerWelcome | ServerSynced | ServerTruncated | ServerMessage<App> | ServerAck | ServerEdited<App> | ServerDeleted | ServerReacted | ServerReceipt | ServerTyping | ServerHistory<App> | ServerConversations<App> | ServerOk | ServerPong | ServerHeartbeat | ServerError | ServerGoodbye;
 
 /** A user's id. */
@@ -12,188 +12,191 @@ export type UserId = string;
 /** A room's id. */
 export type RoomId = string;
 
-/** What a message carries: text, or an object told apart by its `type`. */
+/** The content of a message: text, or an object whose `type` names what it is. */
 export type Content<App = never> = string | TypedContent<App>;
 
-/** Content that is more than text, told apart by `type`. */
+/** Content other than plain text. `type` names what it is. */
 export type TypedContent<App = never> = Markdown | Image | File | Audio | Video | Location | Data | App;
 
-/** An http or https address. */
+/** An http or https URL. */
 export type WebUrl = string;
 
-/** A message's id: a hyphenated UUID in either case, sent back in lower case. */
+/** A message id: a hyphenated UUID, accepted in either case and returned in lower case. */
 export type MessageId = string;
 
-/** The client's own mark on a frame: every direct reply to it carries it back. */
+/** An identifier chosen by the client. Every direct reply to the frame repeats it. */
 export type Ref = string;
 
 /** Sends a message. */
 export type ClientMessage<App = never> = {
   type?: "message";
-  /** The user of the conversation. Exactly one of `target_user` and `target_room` is given. */
+  /** The other user of the conversation. Exactly one of `target_user` and `target_room` is required. */
   target_user?: UserId;
-  /** The room. */
+  /** The room of the conversation. */
   target_room?: RoomId;
-  /** What it carries. */
+  /** The content. */
   message: Content<App>;
-  /** Made by the client, so that the message can be sent again without being doubled; else the server makes one. */
+  /**
+   * The message's id, made by the client so that it can resend the message without duplicating it. Without one, the server makes
+   * an id.
+   */
   id?: MessageId;
-  /** A message of the same conversation that this one answers. */
+  /** The message of the same conversation that this one replies to. */
   reply_to?: MessageId;
-  /** True for a message that is not stored and reaches live sessions only. */
+  /** True for a message that is not stored and reaches only live sessions. */
   ephemeral?: boolean;
-  /** The client's own mark on this frame. */
+  /** An identifier chosen by the client. Every direct reply to this frame repeats it. */
   ref?: Ref;
 } & ({ target_user: UserId; target_room?: never } | { target_room: RoomId; target_user?: never });
 
-/** Replaces the content of one's own message. */
+/** Replaces the content of a message of the sender. */
 export type ClientEdit<App = never> = {
   type: "edit";
-  /** The user of the conversation. Exactly one of `target_user` and `target_room` is given. */
+  /** The other user of the conversation. Exactly one of `target_user` and `target_room` is required. */
   target_user?: UserId;
-  /** The room. */
+  /** The room of the conversation. */
   target_room?: RoomId;
-  /** The message. */
+  /** The id of the message. */
   id: MessageId;
-  /** What it is to carry. */
+  /** The new content. */
   message: Content<App>;
-  /** The client's own mark on this frame. */
+  /** An identifier chosen by the client. Every direct reply to this frame repeats it. */
   ref?: Ref;
 } & ({ target_user: UserId; target_room?: never } | { target_room: RoomId; target_user?: never });
 
-/** Removes the content of one's own message. */
+/** Removes the content of a message of the sender. */
 export type ClientDelete = {
   type: "delete";
-  /** The user of the conversation. Exactly one of `target_user` and `target_room` is given. */
+  /** The other user of the conversation. Exactly one of `target_user` and `target_room` is required. */
   target_user?: UserId;
-  /** The room. */
+  /** The room of the conversation. */
   target_room?: RoomId;
-  /** The message. */
+  /** The id of the message. */
   id: MessageId;
-  /** The client's own mark on this frame. */
+  /** An identifier chosen by the client. Every direct reply to this frame repeats it. */
   ref?: Ref;
 } & ({ target_user: UserId; target_room?: never } | { target_room: RoomId; target_user?: never });
 
 /** Adds or removes a reaction. */
 export type ClientReact = {
   type: "react";
-  /** The user of the conversation. Exactly one of `target_user` and `target_room` is given. */
+  /** The other user of the conversation. Exactly one of `target_user` and `target_room` is required. */
   target_user?: UserId;
-  /** The room. */
+  /** The room of the conversation. */
   target_room?: RoomId;
-  /** The message. */
+  /** The id of the message. */
   id: MessageId;
   /** The reaction. */
   emoji: string;
-  /** True to remove it. */
+  /** True to remove the reaction. */
   remove?: boolean;
-  /** The client's own mark on this frame. */
+  /** An identifier chosen by the client. Every direct reply to this frame repeats it. */
   ref?: Ref;
 } & ({ target_user: UserId; target_room?: never } | { target_room: RoomId; target_user?: never });
 
-/** Says how far this device holds its inbox. */
+/** Confirms that this device has received its inbox up to an entry. */
 export interface ClientReceived {
   type: "received";
-  /** The newest entry held; all before it are held too. */
+  /** The newest entry received. It confirms all earlier entries too. */
   seq: number;
-  /** The client's own mark on this frame. */
+  /** An identifier chosen by the client. Every direct reply to this frame repeats it. */
   ref?: Ref;
 }
 
-/** Says how far the user has read a conversation. */
+/** Reports that the user has read a conversation up to a message. */
 export type ClientRead = {
   type: "read";
-  /** The user of the conversation. Exactly one of `target_user` and `target_room` is given. */
+  /** The other user of the conversation. Exactly one of `target_user` and `target_room` is required. */
   target_user?: UserId;
-  /** The room. */
+  /** The room of the conversation. */
   target_room?: RoomId;
-  /** The newest message that was read. */
+  /** The id of the newest message that was read. */
   id: MessageId;
-  /** The client's own mark on this frame. */
+  /** An identifier chosen by the client. Every direct reply to this frame repeats it. */
   ref?: Ref;
 } & ({ target_user: UserId; target_room?: never } | { target_room: RoomId; target_user?: never });
 
-/** Says that the user is typing, or has stopped. */
+/** Reports that the user is typing, or has stopped. */
 export type ClientTyping = {
   type: "typing";
-  /** The user of the conversation. Exactly one of `target_user` and `target_room` is given. */
+  /** The other user of the conversation. Exactly one of `target_user` and `target_room` is required. */
   target_user?: UserId;
-  /** The room. */
+  /** The room of the conversation. */
   target_room?: RoomId;
   /** False when the user has stopped typing. */
   active?: boolean;
-  /** The client's own mark on this frame. */
+  /** An identifier chosen by the client. Every direct reply to this frame repeats it. */
   ref?: Ref;
 } & ({ target_user: UserId; target_room?: never } | { target_room: RoomId; target_user?: never });
 
-/** Asks for messages of a conversation. */
+/** Requests messages of a conversation. */
 export type ClientHistory = {
   type: "history";
-  /** The user of the conversation. Exactly one of `target_user` and `target_room` is given. */
+  /** The other user of the conversation. Exactly one of `target_user` and `target_room` is required. */
   target_user?: UserId;
-  /** The room. */
+  /** The room of the conversation. */
   target_room?: RoomId;
-  /** Messages before this one. */
+  /** Return messages older than this one. */
   before?: MessageId;
-  /** Messages after this one; not together with `before`. */
+  /** Return messages newer than this one. Not allowed together with `before`. */
   after?: MessageId;
-  /** How many at the most. */
+  /** The largest number of items to return. */
   limit?: number;
-  /** The client's own mark on this frame. */
+  /** An identifier chosen by the client. Every direct reply to this frame repeats it. */
   ref?: Ref;
 } & ({ target_user: UserId; target_room?: never } | { target_room: RoomId; target_user?: never }) & ({ before?: never } | { after?: never });
 
-/** Asks for the user's conversations. */
+/** Requests the user's conversations. */
 export interface ClientConversations {
   type: "conversations";
-  /** How many at the most. */
+  /** The largest number of items to return. */
   limit?: number;
-  /** Where to go on: the `cursor` of the answer before. */
+  /** The `cursor` of the previous answer, to get the next page. */
   cursor?: string;
-  /** The client's own mark on this frame. */
+  /** An identifier chosen by the client. Every direct reply to this frame repeats it. */
   ref?: Ref;
 }
 
-/** Takes nothing direct from a user any more. */
+/** Blocks a user: direct messages in both directions are rejected. */
 export interface ClientBlock {
   type: "block";
-  /** The user. */
+  /** The id of the user. */
   user: UserId;
-  /** The client's own mark on this frame. */
+  /** An identifier chosen by the client. Every direct reply to this frame repeats it. */
   ref?: Ref;
 }
 
-/** Takes messages from a user again. */
+/** Removes a block. */
 export interface ClientUnblock {
   type: "unblock";
-  /** The user. */
+  /** The id of the user. */
   user: UserId;
-  /** The client's own mark on this frame. */
+  /** An identifier chosen by the client. Every direct reply to this frame repeats it. */
   ref?: Ref;
 }
 
-/** Asks for a `pong`. */
+/** Requests a `pong`. */
 export interface ClientPing {
   type: "ping";
-  /** The client's own mark on this frame. */
+  /** An identifier chosen by the client. Every direct reply to this frame repeats it. */
   ref?: Ref;
 }
 
-/** Formatted text. */
+/** Formatted text, in Markdown. */
 export interface Markdown {
   type: "markdown";
-  /** Text in Markdown. */
+  /** The text, in Markdown. */
   text: string;
 }
 
-/** A picture, by address. */
+/** An image, by URL. */
 export interface Image {
   type: "image";
-  /** Where the picture is. */
+  /** The address of the image. */
   url: WebUrl;
-  /** What the picture shows, for those who do not see it. */
+  /** A description of the image, for users who cannot see it. */
   alt?: string;
-  /** Media type. */
+  /** Media type, such as `image/png`. */
   mime?: string;
   /** Width in pixels. */
   width?: number;
@@ -203,396 +206,399 @@ export interface Image {
   size?: number;
 }
 
-/** A file, by address. */
+/** A file, by URL. */
 export interface File {
   type: "file";
-  /** Where the file is. */
+  /** The address of the file. */
   url: WebUrl;
-  /** Name to show and to save under. */
+  /** The file name to display and to save the file as. */
   name: string;
-  /** Media type. */
+  /** Media type, such as `image/png`. */
   mime?: string;
   /** Size in bytes. */
   size?: number;
 }
 
-/** A sound, by address. */
+/** An audio recording, by URL. */
 export interface Audio {
   type: "audio";
-  /** Where the recording is. */
+  /** The address of the recording. */
   url: WebUrl;
-  /** Media type. */
+  /** Media type, such as `image/png`. */
   mime?: string;
-  /** Length in milliseconds. */
+  /** Duration in milliseconds. */
   duration_ms?: number;
   /** Size in bytes. */
   size?: number;
 }
 
-/** A film, by address. */
+/** A video, by URL. */
 export interface Video {
   type: "video";
-  /** Where the recording is. */
+  /** The address of the recording. */
   url: WebUrl;
-  /** Media type. */
+  /** Media type, such as `image/png`. */
   mime?: string;
-  /** Length in milliseconds. */
+  /** Duration in milliseconds. */
   duration_ms?: number;
   /** Size in bytes. */
   size?: number;
 }
 
-/** A place on earth. */
+/** A geographic location. */
 export interface Location {
   type: "location";
   /** Degrees north of the equator. */
   latitude: number;
   /** Degrees east of Greenwich. */
   longitude: number;
-  /** Name of the place. */
+  /** The name of the place. */
   label?: string;
 }
 
-/** An application's own data, untyped. */
+/** Data of an application, in any shape. */
 export interface Data {
   type: "data";
-  /** What the data is, in the application's words. */
+  /** The application's name for this kind of data. */
   name: string;
-  /** Any JSON. */
+  /** Any JSON value. */
   data: unknown;
 }
 
 /** A hyphenated UUID. */
 export type Id = string;
 
-/** A time by the server's clock: RFC 3339, UTC, milliseconds. It informs; `seq` orders. */
+/** A time by the server's clock: RFC 3339, UTC, milliseconds. It is informational: `seq` determines the order. */
 export type Time = string;
 
-/** Bounds that a client should keep to. */
+/** Limits of this server that clients must respect. */
 export interface Limits {
-  /** Largest frame that the server takes, in bytes. */
+  /** The largest client frame, in bytes. */
   max_frame_bytes: number;
-  /** Client frames per second that the server takes from a session. */
+  /** The rate of client frames per session, in frames per second. */
   messages_per_second: number;
 }
 
-/** A message as `history` and `conversations` show it. */
+/** A message in `history` and `conversations`. */
 export type PastMessage<App = never> = {
   /** Always `message`. */
   type: "message";
-  /** What it carries; absent if it was deleted. */
+  /** The content; absent if the message was deleted. */
   message?: Content<App>;
-  /** Its author. */
+  /** The author of the message. */
   from_user: UserId;
-  /** The user it was sent to. Exactly one of `target_user` and `target_room` is there. */
+  /** The user it was sent to. Exactly one of `target_user` and `target_room` is present. */
   target_user?: UserId;
   /** The room it was sent to. */
   target_room?: RoomId;
-  /** With the conversation, the message's address. */
+  /** The id of the message, unique in its conversation. */
   id: MessageId;
-  /** When the server took it. */
+  /** The time at which the server accepted it. */
   sent_at: Time;
-  /** The message that this one answers. */
+  /** The message that this one replies to. */
   reply_to?: MessageId;
-  /** When its content was last replaced. */
+  /** The time at which its content was last replaced. */
   edited_at?: Time;
-  /** When it was deleted. */
+  /** The time at which the message was deleted. */
   deleted_at?: Time;
-  /** What others, and its author, make of it. */
+  /** The reactions to the message, one item per emoji. */
   reactions?: Reactions[];
 } & ({ target_user: UserId; target_room?: never } | { target_room: RoomId; target_user?: never }) & ({ message: Content<App> } | { deleted_at: Time });
 
-/** All who reacted to a message in one way. */
+/** The users who reacted to a message with one emoji. */
 export interface Reactions {
   /** The reaction. */
   emoji: string;
-  /** Whose it is. */
+  /** The users with this reaction. */
   users: UserId[];
 }
 
-/** Why entries are not there. */
+/** The reason why entries are not available. */
 export type TruncatedReason = "retention" | "reset";
 
-/** Why a frame was refused. A closed set: a client can match on it exhaustively. */
+/** The reason why a frame was rejected. The set is closed: a client can match on it exhaustively. */
 export type ErrorCode = "invalid_json" | "invalid_frame" | "unknown_type" | "binary_unsupported" | "invalid_content" | "unknown_content_type" | "unknown_message" | "unknown_room" | "not_author" | "not_member" | "forbidden" | "blocked" | "id_conflict" | "room_full" | "rate_limited" | "overloaded" | "internal";
 
-/** A conversation. */
+/** A conversation of the user. */
 export type Conversation<App = never> = {
-  /** The other user. Exactly one of `target_user` and `target_room` is there. */
+  /** The other user. Exactly one of `target_user` and `target_room` is present. */
   target_user?: UserId;
-  /** The room. */
+  /** The room of the conversation. */
   target_room?: RoomId;
-  /** Its newest message. */
+  /** The newest message. */
   last: PastMessage<App>;
-  /** The others' messages after the user's read mark, deleted ones not counted. */
+  /** The number of messages by others after `my_read`, without deleted ones. */
   unread: number;
-  /** The user has read up to this message. */
+  /** The newest message that the user has read. */
   my_read?: MessageId;
-  /** The other user has read up to this message. */
+  /** The newest message that the other user has read. */
   their_read?: MessageId;
-  /** The other user has received up to this message. */
+  /** The newest message that the other user has received. */
   their_received?: MessageId;
 } & ({ target_user: UserId; target_room?: never } | { target_room: RoomId; target_user?: never });
 
-/** What became of a frame. */
+/** The outcome of a frame. */
 export type AckStatus = "stored" | "relayed" | "dropped";
 
-/** How far somebody is. */
+/** The kind of a receipt. */
 export type ReceiptKind = "received" | "read";
 
 /** The first frame of every session. */
 export interface ServerWelcome {
   type: "welcome";
-  /** Name of the protocol: `dmwire.v1`. */
+  /** The name of the protocol: `dmwire.v1`. */
   protocol: string;
-  /** This session. */
+  /** The id of this session. */
   session_id: Id;
-  /** The user whose session this is. */
+  /** The user of this session. */
   user_id: UserId;
-  /** The user's device, as the client named it. */
+  /** The device of this session, as the client named it. */
   device: UserId;
-  /** The store's epoch: with another one, sequence numbers mean something else. */
+  /** The epoch of the store. A `seq` is valid only together with the epoch it was received in. */
   epoch: Id;
-  /** The newest entry of the user's inbox; 0 while there is none. */
+  /** The newest entry of the user's inbox; 0 if it is empty. */
   seq: number;
-  /** The server's clock. */
+  /** The time by the server's clock. */
   server_time: Time;
-  /** Hash of the schema in force; it changes when the schema does. */
+  /** A hash of the schemas that this server uses. It changes whenever one of them does. */
   schema: string;
-  /** On a quiet line a `heartbeat` comes this often, in seconds. */
+  /** The interval of `heartbeat` frames on an idle connection, in seconds. */
   heartbeat_seconds: number;
-  /** Bounds that a client should keep to. */
+  /** Limits of this server that clients must respect. */
   limits: Limits;
 }
 
-/** The replay has reached the head that `welcome` named. */
+/** The replay has reached the `seq` of `welcome`. */
 export interface ServerSynced {
   type: "synced";
-  /** The head that `welcome` named. */
+  /** The `seq` of `welcome`. */
   seq: number;
 }
 
-/** Entries that the client asked for, or is owed, are not there. What there is follows. */
+/** Entries that the client has not received are no longer available. The replay starts with the oldest available one. */
 export interface ServerTruncated {
   type: "truncated";
-  /** Why. */
+  /** The reason. */
   reason: TruncatedReason;
-  /** Where the replay starts; one past the newest entry if there is nothing. */
+  /** The first entry of the replay; one past the newest entry if there is none. */
   oldest_seq: number;
 }
 
 /** A message. */
 export type ServerMessage<App = never> = {
   type: "message";
-  /** What it carries, as it was sent. */
+  /** The content, as it was sent. */
   message: Content<App>;
-  /** Its author. */
+  /** The author of the message. */
   from_user: UserId;
-  /** The user it was sent to. Exactly one of `target_user` and `target_room` is there. */
+  /** The user it was sent to. Exactly one of `target_user` and `target_room` is present. */
   target_user?: UserId;
   /** The room it was sent to. */
   target_room?: RoomId;
-  /** With the conversation, the message's address. */
+  /** The id of the message, unique in its conversation. */
   id: MessageId;
-  /** Its place in the inbox of the user who is told; absent if ephemeral. */
+  /** The sequence number of this entry in the inbox of the user of this session; absent if the message is ephemeral. */
   seq?: number;
-  /** When the server took it. */
+  /** The time at which the server accepted it. */
   sent_at: Time;
-  /** The message that this one answers. */
+  /** The message that this one replies to. */
   reply_to?: MessageId;
-  /** When its content was last replaced. */
+  /** The time at which its content was last replaced. */
   edited_at?: Time;
-  /** True if it is not stored. */
+  /** True if the message is not stored. */
   ephemeral?: boolean;
 } & ({ target_user: UserId; target_room?: never } | { target_room: RoomId; target_user?: never });
 
-/** The answer to a frame that changes something. */
+/** The reply to a frame that sends or changes a message. */
 export interface ServerAck {
   type: "ack";
-  /** The message's id. */
+  /** The id of the message. */
   id: MessageId;
-  /** The place of this entry in the sender's own inbox; absent if ephemeral, or if there never was an entry. */
+  /**
+   * The sequence number of this entry in the sender's own inbox; absent if the message is ephemeral, or if the frame added no
+   * entry.
+   */
   seq?: number;
-  /** What became of it. */
+  /** The outcome. */
   status: AckStatus;
-  /** When the server took it. */
+  /** The time at which the server accepted it. */
   sent_at: Time;
-  /** True if it had been stored before: this is the first answer again. */
+  /** True if the frame repeats an earlier one: the other fields are those of the first ack. */
   duplicate?: boolean;
-  /** The `ref` of the frame that is answered. */
+  /** The `ref` of the client frame. */
   ref?: Ref;
 }
 
-/** A message has other content now. */
+/** The content of a message was replaced. */
 export type ServerEdited<App = never> = {
   type: "edited";
-  /** What it carries now. */
+  /** The new content. */
   message: Content<App>;
-  /** Its author, who made the change. */
+  /** The author of the message, and of the change. */
   from_user: UserId;
-  /** The user of the conversation. Exactly one of `target_user` and `target_room` is there. */
+  /** The user the change was sent to. Exactly one of `target_user` and `target_room` is present. */
   target_user?: UserId;
-  /** The room. */
+  /** The room of the conversation. */
   target_room?: RoomId;
-  /** The message. */
+  /** The id of the message. */
   id: MessageId;
-  /** The place of this entry in the inbox of the user who is told. */
+  /** The sequence number of this entry in the inbox of the user of this session. */
   seq: number;
-  /** When its content was last replaced. */
+  /** The time at which its content was last replaced. */
   edited_at: Time;
 } & ({ target_user: UserId; target_room?: never } | { target_room: RoomId; target_user?: never });
 
-/** A message has lost its content. */
+/** The content of a message was removed. */
 export type ServerDeleted = {
   type: "deleted";
-  /** Its author, who made the change. */
+  /** The author of the message, and of the change. */
   from_user: UserId;
-  /** The user of the conversation. Exactly one of `target_user` and `target_room` is there. */
+  /** The user the change was sent to. Exactly one of `target_user` and `target_room` is present. */
   target_user?: UserId;
-  /** The room. */
+  /** The room of the conversation. */
   target_room?: RoomId;
-  /** The message. */
+  /** The id of the message. */
   id: MessageId;
-  /** The place of this entry in the inbox of the user who is told. */
+  /** The sequence number of this entry in the inbox of the user of this session. */
   seq: number;
-  /** When it was deleted. */
+  /** The time at which the message was deleted. */
   deleted_at: Time;
 } & ({ target_user: UserId; target_room?: never } | { target_room: RoomId; target_user?: never });
 
 /** A reaction was added or removed. */
 export type ServerReacted = {
   type: "reacted";
-  /** Who reacts. */
+  /** The user who reacts. */
   from_user: UserId;
-  /** The user of the conversation. Exactly one of `target_user` and `target_room` is there. */
+  /** The user the change was sent to. Exactly one of `target_user` and `target_room` is present. */
   target_user?: UserId;
-  /** The room. */
+  /** The room of the conversation. */
   target_room?: RoomId;
-  /** The message. */
+  /** The id of the message. */
   id: MessageId;
-  /** The place of this entry in the inbox of the user who is told. */
+  /** The sequence number of this entry in the inbox of the user of this session. */
   seq: number;
   /** The reaction. */
   emoji: string;
-  /** True if it was removed. */
+  /** True if the reaction was removed. */
   removed?: boolean;
 } & ({ target_user: UserId; target_room?: never } | { target_room: RoomId; target_user?: never });
 
-/** Somebody has received or read a conversation up to a message. */
+/** A user has received or read a conversation up to a message. */
 export type ServerReceipt = {
   type: "receipt";
-  /** What has happened. */
+  /** What the user has done. */
   kind: ReceiptKind;
-  /** Who has received or read. */
+  /** The user who has received or read. */
   by_user: UserId;
   /**
-   * The conversation as the one who is told sees it: the other user. Exactly one of `target_user` and `target_room` is
-   * there.
+   * The other user of the conversation, from the point of view of the user of this session. Exactly one of `target_user` and
+   * `target_room` is present.
    */
   target_user?: UserId;
-  /** The room. */
+  /** The room of the conversation. */
   target_room?: RoomId;
-  /** Up to this message. */
+  /** The id of the newest message that the receipt covers. */
   id: MessageId;
-  /** When the server was told. */
+  /** The time at which the server recorded it. */
   at: Time;
 } & ({ target_user: UserId; target_room?: never } | { target_room: RoomId; target_user?: never });
 
-/** Somebody is typing, or has stopped. */
+/** A user is typing, or has stopped. */
 export type ServerTyping = {
   type: "typing";
-  /** Who is typing. */
+  /** The user who is typing. */
   from_user: UserId;
-  /** The user who is told. Exactly one of `target_user` and `target_room` is there. */
+  /** The user this is sent to. Exactly one of `target_user` and `target_room` is present. */
   target_user?: UserId;
-  /** The room that is told. */
+  /** The room this is sent to. */
   target_room?: RoomId;
   /** False when the user has stopped typing. */
   active: boolean;
 } & ({ target_user: UserId; target_room?: never } | { target_room: RoomId; target_user?: never });
 
-/** The answer to `history`. */
+/** The reply to `history`. */
 export type ServerHistory<App = never> = {
   type: "history";
   /**
-   * The conversation as the one who asks sees it: the other user. Exactly one of `target_user` and `target_room` is
-   * there.
+   * The other user of the conversation, from the point of view of the user of this session. Exactly one of `target_user` and
+   * `target_room` is present.
    */
   target_user?: UserId;
-  /** The room. */
+  /** The room of the conversation. */
   target_room?: RoomId;
-  /** Oldest first, in the order of their commit. */
+  /** The messages, oldest first, in commit order. */
   messages: PastMessage<App>[];
-  /** Whether there are more in the direction that was asked for. */
+  /** Whether there are more messages in the requested direction. */
   more: boolean;
-  /** The `ref` of the frame that is answered. */
+  /** The `ref` of the client frame. */
   ref?: Ref;
 } & ({ target_user: UserId; target_room?: never } | { target_room: RoomId; target_user?: never });
 
-/** The answer to `conversations`. */
+/** The reply to `conversations`. */
 export interface ServerConversations<App = never> {
   type: "conversations";
-  /** Newest first. */
+  /** The conversations, newest first. */
   items: Conversation<App>[];
-  /** Where to go on; absent on the last page. */
+  /** The position of the next page; absent on the last page. */
   cursor?: string;
-  /** The `ref` of the frame that is answered. */
+  /** The `ref` of the client frame. */
   ref?: Ref;
 }
 
-/** What was asked is done. */
+/** The reply to `block` and `unblock`. */
 export interface ServerOk {
   type: "ok";
-  /** The `ref` of the frame that is answered. */
+  /** The `ref` of the client frame. */
   ref?: Ref;
 }
 
-/** The answer to a `ping`. */
+/** The reply to `ping`. */
 export interface ServerPong {
   type: "pong";
-  /** The server's clock. */
+  /** The time by the server's clock. */
   server_time: Time;
-  /** The `ref` of the frame that is answered. */
+  /** The `ref` of the client frame. */
   ref?: Ref;
 }
 
-/** A sign of life on a quiet line. */
+/** Sent at a regular interval on an idle connection, so that the client can detect a lost one. */
 export interface ServerHeartbeat {
   type: "heartbeat";
-  /** The server's clock. */
+  /** The time by the server's clock. */
   timestamp: Time;
 }
 
-/** A frame was refused. It had no effect, unless the code is `internal`. */
+/** A client frame was rejected. It had no effect, unless the code is `internal`. */
 export interface ServerError {
   type: "error";
-  /** Why, for programs. */
+  /** The reason for programs. */
   code: ErrorCode;
-  /** Why, for people: what was expected, what was found. */
+  /** The reason for people: what was expected, what was found. */
   detail: string;
-  /** JSON Pointer of the offending place in the frame. */
+  /** A JSON Pointer to the invalid value in the frame. */
   path?: string;
-  /** Reference to the definition in the schema that was broken. */
+  /** A reference to the schema definition that the frame violates. */
   schema?: string;
   /** Whether the same frame may succeed later. */
   retryable: boolean;
-  /** When to try again, in milliseconds from now. */
+  /** How long the client should wait before it resends the frame, in milliseconds. */
   retry_after_ms?: number;
-  /** The `ref` of the frame that was refused. */
+  /** The `ref` of the client frame. */
   ref?: Ref;
 }
 
-/** The server closes the connection after this. Nothing follows it. */
+/** The last frame of a session: the server closes the connection after it. Nothing follows it. */
 export interface ServerGoodbye {
   type: "goodbye";
   /** The WebSocket close code that follows. */
   code: number;
-  /** Why, for programs: a word in `snake_case`. */
+  /** The reason for programs: a word in `snake_case`. */
   reason: string;
-  /** Why, for people. */
+  /** The reason for people. */
   detail: string;
-  /** Whether it makes sense to connect again. */
+  /** Whether the client should reconnect. */
   reconnect: boolean;
-  /** When to connect again, in milliseconds from now. */
+  /** How long the client should wait before it reconnects, in milliseconds. */
   retry_after_ms?: number;
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::render::View;
 use crate::outbox::Outbox;
 use crate::outbox::wakeup::Wakeup;
-use crate::protocol::server::{Ack, AckStatus, Done, ErrorFrame};
+use crate::protocol::server::{Ack, AckStatus, ErrorFrame, OkFrame};
 use crate::protocol::types::Integer;
 use crate::protocol::{ErrorCode, FrameError, ServerFrame, schema};
 use crate::writer::WriteError;
@@ -37,7 +37,7 @@ impl Answer<'_> {
 
     /// It is done.
     pub(super) fn done(&self) -> Wakeup {
-        self.session.reply(Some(&ServerFrame::Ok(Done {
+        self.session.reply(Some(&ServerFrame::Ok(OkFrame {
             reference: self.reference.as_deref(),
         })))
     }

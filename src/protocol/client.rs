@@ -1,46 +1,46 @@
-//! What clients send (PROTOCOL section 4).
+//! Frames that clients send (PROTOCOL section 4).
 
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::content::{Amount, Content};
+use super::content::{Content, SafeInteger};
 use super::error::ErrorCode;
-use super::json::{Carried, DecodeError};
+use super::json::{DecodeError, WithRaw};
 use super::tagged::tagged;
 use super::types::{Bounded, Integer, MessageId, Ref, RoomId, UserId};
 
 tagged! {
-    /// A frame from a client, told apart by `type`. A frame without `type` is a `message`.
+    /// A frame from a client. `type` names it; a frame without `type` is a `message`.
     pub enum ClientFrame<'a> {
         /// Sends a message.
         Message(ClientMessage<'a>) = "message",
-        /// Replaces the content of one's own message.
+        /// Replaces the content of a message of the sender.
         Edit(ClientEdit<'a>) = "edit",
-        /// Removes the content of one's own message.
+        /// Removes the content of a message of the sender.
         Delete(ClientDelete<'a>) = "delete",
         /// Adds or removes a reaction.
         React(ClientReact<'a>) = "react",
-        /// Says how far this device holds its inbox.
+        /// Confirms that this device has received its inbox up to an entry.
         Received(ClientReceived<'a>) = "received",
-        /// Says how far the user has read a conversation.
+        /// Reports that the user has read a conversation up to a message.
         Read(ClientRead<'a>) = "read",
-        /// Says that the user is typing, or has stopped.
+        /// Reports that the user is typing, or has stopped.
         Typing(ClientTyping<'a>) = "typing",
-        /// Asks for messages of a conversation.
+        /// Requests messages of a conversation.
         History(ClientHistory<'a>) = "history",
-        /// Asks for the user's conversations.
+        /// Requests the user's conversations.
         Conversations(ClientConversations<'a>) = "conversations",
-        /// Takes nothing direct from a user any more.
+        /// Blocks a user: direct messages in both directions are rejected.
         Block(ClientBlock<'a>) = "block",
-        /// Takes messages from a user again.
+        /// Removes a block.
         Unblock(ClientUnblock<'a>) = "unblock",
-        /// Asks for a `pong`.
+        /// Requests a `pong`.
         Ping(ClientPing<'a>) = "ping",
     }
 }
 
-/// Declares a frame that is addressed to a user or a room: exactly one of the two fields is given.
+/// Declares a frame that is addressed to a user or a room, by exactly one of two fields.
 macro_rules! addressed {
     (
         $(#[$meta:meta])*
@@ -53,25 +53,25 @@ macro_rules! addressed {
         #[serde(deny_unknown_fields)]
         #[schemars(extend("oneOf" = [{"required": ["target_user"]}, {"required": ["target_room"]}]))]
         pub struct $name<'a> {
-            /// The user of the conversation. Exactly one of `target_user` and `target_room` is given.
+            /// The other user of the conversation. Exactly one of `target_user` and `target_room` is required.
             #[serde(default, borrow)]
             pub target_user: Option<UserId<'a>>,
-            /// The room.
+            /// The room of the conversation.
             #[serde(default, borrow)]
             pub target_room: Option<RoomId<'a>>,
             $($(#[$field_meta])* pub $field: $type,)*
-            /// The client's own mark on this frame.
+            /// An identifier chosen by the client. Every direct reply to this frame repeats it.
             #[serde(default, borrow, rename = "ref")]
             pub reference: Option<Ref<'a>>,
         }
 
         impl $name<'_> {
-            /// Where the frame is addressed to.
+            /// The address of the frame.
             pub fn target(&self) -> Target<'_> {
                 Target::parsed(self.target_user.as_ref(), self.target_room.as_ref())
             }
 
-            /// Exactly one of the two is given (PROTOCOL sections 4 and 10).
+            /// Checks that exactly one of the two fields is present (PROTOCOL sections 4 and 10).
             fn check_target(&self) -> Result<(), DecodeError> {
                 let refused = |detail: &str, field| {
                     Err(DecodeError::here(ErrorCode::InvalidFrame, detail)
@@ -104,60 +104,61 @@ addressed! {
         })
     )]
     pub struct ClientMessage {
-        /// What it carries.
+        /// The content.
         #[serde(borrow)]
         #[schemars(with = "Content<'a>")]
-        pub message: Carried<'a, Content<'a>>,
-        /// Made by the client, so that the message can be sent again without being doubled; else the server makes one.
+        pub message: WithRaw<'a, Content<'a>>,
+        /// The message's id, made by the client so that it can resend the message without duplicating it. Without one, the server makes
+        /// an id.
         #[serde(default)]
         pub id: Option<MessageId>,
-        /// A message of the same conversation that this one answers.
+        /// The message of the same conversation that this one replies to.
         #[serde(default)]
         pub reply_to: Option<MessageId>,
-        /// True for a message that is not stored and reaches live sessions only.
+        /// True for a message that is not stored and reaches only live sessions.
         #[serde(default)]
         pub ephemeral: Option<bool>,
     }
 }
 
 addressed! {
-    /// Replaces the content of a message; only its author may. Answered with `ack`.
+    /// Replaces the content of a message. Only its author may do this. Answered with `ack`.
     #[schemars(example = json!({
         "type": "edit", "target_user": "6666", "id": "019a2f4e-7b1c-7d3e-9a55-0c1d2e3f4a5b", "message": "hello!"
     }))]
     pub struct ClientEdit {
-        /// The message.
+        /// The id of the message.
         pub id: MessageId,
-        /// What it is to carry.
+        /// The new content.
         #[serde(borrow)]
         #[schemars(with = "Content<'a>")]
-        pub message: Carried<'a, Content<'a>>,
+        pub message: WithRaw<'a, Content<'a>>,
     }
 }
 
 addressed! {
-    /// Removes the content of a message; only its author may. Answered with `ack`.
+    /// Removes the content of a message. Only its author may do this. Answered with `ack`.
     #[schemars(example = json!({
         "type": "delete", "target_user": "6666", "id": "019a2f4e-7b1c-7d3e-9a55-0c1d2e3f4a5b"
     }))]
     pub struct ClientDelete {
-        /// The message.
+        /// The id of the message.
         pub id: MessageId,
     }
 }
 
 addressed! {
-    /// Adds one's reaction to a message, or removes it. Answered with `ack`.
+    /// Adds a reaction of the user to a message, or removes it. Answered with `ack`.
     #[schemars(example = json!({
         "type": "react", "target_user": "6666", "id": "019a2f4e-7b1c-7d3e-9a55-0c1d2e3f4a5b", "emoji": "👍"
     }))]
     pub struct ClientReact {
-        /// The message.
+        /// The id of the message.
         pub id: MessageId,
         /// The reaction.
         #[serde(borrow)]
         pub emoji: Emoji<'a>,
-        /// True to remove it.
+        /// True to remove the reaction.
         #[serde(default)]
         #[schemars(extend("default" = false))]
         pub remove: Option<bool>,
@@ -165,18 +166,18 @@ addressed! {
 }
 
 addressed! {
-    /// Says that the user has read a conversation up to a message. Not answered.
+    /// Reports that the user has read a conversation up to a message. Not answered.
     #[schemars(example = json!({
         "type": "read", "target_user": "6666", "id": "019a2f4e-7b1c-7d3e-9a55-0c1d2e3f4a5b"
     }))]
     pub struct ClientRead {
-        /// The newest message that was read.
+        /// The id of the newest message that was read.
         pub id: MessageId,
     }
 }
 
 addressed! {
-    /// Says that the user is typing, or has stopped. Not answered.
+    /// Reports that the user is typing, or has stopped. Not answered.
     #[schemars(example = json!({"type": "typing", "target_user": "6666"}))]
     pub struct ClientTyping {
         /// False when the user has stopped typing.
@@ -187,100 +188,100 @@ addressed! {
 }
 
 addressed! {
-    /// Asks for messages of a conversation, the newest unless `before` or `after` says otherwise. Answered with `history`.
+    /// Requests messages of a conversation: the newest, or those next to `before` or `after`. Answered with `history`.
     #[schemars(
         extend("not" = {"required": ["before", "after"]}),
         example = json!({"type": "history", "target_user": "6666", "limit": 20, "ref": "h1"})
     )]
     pub struct ClientHistory {
-        /// Messages before this one.
+        /// Return messages older than this one.
         #[serde(default)]
         pub before: Option<MessageId>,
-        /// Messages after this one; not together with `before`.
+        /// Return messages newer than this one. Not allowed together with `before`.
         #[serde(default)]
         pub after: Option<MessageId>,
-        /// How many at the most.
+        /// The largest number of items to return.
         #[serde(default)]
         #[schemars(extend("default" = 50))]
         pub limit: Option<Limit>,
     }
 }
 
-/// How many items an answer may have.
+/// The largest number of items in an answer.
 pub type Limit = Integer<1, 200>;
 /// A reaction: 1 to 16 characters.
 pub type Emoji<'a> = Bounded<'a, 1, 16>;
-/// Where a list goes on, as the answer before gave it.
+/// The position at which a list continues, as the previous answer returned it.
 pub type Cursor<'a> = Bounded<'a, 1, 64>;
-/// Items of an answer when nothing else is asked for.
+/// Number of items in an answer if the client sets no `limit`.
 pub const DEFAULT_LIMIT: u64 = 50;
 
-/// Asks for the user's conversations, newest first. Answered with `conversations`.
+/// Requests the user's conversations, newest first. Answered with `conversations`.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(example = json!({"type": "conversations", "limit": 20, "ref": "c1"}))]
 pub struct ClientConversations<'a> {
-    /// How many at the most.
+    /// The largest number of items to return.
     #[serde(default)]
     #[schemars(extend("default" = 50))]
     pub limit: Option<Limit>,
-    /// Where to go on: the `cursor` of the answer before.
+    /// The `cursor` of the previous answer, to get the next page.
     #[serde(default, borrow)]
     pub cursor: Option<Cursor<'a>>,
-    /// The client's own mark on this frame.
+    /// An identifier chosen by the client. Every direct reply to this frame repeats it.
     #[serde(default, borrow, rename = "ref")]
     pub reference: Option<Ref<'a>>,
 }
 
-/// Says that this device holds its inbox up to `seq`. Not answered.
+/// Confirms that this device has received its inbox up to `seq`. Not answered.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(example = json!({"type": "received", "seq": 41}))]
 pub struct ClientReceived<'a> {
-    /// The newest entry held; all before it are held too.
-    pub seq: Amount,
-    /// The client's own mark on this frame.
+    /// The newest entry received. It confirms all earlier entries too.
+    pub seq: SafeInteger,
+    /// An identifier chosen by the client. Every direct reply to this frame repeats it.
     #[serde(default, borrow, rename = "ref")]
     pub reference: Option<Ref<'a>>,
 }
 
-/// Takes nothing direct from a user any more. Answered with `ok`, also if it was so before.
+/// Blocks a user: direct messages in both directions are rejected. Answered with `ok`, also if the user is blocked already.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(example = json!({"type": "block", "user": "6666", "ref": "b1"}))]
 pub struct ClientBlock<'a> {
-    /// The user.
+    /// The id of the user.
     #[serde(borrow)]
     pub user: UserId<'a>,
-    /// The client's own mark on this frame.
+    /// An identifier chosen by the client. Every direct reply to this frame repeats it.
     #[serde(default, borrow, rename = "ref")]
     pub reference: Option<Ref<'a>>,
 }
 
-/// Takes messages from a user again. Answered with `ok`, also if nothing was blocked.
+/// Removes a block. Answered with `ok`, also if the user was not blocked.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(example = json!({"type": "unblock", "user": "6666", "ref": "b2"}))]
 pub struct ClientUnblock<'a> {
-    /// The user.
+    /// The id of the user.
     #[serde(borrow)]
     pub user: UserId<'a>,
-    /// The client's own mark on this frame.
+    /// An identifier chosen by the client. Every direct reply to this frame repeats it.
     #[serde(default, borrow, rename = "ref")]
     pub reference: Option<Ref<'a>>,
 }
 
-/// Asks for a `pong`.
+/// Requests a `pong`.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(example = json!({"type": "ping", "ref": "p1"}))]
 pub struct ClientPing<'a> {
-    /// The client's own mark on this frame.
+    /// An identifier chosen by the client. Every direct reply to this frame repeats it.
     #[serde(default, borrow, rename = "ref")]
     pub reference: Option<Ref<'a>>,
 }
 
-/// Where a frame is addressed to.
+/// The address of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Target<'a> {
     /// One user.
@@ -290,7 +291,7 @@ pub enum Target<'a> {
 }
 
 impl ClientFrame<'_> {
-    /// The rules that no single field can tell.
+    /// Checks the rules that involve several fields.
     pub(super) fn check(&self) -> Result<(), DecodeError> {
         match self {
             Self::Message(frame) => frame.check_target(),
@@ -319,7 +320,7 @@ impl ClientFrame<'_> {
 }
 
 impl<'a> Target<'a> {
-    /// The target of a frame that was parsed, and so has exactly one.
+    /// The target of a frame whose two fields have passed `check_target`.
     fn parsed(user: Option<&'a UserId<'_>>, room: Option<&'a RoomId<'_>>) -> Self {
         match (user, room) {
             (Some(user), _) => Self::User(user.as_str()),

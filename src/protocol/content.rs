@@ -1,4 +1,4 @@
-//! What a message carries: text, or an object of a known type (PROTOCOL section 3).
+//! The content of a message: text, or an object of a known type (PROTOCOL section 3).
 
 use std::borrow::Cow;
 use std::fmt;
@@ -13,65 +13,65 @@ use super::types::{Bounded, Degrees, Integer, WebUrl};
 
 /// Text of a message: 1 to 16000 characters.
 pub type Text<'a> = Bounded<'a, 1, 16000>;
-/// A number of bytes or milliseconds.
-pub type Amount = Integer<0, MAX_INTEGER>;
+/// An integer from 0 to 2^53 - 1, which every JSON reader represents exactly (JavaScript calls it a safe integer).
+pub type SafeInteger = Integer<0, MAX_INTEGER>;
 /// A number of pixels.
 pub type Pixels = Integer<1, 65535>;
 /// A media type such as `image/png`: at most 127 characters.
 pub type MimeType<'a> = Bounded<'a, 0, 127>;
 
-/// What a message carries.
+/// The content of a message.
 #[derive(Clone, Debug)]
 pub enum Content<'a> {
     /// Plain text.
     Text(Text<'a>),
-    /// An object told apart by its `type`.
+    /// An object. Its `type` names what it is.
     Typed(TypedContent<'a>),
 }
 
 tagged! {
-    /// Content that is more than text, told apart by `type`.
+    /// Content other than plain text. `type` names what it is.
     pub enum TypedContent<'a> {
-        /// Formatted text.
+        /// Formatted text, in Markdown.
         Markdown(Markdown<'a>) = "markdown",
-        /// A picture, by address.
+        /// An image, by URL.
         Image(Image<'a>) = "image",
-        /// A file, by address.
+        /// A file, by URL.
         File(File<'a>) = "file",
-        /// A sound, by address.
+        /// An audio recording, by URL.
         Audio(Audio<'a>) = "audio",
-        /// A film, by address.
+        /// A video, by URL.
         Video(Video<'a>) = "video",
-        /// A place on earth.
+        /// A geographic location.
         Location(Location<'a>) = "location",
-        /// An application's own data, untyped.
+        /// Data of an application, in any shape.
         Data(Data<'a>) = "data",
     }
 }
 
-/// Formatted text.
+/// Text in Markdown.
 #[derive(Clone, Debug, serde::Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(example = json!({"type": "markdown", "text": "**now** or _never_"}))]
 pub struct Markdown<'a> {
-    /// Text in Markdown.
+    /// The text, in Markdown.
     #[serde(borrow)]
     pub text: Text<'a>,
 }
 
-/// A picture, by address.
+/// An image, by URL.
 #[derive(Clone, Debug, serde::Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(example = json!({"type": "image", "url": "https://example.org/cat.png", "alt": "A cat", "width": 640, "height": 480}))]
 pub struct Image<'a> {
-    /// Where the picture is.
+    /// The address of the image.
     #[serde(borrow)]
     pub url: WebUrl<'a>,
-    /// What the picture shows, for those who do not see it.
+    /// A description of the image, for users who cannot see it.
     #[serde(default, borrow)]
     #[schemars(skip_serializing_if = "Option::is_none")]
     pub alt: Option<Bounded<'a, 0, 1000>>,
-    /// Media type.
+    /// Media type, such as `image/png`.
     #[serde(default, borrow)]
     #[schemars(skip_serializing_if = "Option::is_none")]
     pub mime: Option<MimeType<'a>>,
@@ -86,28 +86,28 @@ pub struct Image<'a> {
     /// Size in bytes.
     #[serde(default)]
     #[schemars(skip_serializing_if = "Option::is_none")]
-    pub size: Option<Amount>,
+    pub size: Option<SafeInteger>,
 }
 
-/// A file, by address.
+/// A file, by URL.
 #[derive(Clone, Debug, serde::Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(example = json!({"type": "file", "url": "https://example.org/plan.pdf", "name": "plan.pdf", "size": 48213}))]
 pub struct File<'a> {
-    /// Where the file is.
+    /// The address of the file.
     #[serde(borrow)]
     pub url: WebUrl<'a>,
-    /// Name to show and to save under.
+    /// The file name to display and to save the file as.
     #[serde(borrow)]
     pub name: Bounded<'a, 1, 255>,
-    /// Media type.
+    /// Media type, such as `image/png`.
     #[serde(default, borrow)]
     #[schemars(skip_serializing_if = "Option::is_none")]
     pub mime: Option<MimeType<'a>>,
     /// Size in bytes.
     #[serde(default)]
     #[schemars(skip_serializing_if = "Option::is_none")]
-    pub size: Option<Amount>,
+    pub size: Option<SafeInteger>,
 }
 
 macro_rules! recording {
@@ -117,36 +117,36 @@ macro_rules! recording {
         #[serde(deny_unknown_fields)]
         #[schemars(example = $example)]
         pub struct $name<'a> {
-            /// Where the recording is.
+            /// The address of the recording.
             #[serde(borrow)]
             pub url: WebUrl<'a>,
-            /// Media type.
+            /// Media type, such as `image/png`.
             #[serde(default, borrow)]
             #[schemars(skip_serializing_if = "Option::is_none")]
             pub mime: Option<MimeType<'a>>,
-            /// Length in milliseconds.
+            /// Duration in milliseconds.
             #[serde(default)]
             #[schemars(skip_serializing_if = "Option::is_none")]
-            pub duration_ms: Option<Amount>,
+            pub duration_ms: Option<SafeInteger>,
             /// Size in bytes.
             #[serde(default)]
             #[schemars(skip_serializing_if = "Option::is_none")]
-            pub size: Option<Amount>,
+            pub size: Option<SafeInteger>,
         }
     };
 }
 
 recording! {
-    /// A sound, by address.
+    /// An audio recording, by URL.
     Audio, json!({"type": "audio", "url": "https://example.org/hello.ogg", "duration_ms": 2400})
 }
 
 recording! {
-    /// A film, by address.
+    /// A video, by URL.
     Video, json!({"type": "video", "url": "https://example.org/hello.mp4", "mime": "video/mp4", "duration_ms": 9000})
 }
 
-/// A place on earth.
+/// A geographic location.
 #[derive(Clone, Debug, serde::Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(example = json!({"type": "location", "latitude": 48.2082, "longitude": 16.3738, "label": "Vienna"}))]
@@ -155,25 +155,25 @@ pub struct Location<'a> {
     pub latitude: Degrees<90>,
     /// Degrees east of Greenwich.
     pub longitude: Degrees<180>,
-    /// Name of the place.
+    /// The name of the place.
     #[serde(default, borrow)]
     #[schemars(skip_serializing_if = "Option::is_none")]
     pub label: Option<Bounded<'a, 0, 200>>,
 }
 
-/// An application's own data, untyped.
+/// Data of an application, in any shape.
 #[derive(Clone, Debug, serde::Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(example = json!({"type": "data", "name": "cursor", "data": {"x": 3, "y": [1, 2]}}))]
 pub struct Data<'a> {
-    /// What the data is, in the application's words.
+    /// The application's name for this kind of data.
     #[serde(borrow)]
     pub name: Bounded<'a, 1, 128>,
-    /// Any JSON.
+    /// Any JSON value.
     pub data: AnyJson,
 }
 
-/// Any JSON value. It is carried on as it came and never looked into.
+/// Any JSON value. It is forwarded as received and never parsed further.
 #[derive(Clone, Copy, Debug)]
 pub struct AnyJson;
 
@@ -244,7 +244,7 @@ impl JsonSchema for Content<'_> {
         let text = generator.subschema_for::<Text<'_>>();
         let typed = generator.subschema_for::<TypedContent<'_>>();
         json_schema!({
-            "description": "What a message carries: text, or an object told apart by its `type`.",
+            "description": "The content of a message: text, or an object whose `type` names what it is.",
             "oneOf": [text, typed]
         })
     }

@@ -1,18 +1,18 @@
-//! The closed set of error codes (PROTOCOL section 7).
+//! Error codes (PROTOCOL section 7), and the error that rejects a frame.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 macro_rules! codes {
     ($($(#[$doc:meta])* $variant:ident = $name:literal,)*) => {
-        /// Why a frame was refused. A closed set: a client can match on it exhaustively.
+        /// The reason why a frame was rejected. The set is closed: a client can match on it exhaustively.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
         pub enum ErrorCode {
             $($(#[$doc])* #[serde(rename = $name)] $variant,)*
         }
 
         impl ErrorCode {
-            /// The code as it stands on the wire.
+            /// The code as it appears in a frame.
             pub fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $name,)* }
             }
@@ -21,39 +21,40 @@ macro_rules! codes {
 }
 
 codes! {
-    /// Not RFC 8259, a duplicate member name, a lone surrogate, a number beyond a double, nesting beyond 32.
+    /// Not JSON by RFC 8259, a duplicate member name, a lone surrogate, a number beyond the range of a double, or nesting deeper
+    /// than 32 levels.
     InvalidJson = "invalid_json",
-    /// JSON, but no frame of this protocol: `path` says where.
+    /// JSON, but not a valid frame: `path` points to the invalid value.
     InvalidFrame = "invalid_frame",
-    /// No frame has this `type`.
+    /// No client frame has this `type`.
     UnknownType = "unknown_type",
-    /// Frames are text; a binary WebSocket message is none.
+    /// The frame was a binary WebSocket message; frames are text messages.
     BinaryUnsupported = "binary_unsupported",
-    /// An application's content schema refused the message: `path` leads into `/message`.
+    /// The message violates the schema of its application content type: `path` points into `/message`.
     InvalidContent = "invalid_content",
-    /// Neither a built-in content type nor one that this deployment has loaded.
+    /// The content type is neither built in nor configured on this server.
     UnknownContentType = "unknown_content_type",
-    /// The message is not there, or not yours to see.
+    /// The message does not exist, or is not visible to this user.
     UnknownMessage = "unknown_message",
-    /// There is no such room.
+    /// The room does not exist.
     UnknownRoom = "unknown_room",
-    /// Only its author may change this message.
+    /// Only the author may change this message.
     NotAuthor = "not_author",
-    /// Only members may do this in the room.
+    /// Only members of the room may do this.
     NotMember = "not_member",
-    /// Not allowed.
+    /// The user may not do this.
     Forbidden = "forbidden",
-    /// The addressed user takes no direct messages from the sender.
+    /// A block between the two users prevents direct messages.
     Blocked = "blocked",
-    /// The `id` is taken in this conversation by something else.
+    /// The `id` is in use in this conversation, for other content or by another author.
     IdConflict = "id_conflict",
-    /// The room takes no more members.
+    /// The room has the largest number of members already.
     RoomFull = "room_full",
-    /// Too many frames: `retry_after_ms` says when to go on. The frame was not processed.
+    /// Too many frames. The frame was not processed; the client may resend it after `retry_after_ms`.
     RateLimited = "rate_limited",
-    /// The server has too much to do: nothing was stored, `retry_after_ms` says when to try again.
+    /// The server is overloaded. Nothing was stored; the client may resend the frame after `retry_after_ms`.
     Overloaded = "overloaded",
-    /// The outcome is unknown: send again with the same `id`.
+    /// The outcome is unknown: resend with the same `id`.
     Internal = "internal",
 }
 
@@ -63,7 +64,7 @@ impl ErrorCode {
         matches!(self, Self::RateLimited | Self::Overloaded | Self::Internal)
     }
 
-    /// Whether a frame refused with this code spends the session's budget of bad frames (PROTOCOL section 10).
+    /// Whether a frame rejected with this code counts toward the limit of invalid frames (PROTOCOL section 10).
     pub fn is_bad_frame(self) -> bool {
         matches!(
             self,
@@ -77,21 +78,22 @@ impl ErrorCode {
     }
 }
 
-/// Why a frame is refused; everything of an `error` frame but its `ref`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// The reason why a frame is rejected: the fields of an `error` frame, except `ref` and the retry time.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}: {detail}", code.as_str())]
 pub struct FrameError {
-    /// Why, for programs.
+    /// The reason for programs.
     pub code: ErrorCode,
-    /// Why, for people.
+    /// The reason for people.
     pub detail: String,
-    /// JSON Pointer of the offending place.
+    /// A JSON Pointer to the invalid value.
     pub path: Option<String>,
-    /// Name of the definition in the schema of client frames that was broken.
+    /// The name of the violated definition in the schema of client frames.
     pub definition: Option<&'static str>,
 }
 
 impl FrameError {
-    /// A refusal that is not about one place in the frame.
+    /// An error that concerns the whole frame.
     pub fn new(code: ErrorCode, detail: impl Into<String>) -> Self {
         Self {
             code,
@@ -101,96 +103,65 @@ impl FrameError {
         }
     }
 
-    /// The room that a frame is addressed to is not there.
-    pub fn unknown_room() -> Self {
-        Self {
-            path: Some("/target_room".to_owned()),
-            ..Self::new(ErrorCode::UnknownRoom, "there is no such room")
-        }
-    }
-
-    /// A message is not there, or not the asker's to see; `field` is where the frame names it.
-    pub fn unknown_message(field: &str) -> Self {
+    /// An error that concerns one top-level field of the frame.
+    fn in_field(field: &str, code: ErrorCode, detail: &str) -> Self {
         Self {
             path: Some(format!("/{field}")),
-            ..Self::new(
-                ErrorCode::UnknownMessage,
-                "there is no such message in this conversation",
-            )
+            ..Self::new(code, detail)
         }
     }
 
-    /// Only its author may change a message.
+    /// The room that the frame is addressed to does not exist.
+    pub fn unknown_room() -> Self {
+        let detail = "this room does not exist";
+        Self::in_field("target_room", ErrorCode::UnknownRoom, detail)
+    }
+
+    /// A message does not exist, or is not visible to the user. `field` is the field of the frame that names it.
+    pub fn unknown_message(field: &str) -> Self {
+        let detail = "this message does not exist in this conversation";
+        Self::in_field(field, ErrorCode::UnknownMessage, detail)
+    }
+
+    /// The user is not the author of the message to be changed.
     pub fn not_author() -> Self {
-        Self {
-            path: Some("/id".to_owned()),
-            ..Self::new(
-                ErrorCode::NotAuthor,
-                "only its author may change this message",
-            )
-        }
+        let detail = "only the author may change this message";
+        Self::in_field("id", ErrorCode::NotAuthor, detail)
     }
 
-    /// The addressed user takes nothing direct from the sender.
+    /// A block between the two users prevents direct messages.
     pub fn blocked() -> Self {
-        Self {
-            path: Some("/target_user".to_owned()),
-            ..Self::new(
-                ErrorCode::Blocked,
-                "this user takes no direct messages from you",
-            )
-        }
+        let detail = "this user does not accept direct messages from you";
+        Self::in_field("target_user", ErrorCode::Blocked, detail)
     }
 
-    /// The addressed user has never connected, and such are not written to.
+    /// The recipient has never connected, and this server does not accept messages to such users.
     pub fn unknown_user() -> Self {
-        Self {
-            path: Some("/target_user".to_owned()),
-            ..Self::new(
-                ErrorCode::Forbidden,
-                "this user has never connected, and only those who have can be written to",
-            )
-        }
+        let detail = "this user has never connected, and this server accepts messages only to users who have";
+        Self::in_field("target_user", ErrorCode::Forbidden, detail)
     }
 
-    /// The addressed user has never connected, and the sender has written to such as often as one may.
-    pub fn left_too_many() -> Self {
-        Self {
-            path: Some("/target_user".to_owned()),
-            ..Self::new(
-                ErrorCode::Forbidden,
-                "this user has never connected, and as many messages as you may leave for such users are waiting",
-            )
-        }
+    /// The recipient has never connected, and the sender has reached the limit of messages to such users.
+    pub fn too_many_to_unknown_users() -> Self {
+        let detail = "this user has never connected, and you have reached the limit of messages to users who have not";
+        Self::in_field("target_user", ErrorCode::Forbidden, detail)
     }
 
-    /// Nobody can block themselves.
-    pub fn own_block() -> Self {
-        Self {
-            path: Some("/user".to_owned()),
-            ..Self::new(ErrorCode::Forbidden, "nobody can block themselves")
-        }
+    /// The user to be blocked is the user of the session.
+    pub fn blocks_self() -> Self {
+        Self::in_field("user", ErrorCode::Forbidden, "you cannot block yourself")
     }
 
-    /// The user has blocked as many others as one may.
+    /// The user has reached the limit of blocked users.
     pub fn too_many_blocks() -> Self {
-        Self {
-            path: Some("/user".to_owned()),
-            ..Self::new(
-                ErrorCode::Forbidden,
-                "you have blocked as many users as you may; unblock one first",
-            )
-        }
+        let detail = "you have reached the limit of blocked users; unblock one first";
+        Self::in_field("user", ErrorCode::Forbidden, detail)
     }
 
-    /// A message's id is taken by something else.
+    /// The message's id is in use for another message of the conversation.
     pub fn id_conflict() -> Self {
-        Self {
-            path: Some("/id".to_owned()),
-            ..Self::new(
-                ErrorCode::IdConflict,
-                "this id is taken in the conversation by a message with another author or content",
-            )
-        }
+        let detail =
+            "this id is in use in the conversation, by a message with another author or content";
+        Self::in_field("id", ErrorCode::IdConflict, detail)
     }
 }

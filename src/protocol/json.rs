@@ -17,11 +17,11 @@ mod scanner;
 mod similar;
 mod tape;
 
-pub use carried::Carried;
+pub use carried::WithRaw;
 pub use decode::MAX_INTEGER;
 pub use decode_error::DecodeError;
 pub(super) use describe::Quoted;
-pub use document::{Children, Document, Kind, Value};
+pub use document::{Children, Document, Value, ValueKind};
 pub use pointer::push_token;
 pub use scanner::MAX_DEPTH;
 pub(super) use similar::{OneOf, misspelled};

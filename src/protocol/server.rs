@@ -1,4 +1,4 @@
-//! What the server sends (PROTOCOL section 6). How it is written is in `encode`.
+//! Frames that the server sends (PROTOCOL section 6).
 
 mod answers;
 mod encode;
@@ -8,50 +8,50 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::json;
 
-use super::content::Amount;
+use super::content::SafeInteger;
 use super::timestamp::Timestamp;
 use super::types::{Id, Integer, UserId};
 
 pub use answers::*;
 pub use events::*;
 
-/// A frame from the server, told apart by `type`. Clients ignore fields and types that they do not know.
-#[derive(Clone, Debug, JsonSchema)]
+/// A frame from the server. `type` names it. Clients ignore fields and types that they do not know.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum ServerFrame<'a> {
     /// The first frame of every session.
     Welcome(Welcome<'a>),
-    /// The replay has reached the head that `welcome` named.
+    /// The replay has reached the `seq` of `welcome`.
     Synced(Synced),
-    /// Entries that the client asked for, or is owed, are not there.
+    /// Entries that the client has not received are no longer available.
     Truncated(Truncated),
     /// A message.
     Message(ServerMessage<'a>),
-    /// The answer to a frame that changes something.
+    /// The reply to a frame that sends or changes a message.
     Ack(Ack<'a>),
-    /// A message has other content now.
+    /// The content of a message was replaced.
     Edited(Edited<'a>),
-    /// A message has lost its content.
+    /// The content of a message was removed.
     Deleted(Deleted<'a>),
     /// A reaction was added or removed.
     Reacted(Reacted<'a>),
-    /// Somebody has received or read a conversation up to a message.
+    /// A user has received or read a conversation up to a message.
     Receipt(Receipt<'a>),
-    /// Somebody is typing, or has stopped.
+    /// A user is typing, or has stopped.
     Typing(ServerTyping<'a>),
-    /// The answer to `history`.
+    /// The reply to `history`.
     History(History<'a>),
-    /// The answer to `conversations`.
+    /// The reply to `conversations`.
     Conversations(Conversations<'a>),
-    /// What was asked is done.
-    Ok(Done<'a>),
-    /// The answer to a `ping`.
+    /// The reply to `block` and `unblock`.
+    Ok(OkFrame<'a>),
+    /// The reply to `ping`.
     Pong(Pong<'a>),
-    /// A sign of life on a quiet line.
+    /// Sent at a regular interval on an idle connection, so that the client can detect a lost one.
     Heartbeat(Heartbeat),
-    /// A frame was refused.
+    /// A client frame was rejected.
     Error(ErrorFrame<'a>),
-    /// The server closes the connection after this.
+    /// The last frame of a session: the server closes the connection after it.
     Goodbye(Goodbye<'a>),
 }
 
@@ -64,76 +64,76 @@ pub enum ServerFrame<'a> {
     "limits": {"max_frame_bytes": 65536, "messages_per_second": 50}
 }))]
 pub struct Welcome<'a> {
-    /// Name of the protocol: `dmwire.v1`.
+    /// The name of the protocol: `dmwire.v1`.
     pub protocol: &'a str,
-    /// This session.
+    /// The id of this session.
     pub session_id: Id,
-    /// The user whose session this is.
+    /// The user of this session.
     #[schemars(with = "UserId<'a>")]
     pub user_id: &'a str,
-    /// The user's device, as the client named it.
+    /// The device of this session, as the client named it.
     #[schemars(with = "UserId<'a>")]
     pub device: &'a str,
-    /// The store's epoch: with another one, sequence numbers mean something else.
+    /// The epoch of the store. A `seq` is valid only together with the epoch it was received in.
     pub epoch: Id,
-    /// The newest entry of the user's inbox; 0 while there is none.
-    pub seq: Amount,
-    /// The server's clock.
+    /// The newest entry of the user's inbox; 0 if it is empty.
+    pub seq: SafeInteger,
+    /// The time by the server's clock.
     pub server_time: Timestamp,
-    /// Hash of the schema in force; it changes when the schema does.
+    /// A hash of the schemas that this server uses. It changes whenever one of them does.
     pub schema: &'a str,
-    /// On a quiet line a `heartbeat` comes this often, in seconds.
-    pub heartbeat_seconds: Amount,
-    /// Bounds that a client should keep to.
+    /// The interval of `heartbeat` frames on an idle connection, in seconds.
+    pub heartbeat_seconds: SafeInteger,
+    /// Limits of this server that clients must respect.
     pub limits: Limits,
 }
 
-/// Bounds that a client should keep to.
+/// Limits of this server that clients must respect.
 #[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
 pub struct Limits {
-    /// Largest frame that the server takes, in bytes.
-    pub max_frame_bytes: Amount,
-    /// Client frames per second that the server takes from a session.
-    pub messages_per_second: Amount,
+    /// The largest client frame, in bytes.
+    pub max_frame_bytes: SafeInteger,
+    /// The rate of client frames per session, in frames per second.
+    pub messages_per_second: SafeInteger,
 }
 
-/// The replay has reached the head that `welcome` named.
+/// The replay has reached the `seq` of `welcome`.
 #[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
 #[schemars(example = json!({"type": "synced", "seq": 41}))]
 pub struct Synced {
-    /// The head that `welcome` named.
-    pub seq: Amount,
+    /// The `seq` of `welcome`.
+    pub seq: SafeInteger,
 }
 
-/// Why entries are not there.
+/// The reason why entries are not available.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum TruncatedReason {
-    /// They are older than what is kept.
+    /// They are older than the server keeps entries.
     Retention,
-    /// The client's `since` is of another epoch, or ahead of the log.
+    /// The client's `since` belongs to another epoch, or is ahead of the log.
     Reset,
 }
 
-/// Entries that the client asked for, or is owed, are not there. What there is follows.
+/// Entries that the client has not received are no longer available. The replay starts with the oldest available one.
 #[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
 #[schemars(example = json!({"type": "truncated", "reason": "retention", "oldest_seq": 107}))]
 pub struct Truncated {
-    /// Why.
+    /// The reason.
     pub reason: TruncatedReason,
-    /// Where the replay starts; one past the newest entry if there is nothing.
-    pub oldest_seq: Amount,
+    /// The first entry of the replay; one past the newest entry if there is none.
+    pub oldest_seq: SafeInteger,
 }
 
-/// A sign of life on a quiet line.
+/// Sent at a regular interval on an idle connection, so that the client can detect a lost one.
 #[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
 #[schemars(example = json!({"type": "heartbeat", "timestamp": "2026-11-20T11:03:00.123Z"}))]
 pub struct Heartbeat {
-    /// The server's clock.
+    /// The time by the server's clock.
     pub timestamp: Timestamp,
 }
 
-/// The server closes the connection after this. Nothing follows it.
+/// The last frame of a session: the server closes the connection after it. Nothing follows it.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 #[schemars(example = json!({
     "type": "goodbye", "code": 1012, "reason": "shutdown", "detail": "the server is shutting down",
@@ -142,13 +142,13 @@ pub struct Heartbeat {
 pub struct Goodbye<'a> {
     /// The WebSocket close code that follows.
     pub code: Integer<1000, 4999>,
-    /// Why, for programs: a word in `snake_case`.
+    /// The reason for programs: a word in `snake_case`.
     pub reason: &'a str,
-    /// Why, for people.
+    /// The reason for people.
     pub detail: &'a str,
-    /// Whether it makes sense to connect again.
+    /// Whether the client should reconnect.
     pub reconnect: bool,
-    /// When to connect again, in milliseconds from now.
+    /// How long the client should wait before it reconnects, in milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub retry_after_ms: Option<Amount>,
+    pub retry_after_ms: Option<SafeInteger>,
 }

@@ -1,4 +1,4 @@
-//! Times on the wire: RFC 3339, UTC, milliseconds (PROTOCOL section 1.6). They inform, they never order.
+//! Times in frames: RFC 3339, UTC, milliseconds (PROTOCOL section 1.6). They are informational and never determine order.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -7,12 +7,12 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Serialize, Serializer};
 
-/// A moment, in milliseconds since 1970-01-01T00:00:00Z.
+/// A point in time, in milliseconds since 1970-01-01T00:00:00Z.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Timestamp(pub i64);
 
 impl Timestamp {
-    /// The present moment by this machine's clock.
+    /// The current time by this machine's clock.
     pub fn now() -> Self {
         let since = SystemTime::now()
             .duration_since(UNIX_EPOCH)
@@ -29,7 +29,7 @@ impl Timestamp {
         let mut out = *b"0000-00-00T00:00:00.000Z";
         let mut put = |at: usize, width: usize, mut value: i64| {
             for slot in out[at..at + width].iter_mut().rev() {
-                // Parts of a date are not negative.
+                // No part of a date is negative.
                 *slot = b'0' + value.rem_euclid(10).unsigned_abs() as u8;
                 value /= 10;
             }
@@ -82,7 +82,7 @@ impl JsonSchema for Timestamp {
         json_schema!({
             "type": "string",
             "pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\\.[0-9]{3}Z$",
-            "description": "A time by the server's clock: RFC 3339, UTC, milliseconds. It informs; `seq` orders."
+            "description": "A time by the server's clock: RFC 3339, UTC, milliseconds. It is informational: `seq` determines the order."
         })
     }
 }

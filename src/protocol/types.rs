@@ -1,4 +1,5 @@
-//! Names, message ids and bounded strings: one type each, with the same bound in its schema.
+//! Ids, bounded strings and bounded numbers. Each type checks its rule when it is decoded, and states the same rule in its
+//! schema.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -22,7 +23,7 @@ pub fn is_name(text: &str) -> bool {
             .all(|b| b.is_ascii_alphanumeric() || b"._~@:+-".contains(&b))
 }
 
-/// Reads a hyphenated UUID in either case, and no other spelling.
+/// Parses a hyphenated UUID in either case. Other notations of UUIDs are rejected.
 pub fn parse_uuid(text: &str) -> Option<Uuid> {
     if text.len() == 36 {
         Uuid::try_parse(text).ok()
@@ -31,7 +32,7 @@ pub fn parse_uuid(text: &str) -> Option<Uuid> {
     }
 }
 
-/// A string type that is checked when it is made.
+/// A string type with a rule that every value satisfies.
 trait Checked<'a>: Sized {
     const EXPECTED: &'static str;
     fn check(text: Cow<'a, str>) -> Option<Self>;
@@ -69,7 +70,7 @@ macro_rules! checked {
         pub struct $name<'a>(Cow<'a, str>);
 
         impl<'a> $name<'a> {
-            /// Makes one, if the rule for it holds.
+            /// Returns `None` if the text violates the rule of this type.
             pub fn new(text: impl Into<Cow<'a, str>>) -> Option<Self> {
                 <Self as Checked<'a>>::check(text.into())
             }
@@ -79,7 +80,7 @@ macro_rules! checked {
                 &self.0
             }
 
-            /// The same, borrowing nothing.
+            /// Copies the text, so that the value borrows nothing.
             pub fn into_owned(self) -> $name<'static> {
                 $name(Cow::Owned(self.0.into_owned()))
             }
@@ -131,26 +132,26 @@ checked! {
 }
 
 checked! {
-    /// The client's own mark on a frame: direct replies carry it back. 1 to 64 characters.
+    /// An identifier that a client puts on a frame; direct replies repeat it. 1 to 64 characters.
     Ref, "a string of 1 to 64 characters", |text| chars_within(text, 1, 64),
     json_schema!({
         "type": "string", "minLength": 1, "maxLength": 64,
-        "description": "The client's own mark on a frame: every direct reply to it carries it back."
+        "description": "An identifier chosen by the client. Every direct reply to the frame repeats it."
     })
 }
 
 checked! {
-    /// The address of something on the web: `^https?://`, at most 2048 characters.
-    WebUrl, "an http:// or https:// address of at most 2048 characters",
+    /// A URL with the scheme http or https, of at most 2048 characters. It is not parsed further.
+    WebUrl, "an http:// or https:// URL of at most 2048 characters",
     |text| (text.starts_with("http://") || text.starts_with("https://")) && chars_within(text, 0, 2048),
     json_schema!({
-        "type": "string", "pattern": "^https?://", "maxLength": 2048, "description": "An http or https address."
+        "type": "string", "pattern": "^https?://", "maxLength": 2048, "description": "An http or https URL."
     })
 }
 
 /// Whether `text` has from `min` to `max` characters, counted as Unicode code points (PROTOCOL section 1.6).
 pub fn chars_within(text: &str, min: usize, max: usize) -> bool {
-    // A code point takes one to four bytes, so most strings are judged by their length alone.
+    // A code point takes one to four bytes, so the length in bytes decides most cases.
     let bytes = text.len();
     if bytes <= max && bytes >= min.saturating_mul(4) {
         return true;
@@ -166,7 +167,7 @@ pub fn chars_within(text: &str, min: usize, max: usize) -> bool {
 pub struct Bounded<'a, const MIN: usize, const MAX: usize>(pub Cow<'a, str>);
 
 impl<'a, const MIN: usize, const MAX: usize> Bounded<'a, MIN, MAX> {
-    /// Makes one, if the text is neither too short nor too long.
+    /// Returns `None` if the text is too short or too long.
     pub fn new(text: impl Into<Cow<'a, str>>) -> Option<Self> {
         let text = text.into();
         if chars_within(&text, MIN, MAX) {
@@ -234,7 +235,7 @@ impl<const MIN: usize, const MAX: usize> JsonSchema for Bounded<'_, MIN, MAX> {
     }
 }
 
-/// An integer from `MIN` to `MAX`, in any spelling that JSON has for it (`1.0` is 1).
+/// An integer from `MIN` to `MAX`. Any JSON number with an integral value is accepted (`1.0` is 1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Integer<const MIN: u64, const MAX: u64>(pub u64);
 
@@ -363,12 +364,12 @@ macro_rules! uuid_type {
 }
 
 uuid_type! {
-    /// A message's id: a UUID, hyphenated, taken in either case and sent back in lower case.
-    MessageId, "A message's id: a hyphenated UUID in either case, sent back in lower case."
+    /// A message id: a hyphenated UUID, accepted in either case and returned in lower case.
+    MessageId, "A message id: a hyphenated UUID, accepted in either case and returned in lower case."
 }
 
 uuid_type! {
-    /// The id of a session or of a store's epoch: a UUID.
+    /// The id of a session or of the store's epoch: a hyphenated UUID.
     Id, "A hyphenated UUID."
 }
 

@@ -36,7 +36,7 @@ const DETAILS: &str = r#"
 {"message":"","target_user":"b"} => /message => expected a string of 1 to 16000 characters, found an empty string
 {"message":{"type":5},"target_user":"b"} => /message/type => expected a string, found the number 5
 {"message":{"type":"image","url":5},"target_user":"b"} => /message/url => expected a string, found the number 5
-{"message":{"type":"image","url":"ftp://x"},"target_user":"b"} => /message/url => expected an http:// or https:// address of at most 2048 characters, found the string "ftp://x"
+{"message":{"type":"image","url":"ftp://x"},"target_user":"b"} => /message/url => expected an http:// or https:// URL of at most 2048 characters, found the string "ftp://x"
 {"message":{"type":"image","url":"http://x","width":"640"},"target_user":"b"} => /message/width => expected an integer from 1 to 65535, found the string "640"
 {"message":{"type":"image","url":"http://x","width":0},"target_user":"b"} => /message/width => expected an integer from 1 to 65535, found the number 0
 {"message":{"type":"location","latitude":"48","longitude":0},"target_user":"b"} => /message/latitude => expected a number from -90 to 90, found the string "48"

@@ -5,24 +5,24 @@ use std::marker::PhantomData;
 
 use serde::de::{self, Deserialize, Deserializer, SeqAccess, Visitor};
 
-/// Name by which [`Carried`] asks for the raw text of a value.
-pub(super) const CARRIED: &str = "$dmwire::Carried";
+/// Name by which [`WithRaw`] asks for the raw text of a value.
+pub(super) const WITH_RAW: &str = "$dmwire::WithRaw";
 
 /// A value that was checked as a `T` and is carried on as it came.
 #[derive(Clone, Copy, Debug)]
-pub struct Carried<'a, T> {
+pub struct WithRaw<'a, T> {
     /// The raw JSON.
     pub raw: &'a str,
     /// What it was found to be.
     pub value: T,
 }
 
-impl<'de: 'a, 'a, T: Deserialize<'de>> Deserialize<'de> for Carried<'a, T> {
+impl<'de: 'a, 'a, T: Deserialize<'de>> Deserialize<'de> for WithRaw<'a, T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Both<T>(PhantomData<T>);
 
         impl<'de, T: Deserialize<'de>> Visitor<'de> for Both<T> {
-            type Value = Carried<'de, T>;
+            type Value = WithRaw<'de, T>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a scanned value")
@@ -32,10 +32,10 @@ impl<'de: 'a, 'a, T: Deserialize<'de>> Deserialize<'de> for Carried<'a, T> {
                 let missing = || de::Error::custom("raw text is only there in a scanned frame");
                 let raw = seq.next_element()?.ok_or_else(missing)?;
                 let value = seq.next_element()?.ok_or_else(missing)?;
-                Ok(Carried { raw, value })
+                Ok(WithRaw { raw, value })
             }
         }
 
-        deserializer.deserialize_newtype_struct(CARRIED, Both(PhantomData))
+        deserializer.deserialize_newtype_struct(WITH_RAW, Both(PhantomData))
     }
 }

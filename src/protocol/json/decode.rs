@@ -2,7 +2,7 @@
 //!
 //! It differs from a general JSON deserialiser where PROTOCOL section 1 asks for it: every error carries the JSON
 //! Pointer of the offending place, a struct is filled from an object only, `null` never stands for absence, `1.0` is an
-//! integer, and [`Carried`] keeps the raw text of a value beside its typed form.
+//! integer, and [`WithRaw`] keeps the raw text of a value beside its typed form.
 
 use std::borrow::Cow;
 
@@ -10,9 +10,9 @@ use serde::de::{self, Deserializer, Expected, Visitor};
 use serde::forward_to_deserialize_any;
 
 use super::access::{Elements, Members, RawThenValue, TagThenBody};
-use super::carried::CARRIED;
+use super::carried::WITH_RAW;
 use super::describe;
-use super::{DecodeError, Kind, Value};
+use super::{DecodeError, Value, ValueKind};
 
 /// Largest integer that every JSON reader can hold exactly (PROTOCOL section 1.6): 2^53 - 1.
 pub const MAX_INTEGER: u64 = (1 << 53) - 1;
@@ -33,7 +33,7 @@ impl Value<'_, '_> {
 
     /// A number of integral value from 0 to 2^53 - 1, however it is spelled.
     fn integer(self) -> Option<u64> {
-        if self.kind() != Kind::Number {
+        if self.kind() != ValueKind::Number {
             return None;
         }
         let raw = self.raw();
@@ -55,16 +55,16 @@ impl<'de> Deserializer<'de> for Value<'_, 'de> {
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
         match self.kind() {
-            Kind::Object => visitor.visit_map(Members::of(self, None)),
-            Kind::Array => visitor.visit_seq(Elements::of(self)),
-            Kind::Plain | Kind::Escaped => self.deserialize_str(visitor),
-            Kind::Number => match self.integer() {
+            ValueKind::Object => visitor.visit_map(Members::of(self, None)),
+            ValueKind::Array => visitor.visit_seq(Elements::of(self)),
+            ValueKind::Plain | ValueKind::Escaped => self.deserialize_str(visitor),
+            ValueKind::Number => match self.integer() {
                 Some(n) => visitor.visit_u64(n),
                 None => visitor.visit_f64(self.float()),
             },
-            Kind::True => visitor.visit_bool(true),
-            Kind::False => visitor.visit_bool(false),
-            Kind::Null => visitor.visit_unit(),
+            ValueKind::True => visitor.visit_bool(true),
+            ValueKind::False => visitor.visit_bool(false),
+            ValueKind::Null => visitor.visit_unit(),
         }
     }
 
@@ -89,15 +89,15 @@ impl<'de> Deserializer<'de> for Value<'_, 'de> {
 
     fn deserialize_f64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
         match self.kind() {
-            Kind::Number => visitor.visit_f64(self.float()),
+            ValueKind::Number => visitor.visit_f64(self.float()),
             _ => Err(self.mismatch(&visitor)),
         }
     }
 
     fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
         match self.kind() {
-            Kind::True => visitor.visit_bool(true),
-            Kind::False => visitor.visit_bool(false),
+            ValueKind::True => visitor.visit_bool(true),
+            ValueKind::False => visitor.visit_bool(false),
             _ => Err(self.mismatch(&"true or false")),
         }
     }
@@ -105,7 +105,7 @@ impl<'de> Deserializer<'de> for Value<'_, 'de> {
     /// An optional field that is there has a value: `null` is never absence.
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
         visitor.visit_some(self).map_err(|mut error| {
-            if self.kind() == Kind::Null {
+            if self.kind() == ValueKind::Null {
                 error
                     .detail
                     .push_str("; leave out a field that has no value");
@@ -119,7 +119,7 @@ impl<'de> Deserializer<'de> for Value<'_, 'de> {
         name: &'static str,
         visitor: V,
     ) -> Result<V::Value, DecodeError> {
-        if name == CARRIED {
+        if name == WITH_RAW {
             return visitor.visit_seq(RawThenValue {
                 value: self,
                 step: 0,
@@ -135,7 +135,7 @@ impl<'de> Deserializer<'de> for Value<'_, 'de> {
         visitor: V,
     ) -> Result<V::Value, DecodeError> {
         match self.kind() {
-            Kind::Object => visitor
+            ValueKind::Object => visitor
                 .visit_map(Members::of(self, None))
                 .map_err(|e| e.within(name)),
             _ => Err(self.mismatch(&"an object").within(name)),
@@ -150,8 +150,8 @@ impl<'de> Deserializer<'de> for Value<'_, 'de> {
         visitor: V,
     ) -> Result<V::Value, DecodeError> {
         match self.kind() {
-            Kind::Object => {}
-            Kind::Plain | Kind::Escaped => return self.deserialize_str(visitor),
+            ValueKind::Object => {}
+            ValueKind::Plain | ValueKind::Escaped => return self.deserialize_str(visitor),
             _ => return Err(self.mismatch(&visitor)),
         }
         let tag = match self.get("type") {

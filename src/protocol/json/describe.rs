@@ -5,7 +5,7 @@ use std::fmt::{self, Write as _};
 use serde::de::Unexpected;
 
 use super::escape::unescape_one;
-use super::{Kind, Value};
+use super::{Value, ValueKind};
 
 /// Longest excerpt of a value or a name, in characters as shown.
 const MAX_EXCERPT: usize = 40;
@@ -13,13 +13,13 @@ const MAX_EXCERPT: usize = 40;
 /// Describes the value as the "found" part of an error: its JSON type and an excerpt.
 pub(super) fn value(value: Value<'_, '_>) -> String {
     match value.kind() {
-        Kind::Plain | Kind::Escaped => string(&value.text().unwrap_or_default()),
-        Kind::Number => format!("the number {}", raw_excerpt(value.raw())),
-        Kind::Object => format!("the object {}", raw_excerpt(value.raw())),
-        Kind::Array => format!("the array {}", raw_excerpt(value.raw())),
-        Kind::True => "the boolean true".to_owned(),
-        Kind::False => "the boolean false".to_owned(),
-        Kind::Null => "null".to_owned(),
+        ValueKind::Plain | ValueKind::Escaped => string(&value.text().unwrap_or_default()),
+        ValueKind::Number => format!("the number {}", raw_excerpt(value.raw())),
+        ValueKind::Object => format!("the object {}", raw_excerpt(value.raw())),
+        ValueKind::Array => format!("the array {}", raw_excerpt(value.raw())),
+        ValueKind::True => "the boolean true".to_owned(),
+        ValueKind::False => "the boolean false".to_owned(),
+        ValueKind::Null => "null".to_owned(),
     }
 }
 

@@ -7,7 +7,7 @@ use super::tape::{Node, Tape};
 
 /// What kind of value a node is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum ValueKind {
     /// `{...}`: its children are keys and values in turn.
     Object,
     /// `[...]`
@@ -53,7 +53,7 @@ impl<'t, 'a> Value<'t, 'a> {
     }
 
     /// What kind of value this is.
-    pub fn kind(self) -> Kind {
+    pub fn kind(self) -> ValueKind {
         self.node().kind
     }
 
@@ -67,8 +67,8 @@ impl<'t, 'a> Value<'t, 'a> {
     pub fn text(self) -> Option<Cow<'a, str>> {
         let raw = self.raw();
         match self.kind() {
-            Kind::Plain => Some(Cow::Borrowed(&raw[1..raw.len() - 1])),
-            Kind::Escaped => Some(Cow::Owned(unescape(&raw[1..raw.len() - 1]))),
+            ValueKind::Plain => Some(Cow::Borrowed(&raw[1..raw.len() - 1])),
+            ValueKind::Escaped => Some(Cow::Owned(unescape(&raw[1..raw.len() - 1]))),
             _ => None,
         }
     }
@@ -92,7 +92,7 @@ impl<'t, 'a> Value<'t, 'a> {
         let node = self.node();
         Children {
             doc: self.doc,
-            object: node.kind == Kind::Object,
+            object: node.kind == ValueKind::Object,
             at: self.node + 1,
             end: node.next,
         }
@@ -100,7 +100,7 @@ impl<'t, 'a> Value<'t, 'a> {
 
     /// The first member of an object with this name.
     pub fn get(self, name: &str) -> Option<Value<'t, 'a>> {
-        if self.kind() != Kind::Object {
+        if self.kind() != ValueKind::Object {
             return None;
         }
         self.children()
@@ -112,8 +112,8 @@ impl<'t, 'a> Value<'t, 'a> {
     pub fn is_text(self, wanted: &str) -> bool {
         let raw = self.raw();
         match self.kind() {
-            Kind::Plain => &raw[1..raw.len() - 1] == wanted,
-            Kind::Escaped => self.text().is_some_and(|text| text == wanted),
+            ValueKind::Plain => &raw[1..raw.len() - 1] == wanted,
+            ValueKind::Escaped => self.text().is_some_and(|text| text == wanted),
             _ => false,
         }
     }

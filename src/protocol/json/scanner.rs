@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use std::fmt;
 
 use super::describe::{self, Quoted, is_visible};
-use super::document::{Document, Kind, Value};
+use super::document::{Document, Value, ValueKind};
 use super::pointer::push_token;
 use super::tape::{Node, Open, SyntaxError, Tape};
 
@@ -42,7 +42,7 @@ impl Scanner<'_, '_> {
                     return Ok(());
                 };
                 let node = open.node as usize;
-                let object = self.tape.nodes[node].kind == Kind::Object;
+                let object = self.tape.nodes[node].kind == ValueKind::Object;
                 match self.bytes.get(self.pos) {
                     Some(b',') => {
                         self.pos += 1;
@@ -68,15 +68,15 @@ impl Scanner<'_, '_> {
         loop {
             let start = self.pos;
             let kind = match self.bytes.get(self.pos) {
-                Some(b'{') => Kind::Object,
-                Some(b'[') => Kind::Array,
+                Some(b'{') => ValueKind::Object,
+                Some(b'[') => ValueKind::Array,
                 Some(b'"') => {
                     self.string()?;
                     return Ok(());
                 }
-                Some(b't') => return self.word(b"true", Kind::True),
-                Some(b'f') => return self.word(b"false", Kind::False),
-                Some(b'n') => return self.word(b"null", Kind::Null),
+                Some(b't') => return self.word(b"true", ValueKind::True),
+                Some(b'f') => return self.word(b"false", ValueKind::False),
+                Some(b'n') => return self.word(b"null", ValueKind::Null),
                 Some(b'-' | b'0'..=b'9') => return self.number(),
                 _ => return Err(self.syntax("a value")),
             };
@@ -88,11 +88,11 @@ impl Scanner<'_, '_> {
             self.tape.open.push(Open { node, at: 0 });
             self.space();
             match (kind, self.bytes.get(self.pos)) {
-                (Kind::Object, Some(b'}')) | (Kind::Array, Some(b']')) => {
+                (ValueKind::Object, Some(b'}')) | (ValueKind::Array, Some(b']')) => {
                     self.close(node as usize);
                     return Ok(());
                 }
-                (Kind::Object, _) => self.key()?,
+                (ValueKind::Object, _) => self.key()?,
                 _ => {}
             }
         }
@@ -123,7 +123,7 @@ impl Scanner<'_, '_> {
         let entry = &mut self.tape.nodes[node];
         entry.end = self.pos as u32;
         entry.next = next;
-        if entry.kind == Kind::Object
+        if entry.kind == ValueKind::Object
             && self.problem.is_none()
             && let Some(key) = self.duplicate(node)
         {
@@ -176,7 +176,7 @@ impl Scanner<'_, '_> {
     }
 
     /// Steps over a value that is nested too deeply without indexing it: the frame is refused in any case.
-    fn too_deep(&mut self, kind: Kind) -> Scan<()> {
+    fn too_deep(&mut self, kind: ValueKind) -> Scan<()> {
         self.note(format_args!(
             "expected at most {MAX_DEPTH} levels of objects and arrays, found more"
         ));
@@ -206,12 +206,12 @@ impl Scanner<'_, '_> {
     fn string(&mut self) -> Scan<()> {
         let start = self.pos;
         self.pos += 1;
-        let mut kind = Kind::Plain;
+        let mut kind = ValueKind::Plain;
         loop {
             match self.bytes.get(self.pos) {
                 Some(b'"') => break,
                 Some(b'\\') => {
-                    kind = Kind::Escaped;
+                    kind = ValueKind::Escaped;
                     self.escape()?;
                 }
                 Some(0..=0x1f) => {
@@ -313,7 +313,7 @@ impl Scanner<'_, '_> {
                 describe::raw_excerpt(text)
             ));
         }
-        let node = self.push(Kind::Number, start) as usize;
+        let node = self.push(ValueKind::Number, start) as usize;
         self.tape.nodes[node].end = self.pos as u32;
         Ok(())
     }
@@ -333,7 +333,7 @@ impl Scanner<'_, '_> {
         Ok(())
     }
 
-    fn word(&mut self, word: &[u8], kind: Kind) -> Scan<()> {
+    fn word(&mut self, word: &[u8], kind: ValueKind) -> Scan<()> {
         if !self.bytes[self.pos..].starts_with(word) {
             return Err(self.syntax("a value"));
         }
@@ -350,7 +350,7 @@ impl Scanner<'_, '_> {
         }
     }
 
-    fn push(&mut self, kind: Kind, start: usize) -> u32 {
+    fn push(&mut self, kind: ValueKind, start: usize) -> u32 {
         let node = self.tape.nodes.len() as u32;
         self.tape.nodes.push(Node {
             kind,
@@ -391,7 +391,7 @@ impl Scanner<'_, '_> {
         };
         let mut path = String::new();
         for open in &self.tape.open {
-            if self.tape.nodes[open.node as usize].kind == Kind::Object {
+            if self.tape.nodes[open.node as usize].kind == ValueKind::Object {
                 // A key that is itself being read has no node yet; its parent is the best place to name.
                 if let Some(node) = self.tape.nodes.get(open.at as usize)
                     && node.end > 0
@@ -411,7 +411,7 @@ impl Scanner<'_, '_> {
 }
 
 fn same(a: Value<'_, '_>, b: Value<'_, '_>) -> bool {
-    if a.kind() == Kind::Plain && b.kind() == Kind::Plain {
+    if a.kind() == ValueKind::Plain && b.kind() == ValueKind::Plain {
         a.raw() == b.raw()
     } else {
         a.text() == b.text()

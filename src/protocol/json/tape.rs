@@ -1,6 +1,6 @@
 //! The tape: reusable memory for a scanned document.
 
-use super::document::{Document, Kind};
+use super::document::{Document, ValueKind};
 use super::scanner::Scanner;
 
 /// A tape that grew past this many nodes gives its memory back before the next frame.
@@ -8,7 +8,7 @@ const KEEP_NODES: usize = 1024;
 
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Node {
-    pub(super) kind: Kind,
+    pub(super) kind: ValueKind,
     /// Byte span of the value's text, quotes and brackets included.
     pub(super) start: u32,
     pub(super) end: u32,

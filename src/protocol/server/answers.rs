@@ -1,4 +1,4 @@
-//! Server frames that answer a client frame.
+//! Server frames that reply to a client frame.
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -6,50 +6,51 @@ use serde_json::json;
 
 use super::RawContent;
 use crate::protocol::client::{Cursor, Emoji};
-use crate::protocol::content::Amount;
+use crate::protocol::content::SafeInteger;
 use crate::protocol::error::ErrorCode;
 use crate::protocol::timestamp::Timestamp;
 use crate::protocol::types::{MessageId, Ref, RoomId, UserId};
 
-/// What became of a frame.
+/// The outcome of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum AckStatus {
     /// Committed to the store.
     Stored,
-    /// Ephemeral: at least one live session was there.
+    /// Ephemeral: at least one live session existed.
     Relayed,
-    /// Ephemeral: no live session was there.
+    /// Ephemeral: no live session existed.
     Dropped,
 }
 
-/// The answer to a frame that changes something.
+/// The reply to a frame that sends or changes a message.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 #[schemars(example = json!({
     "type": "ack", "id": "019a2f4e-7b1c-7d3e-9a55-0c1d2e3f4a5b", "seq": 7, "status": "stored",
     "sent_at": "2026-11-20T11:03:00.123Z", "ref": "m1"
 }))]
 pub struct Ack<'a> {
-    /// The message's id.
+    /// The id of the message.
     pub id: MessageId,
-    /// The place of this entry in the sender's own inbox; absent if ephemeral, or if there never was an entry.
+    /// The sequence number of this entry in the sender's own inbox; absent if the message is ephemeral, or if the frame added no
+    /// entry.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub seq: Option<Amount>,
-    /// What became of it.
+    pub seq: Option<SafeInteger>,
+    /// The outcome.
     pub status: AckStatus,
-    /// When the server took it.
+    /// The time at which the server accepted it.
     pub sent_at: Timestamp,
-    /// True if it had been stored before: this is the first answer again.
+    /// True if the frame repeats an earlier one: the other fields are those of the first ack.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub duplicate: Option<bool>,
-    /// The `ref` of the frame that is answered.
+    /// The `ref` of the client frame.
     #[serde(rename = "ref", skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<Ref<'a>>")]
     pub reference: Option<&'a str>,
 }
 
-/// A message as `history` and `conversations` show it.
-#[derive(Clone, Debug, JsonSchema)]
+/// A message in `history` and `conversations`.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 #[schemars(
     extend("oneOf" = [{"required": ["target_user"]}, {"required": ["target_room"]}]),
     extend("anyOf" = [{"required": ["message"]}, {"required": ["deleted_at"]}])
@@ -58,49 +59,51 @@ pub struct PastMessage<'a> {
     /// Always `message`.
     #[schemars(extend("const" = "message"))]
     pub r#type: &'a str,
-    /// What it carries; absent if it was deleted.
-    #[schemars(skip_serializing_if = "Option::is_none")]
+    /// The content; absent if the message was deleted.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub message: Option<RawContent<'a>>,
-    /// Its author.
+    /// The author of the message.
     #[schemars(with = "UserId<'a>")]
     pub from_user: &'a str,
-    /// The user it was sent to. Exactly one of `target_user` and `target_room` is there.
-    #[schemars(with = "Option<UserId<'a>>", skip_serializing_if = "Option::is_none")]
+    /// The user it was sent to. Exactly one of `target_user` and `target_room` is present.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<UserId<'a>>")]
     pub target_user: Option<&'a str>,
     /// The room it was sent to.
-    #[schemars(with = "Option<RoomId<'a>>", skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<RoomId<'a>>")]
     pub target_room: Option<&'a str>,
-    /// With the conversation, the message's address.
+    /// The id of the message, unique in its conversation.
     pub id: MessageId,
-    /// When the server took it.
+    /// The time at which the server accepted it.
     pub sent_at: Timestamp,
-    /// The message that this one answers.
-    #[schemars(skip_serializing_if = "Option::is_none")]
+    /// The message that this one replies to.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub reply_to: Option<MessageId>,
-    /// When its content was last replaced.
-    #[schemars(skip_serializing_if = "Option::is_none")]
+    /// The time at which its content was last replaced.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub edited_at: Option<Timestamp>,
-    /// When it was deleted.
-    #[schemars(skip_serializing_if = "Option::is_none")]
+    /// The time at which the message was deleted.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub deleted_at: Option<Timestamp>,
-    /// What others, and its author, make of it.
-    #[schemars(skip_serializing_if = "Vec::is_empty")]
+    /// The reactions to the message, one item per emoji.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub reactions: Vec<Reactions<'a>>,
 }
 
-/// All who reacted to a message in one way.
+/// The users who reacted to a message with one emoji.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Reactions<'a> {
     /// The reaction.
     #[schemars(with = "Emoji<'a>")]
     pub emoji: &'a str,
-    /// Whose it is.
+    /// The users with this reaction.
     #[schemars(with = "Vec<UserId<'a>>")]
     pub users: Vec<&'a str>,
 }
 
-/// The answer to `history`.
-#[derive(Clone, Debug, JsonSchema)]
+/// The reply to `history`.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 #[schemars(
     extend("oneOf" = [{"required": ["target_user"]}, {"required": ["target_room"]}]),
     example = json!({
@@ -113,50 +116,55 @@ pub struct Reactions<'a> {
     })
 )]
 pub struct History<'a> {
-    /// The conversation as the one who asks sees it: the other user. Exactly one of `target_user` and `target_room` is
-    /// there.
-    #[schemars(with = "Option<UserId<'a>>", skip_serializing_if = "Option::is_none")]
+    /// The other user of the conversation, from the point of view of the user of this session. Exactly one of `target_user` and
+    /// `target_room` is present.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<UserId<'a>>")]
     pub target_user: Option<&'a str>,
-    /// The room.
-    #[schemars(with = "Option<RoomId<'a>>", skip_serializing_if = "Option::is_none")]
+    /// The room of the conversation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<RoomId<'a>>")]
     pub target_room: Option<&'a str>,
-    /// Oldest first, in the order of their commit.
+    /// The messages, oldest first, in commit order.
     pub messages: Vec<PastMessage<'a>>,
-    /// Whether there are more in the direction that was asked for.
+    /// Whether there are more messages in the requested direction.
     pub more: bool,
-    /// The `ref` of the frame that is answered.
-    #[schemars(with = "Option<Ref<'a>>", skip_serializing_if = "Option::is_none")]
-    #[schemars(rename = "ref")]
+    /// The `ref` of the client frame.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Ref<'a>>")]
+    #[serde(rename = "ref")]
     pub reference: Option<&'a str>,
 }
 
-/// A conversation.
-#[derive(Clone, Debug, JsonSchema)]
+/// A conversation of the user.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 #[schemars(extend("oneOf" = [{"required": ["target_user"]}, {"required": ["target_room"]}]))]
 pub struct Conversation<'a> {
-    /// The other user. Exactly one of `target_user` and `target_room` is there.
-    #[schemars(with = "Option<UserId<'a>>", skip_serializing_if = "Option::is_none")]
+    /// The other user. Exactly one of `target_user` and `target_room` is present.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<UserId<'a>>")]
     pub target_user: Option<&'a str>,
-    /// The room.
-    #[schemars(with = "Option<RoomId<'a>>", skip_serializing_if = "Option::is_none")]
+    /// The room of the conversation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<RoomId<'a>>")]
     pub target_room: Option<&'a str>,
-    /// Its newest message.
+    /// The newest message.
     pub last: PastMessage<'a>,
-    /// The others' messages after the user's read mark, deleted ones not counted.
-    pub unread: Amount,
-    /// The user has read up to this message.
-    #[schemars(skip_serializing_if = "Option::is_none")]
+    /// The number of messages by others after `my_read`, without deleted ones.
+    pub unread: SafeInteger,
+    /// The newest message that the user has read.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub my_read: Option<MessageId>,
-    /// The other user has read up to this message.
-    #[schemars(skip_serializing_if = "Option::is_none")]
+    /// The newest message that the other user has read.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub their_read: Option<MessageId>,
-    /// The other user has received up to this message.
-    #[schemars(skip_serializing_if = "Option::is_none")]
+    /// The newest message that the other user has received.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub their_received: Option<MessageId>,
 }
 
-/// The answer to `conversations`.
-#[derive(Clone, Debug, JsonSchema)]
+/// The reply to `conversations`.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 #[schemars(example = json!({
     "type": "conversations", "ref": "c1",
     "items": [{
@@ -168,62 +176,64 @@ pub struct Conversation<'a> {
     }]
 }))]
 pub struct Conversations<'a> {
-    /// Newest first.
+    /// The conversations, newest first.
     pub items: Vec<Conversation<'a>>,
-    /// Where to go on; absent on the last page.
-    #[schemars(with = "Option<Cursor<'a>>", skip_serializing_if = "Option::is_none")]
+    /// The position of the next page; absent on the last page.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Cursor<'a>>")]
     pub cursor: Option<&'a str>,
-    /// The `ref` of the frame that is answered.
-    #[schemars(with = "Option<Ref<'a>>", skip_serializing_if = "Option::is_none")]
-    #[schemars(rename = "ref")]
+    /// The `ref` of the client frame.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Ref<'a>>")]
+    #[serde(rename = "ref")]
     pub reference: Option<&'a str>,
 }
 
-/// What was asked is done.
+/// The reply to `block` and `unblock`.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 #[schemars(example = json!({"type": "ok", "ref": "b1"}))]
-pub struct Done<'a> {
-    /// The `ref` of the frame that is answered.
+pub struct OkFrame<'a> {
+    /// The `ref` of the client frame.
     #[serde(rename = "ref", skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<Ref<'a>>")]
     pub reference: Option<&'a str>,
 }
 
-/// The answer to a `ping`.
+/// The reply to `ping`.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 #[schemars(example = json!({"type": "pong", "server_time": "2026-11-20T11:03:00.123Z", "ref": "p1"}))]
 pub struct Pong<'a> {
-    /// The server's clock.
+    /// The time by the server's clock.
     pub server_time: Timestamp,
-    /// The `ref` of the frame that is answered.
+    /// The `ref` of the client frame.
     #[serde(rename = "ref", skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<Ref<'a>>")]
     pub reference: Option<&'a str>,
 }
 
-/// A frame was refused. It had no effect, unless the code is `internal`.
+/// A client frame was rejected. It had no effect, unless the code is `internal`.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 #[schemars(example = json!({
     "type": "error", "code": "invalid_frame", "detail": "expected the field `message`, found none",
     "path": "/message", "schema": "client-frame.schema.json#/$defs/ClientMessage", "retryable": false, "ref": "m1"
 }))]
 pub struct ErrorFrame<'a> {
-    /// Why, for programs.
+    /// The reason for programs.
     pub code: ErrorCode,
-    /// Why, for people: what was expected, what was found.
+    /// The reason for people: what was expected, what was found.
     pub detail: &'a str,
-    /// JSON Pointer of the offending place in the frame.
+    /// A JSON Pointer to the invalid value in the frame.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path: Option<&'a str>,
-    /// Reference to the definition in the schema that was broken.
+    /// A reference to the schema definition that the frame violates.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub schema: Option<&'a str>,
     /// Whether the same frame may succeed later.
     pub retryable: bool,
-    /// When to try again, in milliseconds from now.
+    /// How long the client should wait before it resends the frame, in milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub retry_after_ms: Option<Amount>,
-    /// The `ref` of the frame that was refused.
+    pub retry_after_ms: Option<SafeInteger>,
+    /// The `ref` of the client frame.
     #[serde(rename = "ref", skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<Ref<'a>>")]
     pub reference: Option<&'a str>,

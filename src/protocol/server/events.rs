@@ -1,16 +1,17 @@
-//! Server frames about messages: what others, or the user's other sessions, have done.
+//! Server frames about events: messages, changes of messages, receipts and typing.
 
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::ser::Error as _;
+use serde::{Serialize, Serializer};
 use serde_json::json;
 
 use crate::protocol::client::Emoji;
-use crate::protocol::content::{Amount, Content};
+use crate::protocol::content::{Content, SafeInteger};
 use crate::protocol::timestamp::Timestamp;
 use crate::protocol::types::{MessageId, RoomId, UserId};
 
 /// A message.
-#[derive(Clone, Debug, JsonSchema)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 #[schemars(
     extend("oneOf" = [{"required": ["target_user"]}, {"required": ["target_room"]}]),
     example = json!({
@@ -19,37 +20,39 @@ use crate::protocol::types::{MessageId, RoomId, UserId};
     })
 )]
 pub struct ServerMessage<'a> {
-    /// What it carries, as it was sent.
+    /// The content, as it was sent.
     pub message: RawContent<'a>,
-    /// Its author.
+    /// The author of the message.
     #[schemars(with = "UserId<'a>")]
     pub from_user: &'a str,
-    /// The user it was sent to. Exactly one of `target_user` and `target_room` is there.
-    #[schemars(with = "Option<UserId<'a>>", skip_serializing_if = "Option::is_none")]
+    /// The user it was sent to. Exactly one of `target_user` and `target_room` is present.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<UserId<'a>>")]
     pub target_user: Option<&'a str>,
     /// The room it was sent to.
-    #[schemars(with = "Option<RoomId<'a>>", skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<RoomId<'a>>")]
     pub target_room: Option<&'a str>,
-    /// With the conversation, the message's address.
+    /// The id of the message, unique in its conversation.
     pub id: MessageId,
-    /// Its place in the inbox of the user who is told; absent if ephemeral.
-    #[schemars(skip_serializing_if = "Option::is_none")]
-    pub seq: Option<Amount>,
-    /// When the server took it.
+    /// The sequence number of this entry in the inbox of the user of this session; absent if the message is ephemeral.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seq: Option<SafeInteger>,
+    /// The time at which the server accepted it.
     pub sent_at: Timestamp,
-    /// The message that this one answers.
-    #[schemars(skip_serializing_if = "Option::is_none")]
+    /// The message that this one replies to.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub reply_to: Option<MessageId>,
-    /// When its content was last replaced.
-    #[schemars(skip_serializing_if = "Option::is_none")]
+    /// The time at which its content was last replaced.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub edited_at: Option<Timestamp>,
-    /// True if it is not stored.
-    #[schemars(skip_serializing_if = "Option::is_none")]
+    /// True if the message is not stored.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub ephemeral: Option<bool>,
 }
 
-/// A message has other content now.
-#[derive(Clone, Debug, JsonSchema)]
+/// The content of a message was replaced.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 #[schemars(
     extend("oneOf" = [{"required": ["target_user"]}, {"required": ["target_room"]}]),
     example = json!({
@@ -58,26 +61,28 @@ pub struct ServerMessage<'a> {
     })
 )]
 pub struct Edited<'a> {
-    /// What it carries now.
+    /// The new content.
     pub message: RawContent<'a>,
-    /// Its author, who made the change.
+    /// The author of the message, and of the change.
     #[schemars(with = "UserId<'a>")]
     pub from_user: &'a str,
-    /// The user of the conversation. Exactly one of `target_user` and `target_room` is there.
-    #[schemars(with = "Option<UserId<'a>>", skip_serializing_if = "Option::is_none")]
+    /// The user the change was sent to. Exactly one of `target_user` and `target_room` is present.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<UserId<'a>>")]
     pub target_user: Option<&'a str>,
-    /// The room.
-    #[schemars(with = "Option<RoomId<'a>>", skip_serializing_if = "Option::is_none")]
+    /// The room of the conversation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<RoomId<'a>>")]
     pub target_room: Option<&'a str>,
-    /// The message.
+    /// The id of the message.
     pub id: MessageId,
-    /// The place of this entry in the inbox of the user who is told.
-    pub seq: Amount,
-    /// When its content was last replaced.
+    /// The sequence number of this entry in the inbox of the user of this session.
+    pub seq: SafeInteger,
+    /// The time at which its content was last replaced.
     pub edited_at: Timestamp,
 }
 
-/// A message has lost its content.
+/// The content of a message was removed.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 #[schemars(
     extend("oneOf" = [{"required": ["target_user"]}, {"required": ["target_room"]}]),
@@ -87,22 +92,22 @@ pub struct Edited<'a> {
     })
 )]
 pub struct Deleted<'a> {
-    /// Its author, who made the change.
+    /// The author of the message, and of the change.
     #[schemars(with = "UserId<'a>")]
     pub from_user: &'a str,
-    /// The user of the conversation. Exactly one of `target_user` and `target_room` is there.
+    /// The user the change was sent to. Exactly one of `target_user` and `target_room` is present.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<UserId<'a>>")]
     pub target_user: Option<&'a str>,
-    /// The room.
+    /// The room of the conversation.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<RoomId<'a>>")]
     pub target_room: Option<&'a str>,
-    /// The message.
+    /// The id of the message.
     pub id: MessageId,
-    /// The place of this entry in the inbox of the user who is told.
-    pub seq: Amount,
-    /// When it was deleted.
+    /// The sequence number of this entry in the inbox of the user of this session.
+    pub seq: SafeInteger,
+    /// The time at which the message was deleted.
     pub deleted_at: Timestamp,
 }
 
@@ -116,40 +121,40 @@ pub struct Deleted<'a> {
     })
 )]
 pub struct Reacted<'a> {
-    /// Who reacts.
+    /// The user who reacts.
     #[schemars(with = "UserId<'a>")]
     pub from_user: &'a str,
-    /// The user of the conversation. Exactly one of `target_user` and `target_room` is there.
+    /// The user the change was sent to. Exactly one of `target_user` and `target_room` is present.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<UserId<'a>>")]
     pub target_user: Option<&'a str>,
-    /// The room.
+    /// The room of the conversation.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<RoomId<'a>>")]
     pub target_room: Option<&'a str>,
-    /// The message.
+    /// The id of the message.
     pub id: MessageId,
-    /// The place of this entry in the inbox of the user who is told.
-    pub seq: Amount,
+    /// The sequence number of this entry in the inbox of the user of this session.
+    pub seq: SafeInteger,
     /// The reaction.
     #[schemars(with = "Emoji<'a>")]
     pub emoji: &'a str,
-    /// True if it was removed.
+    /// True if the reaction was removed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub removed: Option<bool>,
 }
 
-/// How far somebody is.
+/// The kind of a receipt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ReceiptKind {
-    /// One of the user's devices holds it.
+    /// One of the user's devices has received the message.
     Received,
-    /// The user has read it.
+    /// The user has read the message.
     Read,
 }
 
-/// Somebody has received or read a conversation up to a message.
+/// A user has received or read a conversation up to a message.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 #[schemars(
     extend("oneOf" = [{"required": ["target_user"]}, {"required": ["target_room"]}]),
@@ -159,41 +164,41 @@ pub enum ReceiptKind {
     })
 )]
 pub struct Receipt<'a> {
-    /// What has happened.
+    /// What the user has done.
     pub kind: ReceiptKind,
-    /// Who has received or read.
+    /// The user who has received or read.
     #[schemars(with = "UserId<'a>")]
     pub by_user: &'a str,
-    /// The conversation as the one who is told sees it: the other user. Exactly one of `target_user` and `target_room` is
-    /// there.
+    /// The other user of the conversation, from the point of view of the user of this session. Exactly one of `target_user` and
+    /// `target_room` is present.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<UserId<'a>>")]
     pub target_user: Option<&'a str>,
-    /// The room.
+    /// The room of the conversation.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<RoomId<'a>>")]
     pub target_room: Option<&'a str>,
-    /// Up to this message.
+    /// The id of the newest message that the receipt covers.
     pub id: MessageId,
-    /// When the server was told.
+    /// The time at which the server recorded it.
     pub at: Timestamp,
 }
 
-/// Somebody is typing, or has stopped.
+/// A user is typing, or has stopped.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 #[schemars(
     extend("oneOf" = [{"required": ["target_user"]}, {"required": ["target_room"]}]),
     example = json!({"type": "typing", "from_user": "8888", "target_user": "6666", "active": true})
 )]
 pub struct ServerTyping<'a> {
-    /// Who is typing.
+    /// The user who is typing.
     #[schemars(with = "UserId<'a>")]
     pub from_user: &'a str,
-    /// The user who is told. Exactly one of `target_user` and `target_room` is there.
+    /// The user this is sent to. Exactly one of `target_user` and `target_room` is present.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<UserId<'a>>")]
     pub target_user: Option<&'a str>,
-    /// The room that is told.
+    /// The room this is sent to.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<RoomId<'a>>")]
     pub target_room: Option<&'a str>,
@@ -201,9 +206,18 @@ pub struct ServerTyping<'a> {
     pub active: bool,
 }
 
-/// Content as it came, checked when it came in.
+/// The JSON of valid content, as it was received.
 #[derive(Clone, Copy, Debug)]
 pub struct RawContent<'a>(pub &'a str);
+
+/// Frames that contain content are written by [`ServerFrame::write`], which copies it. This is the reference for tests: it
+/// parses the content.
+impl Serialize for RawContent<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let content: serde_json::Value = serde_json::from_str(self.0).map_err(S::Error::custom)?;
+        content.serialize(serializer)
+    }
+}
 
 impl JsonSchema for RawContent<'_> {
     fn schema_name() -> std::borrow::Cow<'static, str> {
