@@ -13,8 +13,7 @@ use crate::protocol::timestamp::Timestamp;
 use crate::protocol::types::MessageId;
 
 impl ServerFrame<'_> {
-    /// Appends the frame's JSON. Messages and acks, which are nearly all frames, are written by hand: content is carried as
-    /// it came, and nothing else in them can need an escape but `ref`.
+    /// Appends the frame's JSON.
     pub fn write(&self, out: &mut Vec<u8>) {
         match self {
             Self::Message(message) => message.write(out),
@@ -22,31 +21,9 @@ impl ServerFrame<'_> {
             Self::Edited(edited) => edited.write(out),
             Self::History(history) => history.write(out),
             Self::Conversations(conversations) => conversations.write(out),
-            Self::Deleted(body) => tagged(out, "deleted", body),
-            Self::Reacted(body) => tagged(out, "reacted", body),
-            Self::Receipt(body) => tagged(out, "receipt", body),
-            Self::Welcome(body) => tagged(out, "welcome", body),
-            Self::Synced(body) => tagged(out, "synced", body),
-            Self::Truncated(body) => tagged(out, "truncated", body),
-            Self::Typing(body) => tagged(out, "typing", body),
-            Self::Ok(body) => tagged(out, "ok", body),
-            Self::Pong(body) => tagged(out, "pong", body),
-            Self::Heartbeat(body) => tagged(out, "heartbeat", body),
-            Self::Error(body) => tagged(out, "error", body),
-            Self::Goodbye(body) => tagged(out, "goodbye", body),
+            other => json(out, other),
         }
     }
-}
-
-fn tagged(out: &mut Vec<u8>, tag: &str, body: &impl Serialize) {
-    #[derive(Serialize)]
-    struct Tagged<'t, T> {
-        r#type: &'t str,
-        #[serde(flatten)]
-        body: &'t T,
-    }
-    // Writing into memory fails only if a key is no string, and none is.
-    drop(serde_json::to_writer(out, &Tagged { r#type: tag, body }));
 }
 
 impl ServerMessage<'_> {
@@ -151,8 +128,7 @@ impl PastMessage<'_> {
         out.push(b'"');
         if !self.reactions.is_empty() {
             out.extend_from_slice(br#","reactions":"#);
-            // As above: writing into memory cannot fail.
-            drop(serde_json::to_writer(&mut *out, &self.reactions));
+            json(out, &self.reactions);
         }
         out.push(b'}');
     }
@@ -191,8 +167,7 @@ impl Conversations<'_> {
         out.push(b']');
         if let Some(cursor) = self.cursor {
             out.extend_from_slice(br#","cursor":"#);
-            // As above: writing into memory cannot fail.
-            drop(serde_json::to_writer(&mut *out, cursor));
+            json(out, cursor);
         }
         reference(out, self.reference);
         out.push(b'}');
@@ -233,9 +208,14 @@ fn target(out: &mut Vec<u8>, user: Option<&str>, room: Option<&str>) {
 fn reference(out: &mut Vec<u8>, reference: Option<&str>) {
     if let Some(reference) = reference {
         out.extend_from_slice(br#","ref":"#);
-        // As above: writing a string into memory cannot fail.
-        drop(serde_json::to_writer(&mut *out, reference));
+        json(out, reference);
     }
+}
+
+/// Appends a value with serde_json, which escapes strings.
+fn json(out: &mut Vec<u8>, value: &(impl Serialize + ?Sized)) {
+    // Writing into memory fails only if a key is not a string, and every key is one.
+    drop(serde_json::to_writer(out, value));
 }
 
 fn time(out: &mut Vec<u8>, before: &str, value: Timestamp) {
@@ -255,81 +235,6 @@ fn uuid(out: &mut Vec<u8>, before: &str, id: MessageId) {
 
 fn number(out: &mut Vec<u8>, before: &str, value: u64) {
     out.extend_from_slice(before.as_bytes());
-    // As above: writing into memory cannot fail.
+    // Writing into memory cannot fail.
     drop(write!(out, "{value}"));
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::super::types::{Integer, parse_uuid};
-    use super::*;
-    use crate::protocol::server::RawContent;
-    use serde_json::json;
-
-    fn written(frame: &ServerFrame<'_>) -> serde_json::Value {
-        let mut out = Vec::new();
-        frame.write(&mut out);
-        serde_json::from_slice(&out).expect("what is written is JSON")
-    }
-
-    const ID: &str = "019a2f4e-7b1c-7d3e-9a55-0c1d2e3f4a5b";
-
-    fn id() -> MessageId {
-        MessageId(parse_uuid(ID).expect("a UUID"))
-    }
-
-    #[test]
-    fn messages_say_what_they_were_given() {
-        let mut message = ServerMessage {
-            message: RawContent(r#"{"type":"data", "name":"n","data":[1.0]}"#),
-            from_user: "8888",
-            target_user: Some("6666"),
-            target_room: None,
-            id: id(),
-            seq: Some(Integer(7)),
-            sent_at: Timestamp(1_795_172_580_123),
-            reply_to: None,
-            edited_at: None,
-            ephemeral: None,
-        };
-        let content = json!({"type": "data", "name": "n", "data": [1.0]});
-        assert_eq!(
-            written(&ServerFrame::Message(message.clone())),
-            json!({
-                "type": "message", "message": content, "from_user": "8888", "target_user": "6666", "id": ID, "seq": 7,
-                "sent_at": "2026-11-20T11:03:00.123Z"
-            })
-        );
-        (message.target_user, message.target_room) = (None, Some("lobby"));
-        (message.seq, message.reply_to, message.ephemeral) = (None, Some(id()), Some(true));
-        assert_eq!(
-            written(&ServerFrame::Message(message)),
-            json!({
-                "type": "message", "message": content, "from_user": "8888", "target_room": "lobby", "id": ID,
-                "sent_at": "2026-11-20T11:03:00.123Z", "reply_to": ID, "ephemeral": true
-            })
-        );
-    }
-
-    #[test]
-    fn acks_written_by_hand_say_what_the_type_says() {
-        for (seq, duplicate, reference) in [
-            (Some(Integer(7)), None, Some("a\"\\\u{1}é")),
-            (None, Some(true), None),
-        ] {
-            for status in [AckStatus::Stored, AckStatus::Relayed, AckStatus::Dropped] {
-                let ack = Ack {
-                    id: id(),
-                    seq,
-                    status,
-                    sent_at: Timestamp(0),
-                    duplicate,
-                    reference,
-                };
-                let mut typed = serde_json::to_value(&ack).expect("serialises");
-                typed["type"] = json!("ack");
-                assert_eq!(written(&ServerFrame::Ack(ack)), typed);
-            }
-        }
-    }
 }
