@@ -31,7 +31,7 @@ use crate::protocol::server::{Ack, AckStatus, Goodbye, Synced};
 use crate::protocol::types::Integer;
 use crate::protocol::{MessageId, ServerFrame, Timestamp};
 use crate::websocket::Opcode;
-use crate::websocket::stream::SocketWriter;
+use crate::websocket::socket_writer::SocketWriter;
 
 /// Number of acknowledgements that may wait behind a replay before the session stops reading its client's frames.
 const MAX_PENDING_ACKS: usize = 4096;

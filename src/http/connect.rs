@@ -24,7 +24,8 @@ use crate::protocol::{PROTOCOL, ServerFrame, Timestamp, schema};
 use crate::session::{self, Auth, SessionParams, UserSession};
 use crate::store::InboxState;
 use crate::websocket;
-use crate::websocket::stream::{MessageStream, Transport};
+use crate::websocket::socket_writer::Transport;
+use crate::websocket::stream::MessageStream;
 use crate::writer::WriteError;
 
 /// The state of a connection when it leaves the HTTP dispatcher.
@@ -310,7 +311,7 @@ fn goodbye_only(context: &Context, rejection: &Rejection) -> SessionParams {
     let outbox = anonymous_outbox(context);
     outbox.send_goodbye_with(
         &Disconnect {
-            code: rejection.close.unwrap_or(websocket::close::POLICY),
+            code: rejection.close.unwrap_or(websocket::close_codes::POLICY),
             reason: rejection.code,
             detail: "",
             reconnect: rejection.retry_after_ms,

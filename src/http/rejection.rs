@@ -5,7 +5,7 @@ use actix_web::http::StatusCode;
 use serde_json::{Value, json};
 
 use crate::limits::TooMany;
-use crate::websocket::close;
+use crate::websocket::close_codes;
 use crate::writer::Unavailable;
 
 /// Why a request is refused, in every form that the answer can take.
@@ -41,7 +41,7 @@ impl Rejection {
 
     /// No token, or one that does not hold.
     pub fn unauthorized(detail: impl Into<String>) -> Self {
-        Self::new(401, Some(close::UNAUTHORIZED), "unauthorized", detail)
+        Self::new(401, Some(close_codes::UNAUTHORIZED), "unauthorized", detail)
     }
 
     /// Somebody else's token, or an origin or a name of the server that may not connect.
@@ -70,7 +70,7 @@ impl Rejection {
             retry_after_ms: Some(too_many.retry_after_ms),
             ..Self::new(
                 429,
-                Some(close::TOO_MANY),
+                Some(close_codes::TOO_MANY),
                 "too_many_connections",
                 too_many.detail,
             )
@@ -83,7 +83,7 @@ impl Rejection {
             retry_after_ms: Some(1000),
             ..Self::new(
                 503,
-                Some(close::LATER),
+                Some(close_codes::LATER),
                 "draining",
                 "the server is shutting down; connect again in a moment",
             )
@@ -96,7 +96,7 @@ impl Rejection {
             retry_after_ms: Some(1000),
             ..Self::new(
                 503,
-                Some(close::LATER),
+                Some(close_codes::LATER),
                 "overloaded",
                 "the server cannot open the inbox now; connect again in a moment",
             )

@@ -25,7 +25,7 @@ use super::{HANDSHAKE_TIMEOUT, KEEP_ALIVE_TIMEOUT, routes};
 use crate::context::Context;
 use crate::limits::{Limits, TooMany};
 use crate::tls::Tls;
-use crate::websocket::stream::Transport;
+use crate::websocket::socket_writer::Transport;
 
 /// How long to wait until the peer of a closed connection has received its last bytes. actix compares this deadline with a clock
 /// that it updates every 500 ms; with less than 600 ms a socket can stay open forever.

@@ -12,7 +12,7 @@ use std::time::Instant;
 use super::Interest;
 use super::wakeup::Wakeup;
 use crate::protocol::ServerFrame;
-use crate::websocket::stream::SocketWriter;
+use crate::websocket::socket_writer::SocketWriter;
 use crate::websocket::{self, Opcode};
 
 /// A buffer of up to this many bytes is kept for the next frames. An idle session releases it with its next heartbeat.
