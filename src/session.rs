@@ -205,7 +205,7 @@ pub async fn run<T: AsyncRead + AsyncWrite + Unpin>(
         },
     };
     let Session { link, life, .. } = &mut session;
-    if let Err(violation) = link.begin(&mut |incoming| life.hear(incoming, now)) {
+    if let Err(violation) = link.decode_early(&mut |incoming| life.hear(incoming, now)) {
         life.violated(violation);
     }
     let how = poll_fn(|cx| session.poll(cx)).await;
@@ -259,8 +259,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Session<T> {
                 Poll::Ready(Err(_)) => return Poll::Ready("connection lost"),
                 Poll::Pending => {}
             }
-            if self.incoming != self.link.held() {
-                self.incoming = self.link.held();
+            if self.incoming != self.link.incomplete_bytes() {
+                self.incoming = self.link.incomplete_bytes();
                 self.life.parts.outbox.set_incoming(self.incoming);
             }
             progress |= self.life.poll_replay(cx);
@@ -316,7 +316,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Session<T> {
         let mut more = true;
         match std::task::ready!(reading)? {
             stream::ReadProgress::More => life.line.heard = now,
-            stream::ReadProgress::Some => {
+            stream::ReadProgress::Drained => {
                 life.line.heard = now;
                 more = false;
             }
@@ -338,7 +338,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Session<T> {
         let mut wrote = false;
         let mut spare = Vec::new();
         loop {
-            let hand = self.link.in_hand();
+            let hand = self.link.unsent_and_capacity();
             let taken = (self.life.parts.outbox).take(cx.waker(), hand, wants, spare);
             touched |= taken.changed;
             if hand.0 == 0 {
@@ -347,7 +347,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Session<T> {
                 if taken.bytes.is_empty() {
                     return Ok((touched, wrote, taken.status));
                 }
-                self.link.load(taken.bytes);
+                self.link.set_out(taken.bytes);
             }
             let done = self.link.poll_write(cx, &mut wrote)?;
             if wrote {
@@ -356,10 +356,15 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Session<T> {
             if done.is_pending() {
                 // Tells the outbox how much is still in hand, and that room is what the task waits for.
                 let (outbox, wants) = (&self.life.parts.outbox, Interest { all: true, ..wants });
-                let taken = outbox.take(cx.waker(), self.link.in_hand(), wants, Vec::new());
+                let taken = outbox.take(
+                    cx.waker(),
+                    self.link.unsent_and_capacity(),
+                    wants,
+                    Vec::new(),
+                );
                 return Ok((touched | taken.changed, wrote, taken.status));
             }
-            spare = self.link.spare();
+            spare = self.link.take_buffer();
         }
     }
 

@@ -14,18 +14,18 @@ pub use decoder::{Decoder, Incoming, ProtocolError};
 pub use encoder::{write_close, write_frame, write_header, write_text};
 pub use handshake_key::accept_key;
 
-/// What a frame is (RFC 6455 section 5.2).
+/// The type of a frame (RFC 6455 section 5.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Opcode {
-    /// More of a fragmented message.
+    /// The next fragment of a message.
     Continuation = 0,
     /// A text message, or its first fragment.
     Text = 1,
     /// A binary message, or its first fragment.
     Binary = 2,
-    /// The closing handshake.
+    /// Starts or answers the closing handshake.
     Close = 8,
-    /// Asks for a pong.
+    /// Requests a pong.
     Ping = 9,
     /// Answers a ping.
     Pong = 10,

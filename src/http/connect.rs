@@ -311,7 +311,9 @@ fn goodbye_only(context: &Context, rejection: &Rejection) -> SessionParams {
     let outbox = anonymous_outbox(context);
     outbox.send_goodbye_with(
         &Disconnect {
-            code: rejection.close.unwrap_or(websocket::close_codes::POLICY),
+            code: rejection
+                .close
+                .unwrap_or(websocket::close_codes::POLICY_VIOLATION),
             reason: rejection.code,
             detail: "",
             reconnect: rejection.retry_after_ms,

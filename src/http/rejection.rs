@@ -70,7 +70,7 @@ impl Rejection {
             retry_after_ms: Some(too_many.retry_after_ms),
             ..Self::new(
                 429,
-                Some(close_codes::TOO_MANY),
+                Some(close_codes::TOO_MANY_CONNECTIONS),
                 "too_many_connections",
                 too_many.detail,
             )
@@ -83,7 +83,7 @@ impl Rejection {
             retry_after_ms: Some(1000),
             ..Self::new(
                 503,
-                Some(close_codes::LATER),
+                Some(close_codes::TRY_AGAIN_LATER),
                 "draining",
                 "the server is shutting down; connect again in a moment",
             )
@@ -96,7 +96,7 @@ impl Rejection {
             retry_after_ms: Some(1000),
             ..Self::new(
                 503,
-                Some(close_codes::LATER),
+                Some(close_codes::TRY_AGAIN_LATER),
                 "overloaded",
                 "the server cannot open the inbox now; connect again in a moment",
             )

@@ -17,14 +17,14 @@ pub struct Disconnect {
 
 /// The server shuts down.
 pub const SHUTDOWN: Disconnect = Disconnect {
-    code: close_codes::RESTART,
+    code: close_codes::SERVICE_RESTART,
     reason: "shutdown",
     detail: "the server is shutting down; connect again in a moment",
     reconnect: Some(1000),
 };
 /// The user has opened more sessions than `--sessions-per-user` allows, and this is the oldest.
 pub const TOO_MANY_SESSIONS: Disconnect = Disconnect {
-    code: close_codes::REPLACED,
+    code: close_codes::TOO_MANY_SESSIONS,
     reason: "too_many_sessions",
     detail: "this user has opened more sessions than the server allows; the oldest is closed",
     reconnect: None,
@@ -38,14 +38,14 @@ pub const EXPIRED: Disconnect = Disconnect {
 };
 /// The client sent too many invalid frames.
 pub const TOO_MANY_BAD: Disconnect = Disconnect {
-    code: close_codes::POLICY,
+    code: close_codes::POLICY_VIOLATION,
     reason: "too_many_bad_frames",
     detail: "too many invalid frames within a minute",
     reconnect: None,
 };
 /// The client sent too many frames after `rate_limited` errors.
 pub const TOO_FAST: Disconnect = Disconnect {
-    code: close_codes::POLICY,
+    code: close_codes::POLICY_VIOLATION,
     reason: "rate_limited",
     detail: "too many frames were rejected as `rate_limited` within a minute",
     reconnect: None,
@@ -59,21 +59,21 @@ pub const TOO_LARGE: Disconnect = Disconnect {
 };
 /// The client did not read for `--stall-seconds`.
 pub const SLOW_READER: Disconnect = Disconnect {
-    code: close_codes::LATER,
+    code: close_codes::TRY_AGAIN_LATER,
     reason: "slow_reader",
     detail: "the client did not read for too long; stored messages are kept, connect again to receive them",
     reconnect: Some(1000),
 };
 /// The inbox could not be read.
 pub const STORE_FAILED: Disconnect = Disconnect {
-    code: close_codes::LATER,
+    code: close_codes::TRY_AGAIN_LATER,
     reason: "store_unavailable",
     detail: "the inbox could not be read; connect again in a moment",
     reconnect: Some(1000),
 };
 /// The memory budget for unsent and incomplete messages is used up, and this session needs more of it.
 pub const OVERLOADED: Disconnect = Disconnect {
-    code: close_codes::LATER,
+    code: close_codes::TRY_AGAIN_LATER,
     reason: "overloaded",
     detail: "the server has no memory left for unsent messages; stored messages are kept, connect again in a moment",
     reconnect: Some(5000),

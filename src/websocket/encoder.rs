@@ -18,7 +18,7 @@ pub fn write_header(out: &mut Vec<u8>, opcode: Opcode, length: usize) {
     }
 }
 
-/// Appends a whole frame.
+/// Appends a frame.
 pub fn write_frame(out: &mut Vec<u8>, opcode: Opcode, payload: &[u8]) {
     write_header(out, opcode, payload.len());
     out.extend_from_slice(payload);
@@ -32,19 +32,19 @@ pub fn write_close(out: &mut Vec<u8>, code: Option<u16>) {
     }
 }
 
-/// Appends a text frame whose payload `fill` writes. The length is known only afterwards, so room for the usual header is
-/// left and the payload moved in the rare other case.
-pub fn write_text(out: &mut Vec<u8>, fill: impl FnOnce(&mut Vec<u8>)) {
-    const USUAL: usize = 4;
+/// Appends a text frame with the payload that `write_payload` appends. The length is not known in advance: room is reserved for a
+/// header of 4 bytes (payloads of 126 to 65,535 bytes), and the payload is moved if the header has another size.
+pub fn write_text(out: &mut Vec<u8>, write_payload: impl FnOnce(&mut Vec<u8>)) {
+    const RESERVED: usize = 4;
     let start = out.len();
-    out.extend_from_slice(&[0; USUAL]);
-    fill(out);
-    let length = out.len() - start - USUAL;
+    out.extend_from_slice(&[0; RESERVED]);
+    write_payload(out);
+    let length = out.len() - start - RESERVED;
     let mut header = Vec::with_capacity(10);
     write_header(&mut header, Opcode::Text, length);
-    if header.len() == USUAL {
-        out[start..start + USUAL].copy_from_slice(&header);
+    if header.len() == RESERVED {
+        out[start..start + RESERVED].copy_from_slice(&header);
     } else {
-        out.splice(start..start + USUAL, header);
+        out.splice(start..start + RESERVED, header);
     }
 }

@@ -4,8 +4,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sha1::{Digest, Sha1};
 
-/// The answer to a handshake's `Sec-WebSocket-Key` (RFC 6455 section 4.2.2). `None` when the key is not 16 bytes in
-/// base64.
+/// Computes `Sec-WebSocket-Accept` from `Sec-WebSocket-Key` (RFC 6455 section 4.2.2). Returns `None` if the key is not 16 bytes
+/// in base64.
 pub fn accept_key(key: &[u8]) -> Option<String> {
     if STANDARD.decode(key).ok()?.len() != 16 {
         return None;
@@ -21,7 +21,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_handshake_of_rfc_6455_section_1_3() {
+    fn accept_key_matches_the_example_of_rfc_6455_section_1_3() {
         assert_eq!(
             accept_key(b"dGhlIHNhbXBsZSBub25jZQ==").as_deref(),
             Some("s3pPLMBiTxaQ9kYGzzhZRbK+xOo=")

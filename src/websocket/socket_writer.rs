@@ -1,4 +1,8 @@
-//! Writing to a socket from any thread.
+//! Writes to a client's socket from any thread.
+//!
+//! A frame is written by the thread that created it, which is usually not the thread of the receiver's session. Waking the receiver's
+//! task for each frame instead cost a context switch: 260,000 instead of 785,000 relayed messages per second (`docs/performance.md`,
+//! "Optimizations that helped").
 
 use std::io;
 use std::net::Shutdown;
@@ -10,21 +14,22 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
-/// A byte stream that a session can run on.
+/// A byte stream that carries a WebSocket connection.
 pub trait Transport {
-    /// What the session's task reads from and writes to.
+    /// The stream for the session's task.
     type Io: AsyncRead + AsyncWrite + Unpin;
 
-    /// The stream for the task, and a way to write past it where there is one.
+    /// Splits off a [`SocketWriter`], if the stream allows one.
     fn split(self) -> (Self::Io, Option<SocketWriter>);
 }
 
-/// The writing end of a socket, for any thread. Two must not write at a time.
+/// The write half of a socket, for use by any thread. The caller ensures that only one thread writes at a time.
 #[derive(Clone, Debug)]
 pub struct SocketWriter(Arc<OwnedWriteHalf>);
 
 impl SocketWriter {
-    /// Writes what the socket takes now, and says how much that was. An error shows again when the task writes.
+    /// Writes as much as fits into the socket's send buffer and returns the number of bytes written. Errors are ignored: the session's
+    /// task gets the same error when it writes.
     pub fn write(&self, bytes: &[u8]) -> usize {
         let mut sent = 0;
         while sent < bytes.len() {
@@ -37,7 +42,7 @@ impl SocketWriter {
     }
 }
 
-/// A TCP connection whose writing end others use too.
+/// A TCP connection whose write half is shared with [`SocketWriter`]s.
 #[derive(Debug)]
 pub struct Tcp {
     read: OwnedReadHalf,
@@ -56,15 +61,15 @@ impl Transport for TcpStream {
     fn split(self) -> (Tcp, Option<SocketWriter>) {
         let (read, write) = self.into_split();
         let write = Arc::new(write);
-        let wire = SocketWriter(write.clone());
-        (Tcp { read, write }, Some(wire))
+        let writer = SocketWriter(write.clone());
+        (Tcp { read, write }, Some(writer))
     }
 }
 
 impl Transport for tokio_rustls::server::TlsStream<TcpStream> {
     type Io = Self;
 
-    /// Only the task can write: encryption has one state for all that is sent.
+    /// Only the session's task can write: all bytes pass through one encryption state.
     fn split(self) -> (Self, Option<SocketWriter>) {
         (self, None)
     }
@@ -97,7 +102,7 @@ impl AsyncWrite for Tcp {
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // TCP has no buffer of its own to flush.
+        // Nothing to flush: bytes go directly to the kernel.
         Poll::Ready(Ok(()))
     }
 

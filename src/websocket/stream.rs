@@ -1,7 +1,8 @@
-//! A connection whose handshake is done: bytes in, frames out of them; frames in, bytes out.
+//! A WebSocket connection over a byte stream, after the handshake.
 //!
-//! Reading goes through one large buffer per worker thread; a connection holds bytes of its own only while a frame has
-//! arrived in part. An idle connection therefore costs no buffers.
+//! All connections of a worker thread read into one shared buffer. A connection has a read buffer of its own only while a frame is
+//! incomplete, and a write buffer only while bytes are unsent. An idle connection therefore holds no buffers (4.3 KiB per connection
+//! in all; 14.1 KiB with actix-ws, `docs/performance.md`, row f).
 
 use std::cell::RefCell;
 use std::io;
@@ -12,80 +13,85 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::{Decoder, Incoming, ProtocolError};
 
-/// Size of a worker's read buffer.
-const READ: usize = 64 * 1024;
-/// Reads per turn, so that one busy peer does not keep the others of its worker waiting.
+/// Size of the read buffer of a worker thread.
+const READ_BUFFER: usize = 64 * 1024;
+/// Reads per poll, so that one busy connection does not delay the others of its worker thread.
 const READS_PER_TURN: usize = 8;
 
 thread_local! {
-    static BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; READ]);
+    static BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; READ_BUFFER]);
 }
 
-/// The two ends of a WebSocket over a byte stream.
+/// A WebSocket connection over a byte stream.
 #[derive(Debug)]
 pub struct MessageStream<T> {
     io: T,
     decoder: Decoder,
-    /// Bytes of a frame that has not arrived whole.
+    /// The bytes received of an incomplete frame.
     partial: Vec<u8>,
-    /// Bytes on their way out, and how many of them are gone.
+    /// Bytes to send.
     out: Vec<u8>,
+    /// How many bytes of `out` are already sent.
     sent: usize,
-    /// The socket took all of them and holds some back, as TLS does: it is to be asked again.
-    held_back: bool,
+    /// The stream accepted all bytes but has not flushed them, as TLS does: it must be flushed again.
+    unflushed: bool,
 }
 
-/// What reading came to.
+/// The result of a read.
 #[derive(Debug, PartialEq, Eq)]
 pub enum ReadProgress {
-    /// Something was read, and there is no more for now.
-    Some,
-    /// Something was read, and there may be more.
+    /// Bytes were read, and no more are available now.
+    Drained,
+    /// Bytes were read, and more may be available.
     More,
-    /// The peer has sent all that it will.
+    /// The peer closed its side of the connection.
     End,
-    /// The peer broke the rules; nothing more may be decoded.
+    /// The peer violated the protocol; no more bytes may be decoded.
     ProtocolError(ProtocolError),
 }
 
 impl<T: AsyncRead + AsyncWrite + Unpin> MessageStream<T> {
-    /// A link that takes messages of up to `limit` bytes. `read` came with the handshake, `out` goes before all else.
-    pub fn new(io: T, limit: usize, read: Vec<u8>, out: Vec<u8>) -> Self {
+    /// A connection that accepts messages of up to `limit` bytes. `received` are bytes that arrived with the handshake, `out` are the
+    /// first bytes to send.
+    pub fn new(io: T, limit: usize, received: Vec<u8>, out: Vec<u8>) -> Self {
         Self {
             io,
             decoder: Decoder::new(limit),
-            partial: read,
+            partial: received,
             out,
             sent: 0,
-            held_back: false,
+            unflushed: false,
         }
     }
 
-    /// Shows `hear` what came with the handshake, if anything whole did.
+    /// Decodes the bytes that arrived with the handshake and calls `on_message` for every complete message.
     ///
     /// # Errors
-    /// [`ProtocolError`]: nothing more may be decoded.
-    pub fn begin(&mut self, hear: &mut impl FnMut(Incoming<'_>)) -> Result<(), ProtocolError> {
+    /// [`ProtocolError`]: no more bytes may be decoded.
+    pub fn decode_early(
+        &mut self,
+        on_message: &mut impl FnMut(Incoming<'_>),
+    ) -> Result<(), ProtocolError> {
         let mut early = std::mem::take(&mut self.partial);
-        let result = self.decode(&mut early, hear);
+        let result = self.decode(&mut early, on_message);
         result.map(|used| self.partial = early.split_off(used))
     }
 
-    /// Reads what is there and shows `hear` every whole message in it.
+    /// Reads the available bytes and calls `on_message` for every complete message.
     ///
     /// # Errors
-    /// When the connection has failed.
+    /// If the connection failed.
     pub fn poll_read(
         &mut self,
         cx: &mut Context<'_>,
-        hear: &mut impl FnMut(Incoming<'_>),
+        on_message: &mut impl FnMut(Incoming<'_>),
     ) -> Poll<io::Result<ReadProgress>> {
         BUFFER.with_borrow_mut(|buffer| {
-            let mut heard = false;
+            let mut read_some = false;
             for _ in 0..READS_PER_TURN {
                 let mut read = ReadBuf::new(buffer);
                 match Pin::new(&mut self.io).poll_read(cx, &mut read)? {
-                    Poll::Pending if heard => return Poll::Ready(Ok(ReadProgress::Some)),
+                    Poll::Pending if read_some => return Poll::Ready(Ok(ReadProgress::Drained)),
                     Poll::Pending => return Poll::Pending,
                     Poll::Ready(()) => {}
                 }
@@ -93,24 +99,24 @@ impl<T: AsyncRead + AsyncWrite + Unpin> MessageStream<T> {
                 if bytes.is_empty() {
                     return Poll::Ready(Ok(ReadProgress::End));
                 }
-                heard = true;
-                if let Err(violation) = self.received(bytes, hear) {
-                    return Poll::Ready(Ok(ReadProgress::ProtocolError(violation)));
+                read_some = true;
+                if let Err(error) = self.received(bytes, on_message) {
+                    return Poll::Ready(Ok(ReadProgress::ProtocolError(error)));
                 }
-                // Once more, also after a short read: the socket says then, without being asked, that there is no more, and
-                // remembers whom to wake.
+                // Read again even after a short read: the read that finds nothing also registers the waker.
             }
             Poll::Ready(Ok(ReadProgress::More))
         })
     }
 
-    /// Reads and throws away, which keeps a reset from overtaking what was written (RFC 6455 section 7.1.1).
+    /// Reads and discards bytes. Unread bytes at the time of the close would make the kernel send a reset, which can discard bytes
+    /// that the peer has not read yet (RFC 6455 section 7.1.1).
     ///
     /// # Errors
-    /// When the connection has failed.
+    /// If the connection failed.
     pub fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<ReadProgress>> {
         self.partial = Vec::new();
-        self.decoder.forget();
+        self.decoder.discard();
         BUFFER.with_borrow_mut(|buffer| {
             for _ in 0..READS_PER_TURN {
                 let mut read = ReadBuf::new(buffer);
@@ -126,16 +132,16 @@ impl<T: AsyncRead + AsyncWrite + Unpin> MessageStream<T> {
     fn received(
         &mut self,
         bytes: &mut [u8],
-        hear: &mut impl FnMut(Incoming<'_>),
+        on_message: &mut impl FnMut(Incoming<'_>),
     ) -> Result<(), ProtocolError> {
         if self.partial.is_empty() {
-            let used = self.decode(bytes, hear)?;
+            let used = self.decode(bytes, on_message)?;
             self.keep(&bytes[used..]);
             return Ok(());
         }
         let mut partial = std::mem::take(&mut self.partial);
         partial.extend_from_slice(bytes);
-        let used = self.decode(&mut partial, hear)?;
+        let used = self.decode(&mut partial, on_message)?;
         if used == 0 {
             self.partial = partial;
         } else {
@@ -144,45 +150,46 @@ impl<T: AsyncRead + AsyncWrite + Unpin> MessageStream<T> {
         Ok(())
     }
 
-    /// Keeps the start of a frame, in a buffer as large as the frame will be; but who has sent little of it gets little.
+    /// Keeps the start of an incomplete frame. The buffer has room for the whole frame, but at most four times the bytes received (and
+    /// 2 KiB), so that announcing a large frame reserves little memory.
     fn keep(&mut self, rest: &[u8]) {
         if !rest.is_empty() {
-            let wanted = self.decoder.wanted(rest).min(rest.len().max(512) * 4);
-            let mut partial = Vec::with_capacity(wanted.max(rest.len()));
+            let size = self.decoder.frame_size(rest).min(rest.len().max(512) * 4);
+            let mut partial = Vec::with_capacity(size.max(rest.len()));
             partial.extend_from_slice(rest);
             self.partial = partial;
         }
     }
 
-    /// Bytes kept of a message that has come in part.
-    pub fn held(&self) -> usize {
-        self.partial.capacity() + self.decoder.held()
+    /// Memory held for an incomplete message, in bytes.
+    pub fn incomplete_bytes(&self) -> usize {
+        self.partial.capacity() + self.decoder.incomplete_bytes()
     }
 
     fn decode(
         &mut self,
         bytes: &mut [u8],
-        hear: &mut impl FnMut(Incoming<'_>),
+        on_message: &mut impl FnMut(Incoming<'_>),
     ) -> Result<usize, ProtocolError> {
         let mut used = 0;
         while let Some(incoming) = self.decoder.next(bytes, &mut used)? {
-            hear(incoming);
+            on_message(incoming);
         }
         Ok(used)
     }
 
-    /// Bytes that the socket has not taken yet; one, if it has taken all and not sent them.
+    /// Number of bytes not sent yet; 1 if the stream accepted all bytes but has not flushed them.
     pub fn unsent(&self) -> usize {
-        self.out.len() - self.sent + usize::from(self.held_back)
+        self.out.len() - self.sent + usize::from(self.unflushed)
     }
 
-    /// The same, and the memory that they are in.
-    pub fn in_hand(&self) -> (usize, usize) {
+    /// [`MessageStream::unsent`], and the capacity of the buffer that holds the bytes.
+    pub fn unsent_and_capacity(&self) -> (usize, usize) {
         (self.unsent(), self.out.capacity())
     }
 
-    /// Gives back memory of what is gone, once that is more than what is left.
-    fn give_back(&mut self) {
+    /// Frees the memory of sent bytes, once more than half of the buffer is sent.
+    fn shrink(&mut self) {
         if self.sent > self.out.len() / 2 {
             self.out.drain(..self.sent);
             self.out.shrink_to_fit();
@@ -190,17 +197,17 @@ impl<T: AsyncRead + AsyncWrite + Unpin> MessageStream<T> {
         }
     }
 
-    /// Puts bytes on their way; only when there are none.
-    pub fn load(&mut self, bytes: Vec<u8>) {
-        debug_assert_eq!(self.unsent(), 0, "what is on its way would be lost");
+    /// Sets the bytes to send; only while [`MessageStream::unsent`] is 0.
+    pub fn set_out(&mut self, bytes: Vec<u8>) {
+        debug_assert_eq!(self.unsent(), 0, "unsent bytes would be lost");
         self.out = bytes;
         self.sent = 0;
     }
 
-    /// Writes what the socket takes: `Ready` when nothing is left. `progress` is set when anything was taken.
+    /// Writes as much as the stream accepts. Returns `Ready` when everything is sent. Sets `progress` if bytes were written.
     ///
     /// # Errors
-    /// When the connection has failed.
+    /// If the connection failed.
     pub fn poll_write(
         &mut self,
         cx: &mut Context<'_>,
@@ -210,7 +217,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> MessageStream<T> {
             let Poll::Ready(written) =
                 Pin::new(&mut self.io).poll_write(cx, &self.out[self.sent..])?
             else {
-                self.give_back();
+                self.shrink();
                 return Poll::Pending;
             };
             if written == 0 {
@@ -220,24 +227,24 @@ impl<T: AsyncRead + AsyncWrite + Unpin> MessageStream<T> {
             self.sent += written;
         }
         let flushed = Pin::new(&mut self.io).poll_flush(cx);
-        self.held_back = flushed.is_pending();
-        if self.held_back {
-            self.give_back();
+        self.unflushed = flushed.is_pending();
+        if self.unflushed {
+            self.shrink();
         }
         flushed
     }
 
-    /// The buffer whose bytes are all gone: an idle connection holds none here.
-    pub fn spare(&mut self) -> Vec<u8> {
-        debug_assert_eq!(self.unsent(), 0, "what is on its way would be lost");
+    /// Takes the buffer after all of its bytes are sent, so that an idle connection holds none.
+    pub fn take_buffer(&mut self) -> Vec<u8> {
+        debug_assert_eq!(self.unsent(), 0, "unsent bytes would be lost");
         self.sent = 0;
         std::mem::take(&mut self.out)
     }
 
-    /// Says that nothing more will be written.
+    /// Closes the write side of the connection.
     ///
     /// # Errors
-    /// When the connection has failed.
+    /// If the connection failed.
     pub fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.io).poll_shutdown(cx)
     }
@@ -249,13 +256,13 @@ mod tests {
 
     use super::*;
 
-    /// Takes so much and sends nothing until it is told to, as TLS does when the kernel has no room.
-    struct Holding {
-        sends: bool,
-        takes: usize,
+    /// Accepts `accepts` bytes and flushes only if `flushes`, as TLS does while the kernel's buffer is full.
+    struct Unflushed {
+        flushes: bool,
+        accepts: usize,
     }
 
-    impl AsyncRead for Holding {
+    impl AsyncRead for Unflushed {
         fn poll_read(
             self: Pin<&mut Self>,
             _: &mut Context<'_>,
@@ -265,22 +272,22 @@ mod tests {
         }
     }
 
-    impl AsyncWrite for Holding {
+    impl AsyncWrite for Unflushed {
         fn poll_write(
             self: Pin<&mut Self>,
             _: &mut Context<'_>,
             bytes: &[u8],
         ) -> Poll<io::Result<usize>> {
-            let taken = bytes.len().min(self.takes);
-            self.get_mut().takes -= taken;
-            if taken == 0 {
+            let accepted = bytes.len().min(self.accepts);
+            self.get_mut().accepts -= accepted;
+            if accepted == 0 {
                 return Poll::Pending;
             }
-            Poll::Ready(Ok(taken))
+            Poll::Ready(Ok(accepted))
         }
 
         fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-            if self.sends {
+            if self.flushes {
                 Poll::Ready(Ok(()))
             } else {
                 Poll::Pending
@@ -292,38 +299,38 @@ mod tests {
         }
     }
 
-    fn link(takes: usize, out: Vec<u8>) -> MessageStream<Holding> {
-        let sends = false;
-        MessageStream::new(Holding { sends, takes }, 64, Vec::new(), out)
+    fn stream(accepts: usize, out: Vec<u8>) -> MessageStream<Unflushed> {
+        let flushes = false;
+        MessageStream::new(Unflushed { flushes, accepts }, 64, Vec::new(), out)
     }
 
     #[test]
-    fn who_has_read_nearly_all_keeps_little_of_the_memory() {
+    fn memory_of_sent_bytes_is_freed() {
         let out: Vec<u8> = (0..=255).cycle().take(100_000).collect();
-        let mut link = link(30_000, out.clone());
+        let mut stream = stream(30_000, out.clone());
         let cx = &mut Context::from_waker(Waker::noop());
         let mut progress = false;
-        assert!(link.poll_write(cx, &mut progress).is_pending());
-        assert_eq!(link.in_hand(), (70_000, 100_000));
-        link.io.takes = 69_000;
-        assert!(link.poll_write(cx, &mut progress).is_pending());
-        assert_eq!(link.in_hand(), (1000, 1000));
-        assert_eq!(link.out[link.sent..], out[99_000..]);
-        link.io.takes = 1000;
-        assert!(link.poll_write(cx, &mut progress).is_pending());
-        assert_eq!(link.in_hand(), (1, 0), "held back");
+        assert!(stream.poll_write(cx, &mut progress).is_pending());
+        assert_eq!(stream.unsent_and_capacity(), (70_000, 100_000));
+        stream.io.accepts = 69_000;
+        assert!(stream.poll_write(cx, &mut progress).is_pending());
+        assert_eq!(stream.unsent_and_capacity(), (1000, 1000));
+        assert_eq!(stream.out[stream.sent..], out[99_000..]);
+        stream.io.accepts = 1000;
+        assert!(stream.poll_write(cx, &mut progress).is_pending());
+        assert_eq!(stream.unsent_and_capacity(), (1, 0), "unflushed");
     }
 
     #[test]
-    fn what_the_socket_holds_back_is_asked_for_again() {
-        let mut link = link(usize::MAX, b"last".to_vec());
+    fn unflushed_bytes_are_flushed_again() {
+        let mut stream = stream(usize::MAX, b"last".to_vec());
         let cx = &mut Context::from_waker(Waker::noop());
         let mut progress = false;
-        assert!(link.poll_write(cx, &mut progress).is_pending());
-        assert!(progress && link.unsent() > 0);
-        assert!(link.poll_write(cx, &mut progress).is_pending());
-        link.io.sends = true;
-        assert!(link.poll_write(cx, &mut progress).is_ready());
-        assert_eq!(link.unsent(), 0);
+        assert!(stream.poll_write(cx, &mut progress).is_pending());
+        assert!(progress && stream.unsent() > 0);
+        assert!(stream.poll_write(cx, &mut progress).is_pending());
+        stream.io.flushes = true;
+        assert!(stream.poll_write(cx, &mut progress).is_ready());
+        assert_eq!(stream.unsent(), 0);
     }
 }

@@ -82,7 +82,7 @@ fn decoded(stream: &[u8], limit: usize, piece: usize) -> (Vec<String>, Option<Pr
             assert!(before < at && at <= buffer.len());
         }
         buffer.drain(..at);
-        let wanted = decoder.wanted(&buffer);
+        let wanted = decoder.frame_size(&buffer);
         assert!(wanted <= limit.max(125) + 14, "{wanted}");
     }
     (heard, None)

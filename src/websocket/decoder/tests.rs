@@ -14,7 +14,7 @@ fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn messages_of_every_length_come_through_in_any_split() {
+fn messages_of_every_length_are_decoded_however_the_bytes_are_split() {
     for length in [0, 1, 7, 8, 9, 125, 126, 127, 65_535, 65_536, 70_000] {
         let text = "é".repeat(length / 2) + &"x".repeat(length % 2);
         let whole = masked(0x81, text.as_bytes());
@@ -27,7 +27,7 @@ fn messages_of_every_length_come_through_in_any_split() {
                 assert_eq!(at, 0);
                 bytes.extend_from_slice(&whole[split..]);
             }
-            assert_eq!(decoder.wanted(&bytes), whole.len());
+            assert_eq!(decoder.frame_size(&bytes), whole.len());
             assert_eq!(
                 decoder.next(&mut bytes, &mut at),
                 Ok(Some(Incoming::Text(&text)))
@@ -38,7 +38,7 @@ fn messages_of_every_length_come_through_in_any_split() {
 }
 
 #[test]
-fn fragments_join_around_control_frames() {
+fn control_frames_may_come_between_fragments() {
     let mut bytes = masked(0x01, "a\u{e9}".as_bytes().split_at(2).0);
     bytes.extend(masked(0x89, b"ping"));
     bytes.extend(masked(0x00, &[0xA9]));
@@ -62,52 +62,52 @@ fn fragments_join_around_control_frames() {
 }
 
 #[test]
-fn violations_are_told_from_the_header_alone() {
-    let judge = |bytes: &[u8]| {
+fn violations_are_detected_from_the_header_alone() {
+    let decode = |bytes: &[u8]| {
         Decoder::new(1000)
             .next(&mut bytes.to_vec(), &mut 0)
             .map(|_| ())
     };
-    let protocol = |bytes: &[u8]| {
+    let violates = |bytes: &[u8]| {
         assert!(
-            matches!(judge(bytes), Err(ProtocolError::Protocol(_))),
+            matches!(decode(bytes), Err(ProtocolError::Protocol(_))),
             "{bytes:?}"
         );
     };
-    protocol(&[0xC1, 0x80]);
-    protocol(&[0x83, 0x80]);
-    protocol(&[0x81, 0x05]);
-    protocol(&[0x09, 0x80]);
-    protocol(&[0x89, 0xFE]);
-    protocol(&[0x80, 0x80]);
-    protocol(&[0x81, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF]);
-    protocol(&masked(0x88, &[3]));
-    protocol(&masked(0x88, &999_u16.to_be_bytes()));
-    protocol(&masked(0x88, &1005_u16.to_be_bytes()));
+    violates(&[0xC1, 0x80]);
+    violates(&[0x83, 0x80]);
+    violates(&[0x81, 0x05]);
+    violates(&[0x09, 0x80]);
+    violates(&[0x89, 0xFE]);
+    violates(&[0x80, 0x80]);
+    violates(&[0x81, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF]);
+    violates(&masked(0x88, &[3]));
+    violates(&masked(0x88, &999_u16.to_be_bytes()));
+    violates(&masked(0x88, &1005_u16.to_be_bytes()));
     assert_eq!(
-        judge(&[0x81, 0xFF, 0, 0, 0, 0, 0x40, 0, 0, 0]),
+        decode(&[0x81, 0xFF, 0, 0, 0, 0, 0x40, 0, 0, 0]),
         Err(ProtocolError::TooLarge)
     );
     assert_eq!(
-        judge(&[0x81, 0xFF, 0x7F, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF]),
+        decode(&[0x81, 0xFF, 0x7F, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF]),
         Err(ProtocolError::TooLarge)
     );
     assert_eq!(
-        judge(&masked(0x81, &[0xFF])),
+        decode(&masked(0x81, &[0xFF])),
         Err(ProtocolError::InvalidUtf8)
     );
     assert_eq!(
-        judge(&masked(0x01, &[0xFF])),
+        decode(&masked(0x01, &[0xFF])),
         Err(ProtocolError::InvalidUtf8)
     );
     assert_eq!(
-        judge(&masked(0x88, &[3, 232, 0xFF])),
+        decode(&masked(0x88, &[3, 232, 0xFF])),
         Err(ProtocolError::InvalidUtf8)
     );
 }
 
 #[test]
-fn fragments_share_one_limit() {
+fn the_limits_apply_to_all_fragments_together() {
     let mut decoder = Decoder::new(10);
     let mut bytes = masked(0x01, b"123456");
     bytes.extend(masked(0x00, b"12345"));
