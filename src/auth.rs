@@ -11,13 +11,14 @@ mod key;
 mod token;
 
 use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 pub use generated_secret::{Links, token};
 pub use token::Tokens;
 
-use crate::config::{Access, Config, Secret};
+use crate::config::{Access, AuthConfig, Secret};
 
 /// Longest token that is looked at, in bytes.
 pub const MAX_TOKEN: usize = 8192;
@@ -95,8 +96,8 @@ impl Verifier {
     ///
     /// # Errors
     /// A key that cannot be read or used.
-    pub fn new(config: &Config) -> Result<Self, AuthSetupError> {
-        Ok(match config.access() {
+    pub fn new(access: Access, config: &AuthConfig) -> Result<Self, AuthSetupError> {
+        Ok(match access {
             Access::Tokens => Self::Tokens(Box::new(Tokens::new(config)?)),
             Access::Open | Access::OwnSecret => Self::Open,
         })
@@ -107,11 +108,16 @@ impl Verifier {
     ///
     /// # Errors
     /// A file that can be neither read nor made.
-    pub fn with_own_secret(self, config: &Config) -> Result<(Self, Option<Links>), AuthSetupError> {
-        if config.access() != Access::OwnSecret {
+    pub fn with_own_secret(
+        self,
+        access: Access,
+        config: &AuthConfig,
+        file: Option<&Path>,
+    ) -> Result<(Self, Option<Links>), AuthSetupError> {
+        if access != Access::OwnSecret {
             return Ok((self, None));
         }
-        let secret = generated_secret::secret(config)?;
+        let secret = generated_secret::secret(file)?;
         let tokens = Box::new(Tokens::of_secret(config, &secret));
         Ok((Self::Tokens(tokens), Some(Links::new(config, &secret)?)))
     }

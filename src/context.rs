@@ -14,7 +14,7 @@ use crate::router::Router;
 #[derive(Debug)]
 pub struct Context {
     /// The settings in force.
-    pub config: Arc<Config>,
+    pub config: Config,
     /// Authenticates clients.
     pub auth: Verifier,
     /// Executes the commands of sessions.
@@ -47,7 +47,7 @@ impl Context {
         epoch: uuid::Uuid,
     ) -> Arc<Self> {
         Arc::new(Self {
-            config: Arc::new(config),
+            config,
             auth,
             router,
             limits,
@@ -127,7 +127,11 @@ mod tests {
             Readers::default(),
             &config.storage.retention(),
         );
-        let limits = Limits::new(&config);
+        let limits = Limits::new(
+            &config.limits,
+            &config.recipients,
+            &config.network.trusted_proxy,
+        );
         let context = Context::new(config, Verifier::Open, router, limits, epoch);
         actix_rt::System::new().block_on(async {
             for count in 1..=2 {

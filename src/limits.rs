@@ -21,7 +21,7 @@ pub mod memory;
 
 use self::ip_quota::IpQuota;
 use self::memory::{MemoryBudget, Reservation};
-use crate::config::{Config, RateLimit, TrustedProxies};
+use crate::config::{LimitsConfig, RateLimit, RecipientsConfig, TrustedProxies};
 
 /// Keys that a map may hold on to after a storm, rather than ask for the memory again.
 const SPARE: usize = 1024;
@@ -130,33 +130,36 @@ pub struct TooMany {
 
 impl Limits {
     /// The limits that the settings name.
-    pub fn new(config: &Config) -> Arc<Self> {
-        let handshakes = config.limits.handshake_rate();
+    pub fn new(
+        config: &LimitsConfig,
+        recipients: &RecipientsConfig,
+        proxies: &TrustedProxies,
+    ) -> Arc<Self> {
+        let handshakes = config.handshake_rate();
         Arc::new(Self {
             hasher: RandomState::new(),
             clock: DefaultClock::default(),
-            frames: RateLimiter::keyed(quota(config.limits.user_rate())),
-            queries: RateLimiter::keyed(quota(config.limits.query_rate())),
+            frames: RateLimiter::keyed(quota(config.user_rate())),
+            queries: RateLimiter::keyed(quota(config.query_rate())),
             handshakes: RateLimiter::keyed(quota(handshakes)),
             arrivals: RateLimiter::keyed(quota(RateLimit {
                 per_second: handshakes.per_second.saturating_mul(ARRIVALS_PER_HANDSHAKE),
                 burst: handshakes.burst.saturating_mul(ARRIVALS_PER_HANDSHAKE),
             })),
             sockets: AtomicUsize::new(0),
-            proxies: config.network.trusted_proxy.clone(),
-            most: config.limits.connections,
-            most_of_one: config.limits.connections_per_ip() as usize,
+            proxies: proxies.clone(),
+            most: config.connections,
+            most_of_one: config.connections_per_ip() as usize,
             spares_loopback: (
-                config.limits.connections_per_ip.0.is_none(),
-                config.limits.handshakes_per_second.0.is_none()
-                    && config.limits.handshake_burst.0.is_none(),
+                config.connections_per_ip.0.is_none(),
+                config.handshakes_per_second.0.is_none() && config.handshake_burst.0.is_none(),
             ),
             here: Mutex::default(),
-            unclaimed: config.recipients.unknown_recipients_per_ip(),
-            counts_loopback: config.recipients.unknown_recipients_per_ip.0.is_some(),
+            unclaimed: recipients.unknown_recipients_per_ip(),
+            counts_loopback: recipients.unknown_recipients_per_ip.0.is_some(),
             purses: Mutex::default(),
             refused: AtomicU64::new(0),
-            buffers: MemoryBudget::new(config.limits.buffer_bytes),
+            buffers: MemoryBudget::new(config.buffer_bytes),
         })
     }
 
@@ -402,9 +405,13 @@ mod tests {
 
     #[test]
     fn all_arrivals_together_have_a_bound_and_give_their_places_back() {
-        let mut config = Config::default();
-        config.limits.connections = 1;
-        let limits = Limits::new(&config);
+        let mut config = LimitsConfig::default();
+        config.connections = 1;
+        let limits = Limits::new(
+            &config,
+            &RecipientsConfig::default(),
+            &TrustedProxies::default(),
+        );
         let most = 1 + LINGERING + REQUESTS;
         let mut held: Vec<_> = (0..most)
             .map(|_| limits.arrive(None).expect("there is room"))
@@ -421,11 +428,11 @@ mod tests {
 
     #[test]
     fn an_address_has_so_many_arrivals_and_a_proxy_and_this_machine_any_number() {
-        let mut config = Config::default();
-        config.limits.connections_per_ip = crate::config::Auto(Some(2));
-        config.limits.handshakes_per_second = crate::config::Auto(Some(1000));
-        config.network.trusted_proxy = TrustedProxies::of(&["192.0.2.7"]);
-        let limits = Limits::new(&config);
+        let mut config = LimitsConfig::default();
+        config.connections_per_ip = crate::config::Auto(Some(2));
+        config.handshakes_per_second = crate::config::Auto(Some(1000));
+        let proxies = TrustedProxies::of(&["192.0.2.7"]);
+        let limits = Limits::new(&config, &RecipientsConfig::default(), &proxies);
         let come = |ip: &str| limits.arrive(Some(ip.parse().expect("an address")));
         let held: Vec<_> = (0..2 + REQUESTS_OF_ONE)
             .map(|_| come("203.0.113.1").expect("there is room"))

@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpListener};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::config::Config;
+use crate::config::Listen;
 
 /// An address cannot be listened on.
 #[derive(Debug, thiserror::Error)]
@@ -15,14 +15,14 @@ pub struct ListenError {
     error: io::Error,
 }
 
-pub fn listen(config: &Config) -> Result<Vec<TcpListener>, ListenError> {
+pub fn listen(config: &Listen) -> Result<Vec<TcpListener>, ListenError> {
     let mut listeners = Vec::new();
     let mut failed = None;
-    for address in &config.network.listen.addresses {
+    for address in &config.addresses {
         match bind(*address) {
             Ok(listener) => listeners.push(listener),
             // A machine without IPv6 does without [::1], unless somebody asked for it.
-            Err(error) if config.network.listen.is_default && no_such_address(&error) => {
+            Err(error) if config.is_default && no_such_address(&error) => {
                 log::warn!("not listening on {address}: {error}");
                 failed = Some(ListenError {
                     address: *address,

@@ -63,7 +63,7 @@ pub fn run(config: Config) -> Result<(), RunError> {
     actix_rt::System::new().block_on(async {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
-        let listeners = listener::listen(&config)?;
+        let listeners = listener::listen(&config.network.listen)?;
         serve(config, listeners, async move {
             tokio::select! {
                 _ = terminate.recv() => {}
@@ -91,8 +91,8 @@ pub async fn serve(
     listeners: Vec<TcpListener>,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), RunError> {
-    let tls = Tls::new(&config)?;
-    let auth = Verifier::new(&config)?;
+    let tls = Tls::new(&config.tls)?;
+    let auth = Verifier::new(config.access(), &config.auth)?;
     let lifetimes = config.storage.retention();
     let mut store: Box<dyn Store> = match &config.storage.store {
         StoreUrl::Sqlite(path) => {
@@ -103,7 +103,9 @@ pub async fn serve(
             lifetimes,
         )?),
     };
-    let (auth, links) = auth.with_own_secret(&config)?;
+    let secret_file = config.storage.secret_file();
+    let (auth, links) =
+        auth.with_own_secret(config.access(), &config.auth, secret_file.as_deref())?;
     let readers = (0..READERS)
         .map(|_| store.reader())
         .collect::<Result<Vec<_>, _>>()?;
@@ -134,7 +136,11 @@ pub async fn serve(
         reads.clone(),
         &lifetimes,
     );
-    let limits = Limits::new(&config);
+    let limits = Limits::new(
+        &config.limits,
+        &config.recipients,
+        &config.network.trusted_proxy,
+    );
     let node = Context::new(config, auth, router, limits, epoch);
     let addresses: Vec<SocketAddr> = listeners
         .iter()
@@ -158,7 +164,7 @@ pub async fn serve(
         let text = addresses
             .iter()
             .find(public)
-            .map(|address| links.text(*address));
+            .map(|address| links.text(scheme, *address, &node.config.network.base_path));
         // Not into the log. With stdout gone nobody is left to read it.
         let _ = io::stdout().write_all(text.unwrap_or_default().as_bytes());
     }

@@ -20,7 +20,7 @@ use self::keepalive::{ACK_PING, KeepAlive};
 use self::queries::{answer_conversations, answer_failed, answer_history};
 use self::rate_limit::{Budget, Rate, Refusals};
 use crate::auth::Identity;
-use crate::config::Config;
+use crate::config::{KeepaliveConfig, RateLimit};
 use crate::delivery::{View, refuse};
 use crate::limits::memory::{FREE_PER_SESSION, PRESSURE_GRACE};
 use crate::limits::{Limits, UserKey};
@@ -74,8 +74,12 @@ pub enum AckMode {
 /// Everything a session is made of.
 #[derive(Debug)]
 pub struct SessionParams {
-    /// The settings in force.
-    pub config: Arc<Config>,
+    /// How idle and unresponsive connections are detected.
+    pub keepalive: KeepaliveConfig,
+    /// The rate of the client's frames.
+    pub rate: RateLimit,
+    /// Invalid frames per minute before the session is closed.
+    pub bad_frames_per_minute: u32,
     /// What it owes its client.
     pub outbox: Arc<Outbox>,
     /// What it was let in with. `None`: it is let in only to be refused.
@@ -176,14 +180,13 @@ pub async fn run<T: AsyncRead + AsyncWrite + Unpin>(
     // Also when this ends in a panic: whoever holds the outbox still is to put nothing into it, and nobody the socket.
     let _buried = DestroyOnDrop(parts.outbox.clone());
     let now = Instant::now();
-    let config = &parts.config;
     let mut session = Session {
         link,
         incoming: 0,
         life: SessionState {
-            rate: Rate::new(config.limits.messages_per_second, config.limits.burst, now),
+            rate: Rate::new(parts.rate, now),
             refusals: Refusals::default(),
-            bad: Budget::new(config.limits.bad_frames_per_minute),
+            bad: Budget::new(parts.bad_frames_per_minute),
             line: KeepAlive::new(now, parts.messaging.as_ref()),
             // One that is let in only to be refused has heard its goodbye already.
             stage: if parts.admitted.is_some() {
@@ -748,10 +751,10 @@ impl SessionState {
             self.line.texts = status.texts;
             self.line.spoke = status.last_flush.unwrap_or(now);
         }
-        let config = &self.parts.config;
-        let heartbeat = Duration::from_secs(config.keepalive.heartbeat_seconds);
+        let keepalive = self.parts.keepalive;
+        let heartbeat = Duration::from_secs(keepalive.heartbeat_seconds);
         // A peer that answers nothing else must be asked often enough to count as alive.
-        let ping = Duration::from_secs(config.keepalive.ping_seconds).min(heartbeat);
+        let ping = Duration::from_secs(keepalive.ping_seconds).min(heartbeat);
         let mut next;
         match self.stage {
             Phase::Draining {
@@ -781,7 +784,7 @@ impl SessionState {
                 }
                 if unsent > 0 {
                     // A peer that does not read cannot answer a ping either: it is judged by whether bytes move.
-                    next = self.line.moved + Duration::from_secs(config.keepalive.stall_seconds);
+                    next = self.line.moved + Duration::from_secs(keepalive.stall_seconds);
                     if now >= next {
                         self.goodbye(&SLOW_READER, now);
                         return true;
@@ -875,7 +878,9 @@ mod tests {
             outbox.open(1, 0);
             let identity = Verifier::Open.identify(Some("u"), None).await;
             let parts = SessionParams {
-                config: Arc::default(),
+                keepalive: KeepaliveConfig::default(),
+                rate: crate::config::LimitsConfig::default().session_rate(),
+                bad_frames_per_minute: 20,
                 outbox: outbox.clone(),
                 admitted: Some(Auth {
                     identity: identity.expect("everybody is let in"),

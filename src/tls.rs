@@ -20,7 +20,7 @@ use rustls::{
     ClientConfig, DigitallySignedStruct, InconsistentKeys, ServerConfig, SignatureScheme,
 };
 
-use crate::config::Config;
+use crate::config::TlsConfig;
 
 /// How often the files are looked at.
 const LOOK: Duration = Duration::from_secs(2);
@@ -74,9 +74,8 @@ impl Tls {
     ///
     /// # Errors
     /// A file that cannot be read, or holds something else, or a key of another certificate.
-    pub fn new(config: &Config) -> Result<Option<Arc<Self>>, TlsError> {
-        let (Some(cert), Some(key)) = (config.tls.tls_cert.clone(), config.tls.tls_key.clone())
-        else {
+    pub fn new(config: &TlsConfig) -> Result<Option<Arc<Self>>, TlsError> {
+        let (Some(cert), Some(key)) = (config.tls_cert.clone(), config.tls_key.clone()) else {
             return Ok(None);
         };
         let files = Files { cert, key };

@@ -16,7 +16,7 @@ use serde_json::json;
 
 use super::token::{read, secrets, without_line_end};
 use super::{AuthSetupError, crypto, warn_of_short};
-use crate::config::{Access, Config, Secret};
+use crate::config::{Access, AuthConfig, Secret};
 use crate::protocol::types::is_name;
 
 /// How long the tokens in [`Links`] hold, in seconds.
@@ -25,12 +25,12 @@ const LINKS_HOLD: u64 = 24 * 3600;
 const USERS: [&str; 2] = ["8888", "6666"];
 
 /// Reads the server's own secret, or makes it. Without a store that lasts it does not last either.
-pub(super) fn secret(config: &Config) -> Result<Secret, AuthSetupError> {
-    let Some(path) = config.storage.secret_file() else {
+pub(super) fn secret(file: Option<&Path>) -> Result<Secret, AuthSetupError> {
+    let Some(path) = file else {
         return made().map_err(|error| AuthSetupError(format!("no secret can be made: {error}")));
     };
     let wrong = |error: io::Error| AuthSetupError(format!("{}: {error}", path.display()));
-    match kept(&path) {
+    match kept(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         kept => {
             let secret = kept.map_err(wrong)?;
@@ -39,7 +39,7 @@ pub(super) fn secret(config: &Config) -> Result<Secret, AuthSetupError> {
         }
     }
     let secret = made().map_err(wrong)?;
-    keep(&path, &secret).map_err(wrong)?;
+    keep(path, &secret).map_err(wrong)?;
     log::info!(file:% = path.display(); "made a secret for tokens");
     Ok(secret)
 }
@@ -89,7 +89,9 @@ fn keep(path: &Path, secret: &Secret) -> io::Result<()> {
 /// # Errors
 /// Where there is no secret to sign with, or `user` is no user id.
 pub fn token(
-    config: &Config,
+    access: Access,
+    config: &AuthConfig,
+    file: Option<&Path>,
     user: &str,
     seconds: u64,
 ) -> Result<(String, String), AuthSetupError> {
@@ -98,25 +100,22 @@ pub fn token(
         return error("a user id is 1 to 64 characters from A-Z a-z 0-9 . _ ~ @ : + -");
     }
     if let Some(secret) = secrets(config)?.first() {
-        let name = match (
-            config.auth.jwt_secret.first(),
-            config.auth.jwt_secret_file.first(),
-        ) {
+        let name = match (config.jwt_secret.first(), config.jwt_secret_file.first()) {
             (None, Some(path)) => format!("the secret in {}", path.display()),
             _ => "the secret of --jwt-secret".to_owned(),
         };
         return Ok((signed(config, secret, user, seconds)?, name));
     }
-    if config.access() == Access::Tokens {
+    if access == Access::Tokens {
         return error(
             "only who has the private key can sign tokens for a public one; a token can be made here for --jwt-secret, \
              --jwt-secret-file and the server's own secret",
         );
     }
-    let Some(path) = config.storage.secret_file() else {
+    let Some(path) = file else {
         return error("the secret of a server with --store memory: is in no file");
     };
-    match kept(&path) {
+    match kept(path) {
         Ok(secret) => Ok((
             signed(config, &secret, user, seconds)?,
             format!("the server's own secret in {}", path.display()),
@@ -124,7 +123,7 @@ pub fn token(
         Err(found) if found.kind() != io::ErrorKind::NotFound => {
             Err(AuthSetupError(format!("{}: {found}", path.display())))
         }
-        Err(_) if config.access() == Access::OwnSecret => Err(AuthSetupError(format!(
+        Err(_) if access == Access::OwnSecret => Err(AuthSetupError(format!(
             "the server makes its secret when it first starts, beside its store (--store), and {} is not there yet",
             path.display()
         ))),
@@ -133,7 +132,7 @@ pub fn token(
 }
 
 fn signed(
-    config: &Config,
+    config: &AuthConfig,
     secret: &Secret,
     user: &str,
     seconds: u64,
@@ -142,10 +141,10 @@ fn signed(
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     let now = now.unwrap_or_default().as_secs();
     let mut claims = json!({"sub": user, "iat": now, "exp": now + seconds});
-    if let Some(issuer) = config.auth.jwt_issuer.first() {
+    if let Some(issuer) = config.jwt_issuer.first() {
         claims["iss"] = json!(issuer);
     }
-    if let Some(audience) = config.auth.jwt_audience.first() {
+    if let Some(audience) = config.jwt_audience.first() {
         claims["aud"] = json!(audience);
     }
     let key = EncodingKey::from_secret(secret.expose());
@@ -156,8 +155,6 @@ fn signed(
 /// Links to the chat page for two users, ready to be opened. Whoever has one is that user for a day, which is what they are
 /// for: so they are printed once, and logged nowhere.
 pub struct Links {
-    scheme: &'static str,
-    base_path: String,
     tokens: [String; 2],
 }
 
@@ -168,24 +165,13 @@ impl fmt::Debug for Links {
 }
 
 impl Links {
-    pub(super) fn new(config: &Config, secret: &Secret) -> Result<Self, AuthSetupError> {
+    pub(super) fn new(config: &AuthConfig, secret: &Secret) -> Result<Self, AuthSetupError> {
         let [a, b] = USERS.map(|user| signed(config, secret, user, LINKS_HOLD));
-        Ok(Self {
-            scheme: if config.tls.tls_cert.is_some() {
-                "https"
-            } else {
-                "http"
-            },
-            base_path: config.network.base_path.clone(),
-            tokens: [a?, b?],
-        })
+        Ok(Self { tokens: [a?, b?] })
     }
 
     /// What to print, for a server that listens there. The token stands in the fragment, which browsers keep to themselves.
-    pub fn text(&self, address: SocketAddr) -> String {
-        let Self {
-            scheme, base_path, ..
-        } = self;
+    pub fn text(&self, scheme: &str, address: SocketAddr, base_path: &str) -> String {
         let host = match address.ip() {
             ip if ip.is_unspecified() => "localhost".to_owned(),
             IpAddr::V4(ip) => ip.to_string(),

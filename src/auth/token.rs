@@ -9,7 +9,7 @@ use jsonwebtoken::{Header, Validation, decode, decode_header};
 use super::jwks::{JwksSource, KeySet};
 use super::key::Key;
 use super::{AuthError, AuthSetupError, Identity, MAX_TOKEN, crypto, warn_of_short};
-use crate::config::{Config, Secret};
+use crate::config::{AuthConfig, Secret};
 use crate::protocol::types::is_name;
 
 /// Longest file with a secret or a key, in bytes.
@@ -23,7 +23,7 @@ pub struct Tokens {
     /// The keys of the settings.
     keys: RwLock<Arc<[Key]>>,
     /// The settings that they are read by again; `None`: they are the server's own.
-    settings: Option<Config>,
+    settings: Option<AuthConfig>,
     /// Those that come and go.
     set: Option<KeySet>,
     /// What the claims must be; which algorithm counts, each key adds.
@@ -42,12 +42,12 @@ type Claims = serde_json::Map<String, serde_json::Value>;
 
 impl Tokens {
     /// Reads the keys that the settings name, and begins to fetch those that are elsewhere.
-    pub(super) fn new(config: &Config) -> Result<Self, AuthSetupError> {
+    pub(super) fn new(config: &AuthConfig) -> Result<Self, AuthSetupError> {
         let keys = keys(config)?;
-        let set = match &config.auth.jwks {
+        let set = match &config.jwks {
             Some(source) => Some(KeySet::start(
-                JwksSource::new(source.clone(), config.auth.jwks_ca.as_deref())?,
-                Duration::from_secs(config.auth.jwks_refresh_seconds),
+                JwksSource::new(source.clone(), config.jwks_ca.as_deref())?,
+                Duration::from_secs(config.jwks_refresh_seconds),
             )?),
             None => None,
         };
@@ -58,27 +58,27 @@ impl Tokens {
     }
 
     /// Takes tokens of one secret only.
-    pub(super) fn of_secret(config: &Config, secret: &Secret) -> Self {
+    pub(super) fn of_secret(config: &AuthConfig, secret: &Secret) -> Self {
         Self::with(config, vec![Key::secret(secret)], None)
     }
 
-    fn with(config: &Config, keys: Vec<Key>, set: Option<KeySet>) -> Self {
+    fn with(config: &AuthConfig, keys: Vec<Key>, set: Option<KeySet>) -> Self {
         crypto::install();
         let mut rules = Validation {
-            leeway: config.auth.jwt_leeway_seconds,
+            leeway: config.jwt_leeway_seconds,
             validate_nbf: true,
             ..Validation::default()
         };
         // Without an expiry a token that has leaked is good for ever: there is no list of those that are not.
         let mut required = vec!["exp", "sub"];
-        if !config.auth.jwt_issuer.is_empty() {
+        if !config.jwt_issuer.is_empty() {
             required.push("iss");
-            rules.set_issuer(&config.auth.jwt_issuer);
+            rules.set_issuer(&config.jwt_issuer);
         }
         // Without `set_audience` a token that is meant for somebody is refused (RFC 7519 section 4.1.3).
-        if !config.auth.jwt_audience.is_empty() {
+        if !config.jwt_audience.is_empty() {
             required.push("aud");
-            rules.set_audience(&config.auth.jwt_audience);
+            rules.set_audience(&config.jwt_audience);
         }
         rules.set_required_spec_claims(&required);
         Self {
@@ -86,7 +86,7 @@ impl Tokens {
             settings: None,
             set,
             rules,
-            leeway: config.auth.jwt_leeway_seconds,
+            leeway: config.jwt_leeway_seconds,
         }
     }
 
@@ -230,9 +230,9 @@ fn judged(error: &Error, has_audience: bool) -> AuthError {
 }
 
 /// The keys that the settings name, but for those of `jwks`.
-fn keys(config: &Config) -> Result<Vec<Key>, AuthSetupError> {
+fn keys(config: &AuthConfig) -> Result<Vec<Key>, AuthSetupError> {
     let mut keys: Vec<_> = secrets(config)?.iter().map(Key::secret).collect();
-    for path in &config.auth.jwt_key {
+    for path in &config.jwt_key {
         let wrong = |what: String| AuthSetupError(format!("jwt_key: {} {what}", path.display()));
         let text = read(path).map_err(|error| wrong(format!("cannot be read: {error}")))?;
         keys.extend(Key::from_pem(&text).map_err(|what| wrong(what.into()))?);
@@ -241,12 +241,12 @@ fn keys(config: &Config) -> Result<Vec<Key>, AuthSetupError> {
 }
 
 /// The secrets of the settings, those in files behind the others.
-pub(super) fn secrets(config: &Config) -> Result<Vec<Secret>, AuthSetupError> {
-    let mut secrets = config.auth.jwt_secret.clone();
+pub(super) fn secrets(config: &AuthConfig) -> Result<Vec<Secret>, AuthSetupError> {
+    let mut secrets = config.jwt_secret.clone();
     for secret in &secrets {
         warn_of_short(secret, "a secret of jwt_secret");
     }
-    for path in &config.auth.jwt_secret_file {
+    for path in &config.jwt_secret_file {
         let wrong =
             |what: String| AuthSetupError(format!("jwt_secret_file: {} {what}", path.display()));
         let text = read(path).map_err(|error| wrong(format!("cannot be read: {error}")))?;

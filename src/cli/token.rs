@@ -36,8 +36,15 @@ fn run(matches: &ArgMatches, own: &ArgMatches) -> Result<(), CommandError> {
     let resolved = Resolved::new(matches)?;
     let config = resolved.for_serving()?;
     let seconds = own.get_one::<u64>("ttl").copied().unwrap_or_default();
-    let (token, signed_with) = dmwire::auth::token(config, required(own, "user"), seconds)
-        .map_err(failed("no token can be made"))?;
+    let secret_file = config.storage.secret_file();
+    let (token, signed_with) = dmwire::auth::token(
+        config.access(),
+        &config.auth,
+        secret_file.as_deref(),
+        required(own, "user"),
+        seconds,
+    )
+    .map_err(failed("no token can be made"))?;
     writeln!(io::stdout(), "{token}").map_err(failed("cannot print the token"))?;
     // A server with other settings rejects the token without saying why.
     let _ = writeln!(io::stderr(), "signed with {signed_with}");

@@ -4,6 +4,7 @@ use super::setting::{number, section};
 
 section! {
     /// When the server probes an idle connection, and when it closes an unresponsive one.
+    #[derive(Copy)]
     pub struct KeepaliveConfig = config.keepalive, "Keepalive";
 
     /// Idle time after which the server sends a `heartbeat`

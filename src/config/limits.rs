@@ -69,6 +69,14 @@ pub struct RateLimit {
 }
 
 impl LimitsConfig {
+    /// The rate of frames from one session.
+    pub fn session_rate(&self) -> RateLimit {
+        RateLimit {
+            per_second: self.messages_per_second,
+            burst: self.burst,
+        }
+    }
+
     /// The rate of frames from one user.
     pub fn user_rate(&self) -> RateLimit {
         let (per_second, burst) = (self.user_messages_per_second.0, self.user_burst.0);

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use actix_web::http::header::{self, HeaderMap, HeaderName};
 
-use crate::config::{Config, TrustedProxies};
+use crate::config::TrustedProxies;
 
 /// What is known of the other end of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,18 +21,22 @@ pub struct ClientAddr {
 
 impl ClientAddr {
     /// Reads off a request that came from `socket` what it says.
-    pub fn of(headers: &HeaderMap, socket: Option<SocketAddr>, config: &Config) -> Self {
+    pub fn of(
+        headers: &HeaderMap,
+        socket: Option<SocketAddr>,
+        trusted: &TrustedProxies,
+        tls: bool,
+    ) -> Self {
         let socket = socket.map(|address| address.ip().to_canonical());
-        let trusted = |ip: IpAddr| config.network.trusted_proxy.contains(ip);
         let own = Self {
             ip: socket,
-            secure: config.tls.tls_cert.is_some().then_some(true),
+            secure: tls.then_some(true),
             // Two are none that anybody may be called by, which is something else than none.
             host: headers
                 .contains_key(header::HOST)
                 .then(|| single_header(headers, &header::HOST).unwrap_or_default()),
         };
-        let Some(proxy) = socket.filter(|ip| trusted(*ip)) else {
+        let Some(proxy) = socket.filter(|ip| trusted.contains(*ip)) else {
             if let Some(ip) = socket
                 && headers.contains_key("x-forwarded-for")
             {
@@ -45,12 +49,7 @@ impl ClientAddr {
         let part = |name| forwarded.last().and_then(|element| element.get(name));
         let secure = of_proxy("x-forwarded-proto").or_else(|| part("proto"));
         Self {
-            ip: Some(client(
-                headers,
-                &forwarded,
-                proxy,
-                &config.network.trusted_proxy,
-            )),
+            ip: Some(client(headers, &forwarded, proxy, trusted)),
             secure: secure
                 .map(|scheme| {
                     scheme.eq_ignore_ascii_case("https") || scheme.eq_ignore_ascii_case("wss")
@@ -175,8 +174,7 @@ mod tests {
 
     fn peer(from: &str, headers: &[(&'static str, &str)]) -> ClientAddr {
         let list = ["10.0.0.0/8", "127.0.0.1/32", "::1/128"];
-        let mut config = Config::default();
-        config.network.trusted_proxy = TrustedProxies::of(&list);
+        let trusted = TrustedProxies::of(&list);
         let mut map = HeaderMap::new();
         for (name, value) in headers {
             map.append(
@@ -187,7 +185,8 @@ mod tests {
         ClientAddr::of(
             &map,
             Some(SocketAddr::new(from.parse().unwrap(), 1)),
-            &config,
+            &trusted,
+            false,
         )
     }
 

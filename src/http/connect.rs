@@ -51,12 +51,15 @@ where
         received,
         unsent,
     } = handover;
+    let config = &context.config;
     let client = ClientAddr::of(
         request.head().headers(),
         request.peer_addr(),
-        &context.config,
+        &config.network.trusted_proxy,
+        config.tls.is_enabled(),
     );
-    let decision = upgrade(request.head(), &client, &UpgradeRules::new(&context.config));
+    let rules = UpgradeRules::new(config.access(), &config.network, &config.auth);
+    let decision = upgrade(request.head(), &client, &rules);
     drop(request);
     let handshake = match &decision {
         Ok(upgrade) => upgrade.handshake.clone(),
@@ -242,7 +245,9 @@ async fn open_session(
     }
     outbox.open(first, opened.head);
     Ok(SessionParams {
-        config: config.clone(),
+        keepalive: config.keepalive,
+        rate: config.limits.session_rate(),
+        bad_frames_per_minute: config.limits.bad_frames_per_minute,
         outbox,
         admitted: Some(Auth {
             identity,
@@ -289,6 +294,7 @@ fn anonymous_outbox(context: &Context) -> Arc<Outbox> {
 
 /// A connection that only echoes. It is registered under the empty user id, which no user has, so that a shutdown closes it.
 fn open_echo(context: &Arc<Context>, identity: Identity) -> Result<SessionParams, Rejection> {
+    let config = &context.config;
     let outbox = anonymous_outbox(context);
     let (registered, _) = context.router.register(&outbox, usize::MAX);
     if context.draining.load(Ordering::SeqCst) {
@@ -296,7 +302,9 @@ fn open_echo(context: &Arc<Context>, identity: Identity) -> Result<SessionParams
         return Err(Rejection::draining());
     }
     Ok(SessionParams {
-        config: context.config.clone(),
+        keepalive: config.keepalive,
+        rate: config.limits.session_rate(),
+        bad_frames_per_minute: config.limits.bad_frames_per_minute,
         outbox,
         admitted: Some(Auth {
             identity,
@@ -308,6 +316,7 @@ fn open_echo(context: &Arc<Context>, identity: Identity) -> Result<SessionParams
 
 /// A rejected connection that is upgraded only to send a `goodbye` with the reason.
 fn goodbye_only(context: &Context, rejection: &Rejection) -> SessionParams {
+    let config = &context.config;
     let outbox = anonymous_outbox(context);
     outbox.send_goodbye_with(
         &Disconnect {
@@ -321,7 +330,9 @@ fn goodbye_only(context: &Context, rejection: &Rejection) -> SessionParams {
         &rejection.detail,
     );
     SessionParams {
-        config: context.config.clone(),
+        keepalive: config.keepalive,
+        rate: config.limits.session_rate(),
+        bad_frames_per_minute: config.limits.bad_frames_per_minute,
         outbox,
         admitted: None,
         messaging: None,

@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 
 use super::client_addr::ClientAddr;
-use crate::config::{Access, Config};
+use crate::config::{Access, NetworkConfig};
 
 /// What may connect besides the same origin.
 #[derive(Clone, Copy, Debug)]
@@ -17,10 +17,10 @@ pub struct OriginRules<'a> {
 
 impl<'a> OriginRules<'a> {
     /// The rules that the settings define. With tokens, a page on the visitor's own machine has no more rights than others.
-    pub fn new(config: &'a Config) -> Self {
+    pub fn new(access: Access, config: &'a NetworkConfig) -> Self {
         Self {
-            allowed: &config.network.allowed_origin,
-            loopback: config.access() == Access::Open,
+            allowed: &config.allowed_origin,
+            loopback: access == Access::Open,
         }
     }
 }

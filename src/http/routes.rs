@@ -68,7 +68,12 @@ fn context(request: &HttpRequest) -> Option<&Context> {
 }
 
 fn client_addr(request: &HttpRequest, context: &Context) -> ClientAddr {
-    ClientAddr::of(request.headers(), request.peer_addr(), &context.config)
+    ClientAddr::of(
+        request.headers(),
+        request.peer_addr(),
+        &context.config.network.trusted_proxy,
+        context.config.tls.is_enabled(),
+    )
 }
 
 /// The answer to a request without upgrade for a WebSocket path.

@@ -17,7 +17,7 @@ use super::client_addr::{ClientAddr, single_header};
 use super::credentials::{self, Token};
 use super::origin::{self, OriginRules};
 use super::rejection::Rejection;
-use crate::config::{Access, Config};
+use crate::config::{Access, AuthConfig, NetworkConfig};
 use crate::protocol::PROTOCOL;
 use crate::protocol::json::MAX_INTEGER;
 use crate::protocol::types::{is_name, parse_uuid};
@@ -41,15 +41,15 @@ pub struct UpgradeRules<'a> {
 
 impl<'a> UpgradeRules<'a> {
     /// The rules that the settings define.
-    pub fn new(config: &'a Config) -> Self {
-        let token_required = config.access() != Access::Open;
-        let any_host = token_required || config.auth.open;
+    pub fn new(access: Access, network: &'a NetworkConfig, auth: &AuthConfig) -> Self {
+        let token_required = access != Access::Open;
+        let any_host = token_required || auth.open;
         Self {
-            base_path: &config.network.base_path,
+            base_path: &network.base_path,
             token_required,
-            query_token: config.auth.query_token,
-            allowed_hosts: (!any_host).then_some(&config.network.allowed_host),
-            origins: OriginRules::new(config),
+            query_token: auth.query_token,
+            allowed_hosts: (!any_host).then_some(&network.allowed_host),
+            origins: OriginRules::new(access, network),
         }
     }
 }

@@ -3,6 +3,8 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use crate::config::RateLimit;
+
 const MINUTE: Duration = Duration::from_secs(60);
 /// Frames refused for their rate in a minute, beyond which the session ends (PROTOCOL section 10).
 const MAX_REFUSED: u32 = 1000;
@@ -18,7 +20,8 @@ pub struct Rate {
 
 impl Rate {
     /// A full bucket.
-    pub fn new(per_second: u32, burst: u32, now: Instant) -> Self {
+    pub fn new(limit: RateLimit, now: Instant) -> Self {
+        let RateLimit { per_second, burst } = limit;
         Self {
             per_second: f64::from(per_second),
             burst: f64::from(burst),
@@ -122,7 +125,13 @@ mod tests {
     #[test]
     fn a_burst_passes_and_then_the_rate() {
         let start = Instant::now();
-        let mut rate = Rate::new(50, 100, start);
+        let mut rate = Rate::new(
+            RateLimit {
+                per_second: 50,
+                burst: 100,
+            },
+            start,
+        );
         for _ in 0..100 {
             assert_eq!(rate.judge(start), None);
         }

@@ -184,8 +184,13 @@ pub fn upgrade(data: &[u8]) {
     };
     let head = request.head();
     let socket = std::net::SocketAddr::from(([127, 0, 0, 1], 1));
-    let client = ClientAddr::of(head.headers(), Some(socket), &CONFIG);
-    let rules = UpgradeRules::new(&CONFIG);
+    let client = ClientAddr::of(
+        head.headers(),
+        Some(socket),
+        &CONFIG.network.trusted_proxy,
+        false,
+    );
+    let rules = UpgradeRules::new(CONFIG.access(), &CONFIG.network, &CONFIG.auth);
     for token_required in [false, true] {
         let rules = UpgradeRules {
             token_required,
@@ -259,7 +264,7 @@ pub fn token(data: &[u8]) {
         config.auth.auth = dmwire::config::AuthMode::Jwt;
         config.auth.jwt_secret = vec![Secret::new(SECRET).expect("it is not empty")];
         config.auth.jwt_issuer = vec!["me".into()];
-        Verifier::new(&config).expect("the secret can be used")
+        Verifier::new(config.access(), &config.auth).expect("the secret can be used")
     });
     let Some((kind, data)) = data.split_first() else {
         return;

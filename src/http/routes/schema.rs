@@ -46,7 +46,7 @@ fn allow_origin(request: &HttpRequest, mut response: HttpResponse) -> HttpRespon
         && origin::admits(
             &origin,
             &client_addr(request, context),
-            OriginRules::new(&context.config),
+            OriginRules::new(context.config.access(), &context.config.network),
         )
         && let Ok(origin) = header::HeaderValue::from_str(&origin)
     {
