@@ -1,17 +1,17 @@
-//! Attempts to get in where one does not belong, many at a time, while an honest pair goes on talking. What each attempt is
-//! answered, in both forms and with its reason in the log, is for `auth`, `origin`, `handshake` and `limits` to say.
+//! Many attempts to open sessions without permission. The response to each kind of attempt and its log line are tested in `auth`
+//! and `handshake`.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::support::pair::{Pair, alone, beside_pair, crew};
+use crate::support::pair::{Pair, exclusive, measure_pair_with_attack, run_threads};
 use crate::support::tokens::{Issuer, claims, hmac_of, now, signed};
 use crate::support::{Client, Raw, Server, handshake, json_answer};
 use ring::hmac;
 use serde_json::{Value, json};
 
-const CREW: usize = 4;
+const THREADS: usize = 4;
 
-/// The ways in which a token travels: what goes behind the path, and the header lines.
+/// The places of a token in a request: the query and the header lines.
 fn carriers(token: &str) -> [(String, String); 3] {
     [
         (String::new(), format!("Authorization: Bearer {token}\r\n")),
@@ -23,11 +23,11 @@ fn carriers(token: &str) -> [(String, String); 3] {
     ]
 }
 
-/// A handshake that is to be refused, and how.
+/// A handshake that must be rejected.
 struct Attempt {
     request: String,
-    /// It is told in a `goodbye`.
-    told: bool,
+    /// The rejection is a `goodbye` frame.
+    in_goodbye: bool,
     code: u16,
 }
 
@@ -35,13 +35,13 @@ impl Attempt {
     fn new(path: &str, headers: &str, code: u16) -> Self {
         Self {
             request: handshake(path, headers),
-            told: headers.contains("dmwire.v1"),
+            in_goodbye: headers.contains("dmwire.v1"),
             code,
         }
     }
 
     fn make(&self, server: &Server) {
-        if !self.told {
+        if !self.in_goodbye {
             let (status, _) = json_answer(&server.http(&self.request));
             assert_eq!(status, self.code, "{}", self.request);
             return;
@@ -55,8 +55,8 @@ impl Attempt {
     }
 }
 
-/// What has no right to the session of `honest`, each in every carrier.
-fn wrong_tokens(issuer: &Issuer, public: &str) -> Vec<Attempt> {
+/// Tokens that do not authorize a session of `honest`, in every carrier.
+fn invalid_tokens(issuer: &Issuer, public: &str) -> Vec<Attempt> {
     let with = |claim: &str, value: Value| {
         let mut claims = claims("honest");
         claims["aud"] = json!("chat");
@@ -76,7 +76,7 @@ fn wrong_tokens(issuer: &Issuer, public: &str) -> Vec<Attempt> {
             signed(&json!({"alg": "none"}), &claims("honest"), |_| Vec::new()),
             401,
         ),
-        // The public key, which everybody may know, taken for a secret.
+        // The public key, which anybody may know, used as an HMAC secret.
         (
             signed(&hs256, &claims("honest"), |text| {
                 hmac_of(hmac::HMAC_SHA256, public.as_bytes(), text)
@@ -92,8 +92,8 @@ fn wrong_tokens(issuer: &Issuer, public: &str) -> Vec<Attempt> {
     attempts.collect()
 }
 
-/// What would be let in but for the page that it comes from, or the path that it asks for.
-fn wrong_places(bearer: &str) -> Vec<Attempt> {
+/// Requests with a valid token, but from a foreign origin or with an invalid path.
+fn invalid_origins_and_paths(bearer: &str) -> Vec<Attempt> {
     let origins = ["https://evil.example", "null", "http://localhost.evil"];
     let paths = [
         ("/ws/honest%0d%0aX-Forwarded-For:%20::1", 400),
@@ -118,9 +118,9 @@ fn wrong_places(bearer: &str) -> Vec<Attempt> {
 }
 
 #[test]
-fn who_has_no_right_to_a_session_is_refused_however_often_it_is_tried() {
+fn repeated_attempts_without_permission_are_all_rejected() {
     const TIMES: usize = 20;
-    let _alone = alone();
+    let _exclusive = exclusive();
     let issuer = Issuer::p256();
     let folder = crate::support::Folder::new();
     let public = &issuer.pem;
@@ -133,22 +133,22 @@ fn who_has_no_right_to_a_session_is_refused_however_often_it_is_tried() {
         claims["aud"] = json!("chat");
         format!("Bearer {}", issuer.token(None, &claims))
     };
-    let pair = Pair::by(|name| {
+    let pair = Pair::connected_by(|name| {
         let header = ("Authorization", &*bearer(name));
-        let mut client =
-            Client::dial(&server, &format!("/ws/{name}"), &[header]).expect("it is let in");
+        let mut client = Client::dial(&server, &format!("/ws/{name}"), &[header])
+            .expect("the handshake succeeds");
         client.until("synced");
         client
     });
-    let mut attempts = wrong_tokens(&issuer, public);
-    attempts.extend(wrong_places(&format!(
+    let mut attempts = invalid_tokens(&issuer, public);
+    attempts.extend(invalid_origins_and_paths(&format!(
         "Authorization: {}\r\n",
         bearer("honest")
     )));
-    beside_pair(pair, "attempts to get in", || {
-        crew(CREW, |member| {
+    measure_pair_with_attack(pair, "unauthorized handshakes", || {
+        run_threads(THREADS, |member| {
             for _ in 0..TIMES {
-                let own = attempts.iter().skip(member).step_by(CREW);
+                let own = attempts.iter().skip(member).step_by(THREADS);
                 own.for_each(|attempt| attempt.make(&server));
             }
         });
@@ -158,14 +158,14 @@ fn who_has_no_right_to_a_session_is_refused_however_often_it_is_tried() {
         !log.contains("\nX-Forwarded-For") && !log.contains("panicked"),
         "{log}"
     );
-    // Nobody else was let in for as much as a moment.
+    // No other session was opened.
     assert_eq!(log.matches("connection opened user=honest").count(), 1);
 }
 
 #[test]
-fn an_address_that_floods_is_refused_and_the_others_are_not() {
+fn an_address_that_exceeds_its_handshake_rate_is_limited_and_others_are_not() {
     const EACH: usize = 500;
-    let _alone = alone();
+    let _exclusive = exclusive();
     let server = Server::start(&[
         "--trusted-proxy",
         "127.0.0.1",
@@ -177,14 +177,14 @@ fn an_address_that_floods_is_refused_and_the_others_are_not() {
     let from = |ip: &str, user: &str| {
         Client::dial(&server, &format!("/ws/{user}"), &[("X-Forwarded-For", ip)])
     };
-    let pair = Pair::by(|name| {
-        let mut client = from("203.0.113.5", name).expect("it is let in");
+    let pair = Pair::connected_by(|name| {
+        let mut client = from("203.0.113.5", name).expect("the handshake succeeds");
         client.until("synced");
         client
     });
     let (refused, others) = (AtomicUsize::new(0), AtomicUsize::new(0));
-    beside_pair(pair, "connections from one address", || {
-        crew(CREW, |member| {
+    measure_pair_with_attack(pair, "connections from one address", || {
+        run_threads(THREADS, |member| {
             for n in 0..EACH {
                 let user = format!("flood-{member}-{}", n % 10);
                 match from("203.0.113.66", &user) {
@@ -195,17 +195,17 @@ fn an_address_that_floods_is_refused_and_the_others_are_not() {
                     }
                     Err(error) => panic!("{error}"),
                 }
-                // Whoever comes from elsewhere meanwhile is let in.
+                // A client with another address is accepted meanwhile.
                 if member == 0 && n % 100 == 0 {
                     let [.., high, low] = others.fetch_add(1, Ordering::Relaxed).to_be_bytes();
                     let ip = format!("198.18.{high}.{low}");
-                    let mut other = from(&ip, "other").expect("it is let in");
+                    let mut other = from(&ip, "other").expect("the handshake succeeds");
                     other.until("synced");
                 }
             }
         });
     });
     let (refused, others) = (refused.into_inner(), others.into_inner());
-    eprintln!("{refused} were refused, {others} others let in");
-    assert!(refused > CREW * EACH / 4 && others >= EACH / 100);
+    eprintln!("{refused} rejected, {others} from other addresses accepted");
+    assert!(refused > THREADS * EACH / 4 && others >= EACH / 100);
 }

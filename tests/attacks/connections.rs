@@ -1,13 +1,13 @@
 //! Floods of connections and requests that never end.
 
-use crate::support::pair::{alone, beside, crew};
+use crate::support::pair::{exclusive, measure_with_attack, run_threads};
 use crate::support::{Client, DEADLINE, Server, client_frame, cut, eventually, handshake, to};
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-/// A connection, with nothing sent.
+/// A connection on which nothing was sent.
 fn plain(address: SocketAddr) -> TcpStream {
     let stream = TcpStream::connect(address).expect("the server accepts");
     stream
@@ -17,11 +17,11 @@ fn plain(address: SocketAddr) -> TcpStream {
     stream
 }
 
-/// As [`plain`], with little room for what nobody reads.
+/// As [`plain`], with a small receive buffer.
 fn narrow_socket(address: SocketAddr) -> TcpStream {
     let domain = socket2::Domain::for_address(address);
     let socket = socket2::Socket::new(domain, socket2::Type::STREAM, None);
-    let socket = socket.expect("a socket is to be had");
+    let socket = socket.expect("a socket can be created");
     socket
         .set_recv_buffer_size(8192)
         .and_then(|()| socket.connect(&address.into()))
@@ -29,21 +29,21 @@ fn narrow_socket(address: SocketAddr) -> TcpStream {
     socket.into()
 }
 
-/// Descriptors that the server has open once it has served somebody.
+/// The number of descriptors that the server has open after its first session has ended.
 fn descriptors_at_rest(server: &Server) -> usize {
     Client::fresh(server, "first").close();
     server.wait_for_log("connection closed user=first");
     descriptors(server)
 }
 
-/// Descriptors that the server has open.
+/// The number of descriptors that the server has open.
 fn descriptors(server: &Server) -> usize {
     let folder = std::fs::read_dir(format!("/proc/{}/fd", server.pid()));
     folder.expect("the server is running").count()
 }
 
-/// Waits until the server has no more descriptors open than it had.
-fn assert_given_back(server: &Server, before: usize) {
+/// Waits until the server has at most `before` descriptors open.
+fn assert_closed_down_to(server: &Server, before: usize) {
     let until = Instant::now() + DEADLINE;
     loop {
         let now = descriptors(server);
@@ -56,12 +56,12 @@ fn assert_given_back(server: &Server, before: usize) {
 }
 
 #[test]
-fn handshakes_that_never_end_are_cut_and_hold_up_nobody() {
+fn incomplete_handshakes_time_out_and_delay_nobody() {
     const MANY: usize = 600;
-    let _alone = alone();
+    let _exclusive = exclusive();
     let server = Server::start(&["--workers", "1"]);
     let before = descriptors_at_rest(&server);
-    beside(&server, "slow handshakes", || {
+    measure_with_attack(&server, "slow handshakes", || {
         let head = handshake("/ws/slow", &format!("X: {}\r\n", "x".repeat(10_000)));
         let head = head.as_bytes();
         let began = Instant::now();
@@ -69,21 +69,25 @@ fn handshakes_that_never_end_are_cut_and_hold_up_nobody() {
         for stream in &slow {
             stream
                 .set_nonblocking(true)
-                .expect("a socket can be told not to wait");
+                .expect("the blocking mode can be set");
         }
         let mut cuts = Vec::new();
         for at in 0.. {
-            assert!(began.elapsed() < 2 * DEADLINE, "{} are kept", slow.len());
+            assert!(
+                began.elapsed() < 2 * DEADLINE,
+                "{} connections are still open",
+                slow.len()
+            );
             let mut n = 0;
             slow.retain_mut(|stream| {
                 n += 1;
-                // A third says nothing at all, a third stops within a line, and a third goes on byte by byte.
-                let says = match n % 3 {
+                // A third sends nothing, a third stops within a line, and a third goes on byte by byte.
+                let sends = match n % 3 {
                     0 => false,
                     1 => at < 20,
                     _ => true,
                 };
-                if says {
+                if sends {
                     let _ = stream.write(&head[at..=at]);
                 }
                 let mut answer = [0; 512];
@@ -107,15 +111,15 @@ fn handshakes_that_never_end_are_cut_and_hold_up_nobody() {
         }
         let (first, last) = (cuts[0], cuts[MANY - 1]);
         assert!(first > Duration::from_secs(7), "cut after {first:?}");
-        eprintln!("{MANY} slow handshakes were cut after {first:.1?} to {last:.1?}");
+        eprintln!("{MANY} incomplete handshakes timed out after {first:.1?} to {last:.1?}");
     });
-    assert_given_back(&server, before);
+    assert_closed_down_to(&server, before);
 }
 
 #[test]
-fn later_requests_that_never_end_and_answers_that_nobody_reads_are_cut_too() {
+fn incomplete_later_requests_and_unread_responses_time_out() {
     const EACH: usize = 20;
-    // This one mostly waits, and the others need not.
+    // This test mostly waits, so that it need not be exclusive.
     let server = Server::start(&["--workers", "1"]);
     let before = descriptors_at_rest(&server);
     let mut session = Client::fresh(&server, "a");
@@ -131,7 +135,7 @@ fn later_requests_that_never_end_and_answers_that_nobody_reads_are_cut_too() {
                 plain(server.address)
             };
             if !unread {
-                stream.write_all(ask).expect("the server takes it");
+                stream.write_all(ask).expect("the server reads it");
                 let mut answer = vec![0; 65_536];
                 let mut read = 0;
                 while !answer[..read].ends_with(b"}") && !answer[..read].ends_with(b"}\n") {
@@ -139,13 +143,13 @@ fn later_requests_that_never_end_and_answers_that_nobody_reads_are_cut_too() {
                 }
                 stream
                     .write_all(b"GET / HTTP/1.1\r\nHo")
-                    .expect("the server takes it");
+                    .expect("the server reads it");
             }
             stream
                 .set_nonblocking(true)
-                .expect("a socket can be told not to wait");
+                .expect("the blocking mode can be set");
             if unread {
-                // As much of it as the server takes.
+                // As much as the server reads.
                 let _ = stream.write(&ask.repeat(1000));
             }
             stream
@@ -161,33 +165,40 @@ fn later_requests_that_never_end_and_answers_that_nobody_reads_are_cut_too() {
         if now <= few {
             break;
         }
-        assert!(began.elapsed() < 4 * DEADLINE, "{} are kept", now - few);
-        // Half of those with two requests go on byte by byte.
+        assert!(
+            began.elapsed() < 4 * DEADLINE,
+            "{} connections are still open",
+            now - few
+        );
+        // Half of the connections with a second request go on byte by byte.
         for stream in held.iter_mut().skip(2 * EACH) {
             let _ = stream.write(b"x");
         }
-        // Who asks again and again is served for as long as they like.
+        // A client that sends complete requests is served for as long as it likes.
         if at % 20 == 0 {
             well.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
-                .expect("the server takes it");
+                .expect("the server reads it");
             assert!(well.read(&mut [0; 4096]).is_ok_and(|n| n > 0));
             session.assert_quiet();
         }
         std::thread::sleep(Duration::from_millis(250));
     }
     let (first, last) = (first.unwrap_or_default(), began.elapsed());
-    eprintln!("{} were cut after {first:.1?} to {last:.1?}", held.len());
+    eprintln!(
+        "{} connections timed out after {first:.1?} to {last:.1?}",
+        held.len()
+    );
     assert!(first > Duration::from_secs(20), "cut after {first:?}");
-    well.write_all(ask).expect("the server takes it");
+    well.write_all(ask).expect("the server reads it");
     assert!(well.read(&mut [0; 4096]).is_ok_and(|n| n > 0));
     session.assert_quiet();
     drop((well, session, held));
-    assert_given_back(&server, before);
+    assert_closed_down_to(&server, before);
 }
 
 #[test]
-fn a_server_that_may_open_nothing_more_goes_on_with_those_it_has() {
-    let _alone = alone();
+fn a_server_without_free_descriptors_keeps_its_connections() {
+    let _exclusive = exclusive();
     let server = Server::start(&[]);
     Client::fresh(&server, "first").close();
     let limit = |files| {
@@ -196,11 +207,13 @@ fn a_server_that_may_open_nothing_more_goes_on_with_those_it_has() {
         rlimit::prlimit(pid, rlimit::Resource::NOFILE, both, None).expect("a limit can be set");
     };
     let room = descriptors(&server) as u64 + 40;
-    beside(&server, "no descriptors left", || {
+    measure_with_attack(&server, "no descriptors left", || {
         limit(room);
         let mut waiting: Vec<_> = (0..100).map(|_| plain(server.address)).collect();
-        eventually("none is left", || descriptors(&server) as u64 >= room);
-        // Those that have found no room are heard when others have gone.
+        eventually("no descriptor is left", || {
+            descriptors(&server) as u64 >= room
+        });
+        // Connections that had to wait are served when others have closed.
         drop(waiting.drain(..60));
         for stream in &mut waiting {
             stream
@@ -215,17 +228,17 @@ fn a_server_that_may_open_nothing_more_goes_on_with_those_it_has() {
 }
 
 #[test]
-fn connections_that_flood_in_and_break_off_leave_nothing_behind() {
-    const CREW: usize = 8;
+fn connections_that_are_opened_and_dropped_in_great_number_are_released() {
+    const THREADS: usize = 8;
     const EACH: usize = 400;
-    let _alone = alone();
+    let _exclusive = exclusive();
     let server = Server::start(&[]);
     let before = (descriptors_at_rest(&server), server.memory_kib());
     let address = server.address;
     let (answered, times) = (AtomicUsize::new(0), AtomicUsize::new(0));
-    beside(&server, "connections that break off", || {
+    measure_with_attack(&server, "dropped connections", || {
         times.fetch_add(1, Ordering::Relaxed);
-        crew(CREW, |member| {
+        run_threads(THREADS, |member| {
             for n in 0..EACH {
                 let mut stream = plain(address);
                 let user = format!("/ws/flood-{}", (member * EACH + n) % 50);
@@ -236,7 +249,7 @@ fn connections_that_flood_in_and_break_off_leave_nothing_behind() {
                     2 => drop(stream.write_all(&[0, 0xFF, b'\r', b'\n', 0x16, 3, 1])),
                     3 => drop(stream.write_all(handshake(&user, "").as_bytes())),
                     _ => {
-                        // To the end of the handshake, and then it goes in the middle of a frame.
+                        // The handshake completes, and the connection ends within a frame.
                         let asked = stream.write_all(handshake(&user, "").as_bytes());
                         if asked.is_ok() && stream.read(&mut [0; 1024]).is_ok_and(|n| n > 0) {
                             answered.fetch_add(1, Ordering::Relaxed);
@@ -249,11 +262,14 @@ fn connections_that_flood_in_and_break_off_leave_nothing_behind() {
             }
         });
     });
-    assert_eq!(answered.into_inner(), times.into_inner() * CREW * EACH / 5);
-    // Where both ends have closed, actix waits a moment more.
-    assert_given_back(&server, before.0);
+    assert_eq!(
+        answered.into_inner(),
+        times.into_inner() * THREADS * EACH / 5
+    );
+    // actix keeps a connection a moment longer when both ends have closed it.
+    assert_closed_down_to(&server, before.0);
     let grown = server.memory_kib().saturating_sub(before.1);
-    eprintln!("{} connections: by {grown} KiB", CREW * EACH);
+    eprintln!("{} connections: memory grew by {grown} KiB", THREADS * EACH);
     assert!(grown < 32 * 1024, "{grown} KiB");
     Client::fresh(&server, "flood-0").assert_quiet();
 }

@@ -1,6 +1,6 @@
 //! Floods of frames: invalid, large, costly to parse, and queries whose answers are not read.
 
-use crate::support::pair::{alone, beside, crew};
+use crate::support::pair::{exclusive, measure_with_attack, run_threads};
 use crate::support::{Client, Raw, Server, client_frame, eventually, to};
 use serde_json::{Value, json};
 use std::io::Write as _;
@@ -9,16 +9,16 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 #[test]
-fn a_flood_of_bad_frames_ends_each_session_that_sends_it() {
-    const CREW: usize = 6;
+fn sessions_that_send_many_invalid_frames_are_closed() {
+    const THREADS: usize = 6;
     const EACH: usize = 25;
-    let _alone = alone();
+    let _exclusive = exclusive();
     let server = Server::start(&[]);
     let times = AtomicUsize::new(0);
-    beside(&server, "bad frames", || {
-        // Each a user of its own: one user's rate is counted over all sessions.
+    measure_with_attack(&server, "invalid frames", || {
+        // Each session has a user of its own, because the rate of a user counts all their sessions.
         let time = times.fetch_add(1, Ordering::Relaxed);
-        crew(CREW, |member| {
+        run_threads(THREADS, |member| {
             for n in 0..EACH {
                 let mut raw = Raw::upgrade(&server, &format!("/ws/bad-{time}-{member}-{n}"));
                 let bad: &[(u8, &str)] = &[
@@ -52,7 +52,7 @@ fn a_flood_of_bad_frames_ends_each_session_that_sends_it() {
     });
 }
 
-/// A text message of exactly the largest size, as a frame.
+/// A text message of exactly the maximum size, as a frame.
 fn largest(target: &str) -> Vec<u8> {
     const LIMIT: usize = 65_536;
     let frame = |data: &str| {
@@ -65,18 +65,18 @@ fn largest(target: &str) -> Vec<u8> {
 }
 
 #[test]
-fn a_flood_of_the_largest_frames_is_taken_or_refused_and_nothing_else() {
-    const CREW: usize = 6;
+fn every_frame_of_a_flood_of_maximum_size_is_stored_or_rejected() {
+    const THREADS: usize = 6;
     const EACH: usize = 120;
-    let _alone = alone();
+    let _exclusive = exclusive();
     let server = Server::start(&[]);
     let (stored, refused) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let times = AtomicUsize::new(0);
     let before = server.memory_kib();
-    beside(&server, "largest frames", || {
-        // Each a user of its own: one who comes back would be told of what they have sent.
+    measure_with_attack(&server, "largest frames", || {
+        // Each session has a user of its own, because a returning user would receive their earlier messages.
         let time = times.fetch_add(1, Ordering::Relaxed);
-        crew(CREW, |member| {
+        run_threads(THREADS, |member| {
             let mut raw = Raw::upgrade(&server, &format!("/ws/large-{time}-{member}"));
             let frame = largest(&format!("sink-{member}"));
             for _ in 0..EACH {
@@ -103,12 +103,14 @@ fn a_flood_of_the_largest_frames_is_taken_or_refused_and_nothing_else() {
     });
     let (stored, refused) = (stored.into_inner(), refused.into_inner());
     let peak = server.peak_kib().saturating_sub(before);
-    eprintln!("{stored} of 64 KiB stored, {refused} refused; memory by {peak} KiB at the most");
-    assert!(stored > 0 && stored + refused == times.into_inner() * CREW * EACH);
+    eprintln!(
+        "{stored} frames of 64 KiB stored, {refused} rejected; memory grew by at most {peak} KiB"
+    );
+    assert!(stored > 0 && stored + refused == times.into_inner() * THREADS * EACH);
     assert!(peak < 128 * 1024, "{peak} KiB");
 }
 
-/// Texts of about 64 KiB that are costly for whoever reads JSON carelessly.
+/// Texts of about 64 KiB that a careless JSON parser reads slowly.
 fn costly() -> Vec<(&'static str, String)> {
     let data = |raw: &str| {
         format!(r#"{{"message":{{"type":"data","name":"n","data":{raw}}},"target_user":"sink"}}"#)
@@ -178,10 +180,10 @@ fn costly() -> Vec<(&'static str, String)> {
 }
 
 #[test]
-fn json_that_is_costly_to_read_is_answered_like_any_other() {
-    const CREW: usize = 4;
+fn json_that_is_costly_to_parse_is_answered_like_any_other() {
+    const THREADS: usize = 4;
     const EACH: usize = 8;
-    let _alone = alone();
+    let _exclusive = exclusive();
     let server = Server::start(&[]);
     let texts = costly();
     let frames: Vec<_> = texts
@@ -189,8 +191,8 @@ fn json_that_is_costly_to_read_is_answered_like_any_other() {
         .map(|(_, text)| client_frame(0x81, text.as_bytes()))
         .collect();
     let worst = Mutex::new(vec![Duration::ZERO; texts.len()]);
-    beside(&server, "costly JSON", || {
-        crew(CREW, |member| {
+    measure_with_attack(&server, "costly JSON", || {
+        run_threads(THREADS, |member| {
             for n in 0..EACH {
                 let mut raw = Raw::upgrade(&server, &format!("/ws/costly-{member}-{n}"));
                 while raw.expect_any()["type"] != "synced" {}
@@ -201,7 +203,7 @@ fn json_that_is_costly_to_read_is_answered_like_any_other() {
                     let took = began.elapsed();
                     let known = answer["type"] == "ack" || answer["type"] == "error";
                     assert!(known, "{}: {answer}", texts[nth].0);
-                    // At the most the place is named, in which a `~` becomes two characters (RFC 6901 section 3).
+                    // An error may name the path, in which a `~` becomes two characters (RFC 6901 section 3).
                     assert!(answer.to_string().len() < 140_000, "{}", texts[nth].0);
                     let mut worst = worst.lock().unwrap_or_else(PoisonError::into_inner);
                     worst[nth] = worst[nth].max(took);
@@ -216,7 +218,7 @@ fn json_that_is_costly_to_read_is_answered_like_any_other() {
 }
 
 trait Answers {
-    /// The next text frame that is no receipt, validated.
+    /// The next text frame other than a receipt, checked against the schema.
     fn expect_any(&mut self) -> Value;
 }
 
@@ -232,11 +234,11 @@ impl Answers for Raw {
 }
 
 #[test]
-fn who_asks_for_much_and_reads_nothing_costs_little_and_is_let_go() {
+fn clients_that_send_many_queries_and_read_no_answers_are_closed() {
     const USERS: usize = 3;
     const GREEDY: usize = 24;
     const ASKED: usize = 300;
-    let _alone = alone();
+    let _exclusive = exclusive();
     let server = Server::start(&[
         "--stall-seconds",
         "2",
@@ -245,7 +247,7 @@ fn who_asks_for_much_and_reads_nothing_costs_little_and_is_let_go() {
         "--messages-per-second",
         "100000",
     ]);
-    // Every page of these histories is as large as one may be.
+    // Every page of these histories has the maximum size.
     let mut writer = Client::fresh(&server, "writer");
     for n in 0..60 * USERS {
         let user = format!("greedy-{}", n % USERS);
@@ -254,11 +256,11 @@ fn who_asks_for_much_and_reads_nothing_costs_little_and_is_let_go() {
     }
     let before = server.memory_kib();
     let mut gone = 0;
-    beside(&server, "greedy readers", || {
+    measure_with_attack(&server, "greedy readers", || {
         gone += GREEDY;
         let greedy: Vec<_> = (0..GREEDY)
             .map(|n| {
-                // Each has a log to read as well, and adds to it.
+                // Each session also has an inbox to replay, and sends messages to itself.
                 let user = format!("greedy-{}", n % USERS);
                 let mut raw = Raw::narrow(&server, &format!("/ws/{user}?since=0"));
                 let ask = json!({"type": "history", "target_user": "writer", "limit": 200});
@@ -269,19 +271,19 @@ fn who_asks_for_much_and_reads_nothing_costs_little_and_is_let_go() {
                 let stream = &mut raw.stream;
                 stream
                     .set_nonblocking(true)
-                    .expect("a socket can be told not to wait");
-                // As much of it as the server takes.
+                    .expect("the blocking mode can be set");
+                // As much as the server reads.
                 let _ = stream.write(&all);
                 raw
             })
             .collect();
-        eventually("they are let go", || {
+        eventually("the greedy sessions are closed", || {
             let log = server.log();
             log.matches("connection closed user=greedy-").count() >= gone
         });
         drop(greedy);
     });
     let peak = server.peak_kib().saturating_sub(before);
-    eprintln!("{GREEDY} greedy readers: memory by {peak} KiB at the most");
+    eprintln!("{GREEDY} greedy readers: memory grew by at most {peak} KiB");
     assert!(peak < 96 * 1024, "{peak} KiB");
 }

@@ -1,10 +1,10 @@
-//! The memory that clients take which do not read, or do not end what they say, has a ceiling (PROTOCOL section 8,
-//! `--buffer-bytes`), and who does neither notices nothing.
+//! The memory for clients that do not read, or that do not complete their messages, is limited (PROTOCOL section 8,
+//! `--buffer-bytes`), and other clients do not notice.
 
 use std::io::Write as _;
 use std::sync::Mutex;
 
-use crate::support::pair::{alone, beside, crew, crowd};
+use crate::support::pair::{exclusive, measure_with_attack, run_threads, session_count};
 use crate::support::{Client, Raw, Server, assert_has, client_frame, eventually, to};
 use serde_json::{Value, json};
 
@@ -15,28 +15,32 @@ const ARGUMENTS: [&str; 4] = [
     "100000",
 ];
 
-/// The first bytes of a message of 60,000, three quarters of it.
+/// Three quarters of a frame with a payload of 60,000 bytes.
 fn half_frame() -> Vec<u8> {
     let mut frame = client_frame(0x81, &vec![b'x'; 60_000]);
     frame.truncate(45_000);
     frame
 }
 
-/// A message that is to go on.
+/// The first fragment of a message.
 fn fragment() -> Vec<u8> {
     client_frame(0x01, &vec![b'x'; 45_000])
 }
 
-/// As much of `bytes` as the server takes now.
+/// Sends as much of `bytes` as the server reads now.
 fn push(raw: &mut Raw, bytes: &[u8]) {
     let stream = &mut raw.stream;
-    stream.set_nonblocking(true).expect("a socket can be told");
+    stream
+        .set_nonblocking(true)
+        .expect("the blocking mode can be set");
     let _ = stream.write(bytes);
-    stream.set_nonblocking(false).expect("a socket can be told");
+    stream
+        .set_nonblocking(false)
+        .expect("the blocking mode can be set");
 }
 
-/// Fills the inbox of `greedy`, and its conversation, with so many long messages.
-fn long_log(server: &Server, messages: usize) {
+/// Fills the inbox of `greedy`, and its conversation, with this number of long messages.
+fn send_long_messages(server: &Server, messages: usize) {
     let mut writer = Client::fresh(server, "writer");
     for n in 0..messages {
         let ack = writer.ask(&to("greedy", &format!("{n} {}", "x".repeat(15_000))));
@@ -44,8 +48,9 @@ fn long_log(server: &Server, messages: usize) {
     }
 }
 
-/// One of the crowd: half of them read little, and have a long log or a long answer to read; the others are to talk.
-fn enter(server: &Server, part: usize, n: usize) -> Raw {
+/// Opens one of the sessions: a half of them read slowly and have a long inbox or long answers to read; the others are to send
+/// incomplete messages.
+fn open_session(server: &Server, part: usize, n: usize) -> Raw {
     match n % 4 {
         0 => Raw::narrow(server, "/ws/greedy?since=0&ack=manual"),
         1 => Raw::narrow(server, &format!("/ws/greedy?device=d{part}&ack=manual")),
@@ -59,32 +64,35 @@ fn enter(server: &Server, part: usize, n: usize) -> Raw {
 }
 
 #[test]
-fn a_crowd_that_reads_nothing_and_ends_nothing_stays_under_the_ceiling() {
-    /// Beside what is counted, each may have 8 KiB, a session is something itself, and an allocator has its losses.
+fn thousands_of_sessions_that_neither_read_nor_complete_messages_stay_within_the_budget() {
+    /// In addition to the budget each session may use 8 KiB, has a structure of its own, and causes fragmentation.
     const EACH_KIB: u64 = 16;
-    let _alone = alone();
+    let _exclusive = exclusive();
     let server = Server::start(&[&ARGUMENTS[..], &["--buffer-bytes", "16777216"]].concat());
-    long_log(&server, 200);
-    let number = crowd();
+    send_long_messages(&server, 200);
+    let number = session_count();
     let before = server.memory_kib();
-    beside(&server, "a crowd that fills memory", || {
+    measure_with_attack(&server, "a sessions that fill memory", || {
         let why = ["why=\"no memory left for it\"", "why=\"closed, unread\""];
         let gone = || -> usize {
             let log = server.log();
             why.iter().map(|why| log.matches(why).count()).sum()
         };
         let before = gone();
-        let crowd = Mutex::new(Vec::new());
-        crew(8, |part| {
+        let sessions = Mutex::new(Vec::new());
+        run_threads(8, |part| {
             for n in (part..number).step_by(8) {
-                let raw = enter(&server, part, n);
-                crowd.lock().expect("nobody has failed").push((n, raw));
+                let raw = open_session(&server, part, n);
+                sessions
+                    .lock()
+                    .expect("no thread has panicked")
+                    .push((n, raw));
             }
         });
-        let mut crowd = crowd.into_inner().expect("nobody has failed");
+        let mut sessions = sessions.into_inner().expect("no thread has panicked");
         let history = json!({"type": "history", "target_user": "writer", "limit": 200});
         let ask = client_frame(0x81, history.to_string().as_bytes()).repeat(100);
-        for (n, raw) in &mut crowd {
+        for (n, raw) in &mut sessions {
             match *n % 4 {
                 0 => {}
                 1 => push(raw, &ask),
@@ -93,7 +101,7 @@ fn a_crowd_that_reads_nothing_and_ends_nothing_stays_under_the_ceiling() {
             }
         }
         server.wait_for_log("--buffer-bytes");
-        eventually("those who hold most are let go", || {
+        eventually("the sessions that use most are closed", || {
             gone() - before > number / 8
         });
     });
@@ -101,10 +109,10 @@ fn a_crowd_that_reads_nothing_and_ends_nothing_stays_under_the_ceiling() {
     let ceiling = 16 * 1024 + number as u64 * EACH_KIB;
     eprintln!("{number} sessions that fill memory: {peak} KiB of {ceiling}");
     assert!(peak < ceiling, "{peak} KiB of {ceiling}");
-    // All of it is given back: whoever comes now gets long answers again.
+    // All memory is available again: a new session gets long answers.
     let mut reader = Client::connect(&server, "greedy", "?device=honest&ack=manual");
     reader.until("synced");
-    eventually("an answer is as long as it may be", || {
+    eventually("an answer has its full length", || {
         reader.send(&json!({"type": "history", "target_user": "writer", "limit": 200}));
         let messages = reader.until("history")["messages"].clone();
         messages
@@ -114,12 +122,12 @@ fn a_crowd_that_reads_nothing_and_ends_nothing_stays_under_the_ceiling() {
 }
 
 #[test]
-fn heads_that_do_not_end_are_under_the_ceiling_too() {
+fn incomplete_request_heads_count_towards_the_budget() {
     const MANY: usize = 300;
-    let _alone = alone();
+    let _exclusive = exclusive();
     let server = Server::start(&["--buffer-bytes", "4194304"]);
     let before = server.memory_kib();
-    beside(&server, "heads that do not end", || {
+    measure_with_attack(&server, "incomplete request heads", || {
         let request = format!(
             "GET /healthz HTTP/1.1\r\nHost: localhost\r\nX: {}",
             "x".repeat(100_000)
@@ -130,12 +138,12 @@ fn heads_that_do_not_end_are_under_the_ceiling_too() {
             push(&mut raw, request.as_bytes());
             held.push(raw);
         }
-        // Most have been cut off: there is room for forty.
-        eventually("most are cut off", || {
+        // The budget has room for forty.
+        eventually("most connections are closed", || {
             let cut = held.iter_mut().filter(|raw| {
                 raw.stream
                     .set_nonblocking(true)
-                    .expect("a socket can be told");
+                    .expect("the blocking mode can be set");
                 match raw.stream.peek(&mut [0]) {
                     Ok(_) => true,
                     Err(error) => error.kind() != std::io::ErrorKind::WouldBlock,
@@ -145,11 +153,12 @@ fn heads_that_do_not_end_are_under_the_ceiling_too() {
         });
     });
     let peak = server.peak_kib().saturating_sub(before);
-    eprintln!("{MANY} heads: {peak} KiB");
+    eprintln!("{MANY} incomplete heads: {peak} KiB");
     assert!(peak < 16 * 1024, "{peak} KiB");
 }
 
-/// Takes all of a megabyte with messages that do not end. Gives who they are, and the goodbye of the first one too many.
+/// Uses up a budget of one megabyte with incomplete messages. Returns the connections, and the `goodbye` of the first one beyond
+/// the budget.
 fn fill(server: &Server) -> (Vec<Raw>, Value) {
     let mut held = Vec::new();
     for n in 0..200 {
@@ -157,7 +166,7 @@ fn fill(server: &Server) -> (Vec<Raw>, Value) {
         raw.expect("welcome");
         raw.expect("synced");
         raw.write(&fragment());
-        // Behind the second answer there is no doubt what has become of it.
+        // The first answer may have been sent before the server read the fragment; the second one was not.
         for _ in 0..2 {
             raw.write(&client_frame(0x89, b"?"));
             let frame = raw.frame().expect("an answer");
@@ -170,12 +179,12 @@ fn fill(server: &Server) -> (Vec<Raw>, Value) {
         }
         held.push(raw);
     }
-    panic!("two hundred have room");
+    panic!("two hundred messages fit into the budget");
 }
 
 #[test]
-fn who_needs_more_than_there_is_is_told_to_come_again_and_the_others_go_on() {
-    let _alone = alone();
+fn a_session_beyond_the_budget_is_closed_as_overloaded_and_others_go_on() {
+    let _exclusive = exclusive();
     let server = Server::start(&["--buffer-bytes", "1048576"]);
     let mut a = Client::fresh(&server, "a");
     let mut b = Client::fresh(&server, "b");
@@ -185,7 +194,7 @@ fn who_needs_more_than_there_is_is_told_to_come_again_and_the_others_go_on() {
         &json!({"code": 1013, "reason": "overloaded", "reconnect": true}),
     );
     assert!(goodbye["retry_after_ms"].as_u64() > Some(0), "{goodbye}");
-    // Small and large: who reads gets them.
+    // Small and large messages still reach a client that reads.
     for n in 1..=20 {
         let text = format!("{n} {}", "x".repeat(700 * n));
         assert_has(&a.ask(&to("b", &text)), &json!({"type": "ack", "seq": n}));
@@ -199,8 +208,8 @@ fn who_needs_more_than_there_is_is_told_to_come_again_and_the_others_go_on() {
         (1..20).contains(&count) && page["more"] == true,
         "{count} of 20, and more"
     );
-    // Who holds on to it is let go, and then there is room.
-    eventually("the others are let go", || {
+    // Sessions that do not release their memory are closed, and then there is room again.
+    eventually("the idle sessions are closed", || {
         server
             .log()
             .matches("connection closed user=tedious-")

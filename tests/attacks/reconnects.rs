@@ -1,6 +1,6 @@
 //! Thousands of clients that reconnect at once after a crash.
 
-use crate::support::pair::{alone, beside, crowd};
+use crate::support::pair::{exclusive, measure_with_attack, session_count};
 use crate::support::{Client, DEADLINE, Raw, Server, client_frame, eventually, handshake};
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -8,25 +8,25 @@ use std::io::Write as _;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-/// What each of the crowd says to its partner.
-const SAYS: usize = 3;
+/// Messages that each client sends to its partner.
+const MESSAGES: usize = 3;
 
-/// A message: its sender's number, and which of that one's messages it is.
+/// A message: the number of its sender, and its number among the sender's messages.
 type Said = (usize, usize);
 
-/// One of the crowd: its connection, and what it knows.
+/// A client: its connection, and the frames that it has received.
 struct Member {
     n: usize,
     raw: Option<Raw>,
-    /// The last `seq` that it holds.
+    /// The `seq` of the newest entry that it has.
     cursor: u64,
-    /// Its inbox up to there.
+    /// Its inbox up to that entry.
     inbox: Vec<Said>,
-    /// `seq` of its own messages that were acknowledged.
+    /// The `seq` of each of its own messages that was acknowledged.
     acked: BTreeMap<usize, u64>,
     /// Frames that are not answered yet.
     open: usize,
-    /// The server was too busy for some of what it has said.
+    /// The server rejected some of its messages as overloaded.
     refused: bool,
     synced: bool,
 }
@@ -45,8 +45,8 @@ impl Member {
         }
     }
 
-    /// Opens a connection and asks for its session, without waiting for an answer.
-    fn knock(&mut self, server: &Server, epoch: &str) {
+    /// Connects and sends the handshake, without waiting for the response.
+    fn send_handshake(&mut self, server: &Server, epoch: &str) {
         let n = self.n;
         let path = format!("/ws/member-{n}?since={}&epoch={epoch}", self.cursor);
         let mut raw = Raw::open(server);
@@ -55,10 +55,10 @@ impl Member {
         self.synced = false;
     }
 
-    /// Waits for the session, and knocks again for as long as the server is too busy to open it. Reads up to `synced`.
-    fn come_in(&mut self, server: &Server, epoch: &str, busy: &AtomicUsize) {
+    /// Waits for the session, and tries again while the server is too busy to open it. Reads up to `synced`.
+    fn wait_for_session(&mut self, server: &Server, epoch: &str, busy: &AtomicUsize) {
         loop {
-            let raw = self.raw.as_mut().expect("it has knocked");
+            let raw = self.raw.as_mut().expect("the handshake was sent");
             let head = raw.head();
             if head.starts_with("HTTP/1.1 101 ") {
                 break;
@@ -66,17 +66,19 @@ impl Member {
             assert!(head.starts_with("HTTP/1.1 503 "), "{head}");
             busy.fetch_add(1, Ordering::Relaxed);
             std::thread::sleep(Duration::from_millis(500));
-            self.knock(server, epoch);
+            self.send_handshake(server, epoch);
         }
         while !self.synced {
-            assert!(self.read(), "{} is cut off", self.n);
+            assert!(self.read(), "{} is disconnected", self.n);
         }
     }
 
-    /// Says what has not been acknowledged. False: the connection is gone.
-    fn speak(&mut self) -> bool {
+    /// Sends the messages that are not acknowledged. False: the connection has ended.
+    fn send_unacknowledged(&mut self) -> bool {
         let n = self.n;
-        let frames: Vec<_> = (0..SAYS).filter(|k| !self.acked.contains_key(k)).collect();
+        let frames: Vec<_> = (0..MESSAGES)
+            .filter(|k| !self.acked.contains_key(k))
+            .collect();
         self.open = frames.len();
         let frames: Vec<u8> = frames
             .into_iter()
@@ -87,13 +89,13 @@ impl Member {
                 client_frame(0x81, frame.to_string().as_bytes())
             })
             .collect();
-        let raw = self.raw.as_mut().expect("it is here");
+        let raw = self.raw.as_mut().expect("it is connected");
         raw.stream.write_all(&frames).is_ok()
     }
 
-    /// Reads one frame. False: the connection is gone.
+    /// Reads one frame. False: the connection has ended.
     fn read(&mut self) -> bool {
-        let Some(frame) = self.raw.as_mut().expect("it is here").text() else {
+        let Some(frame) = self.raw.as_mut().expect("it is connected").text() else {
             return false;
         };
         let n = self.n;
@@ -140,7 +142,7 @@ impl Member {
         self.inbox.push(said);
     }
 
-    /// Nothing is lost, and nothing is doubled, or out of the order in which its sender has said it or the server taken it.
+    /// Asserts that no message is lost, duplicated, or out of the order in which it was sent or acknowledged.
     fn check(&self, partner: &Self) {
         let n = self.n;
         let of = |inbox: &[Said]| -> Vec<_> {
@@ -151,23 +153,23 @@ impl Member {
         assert_eq!(
             own,
             of(&partner.inbox),
-            "{n}: the two are told different orders"
+            "{n}: the two inboxes have different orders"
         );
         if self.refused {
             own.sort_unstable();
         }
-        assert!(own.into_iter().eq(0..SAYS), "{n}: {:?}", self.inbox);
+        assert!(own.into_iter().eq(0..MESSAGES), "{n}: {:?}", self.inbox);
         for (k, seq) in &self.acked {
             let at = usize::try_from(*seq).expect("a small number") - 1;
-            assert_eq!(self.inbox[at], (n, *k), "{n}: an ack told another place");
+            assert_eq!(self.inbox[at], (n, *k), "{n}: an ack has another seq");
         }
     }
 }
 
-/// Has the crowd do something, by several hands, each of which has its part of it.
+/// Runs `work` in several threads, each with a part of the clients.
 fn each_part(crowd: &mut [Member], work: impl Fn(&mut [Member]) + Sync) {
-    const HANDS: usize = 32;
-    let part = crowd.len().div_ceil(HANDS);
+    const THREADS: usize = 32;
+    let part = crowd.len().div_ceil(THREADS);
     std::thread::scope(|scope| {
         for part in crowd.chunks_mut(part) {
             let work = &work;
@@ -176,56 +178,58 @@ fn each_part(crowd: &mut [Member], work: impl Fn(&mut [Member]) + Sync) {
     });
 }
 
-/// Reads until all that they have said is acknowledged. What the server was too busy for they say again, when that is due.
+/// Reads until all messages are acknowledged. Messages that the server rejected as overloaded are sent again after a pause.
 fn all_acknowledged(part: &mut [Member]) {
     loop {
         for member in part.iter_mut() {
             while member.open > 0 {
-                assert!(member.read(), "{} is cut off", member.n);
+                assert!(member.read(), "{} is disconnected", member.n);
             }
         }
-        let left = part.iter_mut().filter(|member| member.acked.len() < SAYS);
+        let left = part
+            .iter_mut()
+            .filter(|member| member.acked.len() < MESSAGES);
         let mut left: Vec<_> = left.collect();
         if left.is_empty() {
             return;
         }
-        // As `retry_after_ms` has it.
+        // The value of `retry_after_ms`.
         std::thread::sleep(Duration::from_millis(500));
         for member in &mut left {
-            assert!(member.speak(), "{} is cut off", member.n);
+            assert!(member.send_unacknowledged(), "{} is disconnected", member.n);
         }
     }
 }
 
 #[test]
-fn thousands_come_back_at_once_after_a_crash_and_have_lost_nothing() {
-    let _alone = alone();
+fn thousands_of_clients_reconnect_at_once_after_a_crash_without_loss() {
+    let _exclusive = exclusive();
     let mut server = Server::start(&["--heartbeat-seconds", "3600", "--ping-seconds", "3600"]);
     let epoch = Client::fresh(&server, "nobody").epoch().to_owned();
-    let number = crowd();
+    let number = session_count();
     let mut crowd: Vec<_> = (0..number).map(Member::new).collect();
     let busy = AtomicUsize::new(0);
     let come = |server: &Server, crowd: &mut [Member]| {
         each_part(crowd, |part| {
             for member in part.iter_mut() {
-                member.knock(server, &epoch);
+                member.send_handshake(server, &epoch);
             }
             for member in part {
-                member.come_in(server, &epoch, &busy);
+                member.wait_for_session(server, &epoch, &busy);
             }
         });
     };
     let began = Instant::now();
     come(&server, &mut crowd);
-    eprintln!("{number} sessions came in {:.1?}", began.elapsed());
+    eprintln!("{number} sessions connected in {:.1?}", began.elapsed());
 
-    // All speak, and in the middle of it the server is killed.
+    // All clients send, and the server is killed meanwhile.
     let acked = AtomicUsize::new(0);
     std::thread::scope(|scope| {
         let speaking = scope.spawn(|| {
             each_part(&mut crowd, |part| {
                 for member in part.iter_mut() {
-                    let _ = member.speak();
+                    let _ = member.send_unacknowledged();
                 }
                 for member in part.iter_mut() {
                     let mut known = 0;
@@ -234,25 +238,25 @@ fn thousands_come_back_at_once_after_a_crash_and_have_lost_nothing() {
                         known = member.acked.len();
                     }
                 }
-                // What had left the server before it died.
+                // Frames that the server sent before it was killed.
                 for member in part {
                     while member.read() {}
                     member.raw = None;
                 }
             });
         });
-        eventually("a part is acknowledged", || {
-            speaking.is_finished() || acked.load(Ordering::Relaxed) > number * SAYS / 4
+        eventually("some messages are acknowledged", || {
+            speaking.is_finished() || acked.load(Ordering::Relaxed) > number * MESSAGES / 4
         });
         server.signal("KILL");
-        speaking.join().expect("the crowd is well");
+        speaking.join().expect("every thread succeeds");
     });
     server.wait(DEADLINE);
     let promised: usize = crowd.iter().map(|member| member.acked.len()).sum();
 
     let began = Instant::now();
     server.restart();
-    beside(&server, "thousands who come back", || {
+    measure_with_attack(&server, "thousands of reconnects", || {
         let began = Instant::now();
         come(&server, &mut crowd);
         eprintln!(
@@ -260,18 +264,18 @@ fn thousands_come_back_at_once_after_a_crash_and_have_lost_nothing() {
              been acknowledged",
             began.elapsed(),
             busy.load(Ordering::Relaxed),
-            number * SAYS
+            number * MESSAGES
         );
         each_part(&mut crowd, |part| {
             for member in part.iter_mut() {
-                assert!(member.speak(), "{} is cut off", member.n);
+                assert!(member.send_unacknowledged(), "{} is disconnected", member.n);
             }
             all_acknowledged(part);
         });
         each_part(&mut crowd, |part| {
             for member in part {
-                while member.inbox.len() < 2 * SAYS {
-                    assert!(member.read(), "{} is cut off", member.n);
+                while member.inbox.len() < 2 * MESSAGES {
+                    assert!(member.read(), "{} is disconnected", member.n);
                 }
             }
         });
@@ -282,9 +286,7 @@ fn thousands_come_back_at_once_after_a_crash_and_have_lost_nothing() {
         pair[1].check(&pair[0]);
     }
     let refused = crowd.iter().filter(|member| member.refused).count();
-    eprintln!(
-        "the server was too busy for some messages of {refused} of them, who said them again"
-    );
+    eprintln!("{refused} clients had messages rejected as overloaded and sent them again");
     drop(crowd);
     server.kill();
     let (well, said) = server.verify();

@@ -1,14 +1,14 @@
 //! Where a token may stand in a request, and which users and paths it opens (PROTOCOL sections 2 and 10).
 
 use crate::helpers::{CARRIERS, DMWIRE, asking, assert_keeps, bearer, refused, welcomed};
-use crate::support::tokens::{SECRET, claims, good, hs256};
+use crate::support::tokens::{SECRET, claims, hs256, valid_token};
 use crate::support::{Raw, handshake, json_answer};
 use serde_json::json;
 
 #[test]
 fn a_token_opens_its_users_session_in_every_carrier() {
     let server = asking(&[]);
-    let token = good("8888");
+    let token = valid_token("8888");
     for carrier in CARRIERS {
         let (query, headers) = carrier(&token);
         for path in ["/ws/8888", "/ws", "/ws/%38888"] {
@@ -17,7 +17,7 @@ fn a_token_opens_its_users_session_in_every_carrier() {
                 "8888"
             );
         }
-        Raw::admitted(&server, &format!("/echo{query}"), &headers);
+        Raw::upgrade_with(&server, &format!("/echo{query}"), &headers);
     }
     // Percent-encoded, among others, and with what else a session takes.
     let query = format!(
@@ -38,7 +38,7 @@ fn a_token_opens_its_users_session_in_every_carrier() {
 fn a_token_of_another_user_is_forbidden_in_every_carrier() {
     let server = asking(&[]);
     for carrier in CARRIERS {
-        let (query, headers) = carrier(&good("6666"));
+        let (query, headers) = carrier(&valid_token("6666"));
         for user in ["8888", "6666x", "666", "%36666%2B"] {
             refused(
                 &server,
@@ -87,7 +87,7 @@ fn without_a_token_there_is_no_session_and_no_echo() {
     assert_eq!(json_answer(&server.get("/ws/8888")).0, 426);
     server.wait_for_log(r#""why":"no token""#);
     // With one, what else is wrong is said.
-    let headers = bearer(&good("8888"));
+    let headers = bearer(&valid_token("8888"));
     for path in ["/ws/a%20b", "/ws/", "/ws/8888?since=x"] {
         refused(&server, path, &headers, 400, "invalid_request");
     }
@@ -96,7 +96,7 @@ fn without_a_token_there_is_no_session_and_no_echo() {
 #[test]
 fn of_several_tokens_the_header_counts_then_the_subprotocol_then_the_address() {
     let server = asking(&[]);
-    let (good, bad) = (good("8888"), "x.y.z");
+    let (good, bad) = (valid_token("8888"), "x.y.z");
     for (header, protocol, query, let_in) in [
         (Some(&*good), Some(bad), Some(bad), true),
         (Some(bad), Some(&*good), Some(&*good), false),
@@ -113,7 +113,7 @@ fn of_several_tokens_the_header_counts_then_the_subprotocol_then_the_address() {
             headers.push_str(&bearer(token));
         }
         let path = format!("/ws/8888?token={}", query.unwrap_or_default());
-        let (mut raw, _) = Raw::admitted(&server, &path, &headers);
+        let (mut raw, _) = Raw::upgrade_with(&server, &path, &headers);
         raw.expect(if let_in { "welcome" } else { "goodbye" });
     }
     // Two in one place are one too many.
@@ -131,7 +131,7 @@ fn of_several_tokens_the_header_counts_then_the_subprotocol_then_the_address() {
 #[test]
 fn tokens_in_the_address_can_be_turned_off() {
     let server = asking(&["--query-token", "false"]);
-    let token = good("8888");
+    let token = valid_token("8888");
     let [answer, _] = refused(
         &server,
         &format!("/ws/8888?token={token}"),
@@ -147,7 +147,7 @@ fn tokens_in_the_address_can_be_turned_off() {
 #[test]
 fn neither_paths_nor_ids_are_a_way_around() {
     let server = asking(&["--base-path", "/demo"]);
-    let headers = bearer(&good("8888"));
+    let headers = bearer(&valid_token("8888"));
     for path in [
         "/ws/8888",
         "//demo/ws/8888",
@@ -212,7 +212,7 @@ fn neither_paths_nor_ids_are_a_way_around() {
 fn tokens_stay_out_of_the_log_in_whatever_form_and_level() {
     for form in ["plain", "json"] {
         let server = asking(&["--log-format", form, "--log", "trace"]);
-        let (mine, others) = (good("8888"), good("6666"));
+        let (mine, others) = (valid_token("8888"), valid_token("6666"));
         let bad = hs256("another", &claims("8888"));
         for token in [&mine, &others, &bad] {
             for carrier in CARRIERS {

@@ -51,7 +51,7 @@ fn a_session_ends_with_its_token_and_who_comes_back_with_a_new_one_loses_nothing
 fn an_echo_ends_with_its_token() {
     let server = asking(&["--jwt-leeway-seconds", "1"]);
     let token = hs256(SECRET, &json!({"sub": "a", "exp": now() + 3}));
-    let (mut raw, _) = Raw::admitted(&server, "/echo", &bearer(&token));
+    let (mut raw, _) = Raw::upgrade_with(&server, "/echo", &bearer(&token));
     raw.write(&client_frame(0x81, b"hello"));
     assert_eq!(raw.next().expect("the echo").payload, b"hello");
     let last = raw.next().expect("a close frame");

@@ -37,7 +37,7 @@ pub fn bearer(token: &str) -> String {
 
 /// Connects and gives `welcome`.
 pub fn welcomed(server: &Server, path: &str, more: &str) -> Value {
-    Raw::admitted(server, path, more).0.expect("welcome")
+    Raw::upgrade_with(server, path, more).0.expect("welcome")
 }
 
 /// Refused in both forms: as an HTTP answer, and as a `goodbye` where `dmwire.v1` is offered. Gives the words.
@@ -74,7 +74,7 @@ pub fn refused(server: &Server, path: &str, more: &str, status: u16, code: &str)
     } else {
         more.to_owned()
     };
-    let (mut raw, head) = Raw::admitted(server, path, &offered);
+    let (mut raw, head) = Raw::upgrade_with(server, path, &offered);
     assert!(!head.contains("bearer"), "{head}");
     let goodbye = raw.expect("goodbye");
     assert_eq!(
@@ -86,7 +86,7 @@ pub fn refused(server: &Server, path: &str, more: &str, status: u16, code: &str)
     let last = raw.next().expect("a close frame");
     assert_eq!((last.opcode, last.close_code()), (8, Some(close)));
     raw.write(&client_frame(0x88, &last.payload));
-    raw.assert_end();
+    raw.assert_closed();
     [answer, goodbye.to_string()]
 }
 

@@ -80,7 +80,7 @@ impl KeyServer {
     }
 
     fn give(&self, keys: &[Value]) {
-        let set = tokens::set(keys);
+        let set = tokens::jwk_set(keys);
         self.answer_with(&format!(
             "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{set}",
             set.len()
@@ -123,7 +123,7 @@ fn a_set_of_keys_elsewhere_is_fetched_once_more_for_a_token_of_an_unknown_key() 
     eventually("it was asked", || keys.asked() == 3);
     server.wait_for_log("SIGHUP");
     eventually("the new key is taken", || {
-        let answer = Raw::admitted(
+        let answer = Raw::upgrade_with(
             &server,
             "/ws/8888",
             &format!("{DMWIRE}{}", bearer(&token(2))),

@@ -1,7 +1,7 @@
 //! Keys from settings and files: algorithms, several keys, reloading.
 
 use crate::helpers::{assert_keeps, bearer, refused, unauthorized, welcomed};
-use crate::support::tokens::{self, Issuer, SECRET, claims, good, hmac_of, hs256, signed};
+use crate::support::tokens::{self, Issuer, SECRET, claims, hmac_of, hs256, signed, valid_token};
 use crate::support::{Folder, Raw, Server, client_frame, eventually, handshake};
 use ring::hmac;
 use serde_json::json;
@@ -80,7 +80,7 @@ fn keys_are_rotated_by_having_two_of_them() {
     for token in [
         old.token(None, &claims("a")),
         new.token(Some("2"), &claims("a")),
-        good("a"),
+        valid_token("a"),
         hs256("short", &claims("a")),
         hs256("the next secret, of thirty-two bytes", &claims("a")),
     ] {
@@ -104,7 +104,8 @@ fn files_with_keys_are_read_again_on_sighup() {
         &folder,
         &["--jwt-secret-file", "a.secret", "--jwt-key", "a.pem"],
     );
-    let (mut session, _) = Raw::admitted(&server, "/ws/a", &bearer(&old.token(None, &claims("a"))));
+    let (mut session, _) =
+        Raw::upgrade_with(&server, "/ws/a", &bearer(&old.token(None, &claims("a"))));
     session.expect("welcome");
     session.expect("synced");
     put(&secret, "another secret, of thirty-two bytes");
@@ -121,7 +122,7 @@ fn files_with_keys_are_read_again_on_sighup() {
         "another secret, of thirty-two bytes",
         &claims("a")
     ))));
-    for token in [old.token(None, &claims("8888")), good("8888")] {
+    for token in [old.token(None, &claims("8888")), valid_token("8888")] {
         refused(&server, "/ws/8888", &bearer(&token), 401, "unauthorized");
     }
     // Who is in stays, and what cannot be read takes nothing away.
@@ -149,7 +150,7 @@ fn a_file_with_a_set_of_keys_is_read_again_on_sighup() {
             .map(|(kid, issuer)| issuer.jwk(kid)),
     );
     let path = folder.0.join("keys.json");
-    fs::write(&path, tokens::set(&keys)).expect("a file can be written");
+    fs::write(&path, tokens::jwk_set(&keys)).expect("a file can be written");
     let server = Server::start_in(&folder, &["--jwks", "keys.json"]);
     for (kid, issuer) in ["r", "p", "e"].iter().zip(&issuers) {
         welcomed(
@@ -172,7 +173,7 @@ fn a_file_with_a_set_of_keys_is_read_again_on_sighup() {
     unauthorized(&server, &token, "no key is known");
 
     let new = Issuer::p256();
-    fs::write(&path, tokens::set(&[new.jwk("n")])).expect("a file can be written");
+    fs::write(&path, tokens::jwk_set(&[new.jwk("n")])).expect("a file can be written");
     server.signal("HUP");
     server.wait_for_log("keys for tokens keys=1");
     welcomed(

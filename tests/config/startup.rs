@@ -149,7 +149,7 @@ fn a_key_or_certificate_that_cannot_be_used_is_named_and_nothing_is_begun() {
     ] {
         fs::write(folder.0.join(name), text).expect("the file can be written");
     }
-    for (setting, name, parts) in [
+    for (env_number, name, parts) in [
         (
             "--jwt-secret-file",
             "nowhere",
@@ -187,7 +187,7 @@ fn a_key_or_certificate_that_cannot_be_used_is_named_and_nothing_is_begun() {
     ] {
         assert_fails(
             &folder.0,
-            &[&ANYWHERE[..], &[setting, name]].concat(),
+            &[&ANYWHERE[..], &[env_number, name]].concat(),
             &parts,
         );
     }

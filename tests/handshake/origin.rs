@@ -1,7 +1,7 @@
 //! Which pages may connect and read, and by which names a server may be called that has nothing but loopback to protect it
 //! (PROTOCOL sections 2 and 10).
 
-use crate::support::tokens::{SECRET, good};
+use crate::support::tokens::{SECRET, valid_token};
 use crate::support::{Raw, Server, handshake, json_answer};
 use serde_json::json;
 
@@ -44,7 +44,7 @@ fn with_tokens_only_pages_of_the_same_and_of_allowed_origins_may_connect() {
         "--allowed-origin",
         "https://app.example",
     ]);
-    let bearer = format!("Authorization: Bearer {}\r\n", good("a"));
+    let bearer = format!("Authorization: Bearer {}\r\n", valid_token("a"));
     let page = |origin: &str| format!("{bearer}Origin: {origin}\r\n");
     for origin in [
         "https://app.example",
@@ -135,7 +135,7 @@ fn a_name_that_is_made_to_lead_here_leads_nowhere() {
     }
     // Neither with tokens nor where everybody is welcome anyway does the name protect anything.
     let tokens = Server::start(&["--jwt-secret", SECRET]);
-    let bearer = format!("Authorization: Bearer {}\r\n", good("a"));
+    let bearer = format!("Authorization: Bearer {}\r\n", valid_token("a"));
     admitted(&tokens, &called("evil.example", "/ws/a", &bearer));
     let open = Server::start(&["--open"]);
     admitted(&open, &called("evil.example", "/ws/a", ""));

@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::support::tokens::{SECRET, good};
+use crate::support::tokens::{SECRET, valid_token};
 use crate::support::{
     DEADLINE, Folder, Raw, Server, assert_server_frame, eventually, handshake, to,
 };
@@ -23,7 +23,7 @@ use tungstenite::{Error, Message, WebSocket};
 
 /// Connects with these header lines; gives the address that the log has for the connection of `user`.
 fn logged(server: &Server, user: &str, more: &str) -> String {
-    Raw::admitted(server, &format!("/ws/{user}"), more)
+    Raw::upgrade_with(server, &format!("/ws/{user}"), more)
         .0
         .expect("welcome");
     let line = server.wait_for_log(&format!("connection opened user={user} "));
@@ -93,7 +93,7 @@ fn what_a_trusted_proxy_says_of_addresses_counts_up_to_the_first_stranger() {
 #[test]
 fn the_scheme_and_host_of_a_trusted_proxy_make_the_origin() {
     let server = Server::start(&["--trusted-proxy", "127.0.0.1", "--jwt-secret", SECRET]);
-    let bearer = format!("Authorization: Bearer {}\r\n", good("a"));
+    let bearer = format!("Authorization: Bearer {}\r\n", valid_token("a"));
     for (origin, status) in [
         ("https://chat.example.org", 101),
         ("http://chat.example.org", 403),
@@ -254,9 +254,7 @@ impl Nginx {
         let mut stream = self.connect("127.0.0.1");
         let request =
             format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
-        stream
-            .write_all(request.as_bytes())
-            .expect("nginx takes what is sent");
+        stream.write_all(request.as_bytes()).expect("nginx reads");
         let mut answer = Vec::new();
         let _ = stream.read_to_end(&mut answer);
         String::from_utf8_lossy(&answer).into_owned()
@@ -305,7 +303,7 @@ impl Session {
     fn send(&mut self, frame: &Value) {
         self.0
             .send(Message::text(frame.to_string()))
-            .expect("nginx takes what is sent");
+            .expect("nginx reads");
     }
 
     fn expect(&mut self, tag: &str) -> Value {
@@ -351,7 +349,7 @@ fn sessions_go_through_nginx_and_its_log_has_no_token() {
     );
 
     // In each carrier, by a page and by others.
-    let (a, b) = (good("a"), good("b"));
+    let (a, b) = (valid_token("a"), valid_token("b"));
     let origin = format!("https://localhost:{}", nginx.tls.port());
     let protocols = format!("dmwire.v1, bearer.{a}");
     let page = [

@@ -23,7 +23,7 @@ fn refused(server: &Server, request: &str, status: u16, code: &str) {
 
 /// The refusal as a client gets it that offered `dmwire.v1`, which may be a browser.
 fn dismissed(server: &Server, path: &str, more: &str, close: u16, code: &str) {
-    let (mut raw, head) = Raw::admitted(server, path, &format!("{DMWIRE}{more}"));
+    let (mut raw, head) = Raw::upgrade_with(server, path, &format!("{DMWIRE}{more}"));
     let selected = "sec-websocket-protocol: dmwire.v1\r\n";
     assert!(head.to_lowercase().contains(selected), "{head}");
     let goodbye = raw.expect("goodbye");
@@ -35,7 +35,7 @@ fn dismissed(server: &Server, path: &str, more: &str, close: u16, code: &str) {
     let last = raw.next().expect("a close frame");
     assert_eq!((last.opcode, last.close_code()), (8, Some(close)));
     raw.write(&client_frame(0x88, &last.payload));
-    raw.assert_end();
+    raw.assert_closed();
 }
 
 /// Refused as a bad request, in both forms.
@@ -46,7 +46,7 @@ fn refused_in_both_forms(server: &Server, path: &str) {
 
 /// Connects and gives `welcome`.
 fn welcomed(server: &Server, path: &str, more: &str) -> Value {
-    Raw::admitted(server, path, more).0.expect("welcome")
+    Raw::upgrade_with(server, path, more).0.expect("welcome")
 }
 
 #[test]
@@ -262,16 +262,16 @@ fn a_handshake_has_no_body() {
     let mut raw = Raw::open(&server);
     raw.write(in_chunks.as_bytes());
     assert!(raw.head().starts_with("HTTP/1.1 426 "));
-    Raw::admitted(&server, "/ws/a", "Content-Length: 0\r\n");
+    Raw::upgrade_with(&server, "/ws/a", "Content-Length: 0\r\n");
 }
 
 #[test]
 fn a_refused_client_that_does_not_close_is_let_go() {
     let server = Server::start(&[]);
-    let (mut raw, _) = Raw::admitted(&server, "/ws/a%20b", DMWIRE);
+    let (mut raw, _) = Raw::upgrade_with(&server, "/ws/a%20b", DMWIRE);
     raw.expect("goodbye");
     assert_eq!(raw.next().and_then(|frame| frame.close_code()), Some(4400));
-    raw.assert_end();
+    raw.assert_closed();
 }
 
 /// Sends a request on a connection that was made before, and reads whatever comes until the end.

@@ -114,7 +114,7 @@ impl Wss {
     fn send(&mut self, frame: &Value) {
         self.0
             .send(Message::text(frame.to_string()))
-            .expect("the server takes what is sent");
+            .expect("the server reads");
     }
 
     fn expect(&mut self, tag: &str) -> Value {
@@ -140,7 +140,7 @@ fn get(stream: &mut Stream, path: &str) -> String {
     let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
     stream
         .write_all(request.as_bytes())
-        .expect("the server takes what is sent");
+        .expect("the server reads");
     let mut answer = String::new();
     stream
         .read_to_string(&mut answer)
@@ -189,7 +189,7 @@ fn page_schema_and_sessions_are_behind_tls_of_either_version() {
         let mut stream = over_tls(plain(&server, false), &trusted, rustls::ALL_VERSIONS);
         stream
             .write_all(request.as_bytes())
-            .expect("the server takes what is sent");
+            .expect("the server reads");
         let mut head = [0; 12];
         stream.read_exact(&mut head).expect("an answer");
         assert_eq!(String::from_utf8_lossy(&head), format!("HTTP/1.1 {status}"));
@@ -223,7 +223,7 @@ fn what_is_no_tls_keeps_nobody_waiting_and_is_dropped() {
     let mut silent: Vec<_> = (0..40).map(|_| plain(&server, false)).collect();
     let mut half = plain(&server, false);
     half.write_all(&[0x16, 0x03, 0x01, 0x02, 0x00, 0x01])
-        .expect("the server takes what is sent");
+        .expect("the server reads");
     silent.push(half);
     let answer = server.get("/healthz");
     assert!(
@@ -319,7 +319,7 @@ fn a_drain_and_the_health_check_go_by_tls() {
     assert_eq!(checked(&SETTINGS).code, Some(0), "{:?}", checked(&SETTINGS));
     assert_eq!(checked(&[]).code, Some(1));
     let trusted = certificate(&folder.0);
-    let path = format!("/ws?token={}", crate::support::tokens::good("a"));
+    let path = format!("/ws?token={}", crate::support::tokens::valid_token("a"));
     let mut a = Wss::connect(&server, &trusted, &path, false);
     assert_eq!(a.expect("welcome")["user_id"], "a");
     a.expect("synced");

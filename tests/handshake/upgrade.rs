@@ -59,7 +59,7 @@ fn the_subprotocol_is_selected_when_it_is_offered() {
         "Sec-WebSocket-Protocol: chat\r\nSec-WebSocket-Protocol: dmwire.v1\r\n",
         "Sec-WebSocket-Protocol: dmwire.v1, bearer.secret\r\n",
     ] {
-        let (mut raw, head) = Raw::admitted(&server, "/ws/a", offered);
+        let (mut raw, head) = Raw::upgrade_with(&server, "/ws/a", offered);
         assert!(
             has_header(&head, "sec-websocket-protocol: dmwire.v1"),
             "{offered}{head}"
@@ -72,7 +72,7 @@ fn the_subprotocol_is_selected_when_it_is_offered() {
         "Sec-WebSocket-Protocol: chat\r\n",
         "Sec-WebSocket-Protocol: dmwire.v2, xdmwire.v1, DMWIRE.V1\r\n",
     ] {
-        let (mut raw, head) = Raw::admitted(&server, "/ws/a", offered);
+        let (mut raw, head) = Raw::upgrade_with(&server, "/ws/a", offered);
         assert!(
             !head.to_lowercase().contains("sec-websocket-protocol"),
             "{offered}{head}"
@@ -89,7 +89,7 @@ fn the_subprotocol_is_selected_when_it_is_offered() {
 fn no_extension_is_negotiated() {
     let server = Server::start(&[]);
     let offer = "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits, x-webkit-deflate-frame\r\n";
-    let (mut raw, head) = Raw::admitted(&server, "/ws/a", offer);
+    let (mut raw, head) = Raw::upgrade_with(&server, "/ws/a", offer);
     assert!(
         !head.to_lowercase().contains("sec-websocket-extensions"),
         "{head}"

@@ -269,9 +269,9 @@ fn a_user_blocks_so_many_and_no_more() {
 fn a_block_that_is_acknowledged_before_a_send_is_in_force_for_it() {
     let server = Server::start(&PATIENT);
     let (mut ann, mut bob, _, from_bob) = talking(&server);
-    let mut random = Random::new(crate::support::setting(
+    let mut random = Random::new(crate::support::env_number(
         "DMWIRE_BLOCK_SEED",
-        crate::support::any_seed,
+        crate::support::random_seed,
     ));
     for round in 0..50 {
         let wave = |name: &str| {

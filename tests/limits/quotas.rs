@@ -73,7 +73,7 @@ fn a_user_has_one_rate_over_all_sessions() {
     // What a busy machine lets pass in between comes on top.
     assert!((10..20).contains(&passed), "{passed}");
     assert!(
-        (1..=1000).contains(&wait.expect("some were refused")),
+        (1..=1000).contains(&wait.expect("some are rejected")),
         "{wait:?}"
     );
     // Who comes again has no new allowance, and who is somebody else has their own.
@@ -115,7 +115,7 @@ fn questions_have_a_rate_of_their_own() {
     let (passed, wait) = flood(&mut a, &conversations, 20);
     assert!((3..10).contains(&passed), "{passed}");
     assert!(
-        (1..=1000).contains(&wait.expect("some were refused")),
+        (1..=1000).contains(&wait.expect("some are rejected")),
         "{wait:?}"
     );
     a.send(&history);
@@ -152,7 +152,7 @@ fn who_speaks_dmwire_is_told_in_a_goodbye() {
         ("X-Forwarded-For", "203.0.113.5"),
         ("Sec-WebSocket-Protocol", "dmwire.v1"),
     ];
-    let mut refused = Client::dial(&server, "/ws/b", &headers).expect("it is let in to be told");
+    let mut refused = Client::dial(&server, "/ws/b", &headers).expect("the handshake succeeds");
     let (goodbye, end) = refused.goodbye();
     assert_has(
         &goodbye,

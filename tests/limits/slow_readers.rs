@@ -39,7 +39,7 @@ fn narrow(server: &Server, path: &str) -> Raw {
 }
 
 fn read_until_synced(raw: &mut Raw) {
-    while raw.text().expect("synced is due")["type"] != "synced" {}
+    while raw.text().expect("expected synced")["type"] != "synced" {}
 }
 
 /// Sends `count` numbered messages as fast as the acks come, some hundreds at a time.
@@ -285,7 +285,7 @@ fn a_sender_that_never_reads_its_acks_is_held_back_and_gets_all_of_them() {
         writing
             .set_write_timeout(Some(crate::support::DEADLINE))
             .and_then(|()| writing.write_all(&rest))
-            .expect("the server takes the rest");
+            .expect("the server reads the rest");
     });
     for n in 1..=sent {
         let ack = sender.text().expect("an ack");

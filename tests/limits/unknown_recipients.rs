@@ -95,7 +95,7 @@ fn one_address_leaves_so_many() {
     let from = |ip: &str, user: &str| {
         let headers = [("X-Forwarded-For", ip)];
         let client = Client::dial(&server, &format!("/ws/{user}"), &headers);
-        let mut client = client.expect("it is let in");
+        let mut client = client.expect("the handshake succeeds");
         client.until("synced");
         client
     };

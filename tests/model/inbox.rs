@@ -119,7 +119,7 @@ impl Message {
         self.versions[0]
             .content
             .clone()
-            .expect("nothing is sent deleted")
+            .expect("a sent message has content")
     }
 
     pub fn reactions_of(&self, user: usize) -> usize {

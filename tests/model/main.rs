@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 
 use device::Device;
 use inbox::{Answer, Model, Wish};
-use support::{Random, Server, any_seed, setting};
+use support::{Random, Server, env_number, random_seed};
 
 const STEPS: usize = 60;
 const DEVICES: usize = 5;
@@ -776,8 +776,8 @@ fn seeds_that_have_failed_before_pass() {
 
 #[test]
 fn every_session_is_sent_what_the_model_says() {
-    let seed = setting("DMWIRE_MODEL_SEED", any_seed);
-    let seconds = setting("DMWIRE_MODEL_SECONDS", || 14);
+    let seed = env_number("DMWIRE_MODEL_SEED", random_seed);
+    let seconds = env_number("DMWIRE_MODEL_SECONDS", || 14);
     // With next to no room for what is unsent, sessions read from the store what others are pushed.
     let narrow = [&FAST[..], &["--outbox-bytes", "1024"]].concat();
     let servers = [Server::start(&FAST), Server::start(&narrow)];

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use crate::support::{Random, any_seed, client_frame, setting};
+use crate::support::{Random, client_frame, env_number, random_seed};
 use crate::targets::{TARGETS, Target};
 use serde_json::Value;
 
@@ -177,7 +177,7 @@ fn what_a_fuzzer_has_found_is_found_no_second_time() {
 
 #[test]
 fn a_few_changes_are_read_as_they_must_be() {
-    let mut random = Random::new(setting("DMWIRE_FUZZ_SEED", any_seed));
+    let mut random = Random::new(env_number("DMWIRE_FUZZ_SEED", random_seed));
     for (name, target) in TARGETS {
         let seeds: Vec<_> = seeds(name)
             .into_iter()

@@ -8,7 +8,7 @@ mod clients;
 
 use clients::{Held, Promise, RECEIVERS, Receiver, SENDERS, Sender, item};
 
-use crate::support::{Client, Folder, Random, Server, any_seed, setting};
+use crate::support::{Client, Folder, Random, Server, env_number, random_seed};
 use std::collections::{HashMap, VecDeque};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -208,8 +208,8 @@ fn assert_whole(server: &Server) {
 
 #[test]
 fn what_was_acknowledged_survives_kill_9_and_comes_once() {
-    let rounds = setting("DMWIRE_CRASH_ROUNDS", || 6);
-    let mut random = Random::new(setting("DMWIRE_CRASH_SEED", any_seed));
+    let rounds = env_number("DMWIRE_CRASH_ROUNDS", || 6);
+    let mut random = Random::new(env_number("DMWIRE_CRASH_SEED", random_seed));
     let mut server = Server::start(ARGUMENTS);
     let mut world = World::new(&mut random);
     let began = Instant::now();
@@ -293,8 +293,8 @@ fn what_was_acknowledged_survives_kill_9_and_comes_once() {
 
 #[test]
 fn a_start_that_is_cut_off_leaves_a_file_that_starts() {
-    let mut random = Random::new(setting("DMWIRE_CRASH_SEED", any_seed));
-    let folders = setting("DMWIRE_CRASH_ROUNDS", || 6);
+    let mut random = Random::new(env_number("DMWIRE_CRASH_SEED", random_seed));
+    let folders = env_number("DMWIRE_CRASH_ROUNDS", || 6);
     for _ in 0..folders {
         let folder = Folder::new();
         for _ in 0..3 {

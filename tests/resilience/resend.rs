@@ -5,7 +5,7 @@
 
 use std::io::Write as _;
 
-use crate::support::{Client, Random, Server, any_seed, client_frame, setting};
+use crate::support::{Client, Random, Server, client_frame, env_number, random_seed};
 use serde_json::{Value, json};
 
 /// A sender whose line is cut again and again, and two who see what comes of it.
@@ -173,7 +173,7 @@ impl Scene {
         client
             .stream()
             .write_all(&frame[..cut])
-            .expect("the server takes it");
+            .expect("the server reads it");
         client.cut(self.random.percent(50));
         let mut client = self.sender();
         assert_eq!(client.expect("synced")["seq"], self.head);
@@ -204,7 +204,7 @@ impl Scene {
         client
             .stream()
             .write_all(&bytes[..cut])
-            .expect("the server takes it");
+            .expect("the server reads it");
         let seen: Vec<Value> = (0..self.random.below(whole + 1))
             .map(|_| client.expect("ack"))
             .collect();
@@ -222,8 +222,8 @@ fn assert_same(ack: &Value, first: &Value) {
 
 #[test]
 fn a_message_sent_again_after_a_cut_is_one_message() {
-    let rounds = setting("DMWIRE_RESEND_ROUNDS", || 160);
-    let mut scene = Scene::new(setting("DMWIRE_RESEND_SEED", any_seed));
+    let rounds = env_number("DMWIRE_RESEND_ROUNDS", || 160);
+    let mut scene = Scene::new(env_number("DMWIRE_RESEND_SEED", random_seed));
     for round in 0..rounds {
         match round % 4 {
             0 => scene.before_the_ack(),

@@ -264,7 +264,7 @@ fn whoever_gets_in_while_the_server_is_asked_to_end_is_told() {
         eventually("they arrive", || came.load(Ordering::Relaxed) >= 40);
         server.signal("TERM");
         for thread in threads {
-            thread.join().expect("everyone is told");
+            thread.join().expect("everyone is notified");
         }
     });
     assert_ends_well(&mut server);

@@ -14,13 +14,14 @@ use tungstenite::{Error, Message, WebSocket};
 
 use super::{DEADLINE, Server, assert_server_frame, client_frame};
 
-/// A client of the server, one WebSocket.
+/// One WebSocket connection to the server.
 pub struct Client {
     socket: WebSocket<TcpStream>,
     pub response: Response,
-    /// The `welcome` that it began with.
+    /// The `welcome` frame, the first of every session.
     pub welcome: Value,
-    /// Receipts that came between other frames: they come when they come, so that they are kept apart.
+    /// Receipts that arrived before other frames. They may arrive at any time, so they are kept apart from the frames that tests
+    /// wait for.
     receipts: VecDeque<Value>,
 }
 
@@ -33,7 +34,7 @@ pub enum End {
 }
 
 impl Client {
-    /// Connects as a user and reads `welcome`. `query` is what stands behind the user id, such as `?since=3`.
+    /// Connects as a user and reads `welcome`. `query` follows the user id in the path, such as `?since=3`.
     pub fn connect(server: &Server, user: &str, query: &str) -> Self {
         let mut client =
             Self::dial(server, &format!("/ws/{user}{query}"), &[]).expect("the handshake succeeds");
@@ -41,14 +42,14 @@ impl Client {
         client
     }
 
-    /// Connects and reads up to `synced`, which must come with nothing before it.
+    /// Connects and reads `synced`, which must be the first frame after `welcome`.
     pub fn fresh(server: &Server, user: &str) -> Self {
         let mut client = Self::connect(server, user, "");
         client.expect("synced");
         client
     }
 
-    /// Connects to any address, reading nothing.
+    /// Connects to any path and reads nothing.
     #[allow(clippy::result_large_err)]
     pub fn dial(server: &Server, path: &str, headers: &[(&str, &str)]) -> Result<Self, Error> {
         let stream = TcpStream::connect(server.address)?;
@@ -88,7 +89,7 @@ impl Client {
         self.welcome["epoch"].as_str().expect("an epoch")
     }
 
-    /// The underlying stream, to cut it or to write what no client would.
+    /// The underlying stream, to close it or to write bytes that no client library sends.
     pub fn stream(&mut self) -> &mut TcpStream {
         self.socket.get_mut()
     }
@@ -102,23 +103,21 @@ impl Client {
     }
 
     pub fn send_message(&mut self, message: Message) {
-        self.socket
-            .send(message)
-            .expect("the server takes what is sent");
+        self.socket.send(message).expect("the server reads");
     }
 
-    /// Sends without looking whether it arrives.
+    /// Sends without checking that the server receives it.
     pub fn try_send_text(&mut self, text: &str) -> bool {
         self.socket.send(Message::text(text)).is_ok()
     }
 
-    /// The next WebSocket message, pings and pongs included.
+    /// The next WebSocket message, including pings and pongs.
     #[allow(clippy::result_large_err)]
     pub fn next_message(&mut self) -> Result<Message, Error> {
         self.socket.read()
     }
 
-    /// The next frame but for receipts, or how the connection ended. Answers pings by the way.
+    /// The next frame other than a receipt, or how the connection ended. Pings are answered.
     pub fn next(&mut self) -> Result<Value, End> {
         loop {
             let frame = self.next_frame()?;
@@ -129,17 +128,17 @@ impl Client {
         }
     }
 
-    /// The next receipt. Whatever else comes before it is an error.
+    /// The next receipt. Any other frame before it is an error.
     pub fn receipt(&mut self) -> Value {
         if let Some(receipt) = self.receipts.pop_front() {
             return receipt;
         }
-        let frame = self.next_frame().expect("a receipt is due");
+        let frame = self.next_frame().expect("expected a receipt");
         assert_eq!(frame["type"], "receipt", "{frame}");
         frame
     }
 
-    /// Receipts that have come between other frames and were not asked for.
+    /// Receipts that arrived before other frames and were not read yet.
     pub fn receipts(&mut self) -> Vec<Value> {
         self.receipts.drain(..).collect()
     }
@@ -166,17 +165,17 @@ impl Client {
 
     pub fn recv(&mut self) -> Value {
         self.next()
-            .unwrap_or_else(|end| panic!("a frame was due, but the connection ended: {end:?}"))
+            .unwrap_or_else(|end| panic!("expected a frame, but the connection ended: {end:?}"))
     }
 
-    /// The next frame, which must be of this type.
+    /// The next frame, which must have this type.
     pub fn expect(&mut self, tag: &str) -> Value {
         let frame = self.recv();
         assert_eq!(frame["type"], tag, "{frame}");
         frame
     }
 
-    /// Reads until a frame of this type comes.
+    /// Reads until a frame of this type arrives.
     pub fn until(&mut self, tag: &str) -> Value {
         loop {
             let frame = self.recv();
@@ -186,13 +185,13 @@ impl Client {
         }
     }
 
-    /// Sends a frame and reads its direct reply, which must be next.
+    /// Sends a frame and reads its direct reply, which must be the next frame.
     pub fn ask(&mut self, frame: &Value) -> Value {
         self.send(frame);
         self.recv()
     }
 
-    /// Proves that nothing is under way: the next frame is the answer to a `ping`.
+    /// Asserts that no other frame is on its way: the next one is the answer to a `ping`.
     pub fn assert_quiet(&mut self) {
         self.send_text(r#"{"type":"ping","ref":"quiet?"}"#);
         let frame = self.recv();
@@ -203,20 +202,20 @@ impl Client {
         );
     }
 
-    /// Reads `goodbye` (after whatever else) and the close frame behind it.
+    /// Reads up to `goodbye`, and the close frame that must follow it.
     pub fn goodbye(&mut self) -> (Value, End) {
         let goodbye = self.until("goodbye");
         let end = self.next().expect_err("nothing follows goodbye");
         (goodbye, end)
     }
 
-    /// Closes and waits until the server has closed too.
+    /// Closes the connection and waits until the server has closed it too.
     pub fn close(mut self) {
         let _ = self.socket.close(None);
         while self.socket.read().is_ok() {}
     }
 
-    /// Connects and reads `welcome`; `None` when the server goes away meanwhile.
+    /// Connects and reads `welcome`; `None` if the server stops meanwhile.
     pub fn try_connect(server: &Server, user: &str, query: &str) -> Option<Self> {
         let mut client = Self::dial(server, &format!("/ws/{user}{query}"), &[]).ok()?;
         client.welcome = client.next().ok()?;
@@ -224,28 +223,25 @@ impl Client {
         Some(client)
     }
 
-    /// Ends the connection without a word. `reset`: by an RST, which also throws away what is under way.
+    /// Ends the connection without a close frame. With `reset` an RST is sent, which also discards data that is on its way.
     pub fn cut(mut self, reset: bool) {
         cut(self.stream(), reset);
     }
 }
 
-/// Sends frames in as few TCP segments as possible, so that the server finds them all at once.
+/// Sends frames in as few TCP segments as possible, so that the server reads them all at once.
 pub fn burst(client: &mut Client, frames: &[Value]) {
     let bytes: Vec<u8> = frames
         .iter()
         .flat_map(|frame| client_frame(0x81, frame.to_string().as_bytes()))
         .collect();
-    client
-        .stream()
-        .write_all(&bytes)
-        .expect("the server takes what is sent");
+    client.stream().write_all(&bytes).expect("the server reads");
 }
 
-/// Ends a connection without a word; see [`Client::cut`].
+/// Ends a connection without a close frame; see [`Client::cut`].
 pub fn cut(stream: &TcpStream, reset: bool) {
     if reset {
-        // Linger zero: closing sends an RST (the caller drops the stream next).
+        // With a linger time of zero, closing sends an RST. The caller drops the stream next.
         let _ = socket2::SockRef::from(stream).set_linger(Some(Duration::ZERO));
     } else {
         let _ = stream.shutdown(std::net::Shutdown::Both);

@@ -1,4 +1,4 @@
-//! Frames of the protocol as tests write and check them.
+//! Client frames that tests send, and checks of server frames.
 
 use std::fs;
 use std::path::Path;
@@ -13,10 +13,10 @@ static SERVER_FRAMES: LazyLock<jsonschema::Validator> = LazyLock::new(|| {
     jsonschema::draft202012::new(&schema).expect("the schema compiles")
 });
 
-/// Fails unless `frame` is a server frame by the schema.
+/// Asserts that `frame` is valid by the schema of server frames.
 pub fn assert_server_frame(frame: &Value) {
     if let Err(error) = SERVER_FRAMES.validate(frame) {
-        panic!("not a server frame by the schema: {frame}\n{error}");
+        panic!("invalid by the schema of server frames: {frame}\n{error}");
     }
 }
 
@@ -25,13 +25,13 @@ pub fn to(user: &str, text: &str) -> Value {
     serde_json::json!({"message": text, "target_user": user})
 }
 
-/// A frame about a message of one's conversation with a user: `read`, `delete`, or what becomes an `edit` or `react` with
-/// the fields added by [`with`].
+/// A frame that refers to a message of the conversation with `user`: `read` or `delete`; with fields added by [`with`] also
+/// `edit` or `react`.
 pub fn about(tag: &str, user: &str, id: &Value) -> Value {
     serde_json::json!({"type": tag, "target_user": user, "id": id})
 }
 
-/// The frame with these fields set.
+/// Sets these fields of the frame.
 pub fn with(mut frame: Value, fields: &Value) -> Value {
     for (name, field) in fields.as_object().expect("fields are an object") {
         frame[name] = field.clone();
@@ -39,7 +39,7 @@ pub fn with(mut frame: Value, fields: &Value) -> Value {
     frame
 }
 
-/// Fails unless the frame has these fields; `null` stands for one that it must not have.
+/// Asserts that the frame has these fields; `null` stands for a field that it must not have.
 #[track_caller]
 pub fn assert_has(frame: &Value, fields: &Value) {
     for (name, field) in fields.as_object().expect("fields are an object") {

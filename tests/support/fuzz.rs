@@ -1,5 +1,5 @@
-//! What is asked of whoever reads bytes of strangers: the entry points of the fuzz targets (`fuzz/`), which the tests replay as well.
-//! Each takes any bytes, and panics if something is not as it must be.
+//! The fuzz targets (`fuzz/`), which the tests replay as well: each takes any bytes, passes them to a parser of untrusted input,
+//! and panics if the result is wrong.
 
 #![allow(dead_code)] // each fuzz target uses its own part of it
 
@@ -40,8 +40,8 @@ static CLIENT_FRAMES: LazyLock<jsonschema::Validator> = LazyLock::new(|| {
     jsonschema::draft202012::new(&schema).expect("the schema compiles")
 });
 
-/// Bytes of a peer behind the handshake. The first two say how large a message may be, and in which pieces the others arrive: what
-/// is understood of them must not depend on that.
+/// Bytes of a client after the handshake. The first two bytes set the size limit and the length of the pieces in which the rest
+/// arrives. The result must not depend on the pieces.
 pub fn wire(data: &[u8]) {
     let [limit, piece, stream @ ..] = data else {
         return;
@@ -52,7 +52,7 @@ pub fn wire(data: &[u8]) {
     assert_eq!(whole, pieces);
 }
 
-/// What a decoder makes of a stream that comes in pieces.
+/// The messages that a decoder reads from a stream that arrives in pieces.
 fn decoded(stream: &[u8], limit: usize, piece: usize) -> (Vec<String>, Option<ProtocolError>) {
     let mut decoder = Decoder::new(limit);
     let mut buffer = Vec::new();
@@ -88,21 +88,21 @@ fn decoded(stream: &[u8], limit: usize, piece: usize) -> (Vec<String>, Option<Pr
     (heard, None)
 }
 
-/// The text of a frame. The parser, an independent reader of JSON and the schema must agree on it (PROTOCOL section 1.7).
+/// The text of a frame. The parser, an independent JSON parser and the schema must agree on it (PROTOCOL section 1.7).
 pub fn frame(data: &[u8]) {
     if let Ok(text) = std::str::from_utf8(data) {
         read(text);
     }
 }
 
-/// The content of a message, as the frame around it is good.
+/// The content of a message in an otherwise valid frame.
 pub fn content(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else {
         return;
     };
     let carried = read(&format!(r#"{{"target_user":"6666","message":{text}}}"#));
     if let Some(carried) = carried {
-        // What was sent is what is delivered.
+        // The delivered content equals the sent one.
         let sent = |text: &str| serde_json::from_str::<Value>(text).ok();
         if let Some(content) = sent(text) {
             assert_eq!(sent(&carried), Some(content));
@@ -110,7 +110,7 @@ pub fn content(data: &[u8]) {
     }
 }
 
-/// Reads a frame; gives the content that it carries, as it came.
+/// Parses a frame and returns the unchanged text of its content.
 fn read(text: &str) -> Option<String> {
     thread_local! {
         static USED: RefCell<Tape> = RefCell::default();
@@ -140,7 +140,7 @@ fn read(text: &str) -> Option<String> {
             detail,
             ..
         }) => {
-            // It is JSON all the same only where PROTOCOL section 1 asks for more.
+            // Valid JSON is rejected only by the additional rules of PROTOCOL section 1.
             let more = ["twice", "levels"].iter().any(|word| detail.contains(word));
             assert!(theirs.is_err() || more, "{text}: {detail}");
         }
@@ -174,7 +174,7 @@ pub fn upgrade(data: &[u8]) {
         config
     });
     thread_local! {
-        // The HTTP parser requires one.
+        // The HTTP parser requires a runtime.
         static RUNTIME: actix_rt::Runtime = actix_rt::Runtime::new().expect("a runtime can be created");
     }
     let parsed = RUNTIME
@@ -254,7 +254,8 @@ fn check_response(response: Vec<u8>) {
     }
 }
 
-/// A token as it comes, or one whose header or whose claims these bytes are and that is well signed: the first byte says which.
+/// A token. The first byte selects whether the rest is the whole token, or the header or the claims of a token with a valid
+/// signature.
 pub fn token(data: &[u8]) {
     const SECRET: &[u8] = b"a secret of thirty-two bytes, or more";
     const HEADER: &[u8] = br#"{"alg":"HS256"}"#;
@@ -288,7 +289,7 @@ pub fn token(data: &[u8]) {
             .as_mut()
             .poll(&mut Context::from_waker(Waker::noop()))
         else {
-            panic!("there is nothing to wait for");
+            panic!("verification does not wait");
         };
         judged
     };
@@ -296,7 +297,7 @@ pub fn token(data: &[u8]) {
         let user: &Arc<str> = identity.user();
         assert!(is_name(user));
         assert!(identity.holds_for().is_some_and(|left| !left.is_zero()));
-        // A signature cannot be hit upon, and claims are what was signed.
+        // A fuzzer cannot guess a signature, and signed claims are returned unchanged.
         assert!(kind % 3 != 0, "{token}");
         let claims = if kind % 3 == 1 { CLAIMS } else { data };
         let claims: Value = serde_json::from_slice(claims).expect("the claims are JSON");

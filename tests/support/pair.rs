@@ -1,4 +1,4 @@
-//! Two honest users, who go on talking while the server is attacked.
+//! Two well-behaved users who exchange messages while the server is attacked.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -6,21 +6,21 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use super::{Client, Server, setting, to};
+use super::{Client, Server, env_number, to};
 
-/// How many things are said in the quiet, at least.
+/// The minimum number of messages before the attack.
 const QUIET: usize = 40;
 
-/// How often the honest speak.
+/// The pause between two messages.
 const PACE: Duration = Duration::from_millis(25);
 
-/// One attack at a time, so that what the quiet value is measured in is quiet.
-pub fn alone() -> MutexGuard<'static, ()> {
+/// Only one attack runs at a time, so that the measurement before an attack is not disturbed by another one.
+pub fn exclusive() -> MutexGuard<'static, ()> {
     static ONE: Mutex<()> = Mutex::new(());
     ONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Two users who talk with each other, in turns.
+/// Two users who send messages to each other in turns.
 pub struct Pair {
     ends: [Client; 2],
     said: usize,
@@ -30,19 +30,19 @@ impl Pair {
     const NAMES: [&str; 2] = ["honest", "true"];
 
     pub fn new(server: &Server) -> Self {
-        Self::by(|name| Client::fresh(server, name))
+        Self::connected_by(|name| Client::fresh(server, name))
     }
 
-    /// Two who come in the way that `enter` knows.
-    pub fn by(enter: impl FnMut(&str) -> Client) -> Self {
+    /// Two users who connect by means of `connect`.
+    pub fn connected_by(connect: impl FnMut(&str) -> Client) -> Self {
         Self {
-            ends: Self::NAMES.map(enter),
+            ends: Self::NAMES.map(connect),
             said: 0,
         }
     }
 
-    /// Says one thing, and gives the time from sending to arrival.
-    pub fn say(&mut self) -> Duration {
+    /// Sends one message and returns the time until it arrives.
+    pub fn exchange(&mut self) -> Duration {
         self.said += 1;
         let (from, other) = (self.said % 2, (self.said + 1) % 2);
         let text = format!("{} from {from}", self.said);
@@ -53,7 +53,7 @@ impl Pair {
         let ack = self.ends[from].expect("ack");
         assert_eq!(message["message"], text);
         assert_eq!(message["from_user"], Self::NAMES[from]);
-        // Each message is in both inboxes.
+        // Each message is an entry of both inboxes.
         assert_eq!(
             (&message["seq"], &ack["seq"]),
             (&json!(self.said), &json!(self.said))
@@ -62,11 +62,11 @@ impl Pair {
         took
     }
 
-    /// Talks for as long as `more` says so of the number of things said, and at least once.
-    pub fn talk(&mut self, more: impl Fn(usize) -> bool) -> Vec<Duration> {
+    /// Exchanges messages while `more`, called with the number of messages so far, returns true; at least one.
+    pub fn exchange_while(&mut self, more: impl Fn(usize) -> bool) -> Vec<Duration> {
         let mut took = Vec::new();
         loop {
-            took.push(self.say());
+            took.push(self.exchange());
             if !more(took.len()) {
                 return took;
             }
@@ -75,8 +75,8 @@ impl Pair {
     }
 }
 
-/// The times in words.
-pub fn figures(mut took: Vec<Duration>) -> String {
+/// Percentiles of the times as text.
+pub fn percentiles(mut took: Vec<Duration>) -> String {
     took.sort_unstable();
     let ms = |of: usize| took[(took.len() - 1) * of / 100].as_secs_f64() * 1000.0;
     format!(
@@ -88,15 +88,15 @@ pub fn figures(mut took: Vec<Duration>) -> String {
     )
 }
 
-/// Runs an attack beside a pair that talks, and prints what that is to the pair.
-pub fn beside(server: &Server, name: &str, attack: impl FnMut()) {
-    beside_pair(Pair::new(server), name, attack);
+/// Runs an attack while a pair exchanges messages, and prints the message times before and during the attack.
+pub fn measure_with_attack(server: &Server, name: &str, attack: impl FnMut()) {
+    measure_pair_with_attack(Pair::new(server), name, attack);
 }
 
-/// As [`beside`], with a pair that is there. Once is enough to see whether the server holds. To tell what it is to the pair,
-/// `DMWIRE_ATTACK_SECONDS` says for how long at least the pair talks in the quiet, and the attack is made again and again.
-pub fn beside_pair(mut pair: Pair, name: &str, mut attack: impl FnMut()) {
-    /// Ends the talk however the attack ends.
+/// As [`measure_with_attack`], with a connected pair. Running the attack once is enough for the assertions. For meaningful times,
+/// `DMWIRE_ATTACK_SECONDS` sets for how long the pair is measured before the attack, and for how long the attack is repeated.
+pub fn measure_pair_with_attack(mut pair: Pair, name: &str, mut attack: impl FnMut()) {
+    /// Ends the exchange, also when the attack panics.
     struct Over<'a>(&'a AtomicBool);
     impl Drop for Over<'_> {
         fn drop(&mut self) {
@@ -104,13 +104,13 @@ pub fn beside_pair(mut pair: Pair, name: &str, mut attack: impl FnMut()) {
         }
     }
 
-    let long = Duration::from_secs(setting("DMWIRE_ATTACK_SECONDS", || 0));
+    let long = Duration::from_secs(env_number("DMWIRE_ATTACK_SECONDS", || 0));
     let began = Instant::now();
-    let quiet = pair.talk(|said| said < QUIET || began.elapsed() < long);
+    let quiet = pair.exchange_while(|said| said < QUIET || began.elapsed() < long);
     let over = AtomicBool::new(false);
     let began = Instant::now();
     let under = std::thread::scope(|scope| {
-        let talking = scope.spawn(|| pair.talk(|_| !over.load(Ordering::Relaxed)));
+        let talking = scope.spawn(|| pair.exchange_while(|_| !over.load(Ordering::Relaxed)));
         {
             let _over = Over(&over);
             loop {
@@ -120,18 +120,18 @@ pub fn beside_pair(mut pair: Pair, name: &str, mut attack: impl FnMut()) {
                 }
             }
         }
-        talking.join().expect("the honest pair goes on")
+        talking.join().expect("the pair keeps exchanging messages")
     });
     eprintln!(
-        "{name} ({:.1} s): quiet {}; under attack {}",
+        "{name} ({:.1} s): before the attack {}; during it {}",
         began.elapsed().as_secs_f64(),
-        figures(quiet),
-        figures(under)
+        percentiles(quiet),
+        percentiles(under)
     );
 }
 
-/// Runs `work` in so many threads, each knowing its number.
-pub fn crew(threads: usize, work: impl Fn(usize) + Sync) {
+/// Runs `work` in this number of threads. Each call gets the number of its thread.
+pub fn run_threads(threads: usize, work: impl Fn(usize) + Sync) {
     std::thread::scope(|scope| {
         for n in 0..threads {
             let work = &work;
@@ -140,15 +140,15 @@ pub fn crew(threads: usize, work: impl Fn(usize) + Sync) {
     });
 }
 
-/// How many sessions there are in an attack by a crowd: as many as `DMWIRE_ATTACK_SESSIONS` says, or as this process may have.
-pub fn crowd() -> usize {
+/// The number of sessions of an attack: `DMWIRE_ATTACK_SESSIONS`, or 5000, but at most as many as this process can open.
+pub fn session_count() -> usize {
     const USUAL: usize = 5000;
-    /// What else has files open here, and in the server.
+    /// Other files that are open in this process.
     const OTHERS: usize = 100;
     let files = rlimit::increase_nofile_limit(u64::MAX).unwrap_or(1024);
     let most = usize::try_from(files).unwrap_or(usize::MAX) - OTHERS;
-    let wanted = setting("DMWIRE_ATTACK_SESSIONS", || USUAL as u64);
-    // Everybody has a partner.
+    let wanted = env_number("DMWIRE_ATTACK_SESSIONS", || USUAL as u64);
+    // Sessions form pairs.
     let number = (wanted as usize).min(most) & !1;
     assert!(number >= 900, "{files} open files are too few");
     number

@@ -1,4 +1,4 @@
-//! Runs of the program in a folder of their own.
+//! Runs of the program in a temporary folder.
 
 use std::fs;
 use std::io::Read as _;
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::DEADLINE;
 
-/// A folder of the test's own, removed when it is done.
+/// A temporary folder, removed when it is dropped.
 pub struct Folder(pub PathBuf);
 
 impl Folder {
@@ -28,7 +28,7 @@ impl Drop for Folder {
     }
 }
 
-/// What a run of the program came to.
+/// The result of a run of the program.
 #[derive(Debug)]
 pub struct Said {
     pub code: Option<i32>,
@@ -36,7 +36,7 @@ pub struct Said {
     pub err: String,
 }
 
-/// The program, to be run in a folder with nothing of ours in its environment.
+/// The program, to be run in a folder, without `DMWIRE_*` variables of the environment.
 pub fn program(folder: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_dmwire"));
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("DMWIRE_")) {
@@ -46,12 +46,12 @@ pub fn program(folder: &Path, arguments: &[&str]) -> Command {
     command
 }
 
-/// Runs the program in a folder to its end.
+/// Runs the program in a folder and waits until it exits.
 pub fn dmwire(folder: &Path, arguments: &[&str]) -> Said {
     run_to_end(program(folder, arguments))
 }
 
-/// Runs a command to its end, which must come in time.
+/// Runs a command and waits until it exits, which must happen in time.
 pub fn run_to_end(mut command: Command) -> Said {
     let mut child = command
         .stdin(Stdio::null())
@@ -88,6 +88,6 @@ pub fn run_to_end(mut command: Command) -> Said {
         out: out.join().expect("stdout is read"),
         err: err.join().expect("stderr is read"),
     };
-    assert!(status.is_some(), "it has not ended: {said:?}");
+    assert!(status.is_some(), "the program does not exit: {said:?}");
     said
 }

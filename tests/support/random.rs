@@ -1,6 +1,6 @@
 //! Reproducible random numbers, and numbers from the environment.
 
-/// Numbers that look random and are the same each time for the same seed (splitmix64).
+/// Pseudorandom numbers that only depend on the seed (splitmix64).
 pub struct Random(u64);
 
 impl Random {
@@ -16,17 +16,17 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    /// A number from 0 to `end`, without it.
+    /// A number from 0 up to, but not including, `end`.
     pub fn below(&mut self, end: usize) -> usize {
         (self.next() % end.max(1) as u64) as usize
     }
 
-    /// True `times` times of a hundred.
-    pub fn percent(&mut self, times: usize) -> bool {
-        self.below(100) < times
+    /// True in `percent` of 100 cases.
+    pub fn percent(&mut self, percent: usize) -> bool {
+        self.below(100) < percent
     }
 
-    /// One of these.
+    /// One of these values.
     pub fn pick<'a, T>(&mut self, of: &'a [T]) -> &'a T {
         &of[self.below(of.len())]
     }
@@ -40,8 +40,8 @@ impl Random {
     }
 }
 
-/// A number that the environment may set. It is printed, so that a failure can be run again.
-pub fn setting(name: &str, otherwise: impl FnOnce() -> u64) -> u64 {
+/// A number from an environment variable, or the other value. It is printed, so that a failed run can be repeated.
+pub fn env_number(name: &str, otherwise: impl FnOnce() -> u64) -> u64 {
     let value = match std::env::var(name) {
         Ok(text) => text
             .parse()
@@ -52,7 +52,7 @@ pub fn setting(name: &str, otherwise: impl FnOnce() -> u64) -> u64 {
     value
 }
 
-/// A seed that nobody chose.
-pub fn any_seed() -> u64 {
+/// A random seed.
+pub fn random_seed() -> u64 {
     uuid::Uuid::new_v4().as_u64_pair().0 >> 16
 }

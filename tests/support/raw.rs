@@ -1,4 +1,4 @@
-//! Connections that write raw bytes.
+//! Connections without a client library.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -7,13 +7,13 @@ use serde_json::Value;
 
 use super::{DEADLINE, Server, assert_server_frame};
 
-/// A connection that writes raw bytes: for what no client library would send.
+/// A connection that sends any bytes, such as invalid frames that a client library does not send.
 pub struct Raw {
     pub stream: TcpStream,
     read: Vec<u8>,
 }
 
-/// A frame as it came over the wire.
+/// A WebSocket frame as received.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RawFrame {
     pub opcode: u8,
@@ -21,13 +21,13 @@ pub struct RawFrame {
 }
 
 impl RawFrame {
-    /// The code of a close frame.
+    /// The status code of a close frame.
     pub fn close_code(&self) -> Option<u16> {
         let code = self.payload.get(..2)?;
         Some(u16::from_be_bytes([code[0], code[1]]))
     }
 
-    /// The JSON of a text frame, validated.
+    /// The JSON of a text frame, checked against the schema.
     pub fn json(&self) -> Value {
         let frame = serde_json::from_slice(&self.payload).expect("server frames are JSON");
         assert_server_frame(&frame);
@@ -36,7 +36,7 @@ impl RawFrame {
 }
 
 impl Raw {
-    /// Does the handshake by hand.
+    /// Connects and does the WebSocket handshake, which must succeed.
     pub fn upgrade(server: &Server, path: &str) -> Self {
         let mut raw = Self::open(server);
         raw.write(
@@ -51,7 +51,7 @@ impl Raw {
         raw
     }
 
-    /// Connects and writes nothing.
+    /// Connects and sends nothing.
     pub fn open(server: &Server) -> Self {
         let stream = TcpStream::connect(server.address).expect("the server accepts");
         stream
@@ -67,19 +67,20 @@ impl Raw {
     }
 
     pub fn write(&mut self, bytes: &[u8]) {
-        self.stream
-            .write_all(bytes)
-            .expect("the server takes what is sent");
+        self.stream.write_all(bytes).expect("the server reads");
     }
 
-    /// Reads an HTTP response's head.
+    /// Reads the head of an HTTP response.
     pub fn head(&mut self) -> String {
         loop {
             if let Some(end) = self.read.windows(4).position(|four| four == b"\r\n\r\n") {
                 let head = self.read.drain(..end + 4).collect();
                 return String::from_utf8(head).expect("a head is text");
             }
-            assert!(self.fill(), "the connection ended within the head");
+            assert!(
+                self.fill(),
+                "the connection ended before the end of the head"
+            );
         }
     }
 
@@ -97,7 +98,7 @@ impl Raw {
         }
     }
 
-    /// The next frame; `None` when the connection has ended. Receipts, which come when they come, are left out.
+    /// The next frame; `None` if the connection has ended. Receipts are skipped, as they may arrive at any time.
     pub fn frame(&mut self) -> Option<RawFrame> {
         loop {
             if let Some((frame, used)) = parse_frame(&self.read) {
@@ -113,8 +114,8 @@ impl Raw {
         }
     }
 
-    /// Reads on until a close frame comes; gives its code, and the `goodbye` before it if there was one. `None` when the
-    /// connection ended without one.
+    /// Reads until a close frame arrives. Returns its code, and the `goodbye` frame before it if there was one. `None` if the
+    /// connection ended without a close frame.
     pub fn until_close(&mut self) -> Option<(u16, Option<Value>)> {
         let mut goodbye = None;
         while let Some(frame) = self.frame() {
@@ -133,14 +134,14 @@ impl Raw {
         None
     }
 
-    /// As [`Raw::upgrade`], with a receive buffer so small that the server soon notices when nobody reads.
+    /// As [`Raw::upgrade`], with a receive buffer so small that the server soon notices when the client stops reading.
     pub fn narrow(server: &Server, path: &str) -> Self {
         let socket = socket2::Socket::new(
             socket2::Domain::for_address(server.address),
             socket2::Type::STREAM,
             None,
         )
-        .expect("a socket is to be had");
+        .expect("a socket can be created");
         socket
             .set_recv_buffer_size(8192)
             .expect("a buffer's size can be set");
@@ -168,7 +169,8 @@ impl Raw {
         raw
     }
 
-    /// The JSON of the next text frame, not validated: for tests that read very many. `None` when the connection has ended.
+    /// The JSON of the next text frame, without the check against the schema, for tests that read very many frames. `None` if the
+    /// connection has ended.
     pub fn text(&mut self) -> Option<Value> {
         loop {
             let frame = self.frame()?;
@@ -180,8 +182,8 @@ impl Raw {
         }
     }
 
-    /// Does the handshake with further header lines, and gives the head of the answer, which must be a 101.
-    pub fn admitted(server: &Server, path: &str, more: &str) -> (Self, String) {
+    /// Connects and does the handshake with further header lines. Returns the head of the response, which must be a 101.
+    pub fn upgrade_with(server: &Server, path: &str, more: &str) -> (Self, String) {
         let mut raw = Self::open(server);
         raw.write(handshake(path, more).as_bytes());
         let head = raw.head();
@@ -189,7 +191,7 @@ impl Raw {
         (raw, head)
     }
 
-    /// The next frame that is neither ping nor pong.
+    /// The next frame that is neither a ping nor a pong.
     pub fn next(&mut self) -> Option<RawFrame> {
         loop {
             let frame = self.frame()?;
@@ -199,32 +201,35 @@ impl Raw {
         }
     }
 
-    /// The next text frame's JSON, which must be of this type.
+    /// The JSON of the next text frame, which must have this type.
     pub fn expect(&mut self, tag: &str) -> Value {
         let frame = self
             .next()
-            .unwrap_or_else(|| panic!("`{tag}` was due, but the connection ended"));
-        assert_eq!(frame.opcode, 1, "{tag} was due: {frame:?}");
+            .unwrap_or_else(|| panic!("expected `{tag}`, but the connection ended"));
+        assert_eq!(frame.opcode, 1, "expected {tag}, found {frame:?}");
         let json = frame.json();
         assert_eq!(json["type"], tag, "{json}");
         json
     }
 
-    /// Proves that the server has closed the connection properly, and that nothing came before that.
-    pub fn assert_end(&mut self) {
+    /// Asserts that the server has closed the connection, and sends nothing before that.
+    pub fn assert_closed(&mut self) {
         let read = self.stream.read(&mut [0]);
-        assert!(matches!(read, Ok(0)), "the end was due: {read:?}");
+        assert!(
+            matches!(read, Ok(0)),
+            "expected the end of the connection, found {read:?}"
+        );
         assert_eq!(self.frame(), None);
     }
 }
 
-/// A server's frame at the start of `bytes`, and its length.
+/// The server frame at the start of `bytes`, and its length in bytes.
 fn parse_frame(bytes: &[u8]) -> Option<(RawFrame, usize)> {
     let (&[first, second], rest) = bytes.split_first_chunk::<2>()?;
     assert_eq!(
         first & 0xF0,
         0x80,
-        "server frames are whole and use no extension"
+        "server frames are unfragmented and use no extension"
     );
     assert_eq!(second & 0x80, 0, "server frames are not masked");
     let (length, rest) = match second {
@@ -247,7 +252,7 @@ fn parse_frame(bytes: &[u8]) -> Option<(RawFrame, usize)> {
     Some((RawFrame { opcode, payload }, used))
 }
 
-/// A client's frame, masked. `first` is its first byte: 0x81 is a whole text message.
+/// A masked client frame. `first` is its first byte: 0x81 for an unfragmented text message.
 pub fn client_frame(first: u8, payload: &[u8]) -> Vec<u8> {
     let mask = [0x3A, 0x91, 0x07, 0xC4];
     let mut out = vec![first];
@@ -272,7 +277,7 @@ pub fn client_frame(first: u8, payload: &[u8]) -> Vec<u8> {
     out
 }
 
-/// A client's WebSocket handshake. `more` is further header lines, each with its line end.
+/// A WebSocket handshake request. `more` contains further header lines, each with its line break.
 pub fn handshake(path: &str, more: &str) -> String {
     format!(
         "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
@@ -280,10 +285,10 @@ pub fn handshake(path: &str, more: &str) -> String {
     )
 }
 
-/// Status and JSON body of an HTTP answer.
+/// Status and JSON body of an HTTP response.
 pub fn json_answer(answer: &str) -> (u16, Value) {
     let parts = answer.split_once("\r\n\r\n");
-    let (head, body) = parts.unwrap_or_else(|| panic!("no HTTP answer: {answer:?}"));
+    let (head, body) = parts.unwrap_or_else(|| panic!("not an HTTP response: {answer:?}"));
     let status = head
         .split(' ')
         .nth(1)

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::{DEADLINE, Folder};
 
-/// A running server. Dropping it kills it.
+/// A running server. It is killed when it is dropped.
 pub struct Server {
     child: Child,
     pub address: SocketAddr,
@@ -21,7 +21,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts the server on a free loopback port, with a store on disk in a folder of its own.
+    /// Starts the server on a free loopback port, with a database file in a temporary folder.
     pub fn start(arguments: &[&str]) -> Self {
         let arguments = arguments.iter().map(ToString::to_string).collect();
         Self::launch(arguments, Arc::new(Folder::new()), 0)
@@ -37,7 +37,7 @@ impl Server {
         }
         let mut child = command
             .args(&arguments)
-            // A private database that a kill leaves behind goes with the folder.
+            // A private database that a killed server leaves behind is removed with the folder.
             .env("TMPDIR", &folder.0)
             .current_dir(&folder.0)
             .stdin(Stdio::null())
@@ -64,7 +64,7 @@ impl Server {
         }
     }
 
-    /// Starts it again on the same folder and the same port, after [`Server::kill`] or [`Server::wait`].
+    /// Starts the server again with the same folder and port, after [`Server::kill`] or [`Server::wait`].
     pub fn restart(&mut self) {
         let port = self.address.port();
         let again = Self::launch(self.arguments.clone(), self.folder.clone(), port);
@@ -79,13 +79,13 @@ impl Server {
         self.child.id()
     }
 
-    /// Ends it as a crash would: SIGKILL.
+    /// Kills the server with SIGKILL, as a crash does.
     pub fn kill(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 
-    /// Sends it a signal by name, such as `TERM`.
+    /// Sends a signal by name, such as `TERM`.
     pub fn signal(&self, name: &str) {
         let pid = self.child.id().to_string();
         let status = Command::new("kill").args(["-s", name, &pid]).status();
@@ -95,7 +95,7 @@ impl Server {
         );
     }
 
-    /// Waits until it has ended by itself.
+    /// Waits until the server has exited by itself.
     pub fn wait(&mut self, within: Duration) -> ExitStatus {
         let until = Instant::now() + within;
         loop {
@@ -104,18 +104,18 @@ impl Server {
             }
             assert!(
                 Instant::now() < until,
-                "the server has not ended within {within:?}"
+                "the server has not exited within {within:?}"
             );
             std::thread::sleep(Duration::from_millis(5));
         }
     }
 
-    /// Waits for a line of the log that has `text` in it.
+    /// Waits for a log line that contains `text`.
     pub fn wait_for_log(&self, text: &str) -> String {
         self.log.wait_for(text)
     }
 
-    /// Waits for a line on stdout that has `text` in it.
+    /// Waits for a line on stdout that contains `text`.
     pub fn wait_for_output(&self, text: &str) -> String {
         self.out.wait_for(text)
     }
@@ -133,7 +133,7 @@ impl Server {
             .expect("VmRSS is a number")
     }
 
-    /// A plain HTTP request; gives status line, headers and body as one text.
+    /// Sends a plain HTTP request; returns status line, headers and body as one text.
     pub fn http(&self, request: &str) -> String {
         let mut stream = TcpStream::connect(self.address).expect("the server accepts");
         stream
@@ -147,14 +147,14 @@ impl Server {
         String::from_utf8_lossy(&answer).into_owned()
     }
 
-    /// `GET path`, closing the connection afterwards.
+    /// Sends `GET path` on a new connection.
     pub fn get(&self, path: &str) -> String {
         self.http(&format!(
             "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
         ))
     }
 
-    /// The most memory that was ever resident, in KiB.
+    /// The peak of the resident memory in KiB.
     pub fn peak_kib(&self) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()));
         let status = status.expect("the server is running");
@@ -163,7 +163,7 @@ impl Server {
             .expect("VmHWM is a number")
     }
 
-    /// What `dmwire verify` says of its store, and whether that is well.
+    /// The output of `dmwire verify` on the server's store, and whether it succeeded.
     pub fn verify(&self) -> (bool, String) {
         let mut command = Command::new(env!("CARGO_BIN_EXE_dmwire"));
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("DMWIRE_")) {
@@ -180,13 +180,13 @@ impl Server {
         (output.status.success(), said)
     }
 
-    /// As [`Server::start`], in a folder that is there already.
+    /// As [`Server::start`], in an existing folder.
     pub fn start_in(folder: &Arc<Folder>, arguments: &[&str]) -> Self {
         let arguments = arguments.iter().map(ToString::to_string).collect();
         Self::launch(arguments, folder.clone(), 0)
     }
 
-    /// The file of its store.
+    /// The database file.
     pub fn store(&self) -> PathBuf {
         self.folder.0.join("dmwire.db")
     }
@@ -205,7 +205,7 @@ struct Log {
 }
 
 impl Log {
-    /// Fills with the lines of a stream.
+    /// Collects the lines of a stream.
     fn of(stream: impl std::io::Read + Send + 'static) -> Arc<Self> {
         let log = Arc::new(Self::default());
         let sink = log.clone();

@@ -1,6 +1,6 @@
-//! What black-box tests stand on: the real binary on a free port, and clients that speak WebSocket to it from outside.
+//! Support for black-box tests: the real binary on a free port, and clients that connect to it over TCP.
 //!
-//! Every frame that a [`Client`] receives is validated against the committed schema of server frames.
+//! Every frame that a [`Client`] receives is checked against the committed schema of server frames.
 
 #![allow(dead_code, missing_docs, unused_imports)] // each test binary uses its own part of it
 
@@ -16,16 +16,16 @@ pub mod tokens;
 pub use client::{Client, End, burst, cut};
 pub use frames::{about, assert_has, assert_server_frame, to, with};
 pub use process::{Folder, Said, dmwire, program, run_to_end};
-pub use random::{Random, any_seed, setting};
+pub use random::{Random, env_number, random_seed};
 pub use raw::{Raw, RawFrame, client_frame, handshake, json_answer};
 pub use server::Server;
 
 use std::time::{Duration, Instant};
 
-/// How long a test waits for what must come. Far longer than it takes, so that a busy machine fails no test.
+/// How long tests wait for an expected event. It is far longer than needed, so that tests do not fail on a busy machine.
 pub const DEADLINE: Duration = Duration::from_secs(20);
 
-/// Waits until `reached` says so.
+/// Waits until `reached` returns true.
 pub fn eventually(what: &str, mut reached: impl FnMut() -> bool) {
     let until = Instant::now() + DEADLINE;
     while !reached() {

@@ -1,4 +1,4 @@
-//! Tokens, good and bad, and the keys that sign them.
+//! Valid and invalid tokens, and the keys that sign them.
 
 use std::path::Path;
 use std::process::Command;
@@ -23,13 +23,13 @@ pub fn now() -> u64 {
     now.expect("it is later than 1970").as_secs()
 }
 
-/// What a good token of `user` says.
+/// The claims of a valid token for `user`.
 pub fn claims(user: &str) -> Value {
     json!({"sub": user, "exp": now() + 3600})
 }
 
-/// A good token of `user`, signed with [`SECRET`].
-pub fn good(user: &str) -> String {
+/// A valid token for `user`, signed with [`SECRET`].
+pub fn valid_token(user: &str) -> String {
     hs256(SECRET, &claims(user))
 }
 
@@ -45,7 +45,7 @@ pub fn hmac_of(algorithm: hmac::Algorithm, secret: &[u8], text: &[u8]) -> Vec<u8
         .to_vec()
 }
 
-/// A token with this header and these claims, as they are written.
+/// A token with this header and these claims, unchanged.
 pub fn signed(header: &Value, claims: &Value, sign: impl FnOnce(&[u8]) -> Vec<u8>) -> String {
     let part = |json: &Value| URL_SAFE_NO_PAD.encode(json.to_string());
     let text = format!("{}.{}", part(header), part(claims));
@@ -90,7 +90,7 @@ impl Issuer {
         }
     }
 
-    /// By openssl, as nothing else here makes such keys. The files stay in `folder`.
+    /// A key made by openssl: ring cannot generate RSA keys. The files stay in `folder`.
     pub fn rsa(folder: &Path) -> Self {
         let openssl = |arguments: &str| {
             let output = Command::new("openssl")
@@ -135,7 +135,7 @@ impl Issuer {
         }
     }
 
-    /// A token with this `kid`, or none.
+    /// A token with this `kid`, or without one.
     pub fn token(&self, kid: Option<&str>, claims: &Value) -> String {
         let mut header = json!({"alg": self.algorithm()});
         if let Some(kid) = kid {
@@ -144,7 +144,7 @@ impl Issuer {
         signed(&header, claims, |text| self.sign(text))
     }
 
-    /// The public key as a member of a set.
+    /// The public key as a member of a JWK set.
     pub fn jwk(&self, kid: &str) -> Value {
         use signature::KeyPair as _;
         let encoded = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
@@ -165,7 +165,7 @@ impl Issuer {
     }
 }
 
-/// The set of these keys.
-pub fn set(keys: &[Value]) -> String {
+/// A JWK set of these keys.
+pub fn jwk_set(keys: &[Value]) -> String {
     json!({"keys": keys}).to_string()
 }

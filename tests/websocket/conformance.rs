@@ -169,14 +169,14 @@ fn a_close_frame_is_echoed_and_then_the_connection_ends() {
             raw.write(&client_frame(0x88, &close_payload(code, reason.as_bytes())));
             let echo = raw.next().expect("a close frame");
             assert_eq!((echo.opcode, echo.close_code()), (8, Some(code)));
-            raw.assert_end();
+            raw.assert_closed();
         }
     }
     let mut raw = session(&server, "a");
     raw.write(&client_frame(0x88, b""));
     let echo = raw.next().expect("a close frame");
     assert_eq!((echo.opcode, echo.payload), (8, Vec::new()));
-    raw.assert_end();
+    raw.assert_closed();
 }
 
 #[test]
@@ -299,7 +299,7 @@ fn bytes_may_trickle_in_one_by_one() {
         raw.write(&[byte]);
     }
     assert_eq!(raw.next(), Some(close(1000)));
-    raw.assert_end();
+    raw.assert_closed();
     assert_eq!(b.expect("message")["message"], "é€\u{1F600}".repeat(30));
 }
 
@@ -388,7 +388,7 @@ fn a_peer_that_goes_on_sending_still_hears_that_it_was_too_large() {
     assert_eq!(raw.expect("goodbye")["reason"], "too_large");
     assert_eq!(raw.next(), Some(close(1009)));
     raw.write(&client_frame(0x88, &close_payload(1009, b"")));
-    raw.assert_end();
+    raw.assert_closed();
 }
 
 #[test]

@@ -138,13 +138,13 @@ fn violations_end_it_and_a_close_is_echoed() {
     raw.write(&client_frame(0x88, b"\x0F\xA0done"));
     assert_eq!(raw.frame(), Some(text("last")));
     assert_eq!(raw.frame().and_then(|frame| frame.close_code()), Some(4000));
-    raw.assert_end();
+    raw.assert_closed();
 }
 
 #[test]
 fn the_door_is_that_of_sessions() {
     let server = Server::start(&[]);
-    let (_, head) = Raw::admitted(
+    let (_, head) = Raw::upgrade_with(
         &server,
         "/echo?x=y",
         "Sec-WebSocket-Protocol: chat, dmwire.v1\r\n",
@@ -155,7 +155,7 @@ fn the_door_is_that_of_sessions() {
         "{head}"
     );
     let offer = "Sec-WebSocket-Extensions: permessage-deflate\r\n";
-    let (_, head) = Raw::admitted(&server, "/echo", offer);
+    let (_, head) = Raw::upgrade_with(&server, "/echo", offer);
     assert!(
         !head.to_lowercase().contains("sec-websocket-extensions"),
         "{head}"
@@ -174,6 +174,6 @@ fn a_shutdown_ends_it_as_well() {
     server.signal("TERM");
     assert_eq!(raw.frame(), Some(close(1012)));
     raw.write(&client_frame(0x88, &1012_u16.to_be_bytes()));
-    raw.assert_end();
+    raw.assert_closed();
     assert!(server.wait(crate::support::DEADLINE).success());
 }
