@@ -15,7 +15,8 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 use dmwire::store::sqlite::{Durability, Sqlite};
 use dmwire::store::{
-    ConversationsQuery, HistoryQuery, NewMessage, Outcome, Retention, Store, StoreError, Write,
+    Conversation, ConversationsQuery, HistoryAnswer, HistoryQuery, NewMessage, Outcome, Retention,
+    Store, StoreError, Write,
 };
 use uuid::Uuid;
 
@@ -156,7 +157,7 @@ impl Messages {
         };
         Write::Message(NewMessage {
             from: self.users[from].clone(),
-            to: (&*self.users[to]).into(),
+            to: Conversation::Direct(self.users[to].clone()),
             id: Uuid::now_v7(),
             content: format!("\"{:064x}\"", self.next()).into(),
             reply_to: None,
@@ -385,18 +386,20 @@ fn large(options: &Options, folder: &Folder) -> Result<(), Failed> {
         lists.push(began.elapsed());
         let page = page.ok_or("there is no first page")?;
         listed += page.items.len();
-        let with = &page.items[messages.below(page.items.len())].with;
+        let conversation = &page.items[messages.below(page.items.len())].conversation;
         let began = Instant::now();
         let history = reader.history(&HistoryQuery {
             user,
-            with: with.as_str().into(),
-            anchor: None,
+            conversation: conversation.clone(),
+            position: None,
             limit: 50,
             not_before: i64::MIN,
             bytes: 250 << 10,
         })?;
         histories.push(began.elapsed());
-        shown += history.map_or(0, |page| page.messages.len());
+        if let HistoryAnswer::Page(page) = history {
+            shown += page.messages.len();
+        }
     }
     println!(
         "{:>34}{:>12}{:>12}",

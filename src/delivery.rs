@@ -20,7 +20,7 @@ use crate::store::{Outcome, Write};
 use crate::websocket;
 use crate::writer::{Batch, WriteError};
 
-pub use self::render::{View, past};
+pub use self::render::{View, past, target, target_fields};
 pub use self::reply::{failed, refuse};
 
 /// After how many milliseconds a sender who was told `overloaded` should try again.
@@ -116,10 +116,10 @@ impl Delivery {
                 let receipt = Told {
                     kind: ReceiptKind::Received,
                     by: &noted.user,
-                    with: &received.with,
+                    with: &received.peer,
                     id: received.id,
                     at: batch.at,
-                    quiet: received.quiet,
+                    quiet: received.blocked,
                 };
                 self.tell_receipt(&receipt, noted.session, &mut calls);
             }
@@ -138,44 +138,47 @@ impl Delivery {
     ) {
         let refused = match outcome {
             Outcome::Stored {
-                from_seq,
-                to_seq,
+                seq,
+                recipients,
                 at,
                 duplicate,
             } => {
                 let Some(view) = View::of_write(write, Timestamp(at)) else {
                     return;
                 };
-                match from_seq {
-                    Some(from_seq) if !duplicate => {
-                        self.append_own(&view, from_seq, answer, calls);
-                        if view.by != view.to {
-                            self.append(view.to, &view, to_seq, calls);
+                match seq {
+                    Some(seq) if !duplicate => {
+                        self.append_own(&view, seq, answer, calls);
+                        for recipient in &*recipients {
+                            self.append(&recipient.user, &view, recipient.seq, calls);
                         }
                     }
-                    _ => calls.add(answer.session, answer.duplicate(&view, from_seq)),
+                    _ => calls.add(answer.session, answer.duplicate(&view, seq)),
                 }
                 return;
             }
-            Outcome::Marked { moved, quiet } => {
+            Outcome::ReadMark { moved, blocked } => {
                 calls.add(answer.session, answer.nothing());
-                if let (Write::Read(place), true) = (write, moved) {
+                if let (Write::Read(message), true) = (write, moved)
+                    && let Some(peer) = message.conversation.peer()
+                {
                     let receipt = Told {
                         kind: ReceiptKind::Read,
-                        by: &place.from,
-                        with: &place.to,
-                        id: place.id,
+                        by: &message.actor,
+                        with: peer,
+                        id: message.id,
                         at: now,
-                        quiet,
+                        quiet: blocked,
                     };
                     self.tell_receipt(&receipt, answer.session.session(), calls);
                 }
                 return;
             }
-            Outcome::Set => {
-                if let Write::Block { by, user, on } = write {
+            Outcome::BlockSet => {
+                if let Write::Block { actor, user, on } = write {
                     // Before anybody hears that it is in force, and while nothing is pushed to who blocks.
-                    self.registry.with(by, |_| self.blocks.set(by, user, *on));
+                    self.registry
+                        .with(actor, |_| self.blocks.set(actor, user, *on));
                 }
                 calls.add(answer.session, answer.done());
                 return;
@@ -183,8 +186,9 @@ impl Delivery {
             Outcome::Contact(_) | Outcome::Received(_) => return,
             Outcome::Blocked => FrameError::blocked(),
             Outcome::UnknownUser => FrameError::unknown_user(),
-            Outcome::LeftTooMany => FrameError::too_many_to_unknown_users(),
-            Outcome::NoRoom => {
+            Outcome::UnknownRoom => FrameError::unknown_room(),
+            Outcome::UnknownRecipientLimit => FrameError::too_many_to_unknown_users(),
+            Outcome::UnknownRecipientTotal => {
                 let refused = failed(WriteError::Overloaded);
                 calls.add(
                     answer.session,
@@ -196,7 +200,7 @@ impl Delivery {
             Outcome::IdConflict => FrameError::id_conflict(),
             Outcome::UnknownMessage => FrameError::unknown_message("id"),
             Outcome::NotAuthor => FrameError::not_author(),
-            Outcome::TooMany => FrameError {
+            Outcome::TooManyReactions => FrameError {
                 path: Some("/emoji".to_owned()),
                 ..FrameError::new(
                     ErrorCode::Forbidden,
@@ -244,7 +248,7 @@ impl Delivery {
             session: own,
             reference,
         } = answer;
-        let to_self = view.by == view.to;
+        let to_self = view.is_to_oneself();
         self.registry.with(own.user(), |sessions| {
             let others = || sessions.iter().filter(|session| !Arc::ptr_eq(session, own));
             let frame = (to_self || others().next().is_some()).then(|| view.entry_frame(seq));

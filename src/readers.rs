@@ -9,7 +9,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use tokio::sync::oneshot;
 
 use crate::store::{
-    ConversationsPage, ConversationsQuery, Entry, HistoryPage, HistoryQuery, InboxRange, Reader,
+    ConversationsPage, ConversationsQuery, Entry, HistoryAnswer, HistoryQuery, InboxRange, Reader,
     StoreError,
 };
 
@@ -91,7 +91,7 @@ impl Readers {
     }
 
     /// Reads messages of a conversation.
-    pub fn history(&self, query: HistoryQuery) -> PendingRead<Option<HistoryPage>> {
+    pub fn history(&self, query: HistoryQuery) -> PendingRead<HistoryAnswer> {
         self.run(move |reader| reader.ready()?.history(&query))
     }
 

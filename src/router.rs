@@ -19,8 +19,8 @@ use crate::protocol::{ClientFrame, FrameError, MessageId, Ref, ServerFrame, Targ
 use crate::readers::{PendingRead, Readers};
 use crate::registry::{Registered, Registry};
 use crate::store::{
-    ConversationsPage, ConversationsQuery, Entry, HistoryPage, HistoryPosition, HistoryQuery,
-    InboxRange, InboxState, MessageRef, NewMessage, Retention, Write,
+    Conversation, ConversationsPage, ConversationsQuery, Entry, HistoryAnswer, HistoryPosition,
+    HistoryQuery, InboxRange, InboxState, MessageRef, NewMessage, Retention, Write,
 };
 use crate::websocket;
 use crate::writer::{Unavailable, WriteError, Writer};
@@ -75,7 +75,7 @@ impl Question {
 #[derive(Debug)]
 pub enum Answering {
     /// Messages of a conversation.
-    History(HistoryQuery, PendingRead<Option<HistoryPage>>),
+    History(HistoryQuery, PendingRead<HistoryAnswer>),
     /// Conversations.
     Conversations(PendingRead<Option<ConversationsPage>>),
 }
@@ -170,8 +170,8 @@ impl Router {
                     frame.id,
                     frame.reference.as_ref(),
                     from,
-                    |at| Write::React {
-                        at,
+                    |message| Write::React {
+                        message,
                         emoji: emoji.into(),
                         remove,
                     },
@@ -213,18 +213,12 @@ impl Router {
         from: &Arc<Outbox>,
         write: impl FnOnce(MessageRef) -> Write,
     ) {
-        let reference = reference.map(Ref::as_str);
-        match target {
-            Target::User(to) => {
-                let place = MessageRef {
-                    from: from.user().clone(),
-                    to: to.into(),
-                    id: id.0,
-                };
-                self.submit(write(place), reference, from);
-            }
-            Target::Room(_) => refuse(from, &FrameError::unknown_room(), reference, None),
-        }
+        let message = MessageRef {
+            actor: from.user().clone(),
+            conversation: conversation(target),
+            id: id.0,
+        };
+        self.submit(write(message), reference.map(Ref::as_str), from);
     }
 
     fn block(&self, user: &str, on: bool, reference: Option<&Ref<'_>>, from: &Arc<Outbox>) {
@@ -233,7 +227,7 @@ impl Router {
             return refuse(from, &FrameError::blocks_self(), reference, None);
         }
         let write = Write::Block {
-            by: from.user().clone(),
+            actor: from.user().clone(),
             user: user.into(),
             on,
         };
@@ -262,18 +256,14 @@ impl Router {
 
     fn history(&self, frame: &ClientHistory<'_>, from: &Arc<Outbox>) -> Routed {
         let reference = frame.reference.as_ref().map(Ref::as_str);
-        let Target::User(with) = frame.target() else {
-            refuse(from, &FrameError::unknown_room(), reference, None);
-            return Routed::Done;
-        };
         let before = frame.before.map(|id| HistoryPosition::Before(id.0));
         let after = frame.after.map(|id| HistoryPosition::After(id.0));
         Routed::Ask(Question {
             reference: reference.map(Into::into),
             asked: Asked::History(HistoryQuery {
                 user: from.user().clone(),
-                with: with.into(),
-                anchor: before.or(after),
+                conversation: conversation(frame.target()),
+                position: before.or(after),
                 limit: frame.limit.map_or(DEFAULT_LIMIT, |limit| limit.0) as usize,
                 not_before: self.not_before(),
                 bytes: ANSWER_BYTES,
@@ -334,19 +324,16 @@ impl Router {
 
     fn message(&self, message: &ClientMessage<'_>, from: &Arc<Outbox>) {
         let reference = message.reference.as_ref().map(Ref::as_str);
-        let to = match message.target() {
-            Target::User(user) => user,
-            Target::Room(_) => {
-                return refuse(from, &FrameError::unknown_room(), reference, None);
-            }
-        };
         let id = message.id.map_or_else(Uuid::now_v7, |id| id.0);
         if message.ephemeral == Some(true) {
-            return self.relay(message, to, MessageId(id), from);
+            return match message.target() {
+                Target::User(to) => self.relay(message, to, MessageId(id), from),
+                Target::Room(_) => refuse(from, &FrameError::unknown_room(), reference, None),
+            };
         }
         let write = Write::Message(NewMessage {
             from: from.user().clone(),
-            to: to.into(),
+            to: conversation(message.target()),
             id,
             content: message.message.raw.into(),
             reply_to: message.reply_to.map(|id| id.0),
@@ -409,5 +396,13 @@ impl Router {
             }
             Target::Room(_) => refuse(from, &FrameError::unknown_room(), reference, None),
         }
+    }
+}
+
+/// The conversation that a frame addresses.
+fn conversation(target: Target<'_>) -> Conversation {
+    match target {
+        Target::User(user) => Conversation::Direct(user.into()),
+        Target::Room(room) => Conversation::Room(room.into()),
     }
 }

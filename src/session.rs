@@ -667,7 +667,7 @@ impl SessionState {
             Answering::History(query, reading) => match Pin::new(reading).poll(cx) {
                 Poll::Pending => return false,
                 Poll::Ready(Ok(Ok(page))) => {
-                    answer_history(outbox, query, page.as_ref(), reference);
+                    answer_history(outbox, query, &page, reference);
                 }
                 Poll::Ready(failed) => read_failed(outbox, failed.err().is_none(), reference),
             },

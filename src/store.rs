@@ -7,16 +7,19 @@
 mod model;
 mod options;
 mod query;
+mod recipients;
 pub mod sqlite;
 mod traits;
 
 pub use self::model::{
-    Entry, EntryKind, InboxState, MessageRef, NewMessage, Outcome, Received, StoredMessage, Write,
+    Conversation, Entry, EntryKind, InboxState, MessageRef, NewMessage, Outcome, Received,
+    StoredMessage, Write,
 };
 pub use self::options::LiveCursors;
 pub use self::query::{
-    ConversationItem, ConversationsPage, ConversationsQuery, HistoryPage, HistoryPosition,
-    HistoryQuery, InboxRange,
+    ConversationItem, ConversationsPage, ConversationsQuery, HistoryAnswer, HistoryPage,
+    HistoryPosition, HistoryQuery, InboxRange,
 };
+pub use self::recipients::{Recipient, Recipients};
 pub use self::traits::{Reader, Store, StoreError};
 pub use crate::config::{Quotas, Retention};

@@ -5,7 +5,8 @@ use std::io::{self, Write};
 use clap::ArgMatches;
 use dmwire::store::sqlite::admin;
 use dmwire::store::{
-    ConversationsQuery, HistoryPosition, HistoryQuery, Reader, StoreError, StoredMessage,
+    Conversation, ConversationsQuery, HistoryAnswer, HistoryPosition, HistoryQuery, Reader,
+    StoreError, StoredMessage,
 };
 
 use super::{Command, CommandError, Settings, failed, required, store_file, user_arg};
@@ -48,8 +49,8 @@ fn run(matches: &ArgMatches, own: &ArgMatches) -> Result<(), CommandError> {
             return Err(failed(cannot)(what));
         };
         for conversation in &page.items {
-            let pages =
-                history(reader.as_mut(), user, &conversation.with).map_err(failed(cannot))?;
+            let pages = history(reader.as_mut(), user, &conversation.conversation)
+                .map_err(failed(cannot))?;
             for message in pages.iter().rev().flatten() {
                 print(message, &mut out).map_err(failed("cannot print the messages"))?;
             }
@@ -65,24 +66,24 @@ fn run(matches: &ArgMatches, own: &ArgMatches) -> Result<(), CommandError> {
 fn history(
     reader: &mut dyn Reader,
     user: &str,
-    with: &str,
+    conversation: &Conversation,
 ) -> Result<Vec<Vec<StoredMessage>>, StoreError> {
-    let mut anchor = None;
+    let mut position = None;
     let mut pages = Vec::new();
     loop {
         let page = reader.history(&HistoryQuery {
             user: user.into(),
-            with: with.into(),
-            anchor,
+            conversation: conversation.clone(),
+            position,
             limit: MESSAGES,
             not_before: i64::MIN,
             bytes: PAGE_BYTES,
         })?;
-        let Some(page) = page else {
+        let HistoryAnswer::Page(page) = page else {
             return Ok(pages);
         };
         let oldest = page.messages.first();
-        anchor = oldest.map(|message| HistoryPosition::Before(message.id));
+        position = oldest.map(|message| HistoryPosition::Before(message.id));
         pages.push(page.messages);
         if !page.more {
             return Ok(pages);

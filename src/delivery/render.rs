@@ -4,8 +4,8 @@ use crate::protocol::server::{
     Ack, AckStatus, Deleted, Edited, PastMessage, RawContent, Reacted, Reactions, ServerMessage,
 };
 use crate::protocol::types::Integer;
-use crate::protocol::{MessageId, ServerFrame, Timestamp};
-use crate::store::{Entry, EntryKind, StoredMessage, Write};
+use crate::protocol::{MessageId, ServerFrame, Target, Timestamp};
+use crate::store::{Conversation, Entry, EntryKind, StoredMessage, Write};
 use crate::websocket;
 
 /// An entry of an inbox as sessions are shown it, just stored or read back.
@@ -13,7 +13,7 @@ use crate::websocket;
 pub struct View<'a> {
     /// Who caused it, and the user whom the frame that did was addressed to.
     pub(super) by: &'a str,
-    pub(super) to: &'a str,
+    pub(super) to: Target<'a>,
     pub(super) id: MessageId,
     /// When it was stored.
     pub(super) at: Timestamp,
@@ -35,7 +35,7 @@ enum Shows<'a> {
     Deleted {
         /// The author, and the user whom the message was sent to.
         from: &'a str,
-        to: &'a str,
+        to: Target<'a>,
         deleted_at: Timestamp,
     },
     Reacted {
@@ -50,7 +50,7 @@ impl<'a> View<'a> {
         let (by, to, id, shows) = match write {
             Write::Message(message) => (
                 &message.from,
-                &message.to,
+                target(&message.to),
                 message.id,
                 Shows::Message {
                     content: &message.content,
@@ -60,8 +60,8 @@ impl<'a> View<'a> {
                 },
             ),
             Write::Edit(place, content) => (
-                &place.from,
-                &place.to,
+                &place.actor,
+                target(&place.conversation),
                 place.id,
                 Shows::Edited {
                     content,
@@ -69,19 +69,23 @@ impl<'a> View<'a> {
                 },
             ),
             Write::Delete(place) => (
-                &place.from,
-                &place.to,
+                &place.actor,
+                target(&place.conversation),
                 place.id,
                 Shows::Deleted {
-                    from: &place.from,
-                    to: &place.to,
+                    from: &place.actor,
+                    to: target(&place.conversation),
                     deleted_at: at,
                 },
             ),
-            Write::React { at, emoji, remove } => (
-                &at.from,
-                &at.to,
-                at.id,
+            Write::React {
+                message,
+                emoji,
+                remove,
+            } => (
+                &message.actor,
+                target(&message.conversation),
+                message.id,
                 Shows::Reacted {
                     emoji,
                     removed: *remove,
@@ -104,15 +108,14 @@ impl<'a> View<'a> {
     pub fn of_entry(entry: &'a Entry) -> Self {
         let message = &entry.message;
         // A change is addressed by whoever made it: to the other of the two.
-        let to = if entry.by == message.from {
-            &message.to
-        } else {
-            &message.from
+        let to = match &message.to {
+            Conversation::Direct(_) if entry.actor != message.from => Target::User(&message.from),
+            to => target(to),
         };
         let shows = match (&entry.kind, message.deleted_at) {
             (_, Some(deleted_at)) => Shows::Deleted {
                 from: &message.from,
-                to: &message.to,
+                to: target(&message.to),
                 deleted_at: Timestamp(deleted_at),
             },
             (EntryKind::Reacted { emoji, removed }, _) => Shows::Reacted {
@@ -131,7 +134,7 @@ impl<'a> View<'a> {
             },
         };
         Self {
-            by: &entry.by,
+            by: &entry.actor,
             to,
             id: MessageId(message.id),
             at: Timestamp(entry.at),
@@ -145,9 +148,14 @@ impl<'a> View<'a> {
         if let Some(reference) = own {
             websocket::write_text(out, |out| self.write_ack(out, seq, reference));
         }
-        if own.is_none() || self.by == self.to {
+        if own.is_none() || self.is_to_oneself() {
             websocket::write_text(out, |out| self.write_entry(out, seq));
         }
+    }
+
+    /// A message to oneself, or a change of one.
+    pub(super) fn is_to_oneself(&self) -> bool {
+        self.to == Target::User(self.by)
     }
 
     pub(super) fn entry_frame(&self, seq: u64) -> Vec<u8> {
@@ -158,6 +166,7 @@ impl<'a> View<'a> {
 
     fn write_entry(&self, out: &mut Vec<u8>, seq: u64) {
         let seq = Integer(seq);
+        let (target_user, target_room) = target_fields(self.to);
         let frame = match self.shows {
             Shows::Message {
                 content,
@@ -167,8 +176,8 @@ impl<'a> View<'a> {
             } => ServerFrame::Message(ServerMessage {
                 message: RawContent(content),
                 from_user: self.by,
-                target_user: Some(self.to),
-                target_room: None,
+                target_user,
+                target_room,
                 id: self.id,
                 seq: Some(seq),
                 sent_at,
@@ -179,8 +188,8 @@ impl<'a> View<'a> {
             Shows::Edited { content, edited_at } => ServerFrame::Edited(Edited {
                 message: RawContent(content),
                 from_user: self.by,
-                target_user: Some(self.to),
-                target_room: None,
+                target_user,
+                target_room,
                 id: self.id,
                 seq,
                 edited_at,
@@ -189,18 +198,21 @@ impl<'a> View<'a> {
                 from,
                 to,
                 deleted_at,
-            } => ServerFrame::Deleted(Deleted {
-                from_user: from,
-                target_user: Some(to),
-                target_room: None,
-                id: self.id,
-                seq,
-                deleted_at,
-            }),
+            } => {
+                let (target_user, target_room) = target_fields(to);
+                ServerFrame::Deleted(Deleted {
+                    from_user: from,
+                    target_user,
+                    target_room,
+                    id: self.id,
+                    seq,
+                    deleted_at,
+                })
+            }
             Shows::Reacted { emoji, removed } => ServerFrame::Reacted(Reacted {
                 from_user: self.by,
-                target_user: Some(self.to),
-                target_room: None,
+                target_user,
+                target_room,
                 id: self.id,
                 seq,
                 emoji,
@@ -225,6 +237,7 @@ impl<'a> View<'a> {
 
 /// A message as `history`, `conversations` and exports show it.
 pub fn past(message: &StoredMessage) -> PastMessage<'_> {
+    let (target_user, target_room) = target_fields(target(&message.to));
     PastMessage {
         r#type: "message",
         message: message
@@ -232,8 +245,8 @@ pub fn past(message: &StoredMessage) -> PastMessage<'_> {
             .is_none()
             .then_some(RawContent(&message.content)),
         from_user: &message.from,
-        target_user: Some(&message.to),
-        target_room: None,
+        target_user,
+        target_room,
         id: MessageId(message.id),
         sent_at: Timestamp(message.sent_at),
         reply_to: message.reply_to.map(MessageId),
@@ -247,5 +260,21 @@ pub fn past(message: &StoredMessage) -> PastMessage<'_> {
                 users: users.iter().map(String::as_str).collect(),
             })
             .collect(),
+    }
+}
+
+/// A conversation as frames address it.
+pub fn target(conversation: &Conversation) -> Target<'_> {
+    match conversation {
+        Conversation::Direct(user) => Target::User(user),
+        Conversation::Room(room) => Target::Room(room),
+    }
+}
+
+/// The fields `target_user` and `target_room` of a frame.
+pub fn target_fields(target: Target<'_>) -> (Option<&str>, Option<&str>) {
+    match target {
+        Target::User(user) => (Some(user), None),
+        Target::Room(room) => (None, Some(room)),
     }
 }

@@ -1,34 +1,37 @@
 //! Answers to the queries of a client.
 
-use crate::delivery::{past, refuse};
+use crate::delivery::{past, refuse, target, target_fields};
 use crate::outbox::Outbox;
 use crate::protocol::ids::Integer;
 use crate::protocol::server::{Conversation, Conversations, History};
 use crate::protocol::{ErrorCode, FrameError, MessageId, ServerFrame};
-use crate::store::{ConversationsPage, HistoryPage, HistoryPosition, HistoryQuery};
+use crate::store::{ConversationsPage, HistoryAnswer, HistoryPosition, HistoryQuery};
 
 /// Answers `history`.
 pub fn answer_history(
     session: &Outbox,
     query: &HistoryQuery,
-    page: Option<&HistoryPage>,
+    answer: &HistoryAnswer,
     reference: Option<&str>,
 ) {
-    let Some(page) = page else {
-        let field = match query.anchor {
-            Some(HistoryPosition::After(_)) => "after",
-            _ => "before",
-        };
-        return refuse(
-            session,
-            &FrameError::unknown_message(field),
-            reference,
-            None,
-        );
+    let page = match answer {
+        HistoryAnswer::Page(page) => page,
+        HistoryAnswer::UnknownMessage => {
+            let field = match query.position {
+                Some(HistoryPosition::After(_)) => "after",
+                _ => "before",
+            };
+            let error = FrameError::unknown_message(field);
+            return refuse(session, &error, reference, None);
+        }
+        HistoryAnswer::UnknownRoom => {
+            return refuse(session, &FrameError::unknown_room(), reference, None);
+        }
     };
+    let (target_user, target_room) = target_fields(target(&query.conversation));
     session.send(&ServerFrame::History(History {
-        target_user: Some(&query.with),
-        target_room: None,
+        target_user,
+        target_room,
         messages: page.messages.iter().map(past).collect(),
         more: page.more,
         reference,
@@ -54,14 +57,17 @@ pub fn answer_conversations(
         items: page
             .items
             .iter()
-            .map(|item| Conversation {
-                target_user: Some(&item.with),
-                target_room: None,
-                last: past(&item.last),
-                unread: Integer(item.unread),
-                my_read: item.my_read.map(MessageId),
-                their_read: item.their_read.map(MessageId),
-                their_received: item.their_received.map(MessageId),
+            .map(|item| {
+                let (target_user, target_room) = target_fields(target(&item.conversation));
+                Conversation {
+                    target_user,
+                    target_room,
+                    last: past(&item.last),
+                    unread: Integer(item.unread),
+                    my_read: item.my_read.map(MessageId),
+                    their_read: item.their_read.map(MessageId),
+                    their_received: item.their_received.map(MessageId),
+                }
             })
             .collect(),
         cursor: cursor.as_deref(),

@@ -4,71 +4,90 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
+use super::recipients::Recipients;
 use crate::limits::ip_quota::IpQuota;
+
+/// A conversation as one of its members addresses it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Conversation {
+    /// The direct conversation with this other user; with oneself, if it is the acting user's own id.
+    Direct(Arc<str>),
+    /// A room, by its name.
+    Room(Arc<str>),
+}
+
+impl Conversation {
+    /// The other user of a direct conversation.
+    pub fn peer(&self) -> Option<&Arc<str>> {
+        match self {
+            Self::Direct(user) => Some(user),
+            Self::Room(_) => None,
+        }
+    }
+}
 
 /// A message to be stored.
 #[derive(Clone, Debug)]
 pub struct NewMessage {
-    /// Its author.
+    /// The author.
     pub from: Arc<str>,
-    /// The user it goes to.
-    pub to: Box<str>,
-    /// With the conversation, its address.
+    /// The conversation that it is sent to.
+    pub to: Conversation,
+    /// Identifies the message within its conversation.
     pub id: Uuid,
-    /// Raw JSON, checked.
+    /// The content as validated raw JSON.
     pub content: Box<str>,
-    /// The message that this one answers.
+    /// The message that this one replies to.
     pub reply_to: Option<Uuid>,
-    /// The id was made for this message just now: no other can have it.
+    /// The server has just generated the id: no stored message can have it, and the duplicate check is skipped.
     pub fresh: bool,
-    /// What the sender's address may still leave with users who have never connected; `None`: any number.
+    /// Limits messages from the sender's IP address to users who have never connected; `None`: no limit.
     pub ip_quota: Option<Arc<IpQuota>>,
 }
 
-/// The address of a message, as one of the two users of its conversation gives it.
+/// Identifies a message for a user who acts on it.
 #[derive(Clone, Debug)]
 pub struct MessageRef {
-    /// Who asks.
-    pub from: Arc<str>,
-    /// The other user of the conversation.
-    pub to: Box<str>,
+    /// The user who acts.
+    pub actor: Arc<str>,
+    /// The conversation of the message, as the acting user addresses it.
+    pub conversation: Conversation,
     /// The message.
     pub id: Uuid,
 }
 
-/// One thing for the store to do. What a batch holds is done in order and committed together.
+/// One operation. The operations of a batch are applied in order and committed together.
 #[derive(Clone, Debug)]
 pub enum Write {
-    /// Store a message and append it to the inboxes of both sides.
+    /// Store a message and append it to the inboxes of all members of the conversation.
     Message(NewMessage),
-    /// Replace a message's content (raw JSON, checked), and append the change to both inboxes.
+    /// Replace a message's content (validated raw JSON), and append the change to the inboxes.
     Edit(MessageRef, Box<str>),
-    /// Remove a message's content, and append the change to both inboxes.
+    /// Remove a message's content, and append the change to the inboxes.
     Delete(MessageRef),
-    /// Add or remove a reaction, and append the change to both inboxes.
+    /// Add or remove a reaction, and append the change to the inboxes.
     React {
         /// The message.
-        at: MessageRef,
+        message: MessageRef,
         /// The reaction.
         emoji: Box<str>,
         /// True to remove it.
         remove: bool,
     },
-    /// The asker has read the conversation up to a message. Never moves back.
+    /// Move the acting user's read mark of the conversation to a message. It never moves back.
     Read(MessageRef),
-    /// Ask whether two users have a conversation. Writes nothing; it is asked here so that the answer knows of the
-    /// messages sent before.
-    Contact(Arc<str>, Box<str>),
-    /// A user takes nothing direct from another one any more, or takes it again. In force for whatever comes behind it.
+    /// Ask whether two users have a conversation. Writes nothing; being in the queue, it sees the messages sent before it.
+    Contact(Arc<str>, Arc<str>),
+    /// Block a user, or remove the block. Applies to all later operations.
     Block {
-        /// Who blocks.
-        by: Arc<str>,
-        /// Who is blocked.
-        user: Box<str>,
-        /// False: takes messages again.
+        /// The user who blocks.
+        actor: Arc<str>,
+        /// The user who is blocked.
+        user: Arc<str>,
+        /// True to block, false to remove the block.
         on: bool,
     },
-    /// A device holds its user's inbox up to an entry. Never moves back, never beyond the newest entry.
+    /// Record that a device has received its user's inbox up to an entry. It never moves back or beyond the newest entry.
     Watermark {
         /// The user.
         user: Arc<str>,
@@ -79,57 +98,75 @@ pub enum Write {
     },
 }
 
-/// What became of a [`Write`].
+impl Write {
+    /// The conversation that the operation changes or reads.
+    pub fn conversation(&self) -> Option<&Conversation> {
+        match self {
+            Self::Message(message) => Some(&message.to),
+            Self::Edit(at, _)
+            | Self::Delete(at)
+            | Self::React { message: at, .. }
+            | Self::Read(at) => Some(&at.conversation),
+            Self::Contact(..) | Self::Block { .. } | Self::Watermark { .. } => None,
+        }
+    }
+}
+
+/// The result of a [`Write`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// A message or a change is stored.
     Stored {
-        /// Its place in the inbox of the user who caused it. `None`: nothing was to be done, and no entry ever did it.
-        from_seq: Option<u64>,
-        /// Its place in the other user's inbox; the same as `from_seq` for a message to oneself.
-        to_seq: u64,
+        /// The entry in the acting user's inbox. `None`: the operation changes nothing and never has (such as removing a
+        /// reaction that never existed).
+        seq: Option<u64>,
+        /// The other users whose inboxes have a new entry. Empty for a message to oneself and for a duplicate.
+        recipients: Recipients,
         /// When it was stored, in milliseconds since 1970-01-01T00:00:00Z.
         at: i64,
-        /// It had been stored before: this is the first outcome again, and nothing was appended.
+        /// It had been stored before: this repeats the first outcome, and nothing was appended.
         duplicate: bool,
     },
-    /// The id is taken in this conversation by something else.
+    /// The conversation has something else under this id.
     IdConflict,
-    /// The message is not there, or not there any more.
+    /// There is no such message, or it was deleted.
     UnknownMessage,
-    /// Only its author may do this to the message.
+    /// There is no such room.
+    UnknownRoom,
+    /// Only the author may do this to the message.
     NotAuthor,
-    /// The message has as many reactions of this user as one may have.
-    TooMany,
-    /// Whether the two users have a conversation, and neither blocks the other.
+    /// The user has the maximum number of reactions on this message.
+    TooManyReactions,
+    /// True if the two users have a conversation and neither blocks the other.
     Contact(bool),
-    /// Whether the read mark has moved.
-    Marked {
-        /// It has.
+    /// The read mark was applied.
+    ReadMark {
+        /// It has moved.
         moved: bool,
-        /// One of the two blocks the other: nobody but the reader is told.
-        quiet: bool,
+        /// One of the two users blocks the other: only the reader's own sessions may be notified.
+        blocked: bool,
     },
-    /// The other user blocks this one: nothing was stored.
+    /// The recipient blocks the sender: nothing was stored.
     Blocked,
-    /// The other user has never connected, and only those who have are written to: nothing was stored.
+    /// The recipient has never connected, and such recipients are not allowed: nothing was stored.
     UnknownUser,
-    /// The sender, or their address, has left as many messages with users who have never connected as they may: nothing was
+    /// The sender, or the sender's address, has reached its limit of messages to users who have never connected: nothing was
     /// stored.
-    LeftTooMany,
-    /// All together have: nothing was stored.
-    NoRoom,
-    /// A block is in force as asked.
-    Set,
-    /// The user blocks as many others as one may.
+    UnknownRecipientLimit,
+    /// The server has reached its limit of messages to users who have never connected: nothing was stored.
+    UnknownRecipientTotal,
+    /// The block is set or removed as requested.
+    BlockSet,
+    /// The user has the maximum number of blocks.
     TooManyBlocks,
-    /// The watermark is noted; in these conversations the user has received more than any device of theirs had before.
+    /// The watermark is recorded. Lists the conversations in which the user has received more than any of the user's devices
+    /// had before.
     Received(Vec<Received>),
 }
 
 impl Outcome {
-    /// What it is to one who is to be refused: what had been done before stays so, and nothing else counts.
-    pub(super) fn or(self, refusal: Self) -> Self {
+    /// The outcome for a caller that is refused: a duplicate is still answered as before, anything else with `refusal`.
+    pub(super) fn unless_duplicate(self, refusal: Self) -> Self {
         match self {
             Self::Stored {
                 duplicate: true, ..
@@ -143,25 +180,25 @@ impl Outcome {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Received {
     /// The other user.
-    pub with: String,
+    pub peer: String,
     /// The newest message received.
     pub id: Uuid,
-    /// One of the two blocks the other: the other is not told.
-    pub quiet: bool,
+    /// One of the two users blocks the other: the other user must not be notified.
+    pub blocked: bool,
 }
 
-/// What a session needs to know of its inbox to begin.
+/// The state of an inbox when a session starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InboxState {
-    /// The newest entry; 0 while there is none.
+    /// The newest entry; 0 if there is none.
     pub head: u64,
-    /// The oldest entry that is kept; `head + 1` while there is none.
+    /// The oldest entry that is kept; `head + 1` if there is none.
     pub oldest: u64,
-    /// How far this device holds the inbox; for a new device, how far the furthest of its user's does.
+    /// The newest entry that this device has received; for a new device, the newest that any device of the user has.
     pub received: u64,
 }
 
-/// What an entry of an inbox is about.
+/// The event that an inbox entry records.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EntryKind {
     /// A message.
@@ -170,7 +207,7 @@ pub enum EntryKind {
     Edited,
     /// A message's content was removed.
     Deleted,
-    /// A reaction was added, or removed.
+    /// A reaction was added or removed.
     Reacted {
         /// The reaction.
         emoji: String,
@@ -182,37 +219,37 @@ pub enum EntryKind {
 /// An entry of an inbox.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// Its place.
+    /// Its number in the inbox.
     pub seq: u64,
-    /// What it is about.
+    /// The event.
     pub kind: EntryKind,
-    /// Who caused it.
-    pub by: String,
+    /// The user who caused it.
+    pub actor: String,
     /// When, in milliseconds since 1970-01-01T00:00:00Z, like the times of the message.
     pub at: i64,
-    /// The message as it is now, without its reactions.
+    /// The message in its present state, without its reactions.
     pub message: StoredMessage,
 }
 
-/// A message as it is now.
+/// A message in its present state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredMessage {
-    /// Its author.
+    /// The author.
     pub from: String,
-    /// The user it was sent to.
-    pub to: String,
-    /// With the conversation, its address.
+    /// The conversation, as the author addressed it.
+    pub to: Conversation,
+    /// Identifies the message within its conversation.
     pub id: Uuid,
     /// When it was stored.
     pub sent_at: i64,
-    /// The message that it answers.
+    /// The message that it replies to.
     pub reply_to: Option<Uuid>,
     /// When its content was last replaced.
     pub edited_at: Option<i64>,
     /// When its content was removed.
     pub deleted_at: Option<i64>,
-    /// Raw JSON; empty when it was removed.
+    /// Raw JSON; empty if it was removed.
     pub content: String,
-    /// Reactions, each with the users whose it is, in the order in which they came.
+    /// Reactions in the order in which they were added, each with its users.
     pub reactions: Vec<(String, Vec<String>)>,
 }

@@ -1,82 +1,93 @@
-//! What is read from a store, and how much of it.
+//! Queries and their results.
 
 use std::sync::Arc;
 
 use uuid::Uuid;
 
-use super::model::StoredMessage;
+use super::model::{Conversation, StoredMessage};
 
-/// Which entries to read.
+/// A range of inbox entries to read.
 #[derive(Clone, Debug)]
 pub struct InboxRange {
-    /// Whose inbox.
+    /// The user of the inbox.
     pub user: Arc<str>,
-    /// The first entry wanted.
+    /// The first entry.
     pub first: u64,
-    /// The last entry wanted.
+    /// The last entry.
     pub last: u64,
-    /// Stop after about so many bytes of content. At least one entry is read.
+    /// Stop after about this many bytes of content. At least one entry is read.
     pub bytes: usize,
 }
 
-/// Which messages of a conversation to read.
+/// Selects messages of a conversation.
 #[derive(Clone, Debug)]
 pub struct HistoryQuery {
-    /// Who asks.
+    /// The user who asks.
     pub user: Arc<str>,
-    /// The other user.
-    pub with: Box<str>,
-    /// From where, and which way; `None`: the newest.
-    pub anchor: Option<HistoryPosition>,
-    /// How many at the most.
+    /// The conversation.
+    pub conversation: Conversation,
+    /// Where to start, and the direction; `None`: the newest messages.
+    pub position: Option<HistoryPosition>,
+    /// The maximum number of messages.
     pub limit: usize,
-    /// Older ones are not shown (milliseconds since 1970-01-01T00:00:00Z).
+    /// Older messages are left out (milliseconds since 1970-01-01T00:00:00Z).
     pub not_before: i64,
-    /// Stop before so many bytes. At least one message is read.
+    /// Stop before this many bytes. At least one message is read.
     pub bytes: usize,
 }
 
-/// From where history is read.
+/// A position in a history, and the direction in which it is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HistoryPosition {
-    /// Messages before this one, the nearest first of all.
+    /// The messages just before this one.
     Before(Uuid),
-    /// Messages after this one.
+    /// The messages just after this one.
     After(Uuid),
+}
+
+/// The answer to a [`HistoryQuery`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HistoryAnswer {
+    /// Messages.
+    Page(HistoryPage),
+    /// The query's position is not a message of this conversation.
+    UnknownMessage,
+    /// There is no such room.
+    UnknownRoom,
 }
 
 /// Part of a conversation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HistoryPage {
-    /// Oldest first.
+    /// Messages, oldest first.
     pub messages: Vec<StoredMessage>,
-    /// Whether there are more in the direction that was asked for.
+    /// True if there are more messages in the requested direction.
     pub more: bool,
 }
 
-/// Which of a user's conversations to read.
+/// Selects conversations of a user.
 #[derive(Clone, Debug)]
 pub struct ConversationsQuery {
-    /// Whose.
+    /// The user.
     pub user: Arc<str>,
-    /// How many at the most.
+    /// The maximum number of conversations.
     pub limit: usize,
-    /// Where to go on, as the answer before said: behind the conversation whose newest message this was.
+    /// The cursor of the previous page: continue after it.
     pub cursor: Option<Uuid>,
-    /// Those whose newest message is older are not shown.
+    /// Conversations whose newest message is older are left out.
     pub not_before: i64,
-    /// Stop before so many bytes. At least one conversation is read.
+    /// Stop before this many bytes. At least one conversation is read.
     pub bytes: usize,
 }
 
-/// A conversation as one of its users sees it.
+/// A conversation as one of its members sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConversationItem {
-    /// The other user.
-    pub with: String,
+    /// The conversation, as this member addresses it.
+    pub conversation: Conversation,
     /// The newest message.
     pub last: StoredMessage,
-    /// The other's messages after the read mark, deleted ones not counted.
+    /// The number of messages of others after the read mark, without deleted ones.
     pub unread: u64,
     /// The user has read up to this message.
     pub my_read: Option<Uuid>,
@@ -86,11 +97,11 @@ pub struct ConversationItem {
     pub their_received: Option<Uuid>,
 }
 
-/// Part of a user's conversations.
+/// Part of a user's list of conversations.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConversationsPage {
-    /// Newest first.
+    /// Conversations, newest first.
     pub items: Vec<ConversationItem>,
-    /// Where to go on; `None` on the last page.
+    /// Where the next page starts; `None` on the last page.
     pub cursor: Option<Uuid>,
 }

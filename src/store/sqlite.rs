@@ -7,13 +7,14 @@ mod checkpoint;
 mod content_eq;
 mod file;
 mod migrations;
+mod number;
 mod pending;
 mod plan;
 mod read;
 mod retention;
 mod unknown_recipients;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::path::Path;
 use std::time::Instant;
 
@@ -22,17 +23,21 @@ use uuid::Uuid;
 
 pub use crate::config::Durability;
 
-use self::batch::Run;
-use self::cache::{Cache, MAX_CACHED, find_user};
+use self::batch::{Batch, MessageNumbers};
+use self::cache::Cache;
 use self::checkpoint::Checkpointer;
-use self::file::{DataFile, atomically, connect, lock, named, unsigned};
-use self::pending::{Chosen, Floors, PendingBatch, PendingLog};
-use self::plan::Direct;
+use self::file::{DataFile, atomically, connect, lock, named};
+use self::number::unsigned;
+use self::pending::{PendingBatch, PendingLog, Selection};
+use self::plan::{Direct, plan};
 use self::read::SqliteReader;
 use self::retention::{RetentionRules, RetentionSweeper};
 use super::{
     InboxState, LiveCursors, Outcome, Quotas, Reader, Retention, Store, StoreError, Write,
 };
+
+/// The maximum size of the set of newly connected users. Beyond it the set is emptied.
+const MAX_NEWLY_CONNECTED: usize = 100_000;
 
 /// The writing half. Holds the file's lock for as long as it lives.
 #[derive(Debug)]
@@ -46,16 +51,14 @@ pub struct Sqlite {
     waits: bool,
     cache: Cache,
     /// Messages that are not in their tables yet.
-    pool: PendingLog,
+    log: PendingLog,
     /// The moment of the last commit.
     now: i64,
-    /// The next commit number, and where the reserved ones end.
-    next: i64,
-    reserved: i64,
+    numbers: MessageNumbers,
     lifetimes: Retention,
     quotas: Quotas,
     /// Users who have connected, and whose devices are to be noted soon.
-    arrived: HashSet<Box<str>>,
+    newly_connected: HashSet<Box<str>>,
     owed: LiveCursors,
     keeper: RetentionSweeper,
     // Last, so that the connection is closed before a temporary file is removed.
@@ -114,24 +117,20 @@ impl Sqlite {
         let checkpointer = Checkpointer::start(&mut connection, &file.path, synchronous);
         let checkpointer = named(&file.path, checkpointer)?;
         let epoch = named(&file.path, migrations::epoch(&connection))?;
-        let pool = named(&file.path, PendingLog::load(&connection))?;
+        let log = named(&file.path, PendingLog::load(&connection))?;
         Ok(Self {
             checkpointer,
             connection,
             epoch,
             synced: synchronous == "FULL",
             waits: synchronous == "FULL",
-            cache: Cache {
-                heads: pool.heads(),
-                ..Cache::default()
-            },
-            pool,
+            cache: Cache::new(log.heads()),
+            log,
             now: 0,
-            next: 0,
-            reserved: 0,
+            numbers: MessageNumbers::default(),
             lifetimes,
             quotas: Quotas::default(),
-            arrived: HashSet::new(),
+            newly_connected: HashSet::new(),
             owed: LiveCursors::default(),
             keeper: RetentionSweeper::default(),
             file,
@@ -144,47 +143,45 @@ impl Sqlite {
         batch: &[&Write],
         direct: &Direct<'_>,
     ) -> rusqlite::Result<Vec<Outcome>> {
-        let mut run = Run {
+        let mut run = Batch {
             tx: &self.connection,
             cache: &mut self.cache,
-            next: &mut self.next,
-            reserved: &mut self.reserved,
+            numbers: &mut self.numbers,
             inbox_limit: self.lifetimes.inbox_limit,
             quotas: &self.quotas,
-            arrived: &mut self.arrived,
+            newly_connected: &mut self.newly_connected,
             now,
             direct,
-            pool: &self.pool,
-            stage: PendingBatch::default(),
+            log: &self.log,
+            pending: PendingBatch::default(),
         };
-        let (outcomes, stage, first) = atomically(&self.connection, || {
+        let (outcomes, pending, first) = atomically(&self.connection, || {
             let mut outcomes = Vec::with_capacity(batch.len());
             for write in batch {
-                outcomes.push(run.write(write)?);
+                outcomes.push(run.apply(write)?);
             }
-            run.cache.unclaimed.write(&self.connection)?;
-            let stage = run.stage;
-            let first = stage.log(&self.connection)?;
-            Ok((outcomes, stage, first))
+            run.cache.unknown_recipients.write(&self.connection)?;
+            let pending = run.pending;
+            let first = pending.insert(&self.connection)?;
+            Ok((outcomes, pending, first))
         })?;
-        self.pool.take(stage, first);
+        self.log.append(pending, first);
         Ok(outcomes)
     }
 
     /// Moves messages to their tables.
-    fn settle_these(&mut self, chosen: &Chosen) -> rusqlite::Result<()> {
-        if chosen.is_empty() && self.cache.overfull.is_empty() {
+    fn flush(&mut self, selection: &Selection) -> rusqlite::Result<()> {
+        if selection.is_empty() && self.cache.overfull.is_empty() {
             return Ok(());
         }
-        // What moves is committed already; a power cut undoes the move, and the log still has it.
+        // The messages are committed already: if a power cut undoes the move, the log still has them.
         let done = self
             .wait_for_disk(false)
-            .and_then(|()| self.try_settle(chosen));
+            .and_then(|()| self.try_flush(selection));
         let synced = self.wait_for_disk(self.synced);
-        self.pool.moved(chosen, done.is_ok());
-        if self.pool.is_empty() {
-            self.cache.floors = Floors::new();
-            self.cache.heads = HashMap::new();
+        self.log.finish(selection, done.is_ok());
+        if self.log.is_empty() {
+            self.cache.log_flushed();
         }
         if done.is_err() {
             self.forget();
@@ -192,15 +189,15 @@ impl Sqlite {
         done.and(synced)
     }
 
-    fn try_settle(&mut self, chosen: &Chosen) -> rusqlite::Result<()> {
+    fn try_flush(&mut self, selection: &Selection) -> rusqlite::Result<()> {
         let rules = RetentionRules {
             lifetimes: &self.lifetimes,
             owed: &self.owed,
             now: self.now,
         };
-        let (pool, cache) = (&self.pool, &mut self.cache);
+        let (log, cache) = (&self.log, &mut self.cache);
         atomically(&self.connection, || {
-            pool.apply(&self.connection, chosen, &mut cache.floors)?;
+            log.flush(&self.connection, selection, &mut cache.trimmed_to)?;
             retention::trim_overfull(&self.connection, cache, &rules)
         })
     }
@@ -215,13 +212,10 @@ impl Sqlite {
         Ok(())
     }
 
-    /// What the cache and the counter learned in a transaction that is undone is not true.
+    /// Forgets what was cached in a transaction that was rolled back.
     fn forget(&mut self) {
-        self.cache = Cache {
-            heads: self.pool.heads(),
-            ..Cache::default()
-        };
-        (self.next, self.reserved) = (0, 0);
+        self.cache = Cache::new(self.log.heads());
+        self.numbers = MessageNumbers::default();
     }
 }
 
@@ -232,17 +226,10 @@ impl Store for Sqlite {
 
     fn commit(&mut self, now: i64, batch: &[&Write]) -> Result<Vec<Outcome>, StoreError> {
         self.now = now;
-        if self.cache.unclaimed.len() > MAX_CACHED {
-            self.cache.unclaimed.forget();
-        }
-        if self.cache.users.len() > MAX_CACHED || self.cache.conversations.len() > MAX_CACHED {
-            self.cache.users = HashMap::new();
-            self.cache.conversations = HashMap::new();
-            self.cache.heads = self.pool.heads();
-        }
-        let (direct, needed) = self.look_ahead(batch)?;
+        self.cache.shrink(|| self.log.heads());
+        let (direct, needed) = plan(&self.connection, &mut self.cache, &self.log, batch)?;
         if !needed.is_empty() {
-            self.settle_these(&needed)?;
+            self.flush(&needed)?;
         }
         self.wait_for_disk(true)?;
         let outcomes = self.transaction(now, batch, &direct).map_err(|error| {
@@ -258,23 +245,23 @@ impl Store for Sqlite {
 
     fn settle(&mut self, limit: usize, all: bool) -> Result<Option<Instant>, StoreError> {
         let limit = if all { usize::MAX } else { limit };
-        let chosen = self.pool.choose(limit, all);
-        self.settle_these(&chosen)?;
+        let selection = self.log.select(limit, all);
+        self.flush(&selection)?;
         if let Err(error) = self.checkpointer.after_commit(&self.connection) {
             log::warn!("copying the write-ahead log: {error}");
         }
-        Ok(self.pool.due())
+        Ok(self.log.due())
     }
 
     fn open_inbox(&mut self, user: &str, device: &str) -> Result<InboxState, StoreError> {
         let name = user;
-        let user = find_user(&self.connection, &mut self.cache, name)?;
-        if user.is_none_or(|user| !user.came) {
-            if self.arrived.len() >= MAX_CACHED {
+        let user = self.cache.find_user(&self.connection, name)?;
+        if user.is_none_or(|user| !user.connected) {
+            if self.newly_connected.len() >= MAX_NEWLY_CONNECTED {
                 // They have long been noted, or the store takes nothing.
-                self.arrived = HashSet::new();
+                self.newly_connected = HashSet::new();
             }
-            self.arrived.insert(name.into());
+            self.newly_connected.insert(name.into());
         }
         let Some(user) = user else {
             return Ok(InboxState {
@@ -295,7 +282,7 @@ impl Store for Sqlite {
         let beyond = user.head.saturating_sub(self.lifetimes.inbox_limit);
         Ok(InboxState {
             head: user.head,
-            oldest: user.floor.max(beyond) + 1,
+            oldest: user.trimmed_to.max(beyond) + 1,
             received: unsigned(received.unwrap_or(0)),
         })
     }

@@ -8,7 +8,9 @@ use uuid::Uuid;
 use super::Quotas;
 use super::model::{Entry, InboxState, Outcome, Write};
 use super::options::LiveCursors;
-use super::query::{ConversationsPage, ConversationsQuery, HistoryPage, HistoryQuery, InboxRange};
+use super::query::{
+    ConversationsPage, ConversationsQuery, HistoryAnswer, HistoryQuery, InboxRange,
+};
 
 /// Why a store did not do what it was asked.
 #[derive(Debug)]
@@ -94,11 +96,11 @@ pub trait Reader: Send {
     /// [`StoreError`]
     fn entries(&mut self, span: &InboxRange) -> Result<Vec<Entry>, StoreError>;
 
-    /// Reads messages of a conversation. `None`: the anchor is no message of it.
+    /// Reads messages of a conversation.
     ///
     /// # Errors
     /// [`StoreError`]
-    fn history(&mut self, query: &HistoryQuery) -> Result<Option<HistoryPage>, StoreError>;
+    fn history(&mut self, query: &HistoryQuery) -> Result<HistoryAnswer, StoreError>;
 
     /// Reads a user's conversations. `None`: the cursor is none that this user was given.
     ///

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::support::{Client, Folder, Raw, Server, eventually, to};
 use dmwire::store::sqlite::{Durability, Sqlite};
-use dmwire::store::{NewMessage, Retention, Store as _, Write};
+use dmwire::store::{Conversation, NewMessage, Retention, Store as _, Write};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -452,7 +452,7 @@ fn planted(path: &Path, count: u64) {
             .map(|n| {
                 Write::Message(NewMessage {
                     from: "a".into(),
-                    to: "b".into(),
+                    to: Conversation::Direct("b".into()),
                     id: Uuid::from_u128((*n).into()),
                     content: "\"x\"".into(),
                     reply_to: None,

@@ -37,7 +37,7 @@ pub fn authors_edit_their_messages(store: &mut TestStore) {
             (&EntryKind::Edited, "\"first\"", Some(edited_at))
         ]
     );
-    assert_eq!((entries[1].at, &*entries[1].by), (edited_at, "jo"));
+    assert_eq!((entries[1].at, &*entries[1].actor), (edited_at, "jo"));
     // An edit back to the first content is a change too. Two edits in one batch are two, the same one twice is one.
     let outcomes = store.commit(&[
         edit("jo", "kim", 70, "frist"),
@@ -87,9 +87,9 @@ pub fn authors_delete_their_messages(store: &mut TestStore) {
     assert_eq!(outcome, Outcome::IdConflict);
     assert_eq!(
         store.commit_one(read("mia", "leo", 80)),
-        Outcome::Marked {
+        Outcome::ReadMark {
             moved: true,
-            quiet: false
+            blocked: false
         }
     );
     let entries = store.entries("mia", 1, 9);
@@ -159,7 +159,7 @@ pub fn both_users_react(store: &mut TestStore) {
     let kinds: Vec<_> = store
         .entries("oz", 2, 9)
         .into_iter()
-        .map(|e| (e.kind, e.by))
+        .map(|e| (e.kind, e.actor))
         .collect();
     let reacted = |emoji: &str, removed, by: &str| {
         let emoji = emoji.to_owned();
@@ -184,7 +184,7 @@ pub fn reactions_are_limited_per_user(store: &mut TestStore) {
         .collect();
     let rejected = outcomes
         .iter()
-        .filter(|outcome| **outcome == Outcome::TooMany)
+        .filter(|outcome| **outcome == Outcome::TooManyReactions)
         .count();
     assert!((1..40).contains(&rejected), "{rejected}");
     stored(&store.commit_one(react("ned", "oz", 90, "e0")));

@@ -4,8 +4,9 @@ use std::path::Path;
 
 use dmwire::store::sqlite::{Durability, Sqlite};
 use dmwire::store::{
-    ConversationsPage, ConversationsQuery, Entry, HistoryPage, HistoryPosition, HistoryQuery,
-    InboxRange, InboxState, Outcome, Quotas, Reader, Retention, Store, StoredMessage, Write,
+    ConversationsPage, ConversationsQuery, Entry, HistoryAnswer, HistoryPage, HistoryPosition,
+    HistoryQuery, InboxRange, InboxState, Outcome, Quotas, Reader, Retention, Store, StoredMessage,
+    Write,
 };
 
 use crate::support::Folder;
@@ -187,27 +188,32 @@ impl TestStore {
         Some((entries.first()?.seq, entries.last()?.seq))
     }
 
-    /// `None`: the anchor is unknown.
+    /// `None`: the position is unknown.
     pub fn history_page(&mut self, query: &HistoryQuery) -> Option<HistoryPage> {
-        self.reader().history(query).expect("the history is read")
+        let answer = self.reader().history(query);
+        match answer.expect("the history is read") {
+            HistoryAnswer::Page(page) => Some(page),
+            HistoryAnswer::UnknownMessage => None,
+            HistoryAnswer::UnknownRoom => panic!("the conversation is direct"),
+        }
     }
 
-    /// The numbers of a page's messages, and whether there are more. `None`: the anchor is unknown.
+    /// The numbers of a page's messages, and whether there are more. `None`: the position is unknown.
     pub fn history(
         &mut self,
         user: &str,
         peer: &str,
-        anchor: Option<HistoryPosition>,
+        position: Option<HistoryPosition>,
         limit: usize,
     ) -> Option<(Vec<u32>, bool)> {
-        let page = self.history_page(&history_query(user, peer, anchor, limit))?;
+        let page = self.history_page(&history_query(user, peer, position, limit))?;
         Some((page.messages.iter().map(number).collect(), page.more))
     }
 
     /// One message of a conversation as its history shows it.
     pub fn message(&mut self, user: &str, peer: &str, n: u32) -> StoredMessage {
         let page = self.history_page(&history_query(user, peer, None, 1000));
-        let messages = page.expect("there is no anchor").messages;
+        let messages = page.expect("there is no position").messages;
         let found = messages.into_iter().find(|message| number(message) == n);
         found.unwrap_or_else(|| panic!("message {n} does not exist"))
     }

@@ -45,15 +45,15 @@ pub fn a_block_applies_to_the_writes_behind_it(store: &mut TestStore) {
     let codes: String = outcomes
         .iter()
         .map(|outcome| match outcome {
-            Outcome::Set => 's',
+            Outcome::BlockSet => 's',
             Outcome::Blocked => 'b',
             Outcome::Stored {
                 duplicate: true, ..
             } => 'd',
             Outcome::Stored { .. } => '+',
-            Outcome::Marked {
+            Outcome::ReadMark {
                 moved: true,
-                quiet: true,
+                blocked: true,
             } => 'm',
             Outcome::Contact(false) => '-',
             other => panic!("{other:?}"),
@@ -65,7 +65,7 @@ pub fn a_block_applies_to_the_writes_behind_it(store: &mut TestStore) {
     let Outcome::Received(received) = store.commit_one(receive("oda", "phone", 4)) else {
         panic!("expected receipts");
     };
-    assert!(received[0].quiet, "{received:?}");
+    assert!(received[0].blocked, "{received:?}");
     let item = newest_conversation(store, "oda");
     assert_eq!(item.their_read, None, "hidden during a block");
     store.commit_one(unblock("oda", "ned"));
@@ -95,7 +95,9 @@ pub fn blocks_are_listed_and_limited(store: &mut TestStore) {
         unblock("oda", "ada"),
         unblock("oda", "stranger"),
     ]);
-    let rejected = outcomes.iter().position(|outcome| *outcome != Outcome::Set);
+    let rejected = outcomes
+        .iter()
+        .position(|outcome| *outcome != Outcome::BlockSet);
     assert_eq!((rejected, &outcomes[1]), (Some(1), &Outcome::TooManyBlocks));
     assert_eq!(store.blocks(), [] as [String; 0]);
 }
@@ -107,8 +109,8 @@ fn codes(outcomes: &[Outcome]) -> String {
             duplicate: true, ..
         } => 'd',
         Outcome::Stored { .. } => '+',
-        Outcome::LeftTooMany => 'l',
-        Outcome::NoRoom => 'n',
+        Outcome::UnknownRecipientLimit => 'l',
+        Outcome::UnknownRecipientTotal => 'n',
         Outcome::UnknownUser => 'u',
         other => panic!("{other:?}"),
     };

@@ -11,6 +11,7 @@ mod changes;
 mod fixture;
 mod limits;
 mod messages;
+mod migration;
 mod reads;
 mod receipts;
 mod retention;
@@ -26,6 +27,7 @@ macro_rules! test_store {
             messages::an_inbox_range_ends_where_its_bytes_do,
             messages::a_message_is_stored_once,
             messages::a_rejected_write_does_not_affect_the_rest_of_its_batch,
+            messages::a_room_is_unknown,
             messages::a_contact_lookup_sees_the_writes_before_it,
             receipts::watermarks_only_increase,
             receipts::one_watermark_covers_several_conversations,

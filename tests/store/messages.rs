@@ -1,9 +1,14 @@
 //! Messages and the entries that they make in both inboxes.
 
-use dmwire::store::{EntryKind, HistoryPosition, InboxState, Outcome};
+use dmwire::store::{
+    Conversation, EntryKind, HistoryAnswer, HistoryPosition, HistoryQuery, InboxState, MessageRef,
+    NewMessage, Outcome, Write,
+};
 
 use crate::fixture::TestStore;
-use crate::writes::{contact, conversations_query, delete, duplicate, id, message, number, stored};
+use crate::writes::{
+    contact, conversations_query, delete, duplicate, history_query, id, message, number, stored,
+};
 
 pub fn users_exist_from_their_first_message(store: &mut TestStore) {
     let empty = InboxState {
@@ -39,8 +44,8 @@ pub fn users_exist_from_their_first_message(store: &mut TestStore) {
         .map(|e| {
             (
                 e.seq,
-                &*e.by,
-                &*e.message.to,
+                &*e.actor,
+                e.message.to.peer().map_or("", |user| user),
                 &*e.message.content,
                 number(&e.message),
             )
@@ -84,10 +89,10 @@ pub fn a_message_is_stored_once(store: &mut TestStore) {
     assert_eq!(stored(&outcomes[0]), (2, 1));
     assert_eq!(duplicate(&outcomes[1]), (Some(2), sent_at));
     assert_eq!(stored(&outcomes[2]), (2, 3));
-    let Outcome::Stored { to_seq, .. } = outcomes[1] else {
+    let Outcome::Stored { recipients, .. } = &outcomes[1] else {
         panic!("the second message is a duplicate");
     };
-    assert_eq!(to_seq, 1);
+    assert_eq!(recipients.len(), 0, "a duplicate appends nothing");
     // In a later batch; after the store was closed, and in another spelling of the same text.
     let outcome = store.commit_one(message("ada", "bob", 10, "once"));
     assert_eq!(duplicate(&outcome), (Some(2), sent_at));
@@ -119,6 +124,41 @@ pub fn a_rejected_write_does_not_affect_the_rest_of_its_batch(store: &mut TestSt
     assert_eq!(store.inbox_range("ada"), Some((1, 3)));
     assert_eq!(store.inbox_range("bob"), Some((1, 3)));
     assert_eq!(store.head("nobody"), 0);
+}
+
+/// A store without rooms answers every operation on one.
+pub fn a_room_is_unknown(store: &mut TestStore) {
+    let room = || Conversation::Room("lobby".into());
+    let at = || MessageRef {
+        actor: "ada".into(),
+        conversation: room(),
+        id: id(1),
+    };
+    let Write::Message(message) = message("ada", "bob", 1, "hello") else {
+        panic!("it is a message");
+    };
+    let outcomes = store.commit(&[
+        Write::Message(NewMessage {
+            to: room(),
+            ..message
+        }),
+        Write::Edit(at(), "\"hi\"".into()),
+        Write::Delete(at()),
+        Write::React {
+            message: at(),
+            emoji: "+".into(),
+            remove: false,
+        },
+        Write::Read(at()),
+    ]);
+    assert_eq!(outcomes, vec![Outcome::UnknownRoom; 5]);
+    assert_eq!(store.head("ada"), 0);
+    let query = HistoryQuery {
+        conversation: room(),
+        ..history_query("ada", "bob", None, 5)
+    };
+    let answer = store.reader().history(&query).expect("it is answered");
+    assert_eq!(answer, HistoryAnswer::UnknownRoom);
 }
 
 pub fn a_contact_lookup_sees_the_writes_before_it(store: &mut TestStore) {

@@ -23,9 +23,9 @@ pub fn histories_are_read_in_pages(store: &mut TestStore) {
     talk(store);
     let all: Vec<u32> = (101..=120).collect();
     for (user, peer) in [("una", "vic"), ("vic", "una")] {
-        let mut page = |anchor, limit| {
-            let page = store.history(user, peer, anchor, limit);
-            page.expect("the anchor is known")
+        let mut page = |position, limit| {
+            let page = store.history(user, peer, position, limit);
+            page.expect("the position is known")
         };
         assert_eq!(page(None, 5), ((116..=120).collect(), true));
         assert_eq!(page(None, 20), (all.clone(), false));
@@ -39,11 +39,11 @@ pub fn histories_are_read_in_pages(store: &mut TestStore) {
         assert_eq!(page(after(120), 5), (vec![], false));
     }
     // An unknown message, and one of another conversation.
-    for anchor in [
+    for position in [
         HistoryPosition::Before(id(999)),
         HistoryPosition::After(id(1)),
     ] {
-        assert_eq!(store.history("una", "vic", Some(anchor), 5), None);
+        assert_eq!(store.history("una", "vic", Some(position), 5), None);
     }
 }
 
@@ -52,12 +52,12 @@ pub fn a_history_page_ends_where_its_bytes_do(store: &mut TestStore) {
     // A page that is shorter than a message still returns one.
     let mut query = history_query("una", "vic", None, 20);
     query.bytes = 1;
-    let page = store.history_page(&query).expect("there is no anchor");
+    let page = store.history_page(&query).expect("there is no position");
     assert_eq!((page.messages.len(), page.more), (1, true));
     assert_eq!(number(&page.messages[0]), 120);
     query.bytes = 3000;
-    query.anchor = Some(HistoryPosition::After(id(101)));
-    let page = store.history_page(&query).expect("the anchor is known");
+    query.position = Some(HistoryPosition::After(id(101)));
+    let page = store.history_page(&query).expect("the position is known");
     assert!((2..19).contains(&page.messages.len()) && page.more);
     assert_eq!(number(&page.messages[0]), 102);
 }
@@ -66,7 +66,7 @@ pub fn a_history_ends_at_the_oldest_message_to_show(store: &mut TestStore) {
     talk(store);
     let mut query = history_query("una", "vic", None, 20);
     query.not_before = store.now - 4000;
-    let page = store.history_page(&query).expect("there is no anchor");
+    let page = store.history_page(&query).expect("there is no position");
     let numbers: Vec<_> = page.messages.iter().map(number).collect();
     assert_eq!((numbers, page.more), ((116..=120).collect(), false));
 }
@@ -78,7 +78,10 @@ fn page(
     limit: usize,
 ) -> (Vec<(String, u32)>, Option<Uuid>) {
     let page = store.conversations(&conversations_query("wes", cursor, limit));
-    let summary = |item: &ConversationItem| (item.with.clone(), number(&item.last));
+    let summary = |item: &ConversationItem| {
+        let peer = item.conversation.peer().expect("it is direct");
+        (peer.to_string(), number(&item.last))
+    };
     (page.items.iter().map(summary).collect(), page.cursor)
 }
 

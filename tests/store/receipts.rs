@@ -16,11 +16,11 @@ pub fn watermarks_only_increase(store: &mut TestStore) {
         message("bob", "ada", 21, "x"),
     ]);
     let received = |from: &str, n| {
-        let with = from.into();
+        let peer = from.into();
         Outcome::Received(vec![Received {
-            with,
+            peer,
             id: id(n),
-            quiet: false,
+            blocked: false,
         }])
     };
     let nothing = Outcome::Received(Vec::new());
@@ -58,8 +58,8 @@ pub fn one_watermark_covers_several_conversations(store: &mut TestStore) {
     let Outcome::Received(mut all) = store.commit_one(receive("eve", "phone", 99)) else {
         panic!("expected receipts");
     };
-    all.sort_by(|a, b| a.with.cmp(&b.with));
-    let all: Vec<_> = all.iter().map(|r| (&*r.with, r.id)).collect();
+    all.sort_by(|a, b| a.peer.cmp(&b.peer));
+    let all: Vec<_> = all.iter().map(|r| (&*r.peer, r.id)).collect();
     assert_eq!(all, [("cy", id(40)), ("dan", id(43))]);
 }
 
@@ -100,9 +100,9 @@ pub fn read_marks_only_increase(store: &mut TestStore) {
     ]);
     assert_eq!(marks(store, "ivy"), (3, [None; 3]));
     assert_eq!(marks(store, "hal"), (1, [None; 3]));
-    let marked = |moved| Outcome::Marked {
+    let marked = |moved| Outcome::ReadMark {
         moved,
-        quiet: false,
+        blocked: false,
     };
     assert_eq!(store.commit_one(read("ivy", "hal", 61)), marked(true));
     assert_eq!(store.commit_one(read("ivy", "hal", 61)), marked(false));

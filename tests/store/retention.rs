@@ -29,7 +29,7 @@ pub fn inboxes_are_trimmed_to_their_limit(store: &mut TestStore) {
     // Other inboxes are not affected, and the history is complete.
     assert_eq!(store.inbox_range("una"), Some((1, 20)));
     let page = store.history("yan", "xi", None, 1000);
-    let (messages, more) = page.expect("there is no anchor");
+    let (messages, more) = page.expect("there is no position");
     assert_eq!((messages.len(), more), (count as usize, false));
     store.reopen();
     let inbox = store.open_inbox("yan", "new");

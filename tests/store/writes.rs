@@ -1,8 +1,8 @@
 //! Constructors of writes and queries, and checks of outcomes. Messages are identified by small numbers.
 
 use dmwire::store::{
-    ConversationsQuery, HistoryPosition, HistoryQuery, MessageRef, NewMessage, Outcome,
-    StoredMessage, Write,
+    Conversation, ConversationsQuery, HistoryPosition, HistoryQuery, MessageRef, NewMessage,
+    Outcome, StoredMessage, Write,
 };
 use uuid::Uuid;
 
@@ -18,7 +18,7 @@ pub fn number(message: &StoredMessage) -> u32 {
 pub fn message(from: &str, to: &str, n: u32, text: &str) -> Write {
     Write::Message(NewMessage {
         from: from.into(),
-        to: to.into(),
+        to: Conversation::Direct(to.into()),
         id: id(n),
         content: format!("\"{text}\"").into(),
         reply_to: None,
@@ -30,8 +30,8 @@ pub fn message(from: &str, to: &str, n: u32, text: &str) -> Write {
 /// A message of the conversation of two users, as the first of them names it.
 fn message_ref(by: &str, peer: &str, n: u32) -> MessageRef {
     MessageRef {
-        from: by.into(),
-        to: peer.into(),
+        actor: by.into(),
+        conversation: Conversation::Direct(peer.into()),
         id: id(n),
     }
 }
@@ -54,7 +54,7 @@ pub fn unreact(by: &str, peer: &str, n: u32, emoji: &str) -> Write {
 
 fn reaction(by: &str, peer: &str, n: u32, emoji: &str, remove: bool) -> Write {
     Write::React {
-        at: message_ref(by, peer, n),
+        message: message_ref(by, peer, n),
         emoji: emoji.into(),
         remove,
     }
@@ -84,7 +84,7 @@ pub fn unblock(by: &str, user: &str) -> Write {
 
 fn blocking(by: &str, user: &str, on: bool) -> Write {
     Write::Block {
-        by: by.into(),
+        actor: by.into(),
         user: user.into(),
         on,
     }
@@ -98,13 +98,13 @@ pub fn contact(by: &str, peer: &str) -> Write {
 pub fn history_query(
     user: &str,
     peer: &str,
-    anchor: Option<HistoryPosition>,
+    position: Option<HistoryPosition>,
     limit: usize,
 ) -> HistoryQuery {
     HistoryQuery {
         user: user.into(),
-        with: peer.into(),
-        anchor,
+        conversation: Conversation::Direct(peer.into()),
+        position,
         limit,
         not_before: i64::MIN,
         bytes: usize::MAX,
@@ -121,15 +121,15 @@ pub fn conversations_query(user: &str, cursor: Option<Uuid>, limit: usize) -> Co
     }
 }
 
-/// The sequence numbers of a new entry in the inboxes of the actor and of the peer.
+/// The sequence numbers of a new entry in the inboxes of the actor and of the peer; the same for a message to oneself.
 pub fn stored(outcome: &Outcome) -> (u64, u64) {
     match outcome {
         Outcome::Stored {
-            from_seq: Some(from_seq),
-            to_seq,
+            seq: Some(seq),
+            recipients,
             duplicate: false,
             ..
-        } => (*from_seq, *to_seq),
+        } => (*seq, recipients.first().map_or(*seq, |peer| peer.seq)),
         other => panic!("expected a new entry, found {other:?}"),
     }
 }
@@ -138,11 +138,11 @@ pub fn stored(outcome: &Outcome) -> (u64, u64) {
 pub fn duplicate(outcome: &Outcome) -> (Option<u64>, i64) {
     match outcome {
         Outcome::Stored {
-            from_seq,
+            seq,
             at,
             duplicate: true,
             ..
-        } => (*from_seq, *at),
+        } => (*seq, *at),
         other => panic!("expected a duplicate, found {other:?}"),
     }
 }

@@ -15,7 +15,7 @@ fn view(path: &Path) -> Result<Connection, StoreError> {
     let connection = open(path)?;
     // Files of the first version have no log.
     if named(path, connection.table_exists(None, "pending"))? {
-        named(path, pending::overlay(&connection))?;
+        named(path, pending::include(&connection))?;
     }
     // What older files do not have, an empty table of this connection's own stands in for.
     for (table, columns) in [

@@ -1,4 +1,5 @@
-//! What a batch does: rules first, then rows. A part that is refused has changed nothing.
+//! Applies the operations of a batch within its transaction. Each operation checks its rules before it changes anything, so
+//! that one which is refused leaves no trace.
 
 mod blocks;
 mod change;
@@ -6,90 +7,128 @@ mod receipts;
 mod send;
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 
-use super::cache::{Cache, Conversation, User, blocks, find_conversation, find_user};
-use super::file::unsigned;
+use super::cache::{self, Cache, DirectConversation, User};
+use super::number::unsigned;
 use super::pending::{PendingBatch, PendingLog};
 use super::plan::Direct;
-use crate::store::{MessageRef, Outcome, Quotas, Write};
+use crate::store::{Conversation, MessageRef, Outcome, Quotas, Write};
 
-/// Commit numbers are reserved in the file this many at a time, so that a start need not look for the newest.
+/// Message numbers are reserved in the file in blocks of this size, so that opening a store need not look for the newest.
 const RESERVE: i64 = 1_000_000;
+/// An inbox is trimmed each time it has grown by this many entries beyond its limit, rather than for each entry.
+const TRIM_EVERY: u64 = 256;
 
-/// An inbox may grow by so many entries beyond its limit before the keeper is called, so that it is not called for each.
-const SLACK: u64 = 256;
-
-/// One batch under way.
-pub struct Run<'a> {
+/// A batch that is being applied.
+pub struct Batch<'a> {
+    /// The connection, with a transaction open.
     pub tx: &'a Connection,
     pub cache: &'a mut Cache,
-    pub next: &'a mut i64,
-    pub reserved: &'a mut i64,
+    pub numbers: &'a mut MessageNumbers,
     pub inbox_limit: u64,
     pub quotas: &'a Quotas,
-    /// Users who have connected, and whose devices are not noted yet.
-    pub arrived: &'a mut HashSet<Box<str>>,
+    /// Users who have connected and have no row in `devices` yet.
+    pub newly_connected: &'a mut HashSet<Box<str>>,
+    /// Milliseconds since 1970-01-01T00:00:00Z.
     pub now: i64,
     pub direct: &'a Direct<'a>,
-    pub pool: &'a PendingLog,
-    /// Messages that are to wait in the pool.
-    pub stage: PendingBatch,
+    pub log: &'a PendingLog,
+    /// Messages that the batch adds to the pending log.
+    pub pending: PendingBatch,
 }
 
-/// A message that a change is about.
-pub struct Found {
-    pub conversation: i64,
-    pub n: i64,
-    pub sender: i64,
-    pub from_seq: u64,
-    pub sent_at: i64,
-    pub content: Option<String>,
-    pub edited_at: Option<i64>,
-    pub deleted_at: Option<i64>,
-    pub change_seq: Option<i64>,
-    pub first: Option<Vec<u8>>,
-    /// Who asks, and the other user.
-    pub me: User,
-    pub other: User,
-    /// The other user takes nothing from who asks.
-    pub blocked: bool,
-    /// One of the two blocks the other.
-    pub quiet: bool,
+/// The numbers that order all messages of the store by their commit.
+#[derive(Debug, Default)]
+pub struct MessageNumbers {
+    next: i64,
+    /// Numbers below this one are reserved in the file.
+    reserved: i64,
+}
+
+/// A message that an operation is about, with the users and their relation.
+struct Found {
+    conversation: i64,
+    n: i64,
+    sender: i64,
+    from_seq: u64,
+    sent_at: i64,
+    content: Option<String>,
+    edited_at: Option<i64>,
+    deleted_at: Option<i64>,
+    change_seq: Option<i64>,
+    first: Option<Vec<u8>>,
+    actor: User,
+    /// The other user, with the id.
+    peer: (Arc<str>, User),
+    /// The other user blocks the acting user.
+    blocked: bool,
+    /// One of the two users blocks the other.
+    has_block: bool,
 }
 
 type Result<T> = rusqlite::Result<T>;
 
-impl Run<'_> {
-    pub fn write(&mut self, write: &Write) -> Result<Outcome> {
+impl Batch<'_> {
+    /// Applies one operation.
+    pub fn apply(&mut self, write: &Write) -> Result<Outcome> {
+        if let Some(Conversation::Room(_)) = write.conversation() {
+            return Ok(Outcome::UnknownRoom);
+        }
         match write {
             Write::Message(message) => self.message(message),
-            Write::Edit(at, content) => self.change(at, |run, found| run.edit(at, found, content)),
-            Write::Delete(at) => self.change(at, |run, found| run.delete(at, found)),
-            Write::React { at, emoji, remove } => {
-                self.change(at, |run, found| run.react(at, found, emoji, *remove))
+            Write::Edit(at, content) => {
+                self.change(at, |batch, found| batch.edit(at, &found, content))
             }
+            Write::Delete(at) => self.change(at, |batch, found| batch.delete(at, &found)),
+            Write::React {
+                message,
+                emoji,
+                remove,
+            } => self.change(message, |batch, found| {
+                batch.react(message, &found, emoji, *remove)
+            }),
             Write::Read(at) => self.read(at),
             Write::Contact(a, b) => self.contact(a, b).map(Outcome::Contact),
-            Write::Block { by, user, on } => self.block(by, user, *on),
+            Write::Block { actor, user, on } => self.block(actor, user, *on),
             Write::Watermark { user, device, seq } => {
                 self.watermark(user, device, *seq).map(Outcome::Received)
             }
         }
     }
 
-    /// Finds a message, but for one that is not in the asker's conversation with the other user.
-    pub fn find(&mut self, at: &MessageRef) -> Result<Option<Found>> {
-        let (Some(me), Some(other)) = (
-            find_user(self.tx, self.cache, &at.from)?,
-            find_user(self.tx, self.cache, &at.to)?,
-        ) else {
+    fn find_user(&mut self, id: &str) -> Result<Option<User>> {
+        self.cache.find_user(self.tx, id)
+    }
+
+    fn find_conversation(&mut self, a: i64, b: i64) -> Result<Option<DirectConversation>> {
+        self.cache.find_conversation(self.tx, a, b)
+    }
+
+    /// Finds the message that an operation is about. `None`: the conversation has no such message.
+    fn find(&mut self, at: &MessageRef) -> Result<Option<Found>> {
+        let Some(peer_id) = at.conversation.peer() else {
             return Ok(None);
         };
-        let Some(conversation) = find_conversation(self.tx, self.cache, me.n, other.n)? else {
+        let (Some(actor), Some(peer)) = (self.find_user(&at.actor)?, self.find_user(peer_id)?)
+        else {
             return Ok(None);
         };
+        match self.find_conversation(actor.n, peer.n)? {
+            Some(conversation) => self.find_in(at, conversation, actor, (peer_id.clone(), peer)),
+            None => Ok(None),
+        }
+    }
+
+    fn find_in(
+        &self,
+        at: &MessageRef,
+        conversation: DirectConversation,
+        actor: User,
+        peer: (Arc<str>, User),
+    ) -> Result<Option<Found>> {
         self.tx
             .prepare_cached(
                 "SELECT n, sender, from_seq, sent_at, content, edited_at, deleted_at, change_seq, first
@@ -107,91 +146,92 @@ impl Run<'_> {
                     deleted_at: row.get(6)?,
                     change_seq: row.get(7)?,
                     first: row.get(8)?,
-                    me,
-                    other,
-                    blocked: conversation.blocked(me.n, other.n),
-                    quiet: conversation.is_quiet(),
+                    actor,
+                    blocked: conversation.blocks(actor.n, peer.1.n),
+                    has_block: conversation.has_block(),
+                    peer,
                 })
             })
             .optional()
     }
 
-    /// A user's inbox has one entry more.
-    pub fn grown(&mut self, id: &str) {
+    /// Notes that a user's inbox has one more entry.
+    fn inbox_grown(&mut self, id: &str) {
         if let Some(user) = self.cache.users.get_mut(id) {
             user.head += 1;
-            let kept = user.head - user.floor;
-            let slack = SLACK.min(self.inbox_limit);
-            if kept > self.inbox_limit && (kept - self.inbox_limit).is_multiple_of(slack) {
+            let entries = user.head - user.trimmed_to;
+            let step = TRIM_EVERY.min(self.inbox_limit);
+            if entries > self.inbox_limit && (entries - self.inbox_limit).is_multiple_of(step) {
                 self.cache.overfull.push_back(user.n);
             }
         }
     }
 
-    /// Finds a user, or makes one.
-    pub fn user(&mut self, id: &str) -> Result<User> {
-        if let Some(user) = find_user(self.tx, self.cache, id)? {
+    /// Finds a user or creates one.
+    fn user(&mut self, id: &Arc<str>) -> Result<User> {
+        if let Some(user) = self.find_user(id)? {
             return Ok(user);
         }
         self.tx
             .prepare_cached("INSERT INTO users (id) VALUES (?1)")?
-            .execute([id])?;
+            .execute([&**id])?;
         let user = User {
             n: self.tx.last_insert_rowid(),
             head: 0,
-            floor: 0,
-            came: false,
+            trimmed_to: 0,
+            connected: false,
         };
-        self.cache.users.insert(id.into(), user);
+        self.cache.users.insert(id.clone(), user);
         Ok(user)
     }
 
-    /// Finds the conversation of two users, or makes one. `None`: there is none, and `to` blocks `from`.
-    pub fn conversation(&mut self, from: i64, to: i64) -> Result<Option<Conversation>> {
-        if let Some(conversation) = find_conversation(self.tx, self.cache, from, to)? {
+    /// Finds the conversation of two users or creates one. `None`: there is none, and `to` blocks `from`.
+    fn conversation(&mut self, from: i64, to: i64) -> Result<Option<DirectConversation>> {
+        if let Some(conversation) = self.find_conversation(from, to)? {
             return Ok(Some(conversation));
         }
-        if blocks(self.tx, to, from)? {
+        if cache::blocks(self.tx, to, from)? {
             return Ok(None);
         }
-        let own = blocks(self.tx, from, to)?;
+        let own = cache::blocks(self.tx, from, to)?;
         let pair = (from.min(to), from.max(to));
         self.tx
             .prepare_cached("INSERT INTO conversations (low, high) VALUES (?1, ?2)")?
             .execute([pair.0, pair.1])?;
-        let conversation = Conversation {
+        let conversation = DirectConversation {
             n: self.tx.last_insert_rowid(),
             low_blocks: own && from < to,
             high_blocks: own && to < from,
         };
-        self.cache.conversations.insert(pair, conversation);
+        self.cache.add_conversation(pair, conversation);
         Ok(Some(conversation))
     }
 
-    /// The next commit number.
-    pub fn number(&mut self) -> Result<i64> {
-        if *self.next == *self.reserved {
-            *self.next =
-                self.tx
-                    .query_row("SELECT value FROM meta WHERE key = 'next'", (), |row| {
-                        row.get(0)
-                    })?;
-            *self.reserved = *self.next + RESERVE;
-            self.tx.execute(
-                "UPDATE meta SET value = ?1 WHERE key = 'next'",
-                [*self.reserved],
-            )?;
-        }
-        let n = *self.next;
-        *self.next += 1;
-        Ok(n)
-    }
-
-    /// The store's key for such marks: without it, a guess at deleted content cannot be tried out.
-    pub fn key(&self) -> Result<Vec<u8>> {
+    /// The key of the marks that stand for the first contents of changed messages. Without the key, a guess at deleted
+    /// content cannot be verified.
+    fn key(&self) -> Result<Vec<u8>> {
         self.tx
             .query_row("SELECT value FROM meta WHERE key = 'key'", (), |row| {
                 row.get(0)
             })
+    }
+}
+
+impl MessageNumbers {
+    /// The number of the next message.
+    fn next(&mut self, tx: &Connection) -> Result<i64> {
+        if self.next == self.reserved {
+            self.next = tx.query_row("SELECT value FROM meta WHERE key = 'next'", (), |row| {
+                row.get(0)
+            })?;
+            self.reserved = self.next + RESERVE;
+            tx.execute(
+                "UPDATE meta SET value = ?1 WHERE key = 'next'",
+                [self.reserved],
+            )?;
+        }
+        let n = self.next;
+        self.next += 1;
+        Ok(n)
     }
 }

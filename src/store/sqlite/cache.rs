@@ -1,45 +1,56 @@
-//! Users and conversations that the writer remembers.
+//! Rows that the writer keeps in memory, so that storing a message needs no lookups.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension as _};
 
-use super::file::unsigned;
-use super::pending::Floors;
+use super::number::unsigned;
+use super::pending::TrimmedTo;
 use super::unknown_recipients::UnknownRecipients;
 
-/// Users and conversations that are remembered. Beyond it they are forgotten together and looked up again.
-pub const MAX_CACHED: usize = 100_000;
+/// The maximum number of users and of conversations in the cache. Beyond it the cache is emptied.
+const MAX_CACHED: usize = 100_000;
 
-/// What the hot path would otherwise have to look up. True to the file after each commit; forgotten when one fails.
+/// Equal to the file after each commit; emptied when a transaction is rolled back.
 #[derive(Debug, Default)]
 pub struct Cache {
     pub users: HashMap<Arc<str>, User>,
-    pub conversations: HashMap<(i64, i64), Conversation>,
-    /// Users whose inbox has grown beyond what is kept.
+    conversations: HashMap<(i64, i64), DirectConversation>,
+    /// Users whose inboxes have more entries than are kept.
     pub overfull: VecDeque<i64>,
-    /// Of users with messages in the pool.
-    pub floors: Floors,
-    /// Messages to users who have never connected.
-    pub unclaimed: UnknownRecipients,
-    /// The newest entries that are in the pool, of users who were forgotten while they were there.
-    pub heads: HashMap<i64, u64>,
+    /// Of users with messages in the pending log.
+    pub trimmed_to: TrimmedTo,
+    pub unknown_recipients: UnknownRecipients,
+    /// For users whose messages are in the pending log: the newest entry, as the tables do not have it.
+    pending_heads: HashMap<i64, u64>,
+}
+
+/// A row of `users`, with the state of the user's inbox.
+#[derive(Clone, Copy, Debug)]
+pub struct User {
+    pub n: i64,
+    /// The newest entry.
+    pub head: u64,
+    /// The newest entry that retention has removed.
+    pub trimmed_to: u64,
+    /// The user has connected at least once.
+    pub connected: bool,
 }
 
 /// A direct conversation of two users.
 #[derive(Clone, Copy, Debug)]
-pub struct Conversation {
+pub struct DirectConversation {
     pub n: i64,
-    /// Whether the user with the lower number blocks the other, and the other way round. Kept here, where each message looks
-    /// anyway.
+    /// Whether the user with the lower number blocks the other one, and the reverse. Kept here because every message needs
+    /// the conversation anyway.
     pub low_blocks: bool,
     pub high_blocks: bool,
 }
 
-impl Conversation {
-    /// Whether `to` blocks `from`.
-    pub fn blocked(&self, from: i64, to: i64) -> bool {
+impl DirectConversation {
+    /// True if `to` blocks `from`.
+    pub fn blocks(&self, from: i64, to: i64) -> bool {
         if to < from {
             self.low_blocks
         } else {
@@ -47,91 +58,127 @@ impl Conversation {
         }
     }
 
-    /// Whether one of the two blocks the other.
-    pub fn is_quiet(&self) -> bool {
+    /// True if one of the two users blocks the other.
+    pub fn has_block(&self) -> bool {
         self.low_blocks || self.high_blocks
     }
 }
 
-#[derive(Clone, Copy, Debug)]
-pub struct User {
-    pub n: i64,
-    /// The newest entry.
-    pub head: u64,
-    /// The newest entry that is not kept any more.
-    pub floor: u64,
-    /// They have connected.
-    pub came: bool,
-}
-
-pub fn find_user(
-    connection: &Connection,
-    cache: &mut Cache,
-    id: &str,
-) -> rusqlite::Result<Option<User>> {
-    if let Some(user) = cache.users.get(id) {
-        return Ok(Some(*user));
+impl Cache {
+    /// An empty cache over a file whose pending log has these newest entries.
+    pub fn new(pending_heads: HashMap<i64, u64>) -> Self {
+        Self {
+            pending_heads,
+            ..Self::default()
+        }
     }
-    let user = connection
-        .prepare_cached(
-            "SELECT n, floor, (SELECT max(seq) FROM inbox WHERE user = users.n),
-                EXISTS (SELECT 1 FROM devices WHERE user = users.n) FROM users WHERE id = ?1",
-        )?
-        .query_row([id], |row| {
-            let floor = unsigned(row.get(1)?);
-            let newest: Option<i64> = row.get(2)?;
-            Ok(User {
-                n: row.get(0)?,
-                floor,
-                // An inbox from which everything was removed goes on where it was.
-                head: newest.map_or(floor, unsigned),
-                came: row.get(3)?,
+
+    /// Removes what has become too much. `pending_heads` is called if users are removed.
+    pub fn shrink(&mut self, pending_heads: impl FnOnce() -> HashMap<i64, u64>) {
+        if self.unknown_recipients.len() > MAX_CACHED {
+            self.unknown_recipients.clear();
+        }
+        if self.users.len() > MAX_CACHED || self.conversations.len() > MAX_CACHED {
+            self.users = HashMap::new();
+            self.conversations = HashMap::new();
+            self.pending_heads = pending_heads();
+        }
+    }
+
+    /// The pending log is empty.
+    pub fn log_flushed(&mut self) {
+        self.trimmed_to = TrimmedTo::new();
+        self.pending_heads = HashMap::new();
+    }
+
+    /// Looks a user up.
+    pub fn find_user(
+        &mut self,
+        connection: &Connection,
+        id: &str,
+    ) -> rusqlite::Result<Option<User>> {
+        if let Some(user) = self.users.get(id) {
+            return Ok(Some(*user));
+        }
+        let user = connection
+            .prepare_cached(
+                "SELECT n, floor, (SELECT max(seq) FROM inbox WHERE user = users.n),
+                    EXISTS (SELECT 1 FROM devices WHERE user = users.n) FROM users WHERE id = ?1",
+            )?
+            .query_row([id], |row| {
+                let trimmed_to = unsigned(row.get(1)?);
+                let newest: Option<i64> = row.get(2)?;
+                Ok(User {
+                    n: row.get(0)?,
+                    trimmed_to,
+                    // Numbers are not used again after all entries were removed.
+                    head: newest.map_or(trimmed_to, unsigned),
+                    connected: row.get(3)?,
+                })
             })
-        })
-        .optional()?;
-    let user = user.map(|user| User {
-        head: user
-            .head
-            .max(cache.heads.get(&user.n).copied().unwrap_or(0)),
-        ..user
-    });
-    if let Some(user) = user {
-        cache.users.insert(id.into(), user);
+            .optional()?;
+        let user = user.map(|user| User {
+            head: user
+                .head
+                .max(self.pending_heads.get(&user.n).copied().unwrap_or(0)),
+            ..user
+        });
+        if let Some(user) = user {
+            self.users.insert(id.into(), user);
+        }
+        Ok(user)
     }
-    Ok(user)
-}
 
-pub fn find_conversation(
-    connection: &Connection,
-    cache: &mut Cache,
-    a: i64,
-    b: i64,
-) -> rusqlite::Result<Option<Conversation>> {
-    let pair = (a.min(b), a.max(b));
-    if let Some(conversation) = cache.conversations.get(&pair) {
-        return Ok(Some(*conversation));
-    }
-    let conversation = connection
-        .prepare_cached(
-            "SELECT n, EXISTS (SELECT 1 FROM blocks WHERE user = ?1 AND blocked = ?2),
-                EXISTS (SELECT 1 FROM blocks WHERE user = ?2 AND blocked = ?1)
-             FROM conversations WHERE low = ?1 AND high = ?2",
-        )?
-        .query_row([pair.0, pair.1], |row| {
-            Ok(Conversation {
-                n: row.get(0)?,
-                low_blocks: row.get(1)?,
-                high_blocks: row.get(2)?,
+    /// Looks the conversation of two users up.
+    pub fn find_conversation(
+        &mut self,
+        connection: &Connection,
+        a: i64,
+        b: i64,
+    ) -> rusqlite::Result<Option<DirectConversation>> {
+        let pair = (a.min(b), a.max(b));
+        if let Some(conversation) = self.conversations.get(&pair) {
+            return Ok(Some(*conversation));
+        }
+        let conversation = connection
+            .prepare_cached(
+                "SELECT n, EXISTS (SELECT 1 FROM blocks WHERE user = ?1 AND blocked = ?2),
+                    EXISTS (SELECT 1 FROM blocks WHERE user = ?2 AND blocked = ?1)
+                 FROM conversations WHERE low = ?1 AND high = ?2",
+            )?
+            .query_row([pair.0, pair.1], |row| {
+                Ok(DirectConversation {
+                    n: row.get(0)?,
+                    low_blocks: row.get(1)?,
+                    high_blocks: row.get(2)?,
+                })
             })
-        })
-        .optional()?;
-    if let Some(conversation) = conversation {
-        cache.conversations.insert(pair, conversation);
+            .optional()?;
+        if let Some(conversation) = conversation {
+            self.conversations.insert(pair, conversation);
+        }
+        Ok(conversation)
     }
-    Ok(conversation)
+
+    /// Adds a conversation that has just been created.
+    pub fn add_conversation(&mut self, pair: (i64, i64), conversation: DirectConversation) {
+        self.conversations.insert(pair, conversation);
+    }
+
+    /// A block was set or removed.
+    pub fn set_block(&mut self, actor: i64, other: i64, on: bool) {
+        let pair = (actor.min(other), actor.max(other));
+        if let Some(conversation) = self.conversations.get_mut(&pair) {
+            if actor < other {
+                conversation.low_blocks = on;
+            } else {
+                conversation.high_blocks = on;
+            }
+        }
+    }
 }
 
-/// Whether a user blocks another one.
+/// True if `user` blocks `other`.
 pub fn blocks(connection: &Connection, user: i64, other: i64) -> rusqlite::Result<bool> {
     connection
         .prepare_cached("SELECT 1 FROM blocks WHERE user = ?1 AND blocked = ?2")?

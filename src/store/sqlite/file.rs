@@ -135,12 +135,3 @@ pub fn connect_to_read(path: &Path) -> rusqlite::Result<Connection> {
     connection.set_prepared_statement_cache_capacity(32);
     Ok(connection)
 }
-
-/// SQLite's integers are signed; sequence numbers start at 0 and never come near the sign.
-pub fn unsigned(n: i64) -> u64 {
-    u64::try_from(n).unwrap_or(0)
-}
-
-pub fn signed(n: u64) -> i64 {
-    i64::try_from(n).unwrap_or(i64::MAX)
-}

@@ -3,6 +3,8 @@
 use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior};
 use uuid::Uuid;
 
+use super::pending;
+
 /// `application_id` of a dmwire file: "dmw1".
 const APPLICATION: i64 = 0x646d_7731;
 /// Bytes to which the write-ahead log is cut when it begins anew.
@@ -82,6 +84,8 @@ const STEPS: &[&str] = &["
         recipient INTEGER NOT NULL, sender INTEGER NOT NULL, messages INTEGER NOT NULL, PRIMARY KEY (recipient, sender)
     ) STRICT, WITHOUT ROWID;
     CREATE INDEX unclaimed_by_sender ON unclaimed (sender, messages);
+", "
+    -- The records of `pending` have a version byte and a list of recipients. `migrate` rewrites those that are there.
 "];
 
 /// The version that this program writes.
@@ -131,6 +135,9 @@ pub fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
     for (n, step) in STEPS.iter().enumerate().skip(done) {
         let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         tx.execute_batch(step)?;
+        if n as i64 + 1 == pending::VERSIONED_RECORDS {
+            pending::upgrade(&tx)?;
+        }
         if n == 0 {
             tx.execute(
                 "INSERT INTO meta (key, value) VALUES ('epoch', ?1), ('key', ?2), ('next', 1)",

@@ -1,93 +1,116 @@
-//! What of a batch cannot wait in the pending log.
+//! Decides, before a batch runs, which of its messages must be inserted into the tables directly instead of waiting in the
+//! pending log, and which pending messages must be in the tables first, because an operation of the batch looks for them
+//! there.
 
 use std::collections::HashSet;
 
-use super::Sqlite;
-use super::cache::{find_conversation, find_user};
-use super::pending::Chosen;
+use rusqlite::Connection;
+
+use super::cache::Cache;
+use super::pending::{PendingLog, Selection};
 use crate::store::Write;
 
-/// Messages that go to their tables at once, as something else in their batch looks for them there.
+/// Messages of the batch that must not wait in the pending log.
 #[derive(Debug, Default)]
 pub struct Direct<'a> {
-    pub pairs: HashSet<(&'a str, &'a str)>,
-    pub users: HashSet<&'a str>,
+    /// Between these two users.
+    pairs: HashSet<(&'a str, &'a str)>,
+    /// From or to these users.
+    users: HashSet<&'a str>,
 }
 
 impl Direct<'_> {
-    pub fn has(&self, from: &str, to: &str) -> bool {
-        let here = |users: &HashSet<&str>| users.contains(from) || users.contains(to);
+    /// True for a message between these users.
+    pub fn contains(&self, from: &str, to: &str) -> bool {
+        let is_listed = |users: &HashSet<&str>| users.contains(from) || users.contains(to);
         !self.pairs.is_empty() && self.pairs.contains(&pair(from, to))
-            || !self.users.is_empty() && here(&self.users)
+            || !self.users.is_empty() && is_listed(&self.users)
     }
 }
 
-/// Two users, in an order of their own.
-pub fn pair<'a>(a: &'a str, b: &'a str) -> (&'a str, &'a str) {
+/// Two users in a fixed order.
+fn pair<'a>(a: &'a str, b: &'a str) -> (&'a str, &'a str) {
     if a <= b { (a, b) } else { (b, a) }
 }
 
-impl Sqlite {
-    /// What of a batch cannot wait in the pool, and what is in the pool that the batch has to find in the tables.
-    pub fn look_ahead<'a>(
-        &mut self,
-        batch: &[&'a Write],
-    ) -> rusqlite::Result<(Direct<'a>, Chosen)> {
-        let mut direct = Direct::default();
-        let mut needed = Vec::new();
-        let mut ids = HashSet::new();
-        // Messages that go to their tables beside a watermark must find all before them there.
-        let mixed = batch.iter().any(|write| matches!(write, Write::Message(_)));
-        for write in batch {
-            match write {
-                Write::Message(message) => {
-                    if message.fresh {
-                        continue;
-                    }
-                    let pair = pair(&message.from, &message.to);
-                    let known = self.waiting_of(pair)?;
-                    let waits = known.is_some_and(|n| self.pool.has_id(n, message.id.as_bytes()));
-                    if waits || !ids.insert((pair, message.id)) {
-                        direct.pairs.insert(pair);
-                        needed.extend(known);
-                    }
-                }
-                Write::Edit(at, _)
-                | Write::Delete(at)
-                | Write::React { at, .. }
-                | Write::Read(at) => {
-                    let pair = pair(&at.from, &at.to);
+/// Plans a batch: messages that must be inserted directly, and pending messages that must be flushed first.
+pub fn plan<'a>(
+    connection: &Connection,
+    cache: &mut Cache,
+    log: &PendingLog,
+    batch: &[&'a Write],
+) -> rusqlite::Result<(Direct<'a>, Selection)> {
+    let mut find = Finder {
+        connection,
+        cache,
+        log,
+    };
+    let mut direct = Direct::default();
+    let mut needed = Vec::new();
+    let mut ids = HashSet::new();
+    // A message that is inserted directly, because the batch also has a watermark of its user, must find all earlier messages
+    // of that user in the tables.
+    let mixed = batch.iter().any(|write| matches!(write, Write::Message(_)));
+    for write in batch {
+        match write {
+            Write::Message(message) => {
+                let Some(to) = message.to.peer().filter(|_| !message.fresh) else {
+                    continue;
+                };
+                // The id may be one that a pending message has: the duplicate check looks in the tables.
+                let pair = pair(&message.from, to);
+                let conversation = find.pending_conversation(pair)?;
+                let is_pending = conversation.is_some_and(|n| log.has_id(n, message.id.as_bytes()));
+                if is_pending || !ids.insert((pair, message.id)) {
                     direct.pairs.insert(pair);
-                    needed.extend(self.waiting_of(pair)?);
+                    needed.extend(conversation);
                 }
-                Write::Watermark { user, seq, .. } => {
-                    direct.users.insert(user);
-                    if !self.pool.is_empty()
-                        && let Some(user) = find_user(&self.connection, &mut self.cache, user)?
-                    {
-                        let seq = if mixed { u64::MAX } else { *seq };
-                        needed.extend(self.pool.of_user(user.n, seq));
-                    }
-                }
-                Write::Contact(..) | Write::Block { .. } => {}
             }
+            Write::Edit(message, _)
+            | Write::Delete(message)
+            | Write::React { message, .. }
+            | Write::Read(message) => {
+                if let Some(peer) = message.conversation.peer() {
+                    let pair = pair(&message.actor, peer);
+                    direct.pairs.insert(pair);
+                    needed.extend(find.pending_conversation(pair)?);
+                }
+            }
+            Write::Watermark { user, seq, .. } => {
+                direct.users.insert(user);
+                if !log.is_empty()
+                    && let Some(user) = find.cache.find_user(connection, user)?
+                {
+                    let seq = if mixed { u64::MAX } else { *seq };
+                    needed.extend(log.conversations_of(user.n, seq));
+                }
+            }
+            Write::Contact(..) | Write::Block { .. } => {}
         }
-        let needed = self.pool.of_conversations(needed.into_iter());
-        Ok((direct, needed))
     }
+    let needed = log.select_conversations(needed.into_iter());
+    Ok((direct, needed))
+}
 
-    /// The conversation of two users, if it may have messages in the pool.
-    fn waiting_of(&mut self, (a, b): (&str, &str)) -> rusqlite::Result<Option<i64>> {
-        if self.pool.is_empty() {
+struct Finder<'a> {
+    connection: &'a Connection,
+    cache: &'a mut Cache,
+    log: &'a PendingLog,
+}
+
+impl Finder<'_> {
+    /// The conversation of two users, unless the pending log is empty.
+    fn pending_conversation(&mut self, (a, b): (&str, &str)) -> rusqlite::Result<Option<i64>> {
+        if self.log.is_empty() {
             return Ok(None);
         }
         let (Some(a), Some(b)) = (
-            find_user(&self.connection, &mut self.cache, a)?,
-            find_user(&self.connection, &mut self.cache, b)?,
+            self.cache.find_user(self.connection, a)?,
+            self.cache.find_user(self.connection, b)?,
         ) else {
             return Ok(None);
         };
-        let known = find_conversation(&self.connection, &mut self.cache, a.n, b.n)?;
+        let known = self.cache.find_conversation(self.connection, a.n, b.n)?;
         Ok(known.map(|conversation| conversation.n))
     }
 }

@@ -1,23 +1,26 @@
 //! The reading half: inboxes, histories, conversations.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
-use super::file::{connect_to_read, signed, unsigned};
+use super::file::connect_to_read;
+use super::number::{signed, unsigned};
 use super::pending;
 use crate::store::{
-    ConversationItem, ConversationsPage, ConversationsQuery, Entry, EntryKind, HistoryPage,
-    HistoryPosition, HistoryQuery, InboxRange, Reader, StoreError, StoredMessage,
+    Conversation, ConversationItem, ConversationsPage, ConversationsQuery, Entry, EntryKind,
+    HistoryAnswer, HistoryPage, HistoryPosition, HistoryQuery, InboxRange, Reader, StoreError,
+    StoredMessage,
 };
 
-/// Bytes that a message takes in an answer besides its content and reactions, at the most.
+/// An upper bound of the bytes that a message takes in an answer besides its content and reactions.
 const OVERHEAD: usize = 512;
 
-/// The columns of a [`StoredMessage`], from `m` (messages), `f` (its author) and `t` (its recipient).
-macro_rules! past {
+/// A query of the columns of a [`StoredMessage`], from `m` (messages), `f` (its author) and `t` (its recipient).
+macro_rules! select_messages {
     ($before:literal, $after:literal) => {
         concat!(
             "SELECT ",
@@ -32,8 +35,8 @@ macro_rules! past {
 #[derive(Debug)]
 pub struct SqliteReader {
     connection: Connection,
-    /// It shows what was not settled when that was last asked for.
-    covered: bool,
+    /// The tables are hidden by views that include the pending log.
+    includes_pending: bool,
 }
 
 type Result<T> = rusqlite::Result<T>;
@@ -48,12 +51,12 @@ impl SqliteReader {
     pub fn on(connection: Connection) -> Self {
         Self {
             connection,
-            covered: false,
+            includes_pending: false,
         }
     }
 
-    fn read_entries(&self, span: &InboxRange) -> Result<Vec<Entry>> {
-        let mut statement = self.connection.prepare_cached(past!(
+    fn read_entries(&self, range: &InboxRange) -> Result<Vec<Entry>> {
+        let mut statement = self.connection.prepare_cached(select_messages!(
             "i.seq, i.kind, i.emoji, i.at, b.id, ",
             "FROM inbox AS i
              JOIN messages AS m ON m.conversation = i.conversation AND m.n = i.message
@@ -63,7 +66,7 @@ impl SqliteReader {
              WHERE i.user = (SELECT n FROM users WHERE id = ?1) AND i.seq BETWEEN ?2 AND ?3 ORDER BY i.seq"
         ))?;
         let mut rows =
-            statement.query(params![span.user, signed(span.first), signed(span.last)])?;
+            statement.query(params![range.user, signed(range.first), signed(range.last)])?;
         let mut entries = Vec::new();
         let mut bytes = 0;
         while let Some(row) = rows.next()? {
@@ -80,12 +83,12 @@ impl SqliteReader {
                     _ => EntryKind::Message,
                 },
                 at: row.get(3)?,
-                by: row.get(4)?,
-                message: past(row, 5)?,
+                actor: row.get(4)?,
+                message: stored_message(row, 5)?,
             };
             bytes += entry.message.content.len() + OVERHEAD;
             entries.push(entry);
-            if bytes >= span.bytes {
+            if bytes >= range.bytes {
                 break;
             }
         }
@@ -109,17 +112,22 @@ impl SqliteReader {
             .optional()
     }
 
-    fn read_history(&self, query: &HistoryQuery) -> Result<Option<HistoryPage>> {
-        let conversation = self.conversation(&query.user, &query.with)?;
-        let Some(conversation) = conversation else {
-            // Nothing was ever said; an anchor cannot be in it.
-            return Ok(query.anchor.is_none().then(|| HistoryPage {
-                messages: Vec::new(),
-                more: false,
-            }));
+    fn read_history(&self, query: &HistoryQuery) -> Result<HistoryAnswer> {
+        let Conversation::Direct(peer) = &query.conversation else {
+            return Ok(HistoryAnswer::UnknownRoom);
         };
-        let forwards = matches!(query.anchor, Some(HistoryPosition::After(_)));
-        let from = match query.anchor {
+        let Some(conversation) = self.conversation(&query.user, peer)? else {
+            return Ok(match query.position {
+                // A conversation without messages is empty, and has no message to start from.
+                Some(_) => HistoryAnswer::UnknownMessage,
+                None => HistoryAnswer::Page(HistoryPage {
+                    messages: Vec::new(),
+                    more: false,
+                }),
+            });
+        };
+        let forwards = matches!(query.position, Some(HistoryPosition::After(_)));
+        let from = match query.position {
             None => i64::MAX,
             Some(HistoryPosition::Before(id) | HistoryPosition::After(id)) => {
                 let n: Option<i64> = self
@@ -129,25 +137,25 @@ impl SqliteReader {
                     .optional()?;
                 match n {
                     Some(n) => n,
-                    None => return Ok(None),
+                    None => return Ok(HistoryAnswer::UnknownMessage),
                 }
             }
         };
         let sql = if forwards {
-            past!(
+            select_messages!(
                 "m.n, ",
                 "FROM messages AS m JOIN users AS f ON f.n = m.sender JOIN users AS t ON t.n = m.recipient
                  WHERE m.conversation = ?1 AND m.n > ?2 AND m.sent_at >= ?3 ORDER BY m.n ASC LIMIT ?4"
             )
         } else {
-            past!(
+            select_messages!(
                 "m.n, ",
                 "FROM messages AS m JOIN users AS f ON f.n = m.sender JOIN users AS t ON t.n = m.recipient
                  WHERE m.conversation = ?1 AND m.n < ?2 AND m.sent_at >= ?3 ORDER BY m.n DESC LIMIT ?4"
             )
         };
         let mut statement = self.connection.prepare_cached(sql)?;
-        // One more than is wanted tells whether there are more.
+        // One more than requested tells whether there are more.
         let limit = query.limit as i64 + 1;
         let mut rows = statement.query([conversation, from, query.not_before, limit])?;
         let mut messages = Vec::new();
@@ -155,7 +163,7 @@ impl SqliteReader {
         let mut more = false;
         while let Some(row) = rows.next()? {
             let n: i64 = row.get(0)?;
-            let mut message = past(row, 1)?;
+            let mut message = stored_message(row, 1)?;
             message.reactions = self.reactions(conversation, n)?;
             bytes += size(&message);
             if messages.len() == query.limit || (bytes > query.bytes && !messages.is_empty()) {
@@ -167,7 +175,7 @@ impl SqliteReader {
         if !forwards {
             messages.reverse();
         }
-        Ok(Some(HistoryPage { messages, more }))
+        Ok(HistoryAnswer::Page(HistoryPage { messages, more }))
     }
 
     fn reactions(&self, conversation: i64, n: i64) -> Result<Vec<(String, Vec<String>)>> {
@@ -237,19 +245,19 @@ impl SqliteReader {
     fn item(&self, user: i64, conversation: i64, other: i64, n: i64) -> Result<ConversationItem> {
         let mut last = self
             .connection
-            .prepare_cached(past!(
+            .prepare_cached(select_messages!(
                 "",
                 "FROM messages AS m JOIN users AS f ON f.n = m.sender JOIN users AS t ON t.n = m.recipient
                  WHERE m.conversation = ?1 AND m.n = ?2"
             ))?
-            .query_row([conversation, n], |row| past(row, 0))?;
+            .query_row([conversation, n], |row| stored_message(row, 0))?;
         last.reactions = self.reactions(conversation, n)?;
-        let with = self
+        let peer: Arc<str> = self
             .connection
             .prepare_cached("SELECT id FROM users WHERE n = ?1")?
             .query_row([other], |row| row.get(0))?;
         let (my_read, _) = self.marks(user, conversation)?;
-        let (their_read, their_received) = if other == user || self.is_quiet(user, other)? {
+        let (their_read, their_received) = if other == user || self.has_block(user, other)? {
             (0, 0)
         } else {
             self.marks(other, conversation)?
@@ -262,7 +270,7 @@ impl SqliteReader {
             )?
             .query_row([conversation, my_read, user], |row| row.get(0))?;
         Ok(ConversationItem {
-            with,
+            conversation: Conversation::Direct(peer),
             last,
             unread: unsigned(unread),
             my_read: self.id_of(conversation, my_read)?,
@@ -271,8 +279,8 @@ impl SqliteReader {
         })
     }
 
-    /// Whether one of the two blocks the other: then neither is told how far the other is.
-    fn is_quiet(&self, a: i64, b: i64) -> Result<bool> {
+    /// True if one of two users blocks the other: then neither sees the other's marks.
+    fn has_block(&self, a: i64, b: i64) -> Result<bool> {
         self.connection
             .prepare_cached(
                 "SELECT EXISTS (SELECT 1 FROM blocks WHERE user = ?1 AND blocked = ?2)
@@ -302,8 +310,8 @@ impl SqliteReader {
     }
 }
 
-/// Where a user's list of conversations goes on, in the form of an id: a message's number, and what tells that it is one. The
-/// id of a message would not do: clients may give several the same.
+/// The cursor of a user's list of conversations, in the form of an id: the number of a message, and a hash by which a cursor is
+/// recognised. The id of a message would not do, because clients may use one id in several conversations.
 fn cursor_at(user: &str, n: i64) -> Uuid {
     let number = n.to_be_bytes();
     let mut hash = Sha256::new();
@@ -315,7 +323,7 @@ fn cursor_at(user: &str, n: i64) -> Uuid {
     Uuid::from_bytes(bytes)
 }
 
-/// The number in a cursor of this user; `None`: it is none.
+/// The message number in a cursor of this user; `None`: it is not a cursor of this user.
 fn number_in(user: &str, cursor: Uuid) -> Option<i64> {
     let n = i64::from_be_bytes(*cursor.as_bytes().first_chunk()?);
     (cursor_at(user, n) == cursor).then_some(n)
@@ -323,27 +331,24 @@ fn number_in(user: &str, cursor: Uuid) -> Option<i64> {
 
 impl Reader for SqliteReader {
     fn include_pending(&mut self, unsettled: bool) -> std::result::Result<(), StoreError> {
-        if self.covered {
-            pending::uncover(&self.connection)?;
+        if self.includes_pending {
+            pending::exclude(&self.connection)?;
         }
-        self.covered = unsettled;
+        self.includes_pending = unsettled;
         if unsettled {
             let tx = self.connection.unchecked_transaction()?;
-            pending::overlay(&tx)?;
+            pending::include(&tx)?;
             tx.commit()?;
         }
         Ok(())
     }
 
-    fn entries(&mut self, span: &InboxRange) -> std::result::Result<Vec<Entry>, StoreError> {
-        Ok(self.read_entries(span)?)
+    fn entries(&mut self, range: &InboxRange) -> std::result::Result<Vec<Entry>, StoreError> {
+        Ok(self.read_entries(range)?)
     }
 
-    fn history(
-        &mut self,
-        query: &HistoryQuery,
-    ) -> std::result::Result<Option<HistoryPage>, StoreError> {
-        // One view of the store for all that makes up the answer.
+    fn history(&mut self, query: &HistoryQuery) -> std::result::Result<HistoryAnswer, StoreError> {
+        // All queries of the answer see the same state of the store.
         let view = self.connection.unchecked_transaction()?;
         let page = self.read_history(query)?;
         view.finish()?;
@@ -361,12 +366,12 @@ impl Reader for SqliteReader {
     }
 }
 
-/// The message whose columns begin at `at`.
-fn past(row: &Row<'_>, at: usize) -> Result<StoredMessage> {
+/// Reads the message whose columns begin at `at`.
+fn stored_message(row: &Row<'_>, at: usize) -> Result<StoredMessage> {
     let content: Option<String> = row.get(at + 7)?;
     Ok(StoredMessage {
         from: row.get(at)?,
-        to: row.get(at + 1)?,
+        to: Conversation::Direct(row.get(at + 1)?),
         id: row.get(at + 2).map(Uuid::from_bytes)?,
         sent_at: row.get(at + 3)?,
         reply_to: row
@@ -379,11 +384,11 @@ fn past(row: &Row<'_>, at: usize) -> Result<StoredMessage> {
     })
 }
 
-/// Bytes that a message takes in an answer, at the most.
+/// An upper bound of the bytes that a message takes in an answer.
 fn size(message: &StoredMessage) -> usize {
     let users = |users: &Vec<String>| users.iter().map(|user| user.len() + 3).sum::<usize>();
     let reactions = message.reactions.iter();
-    // A character of a reaction takes up to six bytes when it has to be escaped.
+    // An escaped character of a reaction takes up to six bytes.
     let reactions: usize = reactions
         .map(|(emoji, by)| 6 * emoji.len() + 24 + users(by))
         .sum();

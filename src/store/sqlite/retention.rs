@@ -4,7 +4,7 @@
 use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior, params};
 
 use super::cache::Cache;
-use super::file::{signed, unsigned};
+use super::number::{signed, unsigned};
 use crate::store::{LiveCursors, Retention};
 
 /// Users or conversations that one step looks at.
@@ -36,7 +36,7 @@ pub struct RetentionSweeper {
     /// The last user and the last conversation that were looked at.
     user: i64,
     conversation: i64,
-    stage: PendingBatch,
+    phase: Phase,
     /// Whether this round has given disk space back.
     gave_back: bool,
     /// When the next round begins.
@@ -44,7 +44,7 @@ pub struct RetentionSweeper {
 }
 
 #[derive(Debug, Default)]
-enum PendingBatch {
+enum Phase {
     #[default]
     Inboxes,
     Messages,
@@ -66,10 +66,10 @@ impl RetentionSweeper {
         if now < self.rest_until && now >= self.rest_until - REST {
             return Ok(false);
         }
-        match self.stage {
-            PendingBatch::Inboxes => self.inboxes(connection, cache, rules)?,
-            PendingBatch::Messages => self.messages(connection, cache, lifetimes, now)?,
-            PendingBatch::Space => {
+        match self.phase {
+            Phase::Inboxes => self.inboxes(connection, cache, rules)?,
+            Phase::Messages => self.messages(connection, cache, lifetimes, now)?,
+            Phase::Space => {
                 if !give_back(connection)? {
                     let shortest = lifetimes.history_ms.unwrap_or(i64::MAX);
                     let shortest = shortest.min(lifetimes.inbox_ms);
@@ -118,7 +118,7 @@ impl RetentionSweeper {
         }
         match users.last() {
             Some(last) => self.user = *last,
-            None => self.stage = PendingBatch::Messages,
+            None => self.phase = Phase::Messages,
         }
         Ok(())
     }
@@ -131,7 +131,7 @@ impl RetentionSweeper {
         now: i64,
     ) -> Result<()> {
         let Some(history_ms) = lifetimes.history_ms else {
-            self.stage = PendingBatch::Space;
+            self.phase = Phase::Space;
             return Ok(());
         };
         let cutoff = now - history_ms.max(lifetimes.inbox_ms);
@@ -153,7 +153,9 @@ impl RetentionSweeper {
                         "DELETE FROM messages WHERE conversation = ?1 AND n = ?2 RETURNING recipient, sender",
                     )?
                     .query_row([conversation, n], |row| Ok((row.get(0)?, row.get(1)?)))?;
-                cache.unclaimed.removed(&tx, recipient, sender)?;
+                cache
+                    .unknown_recipients
+                    .message_removed(&tx, recipient, sender)?;
                 tx.prepare_cached(
                     "DELETE FROM reactions WHERE conversation = ?1 AND message = ?2",
                 )?
@@ -168,7 +170,7 @@ impl RetentionSweeper {
         }
         match conversations.last() {
             Some(last) => self.conversation = *last,
-            None => self.stage = PendingBatch::Space,
+            None => self.phase = Phase::Space,
         }
         Ok(())
     }
@@ -244,14 +246,14 @@ fn trim(
     let removed = connection
         .prepare_cached("DELETE FROM inbox WHERE user = ?1 AND seq <= ?2")?
         .execute([user, last])?;
-    if let Some(floor) = cache.floors.get_mut(&user) {
+    if let Some(floor) = cache.trimmed_to.get_mut(&user) {
         *floor = unsigned(last);
     }
     let id: String = connection
         .prepare_cached("SELECT id FROM users WHERE n = ?1")?
         .query_row([user], |row| row.get(0))?;
     if let Some(user) = cache.users.get_mut(id.as_str()) {
-        user.floor = unsigned(last);
+        user.trimmed_to = unsigned(last);
     }
     Ok(i64::try_from(removed).unwrap_or(i64::MAX))
 }

@@ -1,51 +1,52 @@
-//! Messages to users who have never connected: names that perhaps nobody has. How many there are is bounded, in all and by
-//! who left them, so that made-up names fill no disk. The table is exact; it forgets a name when its user comes, and a message
-//! when retention removes it.
+//! Counts messages to users who have never connected: their ids may be made up. The total and the number per sender are
+//! limited, so that messages to made-up ids cannot fill the disk. The table `unclaimed` is exact; a user's rows are removed
+//! when the user connects, and a message is subtracted when retention removes it.
 
 use std::collections::HashMap;
 
 use rusqlite::Connection;
 
-use super::file::{signed, unsigned};
+use super::number::{signed, unsigned};
 use crate::store::{Outcome, Quotas};
 
 type Result<T> = rusqlite::Result<T>;
 
-/// How many there are. What is not known yet is looked up.
+/// The counts, as far as they have been needed; others are looked up in the table.
 #[derive(Debug, Default)]
 pub struct UnknownRecipients {
-    all: Option<u64>,
+    total: Option<u64>,
     by_sender: HashMap<i64, u64>,
-    /// Left in the batch under way: by recipient and sender.
+    /// Messages of the current batch, by recipient and sender.
     new: HashMap<(i64, i64), u64>,
 }
 
 impl UnknownRecipients {
-    /// Why a sender may leave no more; `None`: one more is fine.
-    pub fn refuses(
+    /// Checks the limits for one more message of a sender. `None`: it may be stored.
+    pub fn check(
         &mut self,
         connection: &Connection,
         quotas: &Quotas,
         sender: i64,
     ) -> Result<Option<Outcome>> {
-        if self.of(connection, sender)? >= quotas.unclaimed_of_one {
-            return Ok(Some(Outcome::LeftTooMany));
+        if self.of_sender(connection, sender)? >= quotas.unclaimed_of_one {
+            return Ok(Some(Outcome::UnknownRecipientLimit));
         }
-        Ok((self.all(connection)? >= quotas.unclaimed).then_some(Outcome::NoRoom))
+        let is_full = self.total(connection)? >= quotas.unclaimed;
+        Ok(is_full.then_some(Outcome::UnknownRecipientTotal))
     }
 
-    fn all(&mut self, connection: &Connection) -> Result<u64> {
-        if let Some(all) = self.all {
-            return Ok(all);
+    fn total(&mut self, connection: &Connection) -> Result<u64> {
+        if let Some(total) = self.total {
+            return Ok(total);
         }
-        let all = connection
+        let total = connection
             .prepare_cached("SELECT coalesce(sum(messages), 0) FROM unclaimed")?
             .query_row((), |row| row.get(0).map(unsigned))?;
-        self.all = Some(all);
-        Ok(all)
+        self.total = Some(total);
+        Ok(total)
     }
 
-    fn of(&mut self, connection: &Connection, sender: i64) -> Result<u64> {
+    fn of_sender(&mut self, connection: &Connection, sender: i64) -> Result<u64> {
         if let Some(count) = self.by_sender.get(&sender) {
             return Ok(*count);
         }
@@ -56,16 +57,16 @@ impl UnknownRecipients {
         Ok(count)
     }
 
-    /// Counts one message, which [`UnknownRecipients::refuses`] had nothing against.
-    pub fn add(&mut self, recipient: i64, sender: i64) {
-        if let Some(all) = &mut self.all {
-            *all += 1;
+    /// Counts a message that [`UnknownRecipients::check`] has allowed.
+    pub fn count(&mut self, recipient: i64, sender: i64) {
+        if let Some(total) = &mut self.total {
+            *total += 1;
         }
         *self.by_sender.entry(sender).or_default() += 1;
         *self.new.entry((recipient, sender)).or_default() += 1;
     }
 
-    /// Writes what the batch has added.
+    /// Writes the messages of the current batch to the table.
     pub fn write(&mut self, connection: &Connection) -> Result<()> {
         for ((recipient, sender), count) in self.new.drain() {
             connection
@@ -78,28 +79,33 @@ impl UnknownRecipients {
         Ok(())
     }
 
-    /// The recipient is there.
-    pub fn claimed(&mut self, connection: &Connection, recipient: i64) -> Result<()> {
+    /// A recipient has connected: messages to this user count no longer.
+    pub fn recipient_connected(&mut self, connection: &Connection, recipient: i64) -> Result<()> {
         self.write(connection)?;
         let mut statement = connection.prepare_cached(
             "DELETE FROM unclaimed WHERE recipient = ?1 RETURNING sender, messages",
         )?;
         let mut rows = statement.query([recipient])?;
         while let Some(row) = rows.next()? {
-            self.take(row.get(0)?, unsigned(row.get(1)?));
+            self.subtract(row.get(0)?, unsigned(row.get(1)?));
         }
         Ok(())
     }
 
-    /// A message is gone.
-    pub fn removed(&mut self, connection: &Connection, recipient: i64, sender: i64) -> Result<()> {
-        let known = connection
+    /// A message was removed from the store.
+    pub fn message_removed(
+        &mut self,
+        connection: &Connection,
+        recipient: i64,
+        sender: i64,
+    ) -> Result<()> {
+        let counted = connection
             .prepare_cached(
                 "UPDATE unclaimed SET messages = messages - 1 WHERE recipient = ?1 AND sender = ?2",
             )?
             .execute([recipient, sender])?;
-        if known > 0 {
-            self.take(sender, 1);
+        if counted > 0 {
+            self.subtract(sender, 1);
             connection
                 .prepare_cached(
                     "DELETE FROM unclaimed WHERE recipient = ?1 AND sender = ?2 AND messages <= 0",
@@ -109,23 +115,22 @@ impl UnknownRecipients {
         Ok(())
     }
 
-    /// So many messages of a sender count no longer.
-    fn take(&mut self, sender: i64, count: u64) {
-        if let Some(all) = &mut self.all {
-            *all = all.saturating_sub(count);
+    fn subtract(&mut self, sender: i64, count: u64) {
+        if let Some(total) = &mut self.total {
+            *total = total.saturating_sub(count);
         }
-        if let Some(of_one) = self.by_sender.get_mut(&sender) {
-            *of_one = of_one.saturating_sub(count);
+        if let Some(of_sender) = self.by_sender.get_mut(&sender) {
+            *of_sender = of_sender.saturating_sub(count);
         }
     }
 
-    /// Looks everything up again when it is asked for next.
-    pub fn forget(&mut self) {
-        self.all = None;
+    /// Forgets the counts; they are looked up again when they are needed.
+    pub fn clear(&mut self) {
+        self.total = None;
         self.by_sender = HashMap::new();
     }
 
-    /// Senders that are remembered.
+    /// The number of senders in memory.
     pub fn len(&self) -> usize {
         self.by_sender.len()
     }

@@ -1,78 +1,53 @@
-//! Blocks, and whether two users are in contact.
+//! Sets and removes blocks, and tells whether two users are in contact.
 
-use super::{Result, Run};
-use crate::store::sqlite::cache::{blocks, find_conversation, find_user};
-use crate::store::sqlite::file::unsigned;
-use crate::store::{MessageRef, Outcome};
+use std::sync::Arc;
 
-impl Run<'_> {
+use super::{Batch, Result};
+use crate::store::Outcome;
+use crate::store::sqlite::cache;
+use crate::store::sqlite::number::unsigned;
+
+impl Batch<'_> {
+    /// True if two users have a conversation and neither blocks the other.
     pub fn contact(&mut self, a: &str, b: &str) -> Result<bool> {
-        let (Some(a), Some(b)) = (
-            find_user(self.tx, self.cache, a)?,
-            find_user(self.tx, self.cache, b)?,
-        ) else {
+        let (Some(a), Some(b)) = (self.find_user(a)?, self.find_user(b)?) else {
             return Ok(false);
         };
-        let conversation = find_conversation(self.tx, self.cache, a.n, b.n)?;
-        Ok(conversation.is_some_and(|conversation| !conversation.is_quiet()))
+        let conversation = self.find_conversation(a.n, b.n)?;
+        Ok(conversation.is_some_and(|conversation| !conversation.has_block()))
     }
 
-    /// Whether the user whom something is addressed to takes nothing from its sender.
-    pub fn blocked(&mut self, at: &MessageRef) -> Result<bool> {
-        match (
-            find_user(self.tx, self.cache, &at.from)?,
-            find_user(self.tx, self.cache, &at.to)?,
-        ) {
-            (Some(from), Some(to)) => blocks(self.tx, to.n, from.n),
-            _ => Ok(false),
-        }
-    }
-
-    pub fn block(&mut self, by: &str, other: &str, on: bool) -> Result<Outcome> {
+    /// Sets or removes a block.
+    pub fn block(&mut self, actor: &Arc<str>, user: &Arc<str>, on: bool) -> Result<Outcome> {
         if !on {
-            let (Some(by), Some(other)) = (
-                find_user(self.tx, self.cache, by)?,
-                find_user(self.tx, self.cache, other)?,
-            ) else {
-                return Ok(Outcome::Set);
+            let (Some(actor), Some(user)) = (self.find_user(actor)?, self.find_user(user)?) else {
+                return Ok(Outcome::BlockSet);
             };
             self.tx
                 .prepare_cached("DELETE FROM blocks WHERE user = ?1 AND blocked = ?2")?
-                .execute([by.n, other.n])?;
-            self.note_block(by.n, other.n, false);
-            return Ok(Outcome::Set);
+                .execute([actor.n, user.n])?;
+            self.cache.set_block(actor.n, user.n, false);
+            return Ok(Outcome::BlockSet);
         }
-        let by = self.user(by)?;
-        if let Some(other) = find_user(self.tx, self.cache, other)?
-            && blocks(self.tx, by.n, other.n)?
+        let actor = self.user(actor)?;
+        if let Some(user) = self.find_user(user)?
+            && cache::blocks(self.tx, actor.n, user.n)?
         {
-            return Ok(Outcome::Set);
+            return Ok(Outcome::BlockSet);
         }
         let count: i64 = self
             .tx
             .prepare_cached("SELECT count(*) FROM blocks WHERE user = ?1")?
-            .query_row([by.n], |row| row.get(0))?;
+            .query_row([actor.n], |row| row.get(0))?;
         if unsigned(count) >= self.quotas.blocks {
             return Ok(Outcome::TooManyBlocks);
         }
-        // Perhaps nobody has this name yet; whoever takes it is blocked.
-        let other = self.user(other)?;
+        // The id may be unused so far: the block then applies to the user who connects with it.
+        let user = self.user(user)?;
         self.tx
             .prepare_cached("INSERT INTO blocks (user, blocked) VALUES (?1, ?2)")?
-            .execute([by.n, other.n])?;
-        self.note_block(by.n, other.n, true);
-        Ok(Outcome::Set)
-    }
-
-    /// Keeps what is remembered of a conversation true to the table.
-    pub fn note_block(&mut self, by: i64, other: i64, on: bool) {
-        let pair = (by.min(other), by.max(other));
-        if let Some(conversation) = self.cache.conversations.get_mut(&pair) {
-            if by < other {
-                conversation.low_blocks = on;
-            } else {
-                conversation.high_blocks = on;
-            }
-        }
+            .execute([actor.n, user.n])?;
+        self.cache.set_block(actor.n, user.n, true);
+        Ok(Outcome::BlockSet)
     }
 }

@@ -1,16 +1,17 @@
-//! Edits, deletions and reactions.
+//! Applies edits, deletions and reactions.
 
 use rusqlite::{OptionalExtension as _, params};
 
-use super::{Found, Result, Run};
+use super::{Batch, Found, Result};
+use crate::store::sqlite::cache;
 use crate::store::sqlite::content_eq;
-use crate::store::sqlite::file::{signed, unsigned};
-use crate::store::{MessageRef, Outcome};
+use crate::store::sqlite::number::{signed, unsigned};
+use crate::store::{MessageRef, Outcome, Recipients};
 
-/// Reactions of one user to one message, and as many removed ones that are remembered.
+/// The maximum number of reactions of one user on one message, and of removed ones that are remembered.
 const MAX_REACTIONS: i64 = 32;
 
-/// What a change is; in the file it is the entry's `kind`.
+/// A kind of change.
 #[derive(Clone, Copy)]
 enum Change<'a> {
     Edited,
@@ -19,50 +20,75 @@ enum Change<'a> {
     Unreacted(&'a str),
 }
 
-impl Run<'_> {
-    /// Makes a change, unless the other user takes none: then only what changes nothing is answered.
-    pub fn change(
+impl Change<'_> {
+    /// `kind` and `emoji` of its inbox entries.
+    fn columns(&self) -> (i64, Option<&str>) {
+        match self {
+            Self::Edited => (1, None),
+            Self::Deleted => (2, None),
+            Self::Reacted(emoji) => (3, Some(emoji)),
+            Self::Unreacted(emoji) => (4, Some(emoji)),
+        }
+    }
+}
+
+/// The outcome of a change that was made before.
+fn unchanged(seq: Option<u64>, at: i64) -> Outcome {
+    Outcome::Stored {
+        seq,
+        recipients: Recipients::NONE,
+        at,
+        duplicate: true,
+    }
+}
+
+impl Batch<'_> {
+    /// Makes a change to a message. If the other user blocks the acting user, only a change that was made before succeeds.
+    pub(super) fn change(
         &mut self,
         at: &MessageRef,
-        make: impl FnOnce(&mut Self, Found) -> Result<Outcome>,
+        make: impl FnOnce(&mut Self, &Found) -> Result<Outcome>,
     ) -> Result<Outcome> {
         let Some(found) = self.find(at)? else {
-            return Ok(if self.blocked(at)? {
+            return Ok(if self.is_blocked(at)? {
                 Outcome::Blocked
             } else {
                 Outcome::UnknownMessage
             });
         };
-        let blocked = found.blocked;
-        let outcome = make(self, found)?;
-        Ok(if blocked {
-            outcome.or(Outcome::Blocked)
+        let outcome = make(self, &found)?;
+        Ok(if found.blocked {
+            outcome.unless_duplicate(Outcome::Blocked)
         } else {
             outcome
         })
     }
 
-    pub fn edit(&mut self, at: &MessageRef, found: Found, content: &str) -> Result<Outcome> {
+    pub(super) fn edit(
+        &mut self,
+        at: &MessageRef,
+        found: &Found,
+        content: &str,
+    ) -> Result<Outcome> {
         if found.deleted_at.is_some() {
             return Ok(Outcome::UnknownMessage);
         }
-        if found.sender != found.me.n {
+        if found.sender != found.actor.n {
             return Ok(Outcome::NotAuthor);
         }
         let now = found.content.as_deref().unwrap_or_default();
         if content_eq::value(now, content) {
-            return Ok(Outcome::Stored {
-                from_seq: Some(found.change_seq.map_or(found.from_seq, unsigned)),
-                to_seq: 0,
-                at: found.edited_at.unwrap_or(found.sent_at),
-                duplicate: true,
-            });
+            let seq = found.change_seq.map_or(found.from_seq, unsigned);
+            return Ok(unchanged(
+                Some(seq),
+                found.edited_at.unwrap_or(found.sent_at),
+            ));
         }
         if found.blocked {
             return Ok(Outcome::Blocked);
         }
-        let first = self.first(&found)?;
-        let outcome = self.append_change(at, &found, Change::Edited)?;
+        let first = self.first(found)?;
+        let outcome = self.append_change(at, found, Change::Edited)?;
         self.tx
             .prepare_cached(
                 "UPDATE messages SET content = ?3, edited_at = ?4, change_seq = ?5, first = ?6
@@ -73,22 +99,17 @@ impl Run<'_> {
                 found.n,
                 content,
                 self.now,
-                signed(found.me.head + 1),
+                signed(found.actor.head + 1),
                 first
             ])?;
         Ok(outcome)
     }
 
-    pub fn delete(&mut self, at: &MessageRef, found: Found) -> Result<Outcome> {
-        let own = found.sender == found.me.n;
+    pub(super) fn delete(&mut self, at: &MessageRef, found: &Found) -> Result<Outcome> {
+        let own = found.sender == found.actor.n;
         match found.deleted_at {
             Some(deleted_at) if own => {
-                return Ok(Outcome::Stored {
-                    from_seq: found.change_seq.map(unsigned),
-                    to_seq: 0,
-                    at: deleted_at,
-                    duplicate: true,
-                });
+                return Ok(unchanged(found.change_seq.map(unsigned), deleted_at));
             }
             Some(_) => return Ok(Outcome::UnknownMessage),
             None if !own => return Ok(Outcome::NotAuthor),
@@ -97,8 +118,8 @@ impl Run<'_> {
         if found.blocked {
             return Ok(Outcome::Blocked);
         }
-        let first = self.first(&found)?;
-        let outcome = self.append_change(at, &found, Change::Deleted)?;
+        let first = self.first(found)?;
+        let outcome = self.append_change(at, found, Change::Deleted)?;
         self.tx
             .prepare_cached(
                 "UPDATE messages SET content = NULL, deleted_at = ?3, change_seq = ?4, first = ?5
@@ -108,7 +129,7 @@ impl Run<'_> {
                 found.conversation,
                 found.n,
                 self.now,
-                signed(found.me.head + 1),
+                signed(found.actor.head + 1),
                 first
             ])?;
         self.tx
@@ -117,17 +138,17 @@ impl Run<'_> {
         Ok(outcome)
     }
 
-    pub fn react(
+    pub(super) fn react(
         &mut self,
         at: &MessageRef,
-        found: Found,
+        found: &Found,
         emoji: &str,
         remove: bool,
     ) -> Result<Outcome> {
         if found.deleted_at.is_some() {
             return Ok(Outcome::UnknownMessage);
         }
-        let key = params![found.conversation, found.n, found.me.n, emoji];
+        let key = params![found.conversation, found.n, found.actor.n, emoji];
         let known: Option<(bool, i64, i64)> = self
             .tx
             .prepare_cached(
@@ -136,21 +157,13 @@ impl Run<'_> {
             )?
             .query_row(key, |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
             .optional()?;
-        let already = |from_seq, at| {
-            Ok(Outcome::Stored {
-                from_seq,
-                to_seq: 0,
-                at,
-                duplicate: true,
-            })
-        };
         match known {
-            Some((removed, seq, when)) if removed == remove => {
-                return already(Some(unsigned(seq)), when);
+            Some((removed, seq, changed_at)) if removed == remove => {
+                return Ok(unchanged(Some(unsigned(seq)), changed_at));
             }
-            None if remove => return already(None, self.now),
+            None if remove => return Ok(unchanged(None, self.now)),
             _ if found.blocked => return Ok(Outcome::Blocked),
-            _ if !remove && !self.may_react(&found)? => return Ok(Outcome::TooMany),
+            _ if !remove && !self.may_react(found)? => return Ok(Outcome::TooManyReactions),
             _ => {}
         }
         let change = if remove {
@@ -158,7 +171,7 @@ impl Run<'_> {
         } else {
             Change::Reacted(emoji)
         };
-        let outcome = self.append_change(at, &found, change)?;
+        let outcome = self.append_change(at, found, change)?;
         self.tx
             .prepare_cached(
                 "INSERT INTO reactions (conversation, message, user, emoji, removed, seq, at)
@@ -168,19 +181,18 @@ impl Run<'_> {
             .execute(params![
                 found.conversation,
                 found.n,
-                found.me.n,
+                found.actor.n,
                 emoji,
                 remove,
-                signed(found.me.head + 1),
+                signed(found.actor.head + 1),
                 self.now
             ])?;
         Ok(outcome)
     }
 
-    /// Whether there is room for one more reaction of a user to a message. Removed ones make room: the oldest of them are
-    /// forgotten.
-    pub fn may_react(&self, found: &Found) -> Result<bool> {
-        let key = [found.conversation, found.n, found.me.n, MAX_REACTIONS];
+    /// True if the user may add one more reaction to a message. Forgets the oldest removed reactions beyond the maximum.
+    fn may_react(&self, found: &Found) -> Result<bool> {
+        let key = [found.conversation, found.n, found.actor.n, MAX_REACTIONS];
         self.tx
             .prepare_cached(
                 "DELETE FROM reactions WHERE conversation = ?1 AND message = ?2 AND user = ?3 AND removed
@@ -197,8 +209,8 @@ impl Run<'_> {
             .query_row(key, |row| row.get(0))
     }
 
-    /// The mark of a message's first content, which its idempotency is judged by once the content changes.
-    pub fn first(&mut self, found: &Found) -> Result<Vec<u8>> {
+    /// The mark of a message's first content, by which a duplicate is recognised once the content has changed.
+    fn first(&mut self, found: &Found) -> Result<Vec<u8>> {
         match &found.first {
             Some(first) => Ok(first.clone()),
             None => Ok(content_eq::mark(
@@ -208,44 +220,65 @@ impl Run<'_> {
         }
     }
 
-    /// Appends a change to the inboxes of both sides.
+    /// Appends a change to the inboxes of both users.
     fn append_change(
         &mut self,
         at: &MessageRef,
         found: &Found,
         change: Change<'_>,
     ) -> Result<Outcome> {
-        let (kind, emoji) = match change {
-            Change::Edited => (1, None),
-            Change::Deleted => (2, None),
-            Change::Reacted(emoji) => (3, Some(emoji)),
-            Change::Unreacted(emoji) => (4, Some(emoji)),
+        self.append_change_to(&at.actor, found.actor.n, found.actor.head, found, change)?;
+        let (peer_id, peer) = &found.peer;
+        let recipients = if peer.n == found.actor.n {
+            Recipients::NONE
+        } else {
+            self.append_change_to(peer_id, peer.n, peer.head, found, change)?;
+            Recipients::one(peer_id.clone(), peer.head + 1)
         };
-        let to_oneself = found.me.n == found.other.n;
-        let sides = [(&*at.from, found.me), (&*at.to, found.other)];
-        for (id, user) in sides.into_iter().take(if to_oneself { 1 } else { 2 }) {
-            self.tx
-                .prepare_cached(
-                    "INSERT INTO inbox (user, seq, at, conversation, message, kind, by, emoji)
-                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
-                )?
-                .execute(params![
-                    user.n,
-                    signed(user.head + 1),
-                    self.now,
-                    found.conversation,
-                    found.n,
-                    kind,
-                    found.me.n,
-                    emoji
-                ])?;
-            self.grown(id);
-        }
         Ok(Outcome::Stored {
-            from_seq: Some(found.me.head + 1),
-            to_seq: found.other.head + 1,
+            seq: Some(found.actor.head + 1),
+            recipients,
             at: self.now,
             duplicate: false,
         })
+    }
+
+    fn append_change_to(
+        &mut self,
+        id: &str,
+        user: i64,
+        head: u64,
+        found: &Found,
+        change: Change<'_>,
+    ) -> Result<()> {
+        let (kind, emoji) = change.columns();
+        self.tx
+            .prepare_cached(
+                "INSERT INTO inbox (user, seq, at, conversation, message, kind, by, emoji)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+            )?
+            .execute(params![
+                user,
+                signed(head + 1),
+                self.now,
+                found.conversation,
+                found.n,
+                kind,
+                found.actor.n,
+                emoji
+            ])?;
+        self.inbox_grown(id);
+        Ok(())
+    }
+
+    /// True if the other user of the conversation blocks the acting user.
+    fn is_blocked(&mut self, at: &MessageRef) -> Result<bool> {
+        let Some(peer) = at.conversation.peer() else {
+            return Ok(false);
+        };
+        match (self.find_user(&at.actor)?, self.find_user(peer)?) {
+            (Some(actor), Some(peer)) => cache::blocks(self.tx, peer.n, actor.n),
+            _ => Ok(false),
+        }
     }
 }

@@ -1,19 +1,19 @@
-//! Read marks and watermarks.
+//! Moves read marks and watermarks.
 
 use std::sync::Arc;
 
 use rusqlite::params;
 use uuid::Uuid;
 
-use super::{Result, Run};
-use crate::store::sqlite::cache::find_conversation;
-use crate::store::sqlite::file::signed;
+use super::{Batch, Result};
+use crate::store::sqlite::number::signed;
 use crate::store::{MessageRef, Outcome, Received};
 
-/// Devices per user that are remembered (PROTOCOL section 2).
+/// The maximum number of devices per user; the least recently used is forgotten (PROTOCOL section 2).
 const MAX_DEVICES: i64 = 16;
 
-impl Run<'_> {
+impl Batch<'_> {
+    /// Moves the read mark of the acting user. A message that was read was received, too.
     pub fn read(&mut self, at: &MessageRef) -> Result<Outcome> {
         let Some(found) = self.find(at)? else {
             return Ok(Outcome::UnknownMessage);
@@ -24,13 +24,15 @@ impl Run<'_> {
                 "INSERT INTO marks (user, conversation, read, received) VALUES (?1, ?2, ?3, ?3)
                  ON CONFLICT DO UPDATE SET read = ?3, received = max(received, ?3) WHERE read < ?3",
             )?
-            .execute([found.me.n, found.conversation, found.n])?;
-        Ok(Outcome::Marked {
+            .execute([found.actor.n, found.conversation, found.n])?;
+        Ok(Outcome::ReadMark {
             moved: moved > 0,
-            quiet: found.quiet,
+            blocked: found.has_block,
         })
     }
 
+    /// Records how far a device has received its user's inbox, and the device itself. Returns the conversations whose
+    /// received mark has moved.
     pub fn watermark(&mut self, id: &Arc<str>, device: &str, seq: u64) -> Result<Vec<Received>> {
         let user = self.user(id)?;
         let seq = signed(seq.min(user.head));
@@ -38,13 +40,13 @@ impl Run<'_> {
             .tx
             .prepare_cached("SELECT max(received) FROM devices WHERE user = ?1")?
             .query_row([user.n], |row| row.get(0))?;
-        let known = self
+        let updated = self
             .tx
             .prepare_cached(
                 "UPDATE devices SET received = max(received, ?3), used = ?4 WHERE user = ?1 AND device = ?2",
             )?
             .execute(params![user.n, device, seq, self.now])?;
-        if known == 0 {
+        if updated == 0 {
             self.tx
                 .prepare_cached(
                     "INSERT INTO devices (user, device, received, used) VALUES (?1, ?2, ?3, ?4)",
@@ -57,24 +59,26 @@ impl Run<'_> {
                       ORDER BY used DESC, device = ?3 DESC LIMIT -1 OFFSET ?2)",
                 )?
                 .execute(params![user.n, MAX_DEVICES, device])?;
-            if !user.came {
-                self.cache.unclaimed.claimed(self.tx, user.n)?;
+            if !user.connected {
+                let unknown = &mut self.cache.unknown_recipients;
+                unknown.recipient_connected(self.tx, user.n)?;
                 if let Some(user) = self.cache.users.get_mut(id) {
-                    user.came = true;
+                    user.connected = true;
                 }
             }
-            self.arrived.remove(&**id);
+            self.newly_connected.remove(&**id);
         }
         let before = before.unwrap_or(0);
         if seq > before {
-            self.received(user.n, before, seq)
+            self.move_received_marks(user.n, before, seq)
         } else {
             Ok(Vec::new())
         }
     }
 
-    /// Moves the marks of the conversations that the entries after `before`, up to `seq`, are messages of.
-    pub fn received(&mut self, user: i64, before: i64, seq: i64) -> Result<Vec<Received>> {
+    /// Moves the received marks of the conversations with messages of others among the entries after `before` up to `seq`.
+    /// The inbox alone tells which these are (`by` is NULL), so no message is read.
+    fn move_received_marks(&mut self, user: i64, before: i64, seq: i64) -> Result<Vec<Received>> {
         let newest: Vec<(i64, i64)> = self
             .tx
             .prepare_cached(
@@ -93,7 +97,7 @@ impl Run<'_> {
                 )?
                 .execute([user, conversation, n])?;
             if changed > 0 {
-                let (with, id, other) = self
+                let (peer, id, peer_n) = self
                     .tx
                     .prepare_cached(
                         "SELECT u.id, m.id, u.n FROM messages AS m JOIN users AS u ON u.n = m.sender
@@ -103,11 +107,11 @@ impl Run<'_> {
                         let id = Uuid::from_bytes(row.get(1)?);
                         Ok((row.get(0)?, id, row.get(2)?))
                     })?;
-                let known = find_conversation(self.tx, self.cache, user, other)?;
+                let known = self.find_conversation(user, peer_n)?;
                 moved.push(Received {
-                    with,
+                    peer,
                     id,
-                    quiet: known.is_some_and(|conversation| conversation.is_quiet()),
+                    blocked: known.is_some_and(|conversation| conversation.has_block()),
                 });
             }
         }

@@ -1,31 +1,48 @@
-//! Storing messages.
+//! Stores messages.
+
+use std::sync::Arc;
 
 use rusqlite::params;
 use uuid::Uuid;
 
-use super::{Result, Run};
-use crate::store::sqlite::cache::{User, find_conversation, find_user};
+use super::{Batch, Result};
+use crate::store::sqlite::cache::User;
 use crate::store::sqlite::content_eq;
-use crate::store::sqlite::file::{signed, unsigned};
+use crate::store::sqlite::number::{signed, unsigned};
 use crate::store::sqlite::pending::Record;
-use crate::store::{NewMessage, Outcome};
+use crate::store::{NewMessage, Outcome, Recipients};
 
-/// Bytes of content beyond which a message goes to its table at once.
+/// Messages with more bytes of content skip the pending log.
 const LARGE: usize = 2048;
 
-impl Run<'_> {
+/// A new message in its conversation, with the inbox entries that it makes.
+struct Placed<'a> {
+    message: &'a NewMessage,
+    conversation: i64,
+    n: i64,
+    from: User,
+    /// The other user; `None` for a message to oneself.
+    to: Option<(&'a Arc<str>, User)>,
+    recipients: Recipients<i64>,
+}
+
+impl Batch<'_> {
+    /// Stores a message, unless it is a duplicate or a rule forbids it.
     pub fn message(&mut self, message: &NewMessage) -> Result<Outcome> {
+        let Some(recipient) = message.to.peer() else {
+            return Ok(Outcome::UnknownRoom);
+        };
         let from = self.user(&message.from)?;
-        let known = find_user(self.tx, self.cache, &message.to)?;
-        let came = known.is_some_and(|to| to.came || to.n == from.n)
-            || self.arrived.contains(&*message.to);
-        let refusal = if came {
+        let known = self.find_user(recipient)?;
+        let connected = known.is_some_and(|to| to.connected || to.n == from.n)
+            || self.newly_connected.contains(&**recipient);
+        let refusal = if connected {
             None
         } else {
-            self.refuses_unclaimed(from.n, message)?
+            self.check_unknown_recipient(from.n, message)?
         };
         if let Some(refusal) = refusal {
-            // Who is refused makes no name known.
+            // A message that is rejected does not create a row for its recipient.
             return match known {
                 Some(to) => self.refuse(message, from.n, to.n, refusal),
                 None => Ok(refusal),
@@ -33,62 +50,81 @@ impl Run<'_> {
         }
         let to = match known {
             Some(to) => to,
-            None => self.user(&message.to)?,
+            None => self.user(recipient)?,
         };
         let Some(conversation) = self.conversation(from.n, to.n)? else {
             return Ok(Outcome::Blocked);
         };
-        if conversation.blocked(from.n, to.n) {
+        if conversation.blocks(from.n, to.n) {
             return self.refuse(message, from.n, to.n, Outcome::Blocked);
         }
         let conversation = conversation.n;
-        let direct = self.direct.has(&message.from, &message.to);
-        if !direct && !message.fresh && self.is_taken(conversation, message)? {
-            return self.taken(conversation, from.n, message);
+        let direct = self.direct.contains(&message.from, recipient);
+        if !direct && !message.fresh && self.id_is_taken(conversation, message)? {
+            return self.duplicate(conversation, from.n, message);
         }
-        let n = self.number()?;
-        let from_seq = from.head + 1;
-        let to_seq = if from.n == to.n {
-            from_seq
-        } else {
-            to.head + 1
-        };
-        let outcome = Outcome::Stored {
-            from_seq: Some(from_seq),
-            to_seq,
-            at: self.now,
-            duplicate: false,
-        };
-        let unclaimed = !came && self.quotas.counts_unclaimed();
-        // What fills pages by itself gains nothing by waiting, and would be written twice. But nothing may be in a table
-        // before what came before it in its conversation: somebody may be reading.
+        // Large messages skip the log: batching saves nothing for content that fills whole pages. But a message must not be in
+        // its table before an earlier one of its conversation, because a reader could see it alone.
         let direct = direct
             || message.content.len() > LARGE
-                && !self.pool.waits(conversation)
-                && !self.stage.has(conversation);
+                && !self.log.has_conversation(conversation)
+                && !self.pending.has_conversation(conversation);
+        let to_oneself = to.n == from.n;
+        let placed = Placed {
+            message,
+            conversation,
+            n: self.numbers.next(self.tx)?,
+            from,
+            to: (!to_oneself).then_some((recipient, to)),
+            recipients: if to_oneself {
+                Recipients::NONE
+            } else {
+                Recipients::one(to.n, to.head + 1)
+            },
+        };
         if !direct {
-            self.stage.add(&Record {
-                conversation,
-                n,
-                id: message.id.as_bytes(),
-                sender: from.n,
-                recipient: to.n,
-                from_seq,
-                to_seq,
-                sent_at: self.now,
-                reply_to: message.reply_to.as_ref().map(Uuid::as_bytes),
-                content: &message.content,
-            });
-            self.grown(&message.from);
-            if from.n != to.n {
-                self.grown(&message.to);
-            }
-            if unclaimed {
-                self.left(message, from.n, to.n);
-            }
-            return Ok(outcome);
+            self.add_to_log(&placed);
+        } else if !self.insert(&placed)? {
+            return self.duplicate(conversation, from.n, message);
         }
-        let stored = self
+        if !connected && self.quotas.counts_unclaimed() {
+            self.count_unknown_recipient(message, from.n, to.n);
+        }
+        Ok(Outcome::Stored {
+            seq: Some(from.head + 1),
+            recipients: match placed.to {
+                Some((id, user)) => Recipients::one(id.clone(), user.head + 1),
+                None => Recipients::NONE,
+            },
+            at: self.now,
+            duplicate: false,
+        })
+    }
+
+    fn add_to_log(&mut self, placed: &Placed<'_>) {
+        let message = placed.message;
+        self.pending.add(Record {
+            conversation: placed.conversation,
+            n: placed.n,
+            id: message.id.as_bytes(),
+            sender: placed.from.n,
+            sender_seq: placed.from.head + 1,
+            recipients: placed.recipients.clone(),
+            sent_at: self.now,
+            reply_to: message.reply_to.as_ref().map(Uuid::as_bytes),
+            content: &message.content,
+        });
+        self.inbox_grown(&message.from);
+        if let Some((id, _)) = placed.to {
+            self.inbox_grown(id);
+        }
+    }
+
+    /// Inserts a message into its tables. False: its id is taken.
+    fn insert(&mut self, placed: &Placed<'_>) -> Result<bool> {
+        let message = placed.message;
+        let (_, to) = placed.to.unwrap_or((&message.from, placed.from));
+        let inserted = self
             .tx
             .prepare_cached(
                 "INSERT INTO messages
@@ -96,32 +132,46 @@ impl Run<'_> {
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) ON CONFLICT DO NOTHING",
             )?
             .execute(params![
-                conversation,
-                n,
+                placed.conversation,
+                placed.n,
                 message.id.as_bytes(),
-                from.n,
+                placed.from.n,
                 to.n,
-                signed(from_seq),
-                signed(to_seq),
+                signed(placed.from.head + 1),
+                signed(to.head + 1),
                 self.now,
                 message.reply_to.as_ref().map(Uuid::as_bytes),
                 message.content
             ])?;
-        if stored == 0 {
-            return self.taken(conversation, from.n, message);
+        if inserted == 0 {
+            return Ok(false);
         }
-        self.append_message(&message.from, from, (conversation, n), true)?;
-        if from.n != to.n {
-            self.append_message(&message.to, to, (conversation, n), false)?;
+        self.append_message(&message.from, placed.from, placed)?;
+        if let Some((id, user)) = placed.to {
+            self.append_message(id, user, placed)?;
         }
-        if unclaimed {
-            self.left(message, from.n, to.n);
-        }
-        Ok(outcome)
+        Ok(true)
     }
 
-    /// Refuses a message, unless it is one that was stored before, which is still answered as it was.
-    pub fn refuse(
+    fn append_message(&mut self, id: &str, user: User, placed: &Placed<'_>) -> Result<()> {
+        self.tx
+            .prepare_cached(
+                "INSERT INTO inbox (user, seq, at, conversation, message, by) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            )?
+            .execute(params![
+                user.n,
+                signed(user.head + 1),
+                self.now,
+                placed.conversation,
+                placed.n,
+                (user.n == placed.from.n).then_some(user.n)
+            ])?;
+        self.inbox_grown(id);
+        Ok(())
+    }
+
+    /// Refuses a message, unless it is a duplicate of one that was stored before the reason to refuse it.
+    fn refuse(
         &mut self,
         message: &NewMessage,
         from: i64,
@@ -129,17 +179,17 @@ impl Run<'_> {
         refusal: Outcome,
     ) -> Result<Outcome> {
         if !message.fresh
-            && let Some(conversation) = find_conversation(self.tx, self.cache, from, to)?
-            && self.is_taken(conversation.n, message)?
+            && let Some(conversation) = self.find_conversation(from, to)?
+            && self.id_is_taken(conversation.n, message)?
         {
-            let taken = self.taken(conversation.n, from, message)?;
-            return Ok(taken.or(refusal));
+            let outcome = self.duplicate(conversation.n, from, message)?;
+            return Ok(outcome.unless_duplicate(refusal));
         }
         Ok(refusal)
     }
 
-    /// Why a message to a user who has never connected is not taken; `None`: it is.
-    pub fn refuses_unclaimed(
+    /// Checks the limits of messages to users who have never connected. `None`: the message may be stored.
+    fn check_unknown_recipient(
         &mut self,
         from: i64,
         message: &NewMessage,
@@ -152,35 +202,35 @@ impl Run<'_> {
             .as_ref()
             .is_some_and(|ip_quota| ip_quota.is_empty())
         {
-            return Ok(Some(Outcome::LeftTooMany));
+            return Ok(Some(Outcome::UnknownRecipientLimit));
         }
         if !self.quotas.counts_unclaimed() {
             return Ok(None);
         }
-        self.cache.unclaimed.refuses(self.tx, self.quotas, from)
+        let unknown = &mut self.cache.unknown_recipients;
+        unknown.check(self.tx, self.quotas, from)
     }
 
-    /// Counts a message to a user who has never connected.
-    pub fn left(&mut self, message: &NewMessage, from: i64, to: i64) {
+    fn count_unknown_recipient(&mut self, message: &NewMessage, from: i64, to: i64) {
         if let Some(ip_quota) = &message.ip_quota {
             ip_quota.spend();
         }
-        self.cache.unclaimed.add(to, from);
+        self.cache.unknown_recipients.count(to, from);
     }
 
-    pub fn is_taken(&self, conversation: i64, message: &NewMessage) -> Result<bool> {
+    fn id_is_taken(&self, conversation: i64, message: &NewMessage) -> Result<bool> {
         self.tx
             .prepare_cached("SELECT 1 FROM messages WHERE conversation = ?1 AND id = ?2")?
             .exists(params![conversation, message.id.as_bytes()])
     }
 
-    /// The id is taken in this conversation: by the same message sent before, or by something else.
-    pub fn taken(&mut self, conversation: i64, from: i64, message: &NewMessage) -> Result<Outcome> {
-        type Row = (i64, i64, i64, i64, Option<String>, Option<Vec<u8>>);
-        let (sender, from_seq, to_seq, sent_at, content, first): Row = self
+    /// The outcome of a message whose id is taken: the first outcome again if it is the same message, or a conflict.
+    fn duplicate(&mut self, conversation: i64, from: i64, message: &NewMessage) -> Result<Outcome> {
+        type Row = (i64, i64, i64, Option<String>, Option<Vec<u8>>);
+        let (sender, from_seq, sent_at, content, first): Row = self
             .tx
             .prepare_cached(
-                "SELECT sender, from_seq, to_seq, sent_at, content, first
+                "SELECT sender, from_seq, sent_at, content, first
                  FROM messages WHERE conversation = ?1 AND id = ?2",
             )?
             .query_row(params![conversation, message.id.as_bytes()], |row| {
@@ -190,10 +240,9 @@ impl Run<'_> {
                     row.get(2)?,
                     row.get(3)?,
                     row.get(4)?,
-                    row.get(5)?,
                 ))
             })?;
-        // An edit or a delete leaves a mark of what was first sent; without one, that is still the content.
+        // An edit or a deletion keeps a mark of the first content; without a mark, the content is still the first.
         let is_same = match (first, content) {
             (Some(first), _) => first == content_eq::mark(&self.key()?, &message.content),
             (None, Some(content)) => content_eq::value(&content, &message.content),
@@ -203,33 +252,10 @@ impl Run<'_> {
             return Ok(Outcome::IdConflict);
         }
         Ok(Outcome::Stored {
-            from_seq: Some(unsigned(from_seq)),
-            to_seq: unsigned(to_seq),
+            seq: Some(unsigned(from_seq)),
+            recipients: Recipients::NONE,
             at: sent_at,
             duplicate: true,
         })
-    }
-
-    pub fn append_message(
-        &mut self,
-        id: &str,
-        user: User,
-        (conversation, n): (i64, i64),
-        own: bool,
-    ) -> Result<()> {
-        self.tx
-            .prepare_cached(
-                "INSERT INTO inbox (user, seq, at, conversation, message, by) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-            )?
-            .execute(params![
-                user.n,
-                signed(user.head + 1),
-                self.now,
-                conversation,
-                n,
-                own.then_some(user.n)
-            ])?;
-        self.grown(id);
-        Ok(())
     }
 }

@@ -1,113 +1,120 @@
-//! Moving messages from the log to their tables.
+//! Moves messages from the log to their tables.
 
 use std::collections::HashMap;
 
 use rusqlite::{CachedStatement, Connection, params};
 
-use super::index::{Chosen, PendingLog};
-use super::record::{Record, Result, damaged};
-use crate::store::sqlite::file::{signed, unsigned};
+use super::damaged;
+use super::index::{PendingLog, Selection};
+use super::record::Record;
+use crate::store::sqlite::number::{signed, unsigned};
 
-/// Rows of the log that are removed at a time, while there are others.
-const ROWS: i64 = 64;
+/// Rows are removed from the table once this many of them are no longer needed.
+const REMOVE_ROWS: i64 = 64;
 
-/// The newest entry of a user's inbox that is not kept any more, where it was looked up.
-pub type Floors = HashMap<i64, u64>;
+/// For users that have been looked up: the newest inbox entry that retention has removed.
+pub type TrimmedTo = HashMap<i64, u64>;
 
 impl PendingLog {
-    /// Moves messages to their tables, and removes rows of the log that are not needed any more.
-    pub fn apply(
+    /// Inserts the selected messages into their tables, and removes rows of the log that are no longer needed. Runs in a
+    /// transaction of the caller, and changes nothing in memory: see [`PendingLog::finish`].
+    pub fn flush(
         &self,
         connection: &Connection,
-        chosen: &Chosen,
-        floors: &mut Floors,
-    ) -> Result<()> {
+        selection: &Selection,
+        trimmed_to: &mut TrimmedTo,
+    ) -> rusqlite::Result<()> {
         let mut count = 0;
-        let mut mover = Mover::new(connection, floors)?;
-        for (conversation, take) in &chosen.conversations {
-            let Some(waiting) = self.conversations.get(conversation) else {
+        let mut tables = Tables::new(connection, trimmed_to)?;
+        for (conversation, take) in &selection.conversations {
+            let Some(pending) = self.conversations.get(conversation) else {
                 continue;
             };
             count += take;
-            for (row, offset) in waiting.messages.iter().take(*take) {
-                let row = &self.rows[self.at(*row)];
+            for (row, offset) in pending.messages.iter().take(*take) {
+                let row = &self.rows[self.index_of(*row)];
                 let record =
                     Record::read(&mut &row.bytes[*offset as usize..]).ok_or_else(damaged)?;
-                mover.insert(&record)?;
+                tables.insert(&record)?;
             }
         }
         if count == self.messages {
             connection.execute("DELETE FROM pending", ())?;
-        } else if self.first - self.removed >= ROWS {
+        } else if self.first_row - self.removed_to >= REMOVE_ROWS {
             connection
                 .prepare_cached("DELETE FROM pending WHERE n < ?1")?
-                .execute([self.first])?;
+                .execute([self.first_row])?;
         }
         Ok(())
     }
 
-    /// After the commit of what [`PendingLog::apply`] did, or, with `done` false, after its undoing.
-    pub fn moved(&mut self, chosen: &Chosen, done: bool) {
-        if done && self.first - self.removed >= ROWS {
-            self.removed = self.first;
+    /// Updates the index after the transaction of [`PendingLog::flush`]: `done` if it was committed, otherwise it was rolled
+    /// back.
+    pub fn finish(&mut self, selection: &Selection, done: bool) {
+        if done && self.first_row - self.removed_to >= REMOVE_ROWS {
+            self.removed_to = self.first_row;
         }
-        for (conversation, take) in chosen.conversations.iter().rev() {
-            let Some(waiting) = self.conversations.get_mut(conversation) else {
+        for (conversation, take) in selection.conversations.iter().rev() {
+            let Some(pending) = self.conversations.get_mut(conversation) else {
                 continue;
             };
-            let turn = (*conversation, waiting.ticket);
+            let queued = (*conversation, pending.generation);
             if !done {
-                if chosen.in_turn {
-                    self.order.push_front(turn);
+                if selection.dequeued {
+                    self.order.push_front(queued);
                 }
                 continue;
             }
-            for (number, offset) in waiting.messages.drain(..*take) {
-                let row = &mut self.rows[unsigned(number - self.first) as usize];
-                row.left -= 1;
+            for (number, offset) in pending.messages.drain(..*take) {
+                let row = &mut self.rows[unsigned(number - self.first_row) as usize];
+                row.pending -= 1;
                 if let Some(record) = Record::read(&mut &row.bytes[offset as usize..]) {
                     self.ids.remove(&(*conversation, *record.id));
                 }
             }
             self.messages -= take;
-            if !waiting.messages.is_empty() {
-                if chosen.in_turn {
-                    self.order.push_front(turn);
-                }
-                continue;
-            }
-            let (a, b) = waiting.users;
-            self.conversations.remove(conversation);
-            for user in [a, b] {
-                if let Some(list) = self.of_user.get_mut(&user) {
-                    list.retain(|other| other != conversation);
-                    if list.is_empty() {
-                        self.of_user.remove(&user);
-                    }
-                }
+            if pending.messages.is_empty() {
+                self.forget_conversation(*conversation);
+            } else if selection.dequeued {
+                self.order.push_front(queued);
             }
         }
-        while let Some(row) = self.rows.front().filter(|row| row.left == 0) {
+        while let Some(row) = self.rows.front().filter(|row| row.pending == 0) {
             self.bytes -= row.bytes.len();
             self.rows.pop_front();
-            self.first += 1;
+            self.first_row += 1;
         }
         if self.messages == 0 {
             *self = Self::default();
         }
     }
+
+    fn forget_conversation(&mut self, conversation: i64) {
+        let pending = self.conversations.remove(&conversation);
+        for user in pending.iter().flat_map(|pending| &pending.users) {
+            if let Some(conversations) = self.by_user.get_mut(user) {
+                conversations.retain(|other| *other != conversation);
+                if conversations.is_empty() {
+                    self.by_user.remove(user);
+                }
+            }
+        }
+    }
 }
 
-/// Puts messages into the tables, and their entries into the inboxes that still keep them.
-struct Mover<'a> {
+/// Inserts messages into their tables, and their entries into the inboxes that still keep them.
+pub(super) struct Tables<'a> {
     connection: &'a Connection,
     message: CachedStatement<'a>,
     entry: CachedStatement<'a>,
-    floors: &'a mut Floors,
+    trimmed_to: &'a mut TrimmedTo,
 }
 
-impl<'a> Mover<'a> {
-    fn new(connection: &'a Connection, floors: &'a mut Floors) -> Result<Self> {
+impl<'a> Tables<'a> {
+    pub fn new(
+        connection: &'a Connection,
+        trimmed_to: &'a mut TrimmedTo,
+    ) -> rusqlite::Result<Self> {
         Ok(Self {
             connection,
             message: connection.prepare_cached(
@@ -119,30 +126,27 @@ impl<'a> Mover<'a> {
                 "INSERT INTO inbox (user, seq, at, conversation, message, by) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
                  ON CONFLICT DO NOTHING",
             )?,
-            floors,
+            trimmed_to,
         })
     }
 
-    fn insert(&mut self, record: &Record<'_>) -> Result<()> {
+    /// Inserts a message. Does nothing if it is there already.
+    pub fn insert(&mut self, record: &Record<'_>) -> rusqlite::Result<()> {
+        let (recipient, recipient_seq) = record.recipient();
         self.message.execute(params![
             record.conversation,
             record.n,
             record.id,
             record.sender,
-            record.recipient,
-            signed(record.from_seq),
-            signed(record.to_seq),
+            recipient,
+            signed(record.sender_seq),
+            signed(recipient_seq),
             record.sent_at,
             record.reply_to,
             record.content
         ])?;
-        let sides = [
-            (record.sender, record.from_seq),
-            (record.recipient, record.to_seq),
-        ];
-        let to_oneself = record.sender == record.recipient;
-        for (user, seq) in sides.into_iter().take(if to_oneself { 1 } else { 2 }) {
-            if seq <= floor(self.connection, self.floors, user)? {
+        for (user, seq) in record.entries() {
+            if seq <= trimmed_to(self.connection, self.trimmed_to, user)? {
                 continue;
             }
             self.entry.execute(params![
@@ -158,30 +162,14 @@ impl<'a> Mover<'a> {
     }
 }
 
-fn floor(connection: &Connection, floors: &mut Floors, user: i64) -> Result<u64> {
-    if let Some(floor) = floors.get(&user) {
-        return Ok(*floor);
+fn trimmed_to(connection: &Connection, known: &mut TrimmedTo, user: i64) -> rusqlite::Result<u64> {
+    if let Some(seq) = known.get(&user) {
+        return Ok(*seq);
     }
-    let floor: i64 = connection
+    let seq: i64 = connection
         .prepare_cached("SELECT floor FROM users WHERE n = ?1")?
         .query_row([user], |row| row.get(0))?;
-    let floor = unsigned(floor);
-    floors.insert(user, floor);
-    Ok(floor)
-}
-
-/// Moves all that a log holds to the tables of this connection.
-pub fn recover(connection: &Connection) -> Result<()> {
-    let mut floors = Floors::new();
-    let mut mover = Mover::new(connection, &mut floors)?;
-    let mut statement = connection.prepare("SELECT records FROM pending ORDER BY n")?;
-    let mut rows = statement.query(())?;
-    while let Some(row) = rows.next()? {
-        let mut bytes = row.get_ref(0)?.as_blob()?;
-        while !bytes.is_empty() {
-            let record = Record::read(&mut bytes).ok_or_else(damaged)?;
-            mover.insert(&record)?;
-        }
-    }
-    Ok(())
+    let seq = unsigned(seq);
+    known.insert(user, seq);
+    Ok(seq)
 }

@@ -1,44 +1,50 @@
-//! The binary form of a message in the log.
+//! The binary form of a message in the pending log.
 
-use rusqlite::Connection;
+use super::encoding::{Id, read_number, take, take_id, write_number};
+use crate::store::sqlite::number::signed;
+use crate::store::{Recipient, Recipients};
 
-use crate::store::sqlite::file::signed;
+/// The first byte of a record. Records written before there was a version byte are in [`super::legacy`].
+const VERSION: u8 = 1;
+/// An upper bound of the bytes of a record of a direct message besides its content: seven numbers of up to ten bytes, two ids,
+/// a count, a flag and the version are at most 112, and numbers that large do not occur.
+pub const OVERHEAD: usize = 96;
 
-/// Bytes of a row of the log, so that it fits a page; a longer message has a row of its own.
-const ROW: usize = 3800;
-
-pub type Id = [u8; 16];
-
-pub type Result<T> = rusqlite::Result<T>;
-
-/// A message and where its entries belong.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A message, and the inbox entries that it makes.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record<'a> {
     pub conversation: i64,
     pub n: i64,
     pub id: &'a Id,
     pub sender: i64,
-    pub recipient: i64,
-    pub from_seq: u64,
-    pub to_seq: u64,
+    pub sender_seq: u64,
+    /// The other users whose inboxes have an entry of the message.
+    pub recipients: Recipients<i64>,
     pub sent_at: i64,
     pub reply_to: Option<&'a Id>,
     pub content: &'a str,
 }
 
 impl<'a> Record<'a> {
+    /// Appends the record to `out`. Layout: the version; conversation, `n`, sender, the sender's entry, time and number of
+    /// recipients as variable-length integers; user and entry of each recipient; the id; a flag, with the id of the message
+    /// that this one replies to if it is 1; the length of the content and the content.
     pub fn write(&self, out: &mut Vec<u8>) {
+        out.push(VERSION);
         let numbers = [
             self.conversation,
             self.n,
             self.sender,
-            self.recipient,
-            signed(self.from_seq),
-            signed(self.to_seq),
+            signed(self.sender_seq),
             self.sent_at,
         ];
         for number in numbers {
             write_number(out, number.cast_unsigned());
+        }
+        write_number(out, self.recipients.len() as u64);
+        for recipient in &*self.recipients {
+            write_number(out, recipient.user.cast_unsigned());
+            write_number(out, recipient.seq);
         }
         out.extend_from_slice(self.id);
         match self.reply_to {
@@ -52,25 +58,30 @@ impl<'a> Record<'a> {
         out.extend_from_slice(self.content.as_bytes());
     }
 
-    /// Takes the record at the start of `bytes` off them. `None`: there is none, or it is damaged.
+    /// Reads the record at the start of `bytes` and advances `bytes` past it. `None`: there is none, it is damaged, or its
+    /// version is unknown.
     pub fn read(bytes: &mut &'a [u8]) -> Option<Self> {
-        let mut numbers = [0; 7];
+        if take(bytes)? != VERSION {
+            return None;
+        }
+        let mut numbers = [0; 5];
         for number in &mut numbers {
             *number = read_number(bytes)?;
         }
-        let [
-            conversation,
-            n,
-            sender,
-            recipient,
-            from_seq,
-            to_seq,
-            sent_at,
-        ] = numbers;
+        let [conversation, n, sender, sender_seq, sent_at] = numbers;
+        let recipients = match read_number(bytes)? {
+            0 => Recipients::NONE,
+            1 => {
+                let Recipient { user, seq } = read_recipient(bytes)?;
+                Recipients::one(user, seq)
+            }
+            count => (0..count)
+                .map(|_| read_recipient(bytes))
+                .collect::<Option<Vec<_>>>()?
+                .into(),
+        };
         let id = take_id(bytes)?;
-        let (flag, rest) = bytes.split_first()?;
-        *bytes = rest;
-        let reply_to = match flag {
+        let reply_to = match take(bytes)? {
             0 => None,
             1 => Some(take_id(bytes)?),
             _ => return None,
@@ -83,104 +94,33 @@ impl<'a> Record<'a> {
             n: n.cast_signed(),
             id,
             sender: sender.cast_signed(),
-            recipient: recipient.cast_signed(),
-            from_seq,
-            to_seq,
+            sender_seq,
+            recipients,
             sent_at: sent_at.cast_signed(),
             reply_to,
             content: std::str::from_utf8(content).ok()?,
         })
     }
-}
 
-/// Seven bits a byte, the lowest first; the highest bit says that more follow.
-fn write_number(out: &mut Vec<u8>, mut number: u64) {
-    while number >= 0x80 {
-        out.push(number as u8 | 0x80);
-        number >>= 7;
-    }
-    out.push(number as u8);
-}
-
-fn read_number(bytes: &mut &[u8]) -> Option<u64> {
-    let mut number = 0;
-    for shift in (0..64).step_by(7) {
-        let (byte, rest) = bytes.split_first()?;
-        *bytes = rest;
-        number |= u64::from(byte & 0x7F) << shift;
-        if byte & 0x80 == 0 {
-            return Some(number);
-        }
-    }
-    None
-}
-
-fn take_id<'a>(bytes: &mut &'a [u8]) -> Option<&'a Id> {
-    let (id, rest) = bytes.split_first_chunk()?;
-    *bytes = rest;
-    Some(id)
-}
-
-/// Messages of the batch under way.
-#[derive(Debug, Default)]
-pub struct PendingBatch {
-    pub rows: Vec<Vec<u8>>,
-    pub placed: Vec<Placed>,
-}
-
-/// Where a message of a [`PendingBatch`] is: the number of its row, and the byte in it.
-#[derive(Debug)]
-pub struct Placed {
-    pub conversation: i64,
-    pub users: (i64, i64),
-    pub id: Id,
-    pub row: usize,
-    pub offset: u32,
-}
-
-impl PendingBatch {
-    pub fn add(&mut self, record: &Record<'_>) {
-        let full = |row: &Vec<u8>| row.len() + record.content.len() + 96 > ROW;
-        if self.rows.last().is_none_or(full) {
-            self.rows.push(Vec::new());
-        }
-        let row = self.rows.len() - 1;
-        let bytes = &mut self.rows[row];
-        let offset = bytes.len() as u32;
-        record.write(bytes);
-        self.placed.push(Placed {
-            conversation: record.conversation,
-            users: (record.sender, record.recipient),
-            id: *record.id,
-            row,
-            offset,
-        });
+    /// The inbox entries of the message: user and number, the sender's first.
+    pub fn entries(&self) -> impl Iterator<Item = (i64, u64)> {
+        let recipients = self.recipients.iter().map(|r| (r.user, r.seq));
+        std::iter::once((self.sender, self.sender_seq)).chain(recipients)
     }
 
-    /// Whether there are messages of a conversation.
-    pub fn has(&self, conversation: i64) -> bool {
-        let of = |placed: &Placed| placed.conversation == conversation;
-        self.placed.iter().any(of)
-    }
-
-    /// Writes the rows. Gives the number of the first; those of the others follow it.
-    pub fn log(&self, connection: &Connection) -> Result<i64> {
-        let mut first = 0;
-        for (n, row) in self.rows.iter().enumerate() {
-            connection
-                .prepare_cached("INSERT INTO pending (records) VALUES (?1)")?
-                .execute([row])?;
-            if n == 0 {
-                first = connection.last_insert_rowid();
-            }
-        }
-        Ok(first)
+    /// The recipient of a direct message and the recipient's entry; those of the sender for a message to oneself.
+    pub fn recipient(&self) -> (i64, u64) {
+        self.recipients
+            .first()
+            .map_or((self.sender, self.sender_seq), |r| (r.user, r.seq))
     }
 }
 
-pub fn damaged() -> rusqlite::Error {
-    let text = "the log of pending messages is damaged";
-    rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Blob, text.into())
+fn read_recipient(bytes: &mut &[u8]) -> Option<Recipient<i64>> {
+    Some(Recipient {
+        user: read_number(bytes)?.cast_signed(),
+        seq: read_number(bytes)?,
+    })
 }
 
 #[cfg(test)]
@@ -188,22 +128,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_record_reads_as_it_was_written_and_none_is_made_of_less() {
+    fn a_record_is_read_as_it_was_written_and_a_truncated_one_is_not_read() {
         let long = "\u{1F600}".repeat(300);
         let mut bytes = Vec::new();
+        let several = vec![
+            Recipient { user: 2, seq: 128 },
+            Recipient { user: 3, seq: 1 },
+        ];
         let records = [
-            (None, ""),
-            (Some(&[7; 16]), "\"hi\""),
-            (None, long.as_str()),
+            (None, "", Recipients::NONE),
+            (Some(&[7; 16]), "\"hi\"", Recipients::one(2, 128)),
+            (None, long.as_str(), several.into()),
         ]
-        .map(|(reply_to, content)| Record {
+        .map(|(reply_to, content, recipients)| Record {
             conversation: 1,
             n: i64::MAX,
             id: &[9; 16],
             sender: 300,
-            recipient: 2,
-            from_seq: 127,
-            to_seq: 128,
+            sender_seq: 127,
+            recipients,
             sent_at: -5,
             reply_to,
             content,
@@ -224,5 +167,7 @@ mod tests {
             let read = std::iter::from_fn(|| Record::read(&mut rest)).count();
             assert_eq!(read, whole, "cut at {cut}");
         }
+        bytes[0] = VERSION + 1;
+        assert_eq!(Record::read(&mut bytes.as_slice()), None);
     }
 }

@@ -1,28 +1,23 @@
-//! Reading what the log holds without moving it.
+//! Temporary views through which a reading connection sees the tables with the log included.
 
 use rusqlite::Connection;
 
-use super::flush::recover;
-use super::record::Result;
+use super::damaged;
+use super::flush::{Tables, TrimmedTo};
+use super::legacy::{self, VERSIONED_RECORDS};
+use super::record::Record;
 
-/// Shows this connection the tables as they were before [`overlay`].
-pub fn uncover(connection: &Connection) -> Result<()> {
-    connection.execute_batch(
-        "DROP VIEW IF EXISTS temp.messages; DROP VIEW IF EXISTS temp.inbox;
-         DROP TABLE IF EXISTS temp.waiting_messages; DROP TABLE IF EXISTS temp.waiting_inbox;",
-    )
-}
-
-/// Shows this connection the tables with what the log holds now, without writing to the file. It costs a copy of the log, and
-/// later queries more than they usually do.
-pub fn overlay(connection: &Connection) -> Result<()> {
-    let waits: bool = connection.query_row("SELECT EXISTS (SELECT 1 FROM pending)", (), |row| {
-        row.get(0)
-    })?;
-    if !waits {
+/// Makes this connection see the tables with the messages that the log holds now, without writing to the file. It costs a
+/// copy of the log, and slower queries.
+pub fn include(connection: &Connection) -> rusqlite::Result<()> {
+    let is_empty: bool =
+        connection.query_row("SELECT NOT EXISTS (SELECT 1 FROM pending)", (), |row| {
+            row.get(0)
+        })?;
+    if is_empty {
         return Ok(());
     }
-    // A temporary table hides the file's own of the same name.
+    // A temporary table hides the file's own table of the same name.
     for table in ["messages", "inbox"] {
         let sql: String = connection.query_row(
             "SELECT sql FROM main.sqlite_schema WHERE name = ?1",
@@ -31,15 +26,47 @@ pub fn overlay(connection: &Connection) -> Result<()> {
         )?;
         connection.execute_batch(&sql.replacen("CREATE TABLE", "CREATE TEMP TABLE", 1))?;
     }
-    recover(connection)?;
+    copy(connection)?;
     connection.execute_batch(
-        "ALTER TABLE temp.messages RENAME TO waiting_messages;
-         ALTER TABLE temp.inbox RENAME TO waiting_inbox;
+        "ALTER TABLE temp.messages RENAME TO pending_messages;
+         ALTER TABLE temp.inbox RENAME TO pending_inbox;
          CREATE TEMP VIEW messages AS SELECT * FROM main.messages
-            UNION ALL SELECT * FROM waiting_messages AS w WHERE NOT EXISTS
-            (SELECT 1 FROM main.messages AS m WHERE m.conversation = w.conversation AND m.n = w.n);
+            UNION ALL SELECT * FROM pending_messages AS p WHERE NOT EXISTS
+            (SELECT 1 FROM main.messages AS m WHERE m.conversation = p.conversation AND m.n = p.n);
          CREATE TEMP VIEW inbox AS SELECT * FROM main.inbox
-            UNION ALL SELECT * FROM waiting_inbox AS w WHERE NOT EXISTS
-            (SELECT 1 FROM main.inbox AS i WHERE i.user = w.user AND i.seq = w.seq);",
+            UNION ALL SELECT * FROM pending_inbox AS p WHERE NOT EXISTS
+            (SELECT 1 FROM main.inbox AS i WHERE i.user = p.user AND i.seq = p.seq);",
     )
+}
+
+/// Reverts [`include`]: this connection sees the tables as they are in the file.
+pub fn exclude(connection: &Connection) -> rusqlite::Result<()> {
+    connection.execute_batch(
+        "DROP VIEW IF EXISTS temp.messages; DROP VIEW IF EXISTS temp.inbox;
+         DROP TABLE IF EXISTS temp.pending_messages; DROP TABLE IF EXISTS temp.pending_inbox;",
+    )
+}
+
+/// Inserts all messages of the log into the (temporary) tables. The file may be of an older version: the commands that only
+/// read do not migrate it.
+fn copy(connection: &Connection) -> rusqlite::Result<()> {
+    let version: i64 = connection.query_row("PRAGMA user_version", (), |row| row.get(0))?;
+    let is_versioned = version >= VERSIONED_RECORDS;
+    let mut trimmed_to = TrimmedTo::new();
+    let mut tables = Tables::new(connection, &mut trimmed_to)?;
+    let mut statement = connection.prepare("SELECT records FROM pending ORDER BY n")?;
+    let mut rows = statement.query(())?;
+    while let Some(row) = rows.next()? {
+        let mut bytes = row.get_ref(0)?.as_blob()?;
+        while !bytes.is_empty() {
+            let record = if is_versioned {
+                Record::read(&mut bytes)
+            } else {
+                legacy::read(&mut bytes)
+            };
+            let record = record.ok_or_else(damaged)?;
+            tables.insert(&record)?;
+        }
+    }
+    Ok(())
 }

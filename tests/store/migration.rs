@@ -1,0 +1,116 @@
+//! Opens a store of an older version.
+
+use dmwire::store::sqlite::{Durability, Sqlite, admin};
+use dmwire::store::{EntryKind, HistoryAnswer, Store as _, StoredMessage};
+use rusqlite::Connection;
+
+use crate::fixture::RETENTION;
+use crate::support::Folder;
+use crate::writes::{history_query, id};
+
+/// The rows of the pending log of the store in `version4.sql`, as version 4 wrote them: records without a version byte, each of
+/// a message between two users.
+fn pending_rows() -> [Vec<u8>; 3] {
+    let hex = |digits: &str| -> Vec<u8> {
+        let digits = digits.as_bytes().chunks(2);
+        let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
+        digits
+            .map(|pair| byte(pair).expect("it is hexadecimal"))
+            .collect()
+    };
+    let long = |letter: &str| format!("\"{}\"", letter.repeat(1500)).into_bytes();
+    [
+        hex(concat!(
+            "010201020202A28BA0FCA1340000000000004000800000000000000200072268656C6C6F22",
+            "010302010303A28BA0FCA134000000000000400080000000000000030100000000000040008000000000000002",
+            "0B22616E20616E7377657222",
+        )),
+        [
+            hex(concat!(
+                "020401010404A48BA0FCA13400000000000040008000000000000004000B22746F206D7973656C6622",
+                "030501030501A48BA0FCA1340000000000004000800000000000000500DE0B",
+            )),
+            long("x"),
+            hex("030601030602A48BA0FCA1340000000000004000800000000000000600DE0B"),
+            long("y"),
+        ]
+        .concat(),
+        [
+            hex("030701030703A48BA0FCA1340000000000004000800000000000000700DE0B"),
+            long("z"),
+        ]
+        .concat(),
+    ]
+}
+
+/// A file that version 4 has written, with messages in its pending log.
+fn old_store(folder: &Folder) -> std::path::PathBuf {
+    let path = folder.0.join("old.db");
+    let connection = Connection::open(&path).expect("the file is created");
+    connection
+        .execute_batch(include_str!("version4.sql"))
+        .expect("the tables are created");
+    for row in pending_rows() {
+        connection
+            .execute("INSERT INTO pending (records) VALUES (?1)", [row])
+            .expect("the row is inserted");
+    }
+    path
+}
+
+fn contents(messages: &[StoredMessage]) -> Vec<String> {
+    let short = |message: &StoredMessage| message.content.chars().take(12).collect();
+    messages.iter().map(short).collect()
+}
+
+#[test]
+fn a_store_of_version_4_is_migrated_with_its_pending_messages() {
+    let folder = Folder::new();
+    let path = old_store(&folder);
+    // The commands that only read see them in the old form, and do not migrate the file.
+    assert_eq!(
+        admin::verify(&path).expect("it is readable"),
+        [] as [&str; 0]
+    );
+    for round in ["migrated", "opened again"] {
+        let store = Sqlite::open(&path, Durability::Full, RETENTION).expect("the store opens");
+        let mut reader = store.reader().expect("a reader opens");
+        reader.include_pending(true).expect("the log is readable");
+        let history = reader.history(&history_query("ada", "bob", None, 10));
+        let HistoryAnswer::Page(page) = history.expect("the history is read") else {
+            panic!("there is a conversation");
+        };
+        assert_eq!(
+            contents(&page.messages),
+            ["\"moved\"", "\"hello\"", "\"an answer\""],
+            "{round}"
+        );
+        let range = dmwire::store::InboxRange {
+            user: "ada".into(),
+            first: 1,
+            last: 99,
+            bytes: usize::MAX,
+        };
+        let entries = reader.entries(&range).expect("the inbox is read");
+        let numbers: Vec<_> = entries.iter().map(|entry| entry.seq).collect();
+        assert_eq!(numbers, [1, 2, 3, 4, 5, 6, 7], "{round}");
+        assert!(entries.iter().all(|entry| entry.kind == EntryKind::Message));
+        assert_eq!(entries[2].message.reply_to, Some(uuid(2)));
+        assert_eq!(
+            (&*entries[2].actor, &*entries[3].message.from),
+            ("bob", "ada")
+        );
+        assert_eq!(entries[6].message.content.len(), 1502);
+        drop(reader);
+        drop(store);
+        assert_eq!(
+            admin::verify(&path).expect("it is readable"),
+            [] as [&str; 0]
+        );
+    }
+}
+
+/// The version 4 ids have the version and variant bits of UUIDs.
+fn uuid(n: u32) -> uuid::Uuid {
+    uuid::Uuid::from_u128(0x4000_8000_0000_0000_0000 | id(n).as_u128())
+}
