@@ -5,12 +5,12 @@ export default defineConfig({
   base: './',
   build: {
     target: 'es2022',
-    // One of each, as they are put into one page.
+    // One script and one style file, because the build inlines both into the page.
     cssCodeSplit: false,
     assetsInlineLimit: 0,
     modulePreload: { polyfill: false },
     rollupOptions: { output: { codeSplitting: false } },
   },
-  // `npm run dev` beside a server on its usual port.
+  // For `npm run dev` with a server on the default port.
   server: { proxy: { '/ws': { target: 'http://127.0.0.1:8080', ws: true } } },
 });

@@ -100,7 +100,7 @@ export class Connection {
 
   /** Starts the next attempt now if one is scheduled, and replaces an attempt that is under way, which may hang. */
   retry(): void {
-    // No timer is set while the handlers of `state` are told that an attempt starts; that attempt goes on.
+    // No timer is set while the handlers of `state` run at the start of an attempt, so they cannot restart it.
     if (this.#retryTimer && !this.session) void this.connect();
   }
 

@@ -1,6 +1,6 @@
-import type { Content, Conversation as Listed, PastMessage, Reactions } from '../../src/index.js';
+import type { Content, Conversation as ListItem, PastMessage, Reactions } from '../../src/index.js';
 
-/** A message as the page shows it. Replaced when it changes, never changed. */
+/** A message as the page shows it. Immutable: a change replaces it. */
 export interface Message {
   readonly id: string;
   readonly from: string;
@@ -14,7 +14,7 @@ export interface Message {
   readonly reactions: readonly Reactions[];
 }
 
-/** A message as the server tells of it. */
+/** Converts a message from a frame. */
 export function fromFrame(frame: PastMessage & { readonly ephemeral?: boolean }): Message {
   const { message, reply_to, edited_at, deleted_at, ephemeral, reactions } = frame;
   return {
@@ -30,18 +30,18 @@ export function fromFrame(frame: PastMessage & { readonly ephemeral?: boolean })
   };
 }
 
-/** Messages that are kept of a conversation that nobody looks at. */
+/** Number of messages kept of a conversation that is not open. */
 const KEPT = 200;
 
-/** What is known of the talk with one user. */
+/** The conversation with one user. */
 export class Conversation {
-  /** In the order of the log: without a gap from the first one to the newest, once `loaded`. */
+  /** In log order. Contiguous from the first to the newest message once `loaded`. */
   messages: readonly Message[] = [];
-  /** The newest page of history is here; before that `messages` has only what came live. */
+  /** The newest history page has arrived. Before that `messages` holds live messages only. */
   loaded = false;
-  /** The server has older ones. */
+  /** The server has older messages. */
   more = false;
-  /** The newest message, as the list of conversations told. */
+  /** The newest message according to the list of conversations. */
   last: Message | undefined;
   unread = 0;
   myRead: string | undefined;
@@ -49,22 +49,22 @@ export class Conversation {
   theirReceived: string | undefined;
   typing = false;
   typingTimer: ReturnType<typeof setTimeout> | undefined;
-  /** The first message that was unread when the conversation was opened. */
+  /** The first unread message at the time the conversation was opened. */
   firstUnread: string | undefined;
   #loading: Promise<void> | undefined;
-  /** What was changed while that page was on its way, which may not have it. */
-  #meanwhile: [id: string, change: (message: Message) => Message][] = [];
+  /** Changes that arrived while a history page was loading. The page may not include them. */
+  #changesWhileLoading: [id: string, change: (message: Message) => Message][] = [];
 
   constructor(readonly peer: string) {}
 
-  /** A page of history, while it is on its way. */
+  /** Resolves when the history page that is being loaded has arrived; undefined if none is. */
   get loading(): Promise<void> | undefined {
     return this.#loading;
   }
 
   set loading(page: Promise<void> | undefined) {
     this.#loading = page;
-    this.#meanwhile = [];
+    this.#changesWhileLoading = [];
   }
 
   get newest(): Message | undefined {
@@ -77,124 +77,151 @@ export class Conversation {
     return this.messages.find(message => message.id === id);
   }
 
-  /** Takes what the list of conversations says, now. */
-  list(item: Listed, me: string): void {
+  /** Merges the item of the list of conversations. */
+  mergeListItem(item: ListItem, me: string): void {
     this.last = fromFrame(item.last);
-    const at = (id: string | undefined) => this.messages.findIndex(message => message.id === id);
-    const others = ({ from, content, ephemeral }: Message) => from !== me && content !== undefined && !ephemeral;
-    const read = at(this.myRead);
-    if (read > at(item.my_read)) {
-      // The list was made before the server heard of our mark.
-      this.unread = this.messages.slice(read + 1).filter(others).length;
+    const countsAsUnread = ({ from, content, ephemeral }: Message) =>
+      from !== me && content !== undefined && !ephemeral;
+    const read = this.#indexOf(this.myRead);
+    if (read > this.#indexOf(item.my_read)) {
+      // The server made the list before it received our read mark.
+      this.unread = this.messages.slice(read + 1).filter(countsAsUnread).length;
     } else {
-      // What has come live while the answer was under way is not in it.
-      const last = at(item.last.id);
-      this.unread = item.unread + (last < 0 ? 0 : this.messages.slice(last + 1).filter(others).length);
+      // Add the messages that arrived live after the server made the list.
+      const last = this.#indexOf(item.last.id);
+      this.unread = item.unread + (last < 0 ? 0 : this.messages.slice(last + 1).filter(countsAsUnread).length);
       this.myRead = item.my_read ?? this.myRead;
     }
     this.mark('read', item.their_read);
     this.mark('received', item.their_received);
   }
 
-  /** The other side has come as far as this. It never goes back: what is not among the messages here is older than they. */
+  /**
+   * Moves the peer's receipt to a message, never backwards. An id that is not in `messages` counts as older than all of them.
+   */
   mark(kind: 'read' | 'received', id: string | undefined): void {
     const mark = kind === 'read' ? 'theirRead' : 'theirReceived';
-    const at = (id: string | undefined) => this.messages.findIndex(message => message.id === id);
-    if (id !== undefined && at(id) >= at(this[mark])) this[mark] = id;
+    if (id !== undefined && this.#indexOf(id) >= this.#indexOf(this[mark])) this[mark] = id;
   }
 
-  /** A message has come in the log, or ours was stored. True if it was not known. */
+  /** Moves the user's own read mark to a message. */
+  markRead(id: string, me: string): void {
+    this.myRead = id;
+    const index = this.#indexOf(id);
+    const after = this.messages.slice(index + 1).filter(({ from, ephemeral }) => from !== me && !ephemeral);
+    if (index >= 0) this.unread = Math.min(this.unread, after.length);
+    else if (this.last?.id === id) this.unread = 0;
+  }
+
+  /** Adds a message from the log, or one of ours that was stored. Returns whether it is new. */
   add(message: Message): boolean {
-    const at = this.messages.findIndex(({ id }) => id === message.id);
-    if (at >= 0) {
-      // A replay shows the present, but no reactions: those follow.
-      const known = this.messages[at] as Message;
-      this.messages = this.messages.with(at, { ...message, reactions: known.reactions });
+    const index = this.#indexOf(message.id);
+    if (index >= 0) {
+      // A replayed message is up to date except for its reactions, which follow as separate entries.
+      const known = this.messages[index] as Message;
+      this.messages = this.messages.with(index, { ...message, reactions: known.reactions });
       return false;
     }
     this.messages = [...this.messages, message];
     return true;
   }
 
-  /** Our own, of which only now is told that it was stored at that time. */
+  /** Inserts one of our messages by its time, because its ack arrived late. */
   insert(message: Message): void {
     if (this.find(message.id)) return;
-    const at = this.messages.findLastIndex(({ sentAt }) => sentAt <= message.sentAt) + 1;
-    // Older than what is here: it comes with the page that it is on. Here it would hide those between.
-    if (at === 0 && this.more) return;
-    this.messages = this.messages.toSpliced(at, 0, message);
+    const index = this.messages.findLastIndex(({ sentAt }) => sentAt <= message.sentAt) + 1;
+    // Older than all loaded messages: its history page will include it. Inserted here it would hide a gap.
+    if (index === 0 && this.more) return;
+    this.messages = this.messages.toSpliced(index, 0, message);
   }
 
-  /** Lets go of the oldest messages: they come back by scrolling. */
+  /** Drops the oldest messages; scrolling loads them again. */
   trim(): void {
     if (this.messages.length <= KEPT) return;
     this.messages = this.messages.slice(-KEPT);
     this.more = true;
   }
 
-  /** Changes a message, where it is known, and also as a page of history gives it that was made before. */
+  /** Changes a message, now and in a history page that is being loaded. */
   change(id: string, change: (message: Message) => Message): void {
-    if (this.loading) this.#meanwhile.push([id, change]);
+    if (this.loading) this.#changesWhileLoading.push([id, change]);
     this.#apply(id, change);
   }
 
-  #apply(id: string, change: (message: Message) => Message): void {
-    const at = this.messages.findIndex(message => message.id === id);
-    if (at >= 0) this.messages = this.messages.with(at, change(this.messages[at] as Message));
-    if (this.last?.id === id) this.last = change(this.last);
-  }
-
   /**
-   * Takes the newest page of history. What came live stands behind it, or is in it. Where the two do not touch, what was
-   * there lies on one side of the page, and only then the time has to tell on which.
+   * Merges the newest history page. Live messages are in the page or newer. If the page and the known messages do not
+   * overlap, the time decides which known messages are newer.
    */
-  takeNewest(page: readonly Message[], more: boolean): void {
+  mergeNewest(page: readonly Message[], more: boolean): void {
     const known = this.messages;
-    const places = new Map(page.map((message, at) => [message.id, at]));
-    const shared = known.findLastIndex(({ id }) => places.has(id));
+    const pageIds = new Set(page.map(({ id }) => id));
+    const lastShared = known.findLastIndex(({ id }) => pageIds.has(id));
     const end = page.at(-1);
-    let behind = known.slice(shared + 1);
-    if (shared < 0 && end) behind = known.filter(({ sentAt }) => sentAt >= end.sentAt);
+    let after = known.slice(lastShared + 1);
+    if (lastShared < 0 && end) after = known.filter(({ sentAt }) => sentAt >= end.sentAt);
     const start = known.findIndex(({ id }) => id === page[0]?.id);
     const before = start > 0 && this.loaded ? known.slice(0, start) : [];
-    const byId = new Map(known.map(message => [message.id, message]));
-    this.messages = [...before, ...page.map(message => newer(message, byId.get(message.id))), ...behind];
+    const knownById = new Map(known.map(message => [message.id, message]));
+    this.messages = [...before, ...page.map(message => newer(message, knownById.get(message.id))), ...after];
     if (before.length === 0) this.more = more;
     this.loaded = true;
-    this.#catchUp();
+    this.#applyChangesWhileLoading();
   }
 
-  /** Takes the page before the first message. */
-  takeOlder(page: readonly Message[], more: boolean): void {
+  /** Merges the history page before the first message. */
+  mergeOlder(page: readonly Message[], more: boolean): void {
     const known = new Set(this.messages.map(({ id }) => id));
     const older = page.filter(({ id }) => !known.has(id));
     this.messages = [...older, ...this.messages];
-    // From the same place the same page would come again.
+    // Without an older message the next request would return the same page.
     this.more = more && older.length > 0;
-    this.#catchUp();
+    this.#applyChangesWhileLoading();
   }
 
-  /** Changes what the page has brought as it was changed while the page was on its way. Twice is like once. */
-  #catchUp(): void {
-    for (const [id, change] of this.#meanwhile) this.#apply(id, change);
+  /** Marks the first unread message, so that the page can scroll to it. */
+  markFirstUnread(me: string): void {
+    if (!this.loaded || this.unread === 0) return;
+    const others = this.messages.filter(({ from }) => from !== me);
+    this.firstUnread = others.at(-this.unread)?.id ?? others[0]?.id;
+  }
+
+  /** The conversation is no longer open. */
+  onClose(): void {
+    this.firstUnread = undefined;
+    this.trim();
+  }
+
+  #indexOf(id: string | undefined): number {
+    return this.messages.findIndex(message => message.id === id);
+  }
+
+  #apply(id: string, change: (message: Message) => Message): void {
+    const index = this.#indexOf(id);
+    if (index >= 0) this.messages = this.messages.with(index, change(this.messages[index] as Message));
+    if (this.last?.id === id) this.last = change(this.last);
+  }
+
+  /** Changes are idempotent, so it does not matter whether the page includes them. */
+  #applyChangesWhileLoading(): void {
+    for (const [id, change] of this.#changesWhileLoading) this.#apply(id, change);
   }
 }
 
-/** The one of two accounts of a message that is further on. */
-function newer(told: Message, known: Message | undefined): Message {
-  if (!known) return told;
-  const changed = (message: Message) => message.deletedAt ?? message.editedAt ?? '';
-  return changed(known) > changed(told) ? known : told;
+/** Returns the version of a message that was changed last. */
+function newer(loaded: Message, known: Message | undefined): Message {
+  if (!known) return loaded;
+  const changedAt = (message: Message) => message.deletedAt ?? message.editedAt ?? '';
+  return changedAt(known) > changedAt(loaded) ? known : loaded;
 }
 
-/** A message with somebody's reaction added or removed. */
+/** Returns a message with a user's reaction added or removed. */
 export function withReaction(message: Message, emoji: string, user: string, removed: boolean): Message {
-  const mine = message.reactions.find(reaction => reaction.emoji === emoji);
-  const users = (mine?.users ?? []).filter(other => other !== user);
+  const existing = message.reactions.find(reaction => reaction.emoji === emoji);
+  const users = (existing?.users ?? []).filter(other => other !== user);
   if (!removed) users.push(user);
   const changed = { emoji, users };
-  const reactions = mine
-    ? message.reactions.map(reaction => (reaction === mine ? changed : reaction))
+  const reactions = existing
+    ? message.reactions.map(reaction => (reaction === existing ? changed : reaction))
     : [...message.reactions, changed];
   return { ...message, reactions: reactions.filter(({ users }) => users.length > 0) };
 }

@@ -1,10 +1,10 @@
-/** Frames that are kept on show, and characters of them: one of a long history may have 256 KiB. */
-const KEPT = 300;
-const KEPT_TEXT = 1_000_000;
-/** What is shown of one in a line. */
-const LINE = 300;
+/** Maximum number of frames in the log, and of characters in all of them: a history frame may have 256 KiB. */
+const MAX_FRAMES = 300;
+const MAX_LENGTH = 1_000_000;
+/** Maximum length of a frame in the one-line view. */
+const LINE_LENGTH = 300;
 
-/** A frame that has come or gone. */
+/** A received or sent frame. */
 export interface Frame {
   readonly number: number;
   readonly direction: 'in' | 'out';
@@ -29,14 +29,14 @@ export class FrameLog {
     this.#count += 1;
     const frame = { number: this.#count, direction, at: new Date(), text, type: typeOf(text) };
     this.#length += text.length;
-    let from = 0;
-    // The newest one is there, however long.
+    let dropped = 0;
+    // The newest frame stays, however long it is.
     for (const { text } of this.#frames) {
-      if (this.#frames.length - from < KEPT && this.#length <= KEPT_TEXT) break;
+      if (this.#frames.length - dropped < MAX_FRAMES && this.#length <= MAX_LENGTH) break;
       this.#length -= text.length;
-      from += 1;
+      dropped += 1;
     }
-    this.#frames = [...this.#frames.slice(from), frame];
+    this.#frames = [...this.#frames.slice(dropped), frame];
   }
 
   clear(): void {
@@ -45,12 +45,12 @@ export class FrameLog {
   }
 }
 
-/** In one line, cut where it is long. */
-export function inLine(text: string): string {
-  return text.length > LINE ? `${text.slice(0, LINE)}…` : text;
+/** Truncates a frame to one line. */
+export function truncate(text: string): string {
+  return text.length > LINE_LENGTH ? `${text.slice(0, LINE_LENGTH)}…` : text;
 }
 
-/** Laid out, if it is JSON. */
+/** Indents a frame if it is JSON. */
 export function pretty(text: string): string {
   try {
     return JSON.stringify(JSON.parse(text), null, 2);

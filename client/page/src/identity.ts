@@ -1,18 +1,18 @@
-/** Who the page is for: from its address, from what this tab remembers, or from the form. */
+/** The user of the page: from its address, from what this tab remembers, or from the sign-in form. */
 export interface Identity {
   readonly user?: string;
   readonly token?: string;
 }
 
-export const USER = /^[A-Za-z0-9._~@:+-]{1,64}$/;
+export const USER_PATTERN = /^[A-Za-z0-9._~@:+-]{1,64}$/;
 
-/** Nobody can be "." or "..": browsers take these out of an address. */
+/** Whether `text` is a valid user name. "." and ".." are not, because browsers remove them from URL paths. */
 export function isUser(text: string): boolean {
-  return USER.test(text) && text !== '.' && text !== '..';
+  return USER_PATTERN.test(text) && text !== '.' && text !== '..';
 }
 
-/** Texts by name, over a reload; a browser may forbid a page to keep anything. */
-class Keeper {
+/** Access to a browser storage. Errors are ignored, because a browser may forbid a page to store anything. */
+class SafeStorage {
   readonly #storage: () => Storage;
 
   constructor(storage: () => Storage) {
@@ -27,7 +27,6 @@ class Keeper {
     }
   }
 
-  /** The names under which there is something. */
   get keys(): string[] {
     try {
       return Object.keys(this.#storage());
@@ -36,92 +35,96 @@ class Keeper {
     }
   }
 
+  /** Stores a value; removes the key if `value` is undefined. */
   set(key: string, value: string | undefined): void {
     try {
       if (value === undefined) this.#storage().removeItem(key);
       else this.#storage().setItem(key, value);
     } catch {
-      // Then it is forgotten with the page.
+      // The value is lost with the page.
     }
   }
 }
 
 /**
- * Under what name something of a server is kept: one origin may have several, below different paths.
+ * Returns the storage key for an item of a server. The key includes the server's URL, because one origin may host several
+ * servers below different paths.
  *
- * @param of Users whom it concerns. No name has a `/` in it.
+ * @param users Users that the item belongs to. User names contain no `/`.
  */
-export function keyOf(what: string, server: string, ...of: string[]): string {
-  return `dmwire.${[what, ...of].join('/')}@${server}`;
+export function storageKey(item: string, server: string, ...users: string[]): string {
+  return `dmwire.${[item, ...users].join('/')}@${server}`;
 }
 
-/** What a tab keeps for itself. */
-export const tab = new Keeper(() => sessionStorage);
-/** What all tabs of this browser share, for good. */
-export const browser = new Keeper(() => localStorage);
+/** Storage of this tab. */
+export const tabStorage = new SafeStorage(() => sessionStorage);
+/** Storage shared by all tabs of this browser. */
+export const browserStorage = new SafeStorage(() => localStorage);
 
-/** The server of this page, whether or not the address has a slash at its end. */
-export function server(): string {
+/** Returns the URL of the page's server, the same with and without a trailing slash in the page's address. */
+export function serverUrl(): string {
   return `${location.origin}${location.pathname.replace(/\/+$/, '')}/`;
 }
 
-export interface Arrival {
+/** User and conversation that the address of the page selects. */
+export interface InitialAddress {
   readonly identity: Identity | undefined;
   readonly to: string | undefined;
+  /** User name of the address for the sign-in form, if it is not sufficient. */
   readonly suggested: string | undefined;
 }
 
-/** Reads the page's address, when the page is opened. */
-export function arrive(): Arrival {
-  const { user, to } = asked();
-  const identity = identify(user, bring() ?? tab.get(keyOf('token', server())));
+/** Reads the address when the page is opened. */
+export function readAddress(): InitialAddress {
+  const { user, to } = readQuery();
+  const identity = identityOf(user, takeToken() ?? tabStorage.get(storageKey('token', serverUrl())));
   return { identity, to, suggested: identity ? undefined : user };
 }
 
 /**
- * Reads the address of the open page, into which somebody may have pasted a link with a token. The user in it may be whom
- * the page was for until now: whom the token names goes before.
+ * Reads the address of the open page after a link with a token was pasted into it. The user of the token takes precedence,
+ * because the user in the address may be the previous one.
  */
-export function arriveAgain(): { identity: Identity; to: string | undefined } | undefined {
-  const token = bring();
-  const { user = '', to } = asked();
-  const identity = token && identify(subject(token) ?? (isUser(user) ? user : undefined), token);
+export function readPastedLink(): { identity: Identity; to: string | undefined } | undefined {
+  const token = takeToken();
+  const { user = '', to } = readQuery();
+  const identity = token && identityOf(subjectOf(token) ?? (isUser(user) ? user : undefined), token);
   return identity ? { identity, to } : undefined;
 }
 
-/** Whom the address asks for. */
-export function asked(): { user: string | undefined; to: string | undefined } {
+/** Reads the query parameters `user` and `to`. */
+export function readQuery(): { user: string | undefined; to: string | undefined } {
   const query = new URLSearchParams(location.search);
   const to = query.get('to') ?? '';
   return { user: query.get('user') ?? undefined, to: isUser(to) ? to : undefined };
 }
 
 /**
- * A token stands behind the `#` of the address, which browsers send nowhere; it is kept for this tab alone, and leaves the
- * address at once: addresses are copied, shown and remembered.
+ * Moves the token from the fragment of the address, which browsers do not send to servers, to the storage of this tab. It is
+ * removed from the address at once, because addresses are copied, displayed and kept in the history.
  */
-function bring(): string | undefined {
+function takeToken(): string | undefined {
   const token = new URLSearchParams(location.hash.slice(1)).get('token')?.trim();
   if (!token) return undefined;
-  tab.set(keyOf('token', server()), token);
+  tabStorage.set(storageKey('token', serverUrl()), token);
   history.replaceState(history.state, '', location.pathname + location.search);
   return token;
 }
 
-/** A user, a token, or both. */
-export function identify(user: string | undefined, token: string | undefined): Identity | undefined {
+/** Returns the identity for a user name, a token, or both. */
+export function identityOf(user: string | undefined, token: string | undefined): Identity | undefined {
   if (user !== undefined && !isUser(user)) return undefined;
-  const name = user ?? (token === undefined ? undefined : subject(token));
+  const name = user ?? (token === undefined ? undefined : subjectOf(token));
   if (name === undefined && token === undefined) return undefined;
   return { ...(name !== undefined && { user: name }), ...(token !== undefined && { token }) };
 }
 
-export function remember(identity: Identity | undefined): void {
-  tab.set(keyOf('token', server()), identity?.token);
+export function rememberToken(identity: Identity | undefined): void {
+  tabStorage.set(storageKey('token', serverUrl()), identity?.token);
 }
 
-/** Whom a token names. Only the server can tell whether that is true. */
-function subject(token: string): string | undefined {
+/** Returns the user that a token names. Only the server can verify it. */
+function subjectOf(token: string): string | undefined {
   try {
     const part = (token.split('.')[1] ?? '').replaceAll('-', '+').replaceAll('_', '/');
     const bytes = Uint8Array.from(atob(part), character => character.charCodeAt(0));
@@ -132,8 +135,8 @@ function subject(token: string): string | undefined {
   }
 }
 
-/** The address that leads back here. */
-export function here(user: string | undefined, to: string | undefined): string {
+/** Returns the address of the page for a user and a conversation. */
+export function pageAddress(user: string | undefined, to: string | undefined): string {
   const query = new URLSearchParams({ ...(user !== undefined && { user }), ...(to !== undefined && { to }) });
   return query.size > 0 ? `?${query}` : location.pathname;
 }

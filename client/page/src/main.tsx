@@ -1,7 +1,7 @@
 import { render } from 'preact';
-import { arrive } from './identity.js';
+import { readAddress } from './identity.js';
 import './style.css';
 import { App } from './ui/app.js';
 
 const root = document.getElementById('app');
-if (root) render(<App arrival={arrive()} />, root);
+if (root) render(<App initial={readAddress()} />, root);

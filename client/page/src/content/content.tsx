@@ -2,57 +2,57 @@ import type { ComponentChildren, JSX } from 'preact';
 import { useState } from 'preact/hooks';
 import type { Content } from '../../../src/index.js';
 import { Icon } from '../ui/icons.js';
-import { isLoadable, pieces, plainName, webUrl } from './links.js';
-import { type Block, type Inline, parse, words } from './markdown.js';
+import { isLoadable, linkify, parseWebUrl, safeName } from './links.js';
+import { type Block, type Inline, parse, plainText } from './markdown.js';
 
-/** Content of whatever type, also of one that this page does not know: other servers have their own. */
-type Loose = { readonly type: string; readonly [field: string]: unknown };
+/** Typed content with unvalidated fields, possibly of a type that this page does not know. */
+type UnknownContent = { readonly type: string; readonly [field: string]: unknown };
 
 /**
- * What a message carries. What peers wrote reaches the page as text and as addresses that were checked, never as markup; and
- * nothing is loaded from where a peer points before the user asks for it.
+ * Shows the content of a message. Content of peers reaches the page as text and as checked URLs, never as markup, and nothing
+ * is loaded from other hosts before the user asks for it.
  */
 export function ContentView({ content }: { content: Content }): JSX.Element {
   if (typeof content === 'string') return <Text text={content} />;
-  const loose = content as unknown as Loose;
-  switch (loose.type) {
+  const typed = content as unknown as UnknownContent;
+  switch (typed.type) {
     case 'markdown':
-      return <div class="markdown">{blocks(parse(string(loose.text)))}</div>;
+      return <div class="markdown">{blocks(parse(string(typed.text)))}</div>;
     case 'image':
     case 'audio':
     case 'video':
-      return <Media content={loose} />;
+      return <MediaCard content={typed} />;
     case 'file':
-      return <FileCard content={loose} />;
+      return <FileCard content={typed} />;
     case 'location':
-      return <Place content={loose} />;
+      return <LocationCard content={typed} />;
     case 'data':
-      return <Data name={string(loose.name)} data={loose.data} />;
+      return <DataBlock name={string(typed.name)} data={typed.data} />;
     default:
-      return <Data name={string(loose.type)} data={content} />;
+      return <DataBlock name={string(typed.type)} data={content} />;
   }
 }
 
-/** In a few words. */
+/** Returns a short text for previews. */
 export function preview(content: Content | undefined): string {
   if (content === undefined) return 'Deleted';
   if (typeof content === 'string') return content;
-  const loose = content as unknown as Loose;
-  switch (loose.type) {
+  const typed = content as unknown as UnknownContent;
+  switch (typed.type) {
     case 'markdown':
-      return words(string(loose.text)) || 'Formatted text';
+      return plainText(string(typed.text)) || 'Formatted text';
     case 'image':
-      return loose.alt ? `Picture: ${string(loose.alt)}` : 'Picture';
+      return typed.alt ? `Image: ${string(typed.alt)}` : 'Image';
     case 'audio':
-      return 'Sound';
+      return 'Audio';
     case 'video':
       return 'Video';
     case 'file':
-      return `File: ${plainName(string(loose.name))}`;
+      return `File: ${safeName(string(typed.name))}`;
     case 'location':
-      return loose.label ? `Place: ${string(loose.label)}` : 'Place';
+      return typed.label ? `Location: ${string(typed.label)}` : 'Location';
     default:
-      return string(loose.type === 'data' ? loose.name : loose.type);
+      return string(typed.type === 'data' ? typed.name : typed.type);
   }
 }
 
@@ -71,9 +71,7 @@ export function Link({ url, children }: { url: URL; children: ComponentChildren 
 function Text({ text }: { text: string }): JSX.Element {
   return (
     <p class="text" dir="auto">
-      {pieces(text).map((piece, i) =>
-        piece.url ? <Link key={i} url={piece.url} children={piece.text} /> : piece.text,
-      )}
+      {linkify(text).map((part, i) => (part.url ? <Link key={i} url={part.url} children={part.text} /> : part.text))}
     </p>
   );
 }
@@ -85,11 +83,11 @@ function blocks(all: readonly Block[]): JSX.Element[] {
 }
 
 function BlockView({ block }: { block: Block }): JSX.Element {
-  switch (block.is) {
+  switch (block.kind) {
     case 'paragraph':
       return <p dir="auto">{inlines(block.inline)}</p>;
     case 'heading':
-      // Not a heading of the page: a message does not structure it.
+      // Not a heading element, because a message must not affect the outline of the page.
       return (
         <p dir="auto" class={`heading h${Math.min(block.level, 3)}`}>
           <strong>{inlines(block.inline)}</strong>
@@ -108,7 +106,7 @@ function BlockView({ block }: { block: Block }): JSX.Element {
     case 'list': {
       const items = block.items.map((item, i) => (
         <li key={i} dir="auto">
-          {item.length === 1 && item[0]?.is === 'paragraph' ? inlines(item[0].inline) : blocks(item)}
+          {item.length === 1 && item[0]?.kind === 'paragraph' ? inlines(item[0].inline) : blocks(item)}
         </li>
       ));
       return block.first === undefined ? <ul>{items}</ul> : <ol start={block.first}>{items}</ol>;
@@ -119,7 +117,7 @@ function BlockView({ block }: { block: Block }): JSX.Element {
 function inlines(all: readonly Inline[]): ComponentChildren[] {
   return all.map((piece, i) => {
     if (typeof piece === 'string') return piece;
-    switch (piece.is) {
+    switch (piece.kind) {
       case 'strong':
         return <strong key={i}>{inlines(piece.inline)}</strong>;
       case 'em':
@@ -136,21 +134,21 @@ function inlines(all: readonly Inline[]): ComponentChildren[] {
   });
 }
 
-/** Says where it leads, if its words do not. */
+/** A link, followed by its host unless the text is the URL itself. */
 function NamedLink({ url, inline }: { url: URL; inline: readonly Inline[] }): JSX.Element {
-  const named = inline.length === 1 && typeof inline[0] === 'string' ? inline[0] : undefined;
-  const isAddress = named !== undefined && webUrl(named)?.href === url.href;
+  const text = inline.length === 1 && typeof inline[0] === 'string' ? inline[0] : undefined;
+  const isUrl = text !== undefined && parseWebUrl(text)?.href === url.href;
   return (
     <>
       <Link url={url}>{inlines(inline)}</Link>
-      {!isAddress && <span class="host"> ({url.host})</span>}
+      {!isUrl && <span class="host"> ({url.host})</span>}
     </>
   );
 }
 
-// ---- What lies elsewhere ----
+// ---- Files and media ----
 
-function size(bytes: unknown): string | undefined {
+function formatSize(bytes: unknown): string | undefined {
   if (typeof bytes !== 'number') return undefined;
   const units = ['bytes', 'KB', 'MB', 'GB', 'TB'];
   let value = bytes;
@@ -159,33 +157,33 @@ function size(bytes: unknown): string | undefined {
   return `${new Intl.NumberFormat([], { maximumFractionDigits: 1 }).format(value)} ${units[unit]}`;
 }
 
-function duration(milliseconds: unknown): string | undefined {
+function formatDuration(milliseconds: unknown): string | undefined {
   if (typeof milliseconds !== 'number') return undefined;
-  const all = Math.round(milliseconds / 1000);
-  const [hours, minutes, seconds] = [Math.floor(all / 3600), Math.floor(all / 60) % 60, all % 60];
+  const total = Math.round(milliseconds / 1000);
+  const [hours, minutes, seconds] = [Math.floor(total / 3600), Math.floor(total / 60) % 60, total % 60];
   const two = (number: number) => String(number).padStart(2, '0');
   return hours > 0 ? `${hours}:${two(minutes)}:${two(seconds)}` : `${minutes}:${two(seconds)}`;
 }
 
-function Facts({ of }: { of: readonly (string | undefined)[] }): JSX.Element {
-  return <span class="facts">{of.filter(Boolean).join(' · ')}</span>;
+function Details({ items }: { items: readonly (string | undefined)[] }): JSX.Element {
+  return <span class="facts">{items.filter(Boolean).join(' · ')}</span>;
 }
 
-const MEDIA = { image: 'picture', audio: 'sound', video: 'video' } as const;
+const MEDIA_NAMES = { image: 'Image', audio: 'Audio', video: 'Video' } as const;
 
-/** A picture, a sound or a film: a card that says where it lies, until the user wants it. Loading it tells that host who looks. */
-function Media({ content }: { content: Loose }): JSX.Element {
-  const [wanted, want] = useState(false);
-  const [failed, fail] = useState(false);
-  const kind = content.type as keyof typeof MEDIA;
-  const url = webUrl(content.url);
+/** An image, audio or video. Shows a card until the user loads it, because loading reveals the user's IP address to its host. */
+function MediaCard({ content }: { content: UnknownContent }): JSX.Element {
+  const [isLoaded, setIsLoaded] = useState(false);
+  const [hasFailed, setHasFailed] = useState(false);
+  const kind = content.type as keyof typeof MEDIA_NAMES;
+  const url = parseWebUrl(content.url);
   const alt = string(content.alt ?? '');
-  if (!url) return <NoLink url={content.url} label={alt} />;
-  if (wanted && !failed) {
-    const common = { src: url.href, referrerpolicy: 'no-referrer', onError: () => fail(true) } as const;
+  if (!url) return <InvalidLink url={content.url} label={alt} />;
+  if (isLoaded && !hasFailed) {
+    const common = { src: url.href, referrerpolicy: 'no-referrer', onError: () => setHasFailed(true) } as const;
     const dimension = (value: unknown) => (typeof value === 'number' ? value : undefined);
     if (kind === 'audio')
-      return <audio {...common} controls preload="metadata" aria-label={`Sound from ${url.host}`} />;
+      return <audio {...common} controls preload="metadata" aria-label={`Audio from ${url.host}`} />;
     if (kind === 'video')
       return <video {...common} controls preload="metadata" aria-label={`Video from ${url.host}`} />;
     return (
@@ -195,8 +193,8 @@ function Media({ content }: { content: Loose }): JSX.Element {
       </figure>
     );
   }
-  const pixels = typeof content.width === 'number' && typeof content.height === 'number';
-  const name = alt || (kind === 'image' ? 'Picture' : kind === 'audio' ? 'Sound' : 'Video');
+  const hasDimensions = typeof content.width === 'number' && typeof content.height === 'number';
+  const name = alt || MEDIA_NAMES[kind];
   return (
     <div class="card">
       <Icon name={kind} />
@@ -204,23 +202,23 @@ function Media({ content }: { content: Loose }): JSX.Element {
         <span class="name" dir="auto">
           {name}
         </span>
-        <Facts
-          of={[
+        <Details
+          items={[
             url.host,
-            pixels ? `${content.width} × ${content.height}` : undefined,
-            duration(content.duration_ms),
-            size(content.size),
+            hasDimensions ? `${content.width} × ${content.height}` : undefined,
+            formatDuration(content.duration_ms),
+            formatSize(content.size),
           ]}
         />
-        {failed && <span class="facts">It could not be loaded.</span>}
+        {hasFailed && <span class="facts">Loading failed.</span>}
         <span class="actions">
-          {isLoadable(url) && !failed && (
+          {isLoadable(url) && !hasFailed && (
             <button
               type="button"
-              onClick={() => want(true)}
-              title={`Loads it from ${url.host}, which then knows of you`}
+              onClick={() => setIsLoaded(true)}
+              title={`Loads from ${url.host}, which will see your IP address`}
             >
-              {kind === 'image' ? 'Show' : 'Play'} {MEDIA[kind]}
+              {kind === 'image' ? 'Show' : 'Play'} {kind}
               <span class="unseen"> {alt}</span>
             </button>
           )}
@@ -233,10 +231,10 @@ function Media({ content }: { content: Loose }): JSX.Element {
   );
 }
 
-function FileCard({ content }: { content: Loose }): JSX.Element {
-  const url = webUrl(content.url);
-  const name = plainName(string(content.name));
-  if (!url) return <NoLink url={content.url} label={name} />;
+function FileCard({ content }: { content: UnknownContent }): JSX.Element {
+  const url = parseWebUrl(content.url);
+  const name = safeName(string(content.name));
+  if (!url) return <InvalidLink url={content.url} label={name} />;
   return (
     <div class="card">
       <Icon name="file" />
@@ -246,14 +244,16 @@ function FileCard({ content }: { content: Loose }): JSX.Element {
             <bdi>{name}</bdi>
           </Link>
         </span>
-        <Facts of={[url.host, content.mime === undefined ? undefined : string(content.mime), size(content.size)]} />
+        <Details
+          items={[url.host, content.mime === undefined ? undefined : string(content.mime), formatSize(content.size)]}
+        />
       </div>
     </div>
   );
 }
 
-/** Something else than an address where one should be: as text, it can do nothing. */
-function NoLink({ url, label }: { url: unknown; label: string }): JSX.Element {
+/** Shows an invalid URL as text. */
+function InvalidLink({ url, label }: { url: unknown; label: string }): JSX.Element {
   return (
     <div class="card">
       <Icon name="file" />
@@ -261,17 +261,17 @@ function NoLink({ url, label }: { url: unknown; label: string }): JSX.Element {
         <span class="name" dir="auto">
           {label || 'Attachment'}
         </span>
-        <span class="facts">no web address: {string(url)}</span>
+        <span class="facts">invalid URL: {string(url)}</span>
       </div>
     </div>
   );
 }
 
-function Place({ content }: { content: Loose }): JSX.Element {
+function LocationCard({ content }: { content: UnknownContent }): JSX.Element {
   const [latitude, longitude] = [Number(content.latitude), Number(content.longitude)];
   const degrees = (value: number, [plus, minus]: readonly [string, string]) =>
     `${Math.abs(value).toFixed(5)}° ${value < 0 ? minus : plus}`;
-  const map = webUrl(
+  const map = parseWebUrl(
     `https://www.openstreetmap.org/?mlat=${latitude}&mlon=${longitude}#map=15/${latitude}/${longitude}`,
   );
   return (
@@ -279,9 +279,9 @@ function Place({ content }: { content: Loose }): JSX.Element {
       <Icon name="location" />
       <div>
         <span class="name" dir="auto">
-          {content.label === undefined ? 'Place' : string(content.label)}
+          {content.label === undefined ? 'Location' : string(content.label)}
         </span>
-        <Facts of={[`${degrees(latitude, ['N', 'S'])}, ${degrees(longitude, ['E', 'W'])}`]} />
+        <Details items={[`${degrees(latitude, ['N', 'S'])}, ${degrees(longitude, ['E', 'W'])}`]} />
         {map && (
           <span class="actions">
             <Link url={map}>Open on OpenStreetMap</Link>
@@ -292,12 +292,12 @@ function Place({ content }: { content: Loose }): JSX.Element {
   );
 }
 
-function Data({ name, data }: { name: string; data: unknown }): JSX.Element {
+function DataBlock({ name, data }: { name: string; data: unknown }): JSX.Element {
   const text = JSON.stringify(data, null, 2) ?? '';
   return (
     <details class="data">
       <summary>
-        <Icon name="data" /> <bdi>{plainName(name)}</bdi>
+        <Icon name="data" /> <bdi>{safeName(name)}</bdi>
       </summary>
       <pre tabIndex={0}>{text}</pre>
     </details>

@@ -2,92 +2,101 @@ import type { JSX } from 'preact';
 import { useEffect, useState } from 'preact/hooks';
 import { Chat, storage } from '../chat.js';
 import { preview } from '../content/content.js';
-import { type Arrival, arriveAgain, asked, here, type Identity, remember, server } from '../identity.js';
+import {
+  type Identity,
+  type InitialAddress,
+  pageAddress,
+  readPastedLink,
+  readQuery,
+  rememberToken,
+  serverUrl,
+} from '../identity.js';
 import { Banner } from './banner.js';
 import { FramesDrawer } from './frames-drawer.js';
-import { Dialog, useChanges } from './parts.js';
+import { Dialog, useRerenderOn } from './parts.js';
 import { Sidebar } from './sidebar.js';
 import { SignIn } from './sign-in.js';
 import { Thread } from './thread.js';
 
-/** Announcements that a screen reader may still have to read. */
-const ANNOUNCED = 5;
+/** Number of announcements kept for screen readers. */
+const MAX_ANNOUNCEMENTS = 5;
 
-export function App({ arrival }: { arrival: Arrival }): JSX.Element {
-  const [identity, setIdentity] = useState(arrival.identity);
-  const [to, setTo] = useState(arrival.to);
+export function App({ initial }: { initial: InitialAddress }): JSX.Element {
+  const [identity, setIdentity] = useState(initial.identity);
+  const [to, setTo] = useState(initial.to);
   const [error, setError] = useState<string>();
-  const enter = (next: Identity, peer: string | undefined) => {
-    remember(next);
+  const signIn = (next: Identity, peer: string | undefined) => {
+    rememberToken(next);
     setTo(peer);
     setError(undefined);
     setIdentity(next);
   };
   useEffect(() => {
-    const again = () => {
-      const next = arriveAgain();
-      if (next) enter(next.identity, next.to);
+    const onHashChange = () => {
+      const next = readPastedLink();
+      if (next) signIn(next.identity, next.to);
     };
-    addEventListener('hashchange', again);
-    return () => removeEventListener('hashchange', again);
+    addEventListener('hashchange', onHashChange);
+    return () => removeEventListener('hashchange', onHashChange);
   }, []);
   if (!identity) {
-    return <SignIn suggested={arrival.suggested} to={to} error={error} onEnter={enter} />;
+    return <SignIn suggested={initial.suggested} to={to} error={error} onSignIn={signIn} />;
   }
-  const leave = (why?: string) => {
-    remember(undefined);
-    history.replaceState(null, '', here(undefined, undefined));
-    setError(why);
+  const signOut = (reason?: string) => {
+    rememberToken(undefined);
+    history.replaceState(null, '', pageAddress(undefined, undefined));
+    setError(reason);
     setTo(undefined);
     setIdentity(undefined);
   };
-  return <Talk key={identity} identity={identity} to={to} onLeave={leave} />;
+  return <ChatView key={identity} identity={identity} to={to} onSignOut={signOut} />;
 }
 
-interface TalkProps {
+interface ChatViewProps {
   readonly identity: Identity;
   readonly to: string | undefined;
-  readonly onLeave: (why?: string) => void;
+  readonly onSignOut: (reason?: string) => void;
 }
 
-function Talk({ identity, to, onLeave }: TalkProps): JSX.Element {
+function ChatView({ identity, to, onSignOut }: ChatViewProps): JSX.Element {
   const [chat] = useState(() => {
-    const made = new Chat({ url: server(), identity, storage: storage() });
-    if (to !== undefined) made.open(to);
-    return made;
+    const created = new Chat({ url: serverUrl(), identity, storage: storage() });
+    if (to !== undefined) created.open(to);
+    return created;
   });
-  const [frames, showFrames] = useState(false);
-  const [announced, announce] = useState<readonly { id: string; text: string }[]>([]);
-  useChanges(changed => chat.onChange(changed));
-  useChanges(changed => {
-    addEventListener('online', changed);
-    addEventListener('offline', changed);
+  const [showFrames, setShowFrames] = useState(false);
+  const [announcements, setAnnouncements] = useState<readonly { id: string; text: string }[]>([]);
+  useRerenderOn(rerender => chat.onChange(rerender));
+  useRerenderOn(rerender => {
+    addEventListener('online', rerender);
+    addEventListener('offline', rerender);
     return () => {
-      removeEventListener('online', changed);
-      removeEventListener('offline', changed);
+      removeEventListener('online', rerender);
+      removeEventListener('offline', rerender);
     };
   });
 
   useEffect(() => {
     const off = chat.onArrival(({ peer }, { id, content }) => {
-      // A replay is not read out.
-      if (chat.line.is !== 'open') return;
-      announce(before => [...before.slice(1 - ANNOUNCED), { id, text: `${peer}: ${preview(content)}` }]);
+      // Replayed messages are not announced.
+      if (chat.connection.status !== 'open') return;
+      const text = `${peer}: ${preview(content)}`;
+      setAnnouncements(before => [...before.slice(1 - MAX_ANNOUNCEMENTS), { id, text }]);
     });
-    const back = () => {
-      const { to } = asked();
-      // It may be from when this tab was another user's.
-      history.replaceState(history.state, '', here(chat.me || undefined, to) + location.hash);
+    const onPopState = () => {
+      const { to } = readQuery();
+      // The history entry may name an earlier user of this tab.
+      history.replaceState(history.state, '', pageAddress(chat.me || undefined, to) + location.hash);
       if (to === undefined) chat.leave();
       else chat.open(to);
     };
-    const shared = ({ key }: StorageEvent) => chat.shared(key);
-    addEventListener('popstate', back);
-    addEventListener('storage', shared);
+    const onStorage = ({ key }: StorageEvent) => chat.onStorageChange(key);
+    addEventListener('popstate', onPopState);
+    addEventListener('storage', onStorage);
     return () => {
       off();
-      removeEventListener('popstate', back);
-      removeEventListener('storage', shared);
+      removeEventListener('popstate', onPopState);
+      removeEventListener('storage', onStorage);
       void chat.close();
     };
   }, [chat]);
@@ -95,64 +104,70 @@ function Talk({ identity, to, onLeave }: TalkProps): JSX.Element {
   const peer = chat.current?.peer;
   const user = chat.me || undefined;
   useEffect(() => {
-    const address = here(user, peer);
+    const address = pageAddress(user, peer);
     if (address !== location.search) history.replaceState(history.state, '', address);
   }, [user, peer]);
-  const { unread } = chat;
+  const { unread } = chat.conversations;
   useEffect(() => {
     document.title = `${unread > 0 ? `(${unread}) ` : ''}${peer ?? user ?? 'dmwire'} · dmwire`;
   }, [unread, peer, user]);
 
   const open = (next: string) => {
-    // On a phone the way back is the browser's.
-    if (peer === undefined) history.pushState({ list: true }, '', here(user, next));
+    // Add a history entry, so that the back button of a phone returns to the list.
+    if (peer === undefined) history.pushState({ list: true }, '', pageAddress(user, next));
     chat.open(next);
   };
   const back = () => {
     if ((history.state as { list?: boolean } | null)?.list) history.back();
     else chat.leave();
   };
-  const [leaving, setLeaving] = useState(false);
-  const forget = () => {
-    chat.forget();
-    onLeave();
+  const [isConfirming, setIsConfirming] = useState(false);
+  const signOut = () => {
+    chat.clearUnsent();
+    onSignOut();
   };
-  const leave = () => (chat.unsent.length > 0 ? setLeaving(true) : forget());
-  const toggle = () => showFrames(!frames);
+  const confirmSignOut = () => (chat.signOutWarnings.length > 0 ? setIsConfirming(true) : signOut());
+  const toggleFrames = () => setShowFrames(!showFrames);
 
   return (
-    <div class={`app ${peer === undefined ? '' : 'talking'} ${frames ? 'with-frames' : ''}`}>
+    <div class={`app ${peer === undefined ? '' : 'in-conversation'} ${showFrames ? 'with-frames' : ''}`}>
       <main>
         <h1 class="unseen">dmwire</h1>
-        <Banner chat={chat} hasToken={identity.token !== undefined} onLeave={leave} onRefused={onLeave} />
-        <Sidebar chat={chat} frames={frames} onOpen={open} onLeave={leave} onFrames={toggle} />
+        <Banner chat={chat} hasToken={identity.token !== undefined} onSignOut={confirmSignOut} onRejected={onSignOut} />
+        <Sidebar
+          chat={chat}
+          showFrames={showFrames}
+          onOpen={open}
+          onSignOut={confirmSignOut}
+          onToggleFrames={toggleFrames}
+        />
         {chat.current ? (
           <Thread
             key={chat.current}
             chat={chat}
             conversation={chat.current}
             hasToken={identity.token !== undefined}
-            frames={frames}
+            showFrames={showFrames}
             onBack={back}
-            onFrames={toggle}
+            onToggleFrames={toggleFrames}
           />
         ) : (
-          <section class="thread nobody" aria-label="Conversation">
-            <p>Choose a conversation, or write to somebody new.</p>
+          <section class="thread none" aria-label="Conversation">
+            <p>Select a conversation or start a new one.</p>
           </section>
         )}
       </main>
-      {frames && <FramesDrawer chat={chat} onClose={() => showFrames(false)} />}
-      {leaving && (
-        <Dialog label="Change user?" onClose={() => setLeaving(false)}>
+      {showFrames && <FramesDrawer chat={chat} onClose={() => setShowFrames(false)} />}
+      {isConfirming && (
+        <Dialog label="Change user?" onClose={() => setIsConfirming(false)}>
           <form method="dialog">
             <h2>Change user?</h2>
-            {chat.unsent.map(text => (
+            {chat.signOutWarnings.map(text => (
               <p key={text}>{text}</p>
             ))}
             <p class="buttons">
-              <button type="submit">Stay</button>
-              <button type="button" class="danger" onClick={forget}>
+              <button type="submit">Cancel</button>
+              <button type="button" class="danger" onClick={signOut}>
                 Change user
               </button>
             </p>
@@ -160,7 +175,7 @@ function Talk({ identity, to, onLeave }: TalkProps): JSX.Element {
         </Dialog>
       )}
       <div class="unseen" role="log" aria-label="New messages">
-        {announced.map(({ id, text }) => (
+        {announcements.map(({ id, text }) => (
           <p key={id}>{text}</p>
         ))}
       </div>

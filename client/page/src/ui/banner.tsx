@@ -1,63 +1,68 @@
 import type { JSX } from 'preact';
 import { useEffect, useState } from 'preact/hooks';
-import type { Chat, LineState } from '../chat.js';
+import type { Chat } from '../chat.js';
+import type { ConnectionState } from '../connection-state.js';
 import { Icon } from './icons.js';
 
 interface BannerProps {
   readonly chat: Chat;
   readonly hasToken: boolean;
-  readonly onLeave: () => void;
-  /** The server does not take the user: another name or token is to be given. */
-  readonly onRefused: (why: string) => void;
+  readonly onSignOut: () => void;
+  /** The server rejected the user; the sign-in form shows the reason. */
+  readonly onRejected: (reason: string) => void;
 }
 
-/** What the line is doing, where it is not what it should be; and what has gone wrong. */
-export function Banner({ chat, hasToken, onLeave, onRefused }: BannerProps): JSX.Element {
-  const { line } = chat;
+/** Shows problems of the connection, and notices. */
+export function Banner({ chat, hasToken, onSignOut, onRejected }: BannerProps): JSX.Element {
+  const { connection } = chat;
   const reconnect = () => chat.reconnect();
-  const isLocked = line.is === 'closed' && line.code === 4401;
-  // What the server says of headers is for who writes programs.
-  const why = isLocked && !hasToken ? 'It wants a token: open the link that you were given, or paste it.' : undefined;
-  // A browser may be wrong about that; over an open line it is.
-  const isDown = !['open', 'closed'].includes(line.is) && (chat.down || !navigator.onLine);
+  const needsToken = connection.status === 'closed' && connection.code === 4401;
+  // The server's text for a missing token addresses developers.
+  const hint = needsToken && !hasToken ? 'Open your invitation link or paste a token.' : undefined;
+  // `navigator.onLine` may be wrong; an open connection proves that the device is online.
+  const isDown = !['open', 'closed'].includes(connection.status) && (chat.isDown || !navigator.onLine);
   return (
     <div class="banners">
       <div role="status">
         {isDown && (
           <div class="banner">
-            <Icon name="warn" />
+            <Icon name="warning" />
             <p>
-              <strong>{navigator.onLine ? 'No connection to the server.' : 'This device is offline.'}</strong> What you
-              write is kept and sent later. {line.is === 'waiting' && <Countdown key={line.until} until={line.until} />}
+              <strong>{navigator.onLine ? 'No connection to the server.' : 'This device is offline.'}</strong> Your
+              messages are sent when you are back online.{' '}
+              {connection.status === 'waiting' && <Countdown key={connection.until} until={connection.until} />}
             </p>
-            <button type="button" onClick={reconnect} disabled={line.is !== 'waiting'}>
-              Try now
+            <button type="button" onClick={reconnect} disabled={connection.status !== 'waiting'}>
+              Retry now
             </button>
           </div>
         )}
       </div>
       <div role="alert">
-        {line.is === 'closed' && (
+        {connection.status === 'closed' && (
           <div class="banner bad">
-            <Icon name="warn" />
+            <Icon name="warning" />
             <p>
-              <strong>{title(line)}</strong> {why ?? line.reason}
+              <strong>{title(connection, hasToken)}</strong> {hint ?? connection.reason}
             </p>
-            {!wrongName(line) && (
+            {!isUserRejected(connection) && (
               <button type="button" onClick={reconnect}>
-                Connect again
+                Reconnect
               </button>
             )}
-            <button type="button" onClick={() => (wrongName(line) ? onRefused(why ?? line.reason) : onLeave())}>
-              {isLocked ? 'Enter a token' : 'Change user'}
+            <button
+              type="button"
+              onClick={() => (isUserRejected(connection) ? onRejected(hint ?? connection.reason) : onSignOut())}
+            >
+              {needsToken ? 'Enter a token' : 'Change user'}
             </button>
           </div>
         )}
         {chat.notice !== undefined && (
           <div class="banner bad">
-            <Icon name="warn" />
+            <Icon name="warning" />
             <p>{chat.notice}</p>
-            <button type="button" onClick={() => chat.dismiss()}>
+            <button type="button" onClick={() => chat.dismissNotice()}>
               Close
             </button>
           </div>
@@ -67,30 +72,31 @@ export function Banner({ chat, hasToken, onLeave, onRefused }: BannerProps): JSX
   );
 }
 
-type Closed = LineState & { is: 'closed' };
+type Closed = ConnectionState & { status: 'closed' };
 
-function wrongName({ code }: Closed): boolean {
+function isUserRejected({ code }: Closed): boolean {
   return [4400, 4401, 4403, 'wrong_user', 'invalid_request'].includes(code);
 }
 
-function title(line: Closed): string {
-  switch (line.code) {
+function title({ code }: Closed, hasToken: boolean): string {
+  switch (code) {
     case 4401:
+      return hasToken ? 'Sign-in failed.' : 'Sign-in required.';
     case 4403:
-      return 'The server does not let you in.';
+      return 'Access denied.';
     case 4408:
-      return 'Another window has taken over.';
+      return 'Too many open sessions.';
     default:
       return 'The connection was closed.';
   }
 }
 
-/** Seconds until the next attempt. Not read out: it would never end. */
+/** Seconds until the next attempt. Hidden from screen readers, which would read every change. */
 function Countdown({ until }: { until: number }): JSX.Element {
   const left = () => Math.max(0, Math.ceil((until - Date.now()) / 1000));
-  const [seconds, set] = useState(left);
+  const [seconds, setSeconds] = useState(left);
   useEffect(() => {
-    const timer = setInterval(() => set(left()), 250);
+    const timer = setInterval(() => setSeconds(left()), 250);
     return () => clearInterval(timer);
   }, []);
   return (

@@ -7,51 +7,51 @@ import { Dialog } from './parts.js';
 interface BlockProps {
   readonly chat: Chat;
   readonly peer: string;
-  /** The button in the header, which keeps the focus whatever is said below. */
+  /** The block button in the header. It gets the focus when the strip with the unblock button disappears. */
   readonly button: RefObject<HTMLButtonElement | null>;
 }
 
-/** Not `disabled` while it cannot be: that would take the focus away from whoever has just pressed it. */
-function isIdle({ chat, peer }: BlockProps): boolean {
-  return chat.line.is === 'open' && !chat.isBlocking(peer);
+/** Whether the peer can be blocked or unblocked now. The buttons use `aria-disabled`, as `disabled` would drop the focus. */
+function isEnabled({ chat, peer }: BlockProps): boolean {
+  return chat.connection.status === 'open' && !chat.isBlocking(peer);
 }
 
-/** Blocks the other side, or ends that. Blocking is asked about first: it concerns somebody else, who is not asked. */
+/** Blocks the peer after a confirmation, or unblocks the peer. */
 export function BlockButton(props: BlockProps): JSX.Element {
   const { chat, peer, button } = props;
-  const [asking, ask] = useState(false);
+  const [isConfirming, setIsConfirming] = useState(false);
   const isBlocked = chat.isBlocked(peer);
   const press = () => {
-    if (!isIdle(props)) return;
+    if (!isEnabled(props)) return;
     if (isBlocked) void chat.block(peer, false);
-    else ask(true);
+    else setIsConfirming(true);
   };
-  const words = `${isBlocked ? 'Unblock' : 'Block'} ${peer}`;
+  const label = `${isBlocked ? 'Unblock' : 'Block'} ${peer}`;
   return (
     <>
       <button
         type="button"
         ref={button}
         class={`round ${isBlocked ? 'on' : ''}`}
-        aria-disabled={!isIdle(props)}
+        aria-disabled={!isEnabled(props)}
         aria-haspopup={isBlocked ? undefined : 'dialog'}
         onClick={press}
-        title={words}
+        title={label}
       >
         <Icon name="block" />
-        <span class="unseen">{words}</span>
+        <span class="unseen">{label}</span>
       </button>
-      {asking && (
-        <Dialog label={`Block ${peer}?`} onClose={() => ask(false)}>
+      {isConfirming && (
+        <Dialog label={`Block ${peer}?`} onClose={() => setIsConfirming(false)}>
           <form method="dialog">
             <h2>Block {peer}?</h2>
             <p>
-              What {peer} writes to you is refused, and {peer} sees that. You may still write, and both of you keep what
-              was said.
+              Messages from {peer} are rejected, and {peer} is notified. You can still write to {peer}. Existing messages
+              stay.
             </p>
             <p class="dim">
-              The server does not list whom you have blocked. This browser remembers it; on another device, block once
-              more to be able to unblock.
+              This browser remembers blocked users, because the server does not list them. To unblock on another device,
+              block there first.
             </p>
             <p class="buttons">
               <button type="submit">Cancel</button>
@@ -66,11 +66,11 @@ export function BlockButton(props: BlockProps): JSX.Element {
   );
 }
 
-/** Says that the other side is blocked, where one would write to them. */
+/** Notice above the composer that the peer is blocked. */
 export function BlockedStrip(props: BlockProps): JSX.Element {
   const { chat, peer, button } = props;
   const unblock = () => {
-    if (!isIdle(props)) return;
+    if (!isEnabled(props)) return;
     button.current?.focus();
     void chat.block(peer, false);
   };
@@ -80,9 +80,9 @@ export function BlockedStrip(props: BlockProps): JSX.Element {
         <div class="blocked">
           <Icon name="block" />
           <p>
-            <strong>You have blocked {peer}.</strong> You may write, but {peer} cannot answer.
+            <strong>You have blocked {peer}.</strong> You can write, but {peer} cannot reply.
           </p>
-          <button type="button" aria-disabled={!isIdle(props)} onClick={unblock}>
+          <button type="button" aria-disabled={!isEnabled(props)} onClick={unblock}>
             Unblock
           </button>
         </div>

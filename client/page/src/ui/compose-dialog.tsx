@@ -7,13 +7,12 @@ interface Field {
   readonly name: string;
   readonly label: string;
   readonly attributes: JSX.IntrinsicElements['input'];
-  /** More lines than one. */
-  readonly long?: boolean;
+  readonly multiline?: boolean;
 }
 
 const url: Field = {
   name: 'url',
-  label: 'Address',
+  label: 'URL',
   attributes: { type: 'url', required: true, maxLength: 2048, pattern: 'https?://.+', placeholder: 'https://' },
 };
 const degrees = (name: string, label: string, bound: number): Field => ({
@@ -23,15 +22,15 @@ const degrees = (name: string, label: string, bound: number): Field => ({
 });
 
 const KINDS: Record<string, { readonly label: string; readonly fields: readonly Field[] }> = {
-  image: { label: 'Picture', fields: [url, { name: 'alt', label: 'What it shows', attributes: { maxLength: 1000 } }] },
+  image: { label: 'Image', fields: [url, { name: 'alt', label: 'Description', attributes: { maxLength: 1000 } }] },
   file: {
     label: 'File',
     fields: [url, { name: 'name', label: 'Name', attributes: { required: true, maxLength: 255 } }],
   },
-  audio: { label: 'Sound', fields: [url] },
+  audio: { label: 'Audio', fields: [url] },
   video: { label: 'Video', fields: [url] },
   location: {
-    label: 'Place',
+    label: 'Location',
     fields: [
       degrees('latitude', 'Latitude', 90),
       degrees('longitude', 'Longitude', 180),
@@ -42,16 +41,16 @@ const KINDS: Record<string, { readonly label: string; readonly fields: readonly 
     label: 'Data',
     fields: [
       { name: 'name', label: 'Name', attributes: { required: true, maxLength: 128 } },
-      { name: 'data', label: 'JSON', attributes: { required: true }, long: true },
+      { name: 'data', label: 'JSON', attributes: { required: true }, multiline: true },
     ],
   },
 };
 
-/** Everything that is not text. */
+/** Form for content other than text. */
 export function ComposeDialog(props: { onClose: () => void; onSend: (content: Content) => void }): JSX.Element {
   const id = useId();
   const [kind, setKind] = useState('image');
-  const [problem, setProblem] = useState<string>();
+  const [error, setError] = useState<string>();
   const send = (event: SubmitEvent) => {
     event.preventDefault();
     const form = event.currentTarget as HTMLFormElement;
@@ -63,8 +62,8 @@ export function ComposeDialog(props: { onClose: () => void; onSend: (content: Co
       else if (name === 'data') {
         try {
           content.data = JSON.parse(text);
-        } catch (error) {
-          return setProblem(`Not JSON: ${(error as Error).message}`);
+        } catch (cause) {
+          return setError(`Invalid JSON: ${(cause as Error).message}`);
         }
       } else content[name] = text;
     }
@@ -72,11 +71,11 @@ export function ComposeDialog(props: { onClose: () => void; onSend: (content: Co
     form.closest('dialog')?.close();
   };
   return (
-    <Dialog label="Send something else" onClose={props.onClose}>
+    <Dialog label="Send media or data" onClose={props.onClose}>
       <form onSubmit={send}>
-        <h2>Send something else</h2>
+        <h2>Send media or data</h2>
         <div class="field">
-          <label for={`${id}k`}>What</label>
+          <label for={`${id}k`}>Type</label>
           <select id={`${id}k`} name="kind" value={kind} onChange={event => setKind(event.currentTarget.value)}>
             {Object.entries(KINDS).map(([name, { label }]) => (
               <option key={name} value={name}>
@@ -85,17 +84,17 @@ export function ComposeDialog(props: { onClose: () => void; onSend: (content: Co
             ))}
           </select>
         </div>
-        {KINDS[kind]?.fields.map(({ name, label, attributes, long }) => (
+        {KINDS[kind]?.fields.map(({ name, label, attributes, multiline }) => (
           <div class="field" key={kind + name}>
             <label for={id + name}>{label}</label>
-            {long ? (
+            {multiline ? (
               <textarea
                 id={id + name}
                 name={name}
                 rows={5}
                 required
                 spellcheck={false}
-                onInput={() => setProblem(undefined)}
+                onInput={() => setError(undefined)}
               />
             ) : (
               <input id={id + name} name={name} autocomplete="off" {...attributes} />
@@ -103,9 +102,9 @@ export function ComposeDialog(props: { onClose: () => void; onSend: (content: Co
           </div>
         ))}
         <p class="problem" role="alert">
-          {problem}
+          {error}
         </p>
-        <p class="dim">Pictures and files stay where they are: only the address is sent.</p>
+        <p class="dim">Only the URL is sent, not the file itself.</p>
         <p class="buttons">
           <button type="button" onClick={event => event.currentTarget.closest('dialog')?.close()}>
             Cancel

@@ -6,7 +6,8 @@ import type { Conversation, Message } from '../conversation.js';
 import { ComposeDialog } from './compose-dialog.js';
 import { Icon } from './icons.js';
 
-const LONGEST = 16_000;
+/** Maximum length of a text, in code points (docs/protocol.md section 3). */
+const MAX_LENGTH = 16_000;
 
 interface ComposerProps {
   readonly chat: Chat;
@@ -19,16 +20,16 @@ interface ComposerProps {
   readonly onSent: () => void;
 }
 
-/** Where messages are written. What is not sent yet is kept for this tab. */
+/** The field for messages. Its text is kept as a draft in this tab. */
 export function Composer(props: ComposerProps): JSX.Element {
   const { chat, conversation, input, replying, editing, onDone } = props;
   const { peer } = conversation;
   const id = useId();
   const [text, setText] = useState(() => chat.draft(peer));
   const [markdown, setMarkdown] = useState(false);
-  const [more, setMore] = useState(false);
+  const [showDialog, setShowDialog] = useState(false);
 
-  // Before anything else can be typed.
+  // A layout effect, so that no key press is lost in between.
   useLayoutEffect(() => {
     if (!editing) return;
     const { content } = editing;
@@ -39,10 +40,10 @@ export function Composer(props: ComposerProps): JSX.Element {
   const change = (next: string) => {
     setText(next);
     if (editing) return;
-    chat.keepDraft(peer, next);
-    chat.typed(conversation, next);
+    chat.setDraft(peer, next);
+    chat.onInput(conversation, next);
   };
-  // Where the browser does not fit the field to its text by itself.
+  // Fits the height of the field to its text in browsers without `field-sizing`.
   useLayoutEffect(() => {
     const field = input.current;
     if (!field || CSS.supports('field-sizing', 'content')) return;
@@ -58,9 +59,9 @@ export function Composer(props: ComposerProps): JSX.Element {
     onDone();
     input.current?.focus();
   };
-  const isClosed = chat.line.is === 'closed';
+  const isClosed = chat.connection.status === 'closed';
   const length = [...text].length;
-  const isTooLong = length > LONGEST;
+  const isTooLong = length > MAX_LENGTH;
   const send = (event: Event) => {
     event.preventDefault();
     if (text.trim() === '' || isClosed || isTooLong) return;
@@ -72,14 +73,14 @@ export function Composer(props: ComposerProps): JSX.Element {
     } else {
       chat.send(peer, content, replying?.id);
       setText('');
-      chat.keepDraft(peer, '');
+      chat.setDraft(peer, '');
       props.onSent();
     }
     onDone();
     input.current?.focus();
   };
-  const keys = (event: KeyboardEvent) => {
-    // Enter inside an input method's composition chooses a word; it sends nothing. On a phone it starts a line.
+  const onKeyDown = (event: KeyboardEvent) => {
+    // Enter confirms a word while an input method composes it, and starts a new line on touch screens.
     if (event.key === 'Enter' && !event.shiftKey && !event.isComposing && !matchMedia('(pointer: coarse)').matches)
       send(event);
     else if (event.key === 'Escape' && (editing || replying)) cancel();
@@ -89,15 +90,17 @@ export function Composer(props: ComposerProps): JSX.Element {
     }
   };
 
-  const about = editing ?? replying;
+  const context = editing ?? replying;
   return (
     <form class="composer" onSubmit={send}>
-      {about && (
-        <div class="about">
+      {context && (
+        <div class="context">
           <Icon name={editing ? 'edit' : 'reply'} />
           <p>
-            <strong>{editing ? 'Editing' : `Answering ${about.from === chat.me ? 'yourself' : about.from}`}</strong>
-            <span dir="auto">{preview(about.content).slice(0, 160)}</span>
+            <strong>
+              {editing ? 'Editing' : `Replying to ${context.from === chat.me ? 'yourself' : context.from}`}
+            </strong>
+            <span dir="auto">{preview(context.content).slice(0, 160)}</span>
           </p>
           <button type="button" class="round" onClick={cancel} title="Cancel">
             <Icon name="close" />
@@ -109,12 +112,12 @@ export function Composer(props: ComposerProps): JSX.Element {
         <button
           type="button"
           class="round"
-          onClick={() => setMore(true)}
+          onClick={() => setShowDialog(true)}
           disabled={isClosed}
-          title="Send something else"
+          title="Send media or data"
         >
           <Icon name="plus" />
-          <span class="unseen">Send something else</span>
+          <span class="unseen">Send media or data</span>
         </button>
         <button
           type="button"
@@ -138,8 +141,8 @@ export function Composer(props: ComposerProps): JSX.Element {
           enterkeyhint="enter"
           disabled={isClosed}
           onInput={event => change(event.currentTarget.value)}
-          onKeyDown={keys}
-          onBlur={() => chat.typed(conversation, '')}
+          onKeyDown={onKeyDown}
+          onBlur={() => chat.onInput(conversation, '')}
         />
         <button type="submit" class="round primary" disabled={text.trim() === '' || isClosed || isTooLong} title="Send">
           <Icon name="send" />
@@ -148,12 +151,12 @@ export function Composer(props: ComposerProps): JSX.Element {
       </div>
       {isTooLong && (
         <p class="problem" role="alert">
-          {length - LONGEST} characters too long
+          {length - MAX_LENGTH} characters too long
         </p>
       )}
-      {more && (
+      {showDialog && (
         <ComposeDialog
-          onClose={() => setMore(false)}
+          onClose={() => setShowDialog(false)}
           onSend={content => {
             chat.send(peer, content, replying?.id);
             onDone();

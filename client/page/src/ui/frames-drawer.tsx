@@ -1,39 +1,39 @@
 import type { JSX } from 'preact';
 import { useId, useLayoutEffect, useRef, useState } from 'preact/hooks';
 import type { Chat } from '../chat.js';
-import { type Frame, inLine, pretty } from '../frames.js';
+import { type Frame, pretty, truncate } from '../frames.js';
 import { Icon } from './icons.js';
 import { memo } from './parts.js';
 
-/** Frames to begin with; one of them is wrong, as the answer to it teaches the most. */
+/** Example frames. One is invalid, to show the server's error. */
 function templates(peer: string): Record<string, string> {
   return {
-    'A message': `{"message":"hello","target_user":"${peer}"}`,
-    'A picture': `{"message":{"type":"image","url":"https://example.org/cat.png","alt":"A cat"},"target_user":"${peer}","ref":"m1"}`,
-    'Only for who is there now': `{"message":"psst","target_user":"${peer}","ephemeral":true}`,
+    Message: `{"message":"hello","target_user":"${peer}"}`,
+    Image: `{"message":{"type":"image","url":"https://example.org/cat.png","alt":"A cat"},"target_user":"${peer}","ref":"m1"}`,
+    'Ephemeral message': `{"message":"hi","target_user":"${peer}","ephemeral":true}`,
     Typing: `{"type":"typing","target_user":"${peer}"}`,
     History: `{"type":"history","target_user":"${peer}","limit":5}`,
     Conversations: '{"type":"conversations","limit":5}',
     Ping: '{"type":"ping","ref":"p1"}',
-    'A mistake': `{"type":"message","target_user":"${peer}","ref":"oops"}`,
+    'Invalid frame': `{"type":"message","target_user":"${peer}","ref":"e1"}`,
   };
 }
 
-/** Every frame in both directions, as it is on the wire, and a field to send one by hand. */
+/** Shows all frames in both directions, and sends frames written by hand. */
 export function FramesDrawer({ chat, onClose }: { chat: Chat; onClose: () => void }): JSX.Element {
   const id = useId();
   const all = templates(chat.current?.peer ?? '6666');
-  const [text, setText] = useState(all['A message'] ?? '');
-  const [, again] = useState(0);
+  const [text, setText] = useState(all.Message ?? '');
+  const [, rerender] = useState(0);
   const scroller = useRef<HTMLElement>(null);
-  const atEnd = useRef(true);
+  const isAtEnd = useRef(true);
   useLayoutEffect(() => {
     const element = scroller.current;
-    if (element && atEnd.current) element.scrollTop = element.scrollHeight;
+    if (element && isAtEnd.current) element.scrollTop = element.scrollHeight;
   });
   const send = (event: Event) => {
     event.preventDefault();
-    atEnd.current = true;
+    isAtEnd.current = true;
     chat.sendRaw(text);
   };
   const { frames } = chat;
@@ -46,7 +46,7 @@ export function FramesDrawer({ chat, onClose }: { chat: Chat; onClose: () => voi
           aria-pressed={frames.paused}
           onClick={() => {
             frames.paused = !frames.paused;
-            again(n => n + 1);
+            rerender(n => n + 1);
           }}
         >
           Pause
@@ -55,18 +55,18 @@ export function FramesDrawer({ chat, onClose }: { chat: Chat; onClose: () => voi
           type="button"
           onClick={() => {
             frames.clear();
-            again(n => n + 1);
+            rerender(n => n + 1);
           }}
         >
           Clear
         </button>
-        <button type="button" class="round" onClick={onClose} title="Close the frames">
+        <button type="button" class="round" onClick={onClose} title="Close frames">
           <Icon name="close" />
-          <span class="unseen">Close the frames</span>
+          <span class="unseen">Close frames</span>
         </button>
       </header>
       <p class="dim">
-        All that this page says to the server (↑) and hears from it (↓).{' '}
+        All frames sent to the server (↑) and received from it (↓).{' '}
         <a href={`${location.pathname.replace(/\/+$/, '')}/schema`} target="_blank" rel="noopener">
           Schemas
         </a>
@@ -78,7 +78,7 @@ export function FramesDrawer({ chat, onClose }: { chat: Chat; onClose: () => voi
         aria-label="Frames, newest last"
         onScroll={event => {
           const { scrollHeight, scrollTop, clientHeight } = event.currentTarget;
-          atEnd.current = scrollHeight - scrollTop - clientHeight < 40;
+          isAtEnd.current = scrollHeight - scrollTop - clientHeight < 40;
         }}
       >
         <ol>
@@ -111,7 +111,7 @@ export function FramesDrawer({ chat, onClose }: { chat: Chat; onClose: () => voi
           spellcheck={false}
           onInput={event => setText(event.currentTarget.value)}
         />
-        <button type="submit" class="primary" disabled={chat.line.is !== 'open' || text.trim() === ''}>
+        <button type="submit" class="primary" disabled={chat.connection.status !== 'open' || text.trim() === ''}>
           Send frame
         </button>
       </form>
@@ -131,7 +131,7 @@ const FrameRow = memo(({ frame }: { frame: Frame }): JSX.Element => {
           </span>
           <span class="unseen">{direction === 'in' ? 'received' : 'sent'} </span>
           <time>{at.toISOString().slice(11, 23)}</time> <b>{type}</b>
-          <code>{inLine(text)}</code>
+          <code>{truncate(text)}</code>
         </summary>
         {open && <pre tabIndex={0}>{pretty(text)}</pre>}
       </details>

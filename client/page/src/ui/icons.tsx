@@ -8,7 +8,7 @@ const PATHS = {
   reply: 'M10 8V4L3 11l7 7v-4c5 0 8 1 11 5-1-6-4-11-11-11z',
   close: 'M6 6l12 12M18 6L6 18',
   frames: 'M8 6l-5 6 5 6M16 6l5 6-5 6',
-  out: 'M4 4h9M4 4v16h9M10 12h11M17 8l4 4-4 4',
+  'sign-out': 'M4 4h9M4 4v16h9M10 12h11M17 8l4 4-4 4',
   down: 'M12 5v14M6 13l6 6 6-6',
   edit: 'M4 20l1-5L16 4l4 4L9 19z',
   trash: 'M5 7h14M10 7V4h4v3M7 7l1 13h8l1-13',
@@ -21,17 +21,17 @@ const PATHS = {
   location: 'M12 21c4-5 7-8 7-12a7 7 0 0 0-14 0c0 4 3 7 7 12zM12 9h.01',
   data: 'M9 4C6 4 8 11 4 12c4 1 2 8 5 8M15 4c3 0 1 7 5 8-4 1-2 8-5 8',
   markdown: 'M3 17V7l4 5 4-5v10M18 7v10M15 14l3 3 3-3',
-  one: 'M4 12l5 5L20 6',
-  two: 'M2 12l5 5L17 6M12 16l1 1L23 6',
+  check: 'M4 12l5 5L20 6',
+  'double-check': 'M2 12l5 5L17 6M12 16l1 1L23 6',
   clock: 'M12 7v5l3 2M21 12a9 9 0 1 1-9-9 9 9 0 0 1 9 9z',
   block: 'M5.6 5.6l12.8 12.8M21 12a9 9 0 1 1-9-9 9 9 0 0 1 9 9z',
-  talk: 'M4 5h16v11h-9l-5 4v-4H4zM8 9h8M8 12h5',
-  warn: 'M12 4l9 16H3zM12 10v4M12 17h.01',
+  chat: 'M4 5h16v11h-9l-5 4v-4H4zM8 9h8M8 12h5',
+  warning: 'M12 4l9 16H3zM12 10v4M12 17h.01',
 } as const;
 
 export type IconName = keyof typeof PATHS;
 
-/** A drawing beside words that say the same. */
+/** A decorative icon, hidden from screen readers; use it next to a text. */
 export function Icon({ name }: { name: IconName }): JSX.Element {
   return (
     <svg class={`icon icon-${name}`} viewBox="0 0 24 24" aria-hidden="true">

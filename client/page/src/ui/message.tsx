@@ -1,16 +1,18 @@
 import type { JSX } from 'preact';
 import { useLayoutEffect, useRef } from 'preact/hooks';
-import type { Delivery } from '../chat.js';
 import { ContentView, preview } from '../content/content.js';
 import type { Message } from '../conversation.js';
+import type { Delivery } from '../display.js';
 import { Icon, type IconName } from './icons.js';
-import { clock, Guard, memo, timeOf } from './parts.js';
+import { ErrorBoundary, formatClock, memo, parseTime } from './parts.js';
 
 const EMOJI = ['👍', '❤️', '😂', '🎉', '😮', '😢', '🙏', '👀'];
 
-/** What may be done with messages. */
-export interface Deeds {
+/** Actions on messages. */
+export interface MessageActions {
+  /** Opens the menu of a message, or closes it. */
   menu(id: string | undefined): void;
+  /** Scrolls to a message and loads it if necessary. */
   jump(id: string): void;
   reply(message: Message): void;
   edit(message: Message): void;
@@ -27,40 +29,42 @@ interface RowProps {
   readonly delivery: Delivery;
   readonly error: string | undefined;
   readonly changing: boolean;
-  /** It stands together with the one before it. */
+  /** It is grouped with the previous message. */
   readonly follows: boolean;
-  /** The message that it answers, if that is here. */
+  /** The message that it replies to, if that is loaded. */
   readonly original: Message | undefined;
   readonly menu: boolean;
-  /** The Tab key stops here. */
-  readonly stop: boolean;
-  /** How far it is stands below it in words. */
-  readonly spellOut: boolean;
+  /** It is the tab stop of the list. */
+  readonly tabStop: boolean;
+  /** The delivery state is shown as text below it. */
+  readonly showDelivery: boolean;
   readonly editable: boolean;
-  readonly deeds: Deeds;
+  readonly actions: MessageActions;
 }
 
 export const MessageRow = memo(Row);
 
 function Row(props: RowProps): JSX.Element {
-  const { me, message, delivery, error, changing, original, menu, deeds } = props;
+  const { me, message, delivery, error, changing, original, menu, actions } = props;
   const { id, from, content, replyTo, reactions } = message;
   const isMine = from === me;
   const row = useRef<HTMLLIElement>(null);
   const isStored = !['offline', 'sending', 'failed', 'relayed'].includes(delivery) && !message.ephemeral;
-  const gone = content === undefined ? 'gone' : '';
-  const classes = `message ${isMine ? 'mine' : 'theirs'} ${props.follows ? 'follows' : ''} ${delivery} ${gone}`;
+  const isDeleted = content === undefined;
+  const classes = `message ${isMine ? 'mine' : 'theirs'} ${props.follows ? 'follows' : ''} ${delivery} ${
+    isDeleted ? 'gone' : ''
+  }`;
   const close = () => {
-    deeds.menu(undefined);
+    actions.menu(undefined);
     row.current?.focus();
   };
   return (
-    <li ref={row} class={classes} data-id={id} tabIndex={props.stop ? 0 : -1} onFocus={() => deeds.focus(id)}>
+    <li ref={row} class={classes} data-id={id} tabIndex={props.tabStop ? 0 : -1} onFocus={() => actions.focus(id)}>
       <div class="bubble">
         <span class="unseen">{isMine ? 'You' : from}: </span>
         {replyTo !== undefined && (
-          <button type="button" class="original" onClick={() => deeds.jump(replyTo)}>
-            <span class="unseen">In answer to </span>
+          <button type="button" class="original" onClick={() => actions.jump(replyTo)}>
+            <span class="unseen">In reply to </span>
             <strong>{original ? (original.from === me ? 'You' : original.from) : 'An earlier message'}</strong>
             <span dir="auto">{original && preview(original.content).slice(0, 160)}</span>
           </button>
@@ -68,29 +72,31 @@ function Row(props: RowProps): JSX.Element {
         {content === undefined ? (
           <p class="deleted">This message was deleted.</p>
         ) : (
-          <Guard instead="This message cannot be shown.">
+          <ErrorBoundary fallback="This message cannot be displayed.">
             <ContentView content={content} />
-          </Guard>
+          </ErrorBoundary>
         )}
         <span class="meta">
           {message.editedAt !== undefined && content !== undefined && <span>edited </span>}
-          {message.ephemeral && <span>not kept </span>}
-          {message.sentAt !== '' && <time dateTime={message.sentAt}>{clock(timeOf(message.sentAt))}</time>}
-          {isMine && content !== undefined && <Ticks delivery={delivery} changing={changing} hidden={props.spellOut} />}
+          {message.ephemeral && <span>not stored </span>}
+          {message.sentAt !== '' && <time dateTime={message.sentAt}>{formatClock(parseTime(message.sentAt))}</time>}
+          {isMine && content !== undefined && (
+            <DeliveryIcon delivery={delivery} changing={changing} labelled={!props.showDelivery} />
+          )}
         </span>
       </div>
       {isStored && content !== undefined && (
         <button
           type="button"
           class="round handle"
-          tabIndex={props.stop ? 0 : -1}
+          tabIndex={props.tabStop ? 0 : -1}
           aria-haspopup="menu"
           aria-expanded={menu}
-          onClick={() => deeds.menu(menu ? undefined : id)}
+          onClick={() => actions.menu(menu ? undefined : id)}
           title="React, reply and more"
         >
           <Icon name="more" />
-          <span class="unseen">More about the message: {preview(content).slice(0, 40)}</span>
+          <span class="unseen">More actions for the message: {preview(content).slice(0, 40)}</span>
         </button>
       )}
       {menu && isStored && content !== undefined && <Menu {...props} onClose={close} />}
@@ -102,7 +108,7 @@ function Row(props: RowProps): JSX.Element {
                 type="button"
                 aria-pressed={users.includes(me)}
                 title={users.join(', ')}
-                onClick={() => deeds.react(message, emoji)}
+                onClick={() => actions.react(message, emoji)}
               >
                 <bdi>{emoji}</bdi> {users.length}
                 <span class="unseen"> by {users.map(user => (user === me ? 'you' : user)).join(' and ')}</span>
@@ -114,79 +120,79 @@ function Row(props: RowProps): JSX.Element {
       {delivery === 'failed' ? (
         <div class="failure">
           <p>Not sent: {error}</p>
-          <button type="button" onClick={() => deeds.retry(id)}>
+          <button type="button" onClick={() => actions.retry(id)}>
             <Icon name="retry" /> Try again
           </button>
-          <button type="button" onClick={() => deeds.discard(id)}>
+          <button type="button" onClick={() => actions.discard(id)}>
             Discard
           </button>
         </div>
       ) : (
-        isMine && props.spellOut && <p class="delivery">{WORDS[delivery]}</p>
+        isMine && props.showDelivery && <p class="delivery">{DELIVERY_TEXTS[delivery]}</p>
       )}
     </li>
   );
 }
 
-const WORDS: Record<Delivery, string> = {
+const DELIVERY_TEXTS: Record<Delivery, string> = {
   offline: 'Waiting for the connection',
   sending: 'Sending…',
   failed: 'Not sent',
-  relayed: 'Not kept by the server',
+  relayed: 'Not stored by the server',
   stored: 'Stored',
   received: 'Received',
   read: 'Read',
   theirs: '',
 };
-const ICONS: Record<Delivery, IconName | undefined> = {
+const DELIVERY_ICONS: Record<Delivery, IconName | undefined> = {
   offline: 'clock',
   sending: 'clock',
-  failed: 'warn',
+  failed: 'warning',
   relayed: undefined,
-  stored: 'one',
-  received: 'two',
-  read: 'two',
+  stored: 'check',
+  received: 'double-check',
+  read: 'double-check',
   theirs: undefined,
 };
 
-function Ticks(props: { delivery: Delivery; changing: boolean; hidden: boolean }): JSX.Element | null {
-  const icon = props.changing ? 'clock' : ICONS[props.delivery];
-  const words = props.changing ? 'Sending the change…' : WORDS[props.delivery];
+function DeliveryIcon(props: { delivery: Delivery; changing: boolean; labelled: boolean }): JSX.Element | null {
+  const icon = props.changing ? 'clock' : DELIVERY_ICONS[props.delivery];
+  const text = props.changing ? 'Sending the change…' : DELIVERY_TEXTS[props.delivery];
   if (!icon) return null;
   return (
-    <span class={`ticks ${props.delivery}`} title={words}>
+    <span class={`ticks ${props.delivery}`} title={text}>
       <Icon name={icon} />
-      {!props.hidden && <span class="unseen"> {words}</span>}
+      {props.labelled && <span class="unseen"> {text}</span>}
     </span>
   );
 }
 
-/** What may be done with one message. Arrows go through it, Escape leaves it. */
-function Menu({ me, message, editable, deeds, onClose }: RowProps & { onClose: () => void }): JSX.Element {
+/** The menu of a message. Arrow keys move within it, Escape and Tab close it. */
+function Menu({ me, message, editable, actions, onClose }: RowProps & { onClose: () => void }): JSX.Element {
   const menu = useRef<HTMLDivElement>(null);
   useLayoutEffect(() => {
     const element = menu.current;
-    const around = element?.closest('.scroller')?.getBoundingClientRect();
-    if (element && around && element.getBoundingClientRect().bottom > around.bottom) element.classList.add('up');
+    const visible = element?.closest('.scroller')?.getBoundingClientRect();
+    if (element && visible && element.getBoundingClientRect().bottom > visible.bottom) element.classList.add('up');
     element?.querySelector('button')?.focus();
-    const outside = (event: Event) => {
-      if (!element?.parentElement?.contains(event.target as Node)) deeds.menu(undefined);
+    const onPointerDown = (event: Event) => {
+      if (!element?.parentElement?.contains(event.target as Node)) actions.menu(undefined);
     };
-    document.addEventListener('pointerdown', outside);
-    return () => document.removeEventListener('pointerdown', outside);
+    document.addEventListener('pointerdown', onPointerDown);
+    return () => document.removeEventListener('pointerdown', onPointerDown);
   }, []);
-  const keys = (event: KeyboardEvent) => {
+  const onKeyDown = (event: KeyboardEvent) => {
     const items = [...(menu.current?.querySelectorAll<HTMLElement>('button') ?? [])];
-    const at = items.indexOf(event.target as HTMLElement);
-    const to: Record<string, number> = {
-      ArrowDown: at + 1,
-      ArrowRight: at + 1,
-      ArrowUp: at - 1,
-      ArrowLeft: at - 1,
+    const index = items.indexOf(event.target as HTMLElement);
+    const targets: Record<string, number> = {
+      ArrowDown: index + 1,
+      ArrowRight: index + 1,
+      ArrowUp: index - 1,
+      ArrowLeft: index - 1,
       Home: 0,
       End: items.length - 1,
     };
-    const next = to[event.key];
+    const next = targets[event.key];
     if (next !== undefined) {
       event.preventDefault();
       items[(next + items.length) % items.length]?.focus();
@@ -196,9 +202,10 @@ function Menu({ me, message, editable, deeds, onClose }: RowProps & { onClose: (
     }
     event.stopPropagation();
   };
-  // Not where the focus goes nowhere: a browser may do so to buttons that are clicked.
-  const left = ({ currentTarget, relatedTarget }: FocusEvent) => {
-    if (relatedTarget && !(currentTarget as Node).parentElement?.contains(relatedTarget as Node)) deeds.menu(undefined);
+  // Some browsers do not focus a clicked button; then `relatedTarget` is null and the menu stays open.
+  const onFocusOut = ({ currentTarget, relatedTarget }: FocusEvent) => {
+    if (relatedTarget && !(currentTarget as Node).parentElement?.contains(relatedTarget as Node))
+      actions.menu(undefined);
   };
   const { content } = message;
   const isMine = message.from === me;
@@ -211,8 +218,16 @@ function Menu({ me, message, editable, deeds, onClose }: RowProps & { onClose: (
     onClose();
   };
   return (
-    <div class="menu" role="menu" ref={menu} aria-label="Message" tabIndex={-1} onKeyDown={keys} onFocusOut={left}>
-      {/* biome-ignore lint/a11y/useSemanticElements: a part of a menu is no set of fields */}
+    <div
+      class="menu"
+      role="menu"
+      ref={menu}
+      aria-label="Message"
+      tabIndex={-1}
+      onKeyDown={onKeyDown}
+      onFocusOut={onFocusOut}
+    >
+      {/* biome-ignore lint/a11y/useSemanticElements: a group of menu items is not a fieldset */}
       <div class="emoji" role="group" aria-label="React">
         {EMOJI.map(emoji => (
           <button
@@ -221,14 +236,14 @@ function Menu({ me, message, editable, deeds, onClose }: RowProps & { onClose: (
             role="menuitem"
             onClick={() => {
               onClose();
-              deeds.react(message, emoji);
+              actions.react(message, emoji);
             }}
           >
             {emoji}
           </button>
         ))}
       </div>
-      <Item icon="reply" onClick={() => deeds.reply(message)}>
+      <Item icon="reply" onClick={() => actions.reply(message)}>
         Reply
       </Item>
       {navigator.clipboard && (
@@ -237,12 +252,12 @@ function Menu({ me, message, editable, deeds, onClose }: RowProps & { onClose: (
         </Item>
       )}
       {editable && (
-        <Item icon="edit" onClick={() => deeds.edit(message)}>
+        <Item icon="edit" onClick={() => actions.edit(message)}>
           Edit
         </Item>
       )}
       {isMine && (
-        <Item icon="trash" onClick={() => deeds.delete(message)}>
+        <Item icon="trash" onClick={() => actions.delete(message)}>
           Delete
         </Item>
       )}

@@ -1,7 +1,7 @@
 import { Component, type ComponentChildren, type ComponentType, type JSX } from 'preact';
 import { useEffect, useReducer, useRef } from 'preact/hooks';
 
-/** Renders again only when a property is another one. */
+/** Returns a component that renders again only when a property changes. */
 export function memo<P extends object>(Inner: ComponentType<P>): ComponentType<P> {
   return class extends Component<P> {
     override shouldComponentUpdate(next: Readonly<P>): boolean {
@@ -16,8 +16,8 @@ export function memo<P extends object>(Inner: ComponentType<P>): ComponentType<P
   };
 }
 
-/** Shows something else where showing the children fails: one odd message is not to take the others with it. */
-export class Guard extends Component<{ instead: string; children: ComponentChildren }, { failed: boolean }> {
+/** Shows a fallback if rendering the children fails, so that one message cannot break the page. */
+export class ErrorBoundary extends Component<{ fallback: string; children: ComponentChildren }, { failed: boolean }> {
   override state = { failed: false };
 
   override componentDidCatch(): void {
@@ -25,17 +25,17 @@ export class Guard extends Component<{ instead: string; children: ComponentChild
   }
 
   override render(): ComponentChildren {
-    return this.state.failed ? <p class="dim">{this.props.instead}</p> : this.props.children;
+    return this.state.failed ? <p class="dim">{this.props.fallback}</p> : this.props.children;
   }
 }
 
-/** Renders again when what is subscribed to changes. */
-export function useChanges(subscribe: (changed: () => void) => () => void): void {
-  const [, again] = useReducer<number, void>(n => n + 1, 0);
-  useEffect(() => subscribe(() => again()), []);
+/** Renders the component again whenever the subscription calls `rerender`. */
+export function useRerenderOn(subscribe: (rerender: () => void) => () => void): void {
+  const [, rerender] = useReducer<number, void>(n => n + 1, 0);
+  useEffect(() => subscribe(() => rerender()), []);
 }
 
-/** A user's mark, in one of eight colours that goes with the name. */
+/** The initials of a user in one of eight colours, chosen by the name. */
 export function Avatar({ user }: { user: string }): JSX.Element {
   let sum = 0;
   for (const character of user) sum = (sum * 31 + character.charCodeAt(0)) % 997;
@@ -46,7 +46,7 @@ export function Avatar({ user }: { user: string }): JSX.Element {
   );
 }
 
-/** A dialog over the page: the browser keeps the focus in it, and gives it back. */
+/** A modal dialog. The browser traps the focus in it and restores it afterwards. */
 export function Dialog(props: { label: string; onClose: () => void; children: ComponentChildren }): JSX.Element {
   const dialog = useRef<HTMLDialogElement>(null);
   useEffect(() => {
@@ -64,18 +64,17 @@ const DAY = new Intl.DateTimeFormat([], { weekday: 'long', day: 'numeric', month
 const DATE = new Intl.DateTimeFormat([], { weekday: 'long', day: 'numeric', month: 'long', year: 'numeric' });
 const SHORT = new Intl.DateTimeFormat([], { day: 'numeric', month: 'short' });
 
-/** A server's time; now, if it is none, or if there is none yet. */
-export function timeOf(text: string): Date {
+/** Parses a time from the server. Returns the current time if it is missing or invalid. */
+export function parseTime(text: string): Date {
   const time = new Date(text);
   return Number.isNaN(time.getTime()) ? new Date() : time;
 }
 
-export function clock(time: Date): string {
+export function formatClock(time: Date): string {
   return CLOCK.format(time);
 }
 
-/** A day in words. */
-export function day(time: Date): string {
+export function formatDay(time: Date): string {
   const today = new Date();
   const yesterday = new Date(today);
   yesterday.setDate(today.getDate() - 1);
@@ -84,7 +83,7 @@ export function day(time: Date): string {
   return (time.getFullYear() === today.getFullYear() ? DAY : DATE).format(time);
 }
 
-/** The clock for today, else the day. */
-export function when(time: Date): string {
+/** Returns the time of day for today, otherwise the date. */
+export function formatShort(time: Date): string {
   return time.toDateString() === new Date().toDateString() ? CLOCK.format(time) : SHORT.format(time);
 }

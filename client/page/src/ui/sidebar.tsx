@@ -6,33 +6,33 @@ import type { Conversation } from '../conversation.js';
 import { isUser } from '../identity.js';
 import { Icon } from './icons.js';
 import { Logo } from './logo.js';
-import { Avatar, timeOf, when } from './parts.js';
+import { Avatar, formatShort, parseTime } from './parts.js';
 
-/** How near to the end of the list the next part of it is fetched, in pixels. */
-const NEAR = 400;
+/** Distance to the end of the list at which the next page is loaded, in pixels. */
+const LOAD_DISTANCE = 400;
 
 interface SidebarProps {
   readonly chat: Chat;
-  readonly frames: boolean;
+  readonly showFrames: boolean;
   readonly onOpen: (peer: string) => void;
-  readonly onLeave: () => void;
-  readonly onFrames: () => void;
+  readonly onSignOut: () => void;
+  readonly onToggleFrames: () => void;
 }
 
-export function Sidebar({ chat, frames, onOpen, onLeave, onFrames }: SidebarProps): JSX.Element {
-  const conversations = chat.inOrder;
+export function Sidebar({ chat, showFrames, onOpen, onSignOut, onToggleFrames }: SidebarProps): JSX.Element {
+  const conversations = chat.sortedConversations;
   const list = useRef<HTMLUListElement>(null);
   const more = useRef<HTMLButtonElement>(null);
-  const next = async () => {
+  const loadMore = async () => {
     const known = conversations.length;
     const isFocused = document.activeElement === more.current;
-    await chat.list();
-    // Whoever has pressed the button goes on where the list does.
-    if (isFocused) requestAnimationFrame(() => entries(list.current)[known]?.focus());
+    await chat.loadMoreConversations();
+    // The button was pressed: move the focus to the first new conversation.
+    if (isFocused) requestAnimationFrame(() => items(list.current)[known]?.focus());
   };
-  const look = () => {
+  const onScroll = () => {
     const element = list.current;
-    if (element && element.scrollHeight - element.scrollTop - element.clientHeight < NEAR) void next();
+    if (element && element.scrollHeight - element.scrollTop - element.clientHeight < LOAD_DISTANCE) void loadMore();
   };
   return (
     <section class="sidebar" aria-label="Conversations">
@@ -40,12 +40,18 @@ export function Sidebar({ chat, frames, onOpen, onLeave, onFrames }: SidebarProp
         <h2>
           <Logo /> dmwire
         </h2>
-        <button type="button" class="round" onClick={onFrames} aria-pressed={frames} title="Frames on the wire">
+        <button
+          type="button"
+          class="round"
+          onClick={onToggleFrames}
+          aria-pressed={showFrames}
+          title="Frames on the wire"
+        >
           <Icon name="frames" />
           <span class="unseen">Frames on the wire</span>
         </button>
-        <button type="button" class="round" onClick={onLeave} title="Change user">
-          <Icon name="out" />
+        <button type="button" class="round" onClick={onSignOut} title="Change user">
+          <Icon name="sign-out" />
           <span class="unseen">Change user</span>
         </button>
       </header>
@@ -53,27 +59,27 @@ export function Sidebar({ chat, frames, onOpen, onLeave, onFrames }: SidebarProp
         <Avatar user={chat.me} />
         <div>
           <strong>{chat.me}</strong>
-          <LineStatus chat={chat} />
+          <ConnectionStatus chat={chat} />
         </div>
       </div>
       <NewConversation onOpen={onOpen} />
-      {conversations.length === 0 && chat.listed && (
+      {conversations.length === 0 && chat.list.loaded && (
         <div class="hint empty">
-          <Icon name="talk" />
+          <Icon name="chat" />
           <p>No conversations yet.</p>
-          <p class="dim">Write to somebody by their name, above. They need not be here now.</p>
+          <p class="dim">Enter a user name above to start one. The user need not be online.</p>
         </div>
       )}
-      <ul class="conversations" ref={list} onScroll={look} aria-busy={chat.listing}>
+      <ul class="conversations" ref={list} onScroll={onScroll} aria-busy={chat.list.loading}>
         {conversations.map(conversation => (
           <li key={conversation.peer}>
-            <Entry chat={chat} conversation={conversation} onOpen={onOpen} />
+            <ConversationButton chat={chat} conversation={conversation} onOpen={onOpen} />
           </li>
         ))}
-        {chat.hasMore && (
+        {chat.list.hasMore && (
           <li key=" more">
-            <button type="button" class="plain more" ref={more} onClick={() => void next()}>
-              {chat.listing ? 'Loading…' : 'Show older conversations'}
+            <button type="button" class="plain more" ref={more} onClick={() => void loadMore()}>
+              {chat.list.loading ? 'Loading…' : 'Show older conversations'}
             </button>
           </li>
         )}
@@ -82,31 +88,35 @@ export function Sidebar({ chat, frames, onOpen, onLeave, onFrames }: SidebarProp
   );
 }
 
-function entries(list: HTMLElement | null): HTMLElement[] {
+function items(list: HTMLElement | null): HTMLElement[] {
   return [...(list?.querySelectorAll<HTMLElement>('.conversation') ?? [])];
 }
 
-function LineStatus({ chat }: { chat: Chat }): JSX.Element {
-  const words = {
+function ConnectionStatus({ chat }: { chat: Chat }): JSX.Element {
+  const texts = {
     connecting: 'Connecting…',
     'catching up': 'Catching up…',
     open: 'Connected',
     waiting: 'No connection',
     closed: 'Disconnected',
   };
-  const { is } = chat.line;
+  const { status } = chat.connection;
   return (
-    <span class={`line ${is.replace(' ', '-')}`} role="status">
-      {words[is]}
+    <span class={`connection ${status.replace(' ', '-')}`} role="status">
+      {texts[status]}
     </span>
   );
 }
 
-function Entry(props: { chat: Chat; conversation: Conversation; onOpen: (peer: string) => void }): JSX.Element {
+function ConversationButton(props: {
+  chat: Chat;
+  conversation: Conversation;
+  onOpen: (peer: string) => void;
+}): JSX.Element {
   const { chat, conversation, onOpen } = props;
   const { peer, unread, typing, newest } = conversation;
-  const shown = chat.shown(conversation).at(-1);
-  const last = shown?.message ?? newest;
+  const displayed = chat.displayed(conversation).at(-1);
+  const last = displayed?.message ?? newest;
   const isCurrent = chat.current === conversation;
   return (
     <button
@@ -116,7 +126,7 @@ function Entry(props: { chat: Chat; conversation: Conversation; onOpen: (peer: s
       onClick={() => onOpen(peer)}
     >
       <Avatar user={peer} />
-      <span class="who">
+      <span class="peer">
         {peer === chat.me ? `${peer} (you)` : peer}
         {chat.isBlocked(peer) && (
           <>
@@ -127,12 +137,12 @@ function Entry(props: { chat: Chat; conversation: Conversation; onOpen: (peer: s
         )}
       </span>
       {last?.sentAt && (
-        <time class="when" dateTime={last.sentAt}>
-          {when(timeOf(last.sentAt))}
+        <time class="time" dateTime={last.sentAt}>
+          {formatShort(parseTime(last.sentAt))}
         </time>
       )}
-      <span class="what" dir="auto">
-        {shown?.delivery === 'failed' && <strong>Not sent: </strong>}
+      <span class="preview" dir="auto">
+        {displayed?.delivery === 'failed' && <strong>Not sent: </strong>}
         {typing ? (
           <em>is typing…</em>
         ) : (
@@ -152,11 +162,11 @@ function Entry(props: { chat: Chat; conversation: Conversation; onOpen: (peer: s
 function NewConversation({ onOpen }: { onOpen: (peer: string) => void }): JSX.Element {
   const id = useId();
   const [text, setText] = useState('');
-  const [wrong, setWrong] = useState(false);
+  const [isInvalid, setIsInvalid] = useState(false);
   const start = (event: Event) => {
     event.preventDefault();
     const peer = text.trim();
-    setWrong(peer !== '' && !isUser(peer));
+    setIsInvalid(peer !== '' && !isUser(peer));
     if (!isUser(peer)) return;
     setText('');
     onOpen(peer);
@@ -174,11 +184,11 @@ function NewConversation({ onOpen }: { onOpen: (peer: string) => void }): JSX.El
         autocomplete="off"
         autocapitalize="none"
         spellcheck={false}
-        aria-invalid={wrong}
-        aria-describedby={wrong ? `${id}e` : undefined}
+        aria-invalid={isInvalid}
+        aria-describedby={isInvalid ? `${id}e` : undefined}
         onInput={event => {
           setText(event.currentTarget.value);
-          setWrong(false);
+          setIsInvalid(false);
         }}
       />
       <button type="submit" class="round" title="Start the conversation">
@@ -186,7 +196,7 @@ function NewConversation({ onOpen }: { onOpen: (peer: string) => void }): JSX.El
         <span class="unseen">Start the conversation</span>
       </button>
       <p class="problem" role="alert" id={`${id}e`}>
-        {wrong && 'A name is 1 to 64 of A-Z a-z 0-9 . _ ~ @ : + -'}
+        {isInvalid && 'A user name has 1 to 64 characters: A-Z a-z 0-9 . _ ~ @ : + -'}
       </p>
     </form>
   );

@@ -1,105 +1,107 @@
 import type { JSX } from 'preact';
 import { useEffect, useLayoutEffect, useMemo, useRef, useState } from 'preact/hooks';
-import type { Chat, Shown } from '../chat.js';
+import type { Chat } from '../chat.js';
 import type { Conversation, Message } from '../conversation.js';
-import { here } from '../identity.js';
+import type { DisplayedMessage } from '../display.js';
+import { pageAddress } from '../identity.js';
 import { BlockButton, BlockedStrip } from './block.js';
 import { Composer } from './composer.js';
 import { Icon } from './icons.js';
-import { type Deeds, MessageRow } from './message.js';
-import { Avatar, Dialog, day, timeOf } from './parts.js';
+import { type MessageActions, MessageRow } from './message.js';
+import { Avatar, Dialog, formatDay, parseTime } from './parts.js';
 
-/** How near to an end counts as being there, in pixels. */
-const END = 60;
-const TOP = 600;
-/** Messages of one author that come so soon after one another stand together. */
-const TOGETHER_MS = 5 * 60_000;
-/** Pages to look through for the message that another one answers. */
-const SEARCHED = 20;
+/** Distance to the end that still counts as being at the end, in pixels. */
+const END_DISTANCE = 60;
+/** Distance to the start at which older messages are loaded, in pixels. */
+const LOAD_DISTANCE = 600;
+/** Messages of one user within this time are grouped. */
+const GROUP_MS = 5 * 60_000;
+/** Maximum number of pages loaded to find the message that another one replies to. */
+const MAX_SEARCH_PAGES = 20;
 
 interface ThreadProps {
   readonly chat: Chat;
   readonly conversation: Conversation;
   readonly hasToken: boolean;
-  readonly frames: boolean;
+  readonly showFrames: boolean;
   readonly onBack: () => void;
-  readonly onFrames: () => void;
+  readonly onToggleFrames: () => void;
 }
 
 /** One conversation. */
-export function Thread({ chat, conversation, hasToken, frames, onBack, onFrames }: ThreadProps): JSX.Element {
+export function Thread({ chat, conversation, hasToken, showFrames, onBack, onToggleFrames }: ThreadProps): JSX.Element {
   const { peer } = conversation;
-  const shown = chat.shown(conversation);
+  const displayed = chat.displayed(conversation);
   const scroller = useRef<HTMLElement>(null);
   const list = useRef<HTMLOListElement>(null);
-  const place = useRef({ atEnd: true, fromEnd: 0, first: undefined as string | undefined, count: 0 });
-  const [away, setAway] = useState(false);
+  /** Scroll position at the last render. */
+  const position = useRef({ isAtEnd: true, fromEnd: 0, first: undefined as string | undefined, count: 0 });
+  const [isAway, setIsAway] = useState(false);
   const [menu, setMenu] = useState<string>();
   const [active, setActive] = useState<string>();
   const [replying, setReplying] = useState<Message>();
   const [editing, setEditing] = useState<Message>();
   const [deleting, setDeleting] = useState<string>();
-  /** The reader has been brought to where they had stopped. */
-  const landed = useRef(false);
+  /** The list was scrolled to the first unread message. */
+  const hasScrolled = useRef(false);
   const input = useRef<HTMLTextAreaElement>(null);
-  const waiting = chat.down ? 'What was said comes when the line is back.' : 'Loading…';
+  const loadingText = chat.isDown ? 'Messages load when you are back online.' : 'Loading…';
   const blockButton = useRef<HTMLButtonElement>(null);
 
-  // ---- The place in the list: the reader stays where they are, or at the end ----
+  // ---- Scroll position: stays at the same message, or at the end ----
 
-  const look = () => {
+  const onScroll = () => {
     const element = scroller.current;
     if (!element) return;
     const fromEnd = element.scrollHeight - element.scrollTop;
-    const atEnd = fromEnd - element.clientHeight < END;
-    Object.assign(place.current, { atEnd, fromEnd });
-    setAway(!atEnd);
-    if (atEnd && document.visibilityState === 'visible') chat.seen(conversation);
-    if (element.scrollTop < TOP) void chat.older(conversation);
+    const isAtEnd = fromEnd - element.clientHeight < END_DISTANCE;
+    Object.assign(position.current, { isAtEnd, fromEnd });
+    setIsAway(!isAtEnd);
+    if (isAtEnd && document.visibilityState === 'visible') chat.markSeen(conversation);
+    if (element.scrollTop < LOAD_DISTANCE) void chat.loadOlder(conversation);
   };
-  const toEnd = () => {
+  const scrollToEnd = () => {
     if (scroller.current) scroller.current.scrollTop = scroller.current.scrollHeight;
-    look();
+    onScroll();
   };
-  const first = shown[0]?.message.id;
+  const first = displayed[0]?.message.id;
   useLayoutEffect(() => {
     const element = scroller.current;
-    const was = place.current;
+    const previous = position.current;
     if (!element) return;
-    const mine = shown.at(-1);
-    const sentNow = shown.length > was.count && was.count > 0 && mine?.message.sentAt === '';
-    const unread = !landed.current && element.querySelector('.new-messages');
-    landed.current ||= conversation.loaded;
+    const last = displayed.at(-1);
+    const hasSent = displayed.length > previous.count && previous.count > 0 && last?.message.sentAt === '';
+    const unread = !hasScrolled.current && element.querySelector('.new-messages');
+    hasScrolled.current ||= conversation.loaded;
     if (unread) element.scrollTop += unread.getBoundingClientRect().top - element.getBoundingClientRect().top;
-    else if (was.atEnd || sentNow) element.scrollTop = element.scrollHeight;
-    else if (first !== was.first) element.scrollTop = element.scrollHeight - was.fromEnd;
-    Object.assign(place.current, { first, count: shown.length });
-    look();
+    else if (previous.isAtEnd || hasSent) element.scrollTop = element.scrollHeight;
+    else if (first !== previous.first) element.scrollTop = element.scrollHeight - previous.fromEnd;
+    Object.assign(position.current, { first, count: displayed.length });
+    onScroll();
   });
   useEffect(() => {
-    const follow = () => {
-      if (place.current.atEnd && scroller.current) scroller.current.scrollTop = scroller.current.scrollHeight;
+    const stayAtEnd = () => {
+      if (position.current.isAtEnd && scroller.current) scroller.current.scrollTop = scroller.current.scrollHeight;
     };
-    const sizes = new ResizeObserver(follow);
-    if (scroller.current) sizes.observe(scroller.current);
-    if (list.current) sizes.observe(list.current);
-    document.addEventListener('visibilitychange', look);
+    const observer = new ResizeObserver(stayAtEnd);
+    if (scroller.current) observer.observe(scroller.current);
+    if (list.current) observer.observe(list.current);
+    document.addEventListener('visibilitychange', onScroll);
     if (matchMedia('(hover: hover)').matches) input.current?.focus();
     return () => {
-      sizes.disconnect();
-      document.removeEventListener('visibilitychange', look);
+      observer.disconnect();
+      document.removeEventListener('visibilitychange', onScroll);
     };
   }, []);
 
-  // ---- What one may do ----
+  // ---- Actions ----
 
   const rowOf = (id: string) => list.current?.querySelector<HTMLElement>(`[data-id="${CSS.escape(id)}"]`);
-  const deeds = useMemo<Deeds>(() => {
+  const actions = useMemo<MessageActions>(() => {
     const jump = async (id: string) => {
-      // Also where a page is on its way already.
-      for (let i = 0; !conversation.find(id) && conversation.more && i < SEARCHED; i += 1)
-        await chat.older(conversation);
-      // After it is on show.
+      for (let i = 0; !conversation.find(id) && conversation.more && i < MAX_SEARCH_PAGES; i += 1)
+        await chat.loadOlder(conversation);
+      // Wait until it is rendered.
       requestAnimationFrame(() => {
         rowOf(id)?.scrollIntoView({ block: 'center' });
         rowOf(id)?.focus({ preventScroll: true });
@@ -121,7 +123,7 @@ export function Thread({ chat, conversation, hasToken, frames, onBack, onFrames 
         input.current?.focus();
       },
       delete: ({ id }) => {
-        // Where the dialog gives the focus back to.
+        // The dialog restores the focus to this row.
         rowOf(id)?.focus();
         setMenu(undefined);
         setDeleting(id);
@@ -137,49 +139,48 @@ export function Thread({ chat, conversation, hasToken, frames, onBack, onFrames 
     };
   }, [chat, conversation]);
 
-  const editable = ({ message, delivery }: Shown) => {
+  const isEditable = ({ message, delivery }: DisplayedMessage) => {
     const { content, from } = message;
     const isText = typeof content === 'string' || (content as { type?: string } | undefined)?.type === 'markdown';
     return from === chat.me && isText && !message.ephemeral && delivery !== 'failed';
   };
 
-  /** The list is one stop of the Tab key; within it arrows go from message to message. */
-  const keys = (event: KeyboardEvent) => {
+  /** The list is a single tab stop; arrow keys move between messages. */
+  const onKeyDown = (event: KeyboardEvent) => {
     const row = (event.target as HTMLElement).closest<HTMLElement>('[data-id]');
     if (!row || event.target !== row) return;
     const rows = [...(list.current?.querySelectorAll<HTMLElement>('[data-id]') ?? [])];
-    const at = rows.indexOf(row);
-    const next = { ArrowUp: at - 1, ArrowDown: at + 1, Home: 0, End: rows.length - 1 }[event.key];
+    const index = rows.indexOf(row);
+    const next = { ArrowUp: index - 1, ArrowDown: index + 1, Home: 0, End: rows.length - 1 }[event.key];
     if (next !== undefined) {
       event.preventDefault();
       rows[next]?.focus();
       rows[next]?.scrollIntoView({ block: 'nearest' });
     } else if (event.key === 'Enter' || event.key === ' ' || event.key === 'ContextMenu') {
       event.preventDefault();
-      // Some have none: it is not to open when they have one, maybe much later.
+      // An unsent message has no menu. Without this check the menu would open once the message is stored.
       if (row.querySelector('.handle')) setMenu(row.dataset.id);
     } else if (event.key === 'Escape') {
       input.current?.focus();
     }
   };
 
-  // ---- The rows ----
+  // ---- Rows ----
 
   const rows: JSX.Element[] = [];
-  const byId = new Map(shown.map(({ message }) => [message.id, message]));
-  const stop = active !== undefined && byId.has(active) ? active : shown.at(-1)?.message.id;
-  const lastOwn = shown.findLast(({ message }) => message.from === chat.me && message.deletedAt === undefined)?.message
-    .id;
+  const byId = new Map(displayed.map(({ message }) => [message.id, message]));
+  const tabStop = active !== undefined && byId.has(active) ? active : displayed.at(-1)?.message.id;
+  const lastOwn = displayed.findLast(({ message }) => message.from === chat.me && message.deletedAt === undefined);
   let before: Message | undefined;
   let dayBefore = '';
-  for (const { message, delivery, error, changing } of shown) {
-    const time = timeOf(message.sentAt);
+  for (const { message, delivery, error, changing } of displayed) {
+    const time = parseTime(message.sentAt);
     const isNewDay = time.toDateString() !== dayBefore;
     const isFirstUnread = message.id === conversation.firstUnread;
     if (isNewDay) {
       rows.push(
         <li key={`day ${time.toDateString()}`} class="day">
-          <span>{day(time)}</span>
+          <span>{formatDay(time)}</span>
         </li>,
       );
     }
@@ -190,7 +191,7 @@ export function Thread({ chat, conversation, hasToken, frames, onBack, onFrames 
         </li>,
       );
     }
-    const soon = before !== undefined && time.getTime() - timeOf(before.sentAt).getTime() < TOGETHER_MS;
+    const isSoon = before !== undefined && time.getTime() - parseTime(before.sentAt).getTime() < GROUP_MS;
     rows.push(
       <MessageRow
         key={message.id}
@@ -199,20 +200,22 @@ export function Thread({ chat, conversation, hasToken, frames, onBack, onFrames 
         delivery={delivery}
         error={error}
         changing={changing}
-        follows={!isNewDay && !isFirstUnread && soon && before?.from === message.from && message.replyTo === undefined}
+        follows={
+          !isNewDay && !isFirstUnread && isSoon && before?.from === message.from && message.replyTo === undefined
+        }
         original={message.replyTo === undefined ? undefined : byId.get(message.replyTo)}
         menu={menu === message.id}
-        stop={stop === message.id}
-        spellOut={lastOwn === message.id}
-        editable={editable({ message, delivery, changing })}
-        deeds={deeds}
+        tabStop={tabStop === message.id}
+        showDelivery={lastOwn?.message.id === message.id}
+        editable={isEditable({ message, delivery, changing })}
+        actions={actions}
       />,
     );
     before = message;
     dayBefore = time.toDateString();
   }
 
-  const isEmpty = conversation.loaded && shown.length === 0;
+  const isEmpty = conversation.loaded && displayed.length === 0;
   return (
     <section class="thread" aria-label={`Conversation with ${peer}`}>
       <header>
@@ -231,8 +234,8 @@ export function Thread({ chat, conversation, hasToken, frames, onBack, onFrames 
         <button
           type="button"
           class="round only-narrow"
-          onClick={onFrames}
-          aria-pressed={frames}
+          onClick={onToggleFrames}
+          aria-pressed={showFrames}
           title="Frames on the wire"
         >
           <Icon name="frames" />
@@ -242,29 +245,35 @@ export function Thread({ chat, conversation, hasToken, frames, onBack, onFrames 
       <section
         class="scroller"
         ref={scroller}
-        onScroll={look}
+        onScroll={onScroll}
         aria-label={`Messages with ${peer}`}
         aria-busy={conversation.loading !== undefined}
       >
-        {isEmpty && <Nobody me={chat.me} peer={peer} hasToken={hasToken} />}
-        {!conversation.loaded && shown.length === 0 && chat.line.is !== 'closed' && <p class="dim hint">{waiting}</p>}
-        {shown.length > 0 && (
+        {isEmpty && <EmptyConversation me={chat.me} peer={peer} hasToken={hasToken} />}
+        {!conversation.loaded && displayed.length === 0 && chat.connection.status !== 'closed' && (
+          <p class="dim hint">{loadingText}</p>
+        )}
+        {displayed.length > 0 && (
           <p class="dim hint beginning">
             {conversation.loading
               ? 'Loading…'
               : conversation.loaded && !conversation.more
-                ? 'The beginning of the conversation'
+                ? 'Beginning of the conversation'
                 : ''}
           </p>
         )}
-        <ol ref={list} onKeyDown={keys} aria-label="Messages">
+        <ol ref={list} onKeyDown={onKeyDown} aria-label="Messages">
           {rows}
         </ol>
       </section>
-      {away && (
-        <button type="button" class="to-end" onClick={toEnd}>
+      {isAway && (
+        <button type="button" class="to-end" onClick={scrollToEnd}>
           <Icon name="down" />
-          {conversation.unread > 0 ? `${conversation.unread} new` : <span class="unseen">To the newest message</span>}
+          {conversation.unread > 0 ? (
+            `${conversation.unread} new`
+          ) : (
+            <span class="unseen">Scroll to the newest message</span>
+          )}
         </button>
       )}
       <BlockedStrip chat={chat} peer={peer} button={blockButton} />
@@ -279,18 +288,18 @@ export function Thread({ chat, conversation, hasToken, frames, onBack, onFrames 
           setEditing(undefined);
         }}
         onEditLast={() => {
-          const last = shown.findLast(editable);
+          const last = displayed.findLast(isEditable);
           if (last) setEditing(last.message);
         }}
-        onSent={() => requestAnimationFrame(toEnd)}
+        onSent={() => requestAnimationFrame(scrollToEnd)}
       />
       {deleting !== undefined && (
         <Dialog label="Delete the message?" onClose={() => setDeleting(undefined)}>
           <form method="dialog">
             <h2>Delete the message?</h2>
-            <p>It is removed for both of you.</p>
+            <p>It is deleted for both users.</p>
             <p class="buttons">
-              <button type="submit">Keep it</button>
+              <button type="submit">Cancel</button>
               <button type="submit" class="danger" onClick={() => chat.delete(peer, deleting)}>
                 Delete
               </button>
@@ -302,16 +311,16 @@ export function Thread({ chat, conversation, hasToken, frames, onBack, onFrames 
   );
 }
 
-/** A conversation without messages. */
-function Nobody({ me, peer, hasToken }: { me: string; peer: string; hasToken: boolean }): JSX.Element {
+/** Shown in a conversation without messages. */
+function EmptyConversation({ me, peer, hasToken }: { me: string; peer: string; hasToken: boolean }): JSX.Element {
   return (
-    <div class="nothing">
+    <div class="empty-conversation">
       <Avatar user={peer} />
       <p>No messages with {peer} yet.</p>
       {!hasToken && peer !== me && (
         <p>
           To try both sides,{' '}
-          <a href={here(peer, me)} target="_blank" rel="noopener">
+          <a href={pageAddress(peer, me)} target="_blank" rel="noopener">
             open a tab as {peer}
           </a>
           .

@@ -1,0 +1,79 @@
+import type { Client, Conversation as ListItem, ServerConversations } from '../../src/index.js';
+
+const PAGE_SIZE = 100;
+
+/** Callbacks of a {@link ConversationList}. */
+export interface ListEvents {
+  /** Returns the current client. An answer to an earlier client is ignored. */
+  client(): Client;
+  onItem(item: ListItem): void;
+  onChange(): void;
+}
+
+/** Loads the user's list of conversations page by page. */
+export class ConversationList {
+  /** The first page has arrived. */
+  loaded = false;
+  /** The server has older conversations. */
+  hasMore = false;
+  /** The next page is being loaded. */
+  loading = false;
+  readonly #events: ListEvents;
+  /** Position after the last loaded conversation. */
+  #cursor: string | undefined;
+  /** Number of loaded conversations. */
+  #length = 0;
+
+  constructor(events: ListEvents) {
+    this.#events = events;
+  }
+
+  /** Loads the next page. */
+  async loadMore(): Promise<void> {
+    const client = this.#events.client();
+    this.loading = true;
+    this.#events.onChange();
+    try {
+      const page = await this.#load(client, this.#cursor);
+      if (client === this.#events.client()) this.#setEnd(page.cursor, this.#length + page.items.length);
+    } finally {
+      this.loading = false;
+    }
+    this.#events.onChange();
+  }
+
+  /** Loads the list again from the start, as far as it was loaded. Returns false if the client has been replaced. */
+  async refresh(): Promise<boolean> {
+    const client = this.#events.client();
+    const length = Math.max(PAGE_SIZE, this.#length);
+    let count = 0;
+    let page: ServerConversations | undefined;
+    do {
+      page = await this.#load(client, page?.cursor);
+      count += page.items.length;
+    } while (page.cursor !== undefined && page.items.length > 0 && count < length);
+    if (client !== this.#events.client()) return false;
+    this.#setEnd(page.cursor, count);
+    this.loaded = true;
+    this.#events.onChange();
+    return true;
+  }
+
+  /** Forgets the list, because the server's data was replaced. */
+  reset(): void {
+    this.#setEnd(undefined, 0);
+  }
+
+  async #load(client: Client, cursor: string | undefined): Promise<ServerConversations> {
+    const position = cursor === undefined ? {} : { cursor };
+    const page = await client.request<ServerConversations>({ type: 'conversations', limit: PAGE_SIZE, ...position });
+    if (client === this.#events.client()) for (const item of page.items) this.#events.onItem(item);
+    return page;
+  }
+
+  #setEnd(cursor: string | undefined, length: number): void {
+    this.#cursor = cursor;
+    this.#length = length;
+    this.hasMore = cursor !== undefined;
+  }
+}

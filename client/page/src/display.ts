@@ -1,0 +1,104 @@
+import type { Content, OutFrame } from '../../src/index.js';
+import { type Conversation, type Message, withReaction } from './conversation.js';
+import type { FailedMessage } from './unsent.js';
+
+/** Delivery state of a message; `theirs` for the messages of the peer. */
+export type Delivery = 'offline' | 'sending' | 'failed' | 'relayed' | 'stored' | 'received' | 'read' | 'theirs';
+
+/** A message with its delivery state. */
+export interface DisplayedMessage {
+  readonly message: Message;
+  readonly delivery: Delivery;
+  /** Why it failed, for the user. */
+  readonly error?: string;
+  /** An edit, deletion or reaction of ours is not stored yet. */
+  readonly changing: boolean;
+}
+
+/** Frames of the user that are not part of the log. */
+export interface Unsent {
+  /** User name of the client. */
+  readonly me: string;
+  readonly isOnline: boolean;
+  /** Frames without an ack. */
+  readonly outgoing: readonly OutFrame[];
+  /** Rejected messages. */
+  readonly failed: readonly FailedMessage[];
+}
+
+/** Returns the messages of a conversation as displayed: the log with pending changes, then unsent and failed messages. */
+export function displayedMessages(conversation: Conversation, unsent: Unsent): DisplayedMessage[] {
+  const { me } = unsent;
+  const frames = unsent.outgoing.filter(frame => frame.target_user === conversation.peer);
+  const messages: Message[] = [...conversation.messages];
+  const waiting = new Set<string>();
+  for (const frame of frames) {
+    if (frame.type !== 'message' || conversation.find(String(frame.id))) continue;
+    messages.push(ownMessage(frame, me, ''));
+    waiting.add(String(frame.id));
+  }
+  const changing = new Set<string>();
+  for (const frame of frames) {
+    const index = frame.type === 'message' ? -1 : messages.findIndex(({ id }) => id === frame.id);
+    const message = messages[index];
+    if (!message || !['edit', 'delete', 'react'].includes(frame.type)) continue;
+    messages[index] = changedMessage(message, frame, me, '');
+    changing.add(message.id);
+  }
+  const indexOf = (id: string | undefined) =>
+    id === undefined ? -1 : messages.findIndex(message => message.id === id);
+  const read = indexOf(conversation.theirRead);
+  const received = Math.max(read, indexOf(conversation.theirReceived));
+  const displayed = messages.map((message, i): DisplayedMessage => {
+    let delivery: Delivery = 'stored';
+    if (message.from !== me) delivery = 'theirs';
+    else if (waiting.has(message.id)) delivery = unsent.isOnline ? 'sending' : 'offline';
+    else if (message.ephemeral) delivery = 'relayed';
+    else if (conversation.peer === me) delivery = 'stored';
+    else if (i <= read) delivery = 'read';
+    else if (i <= received) delivery = 'received';
+    return { message, delivery, changing: changing.has(message.id) };
+  });
+  for (const { frame, code, detail } of unsent.failed) {
+    if (frame.target_user !== conversation.peer) continue;
+    // It had reached the server before the client was closed.
+    if (code === 'closed' && conversation.find(String(frame.id))) continue;
+    const error = errorText(conversation.peer, code, detail);
+    displayed.push({ message: ownMessage(frame, me, ''), delivery: 'failed', error, changing: false });
+  }
+  return displayed;
+}
+
+/** Converts a frame of the user to a message. */
+export function ownMessage(frame: OutFrame, me: string, sentAt: string): Message {
+  return {
+    id: String(frame.id),
+    from: me,
+    content: frame.message as Content,
+    sentAt,
+    reactions: [],
+    ...(frame.reply_to !== undefined && { replyTo: String(frame.reply_to) }),
+  };
+}
+
+/** Applies an `edit`, `delete` or `react` frame by `user` to a message. */
+export function changedMessage(message: Message, frame: OutFrame, user: string, time: string): Message {
+  if (message.deletedAt !== undefined && frame.type !== 'delete') return message;
+  switch (frame.type) {
+    case 'edit':
+      return { ...message, content: frame.message as Content, editedAt: time };
+    case 'delete': {
+      const { content: _, ...rest } = message;
+      return { ...rest, deletedAt: time, reactions: [] };
+    }
+    case 'react':
+      return withReaction(message, String(frame.emoji), user, frame.remove === true);
+    default:
+      return message;
+  }
+}
+
+/** Returns the text for an error; the server's detail unless the page has its own text for the code. */
+export function errorText(peer: string, code: string, detail: string): string {
+  return code === 'blocked' ? `${peer} has blocked you.` : detail;
+}

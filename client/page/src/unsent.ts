@@ -1,0 +1,83 @@
+import type { OutFrame } from '../../src/index.js';
+import { storageKey, tabStorage } from './identity.js';
+
+/** A rejected message, kept until the user sends it again or discards it. */
+export interface FailedMessage {
+  readonly frame: OutFrame;
+  readonly code: string;
+  readonly detail: string;
+}
+
+/** Drafts and rejected messages of a user, in the storage of this tab. */
+export class UnsentStore {
+  readonly #server: string;
+  readonly #user: string;
+  #failed: readonly FailedMessage[];
+
+  constructor(user: string, server: string) {
+    this.#user = user;
+    this.#server = server;
+    this.#failed = this.#readFailed();
+  }
+
+  get failed(): readonly FailedMessage[] {
+    return this.#failed;
+  }
+
+  addFailed(message: FailedMessage): void {
+    this.#setFailed([...this.#failed, message]);
+  }
+
+  findFailed(id: string): FailedMessage | undefined {
+    return this.#failed.find(({ frame }) => frame.id === id);
+  }
+
+  removeFailed(id: string): void {
+    this.#setFailed(this.#failed.filter(({ frame }) => frame.id !== id));
+  }
+
+  draft(peer: string): string {
+    return tabStorage.get(this.#draftKey(peer)) ?? '';
+  }
+
+  setDraft(peer: string, text: string): void {
+    tabStorage.set(this.#draftKey(peer), text || undefined);
+  }
+
+  get hasDrafts(): boolean {
+    return this.#draftKeys.length > 0;
+  }
+
+  /** Removes all drafts and rejected messages of the user. */
+  clear(): void {
+    this.#setFailed([]);
+    for (const key of this.#draftKeys) tabStorage.set(key, undefined);
+  }
+
+  #draftKey(peer: string): string {
+    return storageKey('draft', this.#server, this.#user, peer);
+  }
+
+  get #draftKeys(): string[] {
+    // A space cannot occur in a user name.
+    const [start = '', end = ''] = this.#draftKey(' ').split(' ');
+    return tabStorage.keys.filter(key => key.startsWith(start) && key.endsWith(end));
+  }
+
+  get #failedKey(): string {
+    return storageKey('failed', this.#server, this.#user);
+  }
+
+  #readFailed(): FailedMessage[] {
+    try {
+      return JSON.parse(tabStorage.get(this.#failedKey) ?? '[]') as FailedMessage[];
+    } catch {
+      return [];
+    }
+  }
+
+  #setFailed(messages: readonly FailedMessage[]): void {
+    this.#failed = messages;
+    tabStorage.set(this.#failedKey, messages.length > 0 ? JSON.stringify(messages) : undefined);
+  }
+}
