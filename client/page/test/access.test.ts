@@ -3,9 +3,9 @@ import { after, before, describe, it } from 'node:test';
 import { WebSocket } from 'ws';
 import { type Client, connect, type WebSocketClass } from '../../src/index.js';
 import { assertAccessible } from './support/axe.js';
-import { bubble, closed, composer, connected, DEADLINE, enter, say, setUp, texts } from './support/browser.js';
+import { bubble, composer, connected, DEADLINE, dialogClosed, enter, send, setUp, texts } from './support/browser.js';
 
-describe('whoever one is', { timeout: 10 * DEADLINE }, () => {
+describe('accessibility', { timeout: 10 * DEADLINE }, () => {
   const stage = setUp();
   let friend: Client;
   before(() => {
@@ -14,7 +14,7 @@ describe('whoever one is', { timeout: 10 * DEADLINE }, () => {
   });
   after(() => friend?.close());
 
-  /** A conversation with everything in it. */
+  /** Creates a conversation with every kind of content. */
   async function fill(user: string): Promise<void> {
     const mine = connect({
       url: stage.server.url,
@@ -62,7 +62,7 @@ describe('whoever one is', { timeout: 10 * DEADLINE }, () => {
     [1280, 800],
   ] as const) {
     for (const colorScheme of ['light', 'dark'] as const) {
-      it(`finds no obstacle, ${colorScheme} and ${width} wide`, async () => {
+      it(`axe finds no violation, ${colorScheme} and ${width} pixels wide`, async () => {
         const user = `${colorScheme}-${width}`;
         stage.gate.open();
         await fill(user);
@@ -75,9 +75,9 @@ describe('whoever one is', { timeout: 10 * DEADLINE }, () => {
         await page.getByText('No conversations yet.').waitFor();
         await assertAccessible(page, 'empty list');
         await page.goto(stage.gate.url);
-        await page.getByLabel('I am').waitFor();
+        await page.getByLabel('User name').waitFor();
         await assertAccessible(page, 'sign in');
-        await page.getByRole('button', { name: 'I have a token' }).click();
+        await page.getByRole('button', { name: 'Sign in with a token' }).click();
         await assertAccessible(page, 'token');
         await enter(page, stage.gate.url, user);
         await page.getByRole('button', { name: /friend/ }).waitFor();
@@ -93,24 +93,24 @@ describe('whoever one is', { timeout: 10 * DEADLINE }, () => {
         await assertAccessible(page, 'editing');
         await page.getByRole('button', { name: 'Cancel' }).click();
         await page.getByRole('button', { name: 'Markdown' }).click();
-        await page.getByRole('button', { name: 'Send something else' }).click();
+        await page.getByRole('button', { name: 'Send media or data' }).click();
         await assertAccessible(page, 'dialog');
         await page.keyboard.press('Escape');
-        await closed(page);
+        await dialogClosed(page);
         await page.getByRole('button', { name: 'Frames on the wire' }).locator('visible=true').first().click();
         await page.getByRole('complementary').locator('summary').first().click();
         await assertAccessible(page, 'frames');
-        await page.getByRole('button', { name: 'Close the frames' }).click();
+        await page.getByRole('button', { name: 'Close frames' }).click();
         await page.getByRole('button', { name: 'Block friend' }).click();
         await page.getByRole('dialog').waitFor();
-        await assertAccessible(page, 'asked whether to block');
+        await assertAccessible(page, 'block confirmation');
         await page.getByRole('dialog').getByRole('button', { name: 'Block', exact: true }).click();
         await page.getByText('You have blocked friend.').waitFor();
         await friend.block(user);
         await composer(page).fill('hello?');
         await page.getByRole('button', { name: 'Send', exact: true }).click();
         await page.getByText('Not sent: friend has blocked you.').waitFor();
-        await assertAccessible(page, 'blocked by one another');
+        await assertAccessible(page, 'mutual block');
         await page.locator('.message.failed').getByRole('button', { name: 'Discard' }).click();
         await friend.unblock(user);
         await page.locator('.blocked').getByRole('button', { name: 'Unblock' }).click();
@@ -127,76 +127,76 @@ describe('whoever one is', { timeout: 10 * DEADLINE }, () => {
         if (await all.isVisible()) await all.click();
         await page.getByRole('button', { name: 'Change user' }).click();
         await page.getByRole('dialog').waitFor();
-        await assertAccessible(page, 'leaving');
+        await assertAccessible(page, 'change user');
       });
     }
   }
 
-  it('gets everywhere with the keyboard alone', async () => {
+  it('everything can be operated with the keyboard', async () => {
     const page = await stage.world.visitor();
-    const key = (...keys: string[]) =>
+    const press = (...keys: string[]) =>
       keys.reduce((before, next) => before.then(() => page.keyboard.press(next)), Promise.resolve());
     const focused = () => page.evaluate(() => (document.activeElement as HTMLElement)?.innerText ?? '');
     await page.goto(stage.server.url);
-    await page.getByLabel('I am').waitFor();
-    await key('Tab', 'ControlOrMeta+a');
+    await page.getByLabel('User name').waitFor();
+    await press('Tab', 'ControlOrMeta+a');
     await page.keyboard.type('keys');
-    await key('Tab', 'ControlOrMeta+a');
+    await press('Tab', 'ControlOrMeta+a');
     await page.keyboard.type('friend');
-    await key('Enter');
+    await press('Enter');
     await connected(page);
-    // The field for messages has the focus.
+    // The composer has the focus.
     await page.waitForFunction(() => document.activeElement?.matches('.composer textarea'));
     await page.keyboard.type('first');
-    await key('Shift+Enter');
+    await press('Shift+Enter');
     await page.keyboard.type('line two');
-    await key('Enter');
+    await press('Enter');
     await page.keyboard.type('secnd');
-    await key('Enter');
+    await press('Enter');
     await bubble(page, 'secnd').getByText('Received').waitFor();
 
-    // Up: the last message is edited.
-    await key('ArrowUp');
+    // The up arrow edits the last message.
+    await press('ArrowUp');
     await page.getByText('Editing').waitFor();
     await page.waitForFunction(() => (document.activeElement as HTMLTextAreaElement)?.value === 'secnd');
-    await key('ControlOrMeta+a');
+    await press('ControlOrMeta+a');
     await page.keyboard.type('second');
-    await key('Enter');
+    await press('Enter');
     await bubble(page, 'second').getByText('edited').waitFor();
 
-    // Back into the list, up, and a menu.
+    // Move to the message list, to another message, and into its menu.
     for (let i = 0; i < 10 && !(await page.evaluate(() => document.activeElement?.matches('.message'))); i += 1)
-      await key('Shift+Tab');
+      await press('Shift+Tab');
     assert.match(await focused(), /second/);
-    await key('ArrowUp');
+    await press('ArrowUp');
     assert.match(await focused(), /first/);
-    await key('ArrowUp', 'End');
+    await press('ArrowUp', 'End');
     assert.match(await focused(), /second/);
-    await key('Home', 'Enter');
+    await press('Home', 'Enter');
     await page.getByRole('menu').waitFor();
-    await key('Escape');
+    await press('Escape');
     await page.getByRole('menu').waitFor({ state: 'detached' });
     assert.match(await focused(), /first/);
-    await key('Enter', 'Enter');
+    await press('Enter', 'Enter');
     await page.getByRole('button', { name: '👍 1 by you' }).waitFor();
     assert.match(await focused(), /first/);
-    await key('Enter', 'ArrowUp');
+    await press('Enter', 'ArrowUp');
     assert.match(await focused(), /Delete/);
-    await key('Enter');
+    await press('Enter');
     await page.getByRole('dialog').waitFor();
-    await key('Escape');
-    await closed(page);
-    await key('Escape');
+    await press('Escape');
+    await dialogClosed(page);
+    await press('Escape');
     await page.waitForFunction(() => document.activeElement?.matches('.composer textarea'));
     assert.deepEqual(await texts(page), ['first\nline two', 'second']);
 
-    // Another conversation.
+    // Start another conversation.
     for (let i = 0; i < 30 && !(await page.evaluate(() => document.activeElement?.matches('.new input'))); i += 1)
-      await key('Shift+Tab');
+      await press('Shift+Tab');
     await page.keyboard.type('stranger');
-    await key('Enter');
+    await press('Enter');
     await page.getByRole('heading', { name: 'stranger' }).waitFor();
     await page.waitForFunction(() => document.activeElement?.matches('.composer textarea'));
-    await say(page, 'hello');
+    await send(page, 'hello');
   });
 });

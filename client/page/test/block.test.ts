@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import type { Page } from 'playwright-core';
-import { back, bubble, closed, composer, DEADLINE, enter, say, setUp, texts } from './support/browser.js';
+import { bubble, composer, DEADLINE, dialogClosed, enter, reconnect, send, setUp, texts } from './support/browser.js';
 
-describe('whom one does not want to hear', { timeout: 10 * DEADLINE }, () => {
+describe('a blocked user', { timeout: 10 * DEADLINE }, () => {
   const stage = setUp();
 
   const header = (page: Page) => page.locator('.thread > header');
@@ -17,36 +17,36 @@ describe('whom one does not want to hear', { timeout: 10 * DEADLINE }, () => {
     await strip(page).waitFor();
   }
 
-  it('is blocked: their messages fail, and say why; unblocked, the same message comes', async () => {
+  it('gets an error until unblocked, then the same message is delivered', async () => {
     const [a, b] = [await stage.world.visitor(), await stage.world.visitor()];
     await enter(a, stage.server.url, 'ann', 'ben');
     await enter(b, stage.server.url, 'ben', 'ann');
-    await say(b, 'hello');
+    await send(b, 'hello');
     await bubble(a, 'hello').waitFor();
 
-    // Asked first: nothing happens to who thinks better of it.
+    // Canceling the confirmation blocks nobody.
     await header(a).getByRole('button', { name: 'Block ben' }).click();
     await a.getByRole('dialog', { name: 'Block ben?' }).getByRole('button', { name: 'Cancel' }).click();
-    await closed(a);
-    await say(b, 'still there');
+    await dialogClosed(a);
+    await send(b, 'still there');
     await bubble(a, 'still there').waitFor();
 
     await block(a, 'ben');
     await a.getByRole('button', { name: /ben , blocked/ }).waitFor();
-    await say(b, 'let me explain');
+    await send(b, 'let me explain');
     await bubble(b, 'let me explain').getByText('Not sent: ann has blocked you.').waitFor();
     await bubble(b, 'let me explain').getByRole('button', { name: 'Try again' }).click();
     await bubble(b, 'let me explain').getByText('Not sent: ann has blocked you.').waitFor();
-    // What they do to a message is refused as well, and is not shown as done.
+    // Reactions are rejected as well, and are not shown.
     await bubble(b, 'hello').hover();
     await bubble(b, 'hello').getByRole('button', { name: 'More' }).click();
     await b.getByRole('menuitem', { name: '👍' }).click();
-    await b.getByRole('alert').getByText('The reaction was refused: ann has blocked you.').waitFor();
+    await b.getByRole('alert').getByText('The reaction was rejected: ann has blocked you.').waitFor();
     assert.equal(await b.locator('.reactions').count(), 0);
     await b.getByRole('alert').getByRole('button', { name: 'Close' }).click();
 
-    // The one who blocks may write.
-    await say(a, 'not now');
+    // The blocking user can still write.
+    await send(a, 'not now');
     await bubble(b, 'not now').waitFor();
     assert.deepEqual(await texts(a), ['hello', 'still there', 'not now']);
 
@@ -59,13 +59,13 @@ describe('whom one does not want to hear', { timeout: 10 * DEADLINE }, () => {
     assert.deepEqual(await texts(a), await texts(b));
   });
 
-  it('stays blocked over a reload and in the other tabs, and each user has a list of their own', async () => {
+  it('stays blocked after a reload and in other tabs, per user', async () => {
     const page = await stage.world.visitor();
     await enter(page, stage.server.url, 'cem', 'dee');
     const other = await page.context().newPage();
     await enter(other, stage.server.url, 'cem', 'dee');
-    const somebody = await page.context().newPage();
-    await enter(somebody, stage.server.url, 'eva', 'dee');
+    const otherUser = await page.context().newPage();
+    await enter(otherUser, stage.server.url, 'eva', 'dee');
     await block(page, 'dee');
     await strip(other).waitFor();
     await page.reload();
@@ -73,12 +73,12 @@ describe('whom one does not want to hear', { timeout: 10 * DEADLINE }, () => {
     await header(other).getByRole('button', { name: 'Unblock dee' }).click();
     await strip(page).waitFor({ state: 'hidden' });
     await block(page, 'dee');
-    await somebody.reload();
-    await header(somebody).getByRole('button', { name: 'Block dee' }).waitFor();
-    assert.equal(await strip(somebody).count(), 0);
+    await otherUser.reload();
+    await header(otherUser).getByRole('button', { name: 'Block dee' }).waitFor();
+    assert.equal(await strip(otherUser).count(), 0);
   });
 
-  it('was blocked on another device: blocked here once more, they can be unblocked here', async () => {
+  it('who was blocked on another device can be unblocked after blocking again', async () => {
     const [phone, desk] = [await stage.world.visitor(), await stage.world.visitor()];
     await enter(phone, stage.server.url, 'fay', 'gil');
     await block(phone, 'gil');
@@ -89,11 +89,11 @@ describe('whom one does not want to hear', { timeout: 10 * DEADLINE }, () => {
     await strip(desk).waitFor({ state: 'hidden' });
     const gil = await stage.world.visitor();
     await enter(gil, stage.server.url, 'gil', 'fay');
-    await say(gil, 'hello');
+    await send(gil, 'hello');
     await bubble(desk, 'hello').waitFor();
   });
 
-  it('is blocked and unblocked with the keyboard, and the focus stays where the reader is', async () => {
+  it('can be blocked and unblocked with the keyboard without losing the focus', async () => {
     const page = await stage.world.visitor();
     await enter(page, stage.server.url, 'hal', 'ida');
     const focused = () => page.evaluate(() => document.activeElement?.textContent);
@@ -102,7 +102,7 @@ describe('whom one does not want to hear', { timeout: 10 * DEADLINE }, () => {
     await page.keyboard.press('Enter');
     await page.getByRole('dialog').waitFor();
     await page.keyboard.press('Escape');
-    await closed(page);
+    await dialogClosed(page);
     assert.equal(await focused(), 'Block ida');
     await page.keyboard.press('Enter');
     await page.getByRole('dialog').waitFor();
@@ -118,7 +118,7 @@ describe('whom one does not want to hear', { timeout: 10 * DEADLINE }, () => {
     await button.waitFor();
   });
 
-  it('cannot be oneself, and not while there is no line', async () => {
+  it('cannot be the user themselves, and cannot be blocked while offline', async () => {
     const page = await stage.world.visitor();
     await enter(page, stage.gate.url, 'jon', 'jon');
     await composer(page).waitFor();
@@ -133,24 +133,24 @@ describe('whom one does not want to hear', { timeout: 10 * DEADLINE }, () => {
     await page.keyboard.press('Enter');
     assert.equal(await page.getByRole('dialog').count(), 0);
     stage.gate.open();
-    await back(page);
+    await reconnect(page);
     await block(page, 'kim');
   });
 
-  it('is not said to be blocked where the server has refused that', async () => {
+  it('is not shown as blocked if the server rejects the block', async () => {
     const page = await stage.world.visitor();
     await enter(page, stage.server.url, 'lea', 'mia');
     await page.evaluate(() => {
       const send = WebSocket.prototype.send;
       WebSocket.prototype.send = function (data) {
         const frame = JSON.parse(String(data));
-        // To block oneself is what the server refuses.
+        // The server rejects blocking oneself.
         send.call(this, frame.type === 'block' ? JSON.stringify({ ...frame, user: 'lea' }) : data);
       };
     });
     await header(page).getByRole('button', { name: 'Block mia' }).click();
     await page.getByRole('dialog').getByRole('button', { name: 'Block', exact: true }).click();
-    await page.getByRole('alert').getByText('mia was not blocked:').waitFor();
+    await page.getByRole('alert').getByText('Could not block mia:').waitFor();
     assert.equal(await strip(page).count(), 0);
     await header(page).getByRole('button', { name: 'Block mia' }).waitFor();
   });

@@ -2,40 +2,40 @@ import assert from 'node:assert/strict';
 import { afterEach, beforeEach, describe, it } from 'node:test';
 import type { PastMessage } from '../../src/index.js';
 import { FakeServer, type FakeSocket, flushMicrotasks, waitUntil } from '../../test/support/fake.js';
-import { Chat, RAW_DONE_MS } from '../src/chat.js';
+import { Chat, RAW_DELAY_MS } from '../src/chat.js';
 import { Conversation, fromFrame, type Message, withReaction } from '../src/conversation.js';
 import { FrameLog } from '../src/frames.js';
 
-const at = (n: number) => new Date(Date.UTC(2026, 0, 1) + n * 1000).toISOString();
+const time = (n: number) => new Date(Date.UTC(2026, 0, 1) + n * 1000).toISOString();
 const id = (n: number) => `00000000-0000-0000-0000-${String(n).padStart(12, '0')}`;
-const past = (n: number, more: Record<string, unknown> = {}): PastMessage =>
+const pastMessage = (n: number, more: Record<string, unknown> = {}): PastMessage =>
   ({
     type: 'message',
     id: id(n),
     from_user: 'you',
     target_user: 'me',
     message: `m${n}`,
-    sent_at: at(n),
+    sent_at: time(n),
     ...more,
   }) as PastMessage;
-const message = (n: number, more: Record<string, unknown> = {}): Message => fromFrame(past(n, more));
+const message = (n: number, more: Record<string, unknown> = {}): Message => fromFrame(pastMessage(n, more));
 const range = (from: number, to: number) => Array.from({ length: to - from + 1 }, (_, i) => from + i);
 const numbers = ({ messages }: Conversation) => messages.map(({ id }) => Number(id.slice(-12)));
 
-describe('a conversation', () => {
-  it('puts what came live behind the page of history, whatever came first', () => {
+describe('Conversation', () => {
+  it('places live messages after the history page, in any order of arrival', () => {
     for (const [live, page, expected] of [
       [[], range(1, 5), range(1, 5)],
       [[6, 7], range(1, 5), range(1, 7)],
       [[4, 5, 6], range(1, 5), range(1, 6)],
       [[4, 5], range(1, 5), range(1, 5)],
-      // What is older than the page, and does not touch it, comes back by scrolling.
+      // Older messages that do not overlap with the page are dropped; scrolling loads them again.
       [[1, 2], range(5, 9), range(5, 9)],
       [[1, 2], [], [1, 2]],
     ] as const) {
       const conversation = new Conversation('you');
       for (const n of live) conversation.add(message(n));
-      conversation.takeNewest(
+      conversation.mergeNewest(
         page.map(n => message(n)),
         true,
       );
@@ -44,39 +44,39 @@ describe('a conversation', () => {
     }
   });
 
-  it('keeps what was scrolled to when the newest page is asked for again', () => {
+  it('keeps older messages when the newest page is loaded again', () => {
     const conversation = new Conversation('you');
-    conversation.takeNewest(
+    conversation.mergeNewest(
       range(11, 20).map(n => message(n)),
       true,
     );
-    conversation.takeOlder(
+    conversation.mergeOlder(
       range(1, 12).map(n => message(n)),
       false,
     );
     conversation.add(message(21));
-    conversation.takeNewest(
+    conversation.mergeNewest(
       range(12, 21).map(n => message(n, { message: 'again' })),
       true,
     );
     assert.deepEqual(numbers(conversation), range(1, 21));
     assert.deepEqual([conversation.more, conversation.find(id(15))?.content], [false, 'again']);
-    // A server that gives the same page again and again has no older one.
-    conversation.takeOlder([message(1), message(2)], true);
+    // A page without new messages means that there are no older ones.
+    conversation.mergeOlder([message(1), message(2)], true);
     assert.equal(conversation.more, false);
   });
 
-  it('believes the account that is further on', () => {
+  it('keeps the version of a message that was changed last', () => {
     const conversation = new Conversation('you');
     conversation.add(message(1));
-    conversation.change(id(1), known => ({ ...known, content: 'new', editedAt: at(9) }));
-    conversation.takeNewest([message(1, { message: 'old', edited_at: at(5) })], false);
+    conversation.change(id(1), known => ({ ...known, content: 'new', editedAt: time(9) }));
+    conversation.mergeNewest([message(1, { message: 'old', edited_at: time(5) })], false);
     assert.equal(conversation.find(id(1))?.content, 'new');
-    conversation.takeNewest([message(1, { message: 'newest', edited_at: at(10) })], false);
+    conversation.mergeNewest([message(1, { message: 'newest', edited_at: time(10) })], false);
     assert.equal(conversation.find(id(1))?.content, 'newest');
   });
 
-  it('knows a message that comes again, and puts a late one of ours where it belongs', () => {
+  it('ignores duplicates and inserts late own messages by time', () => {
     const conversation = new Conversation('you');
     for (const n of [1, 2, 4]) assert.equal(conversation.add(message(n)), true);
     assert.equal(conversation.add(message(2)), false);
@@ -87,30 +87,33 @@ describe('a conversation', () => {
     assert.deepEqual(numbers(conversation), range(0, 4));
   });
 
-  it('leaves one of ours that is older than its messages to the page before them', () => {
+  it('leaves own messages older than the loaded ones to their history page', () => {
     const conversation = new Conversation('you');
-    conversation.takeNewest(
+    conversation.mergeNewest(
       range(40, 42).map(n => message(n)),
       true,
     );
     conversation.insert(message(1));
     assert.deepEqual(numbers(conversation), range(40, 42));
-    conversation.takeOlder(
+    conversation.mergeOlder(
       range(1, 39).map(n => message(n)),
       false,
     );
     assert.deepEqual(numbers(conversation), range(1, 42));
   });
 
-  it('is not told to be unread by a list that is older than its read mark', () => {
+  it('ignores the unread count of a list older than its read mark', () => {
     const conversation = new Conversation('you');
-    conversation.takeNewest(
+    conversation.mergeNewest(
       range(1, 5).map(n => message(n)),
       false,
     );
     conversation.myRead = id(4);
     const list = (unread: number, my_read?: string) =>
-      conversation.list({ target_user: 'you', last: past(5), unread, ...(my_read && { my_read }) }, 'me');
+      conversation.mergeListItem(
+        { target_user: 'you', last: pastMessage(5), unread, ...(my_read && { my_read }) },
+        'me',
+      );
     list(5);
     assert.deepEqual([conversation.unread, conversation.myRead], [1, id(4)]);
     list(3, id(2));
@@ -119,35 +122,38 @@ describe('a conversation', () => {
     assert.deepEqual([conversation.unread, conversation.myRead], [0, id(5)]);
   });
 
-  it('lets marks go forward only', () => {
+  it('moves marks forward only', () => {
     const conversation = new Conversation('you');
     conversation.mark('received', id(1));
     conversation.mark('received', id(2));
     assert.equal(conversation.theirReceived, id(2));
-    conversation.takeNewest(
+    conversation.mergeNewest(
       range(3, 6).map(n => message(n)),
       true,
     );
     conversation.mark('received', id(5));
     conversation.mark('read', id(3));
     for (const n of [4, 2]) conversation.mark('received', id(n));
-    conversation.list({ target_user: 'you', last: past(6), unread: 0, their_read: id(2), their_received: id(3) }, 'me');
+    conversation.mergeListItem(
+      { target_user: 'you', last: pastMessage(6), unread: 0, their_read: id(2), their_received: id(3) },
+      'me',
+    );
     assert.deepEqual([conversation.theirRead, conversation.theirReceived], [id(3), id(5)]);
     conversation.mark('read', id(6));
     assert.deepEqual([conversation.theirRead, conversation.theirReceived], [id(6), id(5)]);
   });
 
   it('counts reactions by their users', () => {
-    let one = withReaction(message(1), '👍', 'a', false);
-    one = withReaction(one, '👍', 'a', false);
-    one = withReaction(one, '👍', 'b', false);
-    assert.deepEqual(one.reactions, [{ emoji: '👍', users: ['a', 'b'] }]);
-    one = withReaction(withReaction(one, '👍', 'a', true), '👍', 'b', true);
-    assert.deepEqual(withReaction(one, '🎉', 'a', true).reactions, []);
+    let reacted = withReaction(message(1), '👍', 'a', false);
+    reacted = withReaction(reacted, '👍', 'a', false);
+    reacted = withReaction(reacted, '👍', 'b', false);
+    assert.deepEqual(reacted.reactions, [{ emoji: '👍', users: ['a', 'b'] }]);
+    reacted = withReaction(withReaction(reacted, '👍', 'a', true), '👍', 'b', true);
+    assert.deepEqual(withReaction(reacted, '🎉', 'a', true).reactions, []);
   });
 });
 
-describe('a chat', { timeout: 60_000 }, () => {
+describe('Chat', { timeout: 60_000 }, () => {
   let server: FakeServer;
   let chat: Chat;
   let socket: FakeSocket;
@@ -158,156 +164,157 @@ describe('a chat', { timeout: 60_000 }, () => {
   });
   afterEach(() => chat.close());
 
-  async function listed(items: readonly Record<string, unknown>[] = []): Promise<void> {
+  /** Answers the request for the list of conversations. */
+  async function answerList(items: readonly Record<string, unknown>[] = []): Promise<void> {
     const { ref } = await socket.expect('conversations');
     socket.frame({ type: 'conversations', items, ref });
     await flushMicrotasks();
   }
 
-  it('counts what came while the list was under way once', async () => {
+  it('counts messages once that arrive while the list is loading', async () => {
     socket.message(1);
     socket.message(2);
-    // The server made the list when there was one.
-    await listed([
-      { target_user: 'you', last: { ...past(0), id: id(1), sent_at: '2026-01-01T00:00:00.000Z' }, unread: 1 },
+    // The server made the list after the first message.
+    await answerList([
+      { target_user: 'you', last: { ...pastMessage(0), id: id(1), sent_at: '2026-01-01T00:00:00.000Z' }, unread: 1 },
     ]);
-    assert.equal(chat.unread, 2);
+    assert.equal(chat.conversations.unread, 2);
     socket.message(3, 'm3', 'you', { sent_at: '2026-01-01T00:00:03.000Z' });
     await flushMicrotasks();
-    assert.equal(chat.unread, 3);
-    // One that the list has counted, and that comes after it.
-    socket.frame({ type: 'receipt', kind: 'read', by_user: 'me', target_user: 'you', id: id(3), at: at(3) });
+    assert.equal(chat.conversations.unread, 3);
+    // A message that arrives after the list, and the read mark for it.
+    socket.frame({ type: 'receipt', kind: 'read', by_user: 'me', target_user: 'you', id: id(3), at: time(3) });
     await flushMicrotasks();
-    assert.equal(chat.unread, 0);
+    assert.equal(chat.conversations.unread, 0);
   });
 
-  it('shows what is under way at its end, and in the order of the log once it is there', async () => {
-    await listed();
+  it('shows unsent messages at the end, and stored ones in log order', async () => {
+    await answerList();
     chat.open('you');
     const { ref } = await socket.expect('history');
     socket.frame({ type: 'history', target_user: 'you', messages: [], more: false, ref });
     await flushMicrotasks();
     chat.send('you', 'mine');
-    const shown = () =>
-      chat.current && chat.shown(chat.current).map(({ message, delivery }) => `${message.content} ${delivery}`);
-    assert.deepEqual(shown(), ['mine sending']);
+    const displayed = () =>
+      chat.current && chat.displayed(chat.current).map(({ message, delivery }) => `${message.content} ${delivery}`);
+    assert.deepEqual(displayed(), ['mine sending']);
     socket.message(1, 'theirs');
     await flushMicrotasks();
-    assert.deepEqual(shown(), ['theirs theirs', 'mine sending']);
+    assert.deepEqual(displayed(), ['theirs theirs', 'mine sending']);
     const frame = await socket.expect('message');
     socket.ack(frame, 2);
     socket.message(3, 'more');
     await flushMicrotasks();
-    assert.deepEqual(shown(), ['theirs theirs', 'mine stored', 'more theirs']);
-    socket.frame({ type: 'receipt', kind: 'received', by_user: 'you', target_user: 'you', id: frame.id, at: at(3) });
-    assert.deepEqual(shown()?.[1], 'mine received');
-    socket.frame({ type: 'receipt', kind: 'read', by_user: 'you', target_user: 'you', id: frame.id, at: at(3) });
-    assert.deepEqual(shown()?.[1], 'mine read');
+    assert.deepEqual(displayed(), ['theirs theirs', 'mine stored', 'more theirs']);
+    socket.frame({ type: 'receipt', kind: 'received', by_user: 'you', target_user: 'you', id: frame.id, at: time(3) });
+    assert.deepEqual(displayed()?.[1], 'mine received');
+    socket.frame({ type: 'receipt', kind: 'read', by_user: 'you', target_user: 'you', id: frame.id, at: time(3) });
+    assert.deepEqual(displayed()?.[1], 'mine read');
     chat.edit('you', String(frame.id), 'changed');
-    assert.deepEqual(shown()?.[1], 'changed read');
+    assert.deepEqual(displayed()?.[1], 'changed read');
     socket.drop();
     chat.send('you', 'later');
-    assert.deepEqual(shown()?.[3], 'later offline');
+    assert.deepEqual(displayed()?.[3], 'later offline');
     chat.reconnect();
     socket = await server.session(3);
-    await waitUntil(() => shown()?.[3] === 'later sending');
-    // Refused: what it was is shown again, and why is told.
+    await waitUntil(() => displayed()?.[3] === 'later sending');
+    // The edit is rejected: the old content is shown again, with a notice.
     socket.reject(await socket.expect('edit'), 'forbidden');
     await flushMicrotasks();
-    assert.deepEqual(shown()?.[1], 'mine read');
-    assert.match(chat.notice ?? '', /^The edit was refused/);
+    assert.deepEqual(displayed()?.[1], 'mine read');
+    assert.match(chat.notice ?? '', /^The edit was rejected/);
   });
 
-  it('shows as received what was, also where they have read less', async () => {
-    await listed();
+  it('shows messages as received beyond the read mark', async () => {
+    await answerList();
     chat.open('you');
     const { ref } = await socket.expect('history');
-    const messages = range(1, 3).map(n => past(n, { from_user: 'me', target_user: 'you' }));
+    const messages = range(1, 3).map(n => pastMessage(n, { from_user: 'me', target_user: 'you' }));
     socket.frame({ type: 'history', target_user: 'you', messages, more: false, ref });
     for (const [kind, n] of [
       ['received', 3],
       ['read', 1],
     ] as const) {
-      socket.frame({ type: 'receipt', kind, by_user: 'you', target_user: 'you', id: id(n), at: at(4) });
+      socket.frame({ type: 'receipt', kind, by_user: 'you', target_user: 'you', id: id(n), at: time(4) });
     }
     await flushMicrotasks();
-    assert.deepEqual(chat.current && chat.shown(chat.current).map(({ delivery }) => delivery), [
+    assert.deepEqual(chat.current && chat.displayed(chat.current).map(({ delivery }) => delivery), [
       'read',
       'received',
       'received',
     ]);
   });
 
-  it('lists on from where the list ends, and from its beginning where that place is gone', async () => {
-    const item = (n: number) => ({ target_user: `${n}`, last: past(n, { from_user: `${n}` }), unread: 0 });
+  it('continues the list at its end, and from the start if the cursor is invalid', async () => {
+    const item = (n: number) => ({ target_user: `${n}`, last: pastMessage(n, { from_user: `${n}` }), unread: 0 });
     const items = (from: number, to: number) => range(to, from).reverse().map(item);
-    const names = () => chat.inOrder.map(({ peer }) => Number(peer));
+    const names = () => chat.sortedConversations.map(({ peer }) => Number(peer));
     const answer = async (cursor: string | undefined, page: Record<string, unknown>) => {
-      const asked = await socket.expect('conversations');
-      assert.equal(asked.cursor, cursor);
-      socket.frame({ type: 'conversations', ref: asked.ref, ...page });
+      const request = await socket.expect('conversations');
+      assert.equal(request.cursor, cursor);
+      socket.frame({ type: 'conversations', ref: request.ref, ...page });
     };
-    // A page may be short of what was asked for: it has a limit in bytes, too.
+    // A page may be shorter than requested, because it has a byte limit too.
     await answer(undefined, { items: items(300, 290), cursor: id(290) });
     await answer(id(290), { items: items(289, 200), cursor: id(200) });
-    await waitUntil(() => chat.listed);
-    assert.deepEqual([names(), chat.hasMore], [range(200, 300).reverse(), true]);
-    void chat.list();
-    void chat.list();
+    await waitUntil(() => chat.list.loaded);
+    assert.deepEqual([names(), chat.list.hasMore], [range(200, 300).reverse(), true]);
+    void chat.loadMoreConversations();
+    void chat.loadMoreConversations();
     await answer(id(200), { items: items(199, 150), cursor: id(150) });
-    assert.equal(chat.listing, true);
-    await waitUntil(() => !chat.listing);
-    assert.deepEqual([names(), chat.hasMore], [range(150, 300).reverse(), true]);
-    // That was asked for once only: the next question is for what follows.
-    void chat.list();
-    const asked = await socket.expect('conversations');
-    assert.equal(asked.cursor, id(150));
-    socket.reject(asked, 'unknown_message');
-    // As far down as the list was.
+    assert.equal(chat.list.loading, true);
+    await waitUntil(() => !chat.list.loading);
+    assert.deepEqual([names(), chat.list.hasMore], [range(150, 300).reverse(), true]);
+    // Two calls made one request, so the next request continues after its page.
+    void chat.loadMoreConversations();
+    const request = await socket.expect('conversations');
+    assert.equal(request.cursor, id(150));
+    socket.reject(request, 'unknown_message');
+    // The list is loaded again to its previous length.
     await answer(undefined, { items: items(300, 201), cursor: id(201) });
     await answer(id(201), { items: items(200, 101) });
-    await waitUntil(() => !chat.hasMore);
+    await waitUntil(() => !chat.list.hasMore);
     assert.deepEqual(names(), range(101, 300).reverse());
   });
 
-  it('asks for older messages once where the server has none', async () => {
-    await listed();
+  it('requests older messages once if the server has none', async () => {
+    await answerList();
     chat.open('you');
-    let asked = await socket.expect('history');
+    let request = await socket.expect('history');
     const answer = (messages: readonly PastMessage[], more: boolean) => {
-      socket.frame({ type: 'history', target_user: 'you', messages, more, ref: asked.ref });
+      socket.frame({ type: 'history', target_user: 'you', messages, more, ref: request.ref });
       return flushMicrotasks();
     };
-    await answer([past(5), past(6)], true);
+    await answer([pastMessage(5), pastMessage(6)], true);
     const { current } = chat;
     assert.ok(current);
-    // As the page does, which looks whether there is room above whenever something has changed.
-    chat.onChange(() => void chat.older(current));
-    void chat.older(current);
-    asked = await socket.expect('history');
-    assert.equal(asked.before, id(5));
-    const questions = () => socket.sent.filter(({ type }) => type === 'history').length;
-    // Soon asked again by the package, not by the page.
-    socket.reject(asked, 'rate_limited', { retryable: true, retry_after_ms: 50 });
+    // The page does the same after each change, to fill the space above the messages.
+    chat.onChange(() => void chat.loadOlder(current));
+    void chat.loadOlder(current);
+    request = await socket.expect('history');
+    assert.equal(request.before, id(5));
+    const requests = () => socket.sent.filter(({ type }) => type === 'history').length;
+    // The client package retries the request, not the page.
+    socket.reject(request, 'rate_limited', { retryable: true, retry_after_ms: 50 });
     await flushMicrotasks();
-    assert.deepEqual([questions(), current.loading !== undefined], [2, true]);
-    asked = await socket.expect('history');
-    await answer([past(3), past(4)], true);
-    asked = await socket.expect('history');
-    assert.equal(asked.before, id(3));
-    socket.reject(asked, 'unknown_message');
+    assert.deepEqual([requests(), current.loading !== undefined], [2, true]);
+    request = await socket.expect('history');
+    await answer([pastMessage(3), pastMessage(4)], true);
+    request = await socket.expect('history');
+    assert.equal(request.before, id(3));
+    socket.reject(request, 'unknown_message');
     await flushMicrotasks();
-    assert.deepEqual([questions(), current.more, current.loading, chat.notice], [4, false, undefined, undefined]);
+    assert.deepEqual([requests(), current.more, current.loading, chat.notice], [4, false, undefined, undefined]);
   });
 
-  it('keeps what changes while a page is on its way that was made before', async () => {
-    await listed();
+  it('applies changes that arrive while an older history page is loading', async () => {
+    await answerList();
     chat.open('you');
     const { ref } = await socket.expect('history');
     const reacted = { type: 'reacted', from_user: 'you', target_user: 'me', id: id(1), emoji: 'x' };
     socket.frame({ ...reacted, seq: 1 });
     await flushMicrotasks();
-    socket.frame({ type: 'history', target_user: 'you', messages: [past(1)], more: false, ref });
+    socket.frame({ type: 'history', target_user: 'you', messages: [pastMessage(1)], more: false, ref });
     await flushMicrotasks();
     const reactions = () => chat.current?.messages.map(message => message.reactions);
     assert.deepEqual(reactions(), [[{ emoji: 'x', users: ['you'] }]]);
@@ -316,29 +323,29 @@ describe('a chat', { timeout: 60_000 }, () => {
     assert.deepEqual(reactions(), [[]]);
   });
 
-  it('asks what has become of frames that were written by hand, and not of its own', async context => {
-    await listed();
+  it('reloads after the ack of a raw frame, not after its own', async context => {
+    await answerList();
     const { mock } = context.mock.method(globalThis, 'setTimeout');
-    const asks = () => mock.calls.filter(({ arguments: [, after] }) => after === RAW_DONE_MS).length;
+    const reloads = () => mock.calls.filter(({ arguments: [, delay] }) => delay === RAW_DELAY_MS).length;
     chat.send('you', 'one');
     socket.ack(await socket.expect('message'), 1);
     await flushMicrotasks();
-    assert.equal(asks(), 0);
-    for (const [seq, mark] of [
+    assert.equal(reloads(), 0);
+    for (const [seq, ref] of [
       [2, {}],
       [3, { ref: 'mine' }],
     ] as const) {
-      chat.sendRaw(JSON.stringify({ message: 'two', target_user: 'you', ...mark }));
-      socket.frame({ type: 'ack', id: id(seq), seq, status: 'stored', sent_at: at(seq), ...mark });
+      chat.sendRaw(JSON.stringify({ message: 'two', target_user: 'you', ...ref }));
+      socket.frame({ type: 'ack', id: id(seq), seq, status: 'stored', sent_at: time(seq), ...ref });
       await flushMicrotasks();
-      assert.equal(asks(), seq - 1);
+      assert.equal(reloads(), seq - 1);
     }
   });
 
-  it('keeps the newest messages of conversations that are not open, and has the others come again', async () => {
-    await listed();
+  it('keeps the newest messages of closed conversations and loads the others again', async () => {
+    await answerList();
     for (let n = 1; n <= 300; n += 1) socket.message(n);
-    await waitUntil(() => chat.unread === 300);
+    await waitUntil(() => chat.conversations.unread === 300);
     const kept = chat.conversations.get('you');
     assert.ok(kept);
     assert.deepEqual(numbers(kept), range(101, 300));
@@ -349,16 +356,16 @@ describe('a chat', { timeout: 60_000 }, () => {
       return flushMicrotasks();
     };
     await answer(
-      range(251, 300).map(n => past(n)),
+      range(251, 300).map(n => pastMessage(n)),
       true,
     );
     let fetched = 0;
-    for (let i = 0; i < 3; i += 1) void chat.older(kept).then(() => (fetched += 1));
+    for (let i = 0; i < 3; i += 1) void chat.loadOlder(kept).then(() => (fetched += 1));
     ({ ref } = await socket.expect('history'));
-    // Whoever asks for a page that is on its way waits for it.
+    // All three calls wait for the same page.
     assert.equal(fetched, 0);
     await answer(
-      range(1, 250).map(n => past(n)),
+      range(1, 250).map(n => pastMessage(n)),
       false,
     );
     socket.message(301);
@@ -367,47 +374,47 @@ describe('a chat', { timeout: 60_000 }, () => {
     chat.leave();
     assert.deepEqual([numbers(kept), kept.more], [range(102, 301), true]);
     chat.open('you');
-    void chat.older(kept);
-    const asked = await socket.expect('history');
-    assert.equal(asked.before, id(102));
+    void chat.loadOlder(kept);
+    const request = await socket.expect('history');
+    assert.equal(request.before, id(102));
   });
 
-  it('shows as not sent what waited when the line was closed for good, where nobody has kept it', async () => {
-    await listed();
+  it('shows unsent messages as failed after the connection was closed for good, without a storage', async () => {
+    await answerList();
     chat.open('you');
     const answer = async (messages: readonly PastMessage[]) => {
       const { ref } = await socket.expect('history');
       socket.frame({ type: 'history', target_user: 'you', messages, more: false, ref });
       await flushMicrotasks();
     };
-    await answer([past(1)]);
+    await answer([pastMessage(1)]);
     for (const text of ['one', 'two']) chat.send('you', text);
     chat.edit('you', id(1), 'other');
     const one = await socket.expect('message');
     socket.goodbye(4408, false);
     await flushMicrotasks();
-    const shown = () =>
-      chat.current && chat.shown(chat.current).map(({ message, delivery }) => `${message.content} ${delivery}`);
-    assert.deepEqual(shown(), ['other theirs', 'one offline', 'two offline']);
+    const displayed = () =>
+      chat.current && chat.displayed(chat.current).map(({ message, delivery }) => `${message.content} ${delivery}`);
+    assert.deepEqual(displayed(), ['other theirs', 'one offline', 'two offline']);
     chat.reconnect();
     socket = await server.session();
-    assert.deepEqual(shown(), ['m1 theirs', 'one failed', 'two failed']);
-    assert.match(chat.notice ?? '', /^The edit was refused/);
-    await listed();
-    // The first of them had come there.
-    await answer([past(1), past(2, { id: one.id, from_user: 'me', message: 'one' })]);
-    assert.deepEqual(shown(), ['m1 theirs', 'one stored', 'two failed']);
-    chat.retry(String(chat.current && chat.shown(chat.current).at(-1)?.message.id));
+    assert.deepEqual(displayed(), ['m1 theirs', 'one failed', 'two failed']);
+    assert.match(chat.notice ?? '', /^The edit was rejected/);
+    await answerList();
+    // The first message had been stored.
+    await answer([pastMessage(1), pastMessage(2, { id: one.id, from_user: 'me', message: 'one' })]);
+    assert.deepEqual(displayed(), ['m1 theirs', 'one stored', 'two failed']);
+    chat.retry(String(chat.current && chat.displayed(chat.current).at(-1)?.message.id));
     socket.ack(await socket.expect('message'), 1);
     await flushMicrotasks();
-    assert.deepEqual(shown(), ['m1 theirs', 'one stored', 'two stored']);
+    assert.deepEqual(displayed(), ['m1 theirs', 'one stored', 'two stored']);
   });
 
-  it('begins anew where the server has another store', async () => {
-    await listed();
+  it('clears everything when the data of the server was replaced', async () => {
+    await answerList();
     socket.message(1);
     await flushMicrotasks();
-    assert.equal(chat.inOrder.length, 1);
+    assert.equal(chat.sortedConversations.length, 1);
     socket.drop();
     chat.reconnect();
     socket = await server.accept();
@@ -415,13 +422,13 @@ describe('a chat', { timeout: 60_000 }, () => {
     socket.frame({ type: 'truncated', reason: 'reset', oldest_seq: 1 });
     socket.frame({ type: 'synced', seq: 0 });
     await flushMicrotasks();
-    assert.equal(chat.inOrder.length, 0);
-    assert.match(chat.notice ?? '', /another store/);
+    assert.equal(chat.sortedConversations.length, 0);
+    assert.match(chat.notice ?? '', /was replaced/);
   });
 });
 
-describe('the frames on show', () => {
-  it('are the newest', () => {
+describe('FrameLog', () => {
+  it('keeps the newest frames', () => {
     const log = new FrameLog();
     for (let i = 0; i < 500; i += 1) log.add('in', `{"type":"t${i}"}`);
     log.add('out', '{');
@@ -436,7 +443,7 @@ describe('the frames on show', () => {
     assert.equal(log.all.at(-1)?.number, 502);
   });
 
-  it('are fewer where they are long', () => {
+  it('keeps fewer frames if they are long', () => {
     const log = new FrameLog();
     const lengths = () => log.all.map(({ text }) => text.length);
     for (let i = 0; i < 9; i += 1) log.add('in', 'x'.repeat(250_000));

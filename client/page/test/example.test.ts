@@ -4,7 +4,7 @@ import { after, before, describe, it } from 'node:test';
 import { DEADLINE, setUp } from './support/browser.js';
 import { Site } from './support/site.js';
 
-describe('the example of a page without a build', { timeout: 2 * DEADLINE }, () => {
+describe('the example page without a build', { timeout: 2 * DEADLINE }, () => {
   const stage = setUp();
   let site: Site;
   before(async () => {
@@ -13,13 +13,13 @@ describe('the example of a page without a build', { timeout: 2 * DEADLINE }, () 
   });
   after(() => site?.close());
 
-  it('shows all of what was sent, and gives back what was not', async () => {
+  it('shows the whole message that was sent, and restores one that was not', async () => {
     const page = await stage.world.visitor();
     await page.goto(`${site.origin()}/?user=ex&to=ex&server=${stage.server.url.replace('http', 'ws')}`);
     await page.getByText('Connected as ex').waitFor();
     const field = page.getByLabel('Message');
     const lines = page.locator('#messages li');
-    // A pair of surrogates in whatever place.
+    // A surrogate pair at different positions.
     for (const text of [`${'a'.repeat(29)}😀 hello`, `${'a'.repeat(30)}😀`]) {
       await field.fill(text);
       await field.press('Enter');
@@ -35,7 +35,7 @@ describe('the example of a page without a build', { timeout: 2 * DEADLINE }, () 
     await field.press('Enter');
     await lines.filter({ hasText: /^not sent: x+: / }).waitFor();
     assert.equal(await field.inputValue(), long);
-    // What a closed connection does not take stays, too.
+    // A message that cannot be sent on a closed connection stays in the field.
     await stage.server.kill();
     await page.getByText('the connection is closed').waitFor();
     await field.fill('later');

@@ -4,11 +4,11 @@ import type { Page } from 'playwright-core';
 import { WebSocket } from 'ws';
 import { connect, type WebSocketClass } from '../../src/index.js';
 import { connected, DEADLINE, EVIL, enter, launch, Server, setUp, type World } from './support/browser.js';
-import { actor } from './support/gate.js';
+import { fakeServer } from './support/gate.js';
 import { Site } from './support/site.js';
 
 const RUN = "globalThis.pwned='yes'";
-/** What would run, load or lead away, were any of it taken for more than text. */
+/** Texts that would run code, load resources or navigate if the page did not treat them as text. */
 const PAYLOADS = [
   `<script>${RUN}</script>`,
   `<img src=x onerror="${RUN}">`,
@@ -40,27 +40,27 @@ const PAYLOADS = [
   '__proto__',
   'https://user:pass@evil.example/',
 ];
-/** What no content may have made. Ours have no such attributes. */
+/** Elements that content must never create. The page itself does not use these elements and attributes. */
 const FORBIDDEN =
   '.app script, .app iframe, .app img, .app video, .app audio, .app object, .app embed, .app base, .app link, .app meta, .app style, .app form[action], .app [onerror], .app [onload], .app [onmouseover], .app [onclick], .app [srcdoc], .app [style*=url]';
 
-describe('what peers send', { timeout: 10 * DEADLINE }, () => {
+describe('content of peers', { timeout: 10 * DEADLINE }, () => {
   const stage = setUp();
 
   async function assertHarmless(page: Page): Promise<void> {
-    const found = await page.evaluate(forbidden => {
+    const found = await page.evaluate(selector => {
       const links = [...document.querySelectorAll<HTMLAnchorElement>('.app a')];
       return {
         pwned: (globalThis as { pwned?: string }).pwned,
-        made: [...document.querySelectorAll(forbidden)].map(element => element.outerHTML),
+        forbidden: [...document.querySelectorAll(selector)].map(element => element.outerHTML),
         links: links.filter(({ protocol }) => !/^https?:$/.test(protocol)).map(({ href }) => href),
         referring: links.filter(({ host, rel }) => host !== location.host && !/noopener noreferrer/.test(rel)).length,
       };
     }, FORBIDDEN);
-    assert.deepEqual(found, { pwned: undefined, made: [], links: [], referring: 0 });
+    assert.deepEqual(found, { pwned: undefined, forbidden: [], links: [], referring: 0 });
   }
 
-  it('is text, in every field that the server lets through', async () => {
+  it('is shown as text, in every field that the server accepts', async () => {
     const mallory = connect({
       url: stage.server.url,
       user: 'mallory',
@@ -98,19 +98,19 @@ describe('what peers send', { timeout: 10 * DEADLINE }, () => {
     for (const details of await page.locator('details').all())
       await details.evaluate(element => element.setAttribute('open', ''));
     await assertHarmless(page);
-    // The frames are text as well.
+    // The frames drawer shows text as well.
     await page.getByRole('button', { name: 'Frames on the wire' }).first().click();
     await page.getByRole('complementary').locator('summary').first().click();
     await assertHarmless(page);
-    // After a reload it comes by another way.
+    // After a reload the messages come from the history instead of live frames.
     await page.reload();
     await page.locator('.message').first().waitFor();
-    await page.getByText('The beginning').or(page.locator('.message')).first().waitFor();
+    await page.getByText('Beginning').or(page.locator('.message')).first().waitFor();
     await assertHarmless(page);
     await mallory.close();
   });
 
-  it('is text also from a server that checks nothing', async () => {
+  it('is shown as text from a server that validates nothing', async () => {
     const page = await stage.world.visitor();
     const id = (i: number) => `00000000-0000-4000-8000-${String(i).padStart(12, '0')}`;
     const contents = PAYLOADS.flatMap((text): unknown[] => [
@@ -124,7 +124,7 @@ describe('what peers send', { timeout: 10 * DEADLINE }, () => {
       { type: text, text },
       { type: { text } },
       { type: 'data', name: text, data: text },
-      // What a UI library could take for an element of its own.
+      // An object that a UI library could mistake for a virtual element.
       { type: 'div', props: { dangerouslySetInnerHTML: { __html: text } }, constructor: null, __k: [text] },
       [text],
       7,
@@ -141,7 +141,7 @@ describe('what peers send', { timeout: 10 * DEADLINE }, () => {
       reactions: [{ emoji: PAYLOADS[i % PAYLOADS.length], users: PAYLOADS.slice(0, 3) }],
     }));
     stage.gate.play((socket, request) => {
-      actor('victim', 'mallory', history)(socket, request);
+      fakeServer('victim', 'mallory', history)(socket, request);
       PAYLOADS.forEach((text, i) => {
         const place = { id: id(1000 + i), seq: i + 1, from_user: text, target_user: 'victim' };
         socket.send(JSON.stringify({ type: 'message', ...place, message: text, sent_at: text }));
@@ -161,29 +161,29 @@ describe('what peers send', { timeout: 10 * DEADLINE }, () => {
     await assertHarmless(page);
   });
 
-  it('cannot come by the address of the page', async () => {
+  it('cannot be injected by the address of the page', async () => {
     const page = await stage.world.visitor();
     for (const text of PAYLOADS.slice(0, 10)) {
       await page.goto(`${stage.server.url}/?${new URLSearchParams({ user: text, to: text })}`);
-      await page.getByLabel('I am').waitFor();
+      await page.getByLabel('User name').waitFor();
       assert.equal(await page.evaluate(() => (globalThis as { pwned?: string }).pwned), undefined);
     }
     await page.goto(`${stage.server.url}/?user=..&to=a`);
     await page.getByRole('button', { name: 'Start' }).waitFor();
   });
 
-  it('cannot run even where it got into the page', async () => {
+  it('cannot run even if it gets into the document', async () => {
     const page = await stage.world.visitor();
     await enter(page, stage.server.url, 'victim');
-    // Later, as what an evaluation does itself is exempt.
-    const stopped = await page.evaluate(async run => {
+    // Asynchronously, because the evaluation itself is exempt from the policy.
+    const result = await page.evaluate(async run => {
       await new Promise(resolve => setTimeout(resolve));
-      const refused: string[] = [];
+      const blocked: string[] = [];
       const attempt = (name: string, act: () => unknown) => {
         try {
           act();
         } catch {
-          refused.push(name);
+          blocked.push(name);
         }
       };
       attempt('markup', () => {
@@ -199,18 +199,18 @@ describe('what peers send', { timeout: 10 * DEADLINE }, () => {
       const button = document.createElement('button');
       attempt('attribute', () => button.setAttribute('onclick', run));
       button.click();
-      return { refused, pwned: (globalThis as { pwned?: string }).pwned };
+      return { blocked, pwned: (globalThis as { pwned?: string }).pwned };
     }, RUN);
-    assert.equal(stopped.pwned, undefined);
-    for (const name of ['markup', 'eval', 'script']) assert.ok(stopped.refused.includes(name), name);
-    assert.ok(stage.world.complaints.splice(0).length > 0);
-    // Nor can it report to anybody.
+    assert.equal(result.pwned, undefined);
+    for (const name of ['markup', 'eval', 'script']) assert.ok(result.blocked.includes(name), name);
+    assert.ok(stage.world.errors.splice(0).length > 0);
+    // It cannot send data to other hosts.
     const reported = await page.evaluate(async () => {
       const results = await Promise.allSettled([fetch('https://evil.example/'), fetch('http://evil.example/')]);
       return results.map(({ status }) => status);
     });
     assert.deepEqual(reported, ['rejected', 'rejected']);
-    stage.world.complaints.splice(0);
+    stage.world.errors.splice(0);
   });
 });
 
@@ -225,8 +225,8 @@ describe('a page of another site', { timeout: 4 * DEADLINE }, () => {
     origin = site.origin(EVIL);
   });
   afterEach(() => {
-    world.foreign.length = 0;
-    return world.over();
+    world.foreignRequests.length = 0;
+    return world.finish();
   });
   after(async () => {
     await world?.browser.close();
@@ -234,7 +234,7 @@ describe('a page of another site', { timeout: 4 * DEADLINE }, () => {
     await server?.stop();
   });
 
-  it('cannot put the chat into a frame of its own, nor read it', async () => {
+  it('cannot embed the chat in a frame or read it', async () => {
     const page = await world.visitor();
     await page.goto(origin);
     const read = await page.evaluate(async address => {
@@ -247,16 +247,16 @@ describe('a page of another site', { timeout: 4 * DEADLINE }, () => {
       await loaded;
       return fetch(address).then(
         () => 'read',
-        () => 'refused',
+        () => 'blocked',
       );
     }, server.url);
-    assert.equal(read, 'refused');
+    assert.equal(read, 'blocked');
     const inner = page.frames().find(frame => frame !== page.mainFrame());
     assert.equal(await inner?.locator('.app, .sign-in').count(), 0);
-    assert.ok(world.complaints.splice(0).some(text => text.includes('frame-ancestors')));
+    assert.ok(world.errors.splice(0).some(text => text.includes('frame-ancestors')));
   });
 
-  it('sees nothing of a window that it has opened', async () => {
+  it('cannot access a window that it has opened', async () => {
     const page = await world.visitor();
     await page.goto(origin);
     const [popup] = await Promise.all([

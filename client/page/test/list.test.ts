@@ -4,90 +4,90 @@ import type { Page } from 'playwright-core';
 import { WebSocket } from 'ws';
 import { connect, type WebSocketClass } from '../../src/index.js';
 import { assertAccessible } from './support/axe.js';
-import { back, bubble, connected, DEADLINE, enter, say, setUp } from './support/browser.js';
+import { bubble, connected, DEADLINE, enter, reconnect, send, setUp } from './support/browser.js';
 
-/** More than two parts of the list. */
-const MANY = 230;
-const PART = 100;
+/** More than two pages of the list. */
+const COUNT = 230;
+const PAGE_SIZE = 100;
 
 describe('a list of many conversations', { timeout: 10 * DEADLINE }, () => {
   const stage = setUp();
-  /** Those who have written, the last one first. */
-  const peers = Array.from({ length: MANY }, (_, i) => `peer-${String(MANY - i).padStart(3, '0')}`);
+  /** Peers with the newest message first. */
+  const peers = Array.from({ length: COUNT }, (_, i) => `peer-${String(COUNT - i).padStart(3, '0')}`);
   before(async () => {
-    // A user with all of them, who has written to each: one after the other, so that their order is known.
+    // One user writes to all peers one after the other, so that the order is known.
     const hub = connect({ url: stage.server.url, user: 'hub', WebSocket: WebSocket as unknown as WebSocketClass });
     hub.on('message', () => {});
     for (const peer of peers.toReversed()) await hub.send(peer, `to ${peer}`);
     await hub.close();
   });
 
-  const names = (page: Page) => page.locator('.conversation .who').allInnerTexts();
+  const names = (page: Page) => page.locator('.conversation .peer').allInnerTexts();
   const listed = (page: Page, count: number) =>
-    page.waitForFunction(most => document.querySelectorAll('.conversation').length >= most, count, {
+    page.waitForFunction(minimum => document.querySelectorAll('.conversation').length >= minimum, count, {
       timeout: DEADLINE,
     });
-  const toEnd = (page: Page) =>
+  const scrollToEnd = (page: Page) =>
     page.locator('.conversations').evaluate(list => {
       list.scrollTop = list.scrollHeight;
     });
 
-  it('goes on where it is scrolled to its end, each conversation once and in order', async () => {
+  it('loads more at the end, each conversation once and in order', async () => {
     const page = await stage.world.visitor();
     await enter(page, stage.server.url, 'hub');
-    await listed(page, PART);
-    assert.deepEqual(await names(page), peers.slice(0, PART));
-    for (const count of [2 * PART, MANY]) {
-      await toEnd(page);
+    await listed(page, PAGE_SIZE);
+    assert.deepEqual(await names(page), peers.slice(0, PAGE_SIZE));
+    for (const count of [2 * PAGE_SIZE, COUNT]) {
+      await scrollToEnd(page);
       await listed(page, count);
       assert.deepEqual(await names(page), peers.slice(0, count));
     }
     assert.equal(await page.getByRole('button', { name: 'Show older conversations' }).count(), 0);
-    // The oldest can be opened, and talked in; then it is the newest.
+    // Writing in the oldest conversation moves it to the top.
     await page.getByRole('button', { name: /peer-001/ }).click();
     await bubble(page, 'to peer-001').waitFor();
-    await say(page, 'again');
+    await send(page, 'again');
     await bubble(page, 'again').getByText('Stored').waitFor();
     const order = ['peer-001', ...peers.slice(0, -1)];
-    await page.waitForFunction(() => document.querySelector('.conversation .who')?.textContent === 'peer-001');
+    await page.waitForFunction(() => document.querySelector('.conversation .peer')?.textContent === 'peer-001');
     assert.deepEqual(await names(page), order);
-    // A new line brings no other list: neither a shorter one nor anybody twice.
+    // After a reconnect the list is the same.
     await stage.server.kill();
     await page.getByText('No connection to the server.').waitFor();
     await stage.server.restart();
-    await back(page);
-    await say(page, 'and again');
+    await reconnect(page);
+    await send(page, 'and again');
     await bubble(page, 'and again').getByText('Stored').waitFor();
     assert.deepEqual(await names(page), order);
   });
 
-  it('goes on with the keyboard, which then stands on what has come', async () => {
+  it('loads more with the keyboard and focuses the first new conversation', async () => {
     const page = await stage.world.visitor();
     await enter(page, stage.server.url, 'hub');
-    await listed(page, PART);
+    await listed(page, PAGE_SIZE);
     for (const colorScheme of ['dark', 'light'] as const) {
       await page.emulateMedia({ colorScheme });
-      await assertAccessible(page, `a list that goes on, ${colorScheme}`);
+      await assertAccessible(page, `a list with more pages, ${colorScheme}`);
     }
     const before = await names(page);
     const more = page.getByRole('button', { name: 'Show older conversations' });
-    // Without scrolling, which would bring them by itself.
+    // Without scrolling, which would load the next page.
     await more.evaluate(button => button.focus({ preventScroll: true }));
     await page.keyboard.press('Enter');
-    await listed(page, 2 * PART);
+    await listed(page, 2 * PAGE_SIZE);
     const after = await names(page);
-    assert.deepEqual(after.slice(0, PART), before);
+    assert.deepEqual(after.slice(0, PAGE_SIZE), before);
     assert.equal(new Set(after).size, after.length);
-    const [first] = after.slice(PART);
-    await page.waitForFunction(name => document.activeElement?.querySelector('.who')?.textContent === name, first);
+    const [first] = after.slice(PAGE_SIZE);
+    await page.waitForFunction(name => document.activeElement?.querySelector('.peer')?.textContent === name, first);
     await page.keyboard.press('Enter');
     await page.getByRole('heading', { name: String(first) }).waitFor();
   });
 
-  it('shows once who writes while they are not listed yet', async () => {
+  it('shows a peer once who writes before the list includes them', async () => {
     const page = await stage.world.visitor();
     await enter(page, stage.server.url, 'hub');
-    await listed(page, PART);
+    await listed(page, PAGE_SIZE);
     const late = connect({
       url: stage.server.url,
       user: 'peer-002',
@@ -99,8 +99,8 @@ describe('a list of many conversations', { timeout: 10 * DEADLINE }, () => {
       .getByRole('button', { name: /peer-002/ })
       .getByText('1 unread')
       .waitFor();
-    for (const count of [2 * PART, MANY]) {
-      await toEnd(page);
+    for (const count of [2 * PAGE_SIZE, COUNT]) {
+      await scrollToEnd(page);
       await listed(page, count);
     }
     await connected(page);

@@ -2,38 +2,38 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { describe, it } from 'node:test';
 import { Worker } from 'node:worker_threads';
-import { pieces, plainName, webUrl } from '../src/content/links.js';
-import { type Block, type Inline, parse, words } from '../src/content/markdown.js';
+import { linkify, parseWebUrl, safeName } from '../src/content/links.js';
+import { type Block, type Inline, parse, plainText } from '../src/content/markdown.js';
 
-/** As a reader would write it down. */
-function show(blocks: readonly Block[]): string {
+/** Renders parsed Markdown as HTML-like text for comparison. */
+function render(blocks: readonly Block[]): string {
   return blocks
     .map(block => {
-      switch (block.is) {
+      switch (block.kind) {
         case 'paragraph':
-          return `<p>${line(block.inline)}</p>`;
+          return `<p>${renderInline(block.inline)}</p>`;
         case 'heading':
-          return `<h${block.level}>${line(block.inline)}</h${block.level}>`;
+          return `<h${block.level}>${renderInline(block.inline)}</h${block.level}>`;
         case 'code':
           return `<pre>${block.text}</pre>`;
         case 'quote':
-          return `<q>${show(block.blocks)}</q>`;
+          return `<q>${render(block.blocks)}</q>`;
         case 'rule':
           return '<hr>';
         case 'list':
-          return `<${block.first ?? 'ul'}>${block.items.map(item => `<li>${show(item)}</li>`).join('')}`;
+          return `<${block.first ?? 'ul'}>${block.items.map(item => `<li>${render(item)}</li>`).join('')}`;
       }
     })
     .join('');
 }
-function line(all: readonly Inline[]): string {
+function renderInline(all: readonly Inline[]): string {
   return all
     .map(piece => {
       if (typeof piece === 'string') return piece;
-      if (piece.is === 'code') return `<code>${piece.text}</code>`;
-      if (piece.is === 'break') return '<br>';
-      if (piece.is === 'link') return `<a ${piece.url.href}>${line(piece.inline)}</a>`;
-      return `<${piece.is}>${line(piece.inline)}</${piece.is}>`;
+      if (piece.kind === 'code') return `<code>${piece.text}</code>`;
+      if (piece.kind === 'break') return '<br>';
+      if (piece.kind === 'link') return `<a ${piece.url.href}>${renderInline(piece.inline)}</a>`;
+      return `<${piece.kind}>${renderInline(piece.inline)}</${piece.kind}>`;
     })
     .join('');
 }
@@ -78,13 +78,13 @@ describe('markdown', () => {
     ['', ''],
   ];
   for (const [text, expected] of cases) {
-    it(JSON.stringify(text), () => assert.equal(show(parse(text)), expected));
+    it(JSON.stringify(text), () => assert.equal(render(parse(text)), expected));
   }
 
-  it('takes no long time for anything', async () => {
-    // A message of the greatest length takes milliseconds. What takes thousands of them is not slow, but hangs.
-    const most = 16_000;
-    const fill = (piece: string, length = most) => piece.repeat(Math.ceil(length / piece.length)).slice(0, length);
+  it('is parsed in linear time', async () => {
+    // A message of the maximum length takes milliseconds. More than seconds means superlinear time.
+    const maxLength = 16_000;
+    const fill = (piece: string, length = maxLength) => piece.repeat(Math.ceil(length / piece.length)).slice(0, length);
     const marks = [
       '*',
       '**',
@@ -124,34 +124,38 @@ describe('markdown', () => {
     const addresses = ['http://', 'https://a.b/(', 'http://a)))', 'http://[', 'http://[a*', 'http://a..."', 'http://.'];
     const spaces = [' ', '\t', '\u00a0', '\u2028', '  a'];
     const all = [...marks, ...lines, ...parts, ...addresses, ...spaces];
-    const hard = [
+    const hardTexts = [
       ...all.map(piece => fill(piece)),
-      // One within or after many others.
+      // Combinations of two.
       ...all.flatMap(one => all.map(other => fill(one + other))),
-      ...all.flatMap(one => marks.map(end => `${one}${fill(' ')}${end}x`.slice(-most))),
-      ...all.flatMap(one => ['#', '.', ')', '-', ' '].map(many => `${one}a${fill(many, most - 10)}x`)),
-      // Two runs, of which each could take what belongs to the other.
+      ...all.flatMap(one => marks.map(end => `${one}${fill(' ')}${end}x`.slice(-maxLength))),
+      ...all.flatMap(one => ['#', '.', ')', '-', ' '].map(many => `${one}a${fill(many, maxLength - 10)}x`)),
+      // Two adjacent runs, which a pattern could split in several ways.
       ...['# ', '- ', '[a](', '[a](x "', 'http://a', '***a', '- - '].flatMap(one =>
-        ['#', '.', ' a', ')', '- ', '\u2028'].map(many => `${one}${fill(many, most / 2)}${fill(' ', most / 2 - 20)}x`),
+        ['#', '.', ' a', ')', '- ', '\u2028'].map(
+          many => `${one}${fill(many, maxLength / 2)}${fill(' ', maxLength / 2 - 20)}x`,
+        ),
       ),
-      `# a${fill(' ', most - 5)}#x`,
-      // Of each length one, which nothing closes.
+      `# a${fill(' ', maxLength - 5)}#x`,
+      // Unclosed runs of backticks of every length.
       Array.from({ length: 170 }, (_, i) => '`'.repeat(i + 1)).join(' '),
       Array.from({ length: 170 }, (_, i) => '`'.repeat(170 - i)).join(' '),
     ];
-    const worker = new Worker(new URL('support/hard.js', import.meta.url));
+    const worker = new Worker(new URL('support/parse-worker.js', import.meta.url));
     try {
-      for (const text of hard) {
+      for (const text of hardTexts) {
         worker.postMessage(text);
-        const told = `${JSON.stringify(text.slice(0, 30))} of ${text.length}, ending in ${JSON.stringify(text.slice(-10))}`;
-        await once(worker, 'message', { signal: AbortSignal.timeout(5000) }).catch(() => assert.fail(`hangs: ${told}`));
+        const description = `${JSON.stringify(text.slice(0, 30))} of ${text.length}, ending in ${JSON.stringify(text.slice(-10))}`;
+        await once(worker, 'message', { signal: AbortSignal.timeout(5000) }).catch(() =>
+          assert.fail(`hangs: ${description}`),
+        );
       }
     } finally {
       await worker.terminate();
     }
   });
 
-  it('loses nothing but its marks, whatever comes', () => {
+  it('keeps all words of random input', () => {
     let seed = 7;
     const next = (below: number) => {
       seed = (seed * 1103515245 + 12345) % 2147483648;
@@ -183,20 +187,20 @@ describe('markdown', () => {
     for (let round = 0; round < 3000; round += 1) {
       const text = Array.from({ length: next(25) }, () => parts[next(parts.length)]).join('');
       const count = (all: string) => all.split('word').length;
-      // A bare address stands there twice.
-      const kept = count(show(parse(text)).replace(/<a [^>]*>/g, ''));
-      // Behind ``` stands the name of a language.
+      // A bare URL appears twice, as the target and as the text.
+      const kept = count(render(parse(text)).replace(/<a [^>]*>/g, ''));
+      // The word after ``` is the language name.
       if (!text.includes('```')) assert.equal(kept, count(text), JSON.stringify(text));
     }
   });
 
-  it('is told in words where there is no room', () => {
-    assert.equal(words('# Title\n\n**bold** and\n[link](https://x.org)\n\n- a\n- b'), 'Title bold and link a, b');
+  it('is converted to plain text for previews', () => {
+    assert.equal(plainText('# Title\n\n**bold** and\n[link](https://x.org)\n\n- a\n- b'), 'Title bold and link a, b');
   });
 });
 
-describe('addresses', () => {
-  it('are http and https, without names in them', () => {
+describe('links', () => {
+  it('are http and https URLs without user names', () => {
     for (const text of [
       'javascript:alert(1)',
       'data:text/html,x',
@@ -211,13 +215,13 @@ describe('addresses', () => {
       'https://a@x.org/',
       'file:///etc/passwd',
     ]) {
-      assert.equal(webUrl(text), undefined, String(text));
+      assert.equal(parseWebUrl(text), undefined, String(text));
     }
-    assert.equal(webUrl(' HTTPS://X.org/a"b<c ')?.href, 'https://x.org/a%22b%3Cc');
+    assert.equal(parseWebUrl(' HTTPS://X.org/a"b<c ')?.href, 'https://x.org/a%22b%3Cc');
   });
 
-  it('are found in text, without the end of the sentence', () => {
-    const found = (text: string) => pieces(text).map(({ text, url }) => (url ? `<${text}>` : text));
+  it('are found in text without trailing punctuation', () => {
+    const found = (text: string) => linkify(text).map(({ text, url }) => (url ? `<${text}>` : text));
     assert.deepEqual(found('see (https://x.org/a), and http://y.org?b=1!'), [
       'see (',
       '<https://x.org/a>',
@@ -230,7 +234,7 @@ describe('addresses', () => {
     assert.deepEqual(found(''), []);
   });
 
-  it('and names do not turn around what follows', () => {
-    assert.equal(plainName('a\u202Egnp.exe'), 'a\ufffdgnp.exe');
+  it('have names without bidirectional control characters', () => {
+    assert.equal(safeName('a\u202Egnp.exe'), 'a\ufffdgnp.exe');
   });
 });

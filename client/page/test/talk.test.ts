@@ -2,7 +2,18 @@ import assert from 'node:assert/strict';
 import { afterEach, describe, it } from 'node:test';
 import { WebSocket } from 'ws';
 import { type Client, connect, type WebSocketClass } from '../../src/index.js';
-import { bubble, closed, composer, connected, DEADLINE, enter, say, settled, setUp, texts } from './support/browser.js';
+import {
+  bubble,
+  composer,
+  connected,
+  DEADLINE,
+  dialogClosed,
+  enter,
+  send,
+  settled,
+  setUp,
+  texts,
+} from './support/browser.js';
 
 describe('two pages', { timeout: 10 * DEADLINE }, () => {
   const clients: Client[] = [];
@@ -21,15 +32,15 @@ describe('two pages', { timeout: 10 * DEADLINE }, () => {
     return client;
   }
 
-  it('talk, and see how far what they said has come', async () => {
+  it('exchange messages and show the delivery state', async () => {
     const a = await stage.world.visitor();
     await a.goto(stage.server.url);
-    await a.getByLabel('I am').fill('ann');
-    await a.getByLabel('Writing to').fill('ben');
+    await a.getByLabel('User name').fill('ann');
+    await a.getByLabel('Recipient').fill('ben');
     await a.getByRole('button', { name: 'Start' }).click();
     await connected(a);
     assert.equal(new URL(a.url()).search, '?user=ann&to=ben');
-    await say(a, 'hello');
+    await send(a, 'hello');
     await bubble(a, 'hello').getByText('Stored').waitFor();
 
     const b = await stage.world.visitor();
@@ -47,17 +58,17 @@ describe('two pages', { timeout: 10 * DEADLINE }, () => {
     await composer(b).press('Enter');
     await bubble(a, 'hi').waitFor();
     await a.locator('.title').getByText('is typing…').waitFor({ state: 'detached' });
-    // Heard, too.
+    // It is announced to screen readers.
     await a.getByRole('log').getByText('ben: hi').waitFor({ state: 'attached' });
     await bubble(b, 'hi').getByText('Read', { exact: true }).waitFor();
   });
 
-  it('change what they said, react to it and answer it', async () => {
+  it('edit, delete, react and reply', async () => {
     const [a, b] = [await stage.world.visitor(), await stage.world.visitor()];
     await enter(a, stage.server.url, 'cem', 'dee');
     await enter(b, stage.server.url, 'dee', 'cem');
-    await say(a, 'helo');
-    await say(a, 'nonsense');
+    await send(a, 'helo');
+    await send(a, 'nonsense');
     await bubble(a, 'nonsense').getByText('Read', { exact: true }).waitFor();
 
     const choose = async (page: typeof a, text: string, item: string) => {
@@ -72,8 +83,8 @@ describe('two pages', { timeout: 10 * DEADLINE }, () => {
     await bubble(b, 'hello').getByText('edited').waitFor();
 
     await choose(a, 'nonsense', 'Delete');
-    await a.getByRole('dialog').getByRole('button', { name: 'Keep it' }).click();
-    await closed(a);
+    await a.getByRole('dialog').getByRole('button', { name: 'Cancel' }).click();
+    await dialogClosed(a);
     await choose(a, 'nonsense', 'Delete');
     await a.getByRole('dialog').getByRole('button', { name: 'Delete' }).click();
     await b.getByText('This message was deleted.').waitFor();
@@ -87,14 +98,14 @@ describe('two pages', { timeout: 10 * DEADLINE }, () => {
     await a.getByRole('button', { name: '🎉 1 by you' }).waitFor();
 
     await choose(b, 'hello', 'Reply');
-    await say(b, 'indeed');
-    const original = bubble(a, 'indeed').getByRole('button', { name: 'In answer to You hello' });
+    await send(b, 'indeed');
+    const original = bubble(a, 'indeed').getByRole('button', { name: 'In reply to You hello' });
     await original.click();
     await a.waitForFunction(
       () => document.activeElement?.matches('.message') && document.activeElement.textContent?.includes('hello'),
     );
 
-    // It is the same after a reload.
+    // A reload shows the same.
     await settled(a, 3);
     await a.reload();
     await bubble(a, 'indeed').waitFor();
@@ -116,33 +127,33 @@ describe('two pages', { timeout: 10 * DEADLINE }, () => {
     await b.getByText('(example.org)').waitFor();
 
     const other = async (kind: string, fields: Record<string, string>) => {
-      await a.getByRole('button', { name: 'Send something else' }).click();
+      await a.getByRole('button', { name: 'Send media or data' }).click();
       const dialog = a.getByRole('dialog');
-      await dialog.getByLabel('What', { exact: true }).selectOption(kind);
+      await dialog.getByLabel('Type', { exact: true }).selectOption(kind);
       for (const [label, value] of Object.entries(fields)) await dialog.getByLabel(label, { exact: true }).fill(value);
       await dialog.getByRole('button', { name: 'Send' }).click();
-      await closed(a);
+      await dialogClosed(a);
     };
-    await other('image', { Address: 'https://example.org/cat.png', 'What it shows': 'A cat' });
-    await other('file', { Address: 'https://example.org/a.pdf', Name: 'a.pdf' });
-    await other('audio', { Address: 'https://example.org/a.mp3' });
-    await other('video', { Address: 'https://example.org/a.mp4' });
+    await other('image', { URL: 'https://example.org/cat.png', Description: 'A cat' });
+    await other('file', { URL: 'https://example.org/a.pdf', Name: 'a.pdf' });
+    await other('audio', { URL: 'https://example.org/a.mp3' });
+    await other('video', { URL: 'https://example.org/a.mp4' });
     await other('location', { Latitude: '52.52', Longitude: '-13.405', Name: 'Here' });
     await other('data', { Name: 'order', JSON: '{"id": 7}' });
-    await b.getByRole('button', { name: 'Show picture A cat' }).waitFor();
+    await b.getByRole('button', { name: 'Show image A cat' }).waitFor();
     assert.equal(await b.getByRole('link', { name: 'a.pdf' }).getAttribute('href'), 'https://example.org/a.pdf');
-    await b.getByRole('button', { name: 'Play sound' }).waitFor();
+    await b.getByRole('button', { name: 'Play audio' }).waitFor();
     await b.getByRole('button', { name: 'Play video' }).waitFor();
     await b.getByText('52.52000° N, 13.40500° W').waitFor();
     await b.locator('.data summary').click();
     await b.locator('pre', { hasText: '"id": 7' }).waitFor();
   });
 
-  it('load a picture when asked to, and tell its host nothing of the page', async () => {
+  it('load an image on request without a referrer', async () => {
     const page = await stage.world.visitor();
-    const asked: (string | undefined)[] = [];
+    const referrers: (string | undefined)[] = [];
     await page.context().route('https://pictures.example/**', async route => {
-      asked.push((await route.request().allHeaders()).referer);
+      referrers.push((await route.request().allHeaders()).referer);
       const body = '<svg xmlns="http://www.w3.org/2000/svg" width="40" height="30"/>';
       await route.fulfill({ contentType: 'image/svg+xml', body });
     });
@@ -151,16 +162,16 @@ describe('two pages', { timeout: 10 * DEADLINE }, () => {
     await sender.send('hal', { type: 'image', url: 'http://pictures.example/cat.svg', alt: 'A plain cat' });
     await enter(page, stage.server.url, 'hal', 'gil');
     await page.locator('.card .name', { hasText: 'A plain cat' }).waitFor();
-    // What is not encrypted is not loaded into the page at all.
-    assert.equal(await page.getByRole('button', { name: 'Show picture' }).count(), 1);
-    assert.deepEqual(asked, []);
-    await page.getByRole('button', { name: 'Show picture' }).click();
+    // An unencrypted image cannot be loaded into the page.
+    assert.equal(await page.getByRole('button', { name: 'Show image' }).count(), 1);
+    assert.deepEqual(referrers, []);
+    await page.getByRole('button', { name: 'Show image' }).click();
     await page.waitForFunction(() => document.querySelector('img')?.naturalWidth === 40);
-    assert.deepEqual(asked, [undefined]);
-    assert.deepEqual(stage.world.foreign.splice(0), ['https://pictures.example/cat.svg']);
+    assert.deepEqual(referrers, [undefined]);
+    assert.deepEqual(stage.world.foreignRequests.splice(0), ['https://pictures.example/cat.svg']);
   });
 
-  it('bring older messages when scrolled to, and stay where the reader is', async () => {
+  it('load older messages when scrolling and keep the scroll position', async () => {
     const sender = program('ida');
     const all = Array.from({ length: 180 }, (_, i) => `number ${i}`);
     const acks = await Promise.all(all.map(text => sender.send('jon', text)));
@@ -175,12 +186,12 @@ describe('two pages', { timeout: 10 * DEADLINE }, () => {
         element.scrollTop = 0;
       });
       await bubble(page, first).waitFor({ state: 'attached' });
-      // What was at the top has not moved out of sight.
+      // The message that was at the top is still visible.
       const shift = await bubble(page, first).evaluate(element => element.closest('.scroller')?.scrollTop ?? 0);
       assert.ok(shift > 500, `${first}: the list is at ${shift}`);
       await row.waitFor({ state: 'attached' });
     }
-    await page.getByText('The beginning of the conversation').waitFor({ state: 'attached' });
+    await page.getByText('Beginning of the conversation').waitFor({ state: 'attached' });
     assert.deepEqual(await texts(page), all);
 
     await sender.send('jon', 'newest');
@@ -193,7 +204,7 @@ describe('two pages', { timeout: 10 * DEADLINE }, () => {
     assert.deepEqual(await texts(page), [...all, 'newest']);
   });
 
-  it('begin where reading has stopped, and are read when they have been seen', async () => {
+  it('open at the first unread message and mark messages as read once visible', async () => {
     const [sender, reader] = [program('ned'), program('ola')];
     const { id } = await sender.send('ola', 'read already');
     await reader.markRead('ned', id);
@@ -215,37 +226,37 @@ describe('two pages', { timeout: 10 * DEADLINE }, () => {
     assert.equal(value?.unread, 120);
     await page.getByRole('button', { name: '120 new', exact: true }).click();
     await page.locator('.to-end').waitFor({ state: 'detached' });
-    let left: number | undefined;
-    for (const end = Date.now() + DEADLINE; left !== 0 && Date.now() < end; )
-      left = (await reader.conversations().next()).value?.unread;
-    assert.equal(left, 0);
+    let unread: number | undefined;
+    for (const end = Date.now() + DEADLINE; unread !== 0 && Date.now() < end; )
+      unread = (await reader.conversations().next()).value?.unread;
+    assert.equal(unread, 0);
   });
 
-  it('show the frames, and send one by hand', async () => {
+  it('show all frames and send frames written by hand', async () => {
     const page = await stage.world.visitor();
     await enter(page, stage.server.url, 'kim', 'lea');
     await page.getByRole('button', { name: 'Frames on the wire' }).first().click();
     const drawer = page.getByRole('complementary', { name: 'Frames on the wire' });
     await drawer.getByText('welcome', { exact: true }).click();
     await drawer.locator('pre', { hasText: '"protocol": "dmwire.v1"' }).waitFor();
-    await drawer.getByRole('combobox').selectOption('A mistake');
+    await drawer.getByRole('combobox').selectOption('Invalid frame');
     await drawer.getByRole('button', { name: 'Send frame' }).click();
     await drawer.locator('li.bad', { hasText: '"path":"/message"' }).waitFor();
     await drawer.getByLabel('Frame', { exact: true }).fill('{');
     await drawer.getByRole('button', { name: 'Send frame' }).click();
     await drawer.locator('li.bad', { hasText: 'invalid_json' }).waitFor();
-    await drawer.getByRole('combobox').selectOption('A message');
+    await drawer.getByRole('combobox').selectOption('Message');
     await drawer.getByRole('button', { name: 'Send frame' }).click();
     await bubble(page, 'hello').waitFor();
     await drawer.getByRole('button', { name: 'Clear' }).click();
     assert.equal(await drawer.locator('li').count(), 0);
-    // The raw frames have not led the client astray.
-    await say(page, 'more');
+    // The client still works after raw frames.
+    await send(page, 'more');
     await bubble(page, 'more').getByText('Stored').waitFor();
     assert.deepEqual(await texts(page), ['hello', 'more']);
   });
 
-  it('are told what others have read elsewhere, and what came on other devices', async () => {
+  it('show receipts and messages from other devices', async () => {
     const page = await stage.world.visitor();
     await enter(page, stage.server.url, 'mia', 'ned');
     const phone = program('mia');
@@ -258,7 +269,7 @@ describe('two pages', { timeout: 10 * DEADLINE }, () => {
     await ned.markRead('mia', id);
     await bubble(page, 'from the phone').getByText('Read', { exact: true }).waitFor();
 
-    // Not on show: unread, until it is read on the other device.
+    // A closed conversation is unread until it is read on the other device.
     const oda = program('oda');
     const ack = await oda.send('mia', 'three');
     await page.getByRole('button', { name: /oda/ }).getByText('1 unread').waitFor();
@@ -266,7 +277,7 @@ describe('two pages', { timeout: 10 * DEADLINE }, () => {
     await page.getByRole('button', { name: /oda/ }).getByText('1 unread').waitFor({ state: 'detached' });
   });
 
-  it('work on a phone: the list, the conversation, and the way back', async () => {
+  it('work on a phone: list, conversation and back navigation', async () => {
     const sender = program('pam');
     await sender.send('quy', 'hello');
     const page = await stage.world.visitor({ viewport: { width: 390, height: 844 }, isMobile: true, hasTouch: true });
@@ -289,14 +300,14 @@ describe('two pages', { timeout: 10 * DEADLINE }, () => {
 describe('a page below a base path', { timeout: 4 * DEADLINE }, () => {
   const stage = setUp({ flags: ['--base-path', '/de/mo'] });
 
-  it('finds its sockets, and what it has kept', async () => {
+  it('connects and restores drafts with and without a trailing slash', async () => {
     const page = await stage.world.visitor();
     for (const path of ['/de/mo', '/de/mo/']) {
       await page.goto(`${stage.server.url}${path}?user=a&to=b`);
       await connected(page);
       const draft = await composer(page).inputValue();
       assert.equal(draft, path === '/de/mo' ? '' : 'half');
-      await say(page, path);
+      await send(page, path);
       await bubble(page, path).getByText('Stored').waitFor();
       await composer(page).fill('half');
     }

@@ -1,4 +1,4 @@
-/** Obstacles to people who see, hear or move otherwise, as far as axe finds them. */
+/** Accessibility checks with axe. */
 
 import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
@@ -12,15 +12,15 @@ declare const axe: { run(options: object): Promise<Result> };
 
 const script = await readFile(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 
-export async function assertAccessible(page: Page, what: string): Promise<void> {
+export async function assertAccessible(page: Page, view: string): Promise<void> {
   await page.evaluate(script);
   const { violations } = await page.evaluate(() =>
-    // Not among axe's own choice: whether fingers can tell buttons apart (WCAG 2.2, 2.5.8).
+    // Target size (WCAG 2.2, 2.5.8) is not among axe's default rules.
     axe.run({ rules: { 'target-size': { enabled: true } } }),
   );
-  const told = violations.map(({ id, nodes }) => [
+  const found = violations.map(({ id, nodes }) => [
     id,
     ...nodes.map(({ html, failureSummary }) => `${html} ${failureSummary}`),
   ]);
-  assert.deepEqual(told, [], what);
+  assert.deepEqual(found, [], view);
 }

@@ -1,4 +1,4 @@
-/** Real pages in a real browser, and what they did that they should not. */
+/** Runs pages in a real browser, and records their errors and their requests to other hosts. */
 
 import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
@@ -9,7 +9,7 @@ import { Gate } from './gate.js';
 
 export { DEADLINE, Server };
 
-/** A site that is not this machine's own by its name, though it is by its address. */
+/** Host name of another site. It resolves to this machine. */
 export const EVIL = 'evil.example';
 
 const FLAGS = [
@@ -20,7 +20,7 @@ const FLAGS = [
   '--disable-background-networking',
   '--disable-component-update',
   '--disable-sync',
-  // No name but these leads anywhere.
+  // No other host name resolves.
   `--host-resolver-rules=MAP ${EVIL} 127.0.0.1, MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost`,
 ];
 
@@ -34,14 +34,14 @@ export async function launch(): Promise<World> {
 }
 
 export class World {
-  /** What pages asked for, outside of where they come from. */
-  readonly foreign: string[] = [];
-  /** What pages complained about, lost connections left out. */
-  readonly complaints: string[] = [];
+  /** URLs of requests to other hosts. */
+  readonly foreignRequests: string[] = [];
+  /** Console errors, warnings and exceptions of pages, except for lost connections. */
+  readonly errors: string[] = [];
 
   constructor(readonly browser: Browser) {}
 
-  /** A page of a visitor of its own: nothing is shared with others. */
+  /** Opens a page in its own browser context, which shares no state with others. */
   async visitor(options: BrowserContextOptions = {}): Promise<Page> {
     const context = await this.browser.newContext({
       viewport: { width: 1280, height: 800 },
@@ -51,43 +51,42 @@ export class World {
     context.setDefaultTimeout(DEADLINE);
     context.on('request', request => {
       const url = new URL(request.url());
-      if (url.hostname !== '127.0.0.1' && url.protocol !== 'data:') this.foreign.push(request.url());
+      if (url.hostname !== '127.0.0.1' && url.protocol !== 'data:') this.foreignRequests.push(request.url());
     });
     context.on('console', message => {
       const text = message.text();
       const isExpected = /WebSocket connection to .* failed|net::ERR_INTERNET_DISCONNECTED/.test(text);
-      if (['error', 'warning'].includes(message.type()) && !isExpected) this.complaints.push(text);
+      if (['error', 'warning'].includes(message.type()) && !isExpected) this.errors.push(text);
     });
     context.on('weberror', error => {
-      // Said at once, too: a test that waits for what does not come would only say that.
+      // Print it at once, because the test may fail later with a timeout only.
       console.error(error.error().stack);
-      this.complaints.push(String(error.error().stack));
+      this.errors.push(String(error.error().stack));
     });
     return context.newPage();
   }
 
-  /** Ends all pages; nothing may have gone wrong in them. */
-  async over(): Promise<void> {
+  /** Closes all pages and asserts that they had no errors and made no requests to other hosts. */
+  async finish(): Promise<void> {
     for (const context of this.browser.contexts()) await context.close();
-    const { foreign, complaints } = this;
-    const seen = { foreign: foreign.splice(0), complaints: complaints.splice(0) };
-    assert.deepEqual(seen, { foreign: [], complaints: [] });
+    const found = { foreignRequests: this.foreignRequests.splice(0), errors: this.errors.splice(0) };
+    assert.deepEqual(found, { foreignRequests: [], errors: [] });
   }
 }
 
 interface Stage {
   world: World;
   server: Server;
-  /** Before that server. */
+  /** Proxy in front of the server. */
   gate: Gate;
 }
 
-/** Has a browser and a server for the tests of a suite; with `each` a new server for each of them. */
+/** Starts a browser and a server for a test suite; with `each`, a new server for each test. */
 export function setUp({ each = false, flags = [] as string[] } = {}): Stage {
   const stage = {} as Stage;
   const start = async () => {
     stage.server = await Server.start(...flags);
-    stage.gate = await Gate.before(stage.server.url);
+    stage.gate = await Gate.inFrontOf(stage.server.url);
   };
   const stop = async () => {
     await stage.gate?.close();
@@ -100,7 +99,7 @@ export function setUp({ each = false, flags = [] as string[] } = {}): Stage {
   if (each) beforeEach(start);
   afterEach(async () => {
     try {
-      await stage.world.over();
+      await stage.world.finish();
     } finally {
       if (each) await stop();
     }
@@ -112,19 +111,19 @@ export function setUp({ each = false, flags = [] as string[] } = {}): Stage {
   return stage;
 }
 
-/** Opens the page as a user, and waits until it is connected. */
+/** Opens the page as a user and waits until it is connected. */
 export async function enter(page: Page, url: string, user: string, to?: string): Promise<void> {
   await page.goto(`${url}/?${new URLSearchParams({ user, ...(to && { to }) })}`);
   await connected(page);
 }
 
 export async function connected(page: Page): Promise<void> {
-  await page.locator('.line.open').waitFor({ state: 'attached' });
+  await page.locator('.connection.open').waitFor({ state: 'attached' });
 }
 
-/** Has a page connect again now, and waits for that. It may do so by itself before anybody could press the button. */
-export async function back(page: Page): Promise<void> {
-  await page.getByRole('button', { name: 'Try now' }).evaluateAll(found => {
+/** Makes a page reconnect now and waits for it. Does not fail if the page has reconnected by itself. */
+export async function reconnect(page: Page): Promise<void> {
+  await page.getByRole('button', { name: 'Retry now' }).evaluateAll(found => {
     for (const button of found) (button as HTMLButtonElement).click();
   });
   await page.locator('.banner').waitFor({ state: 'detached' });
@@ -134,32 +133,32 @@ export function composer(page: Page): Locator {
   return page.getByRole('textbox', { name: 'Message', exact: true });
 }
 
-/** Writes and sends, as people do. */
-export async function say(page: Page, text: string): Promise<void> {
+/** Writes a message in the composer and sends it. */
+export async function send(page: Page, text: string): Promise<void> {
   await composer(page).fill(text);
   await composer(page).press('Enter');
 }
 
-/** Waits until no dialog is there: one that is only closed is hidden already, and not yet ready to be opened again. */
-export async function closed(page: Page): Promise<void> {
+/** Waits until the dialog is removed. A dialog that is only hidden cannot be opened again yet. */
+export async function dialogClosed(page: Page): Promise<void> {
   await page.locator('dialog').waitFor({ state: 'detached' });
 }
 
-/** The bubble with this text. */
+/** Returns the message with this text. */
 export function bubble(page: Page, text: string): Locator {
   return page.locator('.message', { has: page.locator('.text', { hasText: new RegExp(`^${text}$`) }) });
 }
 
-/** The texts on show, in order. */
+/** Returns the texts of all messages, in order. */
 export function texts(page: Page): Promise<string[]> {
   return page.locator('.message .text').allInnerTexts();
 }
 
-/** Waits until so many messages are on show and none of them waits any more. */
+/** Waits until at least `count` messages are shown and none of them is unsent. */
 export async function settled(page: Page, count: number): Promise<void> {
   await page.waitForFunction(
-    most =>
-      document.querySelectorAll('.message').length >= most &&
+    minimum =>
+      document.querySelectorAll('.message').length >= minimum &&
       !document.querySelector('.message.offline, .message.sending'),
     count,
     { timeout: 2 * DEADLINE },

@@ -1,37 +1,40 @@
-/** A gate before the server: pages come through, sockets when it is open. Or it plays a server of its own, which may be hostile. */
+/**
+ * A proxy in front of the server. HTTP requests always pass; WebSockets pass while it is open. It can also act as a server
+ * itself, possibly a hostile one.
+ */
 
 import { createServer, type Server as HttpServer, type IncomingMessage, request } from 'node:http';
 import { type AddressInfo, connect, type Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { type WebSocket, WebSocketServer } from 'ws';
 
-type Play = (socket: WebSocket, request: IncomingMessage) => void;
+type SocketHandler = (socket: WebSocket, request: IncomingMessage) => void;
 
 export class Gate {
   readonly #http: HttpServer;
   readonly #sockets = new Set<Duplex>();
   readonly #ws = new WebSocketServer({ noServer: true });
   #open = true;
-  #play: Play | undefined;
-  /** What pages have asked for a socket. */
-  readonly asked: string[] = [];
-  /** The server's ends of the sockets that are open. */
-  readonly #far = new Set<Socket>();
+  #handler: SocketHandler | undefined;
+  /** Paths of all upgrade requests. */
+  readonly requests: string[] = [];
+  /** Connections to the server for open sockets. */
+  readonly #upstreams = new Set<Socket>();
 
   private constructor(readonly target: URL) {
     this.#http = createServer((incoming, outgoing) => {
       const { method, url, headers } = incoming;
-      const onwards = request(new URL(url ?? '/', target), { method, headers }, answer => {
-        outgoing.writeHead(answer.statusCode ?? 500, answer.headers);
-        answer.pipe(outgoing);
+      const upstream = request(new URL(url ?? '/', target), { method, headers }, response => {
+        outgoing.writeHead(response.statusCode ?? 500, response.headers);
+        response.pipe(outgoing);
       });
-      onwards.on('error', () => outgoing.destroy());
-      incoming.pipe(onwards);
+      upstream.on('error', () => outgoing.destroy());
+      incoming.pipe(upstream);
     });
     this.#http.on('upgrade', (incoming, socket, head) => this.#upgrade(incoming, socket, head));
   }
 
-  static async before(url: string): Promise<Gate> {
+  static async inFrontOf(url: string): Promise<Gate> {
     const gate = new Gate(new URL(url));
     await new Promise<void>(resolve => gate.#http.listen(0, '127.0.0.1', resolve));
     return gate;
@@ -41,7 +44,7 @@ export class Gate {
     return `http://127.0.0.1:${(this.#http.address() as AddressInfo).port}`;
   }
 
-  /** Breaks all sockets, and lets no new ones through. */
+  /** Drops all sockets and rejects new ones. */
   shut(): void {
     this.#open = false;
     for (const socket of this.#sockets) socket.destroy();
@@ -51,14 +54,14 @@ export class Gate {
     this.#open = true;
   }
 
-  /** Lets nothing more of the server through on the sockets that are open, and everything of the pages. */
-  hush(): void {
-    for (const server of this.#far) server.unpipe().resume();
+  /** Drops further data from the server on open sockets. Data from the pages still passes. */
+  muteServer(): void {
+    for (const server of this.#upstreams) server.unpipe().resume();
   }
 
-  /** From now on sockets end here. */
-  play(play: Play): void {
-    this.#play = play;
+  /** Handles all further sockets with `handler` instead of the server. */
+  play(handler: SocketHandler): void {
+    this.#handler = handler;
   }
 
   async close(): Promise<void> {
@@ -68,13 +71,13 @@ export class Gate {
   }
 
   #upgrade(incoming: IncomingMessage, socket: Duplex, head: Buffer): void {
-    this.asked.push(incoming.url ?? '');
+    this.requests.push(incoming.url ?? '');
     if (!this.#open) return void socket.destroy();
     this.#sockets.add(socket);
     socket.on('close', () => this.#sockets.delete(socket));
     socket.on('error', () => {});
-    if (this.#play) {
-      this.#ws.handleUpgrade(incoming, socket, head, client => this.#play?.(client, incoming));
+    if (this.#handler) {
+      this.#ws.handleUpgrade(incoming, socket, head, client => this.#handler?.(client, incoming));
       return;
     }
     const server: Socket = connect(Number(this.target.port), this.target.hostname, () => {
@@ -85,23 +88,23 @@ export class Gate {
       server.write(head);
       socket.pipe(server).pipe(socket);
     });
-    this.#far.add(server);
+    this.#upstreams.add(server);
     server.on('error', () => socket.destroy());
     server.on('close', () => {
-      this.#far.delete(server);
+      this.#upstreams.delete(server);
       socket.destroy();
     });
     socket.on('close', () => server.destroy());
   }
 }
 
-/** Answers a page as a server would, with these messages in the conversation with `peer`. */
-export function actor(
+/** Returns a handler that acts as a server with the given messages in the conversation with `peer`. */
+export function fakeServer(
   user: string,
   peer: string,
   history: readonly Record<string, unknown>[],
   onFrame: (frame: Record<string, unknown>, send: (frame: object) => void) => void = () => {},
-): Play {
+): SocketHandler {
   return socket => {
     const send = (frame: object) => socket.send(JSON.stringify(frame));
     send({

@@ -1,4 +1,4 @@
-/** A web site beside the server: pages of other origins. */
+/** A web server for pages of other origins. */
 
 import { createServer, type Server as HttpServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -7,24 +7,24 @@ export class Site {
   readonly #http: HttpServer;
 
   private constructor(files: Record<string, string>) {
-    this.#http = createServer(({ url }, answer) => {
+    this.#http = createServer(({ url }, response) => {
       const path = new URL(url ?? '/', 'http://site').pathname;
       const text = files[path];
-      answer.writeHead(text === undefined ? 204 : 200, {
+      response.writeHead(text === undefined ? 204 : 200, {
         'content-type': path.endsWith('.js') ? 'text/javascript' : 'text/html',
       });
-      answer.end(text);
+      response.end(text);
     });
   }
 
-  /** @param files What it has, by path. */
+  /** @param files Content by path. */
   static async of(files: Record<string, string>): Promise<Site> {
     const site = new Site(files);
     await new Promise<void>(resolve => site.#http.listen(0, '127.0.0.1', resolve));
     return site;
   }
 
-  /** Its origin, as one of the names that lead to it. */
+  /** Returns its origin for one of its host names. */
   origin(name = '127.0.0.1'): string {
     return `http://${name}:${(this.#http.address() as AddressInfo).port}`;
   }

@@ -1,10 +1,10 @@
-/** Tokens as an application makes them (PROTOCOL section 2). */
+/** Tokens as an application issues them (docs/protocol.md section 2). */
 
 import { createHmac } from 'node:crypto';
 
-export const SECRET = 'a secret that nobody else can know';
+export const SECRET = 'a secret for the tests of the page';
 
-/** A good token of a user, for an hour. */
+/** Returns a token that is valid for one hour. */
 export function token(user: string): string {
   const part = (json: object) => Buffer.from(JSON.stringify(json)).toString('base64url');
   const text = `${part({ alg: 'HS256', typ: 'JWT' })}.${part({ sub: user, exp: Math.floor(Date.now() / 1000) + 3600 })}`;
