@@ -1,34 +1,36 @@
-//! Where a token may stand in a request, and which users and paths it opens (PROTOCOL sections 2 and 10).
+//! The places of a token in a request, and the users and paths that it authorizes (PROTOCOL sections 2 and 10).
 
-use crate::helpers::{CARRIERS, DMWIRE, asking, assert_keeps, bearer, refused, welcomed};
+use crate::helpers::{
+    CARRIERS, DMWIRE, assert_not_logged, assert_rejected, bearer, connect, server_with_secret,
+};
 use crate::support::tokens::{SECRET, claims, hs256, valid_token};
 use crate::support::{Raw, handshake, json_answer};
 use serde_json::json;
 
 #[test]
-fn a_token_opens_its_users_session_in_every_carrier() {
-    let server = asking(&[]);
+fn a_token_authorizes_its_users_session_in_every_carrier() {
+    let server = server_with_secret(&[]);
     let token = valid_token("8888");
     for carrier in CARRIERS {
         let (query, headers) = carrier(&token);
         for path in ["/ws/8888", "/ws", "/ws/%38888"] {
             assert_eq!(
-                welcomed(&server, &format!("{path}{query}"), &headers)["user_id"],
+                connect(&server, &format!("{path}{query}"), &headers)["user_id"],
                 "8888"
             );
         }
         Raw::upgrade_with(&server, &format!("/echo{query}"), &headers);
     }
-    // Percent-encoded, among others, and with what else a session takes.
+    // The query parameter may be percent-encoded and stand among others.
     let query = format!(
         "/ws/8888?device=phone&%74oken={}&since=0",
         token.replace('.', "%2E")
     );
-    assert_eq!(welcomed(&server, &query, "")["device"], "phone");
-    // What another carrier holds that does not count is not looked at.
+    assert_eq!(connect(&server, &query, "")["device"], "phone");
+    // A header that is not a bearer token is ignored.
     let basic = "Authorization: Basic dXNlcjpwYXNz\r\n";
-    welcomed(&server, &format!("/ws/8888?token={token}"), basic);
-    assert_keeps(
+    connect(&server, &format!("/ws/8888?token={token}"), basic);
+    assert_not_logged(
         &server,
         &[&token, &token[token.len() - 20..], SECRET, "Bearer"],
     );
@@ -36,11 +38,11 @@ fn a_token_opens_its_users_session_in_every_carrier() {
 
 #[test]
 fn a_token_of_another_user_is_forbidden_in_every_carrier() {
-    let server = asking(&[]);
+    let server = server_with_secret(&[]);
     for carrier in CARRIERS {
         let (query, headers) = carrier(&valid_token("6666"));
         for user in ["8888", "6666x", "666", "%36666%2B"] {
-            refused(
+            assert_rejected(
                 &server,
                 &format!("/ws/{user}{query}"),
                 &headers,
@@ -49,7 +51,7 @@ fn a_token_of_another_user_is_forbidden_in_every_carrier() {
             );
         }
         assert_eq!(
-            welcomed(&server, &format!("/ws/6666{query}"), &headers)["user_id"],
+            connect(&server, &format!("/ws/6666{query}"), &headers)["user_id"],
             "6666"
         );
     }
@@ -57,8 +59,8 @@ fn a_token_of_another_user_is_forbidden_in_every_carrier() {
 }
 
 #[test]
-fn without_a_token_there_is_no_session_and_no_echo() {
-    let server = asking(&["--log-format", "json"]);
+fn without_a_token_sessions_and_echo_are_unauthorized() {
+    let server = server_with_secret(&["--log-format", "json"]);
     for path in [
         "/ws/8888",
         "/ws",
@@ -67,9 +69,9 @@ fn without_a_token_there_is_no_session_and_no_echo() {
         "/ws/a%20b",
         "/ws/8888?since=x",
     ] {
-        refused(&server, path, "", 401, "unauthorized");
+        assert_rejected(&server, path, "", 401, "unauthorized");
     }
-    refused(
+    assert_rejected(
         &server,
         "/ws/8888",
         "Authorization: Basic dXNlcjpwYXNz\r\n",
@@ -86,18 +88,18 @@ fn without_a_token_there_is_no_session_and_no_echo() {
     }
     assert_eq!(json_answer(&server.get("/ws/8888")).0, 426);
     server.wait_for_log(r#""why":"no token""#);
-    // With one, what else is wrong is said.
+    // With a valid token, other errors of the request are reported.
     let headers = bearer(&valid_token("8888"));
     for path in ["/ws/a%20b", "/ws/", "/ws/8888?since=x"] {
-        refused(&server, path, &headers, 400, "invalid_request");
+        assert_rejected(&server, path, &headers, 400, "invalid_request");
     }
 }
 
 #[test]
-fn of_several_tokens_the_header_counts_then_the_subprotocol_then_the_address() {
-    let server = asking(&[]);
+fn of_several_tokens_the_header_has_priority_then_the_subprotocol_then_the_query() {
+    let server = server_with_secret(&[]);
     let (good, bad) = (valid_token("8888"), "x.y.z");
-    for (header, protocol, query, let_in) in [
+    for (header, protocol, query, accepted) in [
         (Some(&*good), Some(bad), Some(bad), true),
         (Some(bad), Some(&*good), Some(&*good), false),
         (None, Some(&*good), Some(bad), true),
@@ -114,25 +116,25 @@ fn of_several_tokens_the_header_counts_then_the_subprotocol_then_the_address() {
         }
         let path = format!("/ws/8888?token={}", query.unwrap_or_default());
         let (mut raw, _) = Raw::upgrade_with(&server, &path, &headers);
-        raw.expect(if let_in { "welcome" } else { "goodbye" });
+        raw.expect(if accepted { "welcome" } else { "goodbye" });
     }
-    // Two in one place are one too many.
+    // Two tokens in one place are rejected.
     let twice = bearer(&good).repeat(2);
-    refused(&server, "/ws/8888", &twice, 400, "invalid_request");
+    assert_rejected(&server, "/ws/8888", &twice, 400, "invalid_request");
     let twice = format!("/ws/8888?token={good}&token={good}");
-    refused(&server, &twice, "", 400, "invalid_request");
+    assert_rejected(&server, &twice, "", 400, "invalid_request");
     let twice = format!("Sec-WebSocket-Protocol: dmwire.v1, bearer.{good}, bearer.{bad}\r\n");
-    refused(&server, "/ws/8888", &twice, 400, "invalid_request");
+    assert_rejected(&server, "/ws/8888", &twice, 400, "invalid_request");
     let alone = format!("Sec-WebSocket-Protocol: bearer.{good}\r\n");
     let (status, body) = json_answer(&server.http(&handshake("/ws/8888", &alone)));
     assert_eq!((status, &body["code"]), (400, &json!("invalid_request")));
 }
 
 #[test]
-fn tokens_in_the_address_can_be_turned_off() {
-    let server = asking(&["--query-token", "false"]);
+fn tokens_in_the_query_can_be_disabled() {
+    let server = server_with_secret(&["--query-token", "false"]);
     let token = valid_token("8888");
-    let [answer, _] = refused(
+    let [answer, _] = assert_rejected(
         &server,
         &format!("/ws/8888?token={token}"),
         "",
@@ -140,13 +142,13 @@ fn tokens_in_the_address_can_be_turned_off() {
         "unauthorized",
     );
     assert!(answer.contains("query_token"), "{answer}");
-    welcomed(&server, &format!("/ws/8888?token={token}"), &bearer(&token));
-    assert_keeps(&server, &[&token]);
+    connect(&server, &format!("/ws/8888?token={token}"), &bearer(&token));
+    assert_not_logged(&server, &[&token]);
 }
 
 #[test]
-fn neither_paths_nor_ids_are_a_way_around() {
-    let server = asking(&["--base-path", "/demo"]);
+fn unusual_paths_and_ids_do_not_bypass_authentication() {
+    let server = server_with_secret(&["--base-path", "/demo"]);
     let headers = bearer(&valid_token("8888"));
     for path in [
         "/ws/8888",
@@ -179,10 +181,10 @@ fn neither_paths_nor_ids_are_a_way_around() {
         "/demo/ws/8888%00",
         "/demo/ws/%2538888",
     ] {
-        refused(&server, path, &headers, 400, "invalid_request");
-        refused(&server, path, "", 401, "unauthorized");
+        assert_rejected(&server, path, &headers, 400, "invalid_request");
+        assert_rejected(&server, path, "", 401, "unauthorized");
     }
-    refused(
+    assert_rejected(
         &server,
         &format!("/demo/ws/{}", "8".repeat(60_000)),
         &headers,
@@ -195,9 +197,9 @@ fn neither_paths_nor_ids_are_a_way_around() {
         "/demo/ws/888%2B",
         "/demo/ws/8888:",
     ] {
-        refused(&server, path, &headers, 403, "forbidden");
+        assert_rejected(&server, path, &headers, 403, "forbidden");
     }
-    // A request too long for HTTP is no request.
+    // A request beyond the size limit of HTTP is not upgraded.
     let endless = handshake(
         &format!("/demo/ws/8888?x={}", "x".repeat(300_000)),
         &headers,
@@ -209,9 +211,9 @@ fn neither_paths_nor_ids_are_a_way_around() {
 }
 
 #[test]
-fn tokens_stay_out_of_the_log_in_whatever_form_and_level() {
+fn tokens_are_not_logged_in_any_format_or_level() {
     for form in ["plain", "json"] {
-        let server = asking(&["--log-format", form, "--log", "trace"]);
+        let server = server_with_secret(&["--log-format", form, "--log", "trace"]);
         let (mine, others) = (valid_token("8888"), valid_token("6666"));
         let bad = hs256("another", &claims("8888"));
         for token in [&mine, &others, &bad] {
@@ -228,7 +230,7 @@ fn tokens_stay_out_of_the_log_in_whatever_form_and_level() {
         server.wait_for_log("another user");
         server.wait_for_log("no known key");
         let tails = [&mine, &others, &bad].map(|token| &token[token.len() - 20..]);
-        assert_keeps(&server, &tails);
-        assert_keeps(&server, &[SECRET]);
+        assert_not_logged(&server, &tails);
+        assert_not_logged(&server, &[SECRET]);
     }
 }

@@ -1,19 +1,21 @@
 //! Claims and signatures that are rejected.
 
-use crate::helpers::{asking, assert_keeps, bearer, refused, unauthorized, welcomed};
+use crate::helpers::{
+    assert_not_logged, assert_rejected, assert_unauthorized, bearer, connect, server_with_secret,
+};
 use crate::support::tokens::{SECRET, claims, hmac_of, hs256, now, signed};
 use ring::hmac;
 use serde_json::{Value, json};
 
 #[test]
-fn claims_that_do_not_hold_are_unauthorized_and_the_log_says_why() {
+fn invalid_claims_are_unauthorized_and_the_log_has_the_reason() {
     let rules = [
         "--jwt-issuer",
         "https://id.example",
         "--jwt-audience",
         "chat,other",
     ];
-    let server = asking(&rules);
+    let server = server_with_secret(&rules);
     let base =
         json!({"sub": "8888", "exp": now() + 3600, "iss": "https://id.example", "aud": "chat"});
     let with = |claim: &str, value: Value| {
@@ -26,9 +28,9 @@ fn claims_that_do_not_hold_are_unauthorized_and_the_log_says_why() {
         claims.as_object_mut().expect("an object").remove(claim);
         claims
     };
-    welcomed(&server, "/ws/8888", &bearer(&hs256(SECRET, &base)));
+    connect(&server, "/ws/8888", &bearer(&hs256(SECRET, &base)));
     for aud in [json!(["x", "other"]), json!(["chat"])] {
-        welcomed(
+        connect(
             &server,
             "/ws/8888",
             &bearer(&hs256(SECRET, &with("aud", aud))),
@@ -63,14 +65,14 @@ fn claims_that_do_not_hold_are_unauthorized_and_the_log_says_why() {
         (with("sub", json!("a".repeat(65))), "`sub` is no user id"),
         (json!([]), "claims cannot be read"),
     ] {
-        unauthorized(&server, &hs256(SECRET, &claims), why);
+        assert_unauthorized(&server, &hs256(SECRET, &claims), why);
     }
-    assert_keeps(&server, &[SECRET, "evil.example", "elsewhere"]);
+    assert_not_logged(&server, &[SECRET, "evil.example", "elsewhere"]);
 }
 
 #[test]
-fn what_is_not_signed_as_it_should_be_is_no_token() {
-    let server = asking(&[]);
+fn invalid_signatures_and_headers_are_unauthorized() {
+    let server = server_with_secret(&[]);
     let base = claims("8888");
     let hs = |header: Value, algorithm| {
         signed(&header, &base, |text| {
@@ -113,12 +115,12 @@ fn what_is_not_signed_as_it_should_be_is_no_token() {
         (format!("{token}.x"), header),
         ("x".repeat(8193), "too long"),
     ] {
-        unauthorized(&server, &token, why);
+        assert_unauthorized(&server, &token, why);
     }
     let tail = &token[token.len() - 20..];
-    assert_keeps(&server, &[&token, tail, SECRET]);
-    // The same by a client of which not even the header is text.
-    refused(
+    assert_not_logged(&server, &[&token, tail, SECRET]);
+    // The same for a header that is not ASCII.
+    assert_rejected(
         &server,
         "/ws/8888",
         "Authorization: Bearer \u{e9}\r\n",
@@ -128,34 +130,34 @@ fn what_is_not_signed_as_it_should_be_is_no_token() {
 }
 
 #[test]
-fn a_token_that_is_meant_for_somebody_needs_a_server_that_says_who_it_is() {
-    let server = asking(&[]);
+fn a_token_with_an_audience_requires_a_configured_audience() {
+    let server = server_with_secret(&[]);
     let token = hs256(
         SECRET,
         &json!({"sub": "8888", "exp": now() + 60, "aud": "shop"}),
     );
-    unauthorized(&server, &token, "--jwt-audience is not set");
-    // Whose word it is does not matter where nobody has said that it does.
+    assert_unauthorized(&server, &token, "--jwt-audience is not set");
+    // The issuer is not checked unless one is configured.
     let token = hs256(
         SECRET,
         &json!({"sub": "8888", "exp": now() + 60, "iss": "anybody"}),
     );
-    welcomed(&server, "/ws/8888", &bearer(&token));
+    connect(&server, "/ws/8888", &bearer(&token));
 }
 
 #[test]
-fn the_leeway_is_for_both_ends_of_a_tokens_life() {
-    let server = asking(&["--jwt-leeway-seconds", "120"]);
+fn the_leeway_applies_to_expiry_and_start_of_validity() {
+    let server = server_with_secret(&["--jwt-leeway-seconds", "120"]);
     for claims in [
         json!({"sub": "a", "exp": now() - 60}),
         json!({"sub": "a", "exp": now() + 60, "nbf": now() + 60}),
         json!({"sub": "a", "exp": now() as f64 + 0.5}),
         json!({"sub": "a", "exp": 1e18}),
     ] {
-        welcomed(&server, "/ws/a", &bearer(&hs256(SECRET, &claims)));
+        connect(&server, "/ws/a", &bearer(&hs256(SECRET, &claims)));
     }
     let late = json!({"sub": "a", "exp": now() - 121});
-    refused(
+    assert_rejected(
         &server,
         "/ws/a",
         &bearer(&hs256(SECRET, &late)),

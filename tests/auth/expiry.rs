@@ -1,13 +1,13 @@
 //! Sessions whose token expires.
 
-use crate::helpers::{asking, bearer};
+use crate::helpers::{bearer, server_with_secret};
 use crate::support::tokens::{SECRET, hs256, now};
 use crate::support::{Client, Raw, client_frame, to};
 use serde_json::json;
 
 #[test]
-fn a_session_ends_with_its_token_and_who_comes_back_with_a_new_one_loses_nothing() {
-    let server = asking(&["--jwt-leeway-seconds", "0"]);
+fn a_session_ends_when_its_token_expires_and_resumes_with_a_new_one() {
+    let server = server_with_secret(&["--jwt-leeway-seconds", "0"]);
     let dial = |user: &str, query: &str, lasting: u64| {
         let token = hs256(SECRET, &json!({"sub": user, "exp": now() + lasting}));
         let header = [("Authorization", &*format!("Bearer {token}"))];
@@ -26,7 +26,10 @@ fn a_session_ends_with_its_token_and_who_comes_back_with_a_new_one_loses_nothing
     assert_eq!(a.expect("message")["seq"], 1);
     assert_eq!(a.ask(&to("b", "2"))["seq"], 2);
     let (goodbye, end) = a.goodbye();
-    assert!(now() >= expires, "it was good until then");
+    assert!(
+        now() >= expires,
+        "the session lasts until the token expires"
+    );
     assert_eq!(
         (&goodbye["code"], &goodbye["reason"], &goodbye["reconnect"]),
         (&json!(4401), &json!("token_expired"), &json!(true))
@@ -42,14 +45,14 @@ fn a_session_ends_with_its_token_and_who_comes_back_with_a_new_one_loses_nothing
         (&json!(3), &json!("3"))
     );
     again.expect("synced");
-    // The others of the same user stay for as long as their own tokens hold.
+    // Other sessions last as long as their own tokens.
     again.assert_quiet();
     b.assert_quiet();
 }
 
 #[test]
-fn an_echo_ends_with_its_token() {
-    let server = asking(&["--jwt-leeway-seconds", "1"]);
+fn an_echo_connection_ends_when_its_token_expires() {
+    let server = server_with_secret(&["--jwt-leeway-seconds", "1"]);
     let token = hs256(SECRET, &json!({"sub": "a", "exp": now() + 3}));
     let (mut raw, _) = Raw::upgrade_with(&server, "/echo", &bearer(&token));
     raw.write(&client_frame(0x81, b"hello"));

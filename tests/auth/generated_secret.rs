@@ -1,6 +1,6 @@
 //! The secret that a reachable server generates, and the `token` command.
 
-use crate::helpers::{asking, assert_keeps, bearer, refused, welcomed};
+use crate::helpers::{assert_not_logged, assert_rejected, bearer, connect, server_with_secret};
 use crate::support::tokens::{Issuer, SECRET};
 use crate::support::{Folder, Server, dmwire, eventually, handshake};
 use std::fs;
@@ -8,8 +8,8 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
 
 #[test]
-fn the_program_makes_tokens_for_trying_out() {
-    let server = asking(&["--jwt-issuer", "me", "--jwt-audience", "chat"]);
+fn the_token_command_makes_valid_tokens() {
+    let server = server_with_secret(&["--jwt-issuer", "me", "--jwt-audience", "chat"]);
     let folder = Folder::new();
     let made = |more: &[&str]| {
         let settings = [
@@ -30,12 +30,12 @@ fn the_program_makes_tokens_for_trying_out() {
         "{said:?}"
     );
     assert_eq!(
-        welcomed(&server, "/ws", &bearer(said.out.trim()))["user_id"],
+        connect(&server, "/ws", &bearer(said.out.trim()))["user_id"],
         "8888"
     );
     let said = made(&["--user", "8888", "--ttl", "1s"]);
     let short = said.out.trim().to_owned();
-    eventually("it expires", || {
+    eventually("the token expires", || {
         let answer = server.http(&handshake("/ws/6666", &bearer(&short)));
         answer.starts_with("HTTP/1.1 401 ")
     });
@@ -68,7 +68,7 @@ fn the_program_makes_tokens_for_trying_out() {
     }
 }
 
-/// The link of `user` that the server has printed: path and query, and the token.
+/// The link for `user` that the server printed: path with query, and the token.
 fn link(server: &Server, user: &str, to: &str) -> (String, String) {
     let line = server.wait_for_output(&format!("/?user={user}&to={to}#token="));
     let line = line.trim().to_owned();
@@ -80,7 +80,7 @@ fn link(server: &Server, user: &str, to: &str) -> (String, String) {
     (page.to_owned(), token.to_owned())
 }
 
-/// A server that others can reach, with nothing said about authentication.
+/// A server that listens on all addresses, without settings for authentication.
 fn reachable(folder: &Arc<Folder>, more: &[&str]) -> Server {
     let mut server = Server::start_in(folder, &[&["--listen", "0.0.0.0:0"], more].concat());
     server.address.set_ip([127, 0, 0, 1].into());
@@ -88,19 +88,19 @@ fn reachable(folder: &Arc<Folder>, more: &[&str]) -> Server {
 }
 
 #[test]
-fn a_server_that_others_can_reach_makes_a_secret_and_prints_two_links() {
+fn a_reachable_server_generates_a_secret_and_prints_two_links() {
     let folder = Arc::new(Folder::new());
     let mut server = reachable(&folder, &["--base-path", "/demo", "--log", "trace"]);
     let first = [("8888", "6666"), ("6666", "8888")].map(|(user, to)| {
         let (page, token) = link(&server, user, to);
         assert!(
             server.get(&page).contains("bearer."),
-            "the page takes tokens"
+            "the page sends tokens"
         );
         let protocols = format!("Sec-WebSocket-Protocol: dmwire.v1, bearer.{token}\r\n");
         let path = format!("/demo/ws/{user}");
-        assert_eq!(welcomed(&server, &path, &protocols)["user_id"], user);
-        refused(
+        assert_eq!(connect(&server, &path, &protocols)["user_id"], user);
+        assert_rejected(
             &server,
             &format!("/demo/ws/{to}"),
             &protocols,
@@ -109,7 +109,7 @@ fn a_server_that_others_can_reach_makes_a_secret_and_prints_two_links() {
         );
         token
     });
-    refused(&server, "/demo/ws/8888", "", 401, "unauthorized");
+    assert_rejected(&server, "/demo/ws/8888", "", 401, "unauthorized");
     let file = folder.0.join("dmwire.db-secret");
     let secret = fs::read_to_string(&file).expect("the secret is there");
     assert_eq!(secret.trim_end().len(), 43, "256 bits in base64");
@@ -118,7 +118,7 @@ fn a_server_that_others_can_reach_makes_a_secret_and_prints_two_links() {
         .permissions()
         .mode();
     assert_eq!(mode & 0o777, 0o600);
-    assert_keeps(
+    assert_not_logged(
         &server,
         &[
             secret.trim_end(),
@@ -128,18 +128,15 @@ fn a_server_that_others_can_reach_makes_a_secret_and_prints_two_links() {
         ],
     );
 
-    // With the same settings the program makes more of them.
+    // With the same settings the `token` command uses the same secret.
     let said = dmwire(
         &folder.0,
         &["token", "--user", "c", "--listen", "0.0.0.0:1"],
     );
     let third = said.out.trim();
-    assert_eq!(
-        welcomed(&server, "/demo/ws", &bearer(third))["user_id"],
-        "c"
-    );
+    assert_eq!(connect(&server, "/demo/ws", &bearer(third))["user_id"], "c");
 
-    // The next start has the same secret.
+    // So does the next start of the server.
     server.kill();
     drop(server);
     let server = reachable(&folder, &["--base-path", "/demo"]);
@@ -150,7 +147,7 @@ fn a_server_that_others_can_reach_makes_a_secret_and_prints_two_links() {
     );
     for (user, token) in [("8888", &*first[0]), ("6666", &*first[1]), ("c", third)] {
         assert_eq!(
-            welcomed(&server, "/demo/ws", &bearer(token))["user_id"],
+            connect(&server, "/demo/ws", &bearer(token))["user_id"],
             user
         );
     }
@@ -163,7 +160,7 @@ fn a_server_that_others_can_reach_makes_a_secret_and_prints_two_links() {
 }
 
 #[test]
-fn a_secret_that_is_damaged_is_named_and_kept() {
+fn an_invalid_secret_file_is_reported_and_not_replaced() {
     let folder = Folder::new();
     let file = folder.0.join("dmwire.db-secret");
     fs::write(&file, "\n").expect("a file can be written");
@@ -177,11 +174,11 @@ fn a_secret_that_is_damaged_is_named_and_kept() {
 }
 
 #[test]
-fn a_server_without_a_store_keeps_its_secret_to_itself() {
+fn with_a_store_in_memory_the_secret_is_not_saved() {
     let folder = Arc::new(Folder::new());
     let server = reachable(&folder, &["--store", "memory:"]);
     let (_, token) = link(&server, "6666", "8888");
-    assert_eq!(welcomed(&server, "/ws", &bearer(&token))["user_id"], "6666");
+    assert_eq!(connect(&server, "/ws", &bearer(&token))["user_id"], "6666");
     let names: Vec<_> = fs::read_dir(&folder.0)
         .expect("a folder")
         .flatten()
@@ -190,5 +187,5 @@ fn a_server_without_a_store_keeps_its_secret_to_itself() {
     assert!(!names.iter().any(secret), "{names:?}");
     drop(server);
     let other = reachable(&folder, &["--store", "memory:"]);
-    refused(&other, "/ws", &bearer(&token), 401, "unauthorized");
+    assert_rejected(&other, "/ws", &bearer(&token), 401, "unauthorized");
 }

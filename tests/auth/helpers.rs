@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 pub const DMWIRE: &str = "Sec-WebSocket-Protocol: dmwire.v1\r\n";
 
-/// A way for a token to travel: what goes behind the path, and the header lines.
+/// A place for a token in a request: returns the query and the header lines.
 pub type Carrier = fn(&str) -> (String, String);
 
 pub const CARRIERS: [Carrier; 4] = [
@@ -26,8 +26,8 @@ pub const CARRIERS: [Carrier; 4] = [
     |token| (format!("?token={token}"), String::new()),
 ];
 
-/// A server that takes tokens signed with [`SECRET`].
-pub fn asking(more: &[&str]) -> Server {
+/// A server that accepts tokens signed with [`SECRET`].
+pub fn server_with_secret(more: &[&str]) -> Server {
     Server::start(&[&["--jwt-secret", SECRET], more].concat())
 }
 
@@ -35,13 +35,20 @@ pub fn bearer(token: &str) -> String {
     format!("Authorization: Bearer {token}\r\n")
 }
 
-/// Connects and gives `welcome`.
-pub fn welcomed(server: &Server, path: &str, more: &str) -> Value {
+/// Connects and returns `welcome`.
+pub fn connect(server: &Server, path: &str, more: &str) -> Value {
     Raw::upgrade_with(server, path, more).0.expect("welcome")
 }
 
-/// Refused in both forms: as an HTTP answer, and as a `goodbye` where `dmwire.v1` is offered. Gives the words.
-pub fn refused(server: &Server, path: &str, more: &str, status: u16, code: &str) -> [String; 2] {
+/// Asserts that a handshake is rejected in both forms: as an HTTP response, and as a `goodbye` frame if `dmwire.v1` is offered.
+/// Returns the texts of both.
+pub fn assert_rejected(
+    server: &Server,
+    path: &str,
+    more: &str,
+    status: u16,
+    code: &str,
+) -> [String; 2] {
     let close = match status {
         503 => 1013,
         status => 4000 + status,
@@ -51,7 +58,7 @@ pub fn refused(server: &Server, path: &str, more: &str, status: u16, code: &str)
         "Sec-WebSocket-Protocol: ",
     );
     let mut answer = String::new();
-    // A `bearer.` subprotocol alone is another mistake.
+    // A `bearer.` subprotocol without `dmwire.v1` is a different error.
     if plain == more {
         answer = server.http(&handshake(path, more));
         let (found, body) = json_answer(&answer);
@@ -90,11 +97,11 @@ pub fn refused(server: &Server, path: &str, more: &str, status: u16, code: &str)
     [answer, goodbye.to_string()]
 }
 
-/// Refused as unauthorized, and the log says why.
-pub fn unauthorized(server: &Server, token: &str, why: &str) {
+/// Asserts that a token is rejected, and that the log contains the reason.
+pub fn assert_unauthorized(server: &Server, token: &str, why: &str) {
     for carrier in [CARRIERS[0], CARRIERS[2]] {
         let (query, headers) = carrier(token);
-        for said in refused(
+        for said in assert_rejected(
             server,
             &format!("/ws/8888{query}"),
             &headers,
@@ -107,7 +114,7 @@ pub fn unauthorized(server: &Server, token: &str, why: &str) {
     server.wait_for_log(why);
 }
 
-pub fn assert_keeps(server: &Server, secrets: &[&str]) {
+pub fn assert_not_logged(server: &Server, secrets: &[&str]) {
     let log = server.log();
     for secret in secrets {
         assert!(!log.contains(secret), "{secret} is in the log:\n{log}");

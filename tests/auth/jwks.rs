@@ -1,6 +1,6 @@
 //! Key sets from a URL (`--jwks`): fetching, refreshing, TLS, failures.
 
-use crate::helpers::{DMWIRE, bearer, refused, unauthorized, welcomed};
+use crate::helpers::{DMWIRE, assert_rejected, assert_unauthorized, bearer, connect};
 use crate::support::tokens::{self, Issuer, claims};
 use crate::support::{Folder, Raw, Server, eventually};
 use rustls::pki_types::PrivateKeyDer;
@@ -13,12 +13,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use tokio_rustls::rustls;
 
-/// Somebody else's server of keys.
+/// An HTTP server with a key set.
 struct KeyServer {
     address: SocketAddr,
-    /// The whole answer; `None`: it hangs up.
+    /// The whole response; `None` closes the connection without one.
     answer: Arc<Mutex<Option<String>>>,
-    asked: Arc<AtomicUsize>,
+    request_count: Arc<AtomicUsize>,
 }
 
 impl KeyServer {
@@ -26,7 +26,7 @@ impl KeyServer {
         Self::over(|stream| stream)
     }
 
-    /// Behind TLS; gives its certificate, too.
+    /// Behind TLS. Returns its certificate as well.
     fn over_tls() -> (Self, String) {
         let made =
             rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).expect("a certificate");
@@ -51,9 +51,9 @@ impl KeyServer {
         let server = Self {
             address: listener.local_addr().expect("it is bound"),
             answer: Arc::default(),
-            asked: Arc::default(),
+            request_count: Arc::default(),
         };
-        let (answer, asked) = (server.answer.clone(), server.asked.clone());
+        let (answer, request_count) = (server.answer.clone(), server.request_count.clone());
         std::thread::spawn(move || {
             for mut stream in listener.incoming().map_while(Result::ok).map(wrap) {
                 let mut request = Vec::new();
@@ -69,7 +69,7 @@ impl KeyServer {
                     let _ = stream.write_all(answer.as_bytes());
                     let _ = stream.flush();
                 }
-                asked.fetch_add(1, Ordering::SeqCst);
+                request_count.fetch_add(1, Ordering::SeqCst);
             }
         });
         server
@@ -79,50 +79,50 @@ impl KeyServer {
         format!("http://{}/keys?v=1", self.address)
     }
 
-    fn give(&self, keys: &[Value]) {
+    fn serve(&self, keys: &[Value]) {
         let set = tokens::jwk_set(keys);
-        self.answer_with(&format!(
+        self.respond_with(&format!(
             "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{set}",
             set.len()
         ));
     }
 
-    fn answer_with(&self, answer: &str) {
+    fn respond_with(&self, answer: &str) {
         *self.answer.lock().expect("it is whole") = Some(answer.to_owned());
     }
 
-    fn hang_up(&self) {
+    fn close_without_response(&self) {
         *self.answer.lock().expect("it is whole") = None;
     }
 
-    fn asked(&self) -> usize {
-        self.asked.load(Ordering::SeqCst)
+    fn request_count(&self) -> usize {
+        self.request_count.load(Ordering::SeqCst)
     }
 }
 
 #[test]
-fn a_set_of_keys_elsewhere_is_fetched_once_more_for_a_token_of_an_unknown_key() {
+fn a_token_with_an_unknown_key_causes_one_refresh_of_the_key_set() {
     let keys = KeyServer::start();
     let issuers = [Issuer::p256(), Issuer::p256(), Issuer::p256()];
-    keys.give(&[issuers[0].jwk("0")]);
+    keys.serve(&[issuers[0].jwk("0")]);
     let server = Server::start(&["--jwks", &keys.url()]);
     let token = |n: usize| issuers[n].token(Some(&n.to_string()), &claims("8888"));
-    welcomed(&server, "/ws/8888", &bearer(&token(0)));
-    assert_eq!(keys.asked(), 1);
-    // The first token of a new key is waited with.
-    keys.give(&[issuers[0].jwk("0"), issuers[1].jwk("1")]);
-    welcomed(&server, "/ws/8888", &bearer(&token(1)));
-    assert_eq!(keys.asked(), 2);
-    // Another one within the same interval is not: anybody can make up names of keys.
-    keys.give(&[issuers[2].jwk("2")]);
-    unauthorized(&server, &token(2), "no key is known");
-    welcomed(&server, "/ws/8888", &bearer(&token(0)));
-    assert_eq!(keys.asked(), 2);
-    // The operator has the last word.
+    connect(&server, "/ws/8888", &bearer(&token(0)));
+    assert_eq!(keys.request_count(), 1);
+    // The first token with an unknown key waits for the refresh.
+    keys.serve(&[issuers[0].jwk("0"), issuers[1].jwk("1")]);
+    connect(&server, "/ws/8888", &bearer(&token(1)));
+    assert_eq!(keys.request_count(), 2);
+    // Another one within the same interval does not: anybody can invent key names.
+    keys.serve(&[issuers[2].jwk("2")]);
+    assert_unauthorized(&server, &token(2), "no key is known");
+    connect(&server, "/ws/8888", &bearer(&token(0)));
+    assert_eq!(keys.request_count(), 2);
+    // SIGHUP always causes a refresh.
     server.signal("HUP");
-    eventually("it was asked", || keys.asked() == 3);
+    eventually("the key set is fetched", || keys.request_count() == 3);
     server.wait_for_log("SIGHUP");
-    eventually("the new key is taken", || {
+    eventually("the new key is accepted", || {
         let answer = Raw::upgrade_with(
             &server,
             "/ws/8888",
@@ -132,47 +132,47 @@ fn a_set_of_keys_elsewhere_is_fetched_once_more_for_a_token_of_an_unknown_key() 
         .next();
         answer.is_some_and(|frame| frame.json()["type"] == "welcome")
     });
-    unauthorized(&server, &token(0), "no key is known");
+    assert_unauthorized(&server, &token(0), "no key is known");
 }
 
 #[test]
-fn a_set_of_keys_comes_by_https_from_who_is_certified_to_have_it() {
+fn a_key_set_is_fetched_over_https_from_a_server_with_a_trusted_certificate() {
     let (keys, certificate) = KeyServer::over_tls();
     let issuer = Issuer::p256();
-    keys.give(&[issuer.jwk("1")]);
+    keys.serve(&[issuer.jwk("1")]);
     let folder = Arc::new(Folder::new());
     fs::write(folder.0.join("ca.pem"), certificate).expect("a file can be written");
     let url = keys.url().replace("http:", "https:");
     let token = issuer.token(Some("1"), &claims("8888"));
     let server = Server::start_in(&folder, &["--jwks", &url, "--jwks-ca", "ca.pem"]);
-    welcomed(&server, "/ws/8888", &bearer(&token));
-    // Nobody vouches for it to a server that has not been told.
+    connect(&server, "/ws/8888", &bearer(&token));
+    // Without `--jwks-ca` the certificate is not trusted.
     let server = Server::start(&["--jwks", &url]);
-    refused(&server, "/ws/8888", &bearer(&token), 503, "overloaded");
+    assert_rejected(&server, "/ws/8888", &bearer(&token), 503, "overloaded");
     server.wait_for_log("UnknownIssuer");
 }
 
 #[test]
-fn a_set_of_keys_is_refreshed_and_survives_its_server() {
+fn a_key_set_is_refreshed_and_kept_while_its_server_fails() {
     let keys = KeyServer::start();
     let (old, new) = (Issuer::ed25519(), Issuer::ed25519());
     let server = Server::start(&["--jwks", &keys.url(), "--jwks-refresh-seconds", "1"]);
-    // It was not there to begin with: nobody can be told from anybody, but that will pass.
-    refused(
+    // Until the first fetch succeeds, tokens are answered with a temporary error.
+    assert_rejected(
         &server,
         "/ws/8888",
         &bearer(&old.token(None, &claims("8888"))),
         503,
         "overloaded",
     );
-    keys.give(&[old.jwk("old")]);
+    keys.serve(&[old.jwk("old")]);
     server.wait_for_log("keys for tokens keys=1");
-    welcomed(
+    connect(
         &server,
         "/ws/8888",
         &bearer(&old.token(Some("old"), &claims("8888"))),
     );
-    // Gone, broken, too large, elsewhere, none at all.
+    // A closed connection, an error, invalid JSON, a response that is too large, a redirection, an empty set.
     let large = format!("HTTP/1.1 200 OK\r\n\r\n{}", " ".repeat(300 * 1024));
     let elsewhere = format!("HTTP/1.1 302 Found\r\nlocation: {}\r\n\r\n", keys.url());
     let empty = "HTTP/1.1 200 OK\r\n\r\n{\"keys\":[]}";
@@ -185,30 +185,30 @@ fn a_set_of_keys_is_refreshed_and_survives_its_server() {
         Some(empty),
     ] {
         match answer {
-            None => keys.hang_up(),
-            Some(answer) => keys.answer_with(answer),
+            None => keys.close_without_response(),
+            Some(answer) => keys.respond_with(answer),
         }
-        // The first may have been under way with the answer before.
+        // The first fetch may have started before the response was changed.
         for _ in 0..2 {
-            let before = keys.asked();
+            let before = keys.request_count();
             server.signal("HUP");
-            eventually("it was asked", || keys.asked() > before);
+            eventually("the key set is fetched", || keys.request_count() > before);
         }
-        welcomed(
+        connect(
             &server,
             "/ws/8888",
             &bearer(&old.token(Some("old"), &claims("8888"))),
         );
     }
     server.wait_for_log("those known before stay");
-    keys.give(&[new.jwk("new"), new.jwk("again")]);
+    keys.serve(&[new.jwk("new"), new.jwk("again")]);
     server.wait_for_log("keys for tokens keys=2");
-    welcomed(
+    connect(
         &server,
         "/ws/8888",
         &bearer(&new.token(Some("new"), &claims("8888"))),
     );
-    unauthorized(
+    assert_unauthorized(
         &server,
         &old.token(Some("old"), &claims("8888")),
         "no key is known",

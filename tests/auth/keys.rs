@@ -1,6 +1,6 @@
 //! Keys from settings and files: algorithms, several keys, reloading.
 
-use crate::helpers::{assert_keeps, bearer, refused, unauthorized, welcomed};
+use crate::helpers::{assert_not_logged, assert_rejected, assert_unauthorized, bearer, connect};
 use crate::support::tokens::{self, Issuer, SECRET, claims, hmac_of, hs256, signed, valid_token};
 use crate::support::{Folder, Raw, Server, client_frame, eventually, handshake};
 use ring::hmac;
@@ -9,28 +9,28 @@ use std::fs;
 use std::sync::Arc;
 
 #[test]
-fn a_token_is_taken_by_the_algorithm_of_its_key_alone() {
+fn a_token_is_verified_only_with_the_algorithm_of_its_key() {
     let folder = Arc::new(Folder::new());
     let issuers = [Issuer::rsa(&folder.0), Issuer::p256(), Issuer::ed25519()];
     for issuer in &issuers {
         fs::write(folder.0.join("issuer.pem"), &issuer.pem).expect("a file can be written");
         let server = Server::start_in(&folder, &["--jwt-key", "issuer.pem"]);
         let claims = claims("8888");
-        welcomed(&server, "/ws/8888", &bearer(&issuer.token(None, &claims)));
-        // A static key has no name, so that of the token does not matter.
-        welcomed(
+        connect(&server, "/ws/8888", &bearer(&issuer.token(None, &claims)));
+        // A static key has no id, so the `kid` of the token is ignored.
+        connect(
             &server,
             "/ws/8888",
             &bearer(&issuer.token(Some("k1"), &claims)),
         );
-        // Signed with what everybody knows: the public key, in each way that it may be written.
+        // The public key as an HMAC secret, in each of its encodings.
         let der: String = issuer
             .pem
             .lines()
             .filter(|line| !line.starts_with('-'))
             .collect();
         for known in [&issuer.pem, issuer.pem.trim_end(), &der, ""] {
-            unauthorized(
+            assert_unauthorized(
                 &server,
                 &hs256(known, &claims),
                 "no key is known for the token's",
@@ -40,19 +40,19 @@ fn a_token_is_taken_by_the_algorithm_of_its_key_alone() {
             let header = json!({"alg": issuer.algorithm()});
             let token = signed(&header, &claims, |text| other.sign(text));
             if other.pem != issuer.pem {
-                unauthorized(&server, &token, "signature is of no known key");
+                assert_unauthorized(&server, &token, "signature is of no known key");
             }
             let header = json!({"alg": other.algorithm()});
             let token = signed(&header, &claims, |text| issuer.sign(text));
             if other.algorithm() != issuer.algorithm() {
-                unauthorized(&server, &token, "no key is known for the token's");
+                assert_unauthorized(&server, &token, "no key is known for the token's");
             }
         }
     }
 }
 
 #[test]
-fn keys_are_rotated_by_having_two_of_them() {
+fn keys_are_rotated_by_configuring_both() {
     let folder = Arc::new(Folder::new());
     let (old, new) = (Issuer::p256(), Issuer::p256());
     fs::write(
@@ -84,15 +84,15 @@ fn keys_are_rotated_by_having_two_of_them() {
         hs256("short", &claims("a")),
         hs256("the next secret, of thirty-two bytes", &claims("a")),
     ] {
-        welcomed(&server, "/ws/a", &bearer(&token));
+        connect(&server, "/ws/a", &bearer(&token));
     }
     let third = Issuer::p256().token(None, &claims("a"));
-    unauthorized(&server, &third, "signature is of no known key");
-    assert_keeps(&server, &[SECRET, "next secret"]);
+    assert_unauthorized(&server, &third, "signature is of no known key");
+    assert_not_logged(&server, &[SECRET, "next secret"]);
 }
 
 #[test]
-fn files_with_keys_are_read_again_on_sighup() {
+fn key_files_are_reloaded_on_sighup() {
     let folder = Arc::new(Folder::new());
     let (old, new) = (Issuer::p256(), Issuer::ed25519());
     let (secret, key) = (folder.0.join("a.secret"), folder.0.join("a.pem"));
@@ -117,25 +117,25 @@ fn files_with_keys_are_read_again_on_sighup() {
             .http(&handshake("/ws/a%00", more))
             .starts_with("HTTP/1.1 400 ")
     };
-    eventually("the new key is taken", || admitted(&renewed));
+    eventually("the new key is accepted", || admitted(&renewed));
     assert!(admitted(&bearer(&hs256(
         "another secret, of thirty-two bytes",
         &claims("a")
     ))));
     for token in [old.token(None, &claims("8888")), valid_token("8888")] {
-        refused(&server, "/ws/8888", &bearer(&token), 401, "unauthorized");
+        assert_rejected(&server, "/ws/8888", &bearer(&token), 401, "unauthorized");
     }
-    // Who is in stays, and what cannot be read takes nothing away.
+    // Open sessions stay, and an invalid file does not replace the keys.
     session.write(&client_frame(0x81, br#"{"type":"ping"}"#));
     session.expect("pong");
     put(&key, "nothing");
     server.signal("HUP");
     server.wait_for_log("stay as they were: jwt_key: a.pem holds no public key");
-    welcomed(&server, "/ws/a", &renewed);
+    connect(&server, "/ws/a", &renewed);
 }
 
 #[test]
-fn a_file_with_a_set_of_keys_is_read_again_on_sighup() {
+fn a_key_set_file_is_reloaded_on_sighup() {
     let folder = Arc::new(Folder::new());
     let issuers = [Issuer::rsa(&folder.0), Issuer::p256(), Issuer::ed25519()];
     let mut keys = vec![
@@ -153,15 +153,15 @@ fn a_file_with_a_set_of_keys_is_read_again_on_sighup() {
     fs::write(&path, tokens::jwk_set(&keys)).expect("a file can be written");
     let server = Server::start_in(&folder, &["--jwks", "keys.json"]);
     for (kid, issuer) in ["r", "p", "e"].iter().zip(&issuers) {
-        welcomed(
+        connect(
             &server,
             "/ws/a",
             &bearer(&issuer.token(Some(kid), &claims("a"))),
         );
-        welcomed(&server, "/ws/a", &bearer(&issuer.token(None, &claims("a"))));
+        connect(&server, "/ws/a", &bearer(&issuer.token(None, &claims("a"))));
     }
-    // A key goes by its own name only, and a secret among public keys is none.
-    unauthorized(
+    // A key is selected by its own id only, and a secret among public keys is ignored.
+    assert_unauthorized(
         &server,
         &issuers[1].token(Some("e"), &claims("8888")),
         "no key is known",
@@ -170,27 +170,27 @@ fn a_file_with_a_set_of_keys_is_read_again_on_sighup() {
     let token = signed(&header, &claims("8888"), |text| {
         hmac_of(hmac::HMAC_SHA256, b"secret", text)
     });
-    unauthorized(&server, &token, "no key is known");
+    assert_unauthorized(&server, &token, "no key is known");
 
     let new = Issuer::p256();
     fs::write(&path, tokens::jwk_set(&[new.jwk("n")])).expect("a file can be written");
     server.signal("HUP");
     server.wait_for_log("keys for tokens keys=1");
-    welcomed(
+    connect(
         &server,
         "/ws/a",
         &bearer(&new.token(Some("n"), &claims("a"))),
     );
-    unauthorized(
+    assert_unauthorized(
         &server,
         &issuers[1].token(Some("p"), &claims("8888")),
         "no key is known",
     );
-    // What is no set takes nothing away.
+    // An invalid file does not replace the keys.
     fs::write(&path, "{").expect("a file can be written");
     server.signal("HUP");
     server.wait_for_log("those known before stay");
-    welcomed(
+    connect(
         &server,
         "/ws/a",
         &bearer(&new.token(Some("n"), &claims("a"))),

@@ -1,4 +1,4 @@
-//! Tokens: which are accepted, and how long a session with one lasts.
+//! Authentication by tokens: accepted and rejected tokens, keys, expiry of sessions, the generated secret.
 
 #[path = "../support/support.rs"]
 mod support;

@@ -1,5 +1,4 @@
-//! What there is besides sessions: page, schemas, health, and the base path that all of it stands under (PROTOCOL sections 2
-//! and 9).
+//! The HTTP routes: page, schemas, health, and the base path of all of them (PROTOCOL sections 2 and 9).
 
 use std::fs;
 use std::path::Path;
@@ -12,7 +11,7 @@ use sha2::{Digest, Sha256};
 
 const SCHEMAS: [&str; 2] = ["client-frame.schema.json", "server-frame.schema.json"];
 
-/// Head in lower case, and body.
+/// The head in lower case, and the body.
 fn parts(answer: &str) -> (String, &str) {
     let (head, body) = answer.split_once("\r\n\r\n").expect("an HTTP answer");
     (head.to_lowercase(), body)
@@ -47,7 +46,7 @@ fn committed(name: &str) -> String {
 }
 
 #[test]
-fn the_schemas_are_the_committed_ones() {
+fn the_schemas_are_the_committed_files() {
     let server = Server::start(&[]);
     let (status, index) = json_answer(&server.get("/schema"));
     assert_eq!((status, &index["protocol"]), (200, &json!("dmwire.v1")));
@@ -78,7 +77,7 @@ fn the_schemas_are_the_committed_ones() {
 }
 
 #[test]
-fn schemas_that_are_not_there_are_not_found() {
+fn unknown_schemas_are_not_found() {
     let server = Server::start(&[]);
     for name in [
         "none.json",
@@ -93,7 +92,7 @@ fn schemas_that_are_not_there_are_not_found() {
 }
 
 #[test]
-fn health_page_and_nothing_else() {
+fn other_paths_than_page_and_health_are_not_found() {
     let server = Server::start(&[]);
     let (status, body) = json_answer(&server.get("/healthz"));
     assert_eq!((status, body), (200, json!({"status": "ok"})));
@@ -123,7 +122,7 @@ fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
 }
 
 #[test]
-fn the_page_may_run_its_own_script_and_nothing_else() {
+fn the_page_may_only_run_its_own_script() {
     let server = Server::start(&[]);
     let answer = server.get("/");
     let (head, body) = answer.split_once("\r\n\r\n").expect("an HTTP answer");
@@ -165,7 +164,7 @@ fn the_page_may_run_its_own_script_and_nothing_else() {
 }
 
 #[test]
-fn a_browser_that_has_the_page_is_not_sent_it_again() {
+fn a_cached_page_is_not_sent_again() {
     let server = Server::start(&["--base-path", "/demo"]);
     let conditional = |tag: &str| {
         server.http(&format!(
@@ -240,7 +239,7 @@ fn other_methods_are_not_allowed() {
 }
 
 #[test]
-fn the_base_path_moves_everything() {
+fn the_base_path_applies_to_all_routes() {
     let server = Server::start(&["--base-path", "/demo/"]);
     assert!(
         server
@@ -297,7 +296,7 @@ fn the_base_path_moves_everything() {
 }
 
 #[test]
-fn connections_are_kept_for_further_requests() {
+fn connections_are_reused_for_further_requests() {
     let server = Server::start(&[]);
     let mut raw = Raw::open(&server);
     let one = "GET /nothing HTTP/1.1\r\nHost: localhost\r\n\r\n";
@@ -305,7 +304,7 @@ fn connections_are_kept_for_further_requests() {
     assert!(raw.head().starts_with("HTTP/1.1 404 "));
     raw.write(one.repeat(3).as_bytes());
     for _ in 0..3 {
-        // The body of the answer before stands in front.
+        // The body of the previous response precedes the head.
         assert!(raw.head().contains("HTTP/1.1 404 "));
     }
 }

@@ -1,4 +1,4 @@
-//! The way to a session and the other HTTP routes: upgrade, origins, proxies, TLS, pages, readiness.
+//! Handshakes of sessions, and the other HTTP routes: upgrade, origins, proxies, TLS, pages, readiness.
 
 #[path = "../support/support.rs"]
 mod support;

@@ -1,5 +1,5 @@
-//! Which pages may connect and read, and by which names a server may be called that has nothing but loopback to protect it
-//! (PROTOCOL sections 2 and 10).
+//! The origins of pages that may connect and read, and the host names that are accepted without authentication (PROTOCOL sections
+//! 2 and 10).
 
 use crate::support::tokens::{SECRET, valid_token};
 use crate::support::{Raw, Server, handshake, json_answer};
@@ -7,12 +7,12 @@ use serde_json::json;
 
 const DMWIRE: &str = "Sec-WebSocket-Protocol: dmwire.v1\r\n";
 
-/// A handshake for this name of the server.
-fn called(host: &str, path: &str, more: &str) -> String {
+/// A handshake with this `Host`.
+fn handshake_with_host(host: &str, path: &str, more: &str) -> String {
     handshake(path, more).replace("Host: localhost\r\n", &format!("Host: {host}\r\n"))
 }
 
-fn admitted(server: &Server, request: &str) {
+fn upgrades(server: &Server, request: &str) {
     let mut raw = Raw::open(server);
     raw.write(request.as_bytes());
     let head = raw.head();
@@ -20,7 +20,7 @@ fn admitted(server: &Server, request: &str) {
     raw.expect("welcome");
 }
 
-/// Forbidden in both forms.
+/// Asserts that a handshake is forbidden in both forms.
 fn forbidden(server: &Server, request: &str) {
     let (status, body) = json_answer(&server.http(request));
     assert_eq!(
@@ -37,7 +37,7 @@ fn forbidden(server: &Server, request: &str) {
 }
 
 #[test]
-fn with_tokens_only_pages_of_the_same_and_of_allowed_origins_may_connect() {
+fn with_tokens_only_pages_of_the_same_or_an_allowed_origin_may_connect() {
     let server = Server::start(&[
         "--jwt-secret",
         SECRET,
@@ -52,7 +52,10 @@ fn with_tokens_only_pages_of_the_same_and_of_allowed_origins_may_connect() {
         "http://chat.example.org",
         "https://chat.example.org",
     ] {
-        admitted(&server, &called("chat.example.org", "/ws/a", &page(origin)));
+        upgrades(
+            &server,
+            &handshake_with_host("chat.example.org", "/ws/a", &page(origin)),
+        );
     }
     for origin in [
         "http://localhost",
@@ -69,17 +72,29 @@ fn with_tokens_only_pages_of_the_same_and_of_allowed_origins_may_connect() {
         "http://chat.example.org.evil.example",
         "http://xchat.example.org",
     ] {
-        forbidden(&server, &called("chat.example.org", "/ws/a", &page(origin)));
-        forbidden(&server, &called("chat.example.org", "/echo", &page(origin)));
+        forbidden(
+            &server,
+            &handshake_with_host("chat.example.org", "/ws/a", &page(origin)),
+        );
+        forbidden(
+            &server,
+            &handshake_with_host("chat.example.org", "/echo", &page(origin)),
+        );
     }
-    // Of two, neither counts, and a good token makes no page another.
+    // Two origins are rejected, and a valid token does not replace the origin check.
     let twice = format!(
         "{}Origin: https://app.example\r\n",
         page("https://app.example")
     );
-    forbidden(&server, &called("chat.example.org", "/ws/a", &twice));
-    // No browser, no origin.
-    admitted(&server, &called("chat.example.org", "/ws/a", &bearer));
+    forbidden(
+        &server,
+        &handshake_with_host("chat.example.org", "/ws/a", &twice),
+    );
+    // Without an `Origin` header the client is not a browser.
+    upgrades(
+        &server,
+        &handshake_with_host("chat.example.org", "/ws/a", &bearer),
+    );
     let named = Server::start(&[
         "--jwt-secret",
         SECRET,
@@ -87,16 +102,19 @@ fn with_tokens_only_pages_of_the_same_and_of_allowed_origins_may_connect() {
         "null,http://localhost:3000",
     ]);
     for origin in ["null", "http://localhost:3000"] {
-        admitted(&named, &called("chat.example.org", "/ws/a", &page(origin)));
+        upgrades(
+            &named,
+            &handshake_with_host("chat.example.org", "/ws/a", &page(origin)),
+        );
     }
     forbidden(
         &named,
-        &called("chat.example.org", "/ws/a", &page("http://localhost:3001")),
+        &handshake_with_host("chat.example.org", "/ws/a", &page("http://localhost:3001")),
     );
 }
 
 #[test]
-fn a_name_that_is_made_to_lead_here_leads_nowhere() {
+fn a_foreign_host_name_that_resolves_to_the_server_is_rejected() {
     let server = Server::start(&[
         "--allowed-host",
         "chat",
@@ -114,7 +132,7 @@ fn a_name_that_is_made_to_lead_here_leads_nowhere() {
         "CHAT",
         "app.example",
     ] {
-        admitted(&server, &called(host, "/ws/a", ""));
+        upgrades(&server, &handshake_with_host(host, "/ws/a", ""));
     }
     for host in [
         "evil.example",
@@ -127,26 +145,29 @@ fn a_name_that_is_made_to_lead_here_leads_nowhere() {
         "0.0.0.0:8080",
         "",
     ] {
-        // The page is of the same origin, as it sees it: that is what the trick is.
+        // DNS rebinding: for the browser, the page has the same origin.
         for more in [String::new(), format!("Origin: http://{host}\r\n")] {
-            forbidden(&server, &called(host, "/ws/a", &more));
-            forbidden(&server, &called(host, "/echo", &more));
+            forbidden(&server, &handshake_with_host(host, "/ws/a", &more));
+            forbidden(&server, &handshake_with_host(host, "/echo", &more));
         }
     }
-    // Neither with tokens nor where everybody is welcome anyway does the name protect anything.
+    // With tokens, or with `--open`, the host name is not checked.
     let tokens = Server::start(&["--jwt-secret", SECRET]);
     let bearer = format!("Authorization: Bearer {}\r\n", valid_token("a"));
-    admitted(&tokens, &called("evil.example", "/ws/a", &bearer));
+    upgrades(
+        &tokens,
+        &handshake_with_host("evil.example", "/ws/a", &bearer),
+    );
     let open = Server::start(&["--open"]);
-    admitted(&open, &called("evil.example", "/ws/a", ""));
-    // Of two names, which one counts?
-    let twice = called("localhost\r\nHost: evil.example", "/ws/a", "");
+    upgrades(&open, &handshake_with_host("evil.example", "/ws/a", ""));
+    // Two `Host` headers are ambiguous.
+    let twice = handshake_with_host("localhost\r\nHost: evil.example", "/ws/a", "");
     let answer = server.http(&twice);
     assert!(answer.starts_with("HTTP/1.1 4"), "{answer}");
 }
 
-/// The head of the answer to `GET path` from a page of `origin`.
-fn read_by(server: &Server, path: &str, origin: &str) -> String {
+/// The head of the response to `GET path` from a page of `origin`.
+fn get_from_origin(server: &Server, path: &str, origin: &str) -> String {
     let answer = server.http(&format!(
         "GET {path} HTTP/1.1\r\nHost: chat.example.org\r\nOrigin: {origin}\r\nConnection: close\r\n\r\n"
     ));
@@ -179,16 +200,16 @@ fn pages_that_may_connect_may_read_the_schemas() {
             (&tokens, "http://localhost:3000", false),
             (&tokens, "https://evil.example", false),
         ] {
-            let head = read_by(server, path, origin);
+            let head = get_from_origin(server, path, origin);
             let line = format!("\r\naccess-control-allow-origin: {origin}");
             assert_eq!(head.contains(&line), may, "{path} {origin}: {head}");
             assert_eq!(head.contains("access-control-"), may, "{head}");
-            // Or a cache would hand one page's answer to another.
+            // Otherwise a cache could return the response for another origin.
             assert!(head.contains("\r\nvary: origin"), "{head}");
         }
     }
     for path in ["/", "/healthz", "/ws/a"] {
-        let head = read_by(&open, path, "https://app.example");
+        let head = get_from_origin(&open, path, "https://app.example");
         assert!(!head.contains("access-control-"), "{path}: {head}");
     }
 }

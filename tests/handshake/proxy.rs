@@ -1,5 +1,4 @@
-//! Behind a proxy: whose word about a client's address counts, and the nginx of `deploy/nginx.conf` in front (PROTOCOL
-//! section 2).
+//! The server behind a proxy: whose address headers are trusted, and nginx with `deploy/nginx.conf` (PROTOCOL section 2).
 
 use std::fs;
 use std::io::{Read as _, Write as _};
@@ -21,8 +20,8 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use tungstenite::client::IntoClientRequest as _;
 use tungstenite::{Error, Message, WebSocket};
 
-/// Connects with these header lines; gives the address that the log has for the connection of `user`.
-fn logged(server: &Server, user: &str, more: &str) -> String {
+/// Connects with these header lines and returns the address that the log shows for the connection of `user`.
+fn logged_address(server: &Server, user: &str, more: &str) -> String {
     Raw::upgrade_with(server, &format!("/ws/{user}"), more)
         .0
         .expect("welcome");
@@ -32,16 +31,16 @@ fn logged(server: &Server, user: &str, more: &str) -> String {
 }
 
 #[test]
-fn what_a_stranger_says_of_addresses_is_not_believed() {
+fn address_headers_of_an_untrusted_peer_are_ignored() {
     let spoofed =
         "X-Forwarded-For: 203.0.113.9\r\nForwarded: for=203.0.113.9\r\nX-Real-IP: 203.0.113.9\r\n";
     for trusted in [&[][..], &["--trusted-proxy", "10.0.0.0/8,127.0.0.2"]] {
         let server = Server::start(trusted);
-        assert_eq!(logged(&server, "a", spoofed), "127.0.0.1");
+        assert_eq!(logged_address(&server, "a", spoofed), "127.0.0.1");
         assert!(!server.log().contains("203.0.113.9"), "{}", server.log());
-        // Whoever has forgotten to name a proxy is told so.
+        // The log warns of a proxy that is not configured.
         server.wait_for_log("name it in --trusted-proxy");
-        // Nor of the name and scheme under which it came, which would make any page one of the same origin.
+        // The host and scheme are ignored too: they would give any page the same origin.
         let origin = "Origin: https://evil.example\r\nX-Forwarded-Host: evil.example\r\nX-Forwarded-Proto: https\r\n";
         let answer = server.http(&handshake("/ws/a", origin));
         assert!(answer.starts_with("HTTP/1.1 403 "), "{answer}");
@@ -49,7 +48,7 @@ fn what_a_stranger_says_of_addresses_is_not_believed() {
 }
 
 #[test]
-fn what_a_trusted_proxy_says_of_addresses_counts_up_to_the_first_stranger() {
+fn addresses_from_a_trusted_proxy_count_up_to_the_first_untrusted_one() {
     let server = Server::start(&[
         "--trusted-proxy",
         "127.0.0.0/8",
@@ -79,14 +78,18 @@ fn what_a_trusted_proxy_says_of_addresses_counts_up_to_the_first_stranger() {
     .into_iter()
     .enumerate()
     {
-        assert_eq!(logged(&server, &format!("u{n}"), headers), ip, "{headers}");
+        assert_eq!(
+            logged_address(&server, &format!("u{n}"), headers),
+            ip,
+            "{headers}"
+        );
     }
-    // As long as a request may be.
+    // The longest possible header.
     let long = format!(
         "X-Forwarded-For: {}198.51.100.7\r\n",
         "1.1.1.1,".repeat(3000)
     );
-    assert_eq!(logged(&server, "long", &long), "198.51.100.7");
+    assert_eq!(logged_address(&server, "long", &long), "198.51.100.7");
     assert!(!server.log().contains("1.1.1.1"), "{}", server.log());
 }
 
@@ -116,7 +119,7 @@ fn the_scheme_and_host_of_a_trusted_proxy_make_the_origin() {
     }
 }
 
-/// A real nginx in a folder of its own. Dropping it ends it, by its process id.
+/// An nginx process in a temporary folder. Dropping it stops the process by its id.
 struct Nginx {
     child: Child,
     folder: Folder,
@@ -126,9 +129,9 @@ struct Nginx {
 }
 
 impl Nginx {
-    /// With `deploy/nginx.conf`, of which only ports and paths are changed.
+    /// Starts nginx with `deploy/nginx.conf`, in which only ports and paths are replaced.
     fn start(upstream: SocketAddr) -> Self {
-        // A port that was free may be taken a moment later: nginx cannot be asked to find one.
+        // Another process may take the free port before nginx does, and nginx cannot choose one itself.
         for _ in 0..5 {
             if let Some(nginx) = Self::try_start(upstream) {
                 return nginx;
@@ -169,7 +172,7 @@ impl Nginx {
         let temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
             .map(|kind| format!("{kind}_temp_path {at}/{kind};\n"))
             .concat();
-        // Of the account that runs the tests, which may read the folder.
+        // The worker runs as the current user, who may read the folder.
         let user = if fs::metadata("/proc/self")
             .is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0)
         {
@@ -224,7 +227,7 @@ impl Nginx {
         })
     }
 
-    /// A connection from this address of this machine.
+    /// A connection from this local address.
     fn connect(&self, from: &str) -> StreamOwned<ClientConnection, TcpStream> {
         let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None)
             .expect("a socket");
@@ -290,7 +293,7 @@ impl Nginx {
 
 impl Drop for Nginx {
     fn drop(&mut self) {
-        // Asked, not killed: it ends its worker first.
+        // SIGTERM instead of SIGKILL, so that nginx stops its worker first.
         let pid = self.child.id().to_string();
         let _ = Command::new("kill").args(["-s", "TERM", &pid]).status();
         let _ = self.child.wait();
@@ -330,7 +333,7 @@ fn free_addresses() -> [SocketAddr; 2] {
 }
 
 #[test]
-fn sessions_go_through_nginx_and_its_log_has_no_token() {
+fn sessions_work_through_nginx_and_its_log_contains_no_token() {
     let mut server = Server::start(&["--trusted-proxy", "127.0.0.1", "--jwt-secret", SECRET]);
     let nginx = Nginx::start(server.address);
     assert!(nginx.get("/healthz").contains(r#""status":"ok""#));
@@ -348,7 +351,7 @@ fn sessions_go_through_nginx_and_its_log_has_no_token() {
             .contains("Location: https://localhost/?user=8888")
     );
 
-    // In each carrier, by a page and by others.
+    // With each carrier of the token, with and without an origin.
     let (a, b) = (valid_token("a"), valid_token("b"));
     let origin = format!("https://localhost:{}", nginx.tls.port());
     let protocols = format!("dmwire.v1, bearer.{a}");
@@ -376,11 +379,11 @@ fn sessions_go_through_nginx_and_its_log_has_no_token() {
         one.expect("ack");
         assert_eq!(two.expect("message")["message"], text);
     }
-    // nginx has added the address that it saw, which is no proxy's.
+    // nginx appends the peer address, which is not a proxy's.
     let line = server.wait_for_log("connection opened user=b ");
     assert!(line.ends_with(" ip=127.0.0.2"), "{line}");
 
-    // Pages of others, and clients without a token, are told what they are told without nginx.
+    // Foreign origins and missing tokens get the same response as without nginx.
     let evil = [
         ("sec-websocket-protocol", &*protocols),
         ("origin", "https://evil.example"),
@@ -391,10 +394,10 @@ fn sessions_go_through_nginx_and_its_log_has_no_token() {
     assert_eq!(refused.expect("goodbye")["code"], 4403);
     match nginx.dial("127.0.0.1", "/ws/a", &[]) {
         Err(Error::Http(response)) => assert_eq!(response.status(), 401),
-        other => panic!("401 was due: {:?}", other.map(|_| ())),
+        other => panic!("expected 401, found {:?}", other.map(|_| ())),
     }
 
-    // A server that goes away says so, and nginx finds it again.
+    // A shutdown is announced through nginx, and nginx reconnects to the restarted server.
     server.signal("TERM");
     assert_eq!(one.expect("goodbye")["code"], 1012);
     assert_eq!(two.expect("goodbye")["code"], 1012);
@@ -405,14 +408,14 @@ fn sessions_go_through_nginx_and_its_log_has_no_token() {
             .is_err()
     );
     server.restart();
-    eventually("nginx has found it again", || {
+    eventually("nginx reconnects", || {
         nginx
             .dial("127.0.0.1", &format!("/ws/b?token={b}"), &[])
             .is_ok()
     });
 
     drop((one, two, refused));
-    eventually("it is logged", || {
+    eventually("the request is logged", || {
         nginx.log("access.log").matches("\"GET /ws/b\" 101").count() == 2
     });
     for name in ["access.log", "error.log", "main.log"] {

@@ -1,4 +1,4 @@
-//! `GET /readyz` (PROTOCOL section 9): whether whoever is sent here can be served.
+//! `GET /readyz` (PROTOCOL section 9): whether the server can serve new clients.
 
 use std::io::Read as _;
 use std::process::Command;
@@ -11,7 +11,7 @@ use crate::support::{
 use serde_json::json;
 
 #[test]
-fn a_server_that_takes_messages_is_ready_and_says_so_to_anybody() {
+fn a_running_server_is_ready() {
     let server = Server::start(&["--jwt-secret", "0123456789abcdef0123456789abcdef"]);
     let answer = server.get("/readyz");
     assert_eq!(json_answer(&answer), (200, json!({"status": "ready"})));
@@ -30,9 +30,9 @@ fn a_server_that_takes_messages_is_ready_and_says_so_to_anybody() {
 }
 
 #[test]
-fn a_server_that_goes_down_is_not_ready_while_it_answers() {
+fn a_server_that_shuts_down_is_not_ready() {
     let server = Server::start(&[]);
-    // Somebody who does not close keeps it for a moment.
+    // A client that does not close delays the shutdown for a moment.
     let _stays = Raw::upgrade(&server, "/ws/a");
     let mut asking = Raw::open(&server);
     server.signal("TERM");
@@ -48,7 +48,7 @@ fn a_server_that_goes_down_is_not_ready_while_it_answers() {
     assert!(body["retry_after_ms"].is_u64(), "{body}");
 }
 
-/// A disk in memory, so small that it is soon full. It takes root to make one.
+/// A file system in memory that is soon full. Only root can mount it.
 struct Disk(std::path::PathBuf);
 
 impl Disk {
@@ -61,7 +61,7 @@ impl Disk {
             .status();
         assert!(
             mounted.is_ok_and(|status| status.success()),
-            "a small disk is mounted for this test, which takes root"
+            "this test mounts a small file system and must run as root"
         );
         Self(path)
     }
@@ -74,7 +74,7 @@ impl Drop for Disk {
 }
 
 #[test]
-fn a_server_whose_store_takes_nothing_is_not_ready_until_it_does() {
+fn a_server_that_cannot_store_is_not_ready_until_it_can() {
     let folder = Arc::new(Folder::new());
     let disk = Disk::new(&folder);
     let server = Server::start_in(
@@ -98,7 +98,7 @@ fn a_server_whose_store_takes_nothing_is_not_ready_until_it_does() {
     eventually("the disk is full", || {
         a.ask(&to("b", &text))["type"] == "error"
     });
-    eventually("it is known to be", || {
+    eventually("the server notices", || {
         json_answer(&server.get("/readyz")).0 == 503
     });
     let (_, body) = json_answer(&server.get("/readyz"));
@@ -106,7 +106,7 @@ fn a_server_whose_store_takes_nothing_is_not_ready_until_it_does() {
     assert_eq!(
         json_answer(&server.get("/healthz")).0,
         200,
-        "it is alive all the same"
+        "it is alive nevertheless"
     );
     std::fs::remove_file(filler).expect("it can be removed");
     eventually("there is room again", || {
@@ -118,12 +118,12 @@ fn a_server_whose_store_takes_nothing_is_not_ready_until_it_does() {
 }
 
 #[test]
-fn a_queue_that_is_full_is_answered_overloaded_and_not_ready() {
-    // The store waits for whoever holds its file.
+fn with_a_full_queue_the_server_is_overloaded_and_not_ready() {
+    // The store waits for another process that has locked its file.
     let server = Server::start(&["--messages-per-second", "1000000", "--burst", "1000000"]);
     let mut a = Client::fresh(&server, "a");
     a.ask(&to("b", "x"));
-    // Sends under way are bounded for each session, so it takes a few to fill the queue.
+    // The number of unanswered sends is limited for each session, so that several sessions are needed to fill the queue.
     let mut senders: Vec<_> = (0..4)
         .map(|n| Raw::upgrade(&server, &format!("/ws/s{n}")))
         .collect();
@@ -140,14 +140,14 @@ fn a_queue_that_is_full_is_answered_overloaded_and_not_ready() {
             let mut stream = sender.stream.try_clone().expect("a second handle");
             scope.spawn(move || {
                 for _ in 0..3000 {
-                    // When the server has closed it, it has had enough.
+                    // The server closes the connection when its limit is reached.
                     if std::io::Write::write_all(&mut stream, frame).is_err() {
                         break;
                     }
                 }
             });
         }
-        eventually("it is not ready", || {
+        eventually("the server is not ready", || {
             let (status, body) = json_answer(&server.get("/readyz"));
             let detail = body["detail"].as_str().unwrap_or_default();
             status == 503 && body["code"] == "overloaded" && detail.contains("waiting")
@@ -164,7 +164,7 @@ fn a_queue_that_is_full_is_answered_overloaded_and_not_ready() {
             crate::support::cut(&sender.stream, true);
         }
     });
-    assert!(began.elapsed() < DEADLINE, "nobody waits for ever");
+    assert!(began.elapsed() < DEADLINE, "no client waits forever");
     file.execute_batch("ROLLBACK").expect("it is given back");
     eventually("it is ready again", || {
         json_answer(&server.get("/readyz")).0 == 200

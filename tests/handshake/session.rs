@@ -1,4 +1,4 @@
-//! The handshake from outside: who is let in and with what `welcome`, who is refused, and in which form (PROTOCOL sections 2
+//! Handshakes of sessions: which are accepted and with what `welcome`, which are rejected, and in which form (PROTOCOL sections 2
 //! and 10).
 
 use std::io::{Read as _, Write as _};
@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 const DMWIRE: &str = "Sec-WebSocket-Protocol: dmwire.v1\r\n";
 const EPOCH: &str = "0b9f4c1a-6a53-4f0e-9d3e-1f2a3b4c5d6e";
 
-/// The refusal as a client gets it that did not offer `dmwire.v1`.
-fn refused(server: &Server, request: &str, status: u16, code: &str) {
+/// Asserts that a client that did not offer `dmwire.v1` gets an HTTP error.
+fn assert_http_error(server: &Server, request: &str, status: u16, code: &str) {
     let answer = server.http(request);
     let (found, body) = json_answer(&answer);
     assert_eq!((found, &body["code"]), (status, &json!(code)), "{request}");
@@ -21,8 +21,8 @@ fn refused(server: &Server, request: &str, status: u16, code: &str) {
     );
 }
 
-/// The refusal as a client gets it that offered `dmwire.v1`, which may be a browser.
-fn dismissed(server: &Server, path: &str, more: &str, close: u16, code: &str) {
+/// Asserts that a client that offered `dmwire.v1`, such as a browser, gets a `goodbye` frame.
+fn assert_goodbye(server: &Server, path: &str, more: &str, close: u16, code: &str) {
     let (mut raw, head) = Raw::upgrade_with(server, path, &format!("{DMWIRE}{more}"));
     let selected = "sec-websocket-protocol: dmwire.v1\r\n";
     assert!(head.to_lowercase().contains(selected), "{head}");
@@ -38,33 +38,34 @@ fn dismissed(server: &Server, path: &str, more: &str, close: u16, code: &str) {
     raw.assert_closed();
 }
 
-/// Refused as a bad request, in both forms.
-fn refused_in_both_forms(server: &Server, path: &str) {
-    refused(server, &handshake(path, ""), 400, "invalid_request");
-    dismissed(server, path, "", 4400, "invalid_request");
+/// Asserts that a handshake is rejected as `invalid_request` in both forms.
+fn assert_invalid_request(server: &Server, path: &str) {
+    assert_http_error(server, &handshake(path, ""), 400, "invalid_request");
+    assert_goodbye(server, path, "", 4400, "invalid_request");
 }
 
-/// Connects and gives `welcome`.
+/// Connects and returns `welcome`.
 fn welcomed(server: &Server, path: &str, more: &str) -> Value {
     Raw::upgrade_with(server, path, more).0.expect("welcome")
 }
 
 #[test]
-fn user_ids_that_do_not_fit_are_refused() {
+fn invalid_user_ids_are_rejected() {
     let server = Server::start(&[]);
-    // The first three have no user, and there is no authentication to tell who it is; %2541 is %41 when decoded once.
+    // The first three paths have no user id, and without authentication there is no other source of it. %2541 becomes %41 when it
+    // is decoded once.
     let bad = "/ws /ws/ /ws/?since=0 /ws/a%00b /ws/a%2Fb /ws/a/b /ws/8888/ /ws/a%20b /ws/%C3%A9 /ws/%FF \
                /ws/%F0%9F%98%80 /ws/%2541 /ws/a% /ws/a%4 /ws/a%zz /ws/a%0D%0Ab /ws/a,b /ws/a*b";
     for path in bad.split_whitespace() {
-        refused_in_both_forms(&server, path);
+        assert_invalid_request(&server, path);
     }
-    refused_in_both_forms(&server, &format!("/ws/{}", "u".repeat(65)));
+    assert_invalid_request(&server, &format!("/ws/{}", "u".repeat(65)));
 }
 
 #[test]
-fn a_path_that_is_not_ascii_is_refused() {
+fn a_path_that_is_not_ascii_is_rejected() {
     let server = Server::start(&[]);
-    // It is no HTTP either (RFC 3986 section 3.3), so nothing more is said of it.
+    // It is not valid HTTP (RFC 3986 section 3.3), so the response has no body.
     for more in ["", DMWIRE] {
         let answer = server.http(&handshake("/ws/é", more));
         assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
@@ -102,7 +103,7 @@ fn ids_are_decoded_once() {
 }
 
 #[test]
-fn parameters_that_do_not_fit_are_refused() {
+fn invalid_parameters_are_rejected() {
     let server = Server::start(&[]);
     let bad = "since since= since=-1 since=+1 since=1.0 since=1e3 since=%201 since=abc since=0x1 since=9007199254740992 \
                since=99999999999999999999999 since=1&epoch= epoch=1 epoch=0b9f4c1a6a534f0e9d3e1f2a3b4c5d6e \
@@ -111,10 +112,10 @@ fn parameters_that_do_not_fit_are_refused() {
                device device= device=a%20b device=a/b device=%00 device=%C3%A9 device=%252B";
     let twice = "since=1&since=1 since=1&device=d&%73ince=1 device=d&device=d ack=auto&ack=auto";
     for query in bad.split_whitespace().chain(twice.split_whitespace()) {
-        refused_in_both_forms(&server, &format!("/ws/a?{query}"));
+        assert_invalid_request(&server, &format!("/ws/a?{query}"));
     }
-    refused_in_both_forms(&server, &format!("/ws/a?device={}", "d".repeat(65)));
-    refused_in_both_forms(
+    assert_invalid_request(&server, &format!("/ws/a?device={}", "d".repeat(65)));
+    assert_invalid_request(
         &server,
         &format!("/ws/a?epoch={EPOCH}&since=1&epoch={EPOCH}"),
     );
@@ -157,14 +158,14 @@ fn pages_of_other_origins_may_not_connect() {
     ] {
         let origin = format!("Origin: {origin}\r\n");
         for path in ["/ws/a", "/echo"] {
-            refused(&server, &handshake(path, &origin), 403, "forbidden");
-            dismissed(&server, path, &origin, 4403, "forbidden");
+            assert_http_error(&server, &handshake(path, &origin), 403, "forbidden");
+            assert_goodbye(&server, path, &origin, 4403, "forbidden");
         }
     }
 }
 
 #[test]
-fn pages_of_the_same_of_loopback_and_of_allowed_origins_may_connect() {
+fn pages_of_the_same_a_loopback_or_an_allowed_origin_may_connect() {
     let server = Server::start(&[
         "--allowed-origin",
         "https://app.example",
@@ -205,7 +206,7 @@ fn pages_of_the_same_of_loopback_and_of_allowed_origins_may_connect() {
 }
 
 #[test]
-fn welcome_says_what_the_client_is_to_know() {
+fn welcome_describes_the_session_and_the_limits() {
     let mut server = Server::start(&[
         "--heartbeat-seconds",
         "7",
@@ -238,7 +239,7 @@ fn welcome_says_what_the_client_is_to_know() {
         assert!(id.len() == 36 && id.chars().all(hex), "{id}");
     }
     assert_ne!(welcome["session_id"], a.welcome["session_id"]);
-    // The epoch is the store's, for every user and after a restart.
+    // The epoch belongs to the store: it is the same for all users and after a restart.
     assert_eq!(Client::connect(&server, "other", "").epoch(), a.epoch());
     server.kill();
     server.restart();
@@ -257,7 +258,7 @@ fn welcome_says_what_the_client_is_to_know() {
 fn a_handshake_has_no_body() {
     let server = Server::start(&[]);
     let with_length = handshake("/ws/a", "Content-Length: 5\r\n");
-    refused(&server, &with_length, 400, "invalid_request");
+    assert_http_error(&server, &with_length, 400, "invalid_request");
     let in_chunks = handshake("/ws/a", "Transfer-Encoding: chunked\r\n");
     let mut raw = Raw::open(&server);
     raw.write(in_chunks.as_bytes());
@@ -266,7 +267,7 @@ fn a_handshake_has_no_body() {
 }
 
 #[test]
-fn a_refused_client_that_does_not_close_is_let_go() {
+fn a_rejected_client_that_does_not_close_is_disconnected() {
     let server = Server::start(&[]);
     let (mut raw, _) = Raw::upgrade_with(&server, "/ws/a%20b", DMWIRE);
     raw.expect("goodbye");
@@ -274,8 +275,8 @@ fn a_refused_client_that_does_not_close_is_let_go() {
     raw.assert_closed();
 }
 
-/// Sends a request on a connection that was made before, and reads whatever comes until the end.
-fn late(mut stream: &TcpStream, request: &str) -> Vec<u8> {
+/// Sends a request on an existing connection and reads until the connection ends.
+fn request_during_shutdown(mut stream: &TcpStream, request: &str) -> Vec<u8> {
     let mut answer = Vec::new();
     if stream.write_all(request.as_bytes()).is_ok() {
         let _ = stream.read_to_end(&mut answer);
@@ -284,9 +285,9 @@ fn late(mut stream: &TcpStream, request: &str) -> Vec<u8> {
 }
 
 #[test]
-fn a_server_that_shuts_down_says_when_to_come_back() {
-    // The door stays for as long as the last session takes to end: here one that leaves the close unanswered, and is
-    // borne for two seconds. On a machine that is too busy for that, another server is asked.
+fn a_handshake_during_shutdown_is_told_when_to_retry() {
+    // The server accepts handshakes until the last session has ended. Here a session does not answer the close frame, for which
+    // the server waits two seconds. On a machine that is too busy, the test tries again with another server.
     for _ in 0..5 {
         let server = Server::start(&[]);
         let streams = [(); 2].map(|()| Raw::open(&server).stream);
@@ -302,8 +303,8 @@ fn a_server_that_shuts_down_says_when_to_come_back() {
                 .set_read_timeout(Some(DEADLINE))
                 .expect("a timeout can be set");
         }
-        let answer = late(&streams[0], &handshake("/ws/b", ""));
-        let dismissal = late(&streams[1], &handshake("/ws/b", DMWIRE));
+        let answer = request_during_shutdown(&streams[0], &handshake("/ws/b", ""));
+        let dismissal = request_during_shutdown(&streams[1], &handshake("/ws/b", DMWIRE));
         if answer.is_empty() || dismissal.is_empty() {
             continue;
         }
@@ -321,9 +322,9 @@ fn a_server_that_shuts_down_says_when_to_come_back() {
         }
         assert!(
             dismissal.ends_with(&[0x88, 2, 0x03, 0xF5]),
-            "close 1013 is due: {text}"
+            "expected close code 1013: {text}"
         );
         return;
     }
-    panic!("nobody was answered within the two seconds, five times");
+    panic!("no handshake was answered within the two seconds, in five attempts");
 }

@@ -1,5 +1,5 @@
-//! TLS at the door (PROTOCOL section 2): the same server behind it, certificates that change while sessions go on, and what
-//! is no TLS.
+//! TLS (PROTOCOL section 2): the same routes and sessions, certificates that change while sessions are open, and connections that
+//! do not speak TLS.
 
 use std::fs;
 use std::io::{Read as _, Write as _};
@@ -23,7 +23,7 @@ const SETTINGS: [&str; 4] = ["--tls-cert", "cert.pem", "--tls-key", "key.pem"];
 
 type Stream = StreamOwned<ClientConnection, TcpStream>;
 
-/// Puts a new certificate for `localhost` into the folder. Each file is replaced at once, as those who renew them do.
+/// Puts a new certificate for `localhost` into the folder. Each file is replaced atomically, as renewal tools do.
 fn renew(folder: &Path) {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
     put(folder, "key.pem", &made.signing_key.serialize_pem());
@@ -67,7 +67,7 @@ fn plain(server: &Server, narrow: bool) -> TcpStream {
     stream
 }
 
-/// A client that trusts this certificate and no other.
+/// A TLS client that trusts only this certificate.
 fn over_tls(
     stream: TcpStream,
     trusted: &CertificateDer<'static>,
@@ -88,7 +88,7 @@ fn over_tls(
     StreamOwned::new(client, stream)
 }
 
-/// A session's WebSocket.
+/// A WebSocket session over TLS.
 struct Wss(WebSocket<Stream>);
 
 impl Wss {
@@ -130,7 +130,7 @@ impl Wss {
                     return frame;
                 }
                 Message::Ping(_) | Message::Pong(_) => {}
-                other => panic!("{tag} was due: {other:?}"),
+                other => panic!("expected {tag}, found {other:?}"),
             }
         }
     }
@@ -149,7 +149,7 @@ fn get(stream: &mut Stream, path: &str) -> String {
 }
 
 #[test]
-fn page_schema_and_sessions_are_behind_tls_of_either_version() {
+fn page_schema_and_sessions_work_over_both_tls_versions() {
     let (folder, server) = started(&[]);
     let trusted = certificate(&folder.0);
     for version in rustls::ALL_VERSIONS {
@@ -178,7 +178,7 @@ fn page_schema_and_sessions_are_behind_tls_of_either_version() {
         a.expect("ack");
         assert_eq!(b.expect("message")["message"], text);
     }
-    // An address that differs in its scheme is another origin.
+    // An address with another scheme is another origin.
     let request = "GET /ws/a HTTP/1.1\r\nHost: chat.localhost:1\r\nOrigin: http://chat.localhost:1\r\nConnection: Upgrade\r\n\
          Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
     let request = request.to_owned();
@@ -197,7 +197,7 @@ fn page_schema_and_sessions_are_behind_tls_of_either_version() {
 }
 
 #[test]
-fn a_reader_that_takes_little_at_a_time_gets_all_of_it() {
+fn a_client_that_reads_in_small_pieces_gets_the_whole_response() {
     let (folder, server) = started(&["--messages-per-second", "100000", "--burst", "100000"]);
     let trusted = certificate(&folder.0);
     let mut a = Wss::connect(&server, &trusted, "/ws/a", false);
@@ -217,7 +217,7 @@ fn a_reader_that_takes_little_at_a_time_gets_all_of_it() {
 }
 
 #[test]
-fn what_is_no_tls_keeps_nobody_waiting_and_is_dropped() {
+fn connections_without_tls_delay_nobody_and_are_closed() {
     let (folder, server) = started(&["--workers", "1"]);
     let trusted = certificate(&folder.0);
     let mut silent: Vec<_> = (0..40).map(|_| plain(&server, false)).collect();
@@ -239,7 +239,7 @@ fn what_is_no_tls_keeps_nobody_waiting_and_is_dropped() {
     );
     assert!(
         stranger.write_all(b"GET / HTTP/1.1\r\n\r\n").is_err(),
-        "the certificate is another one"
+        "the certificate is not trusted"
     );
     let mut a = Wss::connect(&server, &trusted, "/ws/a", false);
     a.expect("welcome");
@@ -247,14 +247,14 @@ fn what_is_no_tls_keeps_nobody_waiting_and_is_dropped() {
         let ended = stream.read(&mut [0; 64]);
         assert!(
             !matches!(&ended, Err(error) if error.kind() == std::io::ErrorKind::WouldBlock),
-            "it is kept: {ended:?}"
+            "the connection is still open: {ended:?}"
         );
     }
     a.expect("synced");
 }
 
-/// The certificate that the server shows now.
-fn shown(server: &Server, trusted: &CertificateDer<'static>) -> bool {
+/// The certificate that the server presents now.
+fn presented_certificate(server: &Server, trusted: &CertificateDer<'static>) -> bool {
     let mut stream = over_tls(plain(server, false), trusted, rustls::ALL_VERSIONS);
     let asked =
         stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
@@ -264,22 +264,22 @@ fn shown(server: &Server, trusted: &CertificateDer<'static>) -> bool {
 }
 
 #[test]
-fn a_new_certificate_is_shown_on_sighup_and_no_session_is_touched() {
+fn a_new_certificate_is_loaded_on_sighup_and_sessions_stay_open() {
     let (folder, server) = started(&[]);
     let first = certificate(&folder.0);
     let mut a = Wss::connect(&server, &first, "/ws/a", false);
     a.expect("welcome");
     a.expect("synced");
-    assert!(shown(&server, &first));
+    assert!(presented_certificate(&server, &first));
     renew(&folder.0);
     server.signal("HUP");
     server.wait_for_log("read the TLS certificate again");
     let second = certificate(&folder.0);
-    assert!(shown(&server, &second) && !shown(&server, &first));
+    assert!(presented_certificate(&server, &second) && !presented_certificate(&server, &first));
     a.send(&json!({"type": "ping", "ref": "1"}));
     assert_eq!(a.expect("pong")["ref"], "1");
 
-    // The key of another certificate, and no certificate at all: what is shown stays.
+    // A key of another certificate and a missing certificate are ignored.
     let key = fs::read_to_string(folder.0.join("key.pem")).expect("a key");
     put(
         &folder.0,
@@ -292,22 +292,24 @@ fn a_new_certificate_is_shown_on_sighup_and_no_session_is_touched() {
     put(&folder.0, "cert.pem", "nothing\n");
     server.signal("HUP");
     server.wait_for_log("cert.pem: holds no certificate");
-    assert!(shown(&server, &second));
+    assert!(presented_certificate(&server, &second));
     a.send(&json!({"type": "ping", "ref": "2"}));
     assert_eq!(a.expect("pong")["ref"], "2");
     assert!(!server.log().contains("PRIVATE"), "{}", server.log());
 }
 
 #[test]
-fn a_new_certificate_is_noticed() {
+fn a_new_certificate_is_loaded_without_a_signal() {
     let (folder, server) = started(&[]);
     renew(&folder.0);
     let second = certificate(&folder.0);
-    crate::support::eventually("it is shown", || shown(&server, &second));
+    crate::support::eventually("the new certificate is presented", || {
+        presented_certificate(&server, &second)
+    });
 }
 
 #[test]
-fn a_drain_and_the_health_check_go_by_tls() {
+fn shutdown_and_health_check_work_over_tls() {
     let (folder, mut server) = started(&["--jwt-secret", crate::support::tokens::SECRET]);
     let address = server.address.to_string();
     let checked = |more: &[&str]| {
@@ -335,7 +337,7 @@ fn a_drain_and_the_health_check_go_by_tls() {
 }
 
 #[test]
-fn a_key_of_another_certificate_is_named_at_the_start() {
+fn a_key_of_another_certificate_is_reported_at_start() {
     let folder = Folder::new();
     renew(&folder.0);
     put(
@@ -357,7 +359,7 @@ fn a_key_of_another_certificate_is_named_at_the_start() {
 }
 
 #[test]
-fn links_to_a_server_behind_tls_are_https() {
+fn links_to_a_server_with_tls_are_https() {
     let folder = Arc::new(Folder::new());
     renew(&folder.0);
     let server = Server::start_in(

@@ -1,5 +1,5 @@
-//! The upgrade from HTTP (RFC 6455 section 4): what is answered to which request, and in how many writes it may come (PROTOCOL
-//! sections 2 and 10).
+//! The upgrade from HTTP (RFC 6455 section 4): the response to each kind of request, and requests that arrive in several writes
+//! (PROTOCOL sections 2 and 10).
 
 use crate::support::{Raw, Server, client_frame, handshake, json_answer, to};
 use serde_json::json;
@@ -7,8 +7,8 @@ use serde_json::json;
 const DMWIRE: &str = "Sec-WebSocket-Protocol: dmwire.v1\r\n";
 const HEALTH: &str = "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n";
 
-/// Refused as an HTTP request; gives the whole answer.
-fn refused(server: &Server, request: &str, status: u16, code: &str) -> String {
+/// Asserts that a request is rejected with an HTTP error, and returns the whole response.
+fn assert_http_error(server: &Server, request: &str, status: u16, code: &str) -> String {
     let answer = server.http(request);
     let (found, body) = json_answer(&answer);
     assert_eq!((found, &body["code"]), (status, &json!(code)), "{request}");
@@ -20,7 +20,7 @@ fn has_header(head: &str, line: &str) -> bool {
     head.lines().any(|found| found.eq_ignore_ascii_case(line))
 }
 
-/// Writes a handshake and what is behind it at once, and reads the head of the answer.
+/// Sends a handshake and the bytes behind it in one write, and reads the head of the response.
 fn upgraded_with(server: &Server, path: &str, more: &str, behind: &[u8]) -> Raw {
     let mut raw = Raw::open(server);
     raw.write(&[handshake(path, more).as_bytes(), behind].concat());
@@ -30,7 +30,7 @@ fn upgraded_with(server: &Server, path: &str, more: &str, behind: &[u8]) -> Raw 
 }
 
 #[test]
-fn a_request_without_upgrade_is_told_what_to_do() {
+fn a_request_without_an_upgrade_is_told_what_is_missing() {
     let server = Server::start(&[]);
     for path in ["/ws/8888", "/ws/8888?since=1", "/ws", "/echo"] {
         let answer = server.get(path);
@@ -81,7 +81,7 @@ fn the_subprotocol_is_selected_when_it_is_offered() {
     }
     for offered in ["bearer.T", "chat, bearer.T", "bearer.T, dmwire.v2"] {
         let request = handshake("/ws/a", &format!("Sec-WebSocket-Protocol: {offered}\r\n"));
-        refused(&server, &request, 400, "invalid_request");
+        assert_http_error(&server, &request, 400, "invalid_request");
     }
 }
 
@@ -98,7 +98,7 @@ fn no_extension_is_negotiated() {
 }
 
 #[test]
-fn the_answer_is_that_of_rfc_6455_however_the_request_is_written() {
+fn the_response_follows_rfc_6455_for_every_spelling_of_the_request() {
     let server = Server::start(&[]);
     let plain = handshake("/ws/a", "");
     for request in [
@@ -124,9 +124,9 @@ fn the_answer_is_that_of_rfc_6455_however_the_request_is_written() {
 }
 
 #[test]
-fn a_handshake_that_breaks_rfc_6455_is_refused() {
+fn a_handshake_that_violates_rfc_6455_is_rejected() {
     let server = Server::start(&[]);
-    // Nothing is upgraded that cannot be, even if the client offers `dmwire.v1`.
+    // A request that cannot be upgraded is rejected by HTTP also if the client offers `dmwire.v1`.
     for more in ["", DMWIRE] {
         let plain = handshake("/ws/a", more);
         let version = "Sec-WebSocket-Version: 13\r\n";
@@ -138,7 +138,7 @@ fn a_handshake_that_breaks_rfc_6455_is_refused() {
             "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Version: 8\r\n",
         ] {
             let request = plain.replace(version, with);
-            let answer = refused(&server, &request, 426, "upgrade_required");
+            let answer = assert_http_error(&server, &request, 426, "upgrade_required");
             assert!(has_header(&answer, version.trim_end()), "{answer}");
         }
         let key = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
@@ -151,34 +151,34 @@ fn a_handshake_that_breaks_rfc_6455_is_refused() {
             "Sec-WebSocket-Key: !!!!!!!!!!!!!!!!!!!!!!==\r\n".to_owned(),
             format!("{key}{key}"),
         ] {
-            refused(&server, &plain.replace(key, &with), 400, "invalid_request");
+            assert_http_error(&server, &plain.replace(key, &with), 400, "invalid_request");
         }
         let request = plain.replace("Connection: Upgrade\r\n", "");
-        refused(&server, &request, 400, "invalid_request");
+        assert_http_error(&server, &request, 400, "invalid_request");
         let request = plain.replace("GET ", "POST ");
-        refused(&server, &request, 405, "method_not_allowed");
+        assert_http_error(&server, &request, 405, "method_not_allowed");
         for path in [
             "/", "/nothing", "/wsx", "/ws2/a", "/WS/a", "/echo/", "/schema", "/healthz",
         ] {
-            refused(&server, &handshake(path, more), 404, "not_found");
+            assert_http_error(&server, &handshake(path, more), 404, "not_found");
         }
     }
 }
 
 #[test]
-fn a_handshake_may_follow_another_request() {
+fn a_handshake_may_follow_another_request_on_the_same_connection() {
     let server = Server::start(&[]);
     let mut raw = Raw::open(&server);
     raw.write(HEALTH.as_bytes());
     assert!(raw.head().starts_with("HTTP/1.1 200 "));
     raw.write(handshake("/ws/a", "").as_bytes());
-    // What is before the status line is the body of the first answer.
+    // The body of the first response precedes the status line.
     assert!(raw.head().contains("HTTP/1.1 101 "));
     raw.expect("welcome");
 }
 
 #[test]
-fn a_handshake_behind_another_request_in_one_write_costs_neither_answer() {
+fn a_request_and_a_handshake_in_one_write_are_both_answered() {
     let server = Server::start(&[]);
     let mut raw = Raw::open(&server);
     raw.write(format!("{HEALTH}{}", handshake("/ws/a", "")).as_bytes());
@@ -189,7 +189,7 @@ fn a_handshake_behind_another_request_in_one_write_costs_neither_answer() {
 }
 
 #[test]
-fn frames_may_come_right_behind_the_request() {
+fn frames_may_follow_the_request_in_the_same_write() {
     let server = Server::start(&[]);
     let mut bytes = Vec::new();
     for n in 0..50 {
@@ -199,7 +199,7 @@ fn frames_may_come_right_behind_the_request() {
     bytes.extend(client_frame(0x89, b"x"));
     let message = to("a", &"x".repeat(16_000)).to_string();
     bytes.extend(client_frame(0x81, message.as_bytes()));
-    // The last frame comes in two parts.
+    // The last frame arrives in two parts.
     let (now, later) = bytes.split_at(bytes.len() - 8000);
     let mut raw = upgraded_with(&server, "/ws/a?ack=manual", "", now);
     raw.expect("welcome");
@@ -213,7 +213,7 @@ fn frames_may_come_right_behind_the_request() {
     assert_eq!(raw.expect("ack")["seq"], 1);
     raw.expect("message");
 
-    // Neither a refusal nor a violation is lost by what comes too early.
+    // Early bytes neither hide a rejection nor a protocol violation.
     let early = client_frame(0x81, br#"{"type":"ping"}"#);
     let mut raw = upgraded_with(&server, "/ws/a%20b", DMWIRE, &early);
     raw.expect("goodbye");
@@ -223,7 +223,7 @@ fn frames_may_come_right_behind_the_request() {
 }
 
 #[test]
-fn a_handshake_may_trickle_in() {
+fn a_handshake_may_arrive_byte_by_byte() {
     let server = Server::start(&[]);
     let mut raw = Raw::open(&server);
     raw.stream.set_nodelay(true).expect("an option can be set");
