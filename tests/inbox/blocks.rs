@@ -1,5 +1,5 @@
-//! `block` and `unblock` (PROTOCOL sections 4, 8 and 10): what the blocked may not do, what does not reach the blocker, and
-//! that it stays so.
+//! `block` and `unblock` (PROTOCOL sections 4, 8 and 10): what a blocked user can no longer do, what neither of the two receives,
+//! and that blocks are persistent.
 
 use crate::support::{
     Client, Random, Server, about, assert_has, burst, dmwire, eventually, to, with,
@@ -35,8 +35,8 @@ fn ephemeral(user: &str) -> Value {
     with(to(user, "psst"), &json!({"ephemeral": true}))
 }
 
-/// Two users with a conversation: a message of each.
-fn talking(server: &Server) -> (Client, Client, Value, Value) {
+/// Two users with a conversation, in which each has sent a message.
+fn conversation(server: &Server) -> (Client, Client, Value, Value) {
     let mut ann = Client::fresh(server, "ann");
     let mut bob = Client::fresh(server, "bob");
     let from_ann = ann.ask(&to("bob", "hello"))["id"].clone();
@@ -47,9 +47,9 @@ fn talking(server: &Server) -> (Client, Client, Value, Value) {
 }
 
 #[test]
-fn the_blocked_sender_is_refused_in_every_form_until_unblocked() {
+fn a_blocked_user_is_rejected_for_every_frame_until_unblocked() {
     let server = Server::start(&[]);
-    let (mut ann, mut bob, from_ann, from_bob) = talking(&server);
+    let (mut ann, mut bob, from_ann, from_bob) = conversation(&server);
     block(&mut ann, "bob");
     let frames = [
         to("ann", "again"),
@@ -58,7 +58,7 @@ fn the_blocked_sender_is_refused_in_every_form_until_unblocked() {
         about("delete", "ann", &from_bob),
         with(about("react", "ann", &from_ann), &json!({"emoji": "x"})),
         with(about("react", "ann", &from_bob), &json!({"emoji": "x"})),
-        // What is not there is refused for the same reason: the other side of a block is a wall.
+        // Unknown messages are rejected as blocked too, so that a block reveals nothing about the conversation.
         about(
             "delete",
             "ann",
@@ -81,15 +81,15 @@ fn the_blocked_sender_is_refused_in_every_form_until_unblocked() {
     assert_eq!(
         bob.ask(&frames[4])["seq"],
         5,
-        "nothing was stored meanwhile"
+        "nothing was stored during the block"
     );
 }
 
 #[test]
-fn nothing_direct_reaches_the_blocker_and_nothing_of_them_the_blocked() {
+fn typing_receipts_and_ephemeral_messages_pass_in_neither_direction() {
     let server = Server::start(&[]);
-    let (mut ann, mut bob, from_ann, from_bob) = talking(&server);
-    // What was under way before the block has come.
+    let (mut ann, mut bob, from_ann, from_bob) = conversation(&server);
+    // Frames from before the block have arrived.
     for client in [&mut ann, &mut bob] {
         client.send(&json!({"type": "received", "seq": 2}));
     }
@@ -107,14 +107,14 @@ fn nothing_direct_reaches_the_blocker_and_nothing_of_them_the_blocked() {
     for (client, other, id) in [(&mut bob, "ann", &from_ann), (&mut ann, "bob", &from_bob)] {
         client.send(&json!({"type": "typing", "target_user": other}));
         client.send(&about("read", other, id));
-        // Answered behind both, as it is stored.
+        // The stored message is answered after both.
         unblock(client, "nobody");
     }
     ann.assert_quiet();
     bob.assert_quiet();
     assert_eq!(ann.receipts(), [] as [Value; 0]);
     assert_eq!(bob.receipts(), [] as [Value; 0]);
-    // Nor is either shown how far the other is; what they have read themselves they are.
+    // Neither sees how far the other has read; both see their own read marks.
     for (client, id) in [(&mut ann, &from_bob), (&mut bob, &from_ann)] {
         let page = client.ask(&json!({"type": "conversations"}));
         assert_has(
@@ -130,9 +130,9 @@ fn nothing_direct_reaches_the_blocker_and_nothing_of_them_the_blocked() {
 }
 
 #[test]
-fn the_blocked_ones_own_devices_hear_of_their_reading() {
+fn a_blocked_users_other_devices_receive_their_read_marks() {
     let server = Server::start(&[]);
-    let (mut ann, mut bob, from_ann, _) = talking(&server);
+    let (mut ann, mut bob, from_ann, _) = conversation(&server);
     let mut tablet = Client::connect(&server, "bob", "?device=tablet&ack=manual");
     tablet.until("synced");
     block(&mut ann, "bob");
@@ -146,9 +146,9 @@ fn the_blocked_ones_own_devices_hear_of_their_reading() {
 }
 
 #[test]
-fn the_blocker_may_still_write_and_change() {
+fn the_blocker_can_still_send_and_change_messages() {
     let server = Server::start(&[]);
-    let (mut ann, mut bob, from_ann, from_bob) = talking(&server);
+    let (mut ann, mut bob, from_ann, from_bob) = conversation(&server);
     block(&mut ann, "bob");
     assert_eq!(ann.ask(&to("bob", "goodbye"))["status"], "stored");
     assert_eq!(bob.expect("message")["message"], "goodbye");
@@ -163,7 +163,7 @@ fn the_blocker_may_still_write_and_change() {
 }
 
 #[test]
-fn repeating_changes_nothing_and_nobody_blocks_themselves() {
+fn repeated_blocks_change_nothing_and_users_cannot_block_themselves() {
     let server = Server::start(&[]);
     let mut ann = Client::fresh(&server, "ann");
     let mut bob = Client::fresh(&server, "bob");
@@ -190,7 +190,7 @@ fn repeating_changes_nothing_and_nobody_blocks_themselves() {
 #[test]
 fn both_may_block_each_other() {
     let server = Server::start(&[]);
-    let (mut ann, mut bob, ..) = talking(&server);
+    let (mut ann, mut bob, ..) = conversation(&server);
     block(&mut ann, "bob");
     block(&mut bob, "ann");
     assert_blocked(&ann.ask(&to("bob", "x")));
@@ -201,9 +201,9 @@ fn both_may_block_each_other() {
 }
 
 #[test]
-fn what_was_stored_before_the_block_is_answered_as_it_was() {
+fn resends_of_messages_from_before_the_block_are_duplicates() {
     let server = Server::start(&[]);
-    let (mut ann, mut bob, ..) = talking(&server);
+    let (mut ann, mut bob, ..) = conversation(&server);
     let id = "019a2f4e-7b1c-7d3e-9a55-0c1d2e3f4a5b";
     let first = with(to("ann", "once"), &json!({"id": id}));
     let ack = bob.ask(&first);
@@ -219,13 +219,13 @@ fn what_was_stored_before_the_block_is_answered_as_it_was() {
 }
 
 #[test]
-fn blocks_outlast_the_server_however_it_ends_and_who_is_not_there_is_a_wall_too() {
+fn blocks_survive_shutdown_and_crash_and_apply_to_unknown_users() {
     let mut server = Server::start(&[]);
-    let (mut ann, ..) = talking(&server);
+    let (mut ann, ..) = conversation(&server);
     block(&mut ann, "bob");
     block(&mut ann, "eve");
     unblock(&mut ann, "eve");
-    // Nobody has this name yet.
+    // No user with this name exists yet.
     block(&mut ann, "mallory");
     server.kill();
     server.restart();
@@ -246,7 +246,7 @@ fn blocks_outlast_the_server_however_it_ends_and_who_is_not_there_is_a_wall_too(
 }
 
 #[test]
-fn a_user_blocks_so_many_and_no_more() {
+fn the_number_of_blocks_per_user_is_limited() {
     let server = Server::start(&["--blocks-per-user", "3"]);
     let mut ann = Client::fresh(&server, "ann");
     for user in ["u1", "u2", "u3", "u2"] {
@@ -263,12 +263,12 @@ fn a_user_blocks_so_many_and_no_more() {
     assert_eq!(first.ask(&to("ann", "x"))["type"], "ack");
 }
 
-/// The order of what two users do is that of the acknowledgements: a block is in force for all that is sent when its `ok` is
-/// there, and for nothing that was acknowledged before it was sent.
+/// The order of two users' frames is that of their acknowledgements: a block applies to every frame sent after its `ok` has
+/// arrived, and to no frame that was acknowledged before the block was sent.
 #[test]
-fn a_block_that_is_acknowledged_before_a_send_is_in_force_for_it() {
+fn a_block_applies_to_everything_sent_after_its_acknowledgement() {
     let server = Server::start(&PATIENT);
-    let (mut ann, mut bob, _, from_bob) = talking(&server);
+    let (mut ann, mut bob, _, from_bob) = conversation(&server);
     let mut random = Random::new(crate::support::env_number(
         "DMWIRE_BLOCK_SEED",
         crate::support::random_seed,
@@ -279,13 +279,13 @@ fn a_block_that_is_acknowledged_before_a_send_is_in_force_for_it() {
             let react = with(about("react", "ann", &from_bob), &emoji);
             [to("ann", "x"), react, ephemeral("ann"), to("ann", "y")]
         };
-        // While the block is on its way, each may or may not pass, in order.
+        // While the block is on its way, a message may or may not pass, but in order.
         let racing = random.percent(50);
         let first = wave("a");
         if racing {
             burst(&mut bob, &first);
         }
-        // His messages may still be coming.
+        // His earlier messages may still arrive.
         ann.send(&json!({"type": "block", "user": "bob"}));
         ann.until("ok");
         if racing {
@@ -293,7 +293,7 @@ fn a_block_that_is_acknowledged_before_a_send_is_in_force_for_it() {
             for frame in &first {
                 let answer = bob.recv();
                 let blocked = answer["code"] == "blocked";
-                // An ephemeral one overtakes what is stored.
+                // An ephemeral message may overtake a stored one.
                 if frame.get("ephemeral").is_none() {
                     assert!(blocked || !refused, "{answer}");
                     refused = blocked;
@@ -313,9 +313,9 @@ fn a_block_that_is_acknowledged_before_a_send_is_in_force_for_it() {
 }
 
 #[test]
-fn erasing_a_user_removes_their_blocks_and_those_against_them() {
+fn erasing_a_user_removes_their_blocks_and_the_blocks_against_them() {
     let mut server = Server::start(&[]);
-    let (mut ann, mut bob, ..) = talking(&server);
+    let (mut ann, mut bob, ..) = conversation(&server);
     block(&mut ann, "bob");
     block(&mut bob, "cat");
     let mut cat = Client::fresh(&server, "cat");
@@ -337,9 +337,9 @@ fn erasing_a_user_removes_their_blocks_and_those_against_them() {
 }
 
 #[test]
-fn a_store_of_a_version_without_blocks_is_read_and_brought_up() {
+fn a_store_of_a_version_without_blocks_is_migrated() {
     let mut server = Server::start(&[]);
-    let (ann, bob, ..) = talking(&server);
+    let (ann, bob, ..) = conversation(&server);
     drop((ann, bob));
     server.signal("TERM");
     assert!(server.wait(crate::support::DEADLINE).success());

@@ -7,7 +7,7 @@ use tungstenite::Message;
 const ID: &str = "019a2f4e-7b1c-7d3e-9a55-0c1d2e3f4a5b";
 
 #[test]
-fn two_users_talk() {
+fn two_users_exchange_messages() {
     let server = Server::start(&[]);
     let mut a = Client::fresh(&server, "8888");
     let mut b = Client::fresh(&server, "6666");
@@ -35,7 +35,7 @@ fn two_users_talk() {
 }
 
 #[test]
-fn what_was_sent_is_what_is_delivered() {
+fn delivered_content_equals_the_sent_content() {
     let server = Server::start(&[]);
     let mut a = Client::fresh(&server, "a");
     let mut b = Client::fresh(&server, "b");
@@ -43,18 +43,18 @@ fn what_was_sent_is_what_is_delivered() {
     a.send_text(&format!(r#"{{"message":{content},"target_user":"b"}}"#));
     a.expect("ack");
     let Ok(Message::Text(text)) = b.next_message() else {
-        panic!("a text message was due");
+        panic!("expected a text message");
     };
     assert!(text.contains(content), "{text}");
     let mut later = Client::connect(&server, "b", "?since=0");
     let Ok(Message::Text(text)) = later.next_message() else {
-        panic!("a text message was due");
+        panic!("expected a text message");
     };
     assert!(text.contains(content), "{text}");
 }
 
 #[test]
-fn every_session_of_both_users_gets_the_entry_in_its_place() {
+fn every_session_of_both_users_receives_the_entry_in_order() {
     let server = Server::start(&[]);
     let mut sender = Client::fresh(&server, "a");
     let mut twin = Client::connect(&server, "a", "?device=phone");
@@ -84,7 +84,7 @@ fn every_session_of_both_users_gets_the_entry_in_its_place() {
 }
 
 #[test]
-fn a_message_to_oneself_is_one_entry_and_the_sender_gets_both() {
+fn a_message_to_oneself_is_one_entry_with_ack_and_message() {
     let server = Server::start(&[]);
     let mut a = Client::fresh(&server, "a");
     let mut twin = Client::fresh(&server, "a");
@@ -101,7 +101,7 @@ fn a_message_to_oneself_is_one_entry_and_the_sender_gets_both() {
 }
 
 #[test]
-fn sending_again_with_the_same_id_changes_nothing() {
+fn a_resend_with_the_same_id_is_a_duplicate() {
     let server = Server::start(&[]);
     let mut a = Client::fresh(&server, "a");
     let mut b = Client::fresh(&server, "b");
@@ -109,7 +109,7 @@ fn sending_again_with_the_same_id_changes_nothing() {
     let first = a.ask(&json!({"message": content, "target_user": "b", "id": ID, "ref": "1"}));
     assert_eq!(first.get("duplicate"), None);
     b.expect("message");
-    // The same value in another spelling, the id in upper case, another `reply_to`: still the same message.
+    // The same content in another spelling, the id in upper case, another `reply_to`: still a duplicate.
     a.send_text(&format!(
         r#"{{"message":{{"data":{{"y":[2.0],"x":1e0}},"name":"\u006e","type":"data"}},"target_user":"b","id":"{}",
            "ref":"2","reply_to":"{ID}"}}"#,
@@ -121,7 +121,7 @@ fn sending_again_with_the_same_id_changes_nothing() {
     for field in ["id", "seq", "sent_at", "status"] {
         assert_eq!(again[field], first[field], "{field}");
     }
-    // Also from another session, and after a restart of the session.
+    // Also from another session, and after a reconnect.
     let mut twin = Client::connect(&server, "a", "?since=1");
     twin.expect("synced");
     let again = twin.ask(&json!({"message": content, "target_user": "b", "id": ID}));
@@ -129,7 +129,7 @@ fn sending_again_with_the_same_id_changes_nothing() {
         (&again["duplicate"], &again["seq"]),
         (&json!(true), &first["seq"])
     );
-    // Anything else under the id is refused: other content, or another author.
+    // Other content, or another author, with the same id is rejected.
     let conflict = a.ask(&json!({"message": "other", "target_user": "b", "id": ID, "ref": "3"}));
     assert_eq!(
         (&conflict["code"], &conflict["ref"]),
@@ -138,7 +138,7 @@ fn sending_again_with_the_same_id_changes_nothing() {
     assert_eq!(conflict["retryable"], false);
     let conflict = b.ask(&json!({"message": content, "target_user": "a", "id": ID}));
     assert_eq!(conflict["code"], "id_conflict");
-    // In another conversation it is another message.
+    // In another conversation the id identifies another message.
     let elsewhere = a.ask(&json!({"message": content, "target_user": "c", "id": ID}));
     assert_eq!(
         (elsewhere.get("duplicate"), &elsewhere["seq"]),
@@ -148,7 +148,7 @@ fn sending_again_with_the_same_id_changes_nothing() {
 }
 
 #[test]
-fn the_same_id_twice_in_one_batch_is_stored_once() {
+fn a_message_sent_twice_in_one_batch_is_stored_once() {
     let server = Server::start(&[]);
     let mut a = Client::fresh(&server, "a");
     let frame = json!({"message": "x", "target_user": "b", "id": ID}).to_string();
@@ -174,7 +174,7 @@ fn the_same_id_twice_in_one_batch_is_stored_once() {
 }
 
 #[test]
-fn ephemeral_messages_reach_live_sessions_only() {
+fn ephemeral_messages_reach_connected_sessions_only() {
     let server = Server::start(&[]);
     let mut a = Client::fresh(&server, "a");
     let mut twin = Client::fresh(&server, "a");
@@ -201,14 +201,14 @@ fn ephemeral_messages_reach_live_sessions_only() {
         (&message["message"], &message["id"]),
         (&json!("psst"), &json!(ID))
     );
-    // Ephemeral ids are never remembered, and the sender's other sessions hear nothing.
+    // Ids of ephemeral messages are not remembered, and the sender's other sessions receive nothing.
     let ack = a.ask(&json!({"message": "else", "target_user": "b", "id": ID}));
     assert_eq!(
         (&ack["status"], ack.get("duplicate")),
         (&json!("stored"), None)
     );
     assert_eq!(twin.expect("message")["message"], "else");
-    // To oneself: one's other sessions.
+    // A message to oneself reaches the user's other sessions.
     let ack = a.ask(&json!({"message": "me", "target_user": "a", "ephemeral": true}));
     assert_eq!(ack["status"], "relayed");
     assert_eq!(twin.expect("message")["message"], "me");
@@ -216,14 +216,14 @@ fn ephemeral_messages_reach_live_sessions_only() {
 }
 
 #[test]
-fn typing_reaches_those_one_has_a_conversation_with() {
+fn typing_reaches_only_users_with_a_conversation() {
     let server = Server::start(&[]);
     let mut a = Client::fresh(&server, "a");
     let mut twin = Client::fresh(&server, "a");
     let mut b = Client::fresh(&server, "b");
     let mut c = Client::fresh(&server, "c");
     a.send(&json!({"type": "typing", "target_user": "c"}));
-    // Right behind the first message: it counts already.
+    // Directly after the first message: the conversation exists already.
     a.send(&to("b", "hi"));
     a.send(&json!({"type": "typing", "target_user": "b"}));
     a.send(&json!({"type": "typing", "target_user": "b", "active": false}));
@@ -239,7 +239,7 @@ fn typing_reaches_those_one_has_a_conversation_with() {
     twin.expect("message");
     assert_eq!(twin.expect("typing")["from_user"], "b");
     c.assert_quiet();
-    // To oneself: one's other sessions.
+    // To oneself, it reaches the user's other sessions.
     a.send(&to("a", "note"));
     a.send(&json!({"type": "typing", "target_user": "a"}));
     twin.expect("message");
@@ -250,7 +250,7 @@ fn typing_reaches_those_one_has_a_conversation_with() {
 }
 
 #[test]
-fn rooms_do_not_exist_yet_and_say_so() {
+fn target_room_is_answered_with_unknown_room() {
     let server = Server::start(&[]);
     let mut a = Client::fresh(&server, "a");
     for frame in [

@@ -1,4 +1,4 @@
-//! Histories and lists of conversations from outside: order, pages, marks, size (PROTOCOL sections 4, 6 and 10).
+//! Histories and lists of conversations: order, pages, read marks, size (PROTOCOL sections 4, 6 and 10).
 
 mod conversations;
 mod load;
@@ -10,14 +10,15 @@ use tungstenite::Message;
 
 pub const ID: &str = "019a2f4e-7b1c-7d3e-9a55-0c1d2e3f4a5b";
 
-/// Answers stay under so many bytes.
-pub const MOST: usize = 256 * 1024;
+/// The maximum size of an answer in bytes.
+pub const MAX_BYTES: usize = 256 * 1024;
 
-/// For tests that send more at once than clients may.
+/// For tests that exceed the default message rate.
 pub const FAST: &[&str] = &["--messages-per-second", "100000", "--burst", "100000"];
 
-/// A session whose inbox counts as received by `received` frames only, so that nobody is told anything by itself.
-pub fn manual(server: &Server, user: &str, device: &str) -> Client {
+/// A session with `ack=manual`, whose entries count as received only by `received` frames, so that no receipts are sent by
+/// themselves.
+pub fn connect_manual(server: &Server, user: &str, device: &str) -> Client {
     let mut client = Client::connect(
         server,
         user,
@@ -27,7 +28,7 @@ pub fn manual(server: &Server, user: &str, device: &str) -> Client {
     client
 }
 
-/// Sends these texts to a user in one go, and gives the ids of the messages.
+/// Sends these texts to a user at once, and returns the ids of the messages.
 pub fn send_all<T: ToString>(
     from: &mut Client,
     user: &str,
@@ -39,11 +40,11 @@ pub fn send_all<T: ToString>(
     acks.collect()
 }
 
-pub fn history(user: &str, fields: &Value) -> Value {
+pub fn history_frame(user: &str, fields: &Value) -> Value {
     with(json!({"type": "history", "target_user": user}), fields)
 }
 
-/// Asks, and gives the answer with its size in bytes. What else comes meanwhile is passed over.
+/// Sends a query and returns the answer and its size in bytes. Other frames before it are skipped.
 pub fn ask(client: &mut Client, frame: &Value) -> (Value, usize) {
     client.send(&with(frame.clone(), &json!({"ref": "asked"})));
     loop {
@@ -61,7 +62,7 @@ pub fn ask(client: &mut Client, frame: &Value) -> (Value, usize) {
 /// A page of a history: the ids of its messages, and whether there are more.
 #[track_caller]
 pub fn page(client: &mut Client, user: &str, fields: &Value) -> (Vec<Value>, bool) {
-    let (answer, _) = ask(client, &history(user, fields));
+    let (answer, _) = ask(client, &history_frame(user, fields));
     assert_has(
         &answer,
         &json!({"type": "history", "target_user": user, "target_room": null}),
@@ -71,15 +72,15 @@ pub fn page(client: &mut Client, user: &str, fields: &Value) -> (Vec<Value>, boo
     (ids.collect(), answer["more"] == true)
 }
 
-pub fn conversations(client: &mut Client, fields: &Value) -> Value {
+pub fn query_conversations(client: &mut Client, fields: &Value) -> Value {
     let (answer, size) = ask(client, &with(json!({"type": "conversations"}), fields));
-    assert!(size < MOST, "{size}");
+    assert!(size < MAX_BYTES, "{size}");
     assert_eq!(answer["type"], "conversations", "{answer}");
     answer
 }
 
-/// The users of the conversations in an answer.
-pub fn users(answer: &Value) -> Vec<&str> {
+/// The peers of the conversations in an answer.
+pub fn peers(answer: &Value) -> Vec<&str> {
     let items = answer["items"].as_array().expect("items").iter();
     items
         .map(|item| item["target_user"].as_str().expect("a user"))
@@ -94,7 +95,7 @@ pub fn assert_unknown(error: &Value, path: &str) {
     );
 }
 
-/// A content of about 60,000 bytes, and what tells it from the others.
-pub fn large(n: usize) -> Value {
+/// A distinct content of about 60,000 bytes.
+pub fn large_content(n: usize) -> Value {
     json!({"type": "data", "name": n.to_string(), "data": format!("{n} {}", "x\u{1f600}\n".repeat(9_000))})
 }

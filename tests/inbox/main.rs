@@ -1,4 +1,4 @@
-//! Messages and what belongs to them: delivery, replay, receipts, changes, histories, blocks, retention.
+//! Messages and inboxes: delivery, replay, receipts, changes, histories, blocks, retention.
 
 #[path = "../support/support.rs"]
 mod support;

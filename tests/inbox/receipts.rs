@@ -1,5 +1,4 @@
-//! Receipts from outside: who is told how far somebody has received or read, and what is kept of it (PROTOCOL sections 5
-//! and 10).
+//! Receipts: which sessions are notified of received and read messages, and which marks are stored (PROTOCOL sections 5 and 10).
 
 use crate::support::{Client, Raw, Server, about, assert_has, to, with};
 use serde_json::{Value, json};
@@ -7,8 +6,8 @@ use tungstenite::Message;
 
 const ID: &str = "019a2f4e-7b1c-7d3e-9a55-0c1d2e3f4a5b";
 
-/// A session on a device of its own whose inbox counts as received by `received` frames only.
-fn manual(server: &Server, user: &str, device: &str) -> Client {
+/// A session on its own device with `ack=manual`, whose entries count as received only by `received` frames.
+fn connect_manual(server: &Server, user: &str, device: &str) -> Client {
     let mut client = Client::connect(
         server,
         user,
@@ -22,9 +21,9 @@ fn received(client: &mut Client, seq: u64) {
     client.send(&json!({"type": "received", "seq": seq}));
 }
 
-/// The next receipt must be exactly this one, besides its time.
+/// Asserts that the next receipt is this one, except for its time.
 #[track_caller]
-fn told(client: &mut Client, kind: &str, by: &str, with: &str, id: &Value) {
+fn assert_receipt(client: &mut Client, kind: &str, by: &str, with: &str, id: &Value) {
     let mut receipt = client.receipt();
     let at = receipt
         .as_object_mut()
@@ -36,7 +35,7 @@ fn told(client: &mut Client, kind: &str, by: &str, with: &str, id: &Value) {
     );
 }
 
-/// Sends numbered messages to a user, and gives their ids. What else comes meanwhile is passed over.
+/// Sends numbered messages to a user and returns their ids. Other frames are skipped.
 fn send(from: &mut Client, user: &str, count: usize) -> Vec<Value> {
     (1..=count)
         .map(|n| {
@@ -48,7 +47,7 @@ fn send(from: &mut Client, user: &str, count: usize) -> Vec<Value> {
         .collect()
 }
 
-/// The conversation with a user, as `conversations` tells of it.
+/// The conversation with a user in the answer to `conversations`.
 fn conversation(client: &mut Client, user: &str) -> Value {
     let answer = client.ask(&json!({"type": "conversations"}));
     let items = answer["items"].as_array().expect("items");
@@ -57,7 +56,7 @@ fn conversation(client: &mut Client, user: &str) -> Value {
         .clone()
 }
 
-/// No receipt has come, and none is under way between here and the answer to a `ping`.
+/// Asserts that no receipt has arrived or arrives before the answer to a `ping`.
 #[track_caller]
 fn assert_no_receipt(client: &mut Client) {
     client.assert_quiet();
@@ -66,159 +65,159 @@ fn assert_no_receipt(client: &mut Client) {
 }
 
 #[test]
-fn what_was_received_is_told_to_the_sender_and_to_the_receivers_other_sessions() {
+fn receiving_notifies_the_sender_and_the_receivers_other_sessions() {
     let server = Server::start(&[]);
     let mut a = Client::fresh(&server, "a");
-    let mut a2 = manual(&server, "a", "phone");
-    let mut b = manual(&server, "b", "one");
-    let mut b2 = manual(&server, "b", "two");
+    let mut a2 = connect_manual(&server, "a", "phone");
+    let mut b = connect_manual(&server, "b", "one");
+    let mut b2 = connect_manual(&server, "b", "two");
     let ids = send(&mut a, "b", 3);
     for client in [&mut b, &mut b2, &mut a2] {
         (0..3).for_each(|_| drop(client.expect("message")));
     }
     received(&mut b, 2);
-    told(&mut a, "received", "b", "b", &ids[1]);
-    told(&mut a2, "received", "b", "b", &ids[1]);
-    told(&mut b2, "received", "b", "a", &ids[1]);
-    // The other device says more. The one that said the first is told this, and was not told that.
+    assert_receipt(&mut a, "received", "b", "b", &ids[1]);
+    assert_receipt(&mut a2, "received", "b", "b", &ids[1]);
+    assert_receipt(&mut b2, "received", "b", "a", &ids[1]);
+    // The other device confirms more entries. The first device receives this receipt, but not one for its own frame.
     received(&mut b2, 3);
-    told(&mut b, "received", "b", "a", &ids[2]);
-    told(&mut a, "received", "b", "b", &ids[2]);
-    told(&mut a2, "received", "b", "b", &ids[2]);
+    assert_receipt(&mut b, "received", "b", "a", &ids[2]);
+    assert_receipt(&mut a, "received", "b", "b", &ids[2]);
+    assert_receipt(&mut a2, "received", "b", "b", &ids[2]);
     assert_no_receipt(&mut b2);
     assert_no_receipt(&mut b);
     assert_no_receipt(&mut a);
 }
 
 #[test]
-fn an_answered_ping_is_a_receipt() {
+fn an_answered_ping_makes_a_receipt() {
     let server = Server::start(&[]);
-    let mut a = manual(&server, "a", "one");
+    let mut a = connect_manual(&server, "a", "one");
     let mut b = Client::fresh(&server, "b");
-    let mut b2 = manual(&server, "b", "two");
+    let mut b2 = connect_manual(&server, "b", "two");
     let ids = send(&mut a, "b", 1);
     b.expect("message");
     b2.expect("message");
     let Ok(Message::Ping(_)) = b.next_message() else {
-        panic!("a ping was due");
+        panic!("expected a ping");
     };
-    // The answer to the ping is written before the next frame.
+    // The pong is written before the next frame.
     b.assert_quiet();
-    told(&mut a, "received", "b", "b", &ids[0]);
-    told(&mut b2, "received", "b", "a", &ids[0]);
+    assert_receipt(&mut a, "received", "b", "b", &ids[0]);
+    assert_receipt(&mut b2, "received", "b", "a", &ids[0]);
     assert_no_receipt(&mut b);
 }
 
 #[test]
-fn an_unanswered_ping_is_no_receipt() {
+fn an_unanswered_ping_makes_no_receipt() {
     let server = Server::start(&[]);
-    let mut a = manual(&server, "a", "one");
+    let mut a = connect_manual(&server, "a", "one");
     let mut mute = Raw::upgrade(&server, "/ws/b");
-    let mut c = manual(&server, "c", "one");
+    let mut c = connect_manual(&server, "c", "one");
     send(&mut a, "b", 1);
-    // It takes `welcome`, `synced`, the message and the ping, and says nothing.
+    // The client reads `welcome`, `synced`, the message and the ping, and sends nothing.
     let (mut texts, mut pings) = (0, 0);
     while texts < 3 || pings < 1 {
         match mute.frame().expect("a frame").opcode {
             1 => texts += 1,
             9 => pings += 1,
-            other => panic!("an opcode of {other}"),
+            other => panic!("unexpected opcode {other}"),
         }
     }
     let ids = send(&mut a, "c", 1);
     c.expect("message");
     received(&mut c, 1);
-    told(&mut a, "received", "c", "c", &ids[0]);
+    assert_receipt(&mut a, "received", "c", "c", &ids[0]);
     assert_no_receipt(&mut a);
     assert_eq!(conversation(&mut a, "b").get("their_received"), None);
 }
 
 #[test]
-fn with_manual_acks_a_pong_is_no_receipt() {
+fn with_manual_acks_a_pong_makes_no_receipt() {
     let server = Server::start(&["--ping-seconds", "1"]);
-    let mut a = manual(&server, "a", "one");
-    let mut b = manual(&server, "b", "one");
+    let mut a = connect_manual(&server, "a", "one");
+    let mut b = connect_manual(&server, "b", "one");
     let ids = send(&mut a, "b", 2);
     (0..2).for_each(|_| drop(b.expect("message")));
     // A ping that was sent after the messages.
     let Ok(Message::Ping(_)) = b.next_message() else {
-        panic!("a ping was due");
+        panic!("expected a ping");
     };
     b.assert_quiet();
     received(&mut b, 1);
-    told(&mut a, "received", "b", "b", &ids[0]);
+    assert_receipt(&mut a, "received", "b", "b", &ids[0]);
     assert_no_receipt(&mut a);
 }
 
 #[test]
-fn only_the_furthest_device_counts() {
+fn only_the_highest_watermark_makes_receipts() {
     let server = Server::start(&[]);
-    let mut a = manual(&server, "a", "one");
-    let mut b1 = manual(&server, "b", "one");
-    let mut b2 = manual(&server, "b", "two");
-    let mut b3 = manual(&server, "b", "three");
+    let mut a = connect_manual(&server, "a", "one");
+    let mut b1 = connect_manual(&server, "b", "one");
+    let mut b2 = connect_manual(&server, "b", "two");
+    let mut b3 = connect_manual(&server, "b", "three");
     let ids = send(&mut a, "b", 5);
     received(&mut b1, 1);
-    told(&mut a, "received", "b", "b", &ids[0]);
+    assert_receipt(&mut a, "received", "b", "b", &ids[0]);
     received(&mut b2, 4);
-    told(&mut a, "received", "b", "b", &ids[3]);
-    // The others come after, and one of them never overtakes.
+    assert_receipt(&mut a, "received", "b", "b", &ids[3]);
+    // The other devices follow, and one of them never gets ahead.
     received(&mut b1, 3);
     received(&mut b3, 4);
     received(&mut b1, 4);
     b1.until("message");
     received(&mut b1, 5);
-    told(&mut a, "received", "b", "b", &ids[4]);
+    assert_receipt(&mut a, "received", "b", "b", &ids[4]);
     assert_no_receipt(&mut a);
     assert_eq!(conversation(&mut a, "b")["their_received"], ids[4]);
 }
 
 #[test]
-fn receipts_never_move_back_and_repeats_tell_nobody() {
+fn lower_and_repeated_watermarks_make_no_receipts() {
     let server = Server::start(&[]);
-    let mut a = manual(&server, "a", "one");
-    let mut b = manual(&server, "b", "one");
+    let mut a = connect_manual(&server, "a", "one");
+    let mut b = connect_manual(&server, "b", "one");
     let ids = send(&mut a, "b", 4);
     received(&mut b, 2);
-    told(&mut a, "received", "b", "b", &ids[1]);
+    assert_receipt(&mut a, "received", "b", "b", &ids[1]);
     for seq in [2, 1, 0, 2] {
         received(&mut b, seq);
     }
     b.close();
-    // A session that does not know what the one before it has said.
-    let mut b = manual(&server, "b", "one");
+    // A new session does not know which receipts the previous one caused.
+    let mut b = connect_manual(&server, "b", "one");
     for seq in [1, 2] {
         received(&mut b, seq);
     }
     b.assert_quiet();
-    let mut b2 = manual(&server, "b", "two");
+    let mut b2 = connect_manual(&server, "b", "two");
     for seq in [2, 1] {
         received(&mut b2, seq);
     }
     b2.assert_quiet();
     received(&mut b, 3);
-    told(&mut a, "received", "b", "b", &ids[2]);
-    told(&mut b2, "received", "b", "a", &ids[2]);
-    // Ahead of the log counts as the newest.
+    assert_receipt(&mut a, "received", "b", "b", &ids[2]);
+    assert_receipt(&mut b2, "received", "b", "a", &ids[2]);
+    // A watermark beyond the newest entry counts as the newest.
     received(&mut b, 9_007_199_254_740_991);
-    told(&mut a, "received", "b", "b", &ids[3]);
+    assert_receipt(&mut a, "received", "b", "b", &ids[3]);
     received(&mut b, 9_007_199_254_740_990);
     received(&mut b, 4);
     let next = send(&mut a, "b", 1);
     b.until("message");
     received(&mut b, 5);
-    told(&mut a, "received", "b", "b", &next[0]);
+    assert_receipt(&mut a, "received", "b", "b", &next[0]);
     assert_no_receipt(&mut a);
 }
 
 #[test]
-fn a_watermark_over_several_conversations_is_a_receipt_in_each() {
+fn a_watermark_over_several_conversations_makes_a_receipt_in_each() {
     let server = Server::start(&[]);
-    let mut b = manual(&server, "b", "one");
-    let mut b2 = manual(&server, "b", "two");
+    let mut b = connect_manual(&server, "b", "one");
+    let mut b2 = connect_manual(&server, "b", "two");
     let mut others: Vec<Client> = ["ann", "cal", "dee", "eve"]
         .iter()
-        .map(|user| manual(&server, user, "one"))
+        .map(|user| connect_manual(&server, user, "one"))
         .collect();
     let [ann, cal, dee, eve] = others.as_mut_slice() else {
         panic!("four clients");
@@ -226,12 +225,12 @@ fn a_watermark_over_several_conversations_is_a_receipt_in_each() {
     send(ann, "b", 1);
     let from_cal = send(cal, "b", 2).remove(1);
     let from_ann = send(ann, "b", 1).remove(0);
-    // b's own message moves nobody's mark; what dee sends comes after the watermark.
+    // b's own message makes no receipt; dee's message comes after the watermark.
     send(&mut b, "eve", 1);
     let from_dee = send(dee, "b", 1).remove(0);
     received(&mut b, 5);
-    told(ann, "received", "b", "b", &from_ann);
-    told(cal, "received", "b", "b", &from_cal);
+    assert_receipt(ann, "received", "b", "b", &from_ann);
+    assert_receipt(cal, "received", "b", "b", &from_cal);
     (0..6).for_each(|_| drop(b2.expect("message")));
     let mut found = [b2.receipt(), b2.receipt()];
     found.sort_by_key(|receipt| receipt["target_user"].to_string());
@@ -240,8 +239,8 @@ fn a_watermark_over_several_conversations_is_a_receipt_in_each() {
         assert_has(receipt, &fields);
     }
     received(&mut b, 6);
-    told(dee, "received", "b", "b", &from_dee);
-    told(&mut b2, "received", "b", "dee", &from_dee);
+    assert_receipt(dee, "received", "b", "b", &from_dee);
+    assert_receipt(&mut b2, "received", "b", "dee", &from_dee);
     eve.expect("message");
     for client in [ann, cal, dee, eve, &mut b2] {
         client.send(&json!({"type": "ping", "ref": "end"}));
@@ -252,10 +251,10 @@ fn a_watermark_over_several_conversations_is_a_receipt_in_each() {
 }
 
 #[test]
-fn changes_and_ones_own_messages_are_not_received() {
+fn changes_and_own_messages_make_no_receipts() {
     let server = Server::start(&[]);
-    let mut a = manual(&server, "a", "one");
-    let mut b = manual(&server, "b", "one");
+    let mut a = connect_manual(&server, "a", "one");
+    let mut b = connect_manual(&server, "b", "one");
     let ids = send(&mut a, "b", 2);
     a.ask(&with(
         about("edit", "b", &ids[0]),
@@ -265,15 +264,15 @@ fn changes_and_ones_own_messages_are_not_received() {
     send(&mut b, "a", 1);
     let next = send(&mut a, "b", 1);
     received(&mut b, 2);
-    told(&mut a, "received", "b", "b", &ids[1]);
-    // An edit of an older message, a reaction, b's own message: nothing new is held.
+    assert_receipt(&mut a, "received", "b", "b", &ids[1]);
+    // An edit of an older message, a reaction, b's own message: no new message was received.
     for seq in 3..=5 {
         received(&mut b, seq);
         b.send(&json!({"type": "ping", "ref": "heard"}));
         b.until("pong");
     }
     received(&mut b, 6);
-    told(&mut a, "received", "b", "b", &next[0]);
+    assert_receipt(&mut a, "received", "b", "b", &next[0]);
     assert!(a.receipts().is_empty());
     let item = conversation(&mut a, "b");
     assert_has(
@@ -283,23 +282,23 @@ fn changes_and_ones_own_messages_are_not_received() {
 }
 
 #[test]
-fn what_was_read_is_told_to_the_other_side_and_to_the_readers_other_sessions() {
+fn reading_notifies_the_peer_and_the_readers_other_sessions() {
     let server = Server::start(&[]);
-    let mut a = manual(&server, "a", "one");
-    let mut a2 = manual(&server, "a", "two");
-    let mut b = manual(&server, "b", "one");
-    let mut b2 = manual(&server, "b", "two");
+    let mut a = connect_manual(&server, "a", "one");
+    let mut a2 = connect_manual(&server, "a", "two");
+    let mut b = connect_manual(&server, "b", "one");
+    let mut b2 = connect_manual(&server, "b", "two");
     let ids = send(&mut a, "b", 3);
     for client in [&mut b, &mut b2, &mut a2] {
         (0..3).for_each(|_| drop(client.expect("message")));
     }
     b.send(&with(about("read", "a", &ids[1]), &json!({"ref": "r"})));
-    // One receipt, and no answer.
-    told(&mut a, "read", "b", "b", &ids[1]);
-    told(&mut a2, "read", "b", "b", &ids[1]);
-    told(&mut b2, "read", "b", "a", &ids[1]);
+    // One receipt, and no reply.
+    assert_receipt(&mut a, "read", "b", "b", &ids[1]);
+    assert_receipt(&mut a2, "read", "b", "b", &ids[1]);
+    assert_receipt(&mut b2, "read", "b", "a", &ids[1]);
     assert_no_receipt(&mut b);
-    // What is read is received.
+    // A read message counts as received.
     assert_has(
         &conversation(&mut a, "b"),
         &json!({"their_read": ids[1], "their_received": ids[1], "my_read": null}),
@@ -311,8 +310,8 @@ fn what_was_read_is_told_to_the_other_side_and_to_the_readers_other_sessions() {
     received(&mut b2, 2);
     b2.assert_quiet();
     received(&mut b2, 3);
-    told(&mut a, "received", "b", "b", &ids[2]);
-    told(&mut b, "received", "b", "a", &ids[2]);
+    assert_receipt(&mut a, "received", "b", "b", &ids[2]);
+    assert_receipt(&mut b, "received", "b", "a", &ids[2]);
     assert_has(
         &conversation(&mut a, "b"),
         &json!({"their_read": ids[1], "their_received": ids[2]}),
@@ -323,19 +322,19 @@ fn what_was_read_is_told_to_the_other_side_and_to_the_readers_other_sessions() {
 }
 
 #[test]
-fn a_repeated_or_older_read_tells_nobody_and_changes_nothing() {
+fn a_repeated_or_older_read_mark_changes_nothing() {
     let server = Server::start(&[]);
-    let mut a = manual(&server, "a", "one");
-    let mut b = manual(&server, "b", "one");
-    let mut b2 = manual(&server, "b", "two");
+    let mut a = connect_manual(&server, "a", "one");
+    let mut b = connect_manual(&server, "b", "one");
+    let mut b2 = connect_manual(&server, "b", "two");
     let ids = send(&mut a, "b", 3);
     let read = |client: &mut Client, n: usize| client.send(&about("read", "a", &ids[n]));
     read(&mut b, 1);
-    told(&mut a, "read", "b", "b", &ids[1]);
+    assert_receipt(&mut a, "read", "b", "b", &ids[1]);
     read(&mut b, 1);
     read(&mut b, 0);
     (0..3).for_each(|_| drop(b2.expect("message")));
-    told(&mut b2, "read", "b", "a", &ids[1]);
+    assert_receipt(&mut b2, "read", "b", "a", &ids[1]);
     read(&mut b2, 0);
     read(&mut b2, 1);
     b2.assert_quiet();
@@ -345,20 +344,20 @@ fn a_repeated_or_older_read_tells_nobody_and_changes_nothing() {
         &json!({"my_read": ids[1], "unread": 1}),
     );
     read(&mut b, 2);
-    told(&mut a, "read", "b", "b", &ids[2]);
-    told(&mut b2, "read", "b", "a", &ids[2]);
+    assert_receipt(&mut a, "read", "b", "b", &ids[2]);
+    assert_receipt(&mut b2, "read", "b", "a", &ids[2]);
     assert_no_receipt(&mut a);
     assert_no_receipt(&mut b);
-    // None of it is in anybody's log.
+    // Read marks are not entries of any inbox.
     assert_eq!(Client::connect(&server, "a", "").welcome["seq"], 3);
     assert_eq!(Client::connect(&server, "b", "").welcome["seq"], 3);
 }
 
 #[test]
-fn to_read_what_is_not_there_is_an_error() {
+fn reading_an_unknown_message_is_an_error() {
     let server = Server::start(&[]);
-    let mut a = manual(&server, "a", "one");
-    let mut b = manual(&server, "b", "one");
+    let mut a = connect_manual(&server, "a", "one");
+    let mut b = connect_manual(&server, "b", "one");
     let ids = send(&mut a, "b", 1);
     let elsewhere = send(&mut a, "c", 1);
     for (user, id) in [
@@ -379,15 +378,15 @@ fn to_read_what_is_not_there_is_an_error() {
 }
 
 #[test]
-fn one_may_read_up_to_a_deleted_message() {
+fn a_read_mark_may_point_to_a_deleted_message() {
     let server = Server::start(&[]);
-    let mut a = manual(&server, "a", "one");
-    let mut b = manual(&server, "b", "one");
+    let mut a = connect_manual(&server, "a", "one");
+    let mut b = connect_manual(&server, "b", "one");
     let ids = send(&mut a, "b", 2);
     a.ask(&about("delete", "b", &ids[1]));
     b.send(&about("read", "a", &ids[1]));
-    told(&mut a, "read", "b", "b", &ids[1]);
-    let mut later = manual(&server, "b", "two");
+    assert_receipt(&mut a, "read", "b", "b", &ids[1]);
+    let mut later = connect_manual(&server, "b", "two");
     assert_has(
         &conversation(&mut later, "a"),
         &json!({"my_read": ids[1], "unread": 0}),
@@ -395,10 +394,10 @@ fn one_may_read_up_to_a_deleted_message() {
 }
 
 #[test]
-fn reading_ones_own_notes_is_told_to_ones_other_sessions_once() {
+fn reading_own_notes_notifies_the_other_sessions_once() {
     let server = Server::start(&[]);
-    let mut a = manual(&server, "a", "one");
-    let mut a2 = manual(&server, "a", "two");
+    let mut a = connect_manual(&server, "a", "one");
+    let mut a2 = connect_manual(&server, "a", "two");
     let first = a.ask(&to("a", "1"))["id"].clone();
     a.expect("message");
     let second = a.ask(&to("a", "2"))["id"].clone();
@@ -406,7 +405,7 @@ fn reading_ones_own_notes_is_told_to_ones_other_sessions_once() {
     (0..2).for_each(|_| drop(a2.expect("message")));
     for id in [&first, &second] {
         a.send(&about("read", "a", id));
-        told(&mut a2, "read", "a", "a", id);
+        assert_receipt(&mut a2, "read", "a", "a", id);
     }
     assert_no_receipt(&mut a);
     assert_no_receipt(&mut a2);
@@ -417,26 +416,26 @@ fn reading_ones_own_notes_is_told_to_ones_other_sessions_once() {
 }
 
 #[test]
-fn receipts_are_not_kept_but_the_marks_are_also_over_a_restart() {
+fn receipts_are_not_stored_but_the_marks_survive_a_restart() {
     let mut server = Server::start(&["--messages-per-second", "10000", "--burst", "10000"]);
-    let mut a = manual(&server, "a", "one");
-    let mut b = manual(&server, "b", "one");
+    let mut a = connect_manual(&server, "a", "one");
+    let mut b = connect_manual(&server, "b", "one");
     let ids = send(&mut a, "b", 5);
     (0..5).for_each(|_| drop(b.expect("message")));
     let answer = send(&mut b, "a", 1).remove(0);
     a.expect("message");
     a.close();
-    // Nobody is there to be told.
+    // No other session is connected.
     received(&mut b, 4);
     b.send(&about("read", "a", &ids[1]));
     b.assert_quiet();
-    let mut a = manual(&server, "a", "two");
-    crate::support::eventually("the mark is known", || {
+    let mut a = connect_manual(&server, "a", "two");
+    crate::support::eventually("the mark is stored", || {
         conversation(&mut a, "b").get("their_received") == Some(&ids[3])
     });
     assert!(a.receipts().is_empty());
     a.send(&about("read", "b", &answer));
-    told(&mut b, "read", "a", "a", &answer);
+    assert_receipt(&mut b, "read", "a", "a", &answer);
     let of_a = conversation(&mut a, "b");
     assert_has(
         &of_a,
@@ -449,17 +448,17 @@ fn receipts_are_not_kept_but_the_marks_are_also_over_a_restart() {
     );
     server.kill();
     server.restart();
-    let mut a = manual(&server, "a", "one");
-    let mut b = manual(&server, "b", "one");
+    let mut a = connect_manual(&server, "a", "one");
+    let mut b = connect_manual(&server, "b", "one");
     assert_eq!(conversation(&mut a, "b"), of_a);
     assert_eq!(conversation(&mut b, "a"), of_b);
-    // They go on from where they were.
+    // The marks continue from there.
     b.send(&about("read", "a", &ids[0]));
     received(&mut b, 4);
     b.send(&about("read", "a", &ids[2]));
-    told(&mut a, "read", "b", "b", &ids[2]);
+    assert_receipt(&mut a, "read", "b", "b", &ids[2]);
     received(&mut b, 5);
-    told(&mut a, "received", "b", "b", &ids[4]);
+    assert_receipt(&mut a, "received", "b", "b", &ids[4]);
     assert_no_receipt(&mut a);
     assert_no_receipt(&mut b);
 }

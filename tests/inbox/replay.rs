@@ -7,7 +7,7 @@ use tungstenite::Message;
 const ID: &str = "019a2f4e-7b1c-7d3e-9a55-0c1d2e3f4a5b";
 
 #[test]
-fn the_log_waits_for_those_who_are_not_there() {
+fn a_user_who_was_offline_receives_the_whole_inbox() {
     let server = Server::start(&[]);
     let mut a = Client::fresh(&server, "a");
     for n in 1..=300 {
@@ -37,7 +37,7 @@ fn the_log_waits_for_those_who_are_not_there() {
 }
 
 #[test]
-fn a_resume_gets_what_it_missed_once() {
+fn a_resume_receives_each_missed_entry_once() {
     let server = Server::start(&[]);
     let mut a = Client::fresh(&server, "a");
     let b = Client::fresh(&server, "b");
@@ -57,7 +57,7 @@ fn a_resume_gets_what_it_missed_once() {
 }
 
 #[test]
-fn a_since_that_cannot_be_honoured_is_truncated_first() {
+fn an_unknown_position_is_answered_with_truncated() {
     let server = Server::start(&[]);
     let mut a = Client::fresh(&server, "a");
     a.ask(&to("b", "1"));
@@ -80,13 +80,13 @@ fn a_since_that_cannot_be_honoured_is_truncated_first() {
     let mut nobody = Client::connect(&server, "nobody", "?since=1");
     assert_eq!(nobody.expect("truncated")["oldest_seq"], 1);
     nobody.expect("synced");
-    // Without `since` there is nothing that the epoch could be wrong about.
+    // Without `since` the epoch is not used.
     let mut b = Client::connect(&server, "b", &format!("?epoch={other}"));
     assert_eq!(b.expect("message")["seq"], 1);
 }
 
 #[test]
-fn a_manual_watermark_moves_by_received_only() {
+fn a_manual_watermark_moves_only_by_received_frames() {
     let server = Server::start(&[]);
     let mut a = Client::fresh(&server, "a");
     for n in 1..=4 {
@@ -107,7 +107,7 @@ fn a_manual_watermark_moves_by_received_only() {
     a.ask(&to("b", "5"));
     assert_eq!(b.expect("message")["seq"], 5);
     b.close();
-    // `since` moves no watermark, neither back nor forth.
+    // `since` does not move the watermark in either direction.
     let mut b = Client::connect(&server, "b", "?ack=manual&device=d1&since=5");
     b.expect("synced");
     b.close();
@@ -116,23 +116,23 @@ fn a_manual_watermark_moves_by_received_only() {
 }
 
 #[test]
-fn an_automatic_watermark_moves_by_the_answer_to_a_ping() {
+fn an_automatic_watermark_moves_by_pongs() {
     let server = Server::start(&[]);
     let mut a = Client::fresh(&server, "a");
     let mut b = Client::fresh(&server, "b");
     a.ask(&to("b", "1"));
     assert_eq!(b.expect("message")["seq"], 1);
     let Ok(Message::Ping(_)) = b.next_message() else {
-        panic!("a ping was due");
+        panic!("expected a ping");
     };
-    // The answer to the ping is written before the next frame.
+    // The pong is written before the next frame.
     b.assert_quiet();
     b.close();
     let mut again = Client::connect(&server, "b", "");
     again.expect("synced");
     again.close();
 
-    // A client that takes the entry but never answers the ping has not received it.
+    // A client that reads the entry but never answers the ping has not received it.
     a.ask(&to("b", "2"));
     let mut mute = crate::support::Raw::upgrade(&server, "/ws/b");
     let mut texts = 0;
@@ -146,7 +146,7 @@ fn an_automatic_watermark_moves_by_the_answer_to_a_ping() {
 }
 
 #[test]
-fn a_new_device_starts_where_the_furthest_of_its_user_is() {
+fn a_new_device_starts_at_the_highest_watermark_of_its_user() {
     let server = Server::start(&[]);
     let mut a = Client::fresh(&server, "a");
     for n in 1..=4 {
@@ -168,7 +168,7 @@ fn a_new_device_starts_where_the_furthest_of_its_user_is() {
 }
 
 #[test]
-fn sixteen_devices_are_remembered_the_least_recently_used_forgotten() {
+fn of_more_than_sixteen_devices_the_least_recently_used_is_forgotten() {
     let server = Server::start(&[]);
     let mut a = Client::fresh(&server, "a");
     for n in 1..=3 {
@@ -197,13 +197,13 @@ fn sixteen_devices_are_remembered_the_least_recently_used_forgotten() {
     assert_eq!(first("d0"), 2);
     received(16, 3);
     assert_eq!(first("d0"), 2);
-    // d1 is forgotten and begins where the furthest device is, which has everything.
+    // d1 is forgotten and starts at the highest watermark, which is the newest entry.
     let mut b = Client::connect(&server, "b", "?ack=manual&device=d1");
     b.expect("synced");
 }
 
 #[test]
-fn inboxes_outlive_the_server() {
+fn inboxes_survive_a_restart() {
     let mut server = Server::start(&[]);
     let mut a = Client::fresh(&server, "a");
     let first = a.ask(&json!({"message": "1", "target_user": "b", "id": ID}));
@@ -228,7 +228,7 @@ fn inboxes_outlive_the_server() {
 }
 
 #[test]
-fn a_memory_store_leaves_nothing_behind() {
+fn a_memory_store_leaves_no_files() {
     let folder = crate::support::Folder::new();
     let listing = || std::fs::read_dir(&folder.0).map_or(0, Iterator::count);
     let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_dmwire"))
@@ -238,7 +238,7 @@ fn a_memory_store_leaves_nothing_behind() {
         .stderr(std::process::Stdio::null())
         .spawn()
         .expect("the server starts");
-    eventually("the database is made", || listing() > 0);
+    eventually("the database is created", || listing() > 0);
     let pid = child.id().to_string();
     std::process::Command::new("kill")
         .args(["-s", "TERM", &pid])
@@ -249,7 +249,7 @@ fn a_memory_store_leaves_nothing_behind() {
 }
 
 #[test]
-fn acks_keep_their_place_behind_a_replay() {
+fn acks_follow_a_replay_in_order() {
     let server = Server::start(&["--outbox-bytes", "20000", "--max-frame-bytes", "16000"]);
     let mut a = Client::fresh(&server, "a");
     let mut other = Client::connect(&server, "b", "");
@@ -259,7 +259,7 @@ fn acks_keep_their_place_behind_a_replay() {
         a.ask(&to("b", &format!("{n} {long}")));
         other.expect("message");
     }
-    // A session with a long replay ahead of it sends at once: its acks must come as entries 61 and on, with their refs.
+    // A session that starts with a long replay sends at once: its acks must arrive as entries 61 and on, with their refs.
     let mut b = Client::dial(&server, "/ws/b?since=0", &[]).expect("the handshake succeeds");
     for n in 0..5 {
         b.send(&json!({"message": n.to_string(), "target_user": "a", "ref": n.to_string()}));

@@ -1,5 +1,4 @@
-//! What is kept and for how long, from outside: inboxes by age and count, histories by age, and the disk space of what
-//! is gone (PROTOCOL section 5, "Two lifetimes").
+//! Retention: inboxes by age and count, histories by age, and the release of disk space (PROTOCOL section 5, "Two lifetimes").
 
 use std::path::Path;
 use std::sync::Arc;
@@ -18,13 +17,13 @@ fn start(arguments: &[&str]) -> Server {
     Server::start(&[&FAST, arguments].concat())
 }
 
-/// Sends many at once and reads all the acks.
+/// Sends many messages at once and reads all acks.
 fn send_all(client: &mut Client, frames: impl Iterator<Item = Value>) {
     let mut count = 0;
     for frame in frames {
         client.send(&frame);
         count += 1;
-        // Not so many that both sides wait for the other to read.
+        // In small parts, so that neither side blocks while the other one writes.
         if count % 50 == 0 {
             (0..50).for_each(|_| drop(client.expect("ack")));
         }
@@ -32,7 +31,7 @@ fn send_all(client: &mut Client, frames: impl Iterator<Item = Value>) {
     (0..count % 50).for_each(|_| drop(client.expect("ack")));
 }
 
-/// What a new connection of the user is told of the oldest entry; 1 if it is told nothing.
+/// The oldest entry by the `truncated` frame of a new connection; 1 if there is none.
 fn oldest(server: &Server, user: &str) -> u64 {
     let mut client = Client::connect(server, user, "?since=0&ack=manual");
     let frame = client.recv();
@@ -46,12 +45,12 @@ fn oldest(server: &Server, user: &str) -> u64 {
 }
 
 #[test]
-fn an_inbox_beyond_its_limit_is_truncated_and_the_history_is_whole() {
+fn an_inbox_beyond_its_limit_is_truncated_and_the_history_is_complete() {
     let server = start(&["--inbox-limit", "5"]);
     let mut a = Client::fresh(&server, "a");
     let epoch = a.epoch().to_owned();
     send_all(&mut a, (1..=12).map(|n| to("b", &n.to_string())));
-    // Both sides have an inbox of their own, and both are kept to the limit.
+    // Each user has their own inbox, and both are trimmed.
     for user in ["a", "b"] {
         let query = format!("?since=0&epoch={epoch}&ack=manual&device=new");
         let mut client = Client::connect(&server, user, &query);
@@ -71,7 +70,7 @@ fn an_inbox_beyond_its_limit_is_truncated_and_the_history_is_whole() {
         assert_eq!(client.expect("synced")["seq"], 12);
         client.assert_quiet();
     }
-    // What is kept up to the very entry that is asked for is not truncated.
+    // A resume at exactly the oldest kept entry is not truncated.
     let mut b = Client::connect(&server, "b", "?since=7&ack=manual");
     assert_eq!(b.expect("message")["seq"], 8);
     let mut b = Client::connect(&server, "b", "?since=6&ack=manual");
@@ -92,7 +91,7 @@ fn an_inbox_beyond_its_limit_is_truncated_and_the_history_is_whole() {
 }
 
 #[test]
-fn a_watermark_that_retention_has_overtaken_is_truncated_too() {
+fn a_watermark_before_the_oldest_entry_is_answered_with_truncated() {
     let server = start(&["--inbox-limit", "5"]);
     let mut a = Client::fresh(&server, "a");
     send_all(&mut a, (1..=4).map(|n| to("b", &n.to_string())));
@@ -111,7 +110,7 @@ fn a_watermark_that_retention_has_overtaken_is_truncated_too() {
         assert_eq!(b.expect("message")["seq"], n);
     }
     b.expect("synced");
-    // It can be received from there, and is then no matter for anybody any more.
+    // The oldest entry can then be received, after which nothing is missing.
     b.send(&json!({"type": "received", "seq": 30}));
     b.close();
     let mut b = Client::connect(&server, "b", "?ack=manual");
@@ -119,7 +118,7 @@ fn a_watermark_that_retention_has_overtaken_is_truncated_too() {
     b.assert_quiet();
 }
 
-/// Follows an inbox as a client does: the cursor moves from n to n + 1, or by `truncated`.
+/// Follows an inbox as a client does: the cursor moves from n to n + 1, or as `truncated` says.
 #[derive(Default)]
 struct Follower {
     cursor: u64,
@@ -127,7 +126,7 @@ struct Follower {
 }
 
 impl Follower {
-    fn take(&mut self, frame: &Value) {
+    fn follow(&mut self, frame: &Value) {
         if frame["type"] == "truncated" {
             crate::support::assert_server_frame(frame);
             assert_eq!(frame["reason"], "retention", "{frame}");
@@ -137,7 +136,7 @@ impl Follower {
             self.truncations += 1;
         } else if frame["type"] == "message" {
             let seq = frame["seq"].as_u64().expect("a number");
-            assert_eq!(seq, self.cursor + 1, "a gap in silence");
+            assert_eq!(seq, self.cursor + 1, "a gap without truncated");
             let text = frame["message"].as_str().expect("a text");
             if let Some((number, _)) = text.split_once(' ') {
                 assert_eq!(number, seq.to_string(), "another's text");
@@ -156,7 +155,7 @@ impl Follower {
 }
 
 #[test]
-fn a_slow_reader_whom_retention_overtakes_is_told() {
+fn a_slow_reader_gets_truncated_for_removed_entries() {
     const LIMIT: u64 = 20;
     let server = start(&["--inbox-limit", "20", "--outbox-bytes", "20000"]);
     let mut b = Raw::narrow(&server, "/ws/b?ack=manual");
@@ -174,17 +173,17 @@ fn a_slow_reader_whom_retention_overtakes_is_told() {
     let mut follower = Follower::default();
     let mut whole = 0;
     for _ in 0..3 {
-        // Far more than the buffers of the line can hold, while b reads nothing.
+        // Far more than the buffers of the connection hold, while b reads nothing.
         let sent = fill(700);
         let mut last = Vec::new();
         while follower.cursor < sent {
             let frame = b.text().expect("the connection stays");
-            follower.take(&frame);
+            follower.follow(&frame);
             if frame["type"] == "message" {
                 last.push(follower.cursor);
             }
         }
-        // Nothing was sent while b was reading: what is kept came.
+        // Nothing was sent while b read: all kept entries arrived.
         let kept: Vec<u64> = (sent - LIMIT + 1..=sent).collect();
         assert!(last.ends_with(&kept), "{last:?}");
         whole += last.len();
@@ -193,12 +192,12 @@ fn a_slow_reader_whom_retention_overtakes_is_told() {
 }
 
 #[test]
-fn however_often_retention_overtakes_a_reader_what_is_kept_comes() {
+fn a_reader_that_retention_overtakes_repeatedly_still_gets_all_kept_entries() {
     const LIMIT: u64 = 10;
     const SENDERS: usize = 20;
     let server = start(&["--inbox-limit", "10", "--outbox-bytes", "6000"]);
     let stop = Arc::new(AtomicBool::new(false));
-    // Others keep the readers of the store busy, so that what was asked for is gone when its turn comes.
+    // Other sessions keep the reader threads busy, so that a requested range is removed before it is read.
     let mut other = Client::fresh(&server, "d");
     let long = "y".repeat(1000);
     for _ in 0..200 {
@@ -218,7 +217,7 @@ fn however_often_retention_overtakes_a_reader_what_is_kept_comes() {
         .collect();
     let mut b = Client::connect(&server, "b", "?ack=manual");
     b.until("synced");
-    // Each sends so few at once that its own inbox keeps them all.
+    // Each sends few messages at once, so that its own inbox keeps them all.
     let mut senders: Vec<_> = (0..SENDERS)
         .map(|n| Client::fresh(&server, &format!("s{n}")))
         .collect();
@@ -239,14 +238,14 @@ fn however_often_retention_overtakes_a_reader_what_is_kept_comes() {
             let mut got = Vec::new();
             while follower.cursor < last {
                 let frame = b.recv();
-                follower.take(&frame);
+                follower.follow(&frame);
                 if frame["type"] == "message" {
                     got.push(follower.cursor);
                 }
             }
-            // The newest entries are always kept, so that nothing can have overtaken these.
+            // The newest entries are always kept, so these are never removed.
             let kept: Vec<u64> = (last - LIMIT + 1..=last).collect();
-            assert!(got.ends_with(&kept), "{kept:?} were kept, {got:?} came");
+            assert!(got.ends_with(&kept), "kept {kept:?}, received {got:?}");
         });
     }
     stop.store(true, Ordering::Relaxed);
@@ -256,7 +255,7 @@ fn however_often_retention_overtakes_a_reader_what_is_kept_comes() {
 }
 
 #[test]
-fn a_sender_whose_own_inbox_retention_overtakes_gets_every_answer() {
+fn a_sender_whose_own_entries_are_removed_still_gets_every_answer() {
     const COUNT: usize = 2000;
     let server = start(&["--inbox-limit", "5", "--outbox-bytes", "1024"]);
     let mut a = Client::fresh(&server, "a");
@@ -274,7 +273,7 @@ fn a_sender_whose_own_inbox_retention_overtakes_gets_every_answer() {
     });
     let mut cursor = 0;
     let mut answered = std::collections::HashSet::new();
-    // The answer to a `ping` comes behind all others or between them, but the last ack is due in any case.
+    // The answer to the `ping` may arrive between other answers, but the last ack must arrive.
     let mut pinged = false;
     loop {
         let frame = a.recv();
@@ -282,7 +281,7 @@ fn a_sender_whose_own_inbox_retention_overtakes_gets_every_answer() {
             Some("ack") => {
                 answered.insert(frame["ref"].as_str().expect("a ref").to_owned());
                 if frame.get("duplicate").is_none() {
-                    assert_eq!(frame["seq"], cursor + 1, "a gap in silence");
+                    assert_eq!(frame["seq"], cursor + 1, "a gap without truncated");
                     cursor += 1;
                 }
             }
@@ -296,16 +295,18 @@ fn a_sender_whose_own_inbox_retention_overtakes_gets_every_answer() {
         }
     }
     sender.join().expect("it was sent");
-    assert_eq!(answered.len(), COUNT, "answers that never came");
+    assert_eq!(answered.len(), COUNT, "missing answers");
 }
 
 #[test]
-fn entries_expire_by_their_age_and_the_inbox_goes_on_where_it_was() {
+fn entries_expire_by_age_and_sequence_numbers_continue() {
     // 1.7 seconds.
     let mut server = start(&["--inbox-days", "0.00002"]);
     let mut a = Client::fresh(&server, "a");
     send_all(&mut a, (1..=3).map(|n| to("b", &n.to_string())));
-    eventually("all three are gone", || oldest(&server, "b") == 4);
+    eventually("all three entries are removed", || {
+        oldest(&server, "b") == 4
+    });
     let mut b = Client::connect(&server, "b", "?since=0");
     assert_eq!(b.welcome["seq"], 3);
     assert_eq!(b.expect("truncated")["oldest_seq"], 4);
@@ -313,7 +314,7 @@ fn entries_expire_by_their_age_and_the_inbox_goes_on_where_it_was() {
     b.assert_quiet();
     assert_eq!(a.ask(&to("b", "4"))["seq"], 4);
     assert_eq!(b.expect("message")["seq"], 4);
-    eventually("the fourth is gone", || oldest(&server, "b") == 5);
+    eventually("the fourth entry is removed", || oldest(&server, "b") == 5);
     let history = a.ask(&json!({"type": "history", "target_user": "b"}));
     assert_eq!(history["messages"].as_array().map(Vec::len), Some(4));
     server.kill();
@@ -325,7 +326,7 @@ fn entries_expire_by_their_age_and_the_inbox_goes_on_where_it_was() {
 }
 
 #[test]
-fn a_short_history_hides_old_messages_and_the_inbox_still_replays_them() {
+fn expired_messages_are_hidden_from_history_but_still_replayed() {
     let server = start(&["--history-days", "0.00003"]);
     let mut a = Client::fresh(&server, "a");
     send_all(&mut a, (1..=3).map(|n| to("b", &n.to_string())));
@@ -350,7 +351,7 @@ fn a_short_history_hides_old_messages_and_the_inbox_still_replays_them() {
         );
     }
     assert_eq!(twin.expect("synced")["seq"], 3);
-    // What is new is shown, and nothing old comes back with it.
+    // New messages are shown, and the old ones stay hidden.
     a.ask(&to("b", "4"));
     b.expect("message");
     let history = b.ask(&json!({"type": "history", "target_user": "a"}));
@@ -362,7 +363,7 @@ fn a_short_history_hides_old_messages_and_the_inbox_still_replays_them() {
 }
 
 #[test]
-fn the_id_of_a_message_that_is_kept_nowhere_is_free() {
+fn the_id_of_a_removed_message_can_be_reused() {
     let server = start(&["--history-days", "0.00002", "--inbox-days", "0.00002"]);
     let mut a = Client::fresh(&server, "a");
     let id = "019a2f4e-7b1c-7d3e-9a55-0c1d2e3f4a5b";
@@ -372,7 +373,7 @@ fn the_id_of_a_message_that_is_kept_nowhere_is_free() {
     assert_eq!(send(&mut a, "first")["seq"], 1);
     assert_eq!(send(&mut a, "other")["code"], "id_conflict");
     let mut answer = Value::Null;
-    eventually("the message is forgotten", || {
+    eventually("the message is removed", || {
         answer = send(&mut a, "other");
         answer["type"] == "ack"
     });
@@ -384,7 +385,7 @@ fn size(path: &Path) -> u64 {
 }
 
 #[test]
-fn the_disk_gets_its_space_back() {
+fn disk_space_is_released() {
     const MIB: u64 = 1 << 20;
     let server = start(&["--history-days", "0.00003", "--inbox-days", "0.00003"]);
     let store = server.store();
@@ -401,21 +402,25 @@ fn the_disk_gets_its_space_back() {
     let head = fill(&mut a, 300);
     let filled = size(&store) + size(&server.folder().join("dmwire.db-wal"));
     assert!(filled > 8 * MIB, "{filled}");
-    eventually("all of it is gone", || oldest(&server, "b") == head + 1);
+    eventually("all messages are removed", || {
+        oldest(&server, "b") == head + 1
+    });
     eventually("the file has shrunk", || size(&store) < 4 * MIB);
-    // What comes next finds room in what is left, and goes in its turn.
+    // New messages use the free space, and expire as well.
     let head = fill(&mut a, 60);
-    eventually("that is gone, too", || oldest(&server, "b") == head + 1);
+    eventually("the new messages are removed too", || {
+        oldest(&server, "b") == head + 1
+    });
     eventually("the file has shrunk again", || size(&store) < 4 * MIB);
     let log = size(&server.folder().join("dmwire.db-wal"));
     assert!(log < 64 * MIB, "{log}");
 }
 
 #[test]
-fn sends_go_on_while_much_is_removed() {
+fn sends_continue_while_many_messages_are_removed() {
     const MANY: u64 = 100_000;
     let folder = Arc::new(Folder::new());
-    planted(&folder.0.join("dmwire.db"), MANY);
+    old_store(&folder.0.join("dmwire.db"), MANY);
     let arguments = [&FAST[..], &["--inbox-days", "0.0001"]].concat();
     let server = Server::start_in(&folder, &arguments);
     let mut a = Client::connect(&server, "a", &format!("?since={MANY}"));
@@ -432,13 +437,13 @@ fn sends_go_on_while_much_is_removed() {
             _ => between += 1,
         }
     }
-    // Had it been removed at one stroke, no send would have come in between.
+    // If everything were removed in one transaction, no send could be committed meanwhile.
     assert!(between > 2, "{between}");
     assert!(longest < crate::support::DEADLINE / 4, "{longest:?}");
 }
 
-/// A store in which two users have long ago said much to each other.
-fn planted(path: &Path, count: u64) {
+/// A store with many old messages between two users.
+fn old_store(path: &Path, count: u64) {
     let lifetimes = Retention {
         inbox_ms: i64::MAX / 4,
         inbox_limit: 1 << 40,

@@ -1,17 +1,17 @@
 //! The order of changes among other entries, live and in a replay.
 
 use super::{
-    ID, OTHER_ID, assert_duplicate, assert_refused, edit, history, react, stored, talk, twin,
-    unreact,
+    ID, OTHER_ID, assert_duplicate, assert_error, assert_stored, conversation, edit, messages,
+    react, second_session, unreact,
 };
 use crate::support::{Client, Server, about, assert_has, burst, to, with};
 use serde_json::{Value, json};
 
 #[test]
-fn changes_in_a_conversation_with_oneself_are_one_entry_and_the_session_gets_both() {
+fn changes_of_notes_to_oneself_are_one_entry_with_ack_and_frame() {
     let server = Server::start(&[]);
     let mut a = Client::fresh(&server, "a");
-    let mut a2 = twin(&server, "a");
+    let mut a2 = second_session(&server, "a");
     let first = a.ask(&to("a", "note"));
     a.expect("message");
     a2.expect("message");
@@ -26,7 +26,7 @@ fn changes_in_a_conversation_with_oneself_are_one_entry_and_the_session_gets_bot
     ];
     for (seq, (frame, tag)) in (2..).zip(&frames) {
         let ack = a.ask(&with(frame.clone(), &json!({"ref": "r"})));
-        stored(&ack);
+        assert_stored(&ack);
         assert_has(&ack, &json!({"id": id, "seq": seq, "ref": "r"}));
         let own = a.expect(tag);
         assert_has(&own, &with(who.clone(), &json!({"seq": seq})));
@@ -34,11 +34,11 @@ fn changes_in_a_conversation_with_oneself_are_one_entry_and_the_session_gets_bot
     }
     assert_duplicate(
         &a.ask(&about("delete", "a", id)),
-        &json!({"id": id, "seq": 6, "sent_at": history(&mut a2, "a")[0]["deleted_at"]}),
+        &json!({"id": id, "seq": 6, "sent_at": messages(&mut a2, "a")[0]["deleted_at"]}),
     );
     a.assert_quiet();
     a2.assert_quiet();
-    // The log has each of them once.
+    // The inbox contains each change once.
     let mut later = Client::connect(&server, "a", "?since=0");
     let tags = [
         "deleted", "deleted", "deleted", "deleted", "deleted", "deleted",
@@ -50,7 +50,7 @@ fn changes_in_a_conversation_with_oneself_are_one_entry_and_the_session_gets_bot
 }
 
 #[test]
-fn a_replay_shows_the_present() {
+fn a_replay_shows_the_present_state_of_messages() {
     let server = Server::start(&[]);
     let mut a = Client::fresh(&server, "a");
     let mut b = Client::fresh(&server, "b");
@@ -95,7 +95,7 @@ fn a_replay_shows_the_present() {
             &json!({"type": "message", "id": id(3), "message": "m3", "edited_at": null}),
         ),
         gone(4, &last),
-        // An edit that was followed by another shows what has become of the message.
+        // The entry of an earlier edit shows the latest content.
         with(third.clone(), &json!({"type": "edited"})),
         with(third, &json!({"type": "edited"})),
         gone(2, &deleted),
@@ -107,7 +107,7 @@ fn a_replay_shows_the_present() {
             of_b,
             &json!({"type": "reacted", "id": id(3), "emoji": "+", "removed": true}),
         ),
-        // Whatever was done to a message that is gone: it is gone.
+        // Entries about a deleted message are shown as deletions.
         gone(4, &last),
         gone(4, &last),
         gone(4, &last),
@@ -125,9 +125,9 @@ fn a_replay_shows_the_present() {
 }
 
 #[test]
-fn changes_wait_for_those_who_are_not_there() {
+fn changes_are_replayed_to_users_who_were_offline() {
     let server = Server::start(&[]);
-    let (mut a, mut b, first) = talk(&server);
+    let (mut a, mut b, first) = conversation(&server);
     let id = first["id"].clone();
     let own = b.ask(&to("a", "from b"));
     a.expect("message");
@@ -157,7 +157,7 @@ fn changes_wait_for_those_who_are_not_there() {
 }
 
 #[test]
-fn changes_outlive_the_server() {
+fn changes_survive_a_restart() {
     let mut server = Server::start(&[]);
     let mut a = Client::fresh(&server, "a");
     let first = a.ask(&json!({"message": "first", "target_user": "b", "id": ID}));
@@ -220,7 +220,7 @@ fn acks_of_a_mixed_burst_come_in_order_and_every_frame_is_answered() {
     a.assert_quiet();
     let reference = |reply: &Value| -> usize {
         let reference = reply["ref"].as_str().and_then(|text| text.parse().ok());
-        reference.unwrap_or_else(|| panic!("no ref of ours: {reply}"))
+        reference.unwrap_or_else(|| panic!("unknown ref: {reply}"))
     };
     let mut answered: Vec<usize> = replies.iter().map(reference).collect();
     answered.sort_unstable();
@@ -259,7 +259,7 @@ fn acks_of_a_mixed_burst_come_in_order_and_every_frame_is_answered() {
 }
 
 #[test]
-fn acks_of_changes_keep_their_place_behind_a_replay() {
+fn acks_of_changes_follow_a_replay_in_order() {
     let server = Server::start(&["--outbox-bytes", "20000", "--max-frame-bytes", "16000"]);
     let mut a = Client::fresh(&server, "a");
     let mut b = Client::fresh(&server, "b");
@@ -272,7 +272,7 @@ fn acks_of_changes_keep_their_place_behind_a_replay() {
         newest = a.ask(&to("b", &format!("{n} {long}")))["id"].clone();
         b.expect("message");
     }
-    // A session with a long replay ahead of it makes changes at once.
+    // A session that starts with a long replay sends changes at once.
     let mut late = Client::dial(&server, "/ws/b?since=0&device=late", &[]).expect("a connection");
     let frames = [
         edit("a", &first["id"], "from b, second"),
@@ -306,7 +306,7 @@ fn acks_of_changes_keep_their_place_behind_a_replay() {
 }
 
 #[test]
-fn two_who_change_a_message_at_once_see_the_same_order_without_gaps() {
+fn simultaneous_changes_have_the_same_order_for_both_users() {
     const EACH: usize = 100;
     let server = Server::start(&["--messages-per-second", "10000", "--burst", "10000"]);
     let mut a = Client::fresh(&server, "a");
@@ -351,7 +351,7 @@ fn two_who_change_a_message_at_once_see_the_same_order_without_gaps() {
 }
 
 #[test]
-fn rooms_do_not_exist_yet_for_changes_either() {
+fn changes_with_target_room_are_answered_with_unknown_room() {
     let server = Server::start(&[]);
     let mut a = Client::fresh(&server, "a");
     for frame in [
@@ -362,6 +362,6 @@ fn rooms_do_not_exist_yet_for_changes_either() {
         json!({"type": "history"}),
     ] {
         let error = a.ask(&with(frame, &json!({"target_room": "lobby", "ref": "m"})));
-        assert_refused(&error, "unknown_room", "m");
+        assert_error(&error, "unknown_room", "m");
     }
 }

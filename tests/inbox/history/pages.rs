@@ -1,19 +1,20 @@
 //! Pages of a history.
 
 use super::{
-    FAST, ID, MOST, ask, assert_unknown, conversations, history, large, manual, page, send_all,
+    FAST, ID, MAX_BYTES, ask, assert_unknown, connect_manual, history_frame, large_content, page,
+    query_conversations, send_all,
 };
 use crate::support::{Client, Server, about, assert_has, burst, to, with};
 use serde_json::{Value, json};
 
 #[test]
-fn a_history_is_read_page_by_page_both_ways() {
+fn a_history_is_read_in_pages_in_both_directions() {
     let server = Server::start(FAST);
-    let mut a = manual(&server, "a", "one");
-    let mut b = manual(&server, "b", "one");
+    let mut a = connect_manual(&server, "a", "one");
+    let mut b = connect_manual(&server, "b", "one");
     let ids = send_all(&mut a, "b", 1..=60);
     let id = |n: usize| &ids[n - 1];
-    // What is asked for, the first and the last message of the answer, and whether there are more.
+    // The query, the first and last message of the answer, and whether there are more.
     let cases = [
         (json!({}), 11, 60, true),
         (json!({"limit": 1}), 60, 60, true),
@@ -38,7 +39,7 @@ fn a_history_is_read_page_by_page_both_ways() {
     for (fields, first, last, more) in cases {
         let expected = (ids[first - 1..last].to_vec(), more);
         assert_eq!(page(&mut a, "b", &fields), expected, "{fields}");
-        // Both sides see the same; the id is an id in either case.
+        // Both users see the same pages; ids are case-insensitive.
         let mut fields = fields;
         for anchor in ["before", "after"] {
             if let Some(id) = fields.get(anchor).and_then(Value::as_str) {
@@ -50,10 +51,10 @@ fn a_history_is_read_page_by_page_both_ways() {
 }
 
 #[test]
-fn messages_in_a_history_keep_their_target_and_have_no_seq() {
+fn history_messages_have_a_target_and_no_seq() {
     let server = Server::start(&[]);
-    let mut a = manual(&server, "a", "one");
-    let mut b = manual(&server, "b", "one");
+    let mut a = connect_manual(&server, "a", "one");
+    let mut b = connect_manual(&server, "b", "one");
     let content =
         json!({"type": "location", "latitude": 52.52, "longitude": 13.4, "label": "here"});
     let first = a.ask(&json!({"message": content, "target_user": "b"}));
@@ -76,34 +77,34 @@ fn messages_in_a_history_keep_their_target_and_have_no_seq() {
         ),
     ]);
     for (client, other) in [(&mut a, "b"), (&mut b, "a")] {
-        let answer = client.ask(&history(other, &json!({"ref": "h"})));
+        let answer = client.ask(&history_frame(other, &json!({"ref": "h"})));
         assert_eq!(
             answer,
             json!({"type": "history", "target_user": other, "messages": expected, "more": false, "ref": "h"})
         );
-        let answer = client.ask(&history(other, &json!({})));
+        let answer = client.ask(&history_frame(other, &json!({})));
         assert_eq!(answer.get("ref"), None);
     }
 }
 
 #[test]
-fn ephemeral_messages_have_no_history() {
+fn ephemeral_messages_are_not_in_the_history() {
     let server = Server::start(&[]);
-    let mut a = manual(&server, "a", "one");
+    let mut a = connect_manual(&server, "a", "one");
     a.ask(&with(
         to("b", "psst"),
         &json!({"ephemeral": true, "id": ID}),
     ));
     assert_eq!(page(&mut a, "b", &json!({})), (vec![], false));
     assert_unknown(
-        &ask(&mut a, &history("b", &json!({"after": ID}))).0,
+        &ask(&mut a, &history_frame("b", &json!({"after": ID}))).0,
         "/after",
     );
-    assert_eq!(conversations(&mut a, &json!({}))["items"], json!([]));
+    assert_eq!(query_conversations(&mut a, &json!({}))["items"], json!([]));
 }
 
 #[test]
-fn a_history_is_in_the_order_of_commit_also_when_both_write_at_once() {
+fn simultaneous_messages_have_the_same_order_in_both_histories() {
     const EACH: usize = 90;
     let server = Server::start(FAST);
     let write = |mut client: Client, user: &'static str| {
@@ -119,7 +120,10 @@ fn a_history_is_in_the_order_of_commit_also_when_both_write_at_once() {
             (client, ids)
         })
     };
-    let (a, b) = (manual(&server, "a", "one"), manual(&server, "b", "one"));
+    let (a, b) = (
+        connect_manual(&server, "a", "one"),
+        connect_manual(&server, "b", "one"),
+    );
     let (a, b) = (write(a, "b"), write(b, "a"));
     let (mut a, of_a) = a.join().expect("a is done");
     let (mut b, of_b) = b.join().expect("b is done");
@@ -132,10 +136,10 @@ fn a_history_is_in_the_order_of_commit_also_when_both_write_at_once() {
 }
 
 #[test]
-fn a_history_shows_the_present() {
+fn a_history_shows_the_present_state_of_messages() {
     let server = Server::start(&[]);
-    let mut a = manual(&server, "a", "one");
-    let mut b = manual(&server, "b", "one");
+    let mut a = connect_manual(&server, "a", "one");
+    let mut b = connect_manual(&server, "b", "one");
     let ids = send_all(&mut a, "b", 1..=4);
     let react = |n: usize, emoji: &str, user: &str| {
         with(about("react", user, &ids[n]), &json!({"emoji": emoji}))
@@ -145,7 +149,7 @@ fn a_history_shows_the_present() {
         &json!({"message": "one"}),
     ));
     let deleted = a.ask(&about("delete", "b", &ids[1]));
-    // The reactions in the order of the first of each kind, the users in theirs.
+    // Reactions in the order of their first users, and users in the order of their reactions.
     for (emoji, by_a) in [
         ("🎉", false),
         ("👍", true),
@@ -165,7 +169,7 @@ fn a_history_shows_the_present() {
     a.send(&with(react(2, "❤", "b"), &json!({"remove": true})));
     a.until("ack");
     for (client, other) in [(&mut a, "b"), (&mut b, "a")] {
-        let (answer, _) = ask(client, &history(other, &json!({})));
+        let (answer, _) = ask(client, &history_frame(other, &json!({})));
         let messages = answer["messages"].as_array().expect("messages");
         assert_eq!(messages.len(), 4);
         assert_has(
@@ -193,7 +197,7 @@ fn a_history_shows_the_present() {
             &messages[3],
             &json!({"message": "4", "edited_at": null, "deleted_at": null, "reactions": null}),
         );
-        // A deleted message is still a place to go on from.
+        // A deleted message is still a valid anchor.
         assert_eq!(
             page(client, other, &json!({"before": ids[1]})),
             (vec![ids[0].clone()], false)
@@ -202,9 +206,9 @@ fn a_history_shows_the_present() {
 }
 
 #[test]
-fn a_history_begins_nowhere_but_at_a_message_of_the_conversation() {
+fn the_anchor_must_be_a_message_of_the_conversation() {
     let server = Server::start(&[]);
-    let mut a = manual(&server, "a", "one");
+    let mut a = connect_manual(&server, "a", "one");
     let here = a.ask(&to("b", "here"))["id"].clone();
     let elsewhere = a.ask(&to("c", "elsewhere"))["id"].clone();
     for (user, id) in [
@@ -214,14 +218,14 @@ fn a_history_begins_nowhere_but_at_a_message_of_the_conversation() {
         ("a", &here),
     ] {
         for anchor in ["before", "after"] {
-            let (error, _) = ask(&mut a, &history(user, &json!({anchor: id})));
+            let (error, _) = ask(&mut a, &history_frame(user, &json!({anchor: id})));
             assert_unknown(&error, &format!("/{anchor}"));
         }
     }
-    // Others' conversations are nobody's business.
-    let mut c = manual(&server, "c", "one");
+    // Messages of other conversations are unknown.
+    let mut c = connect_manual(&server, "c", "one");
     for user in ["a", "b"] {
-        let (error, _) = ask(&mut c, &history(user, &json!({"before": here})));
+        let (error, _) = ask(&mut c, &history_frame(user, &json!({"before": here})));
         assert_unknown(&error, "/before");
     }
     assert_eq!(page(&mut c, "b", &json!({})), (vec![], false));
@@ -229,36 +233,36 @@ fn a_history_begins_nowhere_but_at_a_message_of_the_conversation() {
 }
 
 #[test]
-fn with_whom_one_never_talked_there_is_an_empty_history() {
+fn the_history_with_an_unknown_user_is_empty() {
     let server = Server::start(&[]);
-    let mut new = manual(&server, "new", "one");
+    let mut new = connect_manual(&server, "new", "one");
     for user in ["nobody", "new"] {
         assert_eq!(page(&mut new, user, &json!({})), (vec![], false));
         assert_eq!(page(&mut new, user, &json!({"limit": 1})), (vec![], false));
     }
-    // To have asked makes no conversation.
-    let answer = conversations(&mut new, &json!({}));
+    // The query creates no conversation.
+    let answer = query_conversations(&mut new, &json!({}));
     assert_has(&answer, &json!({"items": [], "cursor": null}));
 }
 
 #[test]
-fn a_history_of_large_messages_comes_in_answers_that_stay_small() {
+fn histories_of_large_messages_come_in_small_pages() {
     const COUNT: usize = 40;
     let server = Server::start(FAST);
-    let mut a = manual(&server, "a", "one");
+    let mut a = connect_manual(&server, "a", "one");
     let ids: Vec<Value> = (0..COUNT)
-        .map(|n| a.ask(&json!({"message": large(n), "target_user": "b"}))["id"].clone())
+        .map(|n| a.ask(&json!({"message": large_content(n), "target_user": "b"}))["id"].clone())
         .collect();
-    let mut b = manual(&server, "b", "one");
+    let mut b = connect_manual(&server, "b", "one");
     // From the newest to the oldest.
     let mut found: Vec<Value> = Vec::new();
     let mut fields = json!({"limit": 200});
     loop {
-        let (answer, size) = ask(&mut b, &history("a", &fields));
-        assert!(size < MOST, "{size}");
+        let (answer, size) = ask(&mut b, &history_frame("a", &fields));
+        assert!(size < MAX_BYTES, "{size}");
         let mut page = answer["messages"].as_array().expect("messages").clone();
         assert!(!page.is_empty());
-        // Not one by one, when more would do.
+        // Pages contain more than one message if they fit.
         assert!(page.len() > 2 || answer["more"] == false, "{}", page.len());
         fields["before"] = page[0]["id"].clone();
         page.append(&mut found);
@@ -273,14 +277,14 @@ fn a_history_of_large_messages_comes_in_answers_that_stay_small() {
         contents
             .iter()
             .enumerate()
-            .all(|(n, content)| **content == large(n))
+            .all(|(n, content)| **content == large_content(n))
     );
-    // And from the oldest to the newest.
+    // From the oldest to the newest.
     let mut found = vec![ids[0].clone()];
     loop {
         let fields = json!({"limit": 200, "after": found.last()});
-        let (answer, size) = ask(&mut b, &history("a", &fields));
-        assert!(size < MOST, "{size}");
+        let (answer, size) = ask(&mut b, &history_frame("a", &fields));
+        assert!(size < MAX_BYTES, "{size}");
         let page = answer["messages"].as_array().expect("messages");
         assert!(!page.is_empty());
         found.extend(page.iter().map(|message| message["id"].clone()));
@@ -292,15 +296,15 @@ fn a_history_of_large_messages_comes_in_answers_that_stay_small() {
 }
 
 #[test]
-fn small_messages_with_many_reactions_stay_small_too() {
+fn pages_of_messages_with_many_reactions_stay_small_too() {
     const COUNT: usize = 60;
     let long = |letter: char| letter.to_string().repeat(64);
     let (one, two) = (long('1'), long('2'));
     let server = Server::start(FAST);
-    let mut a = manual(&server, &one, "one");
-    let mut b = manual(&server, &two, "one");
+    let mut a = connect_manual(&server, &one, "one");
+    let mut b = connect_manual(&server, &two, "one");
     let ids = send_all(&mut a, &two, 0..COUNT);
-    // Characters that take six bytes each when they are escaped.
+    // Characters that take six bytes each when escaped.
     let emoji = |n: usize| format!("{n:04}{}", "\u{1}".repeat(12));
     for (client, other) in [(&mut a, &two), (&mut b, &one)] {
         for id in &ids {
@@ -316,8 +320,8 @@ fn small_messages_with_many_reactions_stay_small_too() {
     let mut found = 0;
     let mut fields = json!({"limit": 200});
     loop {
-        let (answer, size) = ask(&mut b, &history(&one, &fields));
-        assert!(size < MOST, "{size}");
+        let (answer, size) = ask(&mut b, &history_frame(&one, &fields));
+        assert!(size < MAX_BYTES, "{size}");
         let page = answer["messages"].as_array().expect("messages");
         for message in page {
             assert_eq!(message["reactions"].as_array().map(Vec::len), Some(30));
