@@ -1,14 +1,15 @@
-//! The commands `schema` and `healthcheck`.
+//! The commands `serve`, `schema` and `healthcheck`.
 
 use crate::run::Run;
+use crate::support::{Client, Server};
 use socket2::{Domain, Socket, Type};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::thread;
 
 #[test]
-fn the_schema_cannot_be_exported_into_a_file() {
-    // No setting matters to the export, so none can stand in its way.
+fn the_schemas_cannot_be_exported_into_a_file() {
+    // The export uses no setting, so an invalid one does not matter.
     let run = Run::new("schema export taken").variable("DMWIRE_WORKERS", "many");
     let outcome = run.file("taken", "").end();
     assert_eq!(outcome.code, Some(1), "{outcome:?}");
@@ -21,33 +22,33 @@ fn the_schema_cannot_be_exported_into_a_file() {
 }
 
 #[test]
-fn a_server_that_answers_200_is_healthy() {
-    let (address, asked) = answering("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
+fn a_server_that_responds_with_200_is_healthy() {
+    let (address, request) = respond_once("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
     let run = Run::new("healthcheck --base-path /demo");
     let outcome = run.variable("DMWIRE_LISTEN", &address.to_string()).end();
     assert_eq!((outcome.code, outcome.stderr.as_str()), (Some(0), ""));
-    let asked = asked.join().expect("the server has answered");
+    let request = request.join().expect("the server has responded");
     assert!(
-        asked.starts_with("GET /demo/healthz HTTP/1.1\r\nHost: 127.0.0.1:"),
-        "{asked}"
+        request.starts_with("GET /demo/healthz HTTP/1.1\r\nHost: 127.0.0.1:"),
+        "{request}"
     );
 }
 
 #[test]
-fn an_unspecified_address_is_reached_on_loopback_and_needs_no_open() {
-    let (address, _) = answering("HTTP/1.1 200 OK\r\n\r\n");
+fn an_unspecified_address_is_reached_on_loopback_without_open() {
+    let (address, _) = respond_once("HTTP/1.1 200 OK\r\n\r\n");
     let outcome = Run::new(&format!("healthcheck --listen 0.0.0.0:{}", address.port())).end();
     assert_eq!(outcome.code, Some(0), "{outcome:?}");
 }
 
 #[test]
-fn any_other_answer_is_unhealthy() {
-    for (answer, why) in [
+fn any_other_response_is_unhealthy() {
+    for (response, why) in [
         ("HTTP/1.1 503 Service Unavailable\r\n\r\n", "503"),
         ("SSH-2.0-x\r\n", "SSH"),
         ("", "not 200"),
     ] {
-        let (address, _) = answering(answer);
+        let (address, _) = respond_once(response);
         let outcome = Run::new(&format!("healthcheck --listen {address}")).end();
         assert_eq!(outcome.code, Some(1), "{outcome:?}");
         assert!(
@@ -58,8 +59,8 @@ fn any_other_answer_is_unhealthy() {
 }
 
 #[test]
-fn nobody_listening_or_port_0_is_unhealthy() {
-    // Bound and never listening: nobody else gets the port, and whoever connects is refused.
+fn a_refused_connection_or_port_0_is_unhealthy() {
+    // Bound without listening: no other process gets the port, and connections are refused.
     let held = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
     held.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into())
         .expect("a free port");
@@ -67,7 +68,7 @@ fn nobody_listening_or_port_0_is_unhealthy() {
         .local_addr()
         .ok()
         .and_then(|address| address.as_socket())
-        .expect("it is bound");
+        .expect("a bound socket");
     for (address, why) in [
         (free.to_string(), "refused"),
         ("127.0.0.1:0".to_owned(), "port 0"),
@@ -81,24 +82,34 @@ fn nobody_listening_or_port_0_is_unhealthy() {
     }
 }
 
-/// A server that answers one connection and returns what it was asked.
-fn answering(answer: &'static str) -> (SocketAddr, thread::JoinHandle<String>) {
+#[test]
+fn serve_is_the_default_command() {
+    let invalid = ["--workers: \"0\"", "1 to 512"];
+    Run::new("serve --workers 0").fails_with(&invalid);
+    Run::new("--workers 0 serve").fails_with(&invalid);
+    Run::new("--workers 0").fails_with(&invalid);
+    let server = Server::start(&["serve"]);
+    Client::fresh(&server, "a");
+}
+
+/// A server that responds to one connection. Returns its address and the request that it receives.
+fn respond_once(response: &'static str) -> (SocketAddr, thread::JoinHandle<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let address = listener.local_addr().expect("it is bound");
-    let asked = thread::spawn(move || {
-        let (mut stream, _) = listener.accept().expect("the health check connects");
-        let mut asked = Vec::new();
-        let mut piece = [0; 512];
-        while !asked.ends_with(b"\r\n\r\n") {
-            match stream.read(&mut piece).expect("the health check asks") {
+    let address = listener.local_addr().expect("a bound socket");
+    let request = thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("a connection");
+        let mut request = Vec::new();
+        let mut buffer = [0; 512];
+        while !request.ends_with(b"\r\n\r\n") {
+            match stream.read(&mut buffer).expect("a request") {
                 0 => break,
-                read => asked.extend_from_slice(&piece[..read]),
+                read => request.extend_from_slice(&buffer[..read]),
             }
         }
         stream
-            .write_all(answer.as_bytes())
-            .expect("the health check listens");
-        String::from_utf8_lossy(&asked).into_owned()
+            .write_all(response.as_bytes())
+            .expect("the client reads the response");
+        String::from_utf8_lossy(&request).into_owned()
     });
-    (address, asked)
+    (address, request)
 }

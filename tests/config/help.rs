@@ -4,7 +4,7 @@ use crate::run::Run;
 
 #[test]
 fn the_help_names_every_flag_and_variable() {
-    let help = Run::new("--help").settings();
+    let help = Run::new("--help").output();
     for flag in [
         "listen",
         "base-path",
@@ -84,18 +84,133 @@ fn the_help_names_every_flag_and_variable() {
 }
 
 #[test]
-fn the_help_keeps_the_values_of_variables_to_itself() {
+fn the_short_help_shows_the_most_used_settings_only() {
+    let help = Run::new("-h").output();
+    assert_eq!(
+        flags(&help),
+        [
+            "--config",
+            "--help",
+            "--version",
+            "--listen",
+            "--allowed-origin",
+            "--trusted-proxy",
+            "--open",
+            "--jwt-secret-file",
+            "--jwt-key",
+            "--tls-cert",
+            "--tls-key",
+            "--store",
+            "--log",
+        ]
+    );
+    assert!(!help.contains("Keepalive:"), "{help}");
+    // It refers to the complete help.
+    assert!(help.contains("see more with '--help'"), "{help}");
+}
+
+#[test]
+fn the_help_of_a_command_shows_the_settings_that_concern_it() {
+    let store: &[&str] = &["--store"];
+    for (command, shown) in [
+        ("backup", store),
+        ("verify", store),
+        ("export", &["--user", "--store"]),
+        ("erase", &["--user", "--store"]),
+        (
+            "healthcheck",
+            &["--listen", "--base-path", "--tls-cert", "--tls-key"],
+        ),
+        (
+            "token",
+            &[
+                "--user",
+                "--ttl",
+                "--listen",
+                "--open",
+                "--auth",
+                "--jwt-secret",
+                "--jwt-secret-file",
+                "--jwt-issuer",
+                "--jwt-audience",
+                "--store",
+            ],
+        ),
+    ] {
+        for help in ["-h", "--help"] {
+            let help = Run::new(&format!("{command} {help}")).output();
+            let mut found = flags(&help);
+            found.retain(|flag| flag != "--config" && flag != "--help");
+            assert_eq!(found, shown, "{command}");
+            assert!(help.contains("--config"), "{help}");
+        }
+    }
+    for command in ["schema", "schema export"] {
+        let help = Run::new(&format!("{command} --help")).output();
+        assert_eq!(flags(&help), ["--help"], "{command}");
+    }
+    for command in ["serve", "config"] {
+        let help = Run::new(&format!("{command} --help")).output();
+        assert!(help.contains("--ping-seconds"), "{help}");
+        let help = Run::new(&format!("{command} -h")).output();
+        assert!(!help.contains("--ping-seconds"), "{help}");
+    }
+}
+
+#[test]
+fn the_help_names_the_commands() {
+    let help = Run::new("--help").output();
+    for command in [
+        "serve",
+        "schema",
+        "backup",
+        "verify",
+        "export",
+        "erase",
+        "token",
+        "config",
+        "healthcheck",
+    ] {
+        let line = format!("\n  {command} ");
+        assert!(help.contains(&line), "{command} is not in\n{help}");
+    }
+    let outcome = Run::new("serv").end();
+    assert_eq!(outcome.code, Some(2), "{outcome:?}");
+    assert!(outcome.stderr.contains("'serve'"), "{outcome:?}");
+}
+
+#[test]
+fn the_help_does_not_show_former_names() {
+    for help in ["-h", "--help", "config --help", "help serve"] {
+        let help = Run::new(help).output().to_lowercase();
+        assert!(!help.contains("unclaimed"), "{help}");
+    }
+}
+
+/// The flags that a help text describes, in its order.
+fn flags(help: &str) -> Vec<String> {
+    let flag = |line: &str| {
+        let mut prefixes = ["      --", "  -h, --", "  -V, --"].iter();
+        let described = prefixes.find_map(|prefix| line.strip_prefix(prefix))?;
+        let name = described.split([' ', '[']).next()?;
+        Some(format!("--{name}"))
+    };
+    help.lines().filter_map(flag).collect()
+}
+
+#[test]
+fn the_help_does_not_show_the_values_of_variables() {
     let help = Run::new("--help")
         .variable("DMWIRE_STORE", "sqlite:hunter2.db")
         .variable("DMWIRE_JWT_SECRET", "hunter2")
-        .settings();
+        .output();
     assert!(!help.contains("hunter2"), "{help}");
 }
 
 #[test]
-fn the_version_is_the_one_of_the_crate() {
+fn the_version_is_that_of_the_crate() {
     assert_eq!(
-        Run::new("--version").settings(),
+        Run::new("--version").output(),
         concat!("dmwire ", env!("CARGO_PKG_VERSION"), "\n")
     );
 }

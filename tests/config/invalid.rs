@@ -1,25 +1,25 @@
-//! Invalid and contradicting settings.
+//! Invalid settings, and settings that contradict each other.
 
 use crate::run::{Run, has_line};
 
 #[test]
-fn a_wrong_setting_is_named_as_it_was_written() {
-    let right = "not a whole number from 1 to 512";
-    Run::new("config --workers 513").refused_with(&["--workers: \"513\"", right]);
+fn an_error_names_the_setting_as_it_was_written() {
+    let expected = "not a whole number from 1 to 512";
+    Run::new("config --workers 513").fails_with(&["--workers: \"513\"", expected]);
     Run::new("config")
         .variable("DMWIRE_WORKERS", "many")
-        .refused_with(&["DMWIRE_WORKERS: \"many\"", right]);
+        .fails_with(&["DMWIRE_WORKERS: \"many\"", expected]);
     Run::new("config")
         .file("dmwire.toml", "workers = 0")
-        .refused_with(&["dmwire.toml: workers: \"0\"", right]);
+        .fails_with(&["dmwire.toml: workers: \"0\"", expected]);
     Run::new("config --config a.toml")
         .file("a.toml", "workers = -1")
-        .refused_with(&["a.toml: workers: \"-1\"", right]);
+        .fails_with(&["a.toml: workers: \"-1\"", expected]);
 }
 
 #[test]
-fn every_wrong_setting_is_answered_with_what_would_be_right() {
-    for (said, right) in [
+fn an_error_names_the_valid_values() {
+    for (args, expected) in [
         ("--listen 8080", "localhost:8080"),
         ("--listen :8080", "0.0.0.0:8080"),
         ("--base-path /a//b", "/demo"),
@@ -61,16 +61,16 @@ fn every_wrong_setting_is_answered_with_what_would_be_right() {
         ("--log verbose", "debug or trace"),
         ("--log-format xml", "plain nor json"),
     ] {
-        let flag = said.split([' ', '=']).next().expect("a flag stands first");
-        Run::new(&format!("config {said}")).refused_with(&[flag, right]);
+        let flag = args.split([' ', '=']).next().expect("a flag");
+        Run::new(&format!("config {args}")).fails_with(&[flag, expected]);
     }
 }
 
 #[test]
-fn a_file_with_an_unknown_key_or_no_toml_refused_with_the_place() {
+fn an_error_in_a_file_names_the_line() {
     Run::new("config")
         .file("dmwire.toml", "burst = 1\nmax-frame-bytes = 2048\n")
-        .refused_with(&[
+        .fails_with(&[
             "dmwire.toml",
             "line 2",
             "`max-frame-bytes`",
@@ -78,19 +78,19 @@ fn a_file_with_an_unknown_key_or_no_toml_refused_with_the_place() {
         ]);
     Run::new("config")
         .file("dmwire.toml", "burst = = 1\n")
-        .refused_with(&["dmwire.toml", "line 1"]);
+        .fails_with(&["dmwire.toml", "line 1"]);
     Run::new("config")
         .file("dmwire.toml", "burst = [1]\n")
-        .refused_with(&["dmwire.toml", "line 1", "a number"]);
+        .fails_with(&["dmwire.toml", "line 1", "a number"]);
 }
 
 #[test]
-fn no_authentication_where_others_can_reach_the_server_must_be_said_twice() {
+fn a_reachable_server_without_authentication_needs_a_confirmation() {
     for args in [
         "--auth none --listen 0.0.0.0:0",
         "config --auth none --listen 127.0.0.1:0 --listen 0.0.0.0:0",
     ] {
-        Run::new(args).refused_with(&[
+        Run::new(args).fails_with(&[
             "--listen: 0.0.0.0:0",
             "authentication is disabled",
             "as any user",
@@ -99,35 +99,35 @@ fn no_authentication_where_others_can_reach_the_server_must_be_said_twice() {
     }
     Run::new("--auth none")
         .variable("DMWIRE_LISTEN", "[::]:0")
-        .refused_with(&["DMWIRE_LISTEN: [::]:0", "--open"]);
-    let settings = Run::new("config --open --listen 0.0.0.0:0").settings();
+        .fails_with(&["DMWIRE_LISTEN: [::]:0", "--open"]);
+    let settings = Run::new("config --open --listen 0.0.0.0:0").output();
     for line in ["open = true  # flag --open", "auth = \"auto\"  # default"] {
         assert!(has_line(&settings, line), "{settings}");
     }
     Run::new("config --auth none --listen 0.0.0.0:0")
         .variable("DMWIRE_OPEN", "1")
-        .settings();
+        .output();
     Run::new("config --auth none --listen 0.0.0.0:0")
         .file("dmwire.toml", "open = true")
-        .settings();
+        .output();
 }
 
 #[test]
-fn a_setting_about_tokens_asks_for_tokens() {
-    for (said, by) in [
+fn a_setting_about_tokens_enables_authentication_by_token() {
+    for (args, by) in [
         ("--jwt-secret x", "jwt_secret"),
         ("--jwt-secret-file x", "jwt_secret_file"),
         ("--jwt-key x", "jwt_key"),
         ("--jwks x", "jwks"),
     ] {
-        let settings = Run::new(&format!("config {said}")).settings();
+        let settings = Run::new(&format!("config {args}")).output();
         let line = format!("auth = \"jwt\"  # follows from {by}");
         assert!(has_line(&settings, &line), "{line} is not in\n{settings}");
     }
-    // Where others can reach the server as well, and by variable.
+    // The same for a server that other machines can reach, and for a variable.
     let settings = Run::new("config --listen 0.0.0.0:0")
         .variable("DMWIRE_JWT_SECRET", "hunter2,with,commas")
-        .settings();
+        .output();
     assert!(
         has_line(
             &settings,
@@ -138,8 +138,8 @@ fn a_setting_about_tokens_asks_for_tokens() {
 }
 
 #[test]
-fn settings_that_contradict_each_other_are_refused_by_name() {
-    for (said, parts) in [
+fn contradictory_settings_are_rejected_by_name() {
+    for (args, parts) in [
         ("--auth jwt", ["--auth: ", "no key", "--jwt-secret"]),
         ("--jwt-issuer x", ["--jwt-issuer: ", "no key", "--jwks"]),
         (
@@ -165,10 +165,10 @@ fn settings_that_contradict_each_other_are_refused_by_name() {
         ("--tls-cert x", ["--tls-cert: ", "without", "--tls-key"]),
         ("--tls-key x", ["--tls-key: ", "without", "--tls-cert"]),
     ] {
-        Run::new(said).refused_with(&parts);
-        Run::new(&format!("config {said}")).refused_with(&parts);
+        Run::new(args).fails_with(&parts);
+        Run::new(&format!("config {args}")).fails_with(&parts);
     }
     Run::new("--open")
         .variable("DMWIRE_JWT_SECRET", "hunter2")
-        .refused_with(&["--open: ", "DMWIRE_JWT_SECRET"]);
+        .fails_with(&["--open: ", "DMWIRE_JWT_SECRET"]);
 }

@@ -1,9 +1,10 @@
-//! Settings from all sources, and how the server starts with them.
+//! Settings from all sources, the help, and the start of the server.
 
 #[path = "../support/support.rs"]
 mod support;
 
 mod commands;
+mod former_names;
 mod help;
 mod invalid;
 mod run;

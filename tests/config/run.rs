@@ -1,17 +1,18 @@
-//! Runs of the program with settings from several sources.
+//! Runs of the program with settings from several sources, each in a directory of its own and without inherited `DMWIRE_*`
+//! variables.
 
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// One run of the program, prepared.
+/// A run of the program that has not started yet.
 pub struct Run {
     pub folder: PathBuf,
     pub command: Command,
 }
 
-/// What a run left behind.
+/// The exit code and the output of a run.
 #[derive(Debug)]
 pub struct Outcome {
     pub code: Option<i32>,
@@ -25,7 +26,7 @@ impl Run {
         let run = RUNS.fetch_add(1, Ordering::Relaxed);
         let name = format!("config_cli-{}-{run}", std::process::id());
         let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
-        fs::create_dir_all(&folder).expect("the folder for tests can be written");
+        fs::create_dir_all(&folder).expect("the test directory is writable");
         let mut command = Command::new(env!("CARGO_BIN_EXE_dmwire"));
         command.current_dir(&folder).args(args.split_whitespace());
         for (name, _) in std::env::vars_os() {
@@ -42,7 +43,7 @@ impl Run {
     }
 
     pub fn file(self, name: &str, text: &str) -> Self {
-        fs::write(self.folder.join(name), text).expect("the folder for tests can be written");
+        fs::write(self.folder.join(name), text).expect("the test directory is writable");
         self
     }
 
@@ -60,27 +61,27 @@ impl Run {
         }
     }
 
-    /// The settings printed by a run of `dmwire config` that must succeed.
-    pub fn settings(self) -> String {
+    /// The standard output of a run that must succeed without a message on standard error.
+    pub fn output(self) -> String {
         let outcome = self.end();
         assert_eq!(outcome.code, Some(0), "{outcome:?}");
         assert_eq!(outcome.stderr, "");
         outcome.stdout
     }
 
-    /// Must end with exit code 2 and one complaint that holds all of `parts`.
-    pub fn refused_with(self, parts: &[&str]) {
-        let said = format!("{:?}", self.command);
+    /// The run must end with exit code 2 and an error that contains all of `parts`.
+    pub fn fails_with(self, parts: &[&str]) {
+        let command = format!("{:?}", self.command);
         let outcome = self.end();
-        assert_eq!(outcome.code, Some(2), "{said}: {outcome:?}");
+        assert_eq!(outcome.code, Some(2), "{command}: {outcome:?}");
         assert!(
             outcome.stderr.starts_with("dmwire: "),
-            "{said}: {outcome:?}"
+            "{command}: {outcome:?}"
         );
         for part in parts {
             assert!(
                 outcome.stderr.contains(part),
-                "{said}: {part:?} is not in {}",
+                "{command}: {part:?} is not in {}",
                 outcome.stderr
             );
         }
@@ -89,7 +90,7 @@ impl Run {
 
 impl Drop for Run {
     fn drop(&mut self) {
-        // What cannot be removed is in the way of nothing.
+        // A directory that remains does not disturb other runs.
         let _ = fs::remove_dir_all(&self.folder);
     }
 }

@@ -1,15 +1,15 @@
-//! Where settings come from: flags, environment, file, defaults (PROTOCOL section 2).
+//! The sources of settings and their precedence: flags, environment variables, file, defaults.
 
 use crate::run::{Run, has_line};
 
 #[test]
-fn flag_beats_variable_beats_file_beats_default() {
+fn a_flag_overrides_a_variable_a_variable_the_file_and_the_file_the_default() {
     let file = "workers = 3\nburst = 30\nsessions_per_user = 4\n";
     let settings = Run::new("config --workers 5")
         .file("dmwire.toml", file)
         .variable("DMWIRE_WORKERS", "4")
         .variable("DMWIRE_BURST", "31")
-        .settings();
+        .output();
     for line in [
         "workers = 5  # flag --workers",
         "burst = 31  # variable DMWIRE_BURST",
@@ -21,8 +21,8 @@ fn flag_beats_variable_beats_file_beats_default() {
 }
 
 #[test]
-fn the_defaults_are_those_of_the_protocol() {
-    let settings = Run::new("config").settings();
+fn the_defaults_are_those_of_the_protocol_document() {
+    let settings = Run::new("config").output();
     for line in [
         r#"listen = ["127.0.0.1:8080", "[::1]:8080"]  # default"#,
         "base_path = \"\"  # default",
@@ -69,8 +69,8 @@ fn the_defaults_are_those_of_the_protocol() {
 }
 
 #[test]
-fn what_config_prints_is_a_file_with_the_same_settings() {
-    let said = "config --listen localhost:0 --base-path /a --open=false --allowed-origin https://a,null --store memory: \
+fn the_output_of_config_is_a_file_with_the_same_settings() {
+    let args = "config --listen localhost:0 --base-path /a --open=false --allowed-origin https://a,null --store memory: \
                 --auth jwt --jwt-secret-file a,b --jwt-key c --jwks https://a/keys --jwks-ca f --jwks-refresh-seconds 60 \
                 --jwt-issuer https://a --jwt-audience b --jwt-leeway-seconds 9 --query-token false --allowed-host chat \
                 --trusted-proxy 10.0.0.0/8 --tls-cert d --tls-key e --jwt-secret hunter2 \
@@ -80,12 +80,12 @@ fn what_config_prints_is_a_file_with_the_same_settings() {
                 --queries-per-second 12 --query-burst 13 --connections 14 --connections-per-ip 15 \
                 --handshakes-per-second 16 --handshake-burst auto --outbox-bytes 16384 --buffer-bytes 2000000 --heartbeat-seconds 5 --ping-seconds 6 --stall-seconds 7 --durability normal --inbox-days 1.5 --inbox-limit 9 --history-days 90 \
                 --log off,dmwire=debug --log-format json";
-    let by_flag = Run::new(said).settings();
+    let by_flag = Run::new(args).output();
     assert!(
         !by_flag.contains("# default"),
-        "a setting is not tried here:\n{by_flag}"
+        "a setting is missing in this test:\n{by_flag}"
     );
-    // But for secrets, which are not shown.
+    // Secrets are not displayed.
     let secret = "# jwt_secret = (not shown)  # flag --jwt-secret";
     assert!(
         has_line(&by_flag, secret) && !by_flag.contains("hunter2"),
@@ -93,7 +93,7 @@ fn what_config_prints_is_a_file_with_the_same_settings() {
     );
     let by_file = Run::new("config --config my.toml")
         .file("my.toml", &by_flag)
-        .settings();
+        .output();
     let values = |text: &str| -> Vec<String> {
         text.lines()
             .filter(|line| !line.contains("jwt_secret ="))
@@ -105,8 +105,8 @@ fn what_config_prints_is_a_file_with_the_same_settings() {
 }
 
 #[test]
-fn settings_stand_before_a_command_or_after_it() {
-    let settings = Run::new("--burst 7 config --workers 7").settings();
+fn settings_may_precede_or_follow_the_command() {
+    let settings = Run::new("--burst 7 config --workers 7").output();
     assert!(
         has_line(&settings, "burst = 7  # flag --burst"),
         "{settings}"
@@ -118,19 +118,19 @@ fn settings_stand_before_a_command_or_after_it() {
 }
 
 #[test]
-fn a_list_is_repeated_flags_or_a_variable_with_commas_or_a_list_in_the_file() {
+fn a_list_is_a_repeated_flag_a_variable_with_commas_or_a_list_in_the_file() {
     let expected = r#"listen = ["127.0.0.1:1", "127.0.0.2:2"]"#;
     for run in [
         Run::new("config --listen 127.0.0.1:1 --listen 127.0.0.2:2"),
         Run::new("config").variable("DMWIRE_LISTEN", "127.0.0.1:1, 127.0.0.2:2"),
         Run::new("config").file("dmwire.toml", "listen = ['127.0.0.1:1', '127.0.0.2:2']"),
     ] {
-        let settings = run.settings();
+        let settings = run.output();
         assert!(settings.contains(expected), "{settings}");
     }
     let single = Run::new("config")
         .file("dmwire.toml", "listen = '127.0.0.1:1'")
-        .settings();
+        .output();
     assert!(
         single.contains(r#"listen = ["127.0.0.1:1"]  # file"#),
         "{single}"
@@ -138,14 +138,14 @@ fn a_list_is_repeated_flags_or_a_variable_with_commas_or_a_list_in_the_file() {
 }
 
 #[test]
-fn an_empty_variable_says_nothing() {
+fn an_empty_variable_counts_as_absent() {
     let settings = Run::new("config")
         .file("dmwire.toml", "burst = 30")
         .variable("DMWIRE_BURST", "")
         .variable("DMWIRE_LISTEN", "")
         .variable("DMWIRE_OPEN", "")
         .variable("DMWIRE_CONFIG", "")
-        .settings();
+        .output();
     assert!(
         has_line(&settings, "burst = 30  # file dmwire.toml"),
         "{settings}"
@@ -154,11 +154,11 @@ fn an_empty_variable_says_nothing() {
 }
 
 #[test]
-fn a_variable_that_is_no_setting_is_named_and_does_no_harm() {
+fn an_unknown_variable_is_reported_and_ignored() {
     let outcome = Run::new("config")
         .variable("DMWIRE_BRUST", "30")
         .variable("DMWIRE_BURST", "30")
-        // What Kubernetes sets where there is a service of this name.
+        // Kubernetes sets these if a service has the name `dmwire`.
         .variable("DMWIRE_SERVICE_HOST", "10.0.0.1")
         .variable("DMWIRE_PORT_8080_TCP", "tcp://10.0.0.1:8080")
         .end();
@@ -169,19 +169,19 @@ fn a_variable_that_is_no_setting_is_named_and_does_no_harm() {
 }
 
 #[test]
-fn a_file_that_was_named_must_be_there() {
-    Run::new("config --config none.toml").refused_with(&["--config: none.toml", "cannot be read"]);
+fn a_named_file_must_exist() {
+    Run::new("config --config none.toml").fails_with(&["--config: none.toml", "cannot be read"]);
     Run::new("config")
         .variable("DMWIRE_CONFIG", "none.toml")
-        .refused_with(&["DMWIRE_CONFIG: none.toml"]);
+        .fails_with(&["DMWIRE_CONFIG: none.toml"]);
 }
 
 #[test]
-fn a_named_file_stands_in_for_the_default_one() {
+fn a_named_file_replaces_the_default_file() {
     let run = Run::new("config")
         .file("dmwire.toml", "workers = 3")
         .file("my.toml", "burst = 7");
-    let settings = run.variable("DMWIRE_CONFIG", "my.toml").settings();
+    let settings = run.variable("DMWIRE_CONFIG", "my.toml").output();
     assert!(
         has_line(&settings, "burst = 7  # file my.toml"),
         "{settings}"
