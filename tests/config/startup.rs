@@ -1,4 +1,4 @@
-//! Starting: where the server listens, and what it says when it cannot start (PROTOCOL section 2).
+//! The start of the server: listen addresses, and the errors that prevent it (PROTOCOL section 2).
 
 use std::fs;
 use std::io::Read as _;
@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use crate::support::{Client, DEADLINE, Folder, Server, to};
 
-/// Runs the program in `folder` until it ends by itself; gives its exit code and what it said.
+/// Runs the program in `folder` until it ends. Returns its exit code and its standard error.
 fn run(folder: &Path, arguments: &[&str]) -> (Option<i32>, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_dmwire"));
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("DMWIRE_")) {
@@ -31,37 +31,37 @@ fn run(folder: &Path, arguments: &[&str]) -> (Option<i32>, String) {
         if Instant::now() > until {
             let _ = child.kill();
             let _ = child.wait();
-            panic!("{arguments:?} runs on");
+            panic!("{arguments:?} does not end");
         }
         std::thread::sleep(std::time::Duration::from_millis(5));
     };
-    let mut said = String::new();
-    let mut stderr = child.stderr.take().expect("stderr is piped");
+    let mut text = String::new();
+    let mut stderr = child.stderr.take().expect("a pipe");
     stderr
-        .read_to_string(&mut said)
+        .read_to_string(&mut text)
         .expect("the program writes UTF-8");
-    (status.code(), said)
+    (status.code(), text)
 }
 
-/// Cannot start in `folder`: exit code 1, and one line that has all of `parts` in it.
+/// The server must not start in `folder`: exit code 1, and an error on one line that contains all of `parts`.
 fn assert_fails(folder: &Path, arguments: &[&str], parts: &[&str]) {
-    let (code, said) = run(folder, arguments);
-    assert_eq!(code, Some(1), "{arguments:?}: {said}");
-    let last = said.lines().last().unwrap_or_default();
-    assert!(last.starts_with("dmwire: "), "{said}");
+    let (code, error) = run(folder, arguments);
+    assert_eq!(code, Some(1), "{arguments:?}: {error}");
+    let last = error.lines().last().unwrap_or_default();
+    assert!(last.starts_with("dmwire: "), "{error}");
     for part in parts {
-        assert!(last.contains(part), "{part:?} is not in {said}");
+        assert!(last.contains(part), "{part:?} is not in {error}");
     }
     assert!(
-        !said.contains("listening on") && !said.contains("panicked"),
-        "{said}"
+        !error.contains("listening on") && !error.contains("panicked"),
+        "{error}"
     );
 }
 
 const ANYWHERE: [&str; 2] = ["--listen", "127.0.0.1:0"];
 
 #[test]
-fn both_loopback_addresses_can_be_listened_on() {
+fn the_server_listens_on_both_loopback_addresses() {
     if TcpListener::bind("[::1]:0").is_err() {
         return; // A machine without IPv6.
     }
@@ -75,7 +75,7 @@ fn both_loopback_addresses_can_be_listened_on() {
     let [first, second] = lines[..] else {
         panic!("two addresses are listened on: {log}");
     };
-    let mut greeted = Vec::new();
+    let mut welcomes = Vec::new();
     for (line, ip) in [(first, "127.0.0.1"), (second, "[::1]")] {
         let rest = line.split("http://").nth(1).expect("an address");
         let address = rest.split(['/', ' ']).next().expect("an address");
@@ -84,18 +84,18 @@ fn both_loopback_addresses_can_be_listened_on() {
         let stream = TcpStream::connect(address).expect("the server accepts");
         let (mut socket, _) = tungstenite::client(format!("ws://{address}/ws/a"), stream)
             .expect("the handshake succeeds");
-        greeted.push(socket.read().expect("welcome").into_text().expect("a text"));
+        welcomes.push(socket.read().expect("welcome").into_text().expect("a text"));
     }
     assert!(
-        greeted
+        welcomes
             .iter()
             .all(|welcome| welcome.contains(r#""type":"welcome""#)),
-        "{greeted:?}"
+        "{welcomes:?}"
     );
 }
 
 #[test]
-fn every_address_is_listened_on_without_authentication_only_if_that_is_said_to_be_wanted() {
+fn an_unspecified_address_without_authentication_needs_open() {
     let folder = Folder::new();
     for address in ["0.0.0.0:0", "[::]:0"] {
         for open in [&[][..], &["--open=false"]] {
@@ -107,18 +107,18 @@ fn every_address_is_listened_on_without_authentication_only_if_that_is_said_to_b
                 "--listen",
                 address,
             ];
-            let (code, said) = run(&folder.0, &[&listen, open].concat());
-            assert_eq!(code, Some(2), "{said}");
+            let (code, error) = run(&folder.0, &[&listen, open].concat());
+            assert_eq!(code, Some(2), "{error}");
             assert!(
-                said.contains("--open") && said.contains("authentication"),
-                "{said}"
+                error.contains("--open") && error.contains("authentication"),
+                "{error}"
             );
         }
     }
-    // Nothing was begun.
+    // No file was created.
     assert_eq!(
         fs::read_dir(&folder.0)
-            .expect("the folder is there")
+            .expect("a readable directory")
             .count(),
         0
     );
@@ -130,7 +130,7 @@ fn every_address_is_listened_on_without_authentication_only_if_that_is_said_to_b
 }
 
 #[test]
-fn a_key_or_certificate_that_cannot_be_used_is_named_and_nothing_is_begun() {
+fn an_unusable_key_or_certificate_is_named_and_no_store_is_created() {
     let folder = Folder::new();
     let private = rcgen::KeyPair::generate().expect("a key").serialize_pem();
     for (name, text) in [
@@ -147,9 +147,9 @@ fn a_key_or_certificate_that_cannot_be_used_is_named_and_nothing_is_begun() {
         ("private.pem", &private),
         ("none.json", r#"{"keys":[{"kty":"oct","k":"c2VjcmV0"}]}"#),
     ] {
-        fs::write(folder.0.join(name), text).expect("the file can be written");
+        fs::write(folder.0.join(name), text).expect("a writable file");
     }
-    for (env_number, name, parts) in [
+    for (setting, name, parts) in [
         (
             "--jwt-secret-file",
             "nowhere",
@@ -187,7 +187,7 @@ fn a_key_or_certificate_that_cannot_be_used_is_named_and_nothing_is_begun() {
     ] {
         assert_fails(
             &folder.0,
-            &[&ANYWHERE[..], &[env_number, name]].concat(),
+            &[&ANYWHERE[..], &[setting, name]].concat(),
             &parts,
         );
     }
@@ -213,7 +213,7 @@ fn a_key_or_certificate_that_cannot_be_used_is_named_and_nothing_is_begun() {
 }
 
 #[test]
-fn a_second_server_on_the_same_store_fails_and_harms_nothing() {
+fn a_second_server_on_the_same_store_fails_without_damage() {
     let server = Server::start(&[]);
     let mut a = Client::fresh(&server, "a");
     a.ask(&to("a", "1"));
@@ -223,11 +223,11 @@ fn a_second_server_on_the_same_store_fails_and_harms_nothing() {
 }
 
 #[test]
-fn a_store_by_another_name_is_the_same_store() {
+fn another_path_to_the_same_store_is_recognised() {
     let server = Server::start(&[]);
     let path = server.folder().join("dmwire.db");
     let link = server.folder().join("link.db");
-    std::os::unix::fs::symlink(&path, link).expect("a link can be made");
+    std::os::unix::fs::symlink(&path, link).expect("a symbolic link");
     for store in ["./dmwire.db", &path.to_string_lossy(), "link.db"] {
         let arguments = [
             "--listen",
@@ -240,7 +240,7 @@ fn a_store_by_another_name_is_the_same_store() {
 }
 
 #[test]
-fn a_port_that_is_in_use_is_named() {
+fn the_error_names_a_port_in_use() {
     let server = Server::start(&[]);
     let address = server.address.to_string();
     let folder = Folder::new();
@@ -254,9 +254,9 @@ fn a_port_that_is_in_use_is_named() {
 }
 
 #[test]
-fn an_address_of_another_machine_is_named() {
+fn the_error_names_an_address_of_another_machine() {
     let folder = Folder::new();
-    // TEST-NET-1 (RFC 5737) is nobody's.
+    // TEST-NET-1 (RFC 5737) is assigned to no machine.
     assert_fails(
         &folder.0,
         &["--listen", "192.0.2.1:0", "--open"],
@@ -265,62 +265,60 @@ fn an_address_of_another_machine_is_named() {
 }
 
 #[test]
-fn a_file_that_is_no_database_is_left_as_it_is() {
+fn a_file_that_is_not_a_database_is_not_changed() {
     let folder = Folder::new();
     let path = folder.0.join("dmwire.db");
     for content in ["not a database\n".repeat(1000), "no".to_owned()] {
-        fs::write(&path, &content).expect("the file can be written");
+        fs::write(&path, &content).expect("a writable file");
         assert_fails(&folder.0, &ANYWHERE, &["dmwire.db", "not a database"]);
-        assert_eq!(
-            fs::read_to_string(&path).expect("the file is there"),
-            content
-        );
+        assert_eq!(fs::read_to_string(&path).expect("a readable file"), content);
     }
 }
 
-/// A database that was filled by `setup` is refused with these words and not changed by a byte.
-fn assert_left_as_it_is(setup: &str, parts: &[&str]) {
+/// The server must reject a database created by `setup` with an error that contains all of `parts`, and must not change a
+/// byte of it.
+fn assert_not_changed(setup: &str, parts: &[&str]) {
     let folder = Folder::new();
     let path = folder.0.join("notes.db");
-    let connection = rusqlite::Connection::open(&path).expect("a database can be made");
-    connection.execute_batch(setup).expect("it can be filled");
+    let connection = rusqlite::Connection::open(&path).expect("a database");
+    connection.execute_batch(setup).expect("valid SQL");
     drop(connection);
-    let before = fs::read(&path).expect("the file is there");
+    let before = fs::read(&path).expect("a readable file");
     let arguments = ["--listen", "127.0.0.1:0", "--store", "sqlite:notes.db"];
     assert_fails(&folder.0, &arguments, parts);
     assert!(
-        fs::read(&path).expect("the file is there") == before,
-        "{setup}: was changed"
+        fs::read(&path).expect("a readable file") == before,
+        "{setup}: the file was changed"
     );
 }
 
 #[test]
-fn the_database_of_another_program_is_left_as_it_is() {
+fn a_database_of_another_program_is_not_changed() {
     for setup in [
         "CREATE TABLE notes (text TEXT); INSERT INTO notes VALUES ('keep');",
         "PRAGMA application_id = 1234; PRAGMA user_version = 1; CREATE TABLE meta (key TEXT, value TEXT);",
         "PRAGMA user_version = 99; CREATE TABLE messages (n INTEGER PRIMARY KEY);",
     ] {
-        assert_left_as_it_is(setup, &["notes.db", "not one of dmwire"]);
+        assert_not_changed(setup, &["notes.db", "not one of dmwire"]);
     }
 }
 
 #[test]
-fn a_database_that_another_program_has_marked_is_its_own_even_without_tables() {
-    assert_left_as_it_is(
+fn a_database_with_the_id_of_another_program_is_not_changed_even_without_tables() {
+    assert_not_changed(
         "PRAGMA application_id = 1234; VACUUM;",
         &["notes.db", "not one of dmwire"],
     );
 }
 
 #[test]
-fn a_version_without_tables_is_not_taken_for_a_store() {
-    assert_left_as_it_is("PRAGMA user_version = 7; VACUUM;", &["notes.db"]);
-    assert_left_as_it_is("PRAGMA user_version = 1; VACUUM;", &["notes.db"]);
+fn a_database_with_a_version_but_without_tables_is_not_a_store() {
+    assert_not_changed("PRAGMA user_version = 7; VACUUM;", &["notes.db"]);
+    assert_not_changed("PRAGMA user_version = 1; VACUUM;", &["notes.db"]);
 }
 
 #[test]
-fn the_database_of_a_newer_version_is_left_as_it_is() {
+fn a_database_of_a_newer_version_is_not_changed() {
     let mut server = Server::start(&[]);
     server.signal("TERM");
     assert!(server.wait(DEADLINE).success());
@@ -328,17 +326,17 @@ fn the_database_of_a_newer_version_is_left_as_it_is() {
     let connection = rusqlite::Connection::open(&path).expect("the database can be opened");
     connection
         .execute_batch("PRAGMA journal_mode = DELETE; PRAGMA user_version = 99;")
-        .expect("it can be changed");
+        .expect("valid SQL");
     drop(connection);
-    let before = fs::read(&path).expect("the file is there");
+    let before = fs::read(&path).expect("a readable file");
     assert_fails(server.folder(), &ANYWHERE, &["dmwire.db", "newer"]);
-    assert!(fs::read(&path).expect("the file is there") == before);
+    assert!(fs::read(&path).expect("a readable file") == before);
 }
 
 #[test]
-fn a_store_that_cannot_be_made_is_named() {
+fn the_error_names_a_store_that_cannot_be_created() {
     let folder = Folder::new();
-    fs::create_dir(folder.0.join("folder")).expect("a folder can be made");
+    fs::create_dir(folder.0.join("folder")).expect("a new directory");
     for store in ["folder", "nowhere/dmwire.db"] {
         let arguments = [
             "--listen",
