@@ -8,6 +8,7 @@ use tokio::sync::Notify;
 use crate::auth::Verifier;
 use crate::config::Config;
 use crate::limits::Limits;
+use crate::registry::Registry;
 use crate::router::Router;
 
 /// State shared by all connections. Use it as an `Arc`; none of its locks is held across an await.
@@ -19,6 +20,8 @@ pub struct Context {
     pub auth: Verifier,
     /// Executes the commands of sessions.
     pub router: Router,
+    /// The sessions of this node.
+    pub registry: Arc<Registry>,
     /// Limits per user and per client address.
     pub limits: Arc<Limits>,
     /// The epoch of the store (PROTOCOL section 5).
@@ -43,6 +46,7 @@ impl Context {
         config: Config,
         auth: Verifier,
         router: Router,
+        registry: Arc<Registry>,
         limits: Arc<Limits>,
         epoch: uuid::Uuid,
     ) -> Arc<Self> {
@@ -50,6 +54,7 @@ impl Context {
             config,
             auth,
             router,
+            registry,
             limits,
             epoch,
             draining: AtomicBool::new(false),
@@ -118,7 +123,6 @@ mod tests {
         let epoch = store.epoch();
         let (writer, thread) = Writer::start(Box::new(store), drop).expect("a thread starts");
         let router = Router::new(
-            Arc::default(),
             (
                 Arc::default(),
                 Arc::new(DiskSpaceMonitor::new(&std::env::temp_dir(), None)),
@@ -132,7 +136,14 @@ mod tests {
             &config.recipients,
             &config.network.trusted_proxy,
         );
-        let context = Context::new(config, Verifier::Open, router, limits, epoch);
+        let context = Context::new(
+            config,
+            Verifier::Open,
+            router,
+            Arc::default(),
+            limits,
+            epoch,
+        );
         actix_rt::System::new().block_on(async {
             for count in 1..=2 {
                 let session = context.count_session();

@@ -12,31 +12,28 @@
 mod buffer;
 pub mod disconnect;
 mod inbox_cursor;
+mod state;
 pub mod wakeup;
 
-use std::ops::{Deref, DerefMut};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Waker;
 use std::time::Instant;
 
 use uuid::Uuid;
 
-use self::buffer::Buffer;
 pub use self::disconnect::Disconnect;
-use self::inbox_cursor::{InboxCursor, PendingAck};
+use self::inbox_cursor::PendingAck;
+pub use self::state::Status;
+use self::state::{Inner, Locked, State, wake};
 use self::wakeup::Wakeup;
 use crate::limits::ip_quota::IpQuota;
-use crate::limits::memory::{FREE_PER_SESSION, MemoryBudget, Reservation};
-use crate::protocol::server::{Ack, AckStatus, Goodbye, Synced};
+use crate::limits::memory::{FREE_PER_SESSION, MemoryBudget};
+use crate::protocol::server::{Ack, AckStatus, Goodbye};
 use crate::protocol::types::Integer;
 use crate::protocol::{MessageId, ServerFrame, Timestamp};
 use crate::websocket::Opcode;
 use crate::websocket::socket_writer::SocketWriter;
 
-/// Number of acknowledgements that may wait behind a replay before the session stops reading its client's frames.
-const MAX_PENDING_ACKS: usize = 4096;
-/// Number of writes that may wait for the store's reply before the session stops reading its client's frames.
-const MAX_PENDING_WRITES: usize = 4096;
 /// Upper bound of the size of an encoded `ack`.
 const ACK_BYTES: usize = 512;
 
@@ -51,27 +48,6 @@ pub struct Outbox {
     limit: usize,
     memory: Arc<MemoryBudget>,
     inner: Mutex<Inner>,
-}
-
-#[derive(Debug)]
-struct Inner {
-    state: State,
-    reservation: Reservation,
-}
-
-/// Access to the state of an outbox. Dropping it updates the memory reservation.
-struct Locked<'a>(MutexGuard<'a, Inner>);
-
-#[derive(Debug, Default)]
-struct State {
-    cursor: InboxCursor,
-    buffer: Buffer,
-    /// Bytes of a message that the client has sent in part.
-    incoming: usize,
-    /// Writes of this session that the store has not answered.
-    pending_writes: usize,
-    /// Another thread wants the session to end.
-    disconnect: Option<Disconnect>,
 }
 
 /// The events for which a session's task wants to be woken, besides gaps in the inbox and the end of the session.
@@ -92,29 +68,6 @@ pub struct TakenBytes {
     pub changed: bool,
     /// The status after taking.
     pub status: Status,
-}
-
-/// A snapshot of an outbox for its session's task.
-#[derive(Clone, Copy, Debug)]
-pub struct Status {
-    /// The next inbox entry to send; `u64::MAX` until the inbox has been opened.
-    pub cursor: u64,
-    /// The newest known inbox entry.
-    pub head: u64,
-    /// Bytes that the socket has not accepted.
-    pub unsent: usize,
-    /// Replies to the client's frames are outstanding.
-    pub awaits_replies: bool,
-    /// The session must not read more of its client's frames until something has been written or answered.
-    pub congested: bool,
-    /// Bytes held beyond [`FREE_PER_SESSION`].
-    pub reserved: usize,
-    /// Text frames appended so far.
-    pub texts: u64,
-    /// When another thread last wrote for the task, if that was after the task's last write.
-    pub last_flush: Option<Instant>,
-    /// Another thread wants the session to end.
-    pub disconnect: Option<Disconnect>,
 }
 
 impl Outbox {
@@ -457,201 +410,5 @@ impl Outbox {
     }
 }
 
-impl Deref for Locked<'_> {
-    type Target = State;
-
-    fn deref(&self) -> &State {
-        &self.0.state
-    }
-}
-
-impl DerefMut for Locked<'_> {
-    fn deref_mut(&mut self) -> &mut State {
-        &mut self.0.state
-    }
-}
-
-impl Drop for Locked<'_> {
-    fn drop(&mut self) {
-        let Inner { state, reservation } = &mut *self.0;
-        reservation.set(state.memory());
-    }
-}
-
-/// Wakes the task, after releasing the lock.
-fn wake(mut state: Locked<'_>) {
-    let waker = state.buffer.take_waker();
-    drop(state);
-    if let Some(waker) = waker {
-        waker.wake();
-    }
-}
-
-impl State {
-    /// Bytes of memory that this session uses.
-    fn memory(&self) -> usize {
-        self.buffer.memory() + self.cursor.pending_memory() + self.incoming
-    }
-
-    fn status(&self, outbox: &Outbox) -> Status {
-        let unsent = self.buffer.unsent();
-        let memory = self.memory();
-        Status {
-            cursor: self.cursor.next().unwrap_or(u64::MAX),
-            head: self.cursor.head(),
-            unsent,
-            awaits_replies: self.pending_writes > 0 || self.cursor.pending_acks() > 0,
-            congested: unsent > outbox.limit.min(FREE_PER_SESSION) && unsent > outbox.limit()
-                || self.cursor.pending_acks() >= MAX_PENDING_ACKS
-                || self.pending_writes >= MAX_PENDING_WRITES
-                || memory - self.incoming > FREE_PER_SESSION && outbox.memory.under_pressure(),
-            reserved: memory.saturating_sub(FREE_PER_SESSION),
-            texts: self.buffer.texts(),
-            last_flush: self.buffer.last_flush(),
-            disconnect: self.disconnect,
-        }
-    }
-
-    fn wakeup(&mut self, task_needed: bool) -> Wakeup {
-        self.buffer.wakeup(task_needed || self.disconnect.is_some())
-    }
-
-    /// The task has to read an entry that was not sent, and may have to send a ping after one that was.
-    fn entry_wakeup(&mut self, sent: bool) -> Wakeup {
-        self.wakeup(!sent || self.buffer.interest().entries)
-    }
-
-    /// True if there is room for a live push of `length` bytes.
-    fn fits(&self, length: usize, outbox: &Outbox) -> bool {
-        let unsent = self.buffer.unsent();
-        if unsent + length <= FREE_PER_SESSION.min(outbox.limit) {
-            return true;
-        }
-        // A frame larger than the limit is sent when nothing else waits.
-        !outbox.memory.full() && (unsent == 0 || unsent + length <= outbox.limit())
-    }
-
-    fn can_send_entry(&self, seq: u64, length: usize, outbox: &Outbox) -> bool {
-        !self.buffer.is_closed() && self.cursor.is_at(seq) && self.fits(length, outbox)
-    }
-
-    /// The entry at the cursor has been appended.
-    fn advance(&mut self) {
-        self.cursor.advance();
-        self.send_synced_if_due();
-    }
-
-    fn send_synced_if_due(&mut self) {
-        if let Some(head) = self.cursor.take_synced() {
-            self.buffer
-                .append(&ServerFrame::Synced(Synced { seq: Integer(head) }));
-        }
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const SHUTDOWN: Disconnect = disconnect::SHUTDOWN;
-
-    fn outbox() -> Arc<Outbox> {
-        Outbox::new(Uuid::nil(), "u".into(), 1024, &MemoryBudget::new(1 << 20))
-    }
-
-    #[test]
-    fn a_change_during_the_tasks_turn_is_noticed() {
-        let outbox = outbox();
-        let take = |writing| {
-            let taken = outbox.take(
-                Waker::noop(),
-                (writing, writing),
-                Interest::default(),
-                Vec::new(),
-            );
-            taken.changed
-        };
-        outbox.start_turn();
-        outbox.disconnect(SHUTDOWN);
-        assert!(take(0), "disconnect during the turn");
-        assert!(outbox.start_turn().disconnect.is_some());
-        assert!(!take(0), "the status has shown it");
-        outbox.add_pending_write();
-        outbox.start_turn();
-        assert!(matches!(outbox.reply(None), Wakeup::Nothing));
-        assert!(take(10), "a reply without a frame");
-    }
-
-    #[test]
-    fn memory_counts_the_whole_buffer_until_it_is_released() {
-        let memory = MemoryBudget::new(1 << 20);
-        let outbox = Outbox::new(Uuid::nil(), "u".into(), 1 << 20, &memory);
-        outbox.echo(Opcode::Binary, &vec![0; 100_000]);
-        let take = |in_hand| outbox.take(Waker::noop(), in_hand, Interest::default(), Vec::new());
-        let bytes = take((0, 0)).bytes;
-        assert_eq!(memory.used(), bytes.capacity() - FREE_PER_SESSION);
-        let status = take((1, bytes.capacity())).status;
-        assert_eq!(memory.used(), bytes.capacity() - FREE_PER_SESSION);
-        assert_eq!((status.unsent, status.reserved), (1, memory.used()));
-        take((0, 0));
-        assert_eq!(memory.used(), 0);
-    }
-
-    #[test]
-    fn the_wakeup_of_a_push_depends_on_what_the_task_must_do() {
-        let outbox = outbox();
-        let wait = |interest| {
-            outbox.start_turn();
-            while !outbox
-                .take(Waker::noop(), (0, 0), interest, Vec::new())
-                .bytes
-                .is_empty()
-            {}
-        };
-        let push = |seq| outbox.push_entry(seq, b"frame");
-        outbox.open(1, 0);
-        assert!(
-            matches!(push(1), Wakeup::Nothing),
-            "the task has not run yet"
-        );
-        wait(Interest::default());
-        assert!(
-            matches!(push(2), Wakeup::Wake(_)),
-            "only the task can write"
-        );
-        wait(Interest::default());
-        assert!(matches!(push(4), Wakeup::Wake(_)), "a gap");
-        wait(Interest::default());
-        assert!(
-            matches!(outbox.reply(None), Wakeup::Nothing),
-            "nothing to do"
-        );
-        wait(Interest {
-            all: true,
-            entries: false,
-        });
-        assert!(
-            matches!(outbox.reply(None), Wakeup::Wake(_)),
-            "interest in every change"
-        );
-    }
-
-    #[test]
-    fn an_ack_beyond_the_cursor_waits_for_the_replay() {
-        let outbox = outbox();
-        outbox.open(1, 2);
-        outbox.add_pending_write();
-        let id = (MessageId(Uuid::nil()), Timestamp(0));
-        let _ = outbox.push_ack(3, id, Some("r".into()), None);
-        assert_eq!(outbox.status().unsent, 0);
-        assert!(outbox.status().awaits_replies);
-        for seq in 1..=3 {
-            outbox.push_replayed(seq, |out, own| {
-                assert_eq!(own, (seq == 3).then_some(Some("r")));
-                out.push(b'.');
-            });
-        }
-        let status = outbox.status();
-        assert!(!status.awaits_replies && status.cursor == 4);
-    }
-}
+mod tests;

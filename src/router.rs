@@ -17,7 +17,6 @@ use crate::protocol::server::{Ack, AckStatus, Pong, RawContent, ServerMessage};
 use crate::protocol::types::parse_uuid;
 use crate::protocol::{ClientFrame, FrameError, MessageId, Ref, ServerFrame, Target, Timestamp};
 use crate::readers::{PendingRead, Readers};
-use crate::registry::{Registered, Registry};
 use crate::store::{
     Conversation, ConversationsPage, ConversationsQuery, Entry, HistoryAnswer, HistoryPosition,
     HistoryQuery, InboxRange, InboxState, MessageRef, NewMessage, Retention, Write,
@@ -31,7 +30,6 @@ const ANSWER_BYTES: usize = 250 << 10;
 /// Knows where everything goes.
 #[derive(Clone, Debug)]
 pub struct Router {
-    registry: Arc<Registry>,
     delivery: Arc<Delivery>,
     floor: Arc<DiskSpaceMonitor>,
     writer: Writer<ReplyTo>,
@@ -83,29 +81,18 @@ pub enum Answering {
 impl Router {
     /// A router over these parts.
     pub fn new(
-        registry: Arc<Registry>,
         (delivery, floor): (Arc<Delivery>, Arc<DiskSpaceMonitor>),
         writer: Writer<ReplyTo>,
         reads: Readers,
         lifetimes: &Retention,
     ) -> Self {
         Self {
-            registry,
             delivery,
             floor,
             writer,
             reads,
             history_ms: lifetimes.history_ms,
         }
-    }
-
-    /// Takes a session in. See [`Registry::register`].
-    pub fn register(
-        &self,
-        outbox: &Arc<Outbox>,
-        limit: usize,
-    ) -> (Registered, Option<Arc<Outbox>>) {
-        self.registry.register(outbox, limit)
     }
 
     /// Asks where a user's device stands.

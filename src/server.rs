@@ -130,7 +130,6 @@ pub async fn serve(
     ));
     floor.look();
     let router = Router::new(
-        registry.clone(),
         (delivery, floor.clone()),
         writer.clone(),
         reads.clone(),
@@ -141,7 +140,7 @@ pub async fn serve(
         &config.recipients,
         &config.network.trusted_proxy,
     );
-    let node = Context::new(config, auth, router, limits, epoch);
+    let node = Context::new(config, auth, router, registry.clone(), limits, epoch);
     let addresses: Vec<SocketAddr> = listeners
         .iter()
         .map(TcpListener::local_addr)

@@ -6,27 +6,21 @@ use std::time::Instant;
 
 use actix_http::Request;
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};
-use uuid::Uuid;
 
 use super::HANDSHAKE_TIMEOUT;
 use super::client_addr::ClientAddr;
 use super::credentials::Token;
 use super::rejection::Rejection;
-use super::upgrade::{Endpoint, RejectedUpgrade, SessionQuery, Upgrade, UpgradeRules, upgrade};
+use super::upgrade::{Endpoint, RejectedUpgrade, Upgrade, UpgradeRules, upgrade};
 use crate::auth::{AuthError, Identity};
 use crate::context::Context;
 use crate::limits::ConnectionPermit;
-use crate::limits::ip_quota::IpQuota;
-use crate::outbox::{Disconnect, Outbox, disconnect};
-use crate::protocol::server::{Limits, Truncated, TruncatedReason, Welcome};
-use crate::protocol::types::{Id, Integer};
-use crate::protocol::{PROTOCOL, ServerFrame, Timestamp, schema};
-use crate::session::{self, Auth, SessionParams, UserSession};
-use crate::store::InboxState;
+use crate::outbox::Disconnect;
+use crate::session::open::{OpenError, goodbye_only, open_echo, open_session};
+use crate::session::{self, SessionParams};
 use crate::websocket;
 use crate::websocket::socket_writer::Transport;
 use crate::websocket::stream::MessageStream;
-use crate::writer::WriteError;
 
 /// The state of a connection when it leaves the HTTP dispatcher.
 #[derive(Debug)]
@@ -93,7 +87,15 @@ where
                 && rejection.close.is_some()
                 && context.may_send_goodbye() =>
         {
-            goodbye_only(&context, &rejection)
+            let disconnect = Disconnect {
+                code: rejection
+                    .close
+                    .unwrap_or(websocket::close_codes::POLICY_VIOLATION),
+                reason: rejection.code,
+                detail: "",
+                reconnect: rejection.retry_after_ms,
+            };
+            goodbye_only(&context, &disconnect, &rejection.detail)
         }
         Err(rejection) => return reject(&mut io, unsent, &rejection).await,
     };
@@ -103,7 +105,7 @@ where
     params.outbox.take_into(&mut reply);
     let started = Instant::now();
     let outbox = params.outbox.clone();
-    let device = params.messaging.as_ref().map(|m| m.device.clone());
+    let device = params.user.as_ref().map(|user| user.device.clone());
     let device = device.as_deref().unwrap_or("-");
     log::info!(user = &**outbox.user(), session:% = outbox.session(), device = device, ip:% = client.name(); "connection opened");
     let (io, socket_writer) = io.split();
@@ -139,9 +141,10 @@ async fn open(
     match endpoint.authorize(identity.user()) {
         Ok(Some(query)) => {
             let ip_quota = context.limits.ip_quota(client.ip);
-            open_session(context, identity, query, ip_quota).await
+            let opened = open_session(context, identity, query, ip_quota).await;
+            opened.map_err(Rejection::from)
         }
-        Ok(None) => open_echo(context, identity),
+        Ok(None) => open_echo(context, identity).map_err(Rejection::from),
         Err(rejection) => {
             if rejection.status == 403 {
                 log::info!(user = &**identity.user(), requested = requested, ip:% = client.name(); "handshake rejected: the token belongs to another user");
@@ -180,161 +183,11 @@ async fn authenticate(
     })
 }
 
-/// Registers a session of the authenticated user and opens the user's inbox. The session is registered first, so that it misses no
-/// message that is delivered while the inbox is read.
-async fn open_session(
-    context: &Arc<Context>,
-    identity: Identity,
-    query: SessionQuery,
-    ip_quota: Option<Arc<IpQuota>>,
-) -> Result<SessionParams, Rejection> {
-    let config = &context.config;
-    let user = identity.user().clone();
-    let session = Uuid::new_v4();
-    let outbox = Outbox::with_ip_quota(
-        session,
-        user.clone(),
-        config.limits.outbox_bytes,
-        context.limits.buffers(),
-        ip_quota,
-    );
-    let (registered, oldest) = context
-        .router
-        .register(&outbox, config.limits.sessions_per_user);
-    if let Some(oldest) = oldest {
-        oldest.disconnect(disconnect::TOO_MANY_SESSIONS);
-    }
-    if context.draining.load(Ordering::SeqCst) {
-        // The shutdown may have listed the sessions before this one was registered.
-        return Err(Rejection::draining());
-    }
-    let (sender, receiver) = tokio::sync::oneshot::channel();
-    context
-        .router
-        .open(user.clone(), query.device.clone(), session, move |opened| {
-            // The receiver is gone if the client disconnected in the meantime.
-            let _ = sender.send(opened);
-        });
-    let opened = match tokio::time::timeout(HANDSHAKE_TIMEOUT, receiver).await {
-        Ok(Ok(Ok(opened))) => opened,
-        Ok(Ok(Err(WriteError::Overloaded | WriteError::Internal)) | Err(_)) | Err(_) => {
-            return Err(Rejection::overloaded());
+impl From<OpenError> for Rejection {
+    fn from(error: OpenError) -> Self {
+        match error {
+            OpenError::Draining => Self::draining(),
+            OpenError::Unavailable => Self::overloaded(),
         }
-    };
-    let (first, truncated) = replay_from(&query, context.epoch, &opened);
-    outbox.send(&ServerFrame::Welcome(Welcome {
-        protocol: PROTOCOL,
-        session_id: Id(session),
-        user_id: &user,
-        device: &query.device,
-        epoch: Id(context.epoch),
-        seq: Integer(opened.head),
-        server_time: Timestamp::now(),
-        schema: &schema::HASH,
-        heartbeat_seconds: Integer(config.keepalive.heartbeat_seconds),
-        limits: Limits {
-            max_frame_bytes: Integer(config.limits.max_frame_bytes as u64),
-            messages_per_second: Integer(u64::from(config.limits.messages_per_second)),
-        },
-    }));
-    if let Some(reason) = truncated {
-        outbox.send(&ServerFrame::Truncated(Truncated {
-            reason,
-            oldest_seq: Integer(first),
-        }));
-    }
-    outbox.open(first, opened.head);
-    Ok(SessionParams {
-        keepalive: config.keepalive,
-        rate: config.limits.session_rate(),
-        bad_frames_per_minute: config.limits.bad_frames_per_minute,
-        outbox,
-        admitted: Some(Auth {
-            identity,
-            registered,
-        }),
-        messaging: Some(UserSession {
-            router: context.router.clone(),
-            key: context.limits.key(&user),
-            limits: context.limits.clone(),
-            device: query.device,
-            ack: query.ack,
-            received: opened.received,
-            replayed_from: first,
-        }),
-    })
-}
-
-/// The first entry of the replay, and the reason if it is not the requested one (PROTOCOL section 5, "Two lifetimes").
-fn replay_from(
-    query: &SessionQuery,
-    epoch: Uuid,
-    opened: &InboxState,
-) -> (u64, Option<TruncatedReason>) {
-    let other_epoch = query.since.is_some() && query.epoch.is_some_and(|known| known != epoch);
-    let since = query.since.unwrap_or(opened.received);
-    if other_epoch || since > opened.head {
-        (opened.oldest, Some(TruncatedReason::Reset))
-    } else if since + 1 < opened.oldest {
-        (opened.oldest, Some(TruncatedReason::Retention))
-    } else {
-        (since + 1, None)
-    }
-}
-
-/// The outbox of a connection without a user.
-fn anonymous_outbox(context: &Context) -> Arc<Outbox> {
-    Outbox::new(
-        Uuid::new_v4(),
-        "".into(),
-        context.config.limits.outbox_bytes,
-        context.limits.buffers(),
-    )
-}
-
-/// A connection that only echoes. It is registered under the empty user id, which no user has, so that a shutdown closes it.
-fn open_echo(context: &Arc<Context>, identity: Identity) -> Result<SessionParams, Rejection> {
-    let config = &context.config;
-    let outbox = anonymous_outbox(context);
-    let (registered, _) = context.router.register(&outbox, usize::MAX);
-    if context.draining.load(Ordering::SeqCst) {
-        // The shutdown may have listed the sessions before this one was registered.
-        return Err(Rejection::draining());
-    }
-    Ok(SessionParams {
-        keepalive: config.keepalive,
-        rate: config.limits.session_rate(),
-        bad_frames_per_minute: config.limits.bad_frames_per_minute,
-        outbox,
-        admitted: Some(Auth {
-            identity,
-            registered,
-        }),
-        messaging: None,
-    })
-}
-
-/// A rejected connection that is upgraded only to send a `goodbye` with the reason.
-fn goodbye_only(context: &Context, rejection: &Rejection) -> SessionParams {
-    let config = &context.config;
-    let outbox = anonymous_outbox(context);
-    outbox.send_goodbye_with(
-        &Disconnect {
-            code: rejection
-                .close
-                .unwrap_or(websocket::close_codes::POLICY_VIOLATION),
-            reason: rejection.code,
-            detail: "",
-            reconnect: rejection.retry_after_ms,
-        },
-        &rejection.detail,
-    );
-    SessionParams {
-        keepalive: config.keepalive,
-        rate: config.limits.session_rate(),
-        bad_frames_per_minute: config.limits.bad_frames_per_minute,
-        outbox,
-        admitted: None,
-        messaging: None,
     }
 }

@@ -6,12 +6,10 @@
 //! [`Upgrade::authorize`], and opens the session.
 
 use std::borrow::Cow;
-use std::sync::Arc;
 
 use actix_http::RequestHead;
 use actix_web::http::{Method, Version, header};
 use percent_encoding::percent_decode_str;
-use uuid::Uuid;
 
 use super::client_addr::{ClientAddr, single_header};
 use super::credentials::{self, Token};
@@ -22,6 +20,7 @@ use crate::protocol::PROTOCOL;
 use crate::protocol::json::MAX_INTEGER;
 use crate::protocol::types::{is_name, parse_uuid};
 use crate::session::AckMode;
+use crate::session::open::SessionQuery;
 use crate::websocket;
 
 /// The settings that decide about a request.
@@ -77,19 +76,6 @@ pub enum Endpoint {
     },
     /// `/echo`: a connection that returns every message.
     Echo,
-}
-
-/// The query parameters of a session.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SessionQuery {
-    /// The device of the user.
-    pub device: Arc<str>,
-    /// The `seq` after which the replay starts; `None`: after the device's `received` mark.
-    pub since: Option<u64>,
-    /// The epoch that `since` belongs to.
-    pub epoch: Option<Uuid>,
-    /// What confirms entries as received.
-    pub ack: AckMode,
 }
 
 /// A handshake that is valid by RFC 6455 section 4.2.

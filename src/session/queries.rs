@@ -1,15 +1,116 @@
-//! Answers to the queries of a client.
+//! Queries of the client (`history`, `conversations`): they are read and answered one after the other, because each answer
+//! may be large.
 
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use super::state::SessionState;
 use crate::delivery::{past, refuse, target, target_fields};
 use crate::outbox::Outbox;
-use crate::protocol::ids::Integer;
 use crate::protocol::server::{Conversation, Conversations, History};
+use crate::protocol::types::Integer;
 use crate::protocol::{ErrorCode, FrameError, MessageId, ServerFrame};
+use crate::router::{Answering, Question};
 use crate::store::{ConversationsPage, HistoryAnswer, HistoryPosition, HistoryQuery};
 
-/// Answers `history`.
-pub fn answer_history(
-    session: &Outbox,
+/// Number of queries that may wait before the session stops reading its client's frames.
+const MAX_WAITING: usize = 64;
+
+/// The queries of a session.
+#[derive(Debug, Default)]
+pub struct Queries {
+    waiting: VecDeque<Question>,
+    /// The query that is being read, with the `ref` of its frame.
+    running: Option<(Option<Box<str>>, Answering)>,
+}
+
+impl Queries {
+    /// Adds a query.
+    pub fn push(&mut self, query: Question) {
+        self.waiting.push_back(query);
+    }
+
+    /// True if no more frames should be read before a query has been answered.
+    pub fn is_full(&self) -> bool {
+        self.waiting.len() >= MAX_WAITING
+    }
+
+    /// True if a query waits to be read.
+    pub fn has_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// True if all queries have been answered.
+    pub fn is_idle(&self) -> bool {
+        self.running.is_none() && self.waiting.is_empty()
+    }
+}
+
+impl SessionState {
+    /// Starts the next query while there is room, and answers the one that was read. True: something was done.
+    pub(super) fn poll_queries(&mut self, cx: &mut Context<'_>) -> bool {
+        let Some(user) = &self.user else {
+            return false;
+        };
+        let outbox = &self.outbox;
+        if let Some((reference, running)) = &mut self.queries.running {
+            if poll_answer(running, cx, outbox, reference.as_deref()).is_pending() {
+                return false;
+            }
+            self.queries.running = None;
+            return true;
+        }
+        if !self.queries.has_waiting() || outbox.status().unsent >= outbox.limit() / 2 {
+            return false;
+        }
+        let Some(query) = self.queries.waiting.pop_front() else {
+            return false;
+        };
+        self.queries.running = Some(user.router.ask(query, outbox));
+        true
+    }
+}
+
+/// Answers a query when it has been read.
+fn poll_answer(
+    running: &mut Answering,
+    cx: &mut Context<'_>,
+    outbox: &Outbox,
+    reference: Option<&str>,
+) -> Poll<()> {
+    let failed = match running {
+        Answering::History(query, read) => match ready!(Pin::new(read).poll(cx)) {
+            Ok(Ok(answer)) => {
+                answer_history(outbox, query, &answer, reference);
+                return Poll::Ready(());
+            }
+            Ok(Err(error)) => Some(error),
+            Err(_) => None,
+        },
+        Answering::Conversations(read) => match ready!(Pin::new(read).poll(cx)) {
+            Ok(Ok(page)) => {
+                answer_conversations(outbox, page.as_ref(), reference);
+                return Poll::Ready(());
+            }
+            Ok(Err(error)) => Some(error),
+            Err(_) => None,
+        },
+    };
+    // Without an error the readers have ended: the server shuts down.
+    if let Some(error) = failed {
+        log::error!("cannot read the answer to a query: {error}");
+    }
+    let error = FrameError::new(
+        ErrorCode::Internal,
+        "the store could not be read; ask again",
+    );
+    refuse(outbox, &error, reference, None);
+    Poll::Ready(())
+}
+
+fn answer_history(
+    outbox: &Outbox,
     query: &HistoryQuery,
     answer: &HistoryAnswer,
     reference: Option<&str>,
@@ -21,15 +122,14 @@ pub fn answer_history(
                 Some(HistoryPosition::After(_)) => "after",
                 _ => "before",
             };
-            let error = FrameError::unknown_message(field);
-            return refuse(session, &error, reference, None);
+            return refuse(outbox, &FrameError::unknown_message(field), reference, None);
         }
         HistoryAnswer::UnknownRoom => {
-            return refuse(session, &FrameError::unknown_room(), reference, None);
+            return refuse(outbox, &FrameError::unknown_room(), reference, None);
         }
     };
     let (target_user, target_room) = target_fields(target(&query.conversation));
-    session.send(&ServerFrame::History(History {
+    outbox.send(&ServerFrame::History(History {
         target_user,
         target_room,
         messages: page.messages.iter().map(past).collect(),
@@ -38,22 +138,17 @@ pub fn answer_history(
     }));
 }
 
-/// Answers `conversations`.
-pub fn answer_conversations(
-    session: &Outbox,
+fn answer_conversations(
+    outbox: &Outbox,
     page: Option<&ConversationsPage>,
     reference: Option<&str>,
 ) {
     let Some(page) = page else {
-        return refuse(
-            session,
-            &FrameError::unknown_message("cursor"),
-            reference,
-            None,
-        );
+        let error = FrameError::unknown_message("cursor");
+        return refuse(outbox, &error, reference, None);
     };
     let cursor = page.cursor.map(|id| id.hyphenated().to_string());
-    session.send(&ServerFrame::Conversations(Conversations {
+    outbox.send(&ServerFrame::Conversations(Conversations {
         items: page
             .items
             .iter()
@@ -73,13 +168,4 @@ pub fn answer_conversations(
         cursor: cursor.as_deref(),
         reference,
     }));
-}
-
-/// Answers that a question could not be read from the store.
-pub fn answer_failed(session: &Outbox, reference: Option<&str>) {
-    let refused = FrameError::new(
-        ErrorCode::Internal,
-        "the store could not be read; ask again",
-    );
-    refuse(session, &refused, reference, None);
 }

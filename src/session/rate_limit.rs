@@ -1,39 +1,58 @@
-//! What one session may ask of the server: frames per second, and bad frames per minute (PROTOCOL section 8).
+//! Limits of one session: frames per second, rejected frames and invalid frames per minute (PROTOCOL sections 8 and 10).
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use crate::config::RateLimit;
+use crate::config::{LimitsConfig, RateLimit};
 
 const MINUTE: Duration = Duration::from_secs(60);
-/// Frames refused for their rate in a minute, beyond which the session ends (PROTOCOL section 10).
-const MAX_REFUSED: u32 = 1000;
+/// The session ends after this many frames were rejected with `rate_limited` within a minute.
+const MAX_REJECTIONS: u32 = 1000;
 
-/// A token bucket: `burst` at once, `per_second` on the long run.
+/// The settings that limit the frames of a session.
+#[derive(Clone, Copy, Debug)]
+pub struct FrameLimits {
+    /// Frames per second.
+    pub rate: RateLimit,
+    /// Invalid frames per minute before the session is closed.
+    pub bad_frames_per_minute: u32,
+}
+
+impl FrameLimits {
+    /// The limits that the settings define.
+    pub fn new(config: &LimitsConfig) -> Self {
+        Self {
+            rate: config.session_rate(),
+            bad_frames_per_minute: config.bad_frames_per_minute,
+        }
+    }
+}
+
+/// A token bucket: `burst` frames at once after a pause, `per_second` on average.
 #[derive(Debug)]
-pub struct Rate {
+pub struct FrameRate {
     per_second: f64,
     burst: f64,
     tokens: f64,
-    filled: Instant,
+    /// When `tokens` was last updated.
+    updated: Instant,
 }
 
-impl Rate {
+impl FrameRate {
     /// A full bucket.
     pub fn new(limit: RateLimit, now: Instant) -> Self {
-        let RateLimit { per_second, burst } = limit;
         Self {
-            per_second: f64::from(per_second),
-            burst: f64::from(burst),
-            tokens: f64::from(burst),
-            filled: now,
+            per_second: f64::from(limit.per_second),
+            burst: f64::from(limit.burst),
+            tokens: f64::from(limit.burst),
+            updated: now,
         }
     }
 
-    /// Judges a frame that has come now: `Some` says after how many milliseconds the next one may pass.
-    pub fn judge(&mut self, now: Instant) -> Option<u64> {
-        let passed = now.saturating_duration_since(self.filled).as_secs_f64();
-        self.filled = now;
+    /// Counts a frame. `Some`: it exceeds the limit, and the next frame is accepted after this number of milliseconds.
+    pub fn check(&mut self, now: Instant) -> Option<u64> {
+        let passed = now.saturating_duration_since(self.updated).as_secs_f64();
+        self.updated = now;
         self.tokens = (self.tokens + passed * self.per_second).min(self.burst);
         if self.tokens >= 1.0 {
             self.tokens -= 1.0;
@@ -46,15 +65,16 @@ impl Rate {
     }
 }
 
-/// Counts frames that were refused for their rate: a thousand in any 60 seconds are borne, to a second.
+/// Counts frames that were rejected with `rate_limited`: up to 1000 within 60 seconds are tolerated, with a resolution of a
+/// second.
 #[derive(Debug, Default)]
-pub struct Refusals(Option<Box<Seconds>>);
+pub struct Rejections(Option<Box<Seconds>>);
 
-/// Refusals of each of the last 60 seconds; most sessions never have any.
+/// Rejections in each of the last 60 seconds; allocated on the first rejection, which most sessions never have.
 #[derive(Debug)]
 struct Seconds {
-    began: Instant,
-    /// The second that `counts` has last counted in.
+    started: Instant,
+    /// The second of the last rejection.
     last: u64,
     counts: [u16; SECONDS as usize],
     sum: u32,
@@ -62,24 +82,24 @@ struct Seconds {
 
 const SECONDS: u64 = MINUTE.as_secs();
 
-impl Refusals {
-    /// Counts one. True: it is one too many.
-    pub fn spend(&mut self, now: Instant) -> bool {
+impl Rejections {
+    /// Counts one. True: the limit is exceeded.
+    pub fn exceed(&mut self, now: Instant) -> bool {
         let seconds = self.0.get_or_insert_with(|| {
             Box::new(Seconds {
-                began: now,
+                started: now,
                 last: 0,
                 counts: [0; SECONDS as usize],
                 sum: 0,
             })
         });
-        let second = now.saturating_duration_since(seconds.began).as_secs();
-        for gone in (seconds.last + 1..=second).take(SECONDS as usize) {
-            let count = &mut seconds.counts[(gone % SECONDS) as usize];
+        let second = now.saturating_duration_since(seconds.started).as_secs();
+        for elapsed in (seconds.last + 1..=second).take(SECONDS as usize) {
+            let count = &mut seconds.counts[(elapsed % SECONDS) as usize];
             seconds.sum -= u32::from(std::mem::take(count));
         }
         seconds.last = second.max(seconds.last);
-        if seconds.sum >= MAX_REFUSED {
+        if seconds.sum >= MAX_REJECTIONS {
             return true;
         }
         seconds.counts[(seconds.last % SECONDS) as usize] += 1;
@@ -88,24 +108,24 @@ impl Refusals {
     }
 }
 
-/// Counts bad frames: so many in any 60 seconds are borne.
+/// Counts invalid frames: `allowed` within 60 seconds are tolerated.
 #[derive(Debug)]
-pub struct Budget {
-    borne: usize,
+pub struct BadFrames {
+    allowed: usize,
     seen: VecDeque<Instant>,
 }
 
-impl Budget {
-    /// Bears `per_minute` bad frames.
+impl BadFrames {
+    /// Tolerates `per_minute` invalid frames.
     pub fn new(per_minute: u32) -> Self {
         Self {
-            borne: per_minute as usize,
+            allowed: per_minute as usize,
             seen: VecDeque::new(),
         }
     }
 
-    /// Counts one. True: it is one too many.
-    pub fn spend(&mut self, now: Instant) -> bool {
+    /// Counts one. True: the limit is exceeded.
+    pub fn exceed(&mut self, now: Instant) -> bool {
         while self
             .seen
             .front()
@@ -114,7 +134,7 @@ impl Budget {
             self.seen.pop_front();
         }
         self.seen.push_back(now);
-        self.seen.len() > self.borne
+        self.seen.len() > self.allowed
     }
 }
 
@@ -123,9 +143,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_burst_passes_and_then_the_rate() {
+    fn a_burst_is_accepted_and_then_the_rate() {
         let start = Instant::now();
-        let mut rate = Rate::new(
+        let mut rate = FrameRate::new(
             RateLimit {
                 per_second: 50,
                 burst: 100,
@@ -133,52 +153,52 @@ mod tests {
             start,
         );
         for _ in 0..100 {
-            assert_eq!(rate.judge(start), None);
+            assert_eq!(rate.check(start), None);
         }
-        assert_eq!(rate.judge(start), Some(20));
-        assert_eq!(rate.judge(start + Duration::from_millis(20)), None);
+        assert_eq!(rate.check(start), Some(20));
+        assert_eq!(rate.check(start + Duration::from_millis(20)), None);
         let later = start + Duration::from_secs(100);
         for _ in 0..100 {
-            assert_eq!(rate.judge(later), None);
+            assert_eq!(rate.check(later), None);
         }
-        assert!(rate.judge(later).is_some());
+        assert!(rate.check(later).is_some());
     }
 
     #[test]
-    fn a_thousand_refusals_in_any_minute_are_borne() {
+    fn a_thousand_rejections_within_any_minute_are_tolerated() {
         let start = Instant::now();
         let at = |ms| start + Duration::from_millis(ms);
-        let mut refusals = Refusals::default();
+        let mut rejections = Rejections::default();
         for _ in 0..500 {
-            assert!(!refusals.spend(at(0)));
+            assert!(!rejections.exceed(at(0)));
         }
         for _ in 0..500 {
-            assert!(!refusals.spend(at(59_000)));
+            assert!(!rejections.exceed(at(59_000)));
         }
-        assert!(refusals.spend(at(59_999)));
-        // The first half is over a minute old, the second is not.
+        assert!(rejections.exceed(at(59_999)));
+        // The first half is older than a minute, the second is not.
         for _ in 0..500 {
-            assert!(!refusals.spend(at(60_000)));
+            assert!(!rejections.exceed(at(60_000)));
         }
-        assert!(refusals.spend(at(118_999)));
+        assert!(rejections.exceed(at(118_999)));
         for n in 0..100_000 {
-            assert!(!refusals.spend(at(200_000 + 60 * n)), "{n}");
+            assert!(!rejections.exceed(at(200_000 + 60 * n)), "{n}");
         }
         for _ in 0..1000 {
-            assert!(!refusals.spend(at(1_000_000_000)));
+            assert!(!rejections.exceed(at(1_000_000_000)));
         }
-        assert!(refusals.spend(at(1_000_000_000)));
+        assert!(rejections.exceed(at(1_000_000_000)));
     }
 
     #[test]
-    fn the_budget_is_of_any_sixty_seconds() {
+    fn bad_frames_are_counted_over_any_sixty_seconds() {
         let start = Instant::now();
         let at = |s| start + Duration::from_secs(s);
-        let mut budget = Budget::new(3);
-        assert!(!budget.spend(at(0)));
-        assert!(!budget.spend(at(30)));
-        assert!(!budget.spend(at(59)));
-        assert!(!budget.spend(at(60)));
-        assert!(budget.spend(at(61)));
+        let mut bad = BadFrames::new(3);
+        assert!(!bad.exceed(at(0)));
+        assert!(!bad.exceed(at(30)));
+        assert!(!bad.exceed(at(59)));
+        assert!(!bad.exceed(at(60)));
+        assert!(bad.exceed(at(61)));
     }
 }

@@ -1,0 +1,146 @@
+//! Frames from the client: what a session does with each message, and with frames that it rejects.
+
+use std::cell::RefCell;
+use std::time::Instant;
+
+use super::state::SessionState;
+use crate::delivery::refuse;
+use crate::outbox::disconnect::{TOO_FAST, TOO_MANY_BAD};
+use crate::protocol::{ClientFrame, ErrorCode, FrameError, Ref, Scanned, Tape};
+use crate::router::{Question, Routed};
+use crate::websocket::{Incoming, Opcode};
+
+thread_local! {
+    /// The scanner's memory, shared by the sessions of a worker thread.
+    static TAPE: RefCell<Tape> = RefCell::default();
+}
+
+impl SessionState {
+    /// Processes a WebSocket message from the client.
+    pub(super) fn on_message(&mut self, message: Incoming<'_>, now: Instant) {
+        match message {
+            Incoming::Close(code) => {
+                self.peer_closed = true;
+                self.send_last(|outbox| outbox.close(code), "client", now);
+            }
+            _ if self.is_ending() => {}
+            Incoming::Text(text) if self.user.is_some() => self.on_text(text, now),
+            Incoming::Binary(_) if self.user.is_some() => self.on_binary(now),
+            Incoming::Text(text) => self.outbox.echo(Opcode::Text, text.as_bytes()),
+            Incoming::Binary(bytes) => self.outbox.echo(Opcode::Binary, bytes),
+            Incoming::Ping(payload) => self.outbox.pong(payload),
+            Incoming::Pong(payload) => self.on_pong(payload),
+        }
+    }
+
+    fn on_text(&mut self, text: &str, now: Instant) {
+        TAPE.with_borrow_mut(|tape| {
+            let scanned = Scanned::new(tape, text);
+            let reference = || scanned.reference();
+            let unlimited = scanned.is_type("ping") || scanned.is_type("received");
+            if !unlimited && !self.within_rate(now, reference) {
+                return;
+            }
+            match scanned.parse() {
+                Ok(frame) => self.on_frame(&frame, now),
+                Err(error) => self.reject(&error, reference().as_ref(), now),
+            }
+        });
+    }
+
+    fn on_frame(&mut self, frame: &ClientFrame<'_>, now: Instant) {
+        let Some(user) = &self.user else {
+            return;
+        };
+        match user.router.route(frame, &self.outbox) {
+            Routed::Received(seq) => self.on_received(seq),
+            Routed::Ask(question) => self.on_query(question, now),
+            Routed::Done => {}
+        }
+    }
+
+    fn on_binary(&mut self, now: Instant) {
+        if self.within_rate(now, || None) {
+            let error = FrameError::new(
+                ErrorCode::BinaryUnsupported,
+                "expected a text message, found a binary one",
+            );
+            self.reject(&error, None, now);
+        }
+    }
+
+    /// Queues a query, unless the user sends too many of them.
+    fn on_query(&mut self, query: Question, now: Instant) {
+        let Some(user) = &self.user else {
+            return;
+        };
+        match user.limits.query(user.key) {
+            Ok(()) => self.queries.push(query),
+            Err(retry_after_ms) => self.reject_rate(retry_after_ms, query.reference(), now),
+        }
+    }
+
+    /// With `ack=auto`, a pong confirms the entries that were written before its ping.
+    fn on_pong(&mut self, payload: &[u8]) {
+        let Some(seq) = self.keepalive.on_pong(payload) else {
+            return;
+        };
+        // A pong confirms only entries that this session has sent: `since` does not move the watermark.
+        let confirms = |user: &super::params::UserSession| seq >= user.replay_start;
+        if self.keepalive.auto_ack() && self.user.as_ref().is_some_and(confirms) {
+            self.keepalive.on_confirmed(seq);
+            self.on_received(seq);
+        }
+    }
+
+    /// The device has received all entries up to `seq`.
+    fn on_received(&mut self, seq: u64) {
+        let Some(user) = &mut self.user else {
+            return;
+        };
+        // Beyond the newest entry counts as the newest (PROTOCOL section 10).
+        let seq = seq.min(self.outbox.status().head);
+        if seq > user.received {
+            user.received = seq;
+            user.router.received(&self.outbox, &user.device, seq);
+        }
+    }
+
+    /// Counts a frame against the limits of the session and the user. False: the frame was answered with `rate_limited`
+    /// (PROTOCOL section 10, "Bad frames").
+    fn within_rate<'a>(
+        &mut self,
+        now: Instant,
+        reference: impl FnOnce() -> Option<Ref<'a>>,
+    ) -> bool {
+        let retry_after_ms = self.rate.check(now).or_else(|| {
+            let user = self.user.as_ref()?;
+            user.limits.frame(user.key).err()
+        });
+        if let Some(retry_after_ms) = retry_after_ms {
+            let reference = reference();
+            self.reject_rate(retry_after_ms, reference.as_ref().map(Ref::as_str), now);
+        }
+        retry_after_ms.is_none()
+    }
+
+    /// Answers a frame with `rate_limited`. Ends the session of a client that ignores this error.
+    fn reject_rate(&mut self, retry_after_ms: u64, reference: Option<&str>, now: Instant) {
+        let error = FrameError::new(
+            ErrorCode::RateLimited,
+            "too many frames; this one was not processed",
+        );
+        refuse(&self.outbox, &error, reference, Some(retry_after_ms));
+        if self.rejections.exceed(now) {
+            self.send_goodbye(&TOO_FAST, now);
+        }
+    }
+
+    /// Answers an invalid frame with `error`. Ends the session after too many of them.
+    fn reject(&mut self, error: &FrameError, reference: Option<&Ref<'_>>, now: Instant) {
+        refuse(&self.outbox, error, reference.map(Ref::as_str), None);
+        if error.code.is_bad_frame() && self.bad_frames.exceed(now) {
+            self.send_goodbye(&TOO_MANY_BAD, now);
+        }
+    }
+}

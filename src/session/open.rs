@@ -1,0 +1,194 @@
+//! Opens a session after the HTTP upgrade: registers it, reads the state of the user's inbox, and starts the replay.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use super::replay::Start;
+use super::{AckMode, Auth, FrameLimits, SessionParams, UserSession};
+use crate::auth::Identity;
+use crate::context::Context;
+use crate::limits::ip_quota::IpQuota;
+use crate::outbox::disconnect::TOO_MANY_SESSIONS;
+use crate::outbox::{Disconnect, Outbox};
+use crate::protocol::server::{Limits, Truncated, Welcome};
+use crate::protocol::types::{Id, Integer};
+use crate::protocol::{PROTOCOL, ServerFrame, Timestamp, schema};
+use crate::store::InboxState;
+use crate::writer::WriteError;
+
+/// How long a client may wait until its inbox is opened.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The query parameters of a session (PROTOCOL section 2).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SessionQuery {
+    /// The device of the user.
+    pub device: Arc<str>,
+    /// The `seq` after which the replay starts; `None`: after the device's `received` mark.
+    pub since: Option<u64>,
+    /// The epoch that `since` belongs to.
+    pub epoch: Option<Uuid>,
+    /// What confirms entries as received.
+    pub ack: AckMode,
+}
+
+/// Why a session could not be opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OpenError {
+    /// The server shuts down.
+    #[error("the server is shutting down")]
+    Draining,
+    /// The store did not open the inbox.
+    #[error("the inbox could not be opened")]
+    Unavailable,
+}
+
+/// Opens a session of an authenticated user. `ip_quota` is the quota of the client's address for messages to unknown
+/// recipients.
+///
+/// # Errors
+/// [`OpenError`]
+pub async fn open_session(
+    context: &Context,
+    identity: Identity,
+    query: SessionQuery,
+    ip_quota: Option<Arc<IpQuota>>,
+) -> Result<SessionParams, OpenError> {
+    let config = &context.config;
+    let user = identity.user().clone();
+    let session = Uuid::new_v4();
+    let outbox = Outbox::with_ip_quota(
+        session,
+        user.clone(),
+        config.limits.outbox_bytes,
+        context.limits.buffers(),
+        ip_quota,
+    );
+    // Registered before the inbox is read: a message that is delivered in the meantime raises the outbox's head.
+    let auth = register(context, identity, &outbox)?;
+    let inbox = open_inbox(context, &user, &query.device, session).await?;
+    let start = Start::of(&query, context.epoch, &inbox);
+    outbox.send(&ServerFrame::Welcome(Welcome {
+        protocol: PROTOCOL,
+        session_id: Id(session),
+        user_id: &user,
+        device: &query.device,
+        epoch: Id(context.epoch),
+        seq: Integer(inbox.head),
+        server_time: Timestamp::now(),
+        schema: &schema::HASH,
+        heartbeat_seconds: Integer(config.keepalive.heartbeat_seconds),
+        limits: Limits {
+            max_frame_bytes: Integer(config.limits.max_frame_bytes as u64),
+            messages_per_second: Integer(u64::from(config.limits.messages_per_second)),
+        },
+    }));
+    if let Some(reason) = start.truncated {
+        outbox.send(&ServerFrame::Truncated(Truncated {
+            reason,
+            oldest_seq: Integer(start.first),
+        }));
+    }
+    outbox.open(start.first, inbox.head);
+    let user = UserSession {
+        router: context.router.clone(),
+        key: context.limits.key(&user),
+        limits: context.limits.clone(),
+        device: query.device,
+        ack: query.ack,
+        received: inbox.received,
+        replay_start: start.first,
+    };
+    Ok(params(context, outbox, Some(auth), Some(user)))
+}
+
+/// Opens a connection that returns every message (`/echo`).
+///
+/// # Errors
+/// [`OpenError`]
+pub fn open_echo(context: &Context, identity: Identity) -> Result<SessionParams, OpenError> {
+    let outbox = anonymous_outbox(context);
+    let auth = register(context, identity, &outbox)?;
+    Ok(params(context, outbox, Some(auth), None))
+}
+
+/// A connection that was upgraded only to send `disconnect` with this detail.
+pub fn goodbye_only(context: &Context, disconnect: &Disconnect, detail: &str) -> SessionParams {
+    let outbox = anonymous_outbox(context);
+    outbox.send_goodbye_with(disconnect, detail);
+    params(context, outbox, None, None)
+}
+
+fn params(
+    context: &Context,
+    outbox: Arc<Outbox>,
+    auth: Option<Auth>,
+    user: Option<UserSession>,
+) -> SessionParams {
+    SessionParams {
+        keepalive: context.config.keepalive,
+        limits: FrameLimits::new(&context.config.limits),
+        outbox,
+        auth,
+        user,
+    }
+}
+
+/// The outbox of a connection without a user. It is registered under the empty user id, which no user has, so that a
+/// shutdown closes it.
+fn anonymous_outbox(context: &Context) -> Arc<Outbox> {
+    Outbox::new(
+        Uuid::new_v4(),
+        "".into(),
+        context.config.limits.outbox_bytes,
+        context.limits.buffers(),
+    )
+}
+
+fn register(
+    context: &Context,
+    identity: Identity,
+    outbox: &Arc<Outbox>,
+) -> Result<Auth, OpenError> {
+    let limit = match outbox.user().is_empty() {
+        true => usize::MAX,
+        false => context.config.limits.sessions_per_user,
+    };
+    let (registered, oldest) = context.registry.register(outbox, limit);
+    if let Some(oldest) = oldest {
+        oldest.disconnect(TOO_MANY_SESSIONS);
+    }
+    if context.draining.load(Ordering::SeqCst) {
+        // The shutdown may have listed the sessions before this one was registered.
+        return Err(OpenError::Draining);
+    }
+    Ok(Auth {
+        identity,
+        registered,
+    })
+}
+
+async fn open_inbox(
+    context: &Context,
+    user: &Arc<str>,
+    device: &Arc<str>,
+    session: Uuid,
+) -> Result<InboxState, OpenError> {
+    let (sender, receiver) = tokio::sync::oneshot::channel();
+    let reply = move |inbox| {
+        // The receiver is gone if the client has disconnected in the meantime.
+        let _ = sender.send(inbox);
+    };
+    context
+        .router
+        .open(user.clone(), device.clone(), session, reply);
+    match tokio::time::timeout(OPEN_TIMEOUT, receiver).await {
+        Ok(Ok(Ok(inbox))) => Ok(inbox),
+        Ok(Ok(Err(WriteError::Overloaded | WriteError::Internal)) | Err(_)) | Err(_) => {
+            Err(OpenError::Unavailable)
+        }
+    }
+}

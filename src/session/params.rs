@@ -1,0 +1,63 @@
+//! The parts of which a session is made.
+
+use std::sync::Arc;
+
+use super::rate_limit::FrameLimits;
+use crate::auth::Identity;
+use crate::config::KeepaliveConfig;
+use crate::limits::{Limits, UserKey};
+use crate::outbox::Outbox;
+use crate::registry::Registered;
+use crate::router::Router;
+
+/// What confirms entries as received by a device (PROTOCOL section 2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AckMode {
+    /// The client's pong to a ping that was sent after the entries.
+    Auto,
+    /// Only `received` frames.
+    Manual,
+}
+
+/// The parts of a session, made by [`open`](super::open).
+#[derive(Debug)]
+pub struct SessionParams {
+    /// When the server probes the client and closes the session.
+    pub keepalive: KeepaliveConfig,
+    /// Limits of the client's frames.
+    pub limits: FrameLimits,
+    /// The sending side.
+    pub outbox: Arc<Outbox>,
+    /// `None`: the connection was rejected, and its outbox holds a `goodbye` with the reason.
+    pub auth: Option<Auth>,
+    /// The user's part of a session; `None`: an echo connection, or a rejected one.
+    pub user: Option<UserSession>,
+}
+
+/// Proof that the client was authenticated and its session registered.
+#[derive(Debug)]
+pub struct Auth {
+    /// The user, and until when the token is valid.
+    pub identity: Identity,
+    /// The entry in the registry. Dropping it removes the session.
+    pub registered: Registered,
+}
+
+/// The part of a session that belongs to its user.
+#[derive(Debug)]
+pub struct UserSession {
+    /// Executes the client's frames.
+    pub router: Router,
+    /// Limits that all sessions of the user share.
+    pub limits: Arc<Limits>,
+    /// The user's key in `limits`.
+    pub key: UserKey,
+    /// The user's device.
+    pub device: Arc<str>,
+    /// What confirms entries as received.
+    pub ack: AckMode,
+    /// The newest entry that the device is known to have received.
+    pub received: u64,
+    /// The first entry that this session sends. Pongs confirm no entry before it.
+    pub replay_start: u64,
+}

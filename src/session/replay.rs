@@ -1,0 +1,187 @@
+//! Replay: reads inbox entries from the store that live pushes have not sent.
+//!
+//! A replay starts where [`Start::of`] decides when the session is opened, and runs again whenever the head is ahead of the
+//! cursor: after a push that found a gap or no room.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use uuid::Uuid;
+
+use super::open::SessionQuery;
+use super::state::SessionState;
+use crate::delivery::View;
+use crate::outbox::disconnect::STORE_FAILED;
+use crate::outbox::{Outbox, Status};
+use crate::protocol::ServerFrame;
+use crate::protocol::server::{Truncated, TruncatedReason};
+use crate::protocol::types::Integer;
+use crate::readers::PendingRead;
+use crate::store::{Entry, InboxRange, InboxState};
+
+/// About this many bytes of content are read at a time.
+const PAGE_BYTES: usize = 256 * 1024;
+
+/// The start of a session's replay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Start {
+    /// The first entry to send.
+    pub first: u64,
+    /// Why it is not the entry that the client asked for.
+    pub truncated: Option<TruncatedReason>,
+}
+
+impl Start {
+    /// Where the replay of an inbox starts (PROTOCOL section 5, "Two lifetimes"). `epoch` is that of the store.
+    pub fn of(query: &SessionQuery, epoch: Uuid, inbox: &InboxState) -> Self {
+        let other_epoch = query.since.is_some() && query.epoch.is_some_and(|known| known != epoch);
+        let since = query.since.unwrap_or(inbox.received);
+        let (first, truncated) = if other_epoch || since > inbox.head {
+            (inbox.oldest, Some(TruncatedReason::Reset))
+        } else if since + 1 < inbox.oldest {
+            (inbox.oldest, Some(TruncatedReason::Retention))
+        } else {
+            (since + 1, None)
+        };
+        Self { first, truncated }
+    }
+}
+
+/// The read of the inbox that is under way.
+#[derive(Debug, Default)]
+pub struct Replay {
+    page: Option<PendingRead<Vec<Entry>>>,
+    /// The last entry of the range that is being read.
+    last: u64,
+    /// A read has failed: the session ends, and nothing more is read.
+    failed: bool,
+}
+
+impl SessionState {
+    /// Reads the entries from the cursor to the head, while there is room. True: something was done.
+    pub(super) fn poll_replay(&mut self, cx: &mut Context<'_>) -> bool {
+        let Some(user) = &self.user else {
+            return false;
+        };
+        if let Some(page) = &mut self.replay.page {
+            let Poll::Ready(entries) = Pin::new(page).poll(cx) else {
+                return false;
+            };
+            self.replay.page = None;
+            match entries {
+                Ok(Ok(entries)) => send_entries(&self.outbox, &entries, self.replay.last),
+                Ok(Err(error)) => {
+                    log::error!(user = &**self.outbox.user(), session:% = self.outbox.session(); "cannot read an inbox, the session ends: {error}");
+                    self.replay.failed = true;
+                    self.start_draining(STORE_FAILED, Instant::now());
+                }
+                // The readers have ended: the server shuts down and will close the session.
+                Err(_) => self.replay.failed = true,
+            }
+            return true;
+        }
+        let Status {
+            cursor,
+            head,
+            unsent,
+            ..
+        } = self.outbox.status();
+        let has_room = unsent < self.outbox.limit() / 2;
+        if cursor > head || !has_room || self.replay.failed || self.is_ending() {
+            return false;
+        }
+        self.replay.last = head;
+        self.replay.page = Some(user.router.read(InboxRange {
+            user: self.outbox.user().clone(),
+            first: cursor,
+            // Not beyond the known head: an entry beyond it may be this session's own send, whose ack is not known yet. It
+            // would be sent as a message.
+            last: head,
+            bytes: PAGE_BYTES.min(self.outbox.limit()),
+        }));
+        true
+    }
+}
+
+/// Appends the entries of a page, of which `last` was the last requested.
+fn send_entries(outbox: &Outbox, entries: &[Entry], last: u64) {
+    let Some(first) = entries.first() else {
+        // Retention has removed all requested entries. If newer ones exist, the next page shows where the replay continues.
+        if outbox.status().head == last {
+            send_truncated(outbox, TruncatedReason::Retention, last + 1);
+        }
+        return;
+    };
+    debug_assert!(
+        first.seq >= outbox.status().cursor,
+        "no entry is read twice"
+    );
+    for entry in entries {
+        if entry.seq > outbox.status().cursor {
+            // Retention has removed the entries between.
+            send_truncated(outbox, TruncatedReason::Retention, entry.seq);
+        }
+        let view = View::of_entry(entry);
+        if !outbox.push_replayed(entry.seq, |out, own| view.write(out, entry.seq, own)) {
+            break;
+        }
+    }
+}
+
+/// Sends `truncated` and continues at entry `oldest`.
+fn send_truncated(outbox: &Outbox, reason: TruncatedReason, oldest: u64) {
+    outbox.send(&ServerFrame::Truncated(Truncated {
+        reason,
+        oldest_seq: Integer(oldest),
+    }));
+    outbox.skip_to(oldest);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::AckMode;
+
+    const EPOCH: Uuid = Uuid::from_u128(1);
+    /// Entries 11 to 20 are stored; the device has received 15.
+    const INBOX: InboxState = InboxState {
+        head: 20,
+        oldest: 11,
+        received: 15,
+    };
+
+    fn start(since: Option<u64>, epoch: Option<Uuid>) -> (u64, Option<TruncatedReason>) {
+        let query = SessionQuery {
+            device: "d".into(),
+            since,
+            epoch,
+            ack: AckMode::Auto,
+        };
+        let start = Start::of(&query, EPOCH, &INBOX);
+        (start.first, start.truncated)
+    }
+
+    #[test]
+    fn a_replay_starts_after_since_or_after_the_received_mark() {
+        assert_eq!(start(None, None), (16, None));
+        assert_eq!(start(Some(12), Some(EPOCH)), (13, None));
+        assert_eq!(start(Some(10), None), (11, None));
+        assert_eq!(start(Some(20), None), (21, None));
+    }
+
+    #[test]
+    fn a_replay_from_a_removed_entry_starts_at_the_oldest() {
+        let retention = Some(TruncatedReason::Retention);
+        assert_eq!(start(Some(9), None), (11, retention));
+        assert_eq!(start(Some(0), Some(EPOCH)), (11, retention));
+    }
+
+    #[test]
+    fn a_position_of_another_store_resets_the_replay() {
+        let reset = Some(TruncatedReason::Reset);
+        assert_eq!(start(Some(21), None), (11, reset));
+        assert_eq!(start(Some(12), Some(Uuid::nil())), (11, reset));
+        assert_eq!(start(None, Some(Uuid::nil())), (16, None));
+    }
+}

@@ -1,0 +1,243 @@
+//! The state of a session without its connection, and the phases in which it ends.
+
+use std::sync::Arc;
+use std::task::Context;
+use std::time::{Duration, Instant};
+
+use super::keepalive::{Action, KeepAlive};
+use super::params::{Auth, SessionParams, UserSession};
+use super::queries::Queries;
+use super::rate_limit::{BadFrames, FrameRate, Rejections};
+use super::replay::Replay;
+use crate::outbox::disconnect::{OVERLOADED, TOO_LARGE};
+use crate::outbox::{Disconnect, Outbox, Status};
+use crate::protocol::server::Heartbeat;
+use crate::protocol::{ServerFrame, Timestamp};
+use crate::websocket::ProtocolError;
+
+/// After its last frame the server waits this long for the client to close the connection.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+/// When draining, the session waits this long for replies to frames that the client has sent.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
+/// When draining, keep reading for this long: frames that the client sent before the shutdown may still be in the kernel's
+/// receive buffer.
+const DRAIN_READ: Duration = Duration::from_millis(50);
+/// The life cycle of a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// Frames are processed in both directions.
+    Open,
+    /// The session will end with `disconnect`: frames are processed until `read_until`, and replies are awaited until
+    /// `until` at the latest.
+    Draining {
+        disconnect: Disconnect,
+        read_until: Instant,
+        until: Instant,
+    },
+    /// The last frame is appended. The client has until this time to close the connection; its frames are ignored.
+    Closing(Instant),
+    /// As `Closing`, but the client's bytes are not decoded any more.
+    Discarding(Instant),
+}
+
+/// A session without its connection.
+pub(super) struct SessionState {
+    pub(super) outbox: Arc<Outbox>,
+    /// Keeps the session registered.
+    pub(super) _auth: Option<Auth>,
+    pub(super) user: Option<UserSession>,
+    pub(super) phase: Phase,
+    pub(super) rate: FrameRate,
+    pub(super) rejections: Rejections,
+    pub(super) bad_frames: BadFrames,
+    pub(super) keepalive: KeepAlive,
+    pub(super) replay: Replay,
+    pub(super) queries: Queries,
+    /// The client has closed the connection, or the connection is lost.
+    pub(super) peer_closed: bool,
+    /// See [`End::reason`].
+    pub(super) reason: &'static str,
+}
+
+impl SessionState {
+    pub(super) fn new(params: SessionParams, now: Instant) -> Self {
+        let SessionParams {
+            keepalive,
+            limits,
+            outbox,
+            auth,
+            user,
+        } = params;
+        // The outbox of a rejected connection ends with a close frame.
+        let phase = match auth {
+            Some(_) => Phase::Open,
+            None => Phase::Closing(now + CLOSE_TIMEOUT),
+        };
+        let valid_for = auth.as_ref().and_then(|auth| auth.identity.holds_for());
+        Self {
+            phase,
+            rate: FrameRate::new(limits.rate, now),
+            rejections: Rejections::default(),
+            bad_frames: BadFrames::new(limits.bad_frames_per_minute),
+            keepalive: KeepAlive::new(
+                &keepalive,
+                now,
+                valid_for.and_then(|valid_for| now.checked_add(valid_for)),
+                user.as_ref(),
+            ),
+            replay: Replay::default(),
+            queries: Queries::default(),
+            peer_closed: false,
+            reason: "-",
+            outbox,
+            _auth: auth,
+            user,
+        }
+    }
+
+    /// True after the last frame was appended.
+    pub(super) fn is_ending(&self) -> bool {
+        matches!(self.phase, Phase::Closing(_) | Phase::Discarding(_))
+    }
+
+    pub(super) fn on_protocol_error(&mut self, error: ProtocolError) {
+        let now = Instant::now();
+        let rule = match error {
+            ProtocolError::TooLarge => {
+                self.send_goodbye(&TOO_LARGE, now);
+                self.phase = Phase::Discarding(now + CLOSE_TIMEOUT);
+                return;
+            }
+            ProtocolError::Protocol(rule) => rule,
+            ProtocolError::InvalidUtf8 => "no UTF-8",
+        };
+        let code = error.close_code();
+        self.send_last(|outbox| outbox.close(Some(code)), rule, now);
+        self.phase = Phase::Discarding(now + CLOSE_TIMEOUT);
+    }
+
+    /// Ends the session for lack of memory, and drops a partly received message. False if it is ending already.
+    pub(super) fn overloaded(&mut self, now: Instant) -> bool {
+        if self.phase != Phase::Open {
+            return false;
+        }
+        self.send_goodbye(&OVERLOADED, now);
+        self.phase = Phase::Discarding(now + CLOSE_TIMEOUT);
+        true
+    }
+
+    /// Sends `goodbye` and starts to close. The client of an echo connection gets only the close code.
+    pub(super) fn send_goodbye(&mut self, disconnect: &Disconnect, now: Instant) {
+        let echo = self.user.is_none();
+        self.send_last(
+            |outbox| {
+                if echo {
+                    outbox.close(Some(disconnect.code));
+                } else {
+                    outbox.send_goodbye(disconnect);
+                }
+            },
+            disconnect.reason,
+            now,
+        );
+    }
+
+    /// Appends the last frame with `send`, and starts to close.
+    pub(super) fn send_last(
+        &mut self,
+        send: impl FnOnce(&Outbox),
+        reason: &'static str,
+        now: Instant,
+    ) {
+        send(&self.outbox);
+        if !self.is_ending() {
+            self.phase = Phase::Closing(now + CLOSE_TIMEOUT);
+            self.reason = reason;
+        }
+    }
+
+    /// Ends the session with `disconnect` after replies to the client's frames.
+    pub(super) fn start_draining(&mut self, disconnect: Disconnect, now: Instant) {
+        if self.phase == Phase::Open {
+            self.phase = Phase::Draining {
+                disconnect,
+                read_until: now + DRAIN_READ,
+                until: now + DRAIN_TIMEOUT,
+            };
+        }
+    }
+
+    /// Acts on timers that have expired, and sets the timer for the next. True: something was done. `in_hand`: bytes that
+    /// the socket has not accepted from the task.
+    pub(super) fn poll_timers(
+        &mut self,
+        cx: &mut Context<'_>,
+        now: Instant,
+        status: &Status,
+        in_hand: usize,
+    ) -> bool {
+        self.keepalive.on_status(status, now);
+        let next = match self.phase {
+            Phase::Draining {
+                disconnect,
+                read_until,
+                until,
+            } => {
+                let replied = !status.awaits_replies && self.queries.is_idle();
+                if now >= until || now >= read_until && replied {
+                    self.send_goodbye(&disconnect, now);
+                    return true;
+                }
+                if now < read_until { read_until } else { until }
+            }
+            Phase::Closing(until) | Phase::Discarding(until) => until,
+            Phase::Open => {
+                let under_pressure = || self.outbox.memory().under_pressure();
+                match self
+                    .keepalive
+                    .next_action(now, status, in_hand, under_pressure)
+                {
+                    Action::Wait(next) => next,
+                    action => return self.act(action, now),
+                }
+            }
+        };
+        self.keepalive.poll_until(cx, now, next)
+    }
+
+    /// True: something was done.
+    fn act(&mut self, action: Action, now: Instant) -> bool {
+        match action {
+            Action::Wait(_) => return false,
+            Action::Drain(disconnect) => self.start_draining(disconnect, now),
+            Action::Disconnect(disconnect) => self.send_goodbye(&disconnect, now),
+            Action::Overloaded => return self.overloaded(now),
+            Action::Lost => self.peer_closed = true,
+            Action::Ping => self.send_ping(now),
+            Action::Heartbeat => {
+                self.outbox.shrink();
+                self.outbox.send(&ServerFrame::Heartbeat(Heartbeat {
+                    timestamp: Timestamp::now(),
+                }));
+            }
+        }
+        true
+    }
+
+    /// With `ack=auto`, asks with a ping whether the client has received the entries that were written. True: no ping is
+    /// needed for entries that follow, because one is under way or due later.
+    pub(super) fn poll_auto_ack(&mut self, now: Instant) -> bool {
+        if self.phase != Phase::Open || !self.keepalive.auto_ack() {
+            return true;
+        }
+        let needed = self.keepalive.needs_ack_ping(&self.outbox.status());
+        if needed && now >= self.keepalive.ack_ping_at() {
+            self.send_ping(now);
+        }
+        needed || self.keepalive.ping_pending()
+    }
+
+    pub(super) fn send_ping(&mut self, now: Instant) {
+        self.keepalive.on_ping(self.outbox.ping(), now);
+    }
+}
