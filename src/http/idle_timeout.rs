@@ -1,8 +1,15 @@
-//! How long a connection is borne on which no request comes.
+//! Closes HTTP connections that make no progress.
 //!
-//! The deadline that actix-http sets for a request holds for the first one of a connection only: a second that never ends would keep
-//! it open for ever, as would an answer that nobody reads. Here each request gives the connection a while, and with the
-//! handshake of a WebSocket, which has its own rules, this ends.
+//! The deadline of actix-http for the head of a request covers the first request of a connection only. Without a deadline of our own, an
+//! incomplete second request, or a response that the client does not read, would keep a connection open forever. The rules:
+//!
+//! - The head of a request must be complete 40 s ([`IDLE_TIMEOUT`]) after the previous request. Received bytes do not extend this
+//!   deadline, so that a client cannot send a head byte by byte.
+//! - While a response is sent, or the body of a request is received, each byte extends the deadline by the time that it takes at
+//!   [`MIN_BYTES_PER_SECOND`], up to 40 s from now. A slow transfer may therefore take as long as it needs, while a client that
+//!   transfers a byte now and then is disconnected.
+//!
+//! A connection that is upgraded to WebSocket leaves this stream; sessions have timeouts of their own.
 
 use std::cell::Cell;
 use std::future::Future as _;
@@ -20,82 +27,137 @@ use super::{HANDSHAKE_TIMEOUT, KEEP_ALIVE_TIMEOUT};
 use crate::limits::ConnectionPermit;
 use crate::limits::memory::Reservation;
 
-/// From one request to the end of the next one's head: what an idle connection has, and a handshake.
-const PATIENCE: Duration = KEEP_ALIVE_TIMEOUT.saturating_add(HANDSHAKE_TIMEOUT);
+/// The time for an idle connection to start the next request, plus the time for its head.
+const IDLE_TIMEOUT: Duration = KEEP_ALIVE_TIMEOUT.saturating_add(HANDSHAKE_TIMEOUT);
 
-/// As much of a head as actix-http keeps before it gives the connection up.
-const HEAD: usize = 128 * 1024;
+/// The rate below which a transfer counts as stalled. The slowest mobile networks are several times faster.
+const MIN_BYTES_PER_SECOND: u64 = 500;
 
-/// A byte stream that ends when no request has come for a while.
+/// The largest request head that actix-http buffers before it closes the connection.
+const MAX_HEAD: usize = 128 * 1024;
+
+/// A byte stream that fails with [`io::ErrorKind::TimedOut`] if the connection makes no progress.
 #[derive(Debug)]
 pub struct TimeoutStream<T> {
     io: T,
-    arrival: ConnectionPermit,
-    /// What the dispatcher may hold of it. It is not told which requests are whole, so that all that came counts.
-    share: Reservation,
-    read: usize,
-    heard: LastRequest,
-    /// Goes off when it may be over; a request does not move it, which would cost more than looking twice.
+    permit: ConnectionPermit,
+    /// The memory that the dispatcher may use for received bytes.
+    memory: Reservation,
+    /// Number of bytes received, up to [`MAX_HEAD`]. The dispatcher does not report which of them it still holds, so all count.
+    received: usize,
+    activity: Activity,
+    /// Wakes the dispatcher's task so that it polls this stream. It may fire before the deadline: resetting it for every request and
+    /// transfer would cost more than an early wake-up.
     alarm: Pin<Box<Sleep>>,
 }
 
-/// When a request last came; shared by a connection and its requests, on one thread.
+/// The deadline of a connection, shared with its requests on the same thread.
 #[derive(Clone, Debug)]
-pub struct LastRequest(Rc<Came>);
+pub struct Activity(Rc<State>);
 
 #[derive(Debug)]
-struct Came {
-    last: Cell<Instant>,
-    /// Bytes have been read since then.
-    more: Cell<bool>,
+struct State {
+    timeout: Duration,
+    deadline: Cell<Instant>,
+    /// Bytes were received since the last request started.
+    received: Cell<bool>,
+    /// Number of requests whose handlers are running: received bytes may belong to their bodies.
+    active_requests: Cell<u32>,
 }
 
-impl LastRequest {
-    /// A request has come. One that had arrived with the last one, and has waited for somebody to read the answers, is not
-    /// news.
-    pub fn renew(&self) {
-        if self.0.more.take() {
-            self.0.last.set(Instant::now());
+/// A request whose handler is running.
+#[derive(Debug)]
+pub struct ActiveRequest(Activity);
+
+impl Activity {
+    fn new(timeout: Duration) -> Self {
+        Self(Rc::new(State {
+            timeout,
+            deadline: Cell::new(Instant::now() + timeout),
+            received: Cell::new(false),
+            active_requests: Cell::new(0),
+        }))
+    }
+
+    /// Marks the start of a request, which renews the deadline. A pipelined request that arrived together with an earlier one does
+    /// not renew it: the client may have sent it long ago and read no response since.
+    pub fn start_request(&self) -> ActiveRequest {
+        let Self(state) = self;
+        if state.received.take() {
+            state.deadline.set(Instant::now() + state.timeout);
         }
+        state.active_requests.set(state.active_requests.get() + 1);
+        ActiveRequest(self.clone())
+    }
+
+    fn on_received(&self, bytes: usize) {
+        self.0.received.set(true);
+        if self.0.active_requests.get() > 0 {
+            self.extend(bytes);
+        }
+    }
+
+    /// Extends the deadline after a transfer of so many bytes.
+    fn extend(&self, bytes: usize) {
+        let Self(state) = self;
+        let gain = Duration::from_micros(bytes as u64 * 1_000_000 / MIN_BYTES_PER_SECOND);
+        let deadline = state.deadline.get();
+        let extended = (deadline + gain).min(Instant::now() + state.timeout);
+        state.deadline.set(extended.max(deadline));
+    }
+}
+
+impl Drop for ActiveRequest {
+    fn drop(&mut self) {
+        let active_requests = &self.0.0.active_requests;
+        active_requests.set(active_requests.get() - 1);
     }
 }
 
 impl<T> TimeoutStream<T> {
-    /// A stream that begins now.
-    pub fn new(io: T, arrival: ConnectionPermit) -> Self {
-        let now = Instant::now();
+    /// Wraps the stream of a new connection.
+    pub fn new(io: T, permit: ConnectionPermit) -> Self {
+        Self::with_timeout(io, permit, IDLE_TIMEOUT)
+    }
+
+    fn with_timeout(io: T, permit: ConnectionPermit, timeout: Duration) -> Self {
+        let activity = Activity::new(timeout);
         Self {
             io,
-            share: arrival.share(),
-            read: 0,
-            arrival,
-            heard: LastRequest(Rc::new(Came {
-                last: Cell::new(now),
-                more: Cell::new(false),
-            })),
-            alarm: Box::pin(sleep_until(now + PATIENCE)),
+            memory: permit.share(),
+            received: 0,
+            permit,
+            alarm: Box::pin(sleep_until(activity.0.deadline.get())),
+            activity,
         }
     }
 
-    /// The stream, without an end, and its place among all.
+    /// The stream without the timeout, and the permit of its connection.
     pub fn into_inner(self) -> (T, ConnectionPermit) {
-        (self.io, self.arrival)
+        (self.io, self.permit)
     }
 
-    /// Tells a connection's requests where to say that they have come.
-    pub fn introduce(&self, extensions: &mut Extensions) {
-        extensions.insert(self.heard.clone());
+    /// Makes the connection's [`Activity`] available to its requests.
+    pub fn share_activity(&self, extensions: &mut Extensions) {
+        extensions.insert(self.activity.clone());
     }
 
-    fn check(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+    fn check_deadline(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         while self.alarm.as_mut().poll(cx).is_ready() {
-            let end = self.heard.0.last.get() + PATIENCE;
-            if end <= Instant::now() {
+            let deadline = self.activity.0.deadline.get();
+            if deadline <= Instant::now() {
                 return Err(io::ErrorKind::TimedOut.into());
             }
-            self.alarm.as_mut().reset(end);
+            self.alarm.as_mut().reset(deadline);
         }
         Ok(())
+    }
+
+    fn on_written(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(Ok(bytes)) = written {
+            self.activity.extend(bytes);
+        }
+        written
     }
 }
 
@@ -105,16 +167,16 @@ impl<T: AsyncRead + Unpin> AsyncRead for TimeoutStream<T> {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        self.check(cx)?;
+        self.check_deadline(cx)?;
         let before = buffer.filled().len();
         let read = Pin::new(&mut self.io).poll_read(cx, buffer);
-        let came = buffer.filled().len() - before;
-        if came > 0 {
-            self.heard.0.more.set(true);
-            self.read = HEAD.min(self.read + came);
-            let (read, held) = (self.read, self.share.held());
-            self.share.set(read);
-            if self.share.held() > held && self.share.of().full() {
+        let received = buffer.filled().len() - before;
+        if received > 0 {
+            self.activity.on_received(received);
+            self.received = MAX_HEAD.min(self.received + received);
+            let (total, held) = (self.received, self.memory.held());
+            self.memory.set(total);
+            if self.memory.held() > held && self.memory.of().full() {
                 return Poll::Ready(Err(io::ErrorKind::OutOfMemory.into()));
             }
         }
@@ -128,8 +190,9 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for TimeoutStream<T> {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.check(cx)?;
-        Pin::new(&mut self.io).poll_write(cx, bytes)
+        self.check_deadline(cx)?;
+        let written = Pin::new(&mut self.io).poll_write(cx, bytes);
+        self.on_written(written)
     }
 
     fn poll_write_vectored(
@@ -137,8 +200,9 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for TimeoutStream<T> {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.check(cx)?;
-        Pin::new(&mut self.io).poll_write_vectored(cx, slices)
+        self.check_deadline(cx)?;
+        let written = Pin::new(&mut self.io).poll_write_vectored(cx, slices);
+        self.on_written(written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -150,7 +214,133 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for TimeoutStream<T> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.check(cx)?;
+        self.check_deadline(cx)?;
         Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
+    use tokio::time::{sleep, timeout};
+
+    use super::*;
+    use crate::config::{LimitsConfig, RecipientsConfig, TrustedProxies};
+    use crate::limits::Limits;
+
+    /// The idle timeout of these tests.
+    const TIMEOUT: Duration = Duration::from_secs(1);
+    /// The pause between two transfers: short enough that a busy machine does not make it longer than the timeout.
+    const PAUSE: Duration = Duration::from_millis(200);
+    /// The number of pauses after which a stream without progress has failed.
+    const PAUSES: usize = 15;
+    /// The bytes that the duplex stream holds until the peer reads them.
+    const CAPACITY: usize = 1000;
+
+    /// A server's stream and its peer.
+    fn connection() -> (TimeoutStream<DuplexStream>, DuplexStream) {
+        let limits = Limits::new(
+            &LimitsConfig::default(),
+            &RecipientsConfig::default(),
+            &TrustedProxies::default(),
+        );
+        let permit = limits.arrive(None).expect("the limit is not reached");
+        let (server, peer) = duplex(CAPACITY);
+        (TimeoutStream::with_timeout(server, permit, TIMEOUT), peer)
+    }
+
+    fn run(test: impl Future<Output = ()>) {
+        actix_rt::System::new().block_on(test);
+    }
+
+    /// Sends a response while the peer reads `step` bytes at a time; stops after [`PAUSES`] pauses.
+    async fn send_response(step: usize) -> Option<io::ErrorKind> {
+        let (mut stream, mut peer) = connection();
+        let response = vec![0; 2 * CAPACITY + step * PAUSES];
+        let mut sending = pin!(stream.write_all(&response));
+        let mut read = vec![0; step];
+        for _ in 0..PAUSES {
+            match timeout(PAUSE, &mut sending).await {
+                Ok(Ok(())) => panic!("the peer has not read the response"),
+                Ok(Err(error)) => return Some(error.kind()),
+                Err(_) if step == 0 => {}
+                Err(_) => drop(peer.read_exact(&mut read).await.expect("bytes were sent")),
+            }
+        }
+        None
+    }
+
+    /// Receives `step` bytes at a time from the peer; stops after [`PAUSES`] pauses.
+    async fn receive(
+        stream: &mut TimeoutStream<DuplexStream>,
+        mut peer: DuplexStream,
+        step: usize,
+    ) -> Option<io::ErrorKind> {
+        let mut read = vec![0; step];
+        for _ in 0..PAUSES {
+            sleep(PAUSE).await;
+            peer.write_all(&vec![0; step])
+                .await
+                .expect("the stream is open");
+            if let Err(error) = stream.read_exact(&mut read).await {
+                return Some(error.kind());
+            }
+        }
+        None
+    }
+
+    #[test]
+    fn a_response_that_is_read_slowly_is_sent_completely() {
+        run(async { assert_eq!(send_response(900).await, None) });
+    }
+
+    #[test]
+    fn a_response_that_is_not_read_ends_the_connection() {
+        run(async { assert_eq!(send_response(0).await, Some(io::ErrorKind::TimedOut)) });
+    }
+
+    #[test]
+    fn a_response_that_is_read_byte_by_byte_ends_the_connection() {
+        run(async { assert_eq!(send_response(1).await, Some(io::ErrorKind::TimedOut)) });
+    }
+
+    #[test]
+    fn the_head_of_a_request_does_not_extend_its_deadline() {
+        run(async {
+            for step in [1, 900] {
+                let (mut stream, peer) = connection();
+                let failed = receive(&mut stream, peer, step).await;
+                assert_eq!(failed, Some(io::ErrorKind::TimedOut), "{step}");
+            }
+        });
+    }
+
+    #[test]
+    fn the_body_of_a_request_may_arrive_slowly_but_not_byte_by_byte() {
+        run(async {
+            for (step, expected) in [(900, None), (1, Some(io::ErrorKind::TimedOut))] {
+                let (mut stream, peer) = connection();
+                let _request = stream.activity.start_request();
+                assert_eq!(receive(&mut stream, peer, step).await, expected, "{step}");
+            }
+        });
+    }
+
+    #[test]
+    fn a_new_request_renews_the_deadline_and_a_pipelined_one_does_not() {
+        run(async {
+            let (mut stream, mut peer) = connection();
+            for _ in 0..PAUSES {
+                sleep(PAUSE).await;
+                peer.write_all(b"x").await.expect("the stream is open");
+                stream.read_u8().await.expect("the deadline was renewed");
+                drop(stream.activity.start_request());
+            }
+            let deadline = stream.activity.0.deadline.get();
+            drop(stream.activity.start_request());
+            assert_eq!(stream.activity.0.deadline.get(), deadline);
+        });
     }
 }

@@ -13,7 +13,7 @@ use actix_web::http::{Method, header};
 use actix_web::{App, Error, HttpRequest, HttpResponse, web};
 
 use super::client_addr::ClientAddr;
-use super::idle_timeout::LastRequest;
+use super::idle_timeout::Activity;
 use super::rejection::Rejection;
 use crate::context::Context;
 
@@ -54,10 +54,13 @@ pub fn app(
         )
         .default_service(web::to(not_found))
         .wrap_fn(|request, service| {
-            if let Some(last_request) = request.request().conn_data::<LastRequest>() {
-                last_request.renew();
+            let activity = request.request().conn_data::<Activity>();
+            let active = activity.map(Activity::start_request);
+            let response = service.call(request);
+            async move {
+                let _active = active;
+                response.await
             }
-            service.call(request)
         })
 }
 

@@ -55,7 +55,7 @@ pub fn serve(
                 .client_request_timeout(HANDSHAKE_TIMEOUT)
                 .client_disconnect_timeout(DISCONNECT_TIMEOUT)
                 .keep_alive(KEEP_ALIVE_TIMEOUT)
-                .on_connect_ext(|io: &TimeoutStream<_>, extensions| io.introduce(extensions))
+                .on_connect_ext(|io: &TimeoutStream<_>, extensions| io.share_activity(extensions))
                 .upgrade(fn_service(move |(request, framed)| {
                     hand_over(context.clone(), request, framed)
                 }))
