@@ -92,14 +92,14 @@ pub enum Verifier {
 
 impl Verifier {
     /// Reads the keys that the settings name, and begins to fetch those that are elsewhere. Where the server is to have a
-    /// secret of its own, [`Verifier::with_own_secret`] comes once the store is open.
+    /// secret of its own, [`Verifier::with_generated_secret`] comes once the store is open.
     ///
     /// # Errors
     /// A key that cannot be read or used.
     pub fn new(access: Access, config: &AuthConfig) -> Result<Self, AuthSetupError> {
         Ok(match access {
             Access::Tokens => Self::Tokens(Box::new(Tokens::new(config)?)),
-            Access::Open | Access::OwnSecret => Self::Open,
+            Access::Open | Access::GeneratedSecret => Self::Open,
         })
     }
 
@@ -108,13 +108,13 @@ impl Verifier {
     ///
     /// # Errors
     /// A file that can be neither read nor made.
-    pub fn with_own_secret(
+    pub fn with_generated_secret(
         self,
         access: Access,
         config: &AuthConfig,
         file: Option<&Path>,
     ) -> Result<(Self, Option<Links>), AuthSetupError> {
-        if access != Access::OwnSecret {
+        if access != Access::GeneratedSecret {
             return Ok((self, None));
         }
         let secret = generated_secret::secret(file)?;

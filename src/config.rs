@@ -90,7 +90,7 @@ pub enum Access {
     /// A token that the configured keys can verify.
     Tokens,
     /// A token signed with a secret that the server generates at its first start.
-    OwnSecret,
+    GeneratedSecret,
 }
 
 impl Config {
@@ -101,7 +101,7 @@ impl Config {
             AuthMode::Jwt => Access::Tokens,
             AuthMode::None => Access::Open,
             AuthMode::Auto => match self.network.listen.public_address() {
-                Some(_) if !self.auth.open => Access::OwnSecret,
+                Some(_) if !self.auth.open => Access::GeneratedSecret,
                 _ => Access::Open,
             },
         }

@@ -105,7 +105,7 @@ pub async fn serve(
     };
     let secret_file = config.storage.secret_file();
     let (auth, links) =
-        auth.with_own_secret(config.access(), &config.auth, secret_file.as_deref())?;
+        auth.with_generated_secret(config.access(), &config.auth, secret_file.as_deref())?;
     let readers = (0..READERS)
         .map(|_| store.reader())
         .collect::<Result<Vec<_>, _>>()?;

@@ -123,7 +123,7 @@ pub fn token(
         Err(found) if found.kind() != io::ErrorKind::NotFound => {
             Err(AuthSetupError(format!("{}: {found}", path.display())))
         }
-        Err(_) if access == Access::OwnSecret => Err(AuthSetupError(format!(
+        Err(_) if access == Access::GeneratedSecret => Err(AuthSetupError(format!(
             "the server makes its secret when it first starts, beside its store (--store), and {} is not there yet",
             path.display()
         ))),

@@ -39,19 +39,21 @@ pub enum Users {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Quotas {
     /// Users that one user can block.
-    pub blocks: u64,
+    pub blocks_per_user: u64,
     /// Whether a message to a user who has never connected is rejected.
     pub known_only: bool,
     /// Messages to users who have never connected, in total.
-    pub unclaimed: u64,
-    /// As `unclaimed`, of one sender.
-    pub unclaimed_of_one: u64,
+    pub unknown_recipients: u64,
+    /// As `unknown_recipients`, of one sender.
+    pub unknown_recipients_per_user: u64,
 }
 
 impl Quotas {
     /// Whether messages to users who have never connected are limited, and therefore counted.
-    pub fn counts_unclaimed(&self) -> bool {
-        self.unclaimed.min(self.unclaimed_of_one) < u64::MAX
+    pub fn counts_unknown_recipients(&self) -> bool {
+        self.unknown_recipients
+            .min(self.unknown_recipients_per_user)
+            < u64::MAX
     }
 }
 
@@ -59,10 +61,10 @@ impl Quotas {
 impl Default for Quotas {
     fn default() -> Self {
         Self {
-            blocks: u64::MAX,
+            blocks_per_user: u64::MAX,
             known_only: false,
-            unclaimed: u64::MAX,
-            unclaimed_of_one: u64::MAX,
+            unknown_recipients: u64::MAX,
+            unknown_recipients_per_user: u64::MAX,
         }
     }
 }
@@ -71,10 +73,10 @@ impl RecipientsConfig {
     /// The limits that the store enforces.
     pub fn quotas(&self) -> Quotas {
         Quotas {
-            blocks: self.blocks_per_user,
+            blocks_per_user: self.blocks_per_user,
             known_only: self.users == Users::Known,
-            unclaimed: self.unknown_recipients,
-            unclaimed_of_one: self.unknown_recipients_per_user,
+            unknown_recipients: self.unknown_recipients,
+            unknown_recipients_per_user: self.unknown_recipients_per_user,
         }
     }
 

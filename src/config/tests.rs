@@ -126,7 +126,7 @@ fn a_reachable_server_requires_tokens_unless_the_settings_say_otherwise() {
     ] {
         assert_eq!(
             with(reachable, AuthMode::Auto, false),
-            Ok(Access::OwnSecret)
+            Ok(Access::GeneratedSecret)
         );
         for auth in [AuthMode::Auto, AuthMode::None] {
             assert_eq!(with(reachable, auth, true), Ok(Access::Open));

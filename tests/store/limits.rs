@@ -84,7 +84,7 @@ pub fn blocks_are_listed_and_limited(store: &mut TestStore) {
     let outcome = store.commit_one(message("ned", "oda", 906, "x"));
     assert_eq!(outcome, Outcome::Blocked);
     store.set_quotas(Quotas {
-        blocks: 2,
+        blocks_per_user: 2,
         ..Quotas::default()
     });
     let outcomes = store.commit(&[
@@ -119,8 +119,8 @@ fn codes(outcomes: &[Outcome]) -> String {
 
 pub fn messages_to_unknown_recipients_are_limited(store: &mut TestStore) {
     let quotas = Quotas {
-        unclaimed: 5,
-        unclaimed_of_one: 3,
+        unknown_recipients: 5,
+        unknown_recipients_per_user: 3,
         ..Quotas::default()
     };
     store.commit_one(message("ada", "bob", 1, "hi"));

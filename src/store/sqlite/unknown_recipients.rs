@@ -28,10 +28,10 @@ impl UnknownRecipients {
         quotas: &Quotas,
         sender: i64,
     ) -> Result<Option<Outcome>> {
-        if self.of_sender(connection, sender)? >= quotas.unclaimed_of_one {
+        if self.of_sender(connection, sender)? >= quotas.unknown_recipients_per_user {
             return Ok(Some(Outcome::UnknownRecipientLimit));
         }
-        let is_full = self.total(connection)? >= quotas.unclaimed;
+        let is_full = self.total(connection)? >= quotas.unknown_recipients;
         Ok(is_full.then_some(Outcome::UnknownRecipientTotal))
     }
 

@@ -39,7 +39,7 @@ impl Batch<'_> {
             .tx
             .prepare_cached("SELECT count(*) FROM blocks WHERE user = ?1")?
             .query_row([actor.n], |row| row.get(0))?;
-        if unsigned(count) >= self.quotas.blocks {
+        if unsigned(count) >= self.quotas.blocks_per_user {
             return Ok(Outcome::TooManyBlocks);
         }
         // The id may be unused so far: the block then applies to the user who connects with it.

@@ -87,7 +87,7 @@ impl Batch<'_> {
         } else if !self.insert(&placed)? {
             return self.duplicate(conversation, from.n, message);
         }
-        if !connected && self.quotas.counts_unclaimed() {
+        if !connected && self.quotas.counts_unknown_recipients() {
             self.count_unknown_recipient(message, from.n, to.n);
         }
         Ok(Outcome::Stored {
@@ -204,7 +204,7 @@ impl Batch<'_> {
         {
             return Ok(Some(Outcome::UnknownRecipientLimit));
         }
-        if !self.quotas.counts_unclaimed() {
+        if !self.quotas.counts_unknown_recipients() {
             return Ok(None);
         }
         let unknown = &mut self.cache.unknown_recipients;
