@@ -141,7 +141,7 @@ pub(super) fn number<T>(value_name: &str, range: RangeInclusive<T>) -> Kind<T>
 where
     T: FromStr + PartialOrd + Display + Send + Sync + 'static,
 {
-    let bounds = format!(", {} to {}", range.start(), range.end());
+    let bounds = format!("[range: {} to {}] ", range.start(), range.end());
     let parse = move |written: &Written| value::number(&range, written);
     Kind {
         bounds,
@@ -270,17 +270,17 @@ impl Setting {
             },
             str::to_owned,
         );
-        let facts = format!("{bounds} [default: {default}] [env: {}]", variable(key));
-        let mut paragraphs = paragraphs(doc);
-        let short = format!("{}{facts}", paragraphs[0]);
-        paragraphs[0].clone_from(&short);
+        let facts = format!("{bounds}[default: {default}] [env: {}]", variable(key));
+        let paragraphs = paragraphs(doc);
+        let short = format!("{} {facts}", paragraphs[0]);
+        let long = format!("{}\n{facts}", paragraphs.join("\n\n"));
         Self {
             key,
             former,
             heading,
             shape,
             value_name,
-            help: [short, paragraphs.join("\n\n")],
+            help: [short, long],
             common,
             set: Box::new(move |config, values| {
                 *get_mut(config) = parse(values)?;
