@@ -1,13 +1,13 @@
 //! `dmwire backup`.
 
-use crate::helpers::{FAST, assert_failed, assert_whole, listing, replay};
+use crate::helpers::{FAST, assert_failed, assert_verified, listing, replay};
 use crate::support::{Client, Folder, Server, dmwire, eventually, to};
 use serde_json::json;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 #[test]
-fn a_backup_under_load_is_whole_and_serves_everything_that_was_acknowledged() {
+fn a_backup_under_load_is_valid_and_contains_all_acknowledged_messages() {
     let folder = Arc::new(Folder::new());
     let server = Server::start_in(&folder, &FAST);
     let stop = AtomicBool::new(false);
@@ -32,16 +32,16 @@ fn a_backup_under_load_is_whole_and_serves_everything_that_was_acknowledged() {
         let before = acknowledged.load(Ordering::SeqCst);
         let said = dmwire(&folder.0, &["backup", "copy.db"]);
         assert_eq!(said.code, Some(0), "{said:?}");
-        // The load goes on after it, too.
+        // The load continues after the backup.
         let after = acknowledged.load(Ordering::SeqCst);
-        eventually("more was sent", || {
+        eventually("more messages are sent", || {
             acknowledged.load(Ordering::SeqCst) > after
         });
         stop.store(true, Ordering::Relaxed);
         (before, epoch)
     });
-    assert_whole(&folder.0, "copy.db");
-    assert_whole(&folder.0, "dmwire.db");
+    assert_verified(&folder.0, "copy.db");
+    assert_verified(&folder.0, "dmwire.db");
     let names = listing(&folder.0);
     assert!(
         !names.iter().any(|name| name.contains(".part")),
@@ -60,14 +60,14 @@ fn a_backup_under_load_is_whole_and_serves_everything_that_was_acknowledged() {
     assert!(head >= before, "{head} of {before}");
     assert_eq!(replay(&mut b).len() as u64, head);
     let own = b.epoch().to_owned();
-    // With its own epoch it is served as ever, and goes on.
+    // The copy is served with an epoch of its own, and accepts new messages.
     let mut b = Client::connect(&restored, "b", &format!("?since={head}&epoch={own}"));
     b.expect("synced");
     assert_eq!(b.ask(&to("c", "x"))["seq"], head + 1);
 }
 
 #[test]
-fn a_backup_overwrites_nothing_and_leaves_no_part_of_itself() {
+fn a_backup_overwrites_no_file_and_a_failed_one_leaves_none() {
     let folder = Arc::new(Folder::new());
     let server = Server::start_in(&folder, &[]);
     Client::fresh(&server, "a").ask(&to("b", "x"));
@@ -93,9 +93,9 @@ fn a_backup_overwrites_nothing_and_leaves_no_part_of_itself() {
     let kept = std::fs::read(folder.0.join("taken")).expect("it is there");
     assert_eq!(kept, b"precious");
     assert_eq!(dmwire(&folder.0, &["backup"]).code, Some(2));
-    // A store with nobody in it can be copied as well.
+    // An empty store can be copied as well.
     let empty = Arc::new(Folder::new());
     let _server = Server::start_in(&empty, &[]);
     assert_eq!(dmwire(&empty.0, &["backup", "copy.db"]).code, Some(0));
-    assert_whole(&empty.0, "copy.db");
+    assert_verified(&empty.0, "copy.db");
 }

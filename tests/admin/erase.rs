@@ -1,14 +1,14 @@
 //! `dmwire erase`.
 
-use crate::helpers::{FAST, assert_failed, assert_whole, listing, lived_in, replay};
+use crate::helpers::{FAST, assert_failed, assert_verified, listing, replay, used_store};
 use crate::support::{Client, Folder, Server, dmwire, to};
 use rusqlite::Connection;
 use serde_json::{Value, json};
 use std::path::Path;
 use std::sync::Arc;
 
-/// Whether `needle` is in any file of the folder whose name begins with the store's.
-fn in_the_files(folder: &Path, needle: &str) -> bool {
+/// Whether any database file of the store in this folder contains `needle`.
+fn store_files_contain(folder: &Path, needle: &str) -> bool {
     listing(folder).iter().any(|name| {
         let bytes = std::fs::read(folder.join(name)).unwrap_or_default();
         let mut windows = bytes.windows(needle.len());
@@ -17,7 +17,7 @@ fn in_the_files(folder: &Path, needle: &str) -> bool {
 }
 
 #[test]
-fn an_erased_user_leaves_nothing_and_others_keep_what_is_theirs() {
+fn an_erased_user_leaves_no_traces_and_others_keep_their_messages() {
     const USER: &str = "zaphod.beeblebrox";
     let folder = Arc::new(Folder::new());
     let mut server = Server::start_in(&folder, &FAST);
@@ -25,7 +25,7 @@ fn an_erased_user_leaves_nothing_and_others_keep_what_is_theirs() {
     z.until("synced");
     let mut a = Client::connect(&server, "a", "?ack=manual");
     a.until("synced");
-    // Texts of many lengths among those of others, so that pages are split and rows moved about.
+    // Texts of many lengths among those of other users, so that pages are split and rows are moved.
     let mut last = Value::Null;
     for n in 0..600_usize {
         let text = format!("heartofgold-{n}-{}", "g".repeat(n * 37 % 3000));
@@ -62,13 +62,13 @@ fn an_erased_user_leaves_nothing_and_others_keep_what_is_theirs() {
     let before = replay(&mut again);
     assert!(before.len() > 800);
 
-    // Not while the server is running on it.
+    // Erasing fails while a server uses the store.
     let said = dmwire(&folder.0, &["erase", "--user", USER]);
     assert_failed(&said, 1, &["cannot erase", "dmwire.db", "in use"]);
     server.signal("TERM");
     assert!(server.wait(crate::support::DEADLINE).success());
     for trace in [USER, "heartofgold-", "improbability-", "pangalactic"] {
-        assert!(in_the_files(&folder.0, trace), "{trace}");
+        assert!(store_files_contain(&folder.0, trace), "{trace}");
     }
     let said = dmwire(&folder.0, &["erase", "--user", "nobody"]);
     assert_failed(&said, 1, &["cannot erase", "nobody"]);
@@ -77,9 +77,12 @@ fn an_erased_user_leaves_nothing_and_others_keep_what_is_theirs() {
     assert!(said.out.contains(USER), "{said:?}");
     let traces = "heartofgold improbability- gggggggg iiiiiiii vogonpoetry pangalactic";
     for trace in traces.split(' ').chain([USER]) {
-        assert!(!in_the_files(&folder.0, trace), "{trace} is still there");
+        assert!(
+            !store_files_contain(&folder.0, trace),
+            "{trace} is still in the files"
+        );
     }
-    assert_whole(&folder.0, "dmwire.db");
+    assert_verified(&folder.0, "dmwire.db");
     let said = dmwire(&folder.0, &["erase", "--user", USER]);
     assert_failed(&said, 1, &["cannot erase"]);
 
@@ -91,7 +94,7 @@ fn an_erased_user_leaves_nothing_and_others_keep_what_is_theirs() {
     for (then, now) in before.iter().zip(&after) {
         assert_eq!(then["seq"], now["seq"]);
         if then["from_user"] == "a" && then["type"] == "message" {
-            // One's own texts are kept, only the one that they were sent to has no name any more.
+            // Messages to the erased user remain, with an empty target.
             assert_eq!(
                 (&then["message"], &then["id"]),
                 (&now["message"], &now["id"])
@@ -108,7 +111,7 @@ fn an_erased_user_leaves_nothing_and_others_keep_what_is_theirs() {
         }
         assert!(!now.to_string().contains(USER), "{now}");
     }
-    // The id can be used anew, by somebody of whom nothing is known.
+    // The id of an erased user is free, and the new user starts with nothing.
     let mut z = Client::connect(&server, USER, "?since=0");
     assert_eq!(z.welcome["seq"], 0);
     z.expect("synced");
@@ -122,12 +125,12 @@ fn an_erased_user_leaves_nothing_and_others_keep_what_is_theirs() {
         (&json!(USER), &json!("new"))
     );
     drop(server);
-    assert_whole(&folder.0, "dmwire.db");
+    assert_verified(&folder.0, "dmwire.db");
 }
 
 #[test]
-fn erasing_says_so_when_it_cannot_remove_the_last_traces() {
-    let folder = lived_in();
+fn an_erase_that_cannot_remove_all_traces_fails() {
+    let folder = used_store();
     let reader = Connection::open(folder.0.join("dmwire.db")).expect("it opens");
     let read = "SELECT count(*) FROM messages";
     reader.execute_batch("BEGIN").expect("it begins");
@@ -138,5 +141,5 @@ fn erasing_says_so_when_it_cannot_remove_the_last_traces() {
     let said = dmwire(&folder.0, &["erase", "--user", "a"]);
     assert_failed(&said, 1, &["reading the file", "a is erased", "traces"]);
     reader.close().expect("it closes");
-    assert_whole(&folder.0, "dmwire.db");
+    assert_verified(&folder.0, "dmwire.db");
 }

@@ -1,13 +1,13 @@
 //! `dmwire export`.
 
-use crate::helpers::{FAST, assert_failed, listing, lived_in};
+use crate::helpers::{FAST, assert_failed, listing, used_store};
 use crate::support::{Client, Folder, Server, dmwire, to};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
 #[test]
-fn an_export_is_the_histories_of_a_user() {
-    let folder = lived_in();
+fn an_export_contains_the_histories_of_a_user() {
+    let folder = used_store();
     let server = Server::start_in(&folder, &[]);
     let mut a = Client::connect(&server, "a", "?ack=manual");
     a.until("synced");
@@ -28,7 +28,7 @@ fn an_export_is_the_histories_of_a_user() {
         .map(|line| serde_json::from_str(line).expect("a line is JSON"))
         .collect();
     assert_eq!(lines, expected);
-    // Also of a store at rest, and for somebody who has only listened.
+    // Also from a store that no server uses, and for a user who has only received messages.
     drop(server);
     assert_eq!(dmwire(&folder.0, &["export", "--user", "a"]).out, said.out);
     let said = dmwire(&folder.0, &["export", "--user", "c"]);
@@ -41,7 +41,7 @@ fn an_export_is_the_histories_of_a_user() {
 }
 
 #[test]
-fn a_long_export_is_whole_and_in_order() {
+fn a_long_export_is_complete_and_in_order() {
     let folder = Arc::new(Folder::new());
     let server = Server::start_in(&folder, &FAST);
     let mut a = Client::fresh(&server, "a");
@@ -51,7 +51,7 @@ fn a_long_export_is_whole_and_in_order() {
         }
         (0..50).for_each(|_| drop(a.expect("ack")));
     }
-    // More conversations than one page of them.
+    // More conversations than one page holds.
     for n in 0..110 {
         a.ask(&to(&format!("c{n}"), "y"));
     }
@@ -64,15 +64,15 @@ fn a_long_export_is_whole_and_in_order() {
     assert_eq!(lines.len(), 2610);
     let ids: std::collections::HashSet<_> = lines.iter().map(|line| line["id"].as_str()).collect();
     assert_eq!(ids.len(), 2610);
-    // The conversation with b is the oldest, its messages stand in the order of their commit; their ids are UUIDs of
-    // version 7, made in this order by one server.
+    // The conversation with b is the oldest, and its messages have the order of their commits; their ids are UUIDs of version 7,
+    // made in this order by one server.
     let with_b = &lines[110..];
     assert!(with_b.iter().all(|line| line["target_user"] == "b"));
     assert!(with_b.is_sorted_by_key(|line| line["sent_at"].as_str().expect("a time").to_owned()));
 }
 
 #[test]
-fn commands_on_a_store_say_when_it_is_not_there() {
+fn commands_fail_if_the_store_does_not_exist() {
     let folder = Folder::new();
     for command in [
         &["backup", "copy.db"][..],

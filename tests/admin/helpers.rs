@@ -19,7 +19,7 @@ pub fn listing(folder: &Path) -> Vec<String> {
     names
 }
 
-/// Fails unless it ended with this code and one line that has all of `words` in it.
+/// Asserts that the program exits with this code and one line that contains all of `words`.
 pub fn assert_failed(said: &Said, code: i32, words: &[&str]) {
     assert_eq!(said.code, Some(code), "{said:?}");
     assert_eq!(said.err.lines().count(), 1, "{said:?}");
@@ -28,13 +28,13 @@ pub fn assert_failed(said: &Said, code: i32, words: &[&str]) {
     }
 }
 
-pub fn assert_whole(folder: &Path, store: &str) {
+pub fn assert_verified(folder: &Path, store: &str) {
     let said = dmwire(folder, &["verify", "--store", &format!("sqlite:{store}")]);
     assert_eq!(said.code, Some(0), "{said:?}");
     assert_eq!(said.out, format!("{store} is whole\n"));
 }
 
-/// Reads an inbox from its first entry up to `synced`.
+/// Reads an inbox from the first entry up to `synced`.
 pub fn replay(client: &mut Client) -> Vec<Value> {
     let mut entries = Vec::new();
     loop {
@@ -50,8 +50,8 @@ pub fn replay(client: &mut Client) -> Vec<Value> {
     }
 }
 
-/// A store in which a good deal has happened, at rest.
-pub fn lived_in() -> Arc<Folder> {
+/// A store with messages and changes of all kinds, not in use.
+pub fn used_store() -> Arc<Folder> {
     let folder = Arc::new(Folder::new());
     let mut server = Server::start_in(&folder, &FAST);
     let mut a = Client::fresh(&server, "a");

@@ -1,4 +1,4 @@
-//! The commands for operators.
+//! The commands for operators: backup, verify, export, erase.
 
 #[path = "../support/support.rs"]
 mod support;

@@ -1,13 +1,13 @@
 //! `dmwire verify`.
 
-use crate::helpers::{FAST, assert_whole, lived_in};
+use crate::helpers::{FAST, assert_verified, used_store};
 use crate::support::{Client, Server, dmwire, to};
 use rusqlite::Connection;
 
 #[test]
-fn a_whole_store_is_said_to_be_whole_also_while_it_is_served() {
-    let folder = lived_in();
-    assert_whole(&folder.0, "dmwire.db");
+fn a_valid_store_is_verified_also_while_it_is_in_use() {
+    let folder = used_store();
+    assert_verified(&folder.0, "dmwire.db");
     let server = Server::start_in(&folder, &FAST);
     let mut a = Client::connect(&server, "a", "?ack=manual");
     a.until("synced");
@@ -15,14 +15,14 @@ fn a_whole_store_is_said_to_be_whole_also_while_it_is_served() {
         for _ in 0..50 {
             a.send(&to("b", "more"));
         }
-        assert_whole(&folder.0, "dmwire.db");
+        assert_verified(&folder.0, "dmwire.db");
         (0..50).for_each(|_| drop(a.expect("ack")));
     }
 }
 
 #[test]
-fn planted_damage_is_found_and_named() {
-    let healthy = lived_in();
+fn inconsistent_rows_are_found_and_reported() {
+    let healthy = used_store();
     let b = "(SELECT n FROM users WHERE id = 'b')";
     let plants = [
         (format!("DELETE FROM inbox WHERE user = {b} AND seq = 3"), "gap"),
@@ -96,8 +96,8 @@ fn planted_damage_is_found_and_named() {
 }
 
 #[test]
-fn a_page_that_was_overwritten_is_found() {
-    let folder = lived_in();
+fn an_overwritten_page_is_found() {
+    let folder = used_store();
     let path = folder.0.join("dmwire.db");
     let mut bytes = std::fs::read(&path).expect("the file");
     let found = bytes

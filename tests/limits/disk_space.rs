@@ -1,4 +1,4 @@
-//! What a disk can do to a server: files that it cannot use, and no room.
+//! Database files that the server cannot use, and full disks.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 const FAST: [&str; 4] = ["--messages-per-second", "1000000", "--burst", "1000000"];
 
-fn assert_will_not_start(mut command: Command, words: &[&str]) {
+fn assert_does_not_start(mut command: Command, words: &[&str]) {
     command.args(["--listen", "127.0.0.1:0", "--log", "off"]);
     let said = run_to_end(command);
     assert_eq!(said.code, Some(1), "{words:?}: {said:?}");
@@ -23,14 +23,14 @@ fn assert_will_not_start(mut command: Command, words: &[&str]) {
     }
 }
 
-/// Fails unless a server on this store ends at once, naming the file and saying `word`.
-fn assert_refused(folder: &Path, store: &str, word: &str) {
+/// Asserts that a server on this store exits at once, with an error that names the file and contains `word`.
+fn assert_store_rejected(folder: &Path, store: &str, word: &str) {
     let url = format!("sqlite:{store}");
-    assert_will_not_start(program(folder, &["--store", &url]), &[store, word]);
+    assert_does_not_start(program(folder, &["--store", &url]), &[store, word]);
 }
 
-/// A store with some messages in it, at rest.
-fn used() -> (Arc<Folder>, PathBuf) {
+/// A store with some messages, not in use.
+fn used_store() -> (Arc<Folder>, PathBuf) {
     let folder = Arc::new(Folder::new());
     let mut server = Server::start_in(&folder, &FAST);
     let mut a = Client::fresh(&server, "a");
@@ -44,8 +44,8 @@ fn used() -> (Arc<Folder>, PathBuf) {
 }
 
 #[test]
-fn a_file_that_is_no_store_of_this_version_is_refused_and_left_as_it_is() {
-    let (folder, store) = used();
+fn a_file_that_is_not_a_store_is_rejected_and_not_changed() {
+    let (folder, store) = used_store();
     let names = ["newer.db", "other.db", "garbage.db", "half.db", "text.db"];
     let path = |name: &str| folder.0.join(name);
     let whole = fs::read(&store).expect("the store");
@@ -67,13 +67,13 @@ fn a_file_that_is_no_store_of_this_version_is_refused_and_left_as_it_is() {
     fs::write(path("half.db"), &whole[..whole.len() / 2]).expect("a file");
     fs::write(path("text.db"), "a shopping list\n").expect("a file");
     let before = names.map(|name| fs::read(path(name)).expect("a file"));
-    assert_refused(&folder.0, "newer.db", "newer");
-    assert_refused(&folder.0, "other.db", "not one of dmwire");
-    assert_refused(&folder.0, "garbage.db", "not a database");
-    assert_refused(&folder.0, "half.db", "malformed");
-    assert_refused(&folder.0, "text.db", "not a database");
+    assert_store_rejected(&folder.0, "newer.db", "newer");
+    assert_store_rejected(&folder.0, "other.db", "not one of dmwire");
+    assert_store_rejected(&folder.0, "garbage.db", "not a database");
+    assert_store_rejected(&folder.0, "half.db", "malformed");
+    assert_store_rejected(&folder.0, "text.db", "not a database");
     let after = names.map(|name| fs::read(path(name)).expect("a file"));
-    assert!(before == after, "what is not ours is not touched");
+    assert!(before == after, "the file is not changed");
     for name in names {
         let url = format!("sqlite:{name}");
         let said = dmwire(&folder.0, &["verify", "--store", &url]);
@@ -83,29 +83,29 @@ fn a_file_that_is_no_store_of_this_version_is_refused_and_left_as_it_is() {
 }
 
 #[test]
-fn what_is_in_the_way_of_the_file_is_named() {
-    let (folder, _) = used();
+fn an_obstacle_to_the_store_file_is_reported() {
+    let (folder, _) = used_store();
     fs::create_dir(folder.0.join("folder.db")).expect("a folder");
-    assert_refused(&folder.0, "folder.db", "");
-    assert_refused(&folder.0, "missing/dmwire.db", "No such file");
+    assert_store_rejected(&folder.0, "folder.db", "");
+    assert_store_rejected(&folder.0, "missing/dmwire.db", "No such file");
     fs::write(folder.0.join("file"), "").expect("a file");
-    assert_refused(&folder.0, "file/dmwire.db", "Not a directory");
+    assert_store_rejected(&folder.0, "file/dmwire.db", "Not a directory");
     fs::create_dir(folder.0.join("locked.db-lock")).expect("a folder");
-    assert_refused(&folder.0, "locked.db", "directory");
+    assert_store_rejected(&folder.0, "locked.db", "directory");
     for suffix in ["-wal", "-shm"] {
         let name = format!("way{suffix}.db");
         fs::create_dir(folder.0.join(format!("{name}{suffix}"))).expect("a folder");
-        assert_refused(&folder.0, &name, "");
+        assert_store_rejected(&folder.0, &name, "");
     }
 }
 
 #[test]
-fn a_file_or_folder_that_may_only_be_read_is_refused() {
-    let (folder, store) = used();
+fn a_read_only_file_or_folder_is_rejected() {
+    let (folder, store) = used_store();
     let allow = |path: &Path, mode| {
         fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("a mode can be set");
     };
-    // The superuser may write anywhere, so that as root the server is run as somebody who may not, from where anybody may
+    // Root may write anywhere, so as root the test runs a copy of the server as another user, from a folder where that user may
     // run it.
     let root = fs::metadata("/proc/self").is_ok_and(|own| {
         use std::os::unix::fs::MetadataExt as _;
@@ -131,13 +131,13 @@ fn a_file_or_folder_that_may_only_be_read_is_refused() {
         }
     }
     allow(&store, 0o444);
-    assert_will_not_start(as_anybody("dmwire.db"), &["dmwire.db", "cannot be written"]);
+    assert_does_not_start(as_anybody("dmwire.db"), &["dmwire.db", "cannot be written"]);
     allow(&store, 0o000);
-    assert_will_not_start(as_anybody("dmwire.db"), &["dmwire.db", "unable to open"]);
+    assert_does_not_start(as_anybody("dmwire.db"), &["dmwire.db", "unable to open"]);
     let shut = folder.0.join("shut");
     fs::create_dir(&shut).expect("a folder");
     allow(&shut, 0o555);
-    assert_will_not_start(
+    assert_does_not_start(
         as_anybody("shut/dmwire.db"),
         &["shut/dmwire.db", "Permission denied"],
     );
@@ -145,14 +145,14 @@ fn a_file_or_folder_that_may_only_be_read_is_refused() {
 }
 
 #[test]
-fn two_servers_never_use_the_same_file() {
+fn two_servers_cannot_use_the_same_file() {
     let folder = Arc::new(Folder::new());
     let mut server = Server::start_in(&folder, &[]);
     std::os::unix::fs::symlink("dmwire.db", folder.0.join("link.db")).expect("a link");
     for name in ["dmwire.db", "./dmwire.db", "link.db"] {
-        assert_refused(&folder.0, name, "in use by another dmwire");
+        assert_store_rejected(&folder.0, name, "in use by another dmwire");
     }
-    // The one that was there first is not harmed, and its end sets the file free, however it ended.
+    // The first server is not affected, and the file is free again however it ends.
     let mut a = Client::fresh(&server, "a");
     assert_eq!(a.ask(&to("b", "x"))["seq"], 1);
     server.kill();
@@ -161,11 +161,11 @@ fn two_servers_never_use_the_same_file() {
     assert_eq!(a.expect("message")["seq"], 1);
 }
 
-/// A small disk in memory. It takes root to make one.
+/// A small file system in memory. Only root can mount it.
 struct Disk(PathBuf);
 
 impl Disk {
-    /// Fails where it is not permitted: what a full disk does is proven here or not at all.
+    /// Panics without root: no other test covers a full disk.
     fn new(folder: &Folder, size: &str) -> Self {
         let path = folder.0.join("disk");
         fs::create_dir(&path).expect("a folder");
@@ -175,12 +175,12 @@ impl Disk {
             .output();
         match mount {
             Ok(output) if output.status.success() => Self(path),
-            other => panic!("a small disk is mounted for this test, which takes root: {other:?}"),
+            other => panic!("this test mounts a small file system and must run as root: {other:?}"),
         }
     }
 
-    /// Takes so much of the disk that only about so many bytes are left.
-    fn fill_but(&self, bytes: usize) {
+    /// Fills the file system until only about this number of bytes is free.
+    fn fill_up_to(&self, bytes: usize) {
         let mut filler = fs::File::create(self.filler()).expect("a file");
         let block = vec![0; 64 << 10];
         while std::io::Write::write_all(&mut filler, &block).is_ok() {}
@@ -205,7 +205,7 @@ impl Drop for Disk {
     }
 }
 
-/// Sends a message and gives the answer: an ack, or an error that says when to come back.
+/// Sends a message and returns the answer: an ack, or an error with a time to retry.
 fn send(client: &mut Client, id: &str, text: &str) -> Value {
     let answer = client.ask(&json!({"message": text, "target_user": "b", "id": id}));
     if answer["type"] == "error" {
@@ -236,7 +236,7 @@ fn replay(server: &Server, user: &str) -> Vec<String> {
 }
 
 #[test]
-fn a_full_disk_refuses_sends_and_loses_nothing() {
+fn a_full_disk_rejects_messages_without_loss() {
     let folder = Arc::new(Folder::new());
     let disk = Disk::new(&folder, "8m");
     let arguments = [&FAST[..], &["--store", "sqlite:disk/dmwire.db"]].concat();
@@ -252,7 +252,7 @@ fn a_full_disk_refuses_sends_and_loses_nothing() {
         assert_eq!(send(&mut a, &id(n), &text)["type"], "ack");
         stored.push(id(n));
     }
-    disk.fill_but(300_000);
+    disk.fill_up_to(300_000);
     for n in 10..100 {
         if send(&mut a, &id(n), &text)["type"] == "ack" {
             stored.push(id(n));
@@ -260,9 +260,13 @@ fn a_full_disk_refuses_sends_and_loses_nothing() {
             refused.push(id(n));
         }
     }
-    assert!(refused.len() > 20, "{} were refused", refused.len());
-    assert!(stored.len() > 10, "some had room still");
-    // Reading, connecting, and what is not stored go on.
+    assert!(
+        refused.len() > 20,
+        "{} messages were rejected",
+        refused.len()
+    );
+    assert!(stored.len() > 10, "some messages still had room");
+    // Reading, connecting and ephemeral messages still work.
     for expected in &stored {
         assert_eq!(b.expect("message")["id"], *expected);
     }
@@ -281,13 +285,13 @@ fn a_full_disk_refuses_sends_and_loses_nothing() {
     assert_eq!(said.code, Some(0), "{said:?}");
 
     disk.free();
-    eventually("there is room again", || {
+    eventually("messages are stored again", || {
         send(&mut a, &refused[0], &text)["type"] == "ack"
     });
     stored.push(refused[0].clone());
     for id in &refused[1..] {
         let ack = send(&mut a, id, &text);
-        // Nothing had been stored, not even in part.
+        // No part of a rejected message was stored.
         assert_eq!((&ack["type"], ack.get("duplicate")), (&json!("ack"), None));
         assert_eq!(ack["seq"], stored.len() as u64 + 1);
         stored.push(id.clone());
@@ -309,7 +313,7 @@ fn a_full_disk_refuses_sends_and_loses_nothing() {
 }
 
 #[test]
-fn many_at_once_on_a_full_disk_are_each_stored_or_refused() {
+fn simultaneous_messages_on_a_full_disk_are_each_stored_or_rejected() {
     let folder = Arc::new(Folder::new());
     let disk = Disk::new(&folder, "8m");
     let arguments = [&FAST[..], &["--store", "sqlite:disk/dmwire.db"]].concat();
@@ -317,8 +321,8 @@ fn many_at_once_on_a_full_disk_are_each_stored_or_refused() {
     let mut senders: Vec<_> = (0..4)
         .map(|n| Client::fresh(&server, &format!("a{n}")))
         .collect();
-    // Everybody is known to the store, so that nothing but messages needs room from now on.
-    disk.fill_but(1_000_000);
+    // All users exist already, so that from now on only messages need space.
+    disk.fill_up_to(1_000_000);
     let text = "x".repeat(2000);
     let mut acknowledged: Vec<String> = std::thread::scope(|scope| {
         let threads: Vec<_> = senders
@@ -349,7 +353,7 @@ fn many_at_once_on_a_full_disk_are_each_stored_or_refused() {
     });
     assert!((10..2400).contains(&acknowledged.len()));
     disk.free();
-    eventually("there is room again", || {
+    eventually("messages are stored again", || {
         let answer = senders[0].ask(&to("b", "last"));
         acknowledged.extend(answer["id"].as_str().map(str::to_owned));
         answer["type"] == "ack"
@@ -358,12 +362,15 @@ fn many_at_once_on_a_full_disk_are_each_stored_or_refused() {
     assert_eq!(inbox.len(), acknowledged.len());
     inbox.sort_unstable();
     acknowledged.sort_unstable();
-    assert!(inbox == acknowledged, "the inbox is what was acknowledged");
+    assert!(
+        inbox == acknowledged,
+        "the inbox contains exactly the acknowledged messages"
+    );
 }
 
 #[test]
-fn a_disk_without_room_for_a_store_or_a_backup_is_said_to_be_full() {
-    let (folder, store) = used();
+fn a_full_disk_is_reported_by_start_and_backup() {
+    let (folder, store) = used_store();
     let disk = Disk::new(&folder, "64k");
     let room = fs::metadata(&store).expect("the store").len();
     assert!(room > 64 << 10, "{room}");
@@ -374,7 +381,7 @@ fn a_disk_without_room_for_a_store_or_a_backup_is_said_to_be_full() {
         "{said:?}"
     );
     let left = fs::read_dir(&disk.0).expect("the disk is there").count();
-    assert_eq!(left, 0, "a part of a backup is left");
-    disk.fill_but(4096);
-    assert_refused(&folder.0, "disk/dmwire.db", "full");
+    assert_eq!(left, 0, "part of a backup is left");
+    disk.fill_up_to(4096);
+    assert_store_rejected(&folder.0, "disk/dmwire.db", "full");
 }

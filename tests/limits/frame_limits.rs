@@ -1,4 +1,4 @@
-//! What a peer may ask of the server: size, rate, bad frames, sessions (PROTOCOL sections 8 and 10).
+//! Limits on frames and sessions: size, rate, invalid frames, sessions per user (PROTOCOL sections 8 and 10).
 
 use std::io::Write as _;
 use std::time::Duration;
@@ -10,15 +10,15 @@ use tungstenite::Message;
 const ID: &str = "019a2f4e-7b1c-7d3e-9a55-0c1d2e3f4a5b";
 const MIB: usize = 1 << 20;
 
-/// A frame of exactly `length` bytes: white space behind the object is still JSON.
+/// A frame of exactly `length` bytes, padded with white space behind the object.
 fn padded(frame: &Value, length: usize) -> String {
     let text = frame.to_string();
     let rest = " ".repeat(length - text.len());
     text + &rest
 }
 
-/// The header of a client's frame that announces `length` bytes in the longest form.
-fn announcing(first: u8, length: u64) -> Vec<u8> {
+/// A frame header that announces `length` bytes in the longest form.
+fn header_announcing(first: u8, length: u64) -> Vec<u8> {
     let mut header = vec![first, 0xFF];
     header.extend(length.to_be_bytes());
     header.extend([1, 2, 3, 4]);
@@ -40,7 +40,7 @@ fn assert_closed_as_too_large(raw: &mut Raw) {
 }
 
 #[test]
-fn a_frame_of_the_limit_passes_and_one_byte_more_does_not() {
+fn a_frame_of_maximum_size_is_accepted_and_a_larger_one_is_not() {
     for (arguments, limit) in [
         (&[][..], 65_536),
         (&["--max-frame-bytes", "4096"][..], 4096),
@@ -63,7 +63,7 @@ fn a_frame_of_the_limit_passes_and_one_byte_more_does_not() {
 }
 
 #[test]
-fn the_limit_is_that_of_fragments_together() {
+fn the_size_limit_applies_to_the_whole_fragmented_message() {
     let server = Server::start(&["--max-frame-bytes", "4096"]);
     let mut a = Raw::upgrade(&server, "/ws/a");
     let whole = padded(&to("b", "in pieces"), 4096);
@@ -79,7 +79,7 @@ fn the_limit_is_that_of_fragments_together() {
 }
 
 #[test]
-fn binary_messages_and_echoes_have_the_same_limit() {
+fn binary_messages_and_echo_connections_have_the_same_limit() {
     let server = Server::start(&["--max-frame-bytes", "4096"]);
     let mut a = Client::fresh(&server, "a");
     a.send_message(Message::binary(vec![0; 4096]));
@@ -96,14 +96,14 @@ fn binary_messages_and_echoes_have_the_same_limit() {
 }
 
 #[test]
-fn the_close_arrives_although_the_peer_is_still_sending() {
+fn the_close_frame_arrives_while_the_client_is_sending() {
     let server = Server::start(&[]);
     let mut raw = Raw::upgrade(&server, "/ws/a");
     let mut sending = raw.stream.try_clone().expect("a second handle");
     let sender = std::thread::spawn(move || {
-        let _ = sending.write_all(&announcing(0x81, 65_537));
+        let _ = sending.write_all(&header_announcing(0x81, 65_537));
         let chunk = vec![b'x'; 4096];
-        // Until the server has had enough, and in no case for ever.
+        // Until the server closes the connection, but not forever.
         for _ in 0..65_536 {
             if sending.write_all(&chunk).is_err() {
                 break;
@@ -115,7 +115,7 @@ fn the_close_arrives_although_the_peer_is_still_sending() {
 }
 
 #[test]
-fn the_close_arrives_although_the_peer_sends_all_of_it_before_it_reads() {
+fn the_close_frame_arrives_after_the_client_has_sent_everything() {
     let server = Server::start(&[]);
     for length in [65_537, 3 * MIB] {
         let mut raw = Raw::upgrade(&server, "/ws/a");
@@ -125,7 +125,7 @@ fn the_close_arrives_although_the_peer_sends_all_of_it_before_it_reads() {
 }
 
 #[test]
-fn a_gigabyte_that_was_announced_and_streamed_costs_no_memory() {
+fn a_message_of_a_gigabyte_is_discarded_without_being_buffered() {
     let server = Server::start(&[]);
     Client::fresh(&server, "a").close();
     let before = server.memory_kib();
@@ -133,8 +133,9 @@ fn a_gigabyte_that_was_announced_and_streamed_costs_no_memory() {
     let mut streamed = 0;
     for _ in 0..100 {
         let mut raw = Raw::upgrade(&server, "/ws/a");
-        raw.write(&announcing(0x81, 1 << 30));
-        // The server hangs up after a while, sooner or later by how busy the machine is: then the next peer goes on.
+        raw.write(&header_announcing(0x81, 1 << 30));
+        // The server closes the connection after a while, which depends on the load of the machine; then the next connection
+        // continues.
         while streamed < 220 * MIB {
             match raw.stream.write(&chunk) {
                 Ok(n) => streamed += n,
@@ -146,14 +147,17 @@ fn a_gigabyte_that_was_announced_and_streamed_costs_no_memory() {
             break;
         }
     }
-    assert!(streamed >= 220 * MIB, "only {streamed} bytes were taken");
+    assert!(
+        streamed >= 220 * MIB,
+        "the server read only {streamed} bytes"
+    );
     let grown = server.peak_kib().saturating_sub(before);
-    eprintln!("streaming: from {before} KiB by {grown} KiB at most");
+    eprintln!("streaming: from {before} KiB, memory grew by at most {grown} KiB");
     assert!(grown < 8192, "{grown} KiB");
 }
 
 #[test]
-fn what_is_announced_and_not_sent_costs_no_memory() {
+fn an_announced_length_allocates_no_memory() {
     let server = Server::start(&["--max-frame-bytes", "16777216"]);
     Client::fresh(&server, "a").close();
     let before = server.memory_kib();
@@ -161,7 +165,7 @@ fn what_is_announced_and_not_sent_costs_no_memory() {
         .map(|n| {
             let mut raw = Raw::upgrade(&server, &format!("/ws/u{n}"));
             let mut bytes = client_frame(0x89, b"heard?");
-            bytes.extend(announcing(0x81, 16 << 20));
+            bytes.extend(header_announcing(0x81, 16 << 20));
             bytes.extend(b"{}");
             raw.write(&bytes);
             while raw.frame().expect("a pong").opcode != 10 {}
@@ -169,12 +173,12 @@ fn what_is_announced_and_not_sent_costs_no_memory() {
         })
         .collect();
     let grown = server.memory_kib().saturating_sub(before);
-    eprintln!("announcing: by {grown} KiB");
+    eprintln!("announcing: memory grew by {grown} KiB");
     assert!(grown < 8192, "{grown} KiB for {} peers", peers.len());
 }
 
 #[test]
-fn fragments_without_end_are_too_large_in_the_end() {
+fn a_message_of_endless_fragments_exceeds_the_size_limit() {
     let server = Server::start(&[]);
     for size in [1000, 1, 0] {
         let mut raw = Raw::upgrade(&server, "/ws/a");
@@ -182,7 +186,7 @@ fn fragments_without_end_are_too_large_in_the_end() {
         let sender = std::thread::spawn(move || {
             let _ = sending.write_all(&client_frame(0x01, &vec![b' '; size]));
             let more = client_frame(0x00, &vec![b' '; size]).repeat(1000);
-            // A million fragments, if nobody stops it.
+            // A million fragments, unless the server closes the connection.
             for _ in 0..1000 {
                 if sending.write_all(&more).is_err() {
                     return;
@@ -196,7 +200,7 @@ fn fragments_without_end_are_too_large_in_the_end() {
 }
 
 #[test]
-fn lengths_that_overflow_close_the_connection_and_harm_nobody() {
+fn overflowing_lengths_close_the_connection() {
     let server = Server::start(&[]);
     let mut other = Client::fresh(&server, "other");
     for length in [
@@ -211,22 +215,22 @@ fn lengths_that_overflow_close_the_connection_and_harm_nobody() {
     ] {
         for first in [0x81, 0x82, 0x01, 0x89] {
             let mut raw = Raw::upgrade(&server, "/ws/a");
-            raw.write(&announcing(first, length));
+            raw.write(&header_announcing(first, length));
             raw.write(b"something");
             let (code, _) = raw.until_close().expect("a close frame");
             assert!(matches!(code, 1002 | 1009), "{length:x}: {code}");
         }
         let mut raw = Raw::upgrade(&server, "/ws/a");
         raw.write(&client_frame(0x01, b"a beginning"));
-        raw.write(&announcing(0x80, length));
+        raw.write(&header_announcing(0x80, length));
         let (code, _) = raw.until_close().expect("a close frame");
         assert!(matches!(code, 1002 | 1009), "{length:x}: {code}");
     }
     other.assert_quiet();
 }
 
-/// Some frames in one write, so that they are judged at one moment.
-fn at_once(frames: &[String]) -> Vec<u8> {
+/// Sends several frames in one write, so that they are counted at the same time.
+fn send_at_once(frames: &[String]) -> Vec<u8> {
     let frames = frames.iter();
     frames
         .flat_map(|frame| client_frame(0x81, frame.as_bytes()))
@@ -234,7 +238,7 @@ fn at_once(frames: &[String]) -> Vec<u8> {
 }
 
 #[test]
-fn frames_beyond_the_rate_are_refused_and_may_be_sent_again() {
+fn frames_beyond_the_rate_are_rejected_and_can_be_resent() {
     let server = Server::start(&["--messages-per-second", "1", "--burst", "5"]);
     let mut a = Client::fresh(&server, "a");
     assert_eq!(a.welcome["limits"]["messages_per_second"], 1);
@@ -244,10 +248,10 @@ fn frames_beyond_the_rate_are_refused_and_may_be_sent_again() {
         })
         .collect();
     let again = frames[5].clone();
-    // These two count as nothing, wherever they stand.
+    // These two are not counted, wherever they stand.
     frames.insert(0, json!({"type": "received", "seq": 0}).to_string());
     frames.push(json!({"type": "ping", "ref": "p"}).to_string());
-    a.stream().write_all(&at_once(&frames)).expect("sent");
+    a.stream().write_all(&send_at_once(&frames)).expect("sent");
 
     let mut replies: Vec<_> = (0..7).map(|_| a.recv()).collect();
     let mut take = |tag: &str| -> Vec<Value> {
@@ -280,7 +284,7 @@ fn frames_beyond_the_rate_are_refused_and_may_be_sent_again() {
 }
 
 #[test]
-fn pings_and_received_are_never_beyond_the_rate() {
+fn ping_and_received_frames_are_not_rate_limited() {
     let server = Server::start(&["--messages-per-second", "1", "--burst", "1"]);
     let mut a = Client::fresh(&server, "a");
     let mut frames = Vec::new();
@@ -288,7 +292,7 @@ fn pings_and_received_are_never_beyond_the_rate() {
         frames.push(json!({"type": "received", "seq": n}).to_string());
         frames.push(json!({"type": "ping", "ref": n.to_string()}).to_string());
     }
-    a.stream().write_all(&at_once(&frames)).expect("sent");
+    a.stream().write_all(&send_at_once(&frames)).expect("sent");
     for n in 0..300 {
         assert_eq!(a.expect("pong")["ref"], n.to_string());
     }
@@ -296,15 +300,15 @@ fn pings_and_received_are_never_beyond_the_rate() {
 }
 
 #[test]
-fn the_rate_is_judged_before_anything_else() {
+fn the_rate_is_checked_before_the_content() {
     let server = Server::start(&["--messages-per-second", "1", "--burst", "5"]);
     let mut a = Client::fresh(&server, "a");
-    let mut bytes = at_once(&vec![
+    let mut bytes = send_at_once(&vec![
         json!({"type": "typing", "target_user": "b"})
             .to_string();
         5
     ]);
-    // More bad ones than the budget of bad frames has room for.
+    // More invalid frames than the limit per minute.
     let bad = [
         "no JSON",
         r#"{"type":"nonsense","ref":"r"}"#,
@@ -323,15 +327,15 @@ fn the_rate_is_judged_before_anything_else() {
         let echoed = text.contains("ref").then(|| json!("r"));
         assert_eq!(error.get("ref"), echoed.as_ref(), "{text}");
     }
-    // None of them was counted as a bad frame.
+    // None of them was counted as an invalid frame.
     a.assert_quiet();
 }
 
 #[test]
-fn who_does_not_heed_a_thousand_refusals_is_closed() {
+fn a_session_is_closed_after_a_thousand_frames_beyond_the_rate() {
     let server = Server::start(&["--messages-per-second", "1", "--burst", "1"]);
     let mut a = Client::fresh(&server, "a");
-    // Answered at once: with an ack when a second has passed meanwhile, else by a refusal.
+    // Answered at once: with an ack if a second has passed meanwhile, otherwise with an error.
     let frame = json!({"message": "x", "target_user": "b", "ephemeral": true});
     let mut refused = 0;
     while refused < 1000 {
@@ -355,7 +359,7 @@ fn who_does_not_heed_a_thousand_refusals_is_closed() {
 }
 
 #[test]
-fn twenty_bad_frames_are_borne_and_the_next_is_the_last() {
+fn twenty_invalid_frames_are_tolerated_and_the_next_one_closes_the_session() {
     let server = Server::start(&["--burst", "1000"]);
     let mut a = Client::fresh(&server, "a");
     a.ask(&json!({"message": "first", "target_user": "b", "id": ID}));
@@ -383,7 +387,7 @@ fn twenty_bad_frames_are_borne_and_the_next_is_the_last() {
     a.assert_quiet();
     assert_eq!(a.ask(&to("b", "still here"))["type"], "ack");
 
-    let mut last = at_once(&[
+    let mut last = send_at_once(&[
         json!({"type": "nonsense", "ref": "21"}).to_string(),
         json!({"type": "ping"}).to_string(),
         to("b", "too late").to_string(),
@@ -400,9 +404,9 @@ fn twenty_bad_frames_are_borne_and_the_next_is_the_last() {
     assert_eq!(goodbye["code"], 1008);
     match a.next_message() {
         Ok(Message::Close(Some(close))) => assert_eq!(u16::from(close.code), 1008),
-        other => panic!("a close frame was due, not {other:?}"),
+        other => panic!("expected a close frame, found {other:?}"),
     }
-    // What came behind the last bad frame was not processed.
+    // Frames behind the last invalid one were not processed.
     let mut b = Client::connect(&server, "b", "");
     assert_eq!(b.expect("message")["message"], "first");
     assert_eq!(b.expect("message")["message"], "still here");
@@ -410,7 +414,7 @@ fn twenty_bad_frames_are_borne_and_the_next_is_the_last() {
 }
 
 #[test]
-fn the_oldest_session_makes_room_for_one_too_many() {
+fn a_session_beyond_the_limit_replaces_the_oldest() {
     for (arguments, most) in [(&[][..], 16), (&["--sessions-per-user", "3"][..], 3)] {
         let server = Server::start(arguments);
         let mut other = Client::fresh(&server, "other");
@@ -430,7 +434,7 @@ fn the_oldest_session_makes_room_for_one_too_many() {
         for session in &mut sessions {
             assert_eq!(session.expect("message")["message"], "to all of you");
         }
-        // One that goes makes room too.
+        // A session that ends makes room too.
         sessions.remove(1).close();
         sessions.push(Client::connect(&server, "a", ""));
         for session in &mut sessions {

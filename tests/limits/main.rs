@@ -1,4 +1,4 @@
-//! Limits: rates, sizes, unknown recipients, slow readers, disk space.
+//! Limits: rates, sizes, connections, unknown recipients, slow readers, disk space.
 
 #[path = "../support/support.rs"]
 mod support;

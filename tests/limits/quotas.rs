@@ -1,19 +1,19 @@
-//! What one user, one address and all together may have of the server (PROTOCOL sections 2, 8 and 10).
+//! Quotas per user, per address and in total (PROTOCOL sections 2, 8 and 10).
 
 use crate::support::{
     Client, End, Raw, Server, assert_has, burst, eventually, handshake, json_answer, to,
 };
 use serde_json::{Value, json};
 
-/// Whom the server believes when it is told where a connection comes from.
+/// Starts a server that trusts the address headers of these tests.
 const PROXY: [&str; 2] = ["--trusted-proxy", "127.0.0.1"];
 
 fn start(arguments: &[&str]) -> Server {
     Server::start(&[&PROXY[..], arguments].concat())
 }
 
-/// A session that comes from `ip`, or the status and body of the refusal.
-fn from(server: &Server, ip: &str, user: &str) -> Result<Client, (u16, Value)> {
+/// Opens a session from address `ip`, or returns the status and body of the rejection.
+fn connect_from(server: &Server, ip: &str, user: &str) -> Result<Client, (u16, Value)> {
     match Client::dial(server, &format!("/ws/{user}"), &[("X-Forwarded-For", ip)]) {
         Ok(mut client) => {
             client.until("synced");
@@ -31,7 +31,7 @@ fn from(server: &Server, ip: &str, user: &str) -> Result<Client, (u16, Value)> {
 #[track_caller]
 fn assert_too_many(refused: Result<Client, (u16, Value)>) {
     let Err((status, body)) = refused else {
-        panic!("it was let in");
+        panic!("the handshake was accepted");
     };
     assert_eq!(
         (status, &body["code"]),
@@ -40,7 +40,7 @@ fn assert_too_many(refused: Result<Client, (u16, Value)>) {
     assert!(body["retry_after_ms"].as_u64() > Some(0), "{body}");
 }
 
-/// Sends so many messages at once, and gives how many passed and the wait that the last refused one was told.
+/// Sends this number of messages at once. Returns how many were accepted, and the `retry_after_ms` of the last rejected one.
 fn flood(client: &mut Client, frame: &Value, times: usize) -> (usize, Option<u64>) {
     burst(client, &vec![frame.clone(); times]);
     let mut passed = 0;
@@ -59,7 +59,7 @@ fn flood(client: &mut Client, frame: &Value, times: usize) -> (usize, Option<u64
 }
 
 #[test]
-fn a_user_has_one_rate_over_all_sessions() {
+fn the_rate_of_a_user_counts_all_sessions() {
     let server = Server::start(&["--user-messages-per-second", "1", "--user-burst", "30"]);
     let hello = to("b", "hello");
     let mut one = Client::fresh(&server, "a");
@@ -70,26 +70,26 @@ fn a_user_has_one_rate_over_all_sessions() {
         two.expect("message");
     }
     let (passed, wait) = flood(&mut two, &hello, 20);
-    // What a busy machine lets pass in between comes on top.
+    // On a busy machine more messages may be accepted meanwhile.
     assert!((10..20).contains(&passed), "{passed}");
     assert!(
         (1..=1000).contains(&wait.expect("some are rejected")),
         "{wait:?}"
     );
-    // Who comes again has no new allowance, and who is somebody else has their own.
+    // A new session of the same user gets no new allowance; another user has a separate one.
     let mut three = Client::connect(&server, "a", "?device=three&ack=manual");
     three.until("synced");
     assert!(flood(&mut three, &hello, 20).0 < 20);
     let mut other = Client::fresh(&server, "c");
     assert_eq!(flood(&mut other, &hello, 20), (20, None));
-    // Pings are free.
+    // Pings are not counted.
     for _ in 0..50 {
         other.assert_quiet();
     }
 }
 
 #[test]
-fn by_default_a_user_has_four_times_what_a_session_has() {
+fn the_default_rate_of_a_user_is_four_times_that_of_a_session() {
     let server = Server::start(&["--messages-per-second", "1", "--burst", "10"]);
     let mut passed = 0;
     for n in 0..6 {
@@ -101,12 +101,12 @@ fn by_default_a_user_has_four_times_what_a_session_has() {
         );
         passed += (0..10).filter(|_| session.recv()["type"] == "ok").count();
     }
-    // Ten each would be sixty; a second more or less does not matter.
+    // Ten for each session would be sixty; a second more or less makes no difference.
     assert!((40..56).contains(&passed), "{passed}");
 }
 
 #[test]
-fn questions_have_a_rate_of_their_own() {
+fn queries_have_a_separate_rate() {
     let server = Server::start(&["--queries-per-second", "1", "--query-burst", "6"]);
     let mut a = Client::fresh(&server, "a");
     let history = json!({"type": "history", "target_user": "b", "ref": "h"});
@@ -121,33 +121,33 @@ fn questions_have_a_rate_of_their_own() {
     a.send(&history);
     let answer = a.recv();
     assert_eq!(answer["ref"], "h", "{answer}");
-    // They take nothing from the rest.
+    // They do not count towards the message rate.
     assert_eq!(a.ask(&to("b", "hello"))["type"], "ack");
 }
 
 #[test]
-fn an_address_has_so_many_connections_and_gets_them_back() {
+fn connections_per_address_are_limited_and_released() {
     let server = start(&["--connections-per-ip", "3"]);
     let mut held: Vec<_> = (0..3)
-        .map(|n| from(&server, "203.0.113.5", &format!("u{n}")).expect("there is room"))
+        .map(|n| connect_from(&server, "203.0.113.5", &format!("u{n}")).expect("there is room"))
         .collect();
-    assert_too_many(from(&server, "203.0.113.5", "u3"));
-    // Nobody else is concerned, and what is no WebSocket needs no place.
-    from(&server, "203.0.113.6", "v").expect("another address");
+    assert_too_many(connect_from(&server, "203.0.113.5", "u3"));
+    // Other addresses are not affected, and plain requests need no permit.
+    connect_from(&server, "203.0.113.6", "v").expect("another address");
     assert!(server.get("/healthz").starts_with("HTTP/1.1 200"));
     held.pop().expect("one of them").close();
-    eventually("there is room again", || {
-        from(&server, "203.0.113.5", "u3")
+    eventually("a connection is accepted again", || {
+        connect_from(&server, "203.0.113.5", "u3")
             .map(|client| held.push(client))
             .is_ok()
     });
-    assert_too_many(from(&server, "203.0.113.5", "u4"));
+    assert_too_many(connect_from(&server, "203.0.113.5", "u4"));
 }
 
 #[test]
-fn who_speaks_dmwire_is_told_in_a_goodbye() {
+fn a_client_that_offers_dmwire_is_rejected_with_goodbye() {
     let server = start(&["--connections-per-ip", "1"]);
-    let _held = from(&server, "203.0.113.5", "a").expect("there is room");
+    let _held = connect_from(&server, "203.0.113.5", "a").expect("there is room");
     let headers = [
         ("X-Forwarded-For", "203.0.113.5"),
         ("Sec-WebSocket-Protocol", "dmwire.v1"),
@@ -163,21 +163,21 @@ fn who_speaks_dmwire_is_told_in_a_goodbye() {
 }
 
 #[test]
-fn an_ipv6_address_counts_as_its_64_bits() {
+fn an_ipv6_address_counts_as_its_64_bit_network() {
     let server = start(&["--connections-per-ip", "2"]);
-    let _one = from(&server, "2001:db8:1:1::1", "a").expect("there is room");
-    let _two = from(&server, "2001:db8:1:1:ffff::2", "b").expect("there is room");
-    assert_too_many(from(&server, "2001:db8:1:1::3", "c"));
-    let _other = from(&server, "2001:db8:1:2::1", "c").expect("another network");
-    // IPv4 in the clothes of IPv6 is IPv4.
-    let _four = from(&server, "203.0.113.5", "d").expect("there is room");
-    let _four = from(&server, "::ffff:203.0.113.5", "e").expect("there is room");
-    let _four = from(&server, "::ffff:203.0.113.6", "f").expect("another address");
-    assert_too_many(from(&server, "::ffff:203.0.113.5", "g"));
+    let _one = connect_from(&server, "2001:db8:1:1::1", "a").expect("there is room");
+    let _two = connect_from(&server, "2001:db8:1:1:ffff::2", "b").expect("there is room");
+    assert_too_many(connect_from(&server, "2001:db8:1:1::3", "c"));
+    let _other = connect_from(&server, "2001:db8:1:2::1", "c").expect("another network");
+    // An IPv4-mapped address counts as the IPv4 address.
+    let _four = connect_from(&server, "203.0.113.5", "d").expect("there is room");
+    let _four = connect_from(&server, "::ffff:203.0.113.5", "e").expect("there is room");
+    let _four = connect_from(&server, "::ffff:203.0.113.6", "f").expect("another address");
+    assert_too_many(connect_from(&server, "::ffff:203.0.113.5", "g"));
 }
 
 #[test]
-fn all_together_have_so_many_connections() {
+fn the_total_of_connections_is_limited() {
     let server = Server::start(&["--connections", "4"]);
     let mut held: Vec<_> = (0..3)
         .map(|n| Client::fresh(&server, &format!("u{n}")))
@@ -190,7 +190,7 @@ fn all_together_have_so_many_connections() {
     );
     assert!(held[0].ask(&to("b", "I am here"))["seq"].is_u64());
     echo.cut(false);
-    eventually("there is room again", || {
+    eventually("a connection is accepted again", || {
         Client::try_connect(&server, "x", "")
             .map(|client| held.push(client))
             .is_some()
@@ -198,12 +198,12 @@ fn all_together_have_so_many_connections() {
 }
 
 #[test]
-fn an_address_shakes_hands_so_often() {
+fn handshakes_per_address_are_limited() {
     let server = start(&["--handshakes-per-second", "1", "--handshake-burst", "5"]);
     let ip = "203.0.113.5";
     let mut refused = None;
     for n in 0..20 {
-        if let Err(answer) = from(&server, ip, "a") {
+        if let Err(answer) = connect_from(&server, ip, "a") {
             assert!(n >= 5, "{n}");
             refused = Some(answer);
             break;
@@ -215,16 +215,18 @@ fn an_address_shakes_hands_so_often() {
         (429, &json!("too_many_connections"))
     );
     assert!((1..=1000).contains(&body["retry_after_ms"].as_u64().expect("a wait")));
-    from(&server, "203.0.113.6", "b").expect("another address");
-    // What is refused for something else counts as well.
+    connect_from(&server, "203.0.113.6", "b").expect("another address");
+    // Rejected handshakes count as well.
     let more = format!("X-Forwarded-For: {ip}\r\n");
     let again = server.http(&handshake("/ws/a?ack=never", &more));
     assert_eq!(json_answer(&again).0, 429);
-    eventually("the allowance fills up", || from(&server, ip, "a").is_ok());
+    eventually("the allowance is refilled", || {
+        connect_from(&server, ip, "a").is_ok()
+    });
 }
 
 #[test]
-fn by_default_this_machine_itself_is_not_limited_and_others_are() {
+fn by_default_loopback_addresses_are_not_limited() {
     let server = start(&[]);
     let held: Vec<_> = (0..300)
         .map(|n| Raw::upgrade(&server, &format!("/ws/u{n}")))
@@ -235,14 +237,17 @@ fn by_default_this_machine_itself_is_not_limited_and_others_are() {
         let answer = server.http(&handshake("/ws/a?ack=never", more));
         (json_answer(&answer).0 == 429).then_some(answer)
     });
-    assert!(refused.is_some(), "one of two thousand in a row is refused");
+    assert!(
+        refused.is_some(),
+        "one of two thousand handshakes is rejected"
+    );
 }
 
 #[test]
-fn a_server_that_goes_down_says_so_first() {
+fn shutdown_has_priority_over_the_limits() {
     let server = start(&["--connections", "1"]);
     let mut a = Client::fresh(&server, "a");
-    // What it is asked keeps it from being done at once.
+    // An open session delays the shutdown.
     let mut late = Raw::open(&server);
     server.signal("TERM");
     server.wait_for_log("shutting down");
@@ -253,7 +258,7 @@ fn a_server_that_goes_down_says_so_first() {
 }
 
 #[test]
-fn connections_that_ask_for_nothing_are_counted_by_address_too() {
+fn idle_connections_per_address_are_limited() {
     let server = Server::start(&[
         "--connections-per-ip",
         "4",
@@ -261,21 +266,21 @@ fn connections_that_ask_for_nothing_are_counted_by_address_too() {
         "1000",
     ]);
     let session = Client::fresh(&server, "a");
-    // What is wanted beside sessions: pages, and handshakes under way.
+    // The limit on connections without a session also covers pages and handshakes.
     let held: Vec<_> = (0..300).map(|_| Raw::open(&server)).collect();
-    eventually("the rest are refused", || {
+    eventually("the other connections are closed", || {
         let (status, body) = json_answer(&server.get("/healthz"));
         status == 429 && body["code"] == "too_many_connections"
     });
     drop(held);
-    eventually("there is room again", || {
+    eventually("a connection is accepted again", || {
         server.get("/healthz").starts_with("HTTP/1.1 200 ")
     });
     session.close();
 }
 
 #[test]
-fn connections_come_from_an_address_so_often() {
+fn new_connections_per_address_are_limited() {
     let server = Server::start(&["--handshakes-per-second", "1", "--handshake-burst", "2"]);
     let refused = (0..200).find_map(|_| {
         let answer = server.get("/healthz");
@@ -287,7 +292,7 @@ fn connections_come_from_an_address_so_often() {
         (429, &json!("too_many_connections"))
     );
     assert!((1..=1000).contains(&body["retry_after_ms"].as_u64().expect("a wait")));
-    eventually("the allowance fills up", || {
+    eventually("the allowance is refilled", || {
         server.get("/healthz").starts_with("HTTP/1.1 200 ")
     });
 }

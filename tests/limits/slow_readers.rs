@@ -1,5 +1,5 @@
-//! Clients that do not read, and what connections cost: memory stays bounded, and nothing that lasts is lost (PROTOCOL
-//! section 8, "unsent bytes per session").
+//! Clients that read slowly or not at all, and the memory of connections: it stays limited, and no stored message is lost
+//! (PROTOCOL section 8, "unsent bytes per session").
 
 use std::collections::HashMap;
 use std::io::{ErrorKind, Write as _};
@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 use crate::support::{Client, Raw, Server, client_frame, to};
 use serde_json::{Value, json};
 
-/// Fits under the usual limit of 1024 open files, of which the server has its own.
+/// Fits into the usual limit of 1024 open files. The server, a separate process, has the same limit.
 const CONNECTIONS: usize = 900;
 
-/// No limit of rate, nobody is dropped for being silent or slow, and a hundred thousand entries are kept.
-const PATIENT: [&str; 12] = [
+/// Disables the rate limits and the timeouts for silent and slow clients, and keeps a hundred thousand entries.
+const NO_LIMITS: [&str; 12] = [
     "--inbox-limit",
     "1000000",
     "--messages-per-second",
@@ -27,8 +27,8 @@ const PATIENT: [&str; 12] = [
     "3600",
 ];
 
-fn patient(more: &[&str]) -> Server {
-    Server::start(&[&PATIENT, more].concat())
+fn start_without_limits(more: &[&str]) -> Server {
+    Server::start(&[&NO_LIMITS, more].concat())
 }
 
 /// Connects with a small receive buffer and reads up to `synced`.
@@ -42,8 +42,8 @@ fn read_until_synced(raw: &mut Raw) {
     while raw.text().expect("expected synced")["type"] != "synced" {}
 }
 
-/// Sends `count` numbered messages as fast as the acks come, some hundreds at a time.
-fn pour(server: &Server, from: &str, to: &str, count: usize, filler: &str) {
+/// Sends `count` numbered messages, 500 at a time, and reads their acks.
+fn send_numbered(server: &Server, from: &str, to: &str, count: usize, filler: &str) {
     let mut raw = Raw::upgrade(server, &format!("/ws/{from}"));
     read_until_synced(&mut raw);
     let numbers: Vec<usize> = (1..=count).collect();
@@ -67,9 +67,9 @@ fn pour(server: &Server, from: &str, to: &str, count: usize, filler: &str) {
     }
 }
 
-/// Lets the store fill its cache, so that what grows afterwards is something else.
-fn warm(server: &Server) {
-    pour(server, "warm", "up", 3000, &"x".repeat(15_000));
+/// Fills the cache of the store, so that it does not count towards the growth that is measured later.
+fn fill_cache(server: &Server) {
+    send_numbered(server, "warm", "up", 3000, &"x".repeat(15_000));
 }
 
 /// The number at the start of a message's text.
@@ -80,19 +80,19 @@ fn number(frame: &Value) -> usize {
 }
 
 #[test]
-fn a_reader_that_never_reads_costs_little_and_gets_everything_in_the_end() {
+fn a_client_that_does_not_read_uses_little_memory_and_gets_all_messages_later() {
     const SENDERS: usize = 4;
     const EACH: usize = 25_000;
-    let server = patient(&[]);
+    let server = start_without_limits(&[]);
     let mut reader = narrow(&server, "/ws/reader");
-    warm(&server);
+    fill_cache(&server);
     let before = server.memory_kib();
     let began = Instant::now();
     std::thread::scope(|scope| {
         for sender in 0..SENDERS {
             let server = &server;
             scope.spawn(move || {
-                pour(
+                send_numbered(
                     server,
                     &format!("s{sender}"),
                     "reader",
@@ -102,7 +102,7 @@ fn a_reader_that_never_reads_costs_little_and_gets_everything_in_the_end() {
             });
         }
     });
-    // The senders are done, and the reader has read nothing.
+    // The senders have finished, and the reader has not read anything.
     let poured = began.elapsed();
     let grown = server.peak_kib().saturating_sub(before);
 
@@ -122,7 +122,7 @@ fn a_reader_that_never_reads_costs_little_and_gets_everything_in_the_end() {
     assert!(latest.values().all(|count| *count == EACH));
     let after = server.peak_kib().saturating_sub(before);
     eprintln!(
-        "from {before} KiB: by {grown} KiB while it was sent in {poured:?}, by {after} KiB when it was read after {:?}",
+        "from {before} KiB: memory grew by {grown} KiB while messages were sent in {poured:?}, by {after} KiB when they were read after {:?}",
         began.elapsed()
     );
     assert!(after < 24 * 1024, "{after} KiB");
@@ -140,8 +140,8 @@ fn a_reader_that_never_reads_costs_little_and_gets_everything_in_the_end() {
 }
 
 #[test]
-fn a_slow_reader_misses_what_is_ephemeral_and_nothing_that_lasts() {
-    let server = patient(&["--outbox-bytes", "65536"]);
+fn a_slow_reader_misses_ephemeral_messages_only() {
+    let server = start_without_limits(&["--outbox-bytes", "65536"]);
     let mut reader = narrow(&server, "/ws/reader");
     let mut a = Client::fresh(&server, "a");
     let filler = "x".repeat(15_000);
@@ -152,7 +152,7 @@ fn a_slow_reader_misses_what_is_ephemeral_and_nothing_that_lasts() {
     let mut relayed = Vec::new();
     let mut dropped = 0;
     for n in 0.. {
-        assert!(n < 5000, "nothing is dropped");
+        assert!(n < 5000, "no ephemeral message is dropped");
         match a.ask(&whisper(n))["status"].as_str() {
             Some("relayed") => relayed.push(n),
             Some("dropped") => dropped += 1,
@@ -180,13 +180,13 @@ fn a_slow_reader_misses_what_is_ephemeral_and_nothing_that_lasts() {
         }
     }
     assert_eq!(heard, relayed);
-    // Now that it has read everything it hears whispers again.
+    // After it has read everything, it receives ephemeral messages again.
     assert_eq!(a.ask(&whisper(0))["status"], "relayed");
     assert_eq!(number(&reader.text().expect("a message")), 0);
 }
 
 #[test]
-fn a_stalled_reader_is_let_go_and_finds_everything_when_it_returns() {
+fn a_stalled_reader_is_disconnected_and_gets_everything_after_reconnecting() {
     let server = Server::start(&["--stall-seconds", "1", "--burst", "10000"]);
     let mut reader = narrow(&server, "/ws/reader");
     let mut a = Client::fresh(&server, "a");
@@ -198,7 +198,7 @@ fn a_stalled_reader_is_let_go_and_finds_everything_when_it_returns() {
     let line = server.wait_for_log("connection closed user=reader");
     assert!(line.contains("why="), "{line}");
     a.assert_quiet();
-    // What had left the server before is there still, up to a frame that has not arrived whole.
+    // Frames that the server sent before are still readable, except for an incomplete one at the end.
     let mut seq = 0;
     while let Some(frame) = reader.text() {
         if frame["type"] == "goodbye" {
@@ -208,7 +208,7 @@ fn a_stalled_reader_is_let_go_and_finds_everything_when_it_returns() {
         seq += 1;
         assert_eq!((&frame["seq"], number(&frame)), (&json!(seq), seq));
     }
-    assert!(seq < 1000, "everything fitted into the buffers");
+    assert!(seq < 1000, "the buffers hold all messages");
     let mut back = Client::connect(&server, "reader", &format!("?since={seq}"));
     for n in seq + 1..=1000 {
         let message = back.expect("message");
@@ -220,12 +220,12 @@ fn a_stalled_reader_is_let_go_and_finds_everything_when_it_returns() {
 }
 
 #[test]
-fn a_reader_that_is_slow_but_reads_is_not_let_go() {
+fn a_slow_reader_that_makes_progress_is_not_disconnected() {
     let server = Server::start(&["--stall-seconds", "3", "--burst", "10000"]);
-    pour(&server, "a", "reader", 1200, &"x".repeat(15_000));
+    send_numbered(&server, "a", "reader", 1200, &"x".repeat(15_000));
     let mut reader = Raw::narrow(&server, "/ws/reader?since=0");
     assert_eq!(reader.text().expect("a frame")["type"], "welcome");
-    // For three times as long as a stall is borne, it takes a part now and then.
+    // It reads a part now and then, for three times the stall timeout.
     for n in 1..=1200 {
         let message = reader.text().expect("a message");
         assert_eq!((&message["seq"], number(&message)), (&json!(n), n));
@@ -239,10 +239,10 @@ fn a_reader_that_is_slow_but_reads_is_not_let_go() {
 }
 
 #[test]
-fn a_sender_that_never_reads_its_acks_is_held_back_and_gets_all_of_them() {
-    let server = patient(&["--outbox-bytes", "65536"]);
-    warm(&server);
-    // For somebody who never came it could not leave so many.
+fn a_sender_that_does_not_read_acks_is_throttled_and_gets_all_acks_later() {
+    let server = start_without_limits(&["--outbox-bytes", "65536"]);
+    fill_cache(&server);
+    // The recipient must have connected before: unknown recipients can have fewer messages.
     Client::fresh(&server, "b").close();
     let before = server.memory_kib();
     let mut sender = narrow(&server, "/ws/sender");
@@ -253,7 +253,7 @@ fn a_sender_that_never_reads_its_acks_is_held_back_and_gets_all_of_them() {
             json!({"message": format!("{n} {filler}"), "target_user": "b", "ref": reference});
         client_frame(0x81, text.to_string().as_bytes())
     };
-    // It sends until the server takes nothing any more.
+    // It sends until the server stops reading.
     let mut writing = sender.stream.try_clone().expect("a second handle");
     writing
         .set_write_timeout(Some(Duration::from_secs(2)))
@@ -261,7 +261,7 @@ fn a_sender_that_never_reads_its_acks_is_held_back_and_gets_all_of_them() {
     let mut sent = 0;
     let rest = loop {
         sent += 1;
-        assert!(sent < 200_000, "nothing holds the sender back");
+        assert!(sent < 200_000, "the sender is not throttled");
         let bytes = frame(sent);
         let mut written = 0;
         while written < bytes.len() {
@@ -276,11 +276,11 @@ fn a_sender_that_never_reads_its_acks_is_held_back_and_gets_all_of_them() {
         }
     };
     let grown = server.peak_kib().saturating_sub(before);
-    eprintln!("held back after {sent} messages, from {before} KiB by {grown} KiB");
-    // Others are served meanwhile.
+    eprintln!("throttled after {sent} messages; from {before} KiB, memory grew by {grown} KiB");
+    // Other users are served meanwhile.
     let mut other = Client::fresh(&server, "other");
     assert_eq!(other.ask(&to("b", "hello"))["type"], "ack");
-    // Now it reads, and the last frame gets through.
+    // Now it reads, and the server reads the last frame.
     let finishing = std::thread::spawn(move || {
         writing
             .set_write_timeout(Some(crate::support::DEADLINE))
@@ -300,12 +300,12 @@ fn a_sender_that_never_reads_its_acks_is_held_back_and_gets_all_of_them() {
     sender.write(&client_frame(0x81, br#"{"type":"ping"}"#));
     assert_eq!(sender.text().expect("a pong")["type"], "pong");
     let grown = server.peak_kib().saturating_sub(before);
-    eprintln!("in the end by {grown} KiB");
+    eprintln!("at the end memory has grown by {grown} KiB");
     assert!(grown < 24 * 1024, "{grown} KiB");
 }
 
-/// Opens as many sessions as `CONNECTIONS` says, each of a user of its own, and reads up to `synced`.
-fn crowd(server: &Server) -> Vec<Raw> {
+/// Opens `CONNECTIONS` sessions, each of another user, and reads up to `synced`.
+fn open_sessions(server: &Server) -> Vec<Raw> {
     (0..CONNECTIONS)
         .map(|n| {
             let mut raw = Raw::upgrade(server, &format!("/ws/u{n}"));
@@ -318,8 +318,8 @@ fn crowd(server: &Server) -> Vec<Raw> {
 /// Content of 60 KiB.
 const LARGE: usize = 60 * 1024;
 
-/// A user's large message to itself, as a frame. Masked with zeros, which is quicker than masking.
-fn to_oneself(n: usize) -> Vec<u8> {
+/// A large message of a user to themself, as a frame. The mask is zero, which is faster to apply.
+fn message_to_oneself(n: usize) -> Vec<u8> {
     let data = "x".repeat(LARGE);
     let message = format!(r#"{{"type":"data","name":"large","data":"{data}"}}"#);
     let text = format!(r#"{{"message":{message},"target_user":"u{n}"}}"#);
@@ -332,7 +332,7 @@ fn to_oneself(n: usize) -> Vec<u8> {
 }
 
 /// Reads the ack and the message.
-fn read_what_came_of_it(raw: &mut Raw) {
+fn read_ack_and_message(raw: &mut Raw) {
     assert_eq!(raw.text().expect("an ack")["type"], "ack");
     loop {
         let frame = raw.frame().expect("a message");
@@ -344,28 +344,28 @@ fn read_what_came_of_it(raw: &mut Raw) {
 }
 
 #[test]
-fn a_connection_that_was_busy_costs_what_an_idle_one_does() {
-    // Other tests of this process have sockets open too.
+fn a_connection_uses_little_memory_after_large_messages() {
+    // Other tests of this process have open sockets as well.
     rlimit::increase_nofile_limit(u64::MAX).expect("the limit can be raised to the hard limit");
-    let server = patient(&[]);
-    warm(&server);
+    let server = start_without_limits(&[]);
+    fill_cache(&server);
     let empty = server.memory_kib();
-    let mut crowd = crowd(&server);
+    let mut crowd = open_sessions(&server);
     let idle = server.memory_kib();
-    let frames: Vec<_> = (0..CONNECTIONS).map(to_oneself).collect();
+    let frames: Vec<_> = (0..CONNECTIONS).map(message_to_oneself).collect();
     let each = |kib: u64| kib.saturating_sub(idle) * 1024 / CONNECTIONS as u64;
     for (raw, frame) in crowd.iter_mut().zip(&frames) {
         raw.write(frame);
-        read_what_came_of_it(raw);
+        read_ack_and_message(raw);
     }
     let grown = each(server.memory_kib());
     eprintln!(
         "{empty} KiB without connections, {idle} KiB with {CONNECTIONS}; {grown} bytes more each"
     );
-    assert!(grown < 8192, "{grown} bytes for each connection");
+    assert!(grown < 8192, "{grown} bytes per connection");
 
-    // All of them at the same time: half a frame each, then the other half, then the answers. What the allocator keeps of
-    // that afterwards is its own affair, but it must serve the next time.
+    // All connections at the same time: half a frame each, then the other half, then the answers. The allocator may keep that
+    // memory, but must reuse it in the second round.
     let mut peaks = Vec::new();
     for _ in 0..2 {
         for (raw, frame) in crowd.iter_mut().zip(&frames) {
@@ -374,20 +374,20 @@ fn a_connection_that_was_busy_costs_what_an_idle_one_does() {
         for (raw, frame) in crowd.iter_mut().zip(&frames) {
             raw.write(&frame[frame.len() / 2..]);
         }
-        crowd.iter_mut().for_each(read_what_came_of_it);
-        eprintln!("all at once: {} bytes more each", each(server.memory_kib()));
+        crowd.iter_mut().for_each(read_ack_and_message);
+        eprintln!("all at once: {} more bytes each", each(server.memory_kib()));
         peaks.push(server.peak_kib());
     }
     assert!(peaks[1] < peaks[0] + 16 * 1024, "{peaks:?}");
 }
 
 #[test]
-fn connections_that_come_and_go_leave_nothing_behind() {
+fn closed_connections_leave_no_memory_behind() {
     let server = Server::start(&[]);
     let round = |count: usize| {
         for n in 0..count {
             match n % 4 {
-                // A session that closes as it should, one that is cut, an echo, and a plain request.
+                // A session that is closed, one that is dropped, an echo connection and a plain request.
                 0 => Client::connect(&server, "a", "").close(),
                 1 => drop(Client::fresh(&server, &format!("u{}", n % 50))),
                 2 => drop(Client::dial(&server, "/echo", &[]).expect("the handshake succeeds")),
@@ -399,6 +399,6 @@ fn connections_that_come_and_go_leave_nothing_behind() {
     let before = server.memory_kib();
     round(3000);
     let grown = server.memory_kib().saturating_sub(before);
-    eprintln!("coming and going: from {before} KiB by {grown} KiB");
+    eprintln!("opening and closing: from {before} KiB, memory grew by {grown} KiB");
     assert!(grown < 2048, "{grown} KiB");
 }

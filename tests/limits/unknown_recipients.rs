@@ -1,5 +1,5 @@
-//! Against filling the disk (PROTOCOL sections 8 and 10): what may be left with users who have never connected, and the free
-//! space that is kept.
+//! Protection against filling the disk (PROTOCOL sections 8 and 10): limits on messages to users who have never connected, and
+//! the minimum of free space.
 
 use crate::support::{Client, Server, about, assert_has, eventually, json_answer, to, with};
 use serde_json::{Value, json};
@@ -27,7 +27,7 @@ fn assert_stored(answer: &Value) {
 }
 
 #[test]
-fn one_sender_leaves_so_many_with_those_who_never_came() {
+fn messages_of_one_sender_to_unknown_recipients_are_limited() {
     let mut server = Server::start(&["--unknown-recipients-per-user", "3"]);
     let mut a = Client::fresh(&server, "a");
     for user in ["ghost1", "ghost2", "ghost1"] {
@@ -36,7 +36,7 @@ fn one_sender_leaves_so_many_with_those_who_never_came() {
     for user in ["ghost1", "ghost3"] {
         assert_forbidden(&a.ask(&to(user, "x")));
     }
-    // Others, oneself, those who are or were here, and what is not stored are something else.
+    // Messages to other users, to oneself and to users who have connected, and ephemeral messages, do not count.
     let mut b = Client::fresh(&server, "b");
     assert_stored(&b.ask(&to("ghost3", "x")));
     assert_stored(&a.ask(&to("b", "x")));
@@ -52,13 +52,13 @@ fn one_sender_leaves_so_many_with_those_who_never_came() {
     let mut a = Client::connect(&server, "a", "");
     a.until("synced");
     assert_forbidden(&a.ask(&to("ghost3", "x")));
-    // Whoever comes has what was left, and makes room.
+    // A user who connects receives the waiting messages, which stop counting.
     let mut ghost = Client::connect(&server, "ghost1", "");
     ghost.expect("message");
     ghost.expect("message");
     ghost.expect("synced");
     assert_stored(&a.ask(&to("ghost1", "you are real!")));
-    eventually("what waited is claimed", || {
+    eventually("the waiting messages stop counting", || {
         a.ask(&to("ghost3", "x"))["type"] == "ack"
     });
     server.kill();
@@ -67,7 +67,7 @@ fn one_sender_leaves_so_many_with_those_who_never_came() {
 }
 
 #[test]
-fn all_together_leave_so_many() {
+fn messages_of_all_senders_to_unknown_recipients_are_limited() {
     let server = Server::start(&["--unknown-recipients", "4"]);
     for sender in ["a", "b"] {
         let mut client = Client::fresh(&server, sender);
@@ -79,13 +79,13 @@ fn all_together_leave_so_many() {
     assert_overloaded(&c.ask(&to("ghost3", "x")));
     assert_stored(&c.ask(&to("a", "x")));
     Client::connect(&server, "ghost2", "").until("synced");
-    eventually("what waited is claimed", || {
+    eventually("the waiting messages stop counting", || {
         c.ask(&to("ghost3", "x"))["type"] == "ack"
     });
 }
 
 #[test]
-fn one_address_leaves_so_many() {
+fn messages_of_one_address_to_unknown_recipients_are_limited() {
     let server = Server::start(&[
         "--unknown-recipients-per-ip",
         "3",
@@ -111,14 +111,14 @@ fn one_address_leaves_so_many() {
             }
         }
     }
-    // Somebody else, from elsewhere, is not concerned; the same one, who comes again, is.
+    // Another user with another address is not affected; a new connection from the same address is.
     assert_eq!(passed, 3);
     assert_stored(&from("203.0.113.6", "d").ask(&to("ghost", "x")));
     assert_forbidden(&from("203.0.113.5", "e").ask(&to("ghost", "x")));
 }
 
 #[test]
-fn only_those_who_have_connected_are_written_to_if_that_is_wanted() {
+fn with_users_known_only_users_who_have_connected_receive_messages() {
     let mut server = Server::start(&["--users", "known"]);
     let mut a = Client::fresh(&server, "a");
     for id in [
@@ -129,13 +129,13 @@ fn only_those_who_have_connected_are_written_to_if_that_is_wanted() {
     }
     assert_stored(&a.ask(&to("a", "a note")));
     a.expect("message");
-    // From the moment on that they are here.
+    // A user is known as soon as they are connected.
     for n in 0..20 {
         let name = format!("b{n}");
         let _b = Client::fresh(&server, &name);
         assert_stored(&a.ask(&to(&name, "x")));
     }
-    eventually("it is noted", || {
+    eventually("the device is stored", || {
         let file = rusqlite::Connection::open(server.store()).expect("it opens");
         let count = file.query_row("SELECT count(*) FROM devices", (), |row| row.get(0));
         count == Ok(21)
@@ -149,7 +149,7 @@ fn only_those_who_have_connected_are_written_to_if_that_is_wanted() {
 }
 
 #[test]
-fn under_the_floor_nothing_more_is_stored_and_all_else_goes_on() {
+fn below_the_minimum_of_free_space_messages_are_rejected_and_everything_else_works() {
     let folder = std::sync::Arc::new(crate::support::Folder::new());
     let mut server = Server::start_in(&folder, &["--min-free-disk", "0"]);
     let mut a = Client::fresh(&server, "a");
@@ -183,7 +183,7 @@ fn under_the_floor_nothing_more_is_stored_and_all_else_goes_on() {
     b.expect("message");
     let history = a.ask(&json!({"type": "history", "target_user": "b"}));
     assert_eq!(history["messages"][0]["message"], "before");
-    // What frees space is taken.
+    // Deletions free space, so they are accepted.
     assert_stored(&a.ask(&about("delete", "b", &id)));
     b.expect("deleted");
     let (status, body) = json_answer(&server.get("/readyz"));

@@ -1,5 +1,5 @@
-//! Bad frames from outside: each costs one `error` that says what is wrong and where, never the session, until the budget is
-//! spent (PROTOCOL sections 1, 7, 8 and 10).
+//! Invalid frames: each is answered with an `error` that contains the reason and the path, and the session stays open within the
+//! limit of invalid frames (PROTOCOL sections 1, 7, 8 and 10).
 
 use std::io::Write as _;
 
@@ -9,7 +9,7 @@ use tungstenite::Message;
 
 const ID: &str = "019a2f4e-7b1c-7d3e-9a55-0c1d2e3f4a5b";
 
-/// Bears as many frames, good or bad, as a test may send.
+/// A server without limits on valid and invalid frames.
 const PATIENT: &[&str] = &[
     "--bad-frames-per-minute",
     "100000",
@@ -19,8 +19,9 @@ const PATIENT: &[&str] = &[
     "1000000",
 ];
 
-/// Sends a bad frame and gives its `error`, having checked what all of them have in common, and that the session goes on.
-fn refused(client: &mut Client, frame: &str) -> Value {
+/// Sends an invalid frame and returns its `error`, after checking the fields that all errors have in common, and that the session
+/// is still open.
+fn send_invalid(client: &mut Client, frame: &str) -> Value {
     client.send_text(frame);
     let error = client.expect("error");
     assert_eq!(error["retryable"], false, "{frame}: {error}");
@@ -30,9 +31,9 @@ fn refused(client: &mut Client, frame: &str) -> Value {
     error
 }
 
-/// Sends a bad frame that must be refused with this code, at this place, with this `ref` or without one.
-fn assert_refused(client: &mut Client, frame: &str, code: &str, path: &str, mark: Option<&str>) {
-    let error = refused(client, frame);
+/// Asserts that a frame is rejected with this code and path, and with this `ref` or without one.
+fn assert_rejected(client: &mut Client, frame: &str, code: &str, path: &str, mark: Option<&str>) {
+    let error = send_invalid(client, frame);
     assert_eq!(error["code"], code, "{frame}: {error}");
     assert_eq!(error["path"], path, "{frame}: {error}");
     assert_eq!(
@@ -42,9 +43,9 @@ fn assert_refused(client: &mut Client, frame: &str, code: &str, path: &str, mark
     );
 }
 
-/// Refused as no JSON of this protocol, with or without the `ref` "r"; the place is not looked at.
+/// Asserts that a frame is rejected as invalid JSON, with or without the `ref` "r"; the path is not checked.
 fn assert_bad_json(client: &mut Client, frame: &str, mark: Option<&str>) {
-    let error = refused(client, frame);
+    let error = send_invalid(client, frame);
     assert_eq!(error["code"], "invalid_json", "{frame}: {error}");
     assert_eq!(
         error.get("ref").and_then(Value::as_str),
@@ -69,7 +70,7 @@ fn data(raw: &str) -> String {
 }
 
 #[test]
-fn what_is_not_json_is_refused() {
+fn invalid_json_is_rejected() {
     let server = Server::start(PATIENT);
     let mut a = Client::fresh(&server, "a");
     for frame in [
@@ -98,7 +99,7 @@ fn what_is_not_json_is_refused() {
 }
 
 #[test]
-fn json_that_is_no_object_is_no_frame() {
+fn json_other_than_an_object_is_rejected() {
     let server = Server::start(PATIENT);
     let mut a = Client::fresh(&server, "a");
     for frame in [
@@ -111,12 +112,12 @@ fn json_that_is_no_object_is_no_frame() {
         "true",
         " false\n",
     ] {
-        assert_refused(&mut a, frame, "invalid_frame", "", None);
+        assert_rejected(&mut a, frame, "invalid_frame", "", None);
     }
 }
 
 #[test]
-fn nesting_has_thirty_two_levels() {
+fn nesting_is_limited_to_thirty_two_levels() {
     let server = Server::start(PATIENT);
     let mut a = Client::fresh(&server, "a");
     let nested = |open: &str, close: &str, n| format!("{}1{}", open.repeat(n), close.repeat(n));
@@ -128,7 +129,7 @@ fn nesting_has_thirty_two_levels() {
             assert_bad_json(&mut a, &data(&nested(open, close, levels)), Some("r"));
         }
     }
-    // The `ref` behind the depth counts as well; what never closes again is no JSON object.
+    // A `ref` behind the deep value is read as well; JSON that is never closed is not an object.
     let deep = nested("[", "]", 10_000);
     let frame = format!(r#"{{"x":{deep},"type":"ping","ref":"r"}}"#);
     assert_bad_json(&mut a, &frame, Some("r"));
@@ -137,7 +138,7 @@ fn nesting_has_thirty_two_levels() {
 }
 
 #[test]
-fn duplicate_keys_are_refused_at_any_depth() {
+fn duplicate_keys_are_rejected_at_any_depth() {
     let server = Server::start(PATIENT);
     let mut a = Client::fresh(&server, "a");
     for (members, path) in [
@@ -164,7 +165,7 @@ fn duplicate_keys_are_refused_at_any_depth() {
         ),
     ] {
         let frame = format!(r#"{{"ref":"r",{members}}}"#);
-        assert_refused(&mut a, &frame, "invalid_json", path, Some("r"));
+        assert_rejected(&mut a, &frame, "invalid_json", path, Some("r"));
     }
     let deepest = data(&format!(
         r#"{}{{"":1,"":1}}{}"#,
@@ -172,27 +173,27 @@ fn duplicate_keys_are_refused_at_any_depth() {
         "]".repeat(29)
     ));
     let path = format!("/message/data{}/", "/0".repeat(29));
-    assert_refused(&mut a, &deepest, "invalid_json", &path, Some("r"));
+    assert_rejected(&mut a, &deepest, "invalid_json", &path, Some("r"));
     let two_refs = r#"{"type":"ping","ref":"r","ref":"r"}"#;
-    assert_refused(&mut a, two_refs, "invalid_json", "/ref", None);
+    assert_rejected(&mut a, two_refs, "invalid_json", "/ref", None);
 }
 
 #[test]
-fn numbers_have_bounds() {
+fn numbers_are_limited() {
     let server = Server::start(PATIENT);
     let mut a = Client::fresh(&server, "a");
     let seq = |n: &str| format!(r#"{{"type":"received","seq":{n},"ref":"r"}}"#);
     let bad = r#"9007199254740992 18446744073709551616 1e300 -1 -1e300 0.5 1e-1 "1" null [1]"#;
     for n in bad.split_whitespace() {
-        assert_refused(&mut a, &seq(n), "invalid_frame", "/seq", Some("r"));
+        assert_rejected(&mut a, &seq(n), "invalid_frame", "/seq", Some("r"));
     }
     let digits = "9".repeat(400);
     for n in ["1e309", "-1e309", "1e99999999999999999999", &digits] {
-        assert_refused(&mut a, &seq(n), "invalid_json", "/seq", Some("r"));
+        assert_rejected(&mut a, &seq(n), "invalid_json", "/seq", Some("r"));
         let deep = data(&format!("[0,{n}]"));
-        assert_refused(&mut a, &deep, "invalid_json", "/message/data/1", Some("r"));
+        assert_rejected(&mut a, &deep, "invalid_json", "/message/data/1", Some("r"));
     }
-    // Any spelling of an integer is one.
+    // Every spelling of an integer is accepted.
     for n in "0 -0 1.0 1e2 9007199254740991 9007199254740991.0".split_whitespace() {
         a.send_text(&seq(n));
         a.assert_quiet();
@@ -200,7 +201,7 @@ fn numbers_have_bounds() {
 }
 
 #[test]
-fn lone_surrogates_are_refused_wherever_they_stand() {
+fn lone_surrogates_are_rejected_everywhere() {
     let server = Server::start(PATIENT);
     let mut a = Client::fresh(&server, "a");
     let alone = r"\ud800 \udfff x\uDBFFy \ude00\ud83d \ud83d\ud83d\ude00 \ud83d\n";
@@ -235,7 +236,7 @@ fn a_ref_with_a_lone_surrogate_is_never_echoed() {
 }
 
 #[test]
-fn ids_hold_no_control_characters() {
+fn ids_cannot_contain_control_characters() {
     let server = Server::start(PATIENT);
     let mut a = Client::fresh(&server, "a");
     let long = "u".repeat(65);
@@ -248,7 +249,7 @@ fn ids_hold_no_control_characters() {
         ] {
             let frame = format!(r#"{{{start},"{field}":"{id}","ref":"r"}}"#);
             let path = format!("/{field}");
-            assert_refused(&mut a, &frame, "invalid_frame", &path, Some("r"));
+            assert_rejected(&mut a, &frame, "invalid_frame", &path, Some("r"));
         }
     }
     let simple = ID.replace('-', "");
@@ -264,10 +265,10 @@ fn ids_hold_no_control_characters() {
             let members = format!(r#""message":"x","target_user":"b","{field}":"{id}""#);
             let frame = format!(r#"{{{members},"ref":"r"}}"#);
             let path = format!("/{field}");
-            assert_refused(&mut a, &frame, "invalid_frame", &path, Some("r"));
+            assert_rejected(&mut a, &frame, "invalid_frame", &path, Some("r"));
         }
     }
-    // A text and a `ref` may hold what an id may not, and come back as they were.
+    // A text and a `ref` may contain characters that an id may not, and are returned unchanged.
     let mut b = Client::fresh(&server, "b");
     a.send_text(r#"{"message":"\u0000\u001b\u007f","target_user":"b","ref":"\u0000\n"}"#);
     assert_eq!(a.expect("ack")["ref"], "\0\n");
@@ -275,7 +276,7 @@ fn ids_hold_no_control_characters() {
 }
 
 #[test]
-fn lengths_count_code_points() {
+fn lengths_are_counted_in_code_points() {
     let server = Server::start(PATIENT);
     let mut a = Client::fresh(&server, "a");
     let mut b = Client::fresh(&server, "b");
@@ -285,20 +286,20 @@ fn lengths_count_code_points() {
         a.expect("ack");
         assert!(
             b.expect("message")["message"] == *longest,
-            "{character} came otherwise than it went"
+            "{character} was changed"
         );
         let longer = message(&(longest.clone() + "x"));
-        assert_refused(&mut a, &longer, "invalid_frame", "/message", Some("r"));
+        assert_rejected(&mut a, &longer, "invalid_frame", "/message", Some("r"));
         let longer = markdown(&(longest + character));
-        assert_refused(&mut a, &longer, "invalid_frame", "/message/text", Some("r"));
+        assert_rejected(&mut a, &longer, "invalid_frame", "/message/text", Some("r"));
         let mark = character.repeat(64);
         a.send(&json!({"type": "ping", "ref": mark}));
         assert_eq!(a.expect("pong")["ref"], mark);
         let ping = json!({"type": "ping", "ref": mark + "x"}).to_string();
-        assert_refused(&mut a, &ping, "invalid_frame", "/ref", None);
+        assert_rejected(&mut a, &ping, "invalid_frame", "/ref", None);
     }
-    assert_refused(&mut a, &message(""), "invalid_frame", "/message", Some("r"));
-    assert_refused(
+    assert_rejected(&mut a, &message(""), "invalid_frame", "/message", Some("r"));
+    assert_rejected(
         &mut a,
         &markdown(""),
         "invalid_frame",
@@ -309,7 +310,7 @@ fn lengths_count_code_points() {
 }
 
 #[test]
-fn binary_messages_are_refused_and_not_looked_into() {
+fn binary_messages_are_rejected_without_parsing() {
     let server = Server::start(&[]);
     let mut a = Client::fresh(&server, "a");
     for payload in [&b""[..], b"\xFF\0", br#"{"type":"ping","ref":"r"}"#] {
@@ -329,7 +330,7 @@ fn binary_messages_are_refused_and_not_looked_into() {
     a.assert_quiet();
 }
 
-/// What a frame is besides its `ref`, the code that it is refused with, and the place.
+/// The fields of a frame other than `ref`, its error code, and the path.
 const MISTAKES: &str = r#"
 "type":"shout" => unknown_type /type
 "type":"Message","message":"x","target_user":"b" => unknown_type /type
@@ -366,7 +367,7 @@ const MISTAKES: &str = r#"
 "#;
 
 #[test]
-fn every_mistake_has_its_code_its_place_and_the_ref() {
+fn every_error_has_a_code_a_path_and_the_ref() {
     let server = Server::start(PATIENT);
     let mut a = Client::fresh(&server, "a");
     let mut b = Client::fresh(&server, "b");
@@ -374,31 +375,31 @@ fn every_mistake_has_its_code_its_place_and_the_ref() {
         let (fields, answer) = line.split_once(" => ").expect("a mistake and its answer");
         let (code, path) = answer.split_once(' ').expect("a code and a path");
         let in_front = format!(r#"{{"ref":"r",{fields}}}"#);
-        assert_refused(&mut a, &in_front, code, path, Some("r"));
+        assert_rejected(&mut a, &in_front, code, path, Some("r"));
         let behind_and_escaped = format!(r#"{{{fields},"\u0072ef":"\u0072"}}"#);
-        assert_refused(&mut a, &behind_and_escaped, code, path, Some("r"));
+        assert_rejected(&mut a, &behind_and_escaped, code, path, Some("r"));
     }
     let long = "\u{e9}".repeat(30_000);
     let frame = format!(r#"{{"type":"ping","ref":"r","{long}":1}}"#);
     let path = format!("/{long}");
-    assert_refused(&mut a, &frame, "invalid_frame", &path, Some("r"));
+    assert_rejected(&mut a, &frame, "invalid_frame", &path, Some("r"));
     b.assert_quiet();
 }
 
 #[test]
-fn a_ref_that_does_not_fit_is_not_echoed() {
+fn an_invalid_ref_is_not_echoed() {
     let server = Server::start(PATIENT);
     let mut a = Client::fresh(&server, "a");
     for mark in ["\"\"", "1", "null", "[\"r\"]", "{\"r\":1}"] {
         let frame = format!(r#"{{"type":"ping","ref":{mark}}}"#);
-        assert_refused(&mut a, &frame, "invalid_frame", "/ref", None);
+        assert_rejected(&mut a, &frame, "invalid_frame", "/ref", None);
         let frame = format!(r#"{{"type":"shout","ref":{mark}}}"#);
-        assert_refused(&mut a, &frame, "unknown_type", "/type", None);
+        assert_rejected(&mut a, &frame, "unknown_type", "/type", None);
     }
 }
 
 #[test]
-fn bad_frames_of_every_kind_share_one_budget() {
+fn invalid_frames_of_all_kinds_share_one_limit() {
     let server = Server::start(&[]);
     let mut a = Client::fresh(&server, "a");
     let unknown_content = r#"{"message":{"type":"x"},"target_user":"b"}"#;
@@ -414,13 +415,13 @@ fn bad_frames_of_every_kind_share_one_budget() {
         a.stream().write_all(&bad(n)).expect("sent");
         assert_eq!(a.expect("error")["code"], kinds[n % 5].2);
     }
-    // Refused too, but by no fault of the frame.
+    // Rejected as well, but not because the frame is invalid.
     for _ in 0..5 {
         let error = a.ask(&json!({"message": "x", "target_room": "nowhere"}));
         assert_eq!(error["code"], "unknown_room");
     }
     a.assert_quiet();
-    // What comes behind the last straw is not answered any more.
+    // Frames behind the last invalid one are not answered.
     let bytes: Vec<u8> = (20..40).flat_map(bad).collect();
     a.stream().write_all(&bytes).expect("sent");
     assert_eq!(a.expect("error")["code"], "invalid_json");

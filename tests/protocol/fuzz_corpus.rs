@@ -1,7 +1,7 @@
-//! The fuzz targets (`fuzz/`) without a fuzzer: on the frames under `tests/frames`, on what is made of them by a few changes, and on
-//! everything under `tests/fuzz` that a fuzzer has found, so that it is found no second time.
+//! The fuzz targets (`fuzz/`) without a fuzzer: on the frames under `tests/frames`, on random mutations of them, and on the
+//! inputs under `tests/fuzz` that a fuzzer has found.
 //!
-//! With `DMWIRE_FUZZ_SEEDS=FOLDER` the first of these is written there, a folder for each target: what `scripts/fuzz` begins with.
+//! If `DMWIRE_FUZZ_SEEDS` names a folder, the frames are written there, in one folder per target: the seeds of `scripts/fuzz`.
 
 use std::fs;
 use std::path::Path;
@@ -11,8 +11,8 @@ use crate::support::{Random, client_frame, env_number, random_seed};
 use crate::targets::{TARGETS, Target};
 use serde_json::Value;
 
-/// How long the changes may take, for each target.
-const CHANGES: Duration = Duration::from_secs(3);
+/// The maximum time for the mutations of one target.
+const MUTATION_TIME: Duration = Duration::from_secs(3);
 
 fn files(folder: &str) -> Vec<Vec<u8>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
@@ -25,7 +25,7 @@ fn files(folder: &str) -> Vec<Vec<u8>> {
     paths.iter().map(read).collect()
 }
 
-/// The texts of all frames of the corpus, good and bad.
+/// The texts of all valid and invalid frames of the corpus.
 fn frames() -> Vec<String> {
     let mut frames: Vec<_> = files("tests/frames/valid")
         .into_iter()
@@ -126,10 +126,10 @@ fn seeds(target: &str) -> Vec<Vec<u8>> {
     }
 }
 
-/// Runs a target, so that a failure says on what.
+/// Runs a target, and prints the input if it panics.
 fn run(name: &str, target: Target, data: &[u8]) {
-    struct Told<'a>(&'a str, &'a [u8]);
-    impl Drop for Told<'_> {
+    struct PrintOnPanic<'a>(&'a str, &'a [u8]);
+    impl Drop for PrintOnPanic<'_> {
         fn drop(&mut self) {
             if std::thread::panicking() {
                 eprintln!(
@@ -140,12 +140,12 @@ fn run(name: &str, target: Target, data: &[u8]) {
             }
         }
     }
-    let _told = Told(name, data);
+    let _print_on_panic = PrintOnPanic(name, data);
     target(data);
 }
 
 #[test]
-fn the_corpus_is_read_as_it_must_be() {
+fn the_targets_pass_on_the_corpus() {
     let folder = std::env::var_os("DMWIRE_FUZZ_SEEDS");
     for (name, target) in TARGETS {
         let seeds = seeds(name);
@@ -163,10 +163,10 @@ fn the_corpus_is_read_as_it_must_be() {
 }
 
 #[test]
-fn what_a_fuzzer_has_found_is_found_no_second_time() {
+fn the_targets_pass_on_inputs_found_by_a_fuzzer() {
     for (name, target) in TARGETS {
         let folder = format!("tests/fuzz/{name}");
-        // Nothing has been found with the others.
+        // The other targets have no such inputs.
         if Path::new(env!("CARGO_MANIFEST_DIR")).join(&folder).exists() {
             for data in files(&folder) {
                 run(name, target, &data);
@@ -176,29 +176,29 @@ fn what_a_fuzzer_has_found_is_found_no_second_time() {
 }
 
 #[test]
-fn a_few_changes_are_read_as_they_must_be() {
+fn the_targets_pass_on_mutations() {
     let mut random = Random::new(env_number("DMWIRE_FUZZ_SEED", random_seed));
     for (name, target) in TARGETS {
         let seeds: Vec<_> = seeds(name)
             .into_iter()
             .filter(|seed| seed.len() < 1000)
             .collect();
-        let until = Instant::now() + CHANGES;
+        let until = Instant::now() + MUTATION_TIME;
         let mut count = 0;
         while Instant::now() < until && count < 20_000 {
             let mut data = random.pick(&seeds).clone();
             for _ in 0..=random.below(4) {
-                change(&mut data, &mut random, &seeds);
+                mutate(&mut data, &mut random, &seeds);
             }
             run(name, target, &data);
             count += 1;
         }
-        eprintln!("{name}: {count} changes");
+        eprintln!("{name}: {count} mutations");
     }
 }
 
-/// Changes a few bytes somewhere.
-fn change(data: &mut Vec<u8>, random: &mut Random, seeds: &[Vec<u8>]) {
+/// Changes a few bytes.
+fn mutate(data: &mut Vec<u8>, random: &mut Random, seeds: &[Vec<u8>]) {
     const ODD: &[u8] = b"\0\t\r\n \"\\/{}[]:,%;=-+.0189aeEu\x7F\x80\xFF";
     let at = random.below(data.len() + 1);
     match random.below(6) {
@@ -211,7 +211,7 @@ fn change(data: &mut Vec<u8>, random: &mut Random, seeds: &[Vec<u8>]) {
             data.drain(at..end);
         }
         _ => {
-            // A part of another one.
+            // A part of another seed.
             let other = random.pick(seeds);
             let from = random.below(other.len() + 1);
             let to = (from + random.below(40)).min(other.len());

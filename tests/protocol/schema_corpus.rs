@@ -1,4 +1,4 @@
-//! The corpus under `tests/frames` over a socket: what the parser says of each frame is what a client hears of it.
+//! The corpus under `tests/frames` over a socket: clients receive the error that the corpus contains for each frame.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -7,7 +7,7 @@ use std::path::Path;
 use crate::support::{Client, Server, json_answer};
 use serde_json::{Value, json};
 
-/// Bears as many frames, good or bad, as the corpus has.
+/// A server without limits on valid and invalid frames.
 const PATIENT: &[&str] = &[
     "--bad-frames-per-minute",
     "100000",
@@ -17,7 +17,7 @@ const PATIENT: &[&str] = &[
     "1000000",
 ];
 
-/// The corpus, by name. `read` makes what it needs of a file's text.
+/// The files of the corpus by name. `read` parses the text of a file.
 fn corpus<T>(folder: &str, read: impl Fn(String) -> T) -> BTreeMap<String, T> {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("tests/frames")
@@ -39,11 +39,11 @@ fn corpus<T>(folder: &str, read: impl Fn(String) -> T) -> BTreeMap<String, T> {
         .collect()
 }
 
-/// The `ref` that the answer to a frame must have.
+/// The `ref` that the answer must have.
 enum Mark {
     Echoed(String),
     Absent,
-    /// Other JSON readers do not agree on what the frame says.
+    /// JSON parsers do not agree on the meaning of the frame.
     Unknown,
 }
 
@@ -68,14 +68,14 @@ impl Mark {
     }
 }
 
-/// Checks that the definitions which errors name are there in the served schema, and that they refuse what was refused.
+/// Asserts that the definitions which errors name exist in the served schema, and that they reject the frames.
 struct Definitions {
     schema: Value,
     known: BTreeMap<String, jsonschema::Validator>,
 }
 
 impl Definitions {
-    fn served_by(server: &Server) -> Self {
+    fn check_definitions(server: &Server) -> Self {
         let (status, schema) = json_answer(&server.get("/schema/client-frame.schema.json"));
         assert_eq!(status, 200);
         Self {
@@ -86,7 +86,8 @@ impl Definitions {
 
     fn assert_broken(&mut self, reference: &str, frame: &Value) {
         let name = reference.strip_prefix("client-frame.schema.json#/$defs/");
-        let name = name.unwrap_or_else(|| panic!("{reference} is no definition of client frames"));
+        let name =
+            name.unwrap_or_else(|| panic!("{reference} is not a definition of client frames"));
         if !self.known.contains_key(name) {
             assert!(
                 self.schema["$defs"].get(name).is_some(),
@@ -103,15 +104,15 @@ impl Definitions {
         };
         assert!(
             !self.known[name].is_valid(broken),
-            "{reference} has nothing against {frame}"
+            "{reference} accepts {frame}"
         );
     }
 }
 
 #[test]
-fn every_invalid_frame_of_the_corpus_is_answered_as_it_says() {
+fn every_invalid_frame_of_the_corpus_gets_its_error() {
     let server = Server::start(PATIENT);
-    let mut definitions = Definitions::served_by(&server);
+    let mut definitions = Definitions::check_definitions(&server);
     let mut a = Client::fresh(&server, "corpus");
     let cases = corpus("invalid", |text| {
         serde_json::from_str::<Value>(&text).expect("a case is JSON")
@@ -130,7 +131,7 @@ fn every_invalid_frame_of_the_corpus_is_answered_as_it_says() {
         if let Some(path) = case.get("path") {
             assert_eq!(&error["path"], path, "{name}: {error}");
         }
-        // Readers differ on which of two counts.
+        // Parsers disagree on which of two members counts.
         if !name.starts_with("duplicate-ref") {
             Mark::of(frame).assert_in(&error, name);
         }
@@ -145,7 +146,7 @@ fn every_invalid_frame_of_the_corpus_is_answered_as_it_says() {
 }
 
 #[test]
-fn every_valid_frame_of_the_corpus_is_taken() {
+fn every_valid_frame_of_the_corpus_is_accepted() {
     let server = Server::start(PATIENT);
     let mut a = Client::fresh(&server, "corpus");
     let frames = corpus("valid", |text| text);
@@ -157,9 +158,9 @@ fn every_valid_frame_of_the_corpus_is_taken() {
             .get("type")
             .map_or("message", |tag| tag.as_str().expect("a tag"));
         let reply = match (tag, frame.get("target_room")) {
-            // There are no rooms, and no such message to have read.
+            // Rooms do not exist, and neither does the message of the read mark.
             (_, Some(_)) | ("read", None) => a.expect("error"),
-            // What changes or asks for a message that is not there is understood, and refused for that.
+            // Changes and queries of a message that does not exist are valid, but rejected for that reason.
             ("message" | "edit" | "delete" | "react" | "history" | "conversations", None) => {
                 a.recv()
             }

@@ -1,4 +1,4 @@
-//! The committed schema is the one that the types export.
+//! The committed schemas are those of the types.
 
 use std::fs;
 use std::path::Path;
@@ -6,13 +6,13 @@ use std::path::Path;
 use dmwire::protocol::schema;
 
 #[test]
-fn committed_schemas_are_fresh() {
+fn committed_schemas_are_up_to_date() {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("schema");
     for exported in schema::ALL.iter() {
         let committed = fs::read_to_string(dir.join(exported.name)).unwrap_or_default();
         assert!(
             committed == exported.text,
-            "schema/{} is stale. Mend it with: cargo run -- schema export schema",
+            "schema/{} is outdated; update it with: cargo run -- schema export schema",
             exported.name
         );
     }
@@ -48,7 +48,7 @@ fn examples_in_the_schemas_are_valid_frames() {
     }
 }
 
-/// What a client may send as content is what a server frame may carry: neither asks for more.
+/// Every content that a client may send is valid in a server frame, and vice versa.
 #[test]
 fn content_is_the_same_in_both_schemas() {
     let [client, server] = schema::ALL.each_ref().map(|exported| {
@@ -67,7 +67,7 @@ fn content_is_the_same_in_both_schemas() {
         "Location",
         "Data",
     ] {
-        assert!(client[name].is_object(), "{name} is not there");
+        assert!(client[name].is_object(), "{name} does not exist");
         assert_eq!(client[name], server[name], "{name}");
     }
 }

@@ -1,5 +1,5 @@
-//! The corpus under `tests/frames`: what the parser and the schema say of each frame, and that they agree on it and on
-//! random mutations of it. The judge is an independent JSON Schema validator, over the schema files as committed.
+//! The corpus under `tests/frames`: the parser and the schema must accept and reject the same frames, and agree on random
+//! mutations of them. The schema is checked by an independent JSON Schema validator, on the committed files.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use dmwire::protocol::{ErrorCode, FrameError, Scanned, Tape};
 use serde_json::Value;
 
-/// How many mutations are judged. Each is one to three random changes of a corpus frame.
+/// The number of mutations. Each consists of one to three random changes of a frame of the corpus.
 const MUTATIONS: usize = 20_000;
 
 fn corpus(folder: &str) -> BTreeMap<PathBuf, String> {
@@ -35,7 +35,7 @@ fn schema() -> jsonschema::Validator {
     jsonschema::draft202012::new(&schema).expect("the schema compiles")
 }
 
-fn judge(text: &str) -> Result<(), FrameError> {
+fn validate(text: &str) -> Result<(), FrameError> {
     Scanned::new(&mut Tape::default(), text).parse().map(drop)
 }
 
@@ -45,16 +45,16 @@ fn valid_frames_are_accepted_by_parser_and_schema() {
     let frames = corpus("valid");
     assert!(frames.len() >= 40);
     for (path, text) in frames {
-        assert_eq!(judge(&text), Ok(()), "{}", path.display());
+        assert_eq!(validate(&text), Ok(()), "{}", path.display());
         let value = serde_json::from_str(&text).expect("a valid frame is JSON");
         if let Err(error) = schema.validate(&value) {
-            panic!("{}: the schema refuses it: {error}", path.display());
+            panic!("{}: the schema rejects it: {error}", path.display());
         }
     }
 }
 
 #[test]
-fn invalid_frames_are_refused_with_their_code_and_path() {
+fn invalid_frames_are_rejected_with_their_code_and_path() {
     let schema = schema();
     let cases = corpus("invalid");
     assert!(cases.len() >= 80);
@@ -62,7 +62,7 @@ fn invalid_frames_are_refused_with_their_code_and_path() {
     for (path, text) in cases {
         let case: Value = serde_json::from_str(&text).expect("a case is JSON");
         let frame = case["frame"].as_str().expect("a case has a frame");
-        let Err(refused) = judge(frame) else {
+        let Err(refused) = validate(frame) else {
             wrong.push(format!("{}: accepted", path.display()));
             continue;
         };
@@ -76,7 +76,7 @@ fn invalid_frames_are_refused_with_their_code_and_path() {
                 case["code"]
             ));
         }
-        // What breaks a rule about JSON itself is beyond what a schema can see.
+        // A schema cannot express the rules about JSON syntax.
         if refused.code != ErrorCode::InvalidJson {
             let value = serde_json::from_str(frame).expect("JSON");
             if schema.is_valid(&value) {
@@ -105,7 +105,7 @@ fn parser_and_schema_agree_on_mutations() {
             seeds.push(serde_json::from_str(case["frame"].as_str().expect("text")).expect("JSON"));
         }
     }
-    // Long frames are judged above; here they would only cost time.
+    // Long frames are checked above; here they only take time.
     seeds.retain(|seed| seed.to_string().len() < 600);
     let seed = std::time::UNIX_EPOCH
         .elapsed()
@@ -120,12 +120,12 @@ fn parser_and_schema_agree_on_mutations() {
             mutate(&mut value, &seeds, &mut random, 0);
         }
         let text = value.to_string();
-        let ours = judge(&text);
+        let ours = validate(&text);
         if ours
             .as_ref()
             .is_err_and(|refused| refused.code == ErrorCode::InvalidJson)
         {
-            // Nesting beyond 32 levels: a rule about JSON itself.
+            // Nesting beyond 32 levels violates a rule about JSON syntax.
             continue;
         }
         let theirs = schema.is_valid(&value);
@@ -136,12 +136,12 @@ fn parser_and_schema_agree_on_mutations() {
             "seed {seed}: {text}\nparser: {ours:?}"
         );
     }
-    // Both sides must have been visited for the agreement to mean anything.
+    // Enough mutations of both kinds are needed for a meaningful result.
     assert!(accepted > MUTATIONS / 50, "{accepted} accepted");
     assert!(accepted < MUTATIONS, "{accepted} accepted");
 }
 
-/// A small generator (xorshift64*), so that a failing seed can be run again.
+/// A small generator (xorshift64*), so that a failing seed can be repeated.
 struct Random(u64);
 
 impl Random {
@@ -157,7 +157,7 @@ impl Random {
     }
 }
 
-/// Changes one place somewhere in `value`.
+/// Changes one random value inside `value`.
 fn mutate(value: &mut Value, seeds: &[Value], random: &mut Random, depth: usize) {
     let deeper = depth < 6 && random.below(3) > 0;
     match value {
@@ -174,13 +174,13 @@ fn mutate(value: &mut Value, seeds: &[Value], random: &mut Random, depth: usize)
         Value::Object(members) => {
             let other = random.pick(seeds).clone();
             match (random.below(3), other) {
-                // A member less.
+                // Removes a member.
                 (0, _) if !members.is_empty() => {
                     let nth = random.below(members.len());
                     let name = members.keys().nth(nth).cloned().unwrap_or_default();
                     members.shift_remove(&name);
                 }
-                // A member of another frame, or of the object inside it.
+                // Adds a member of another frame, or of the object inside it.
                 (_, Value::Object(mut other)) if !other.is_empty() => {
                     if let Some(Value::Object(inner)) = other.get("message").cloned()
                         && !inner.is_empty()

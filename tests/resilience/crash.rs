@@ -1,8 +1,8 @@
-//! `kill -9` under load, again and again on the same file: what was acknowledged is there once and in order, and who
-//! resumes gets each entry once (PROTOCOL section 5, "Resume", "Durable", "Idempotent send").
+//! SIGKILL under load, repeatedly on the same file: every acknowledged message is stored once and in order, and a client that
+//! resumes receives each entry once (PROTOCOL section 5, "Resume", "Durable", "Idempotent send").
 //!
-//! A few rounds by default; the full count is `DMWIRE_CRASH_ROUNDS=50 cargo test --test resilience crash::`. What is random follows from
-//! a seed that is printed; `DMWIRE_CRASH_SEED` sets it (the moments of the operating system it cannot set).
+//! `DMWIRE_CRASH_ROUNDS` sets the number of rounds, which is 6 by default. The random decisions follow from a seed that is
+//! printed and that `DMWIRE_CRASH_SEED` sets; the timing of the operating system remains random.
 
 mod clients;
 
@@ -13,7 +13,7 @@ use std::collections::{HashMap, VecDeque};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// No limit that the load would come to; above all, no entry is removed for want of room.
+/// Limits that the load does not reach. In particular, no entry is removed because of the inbox limit.
 const ARGUMENTS: &[&str] = &[
     "--messages-per-second",
     "1000000",
@@ -28,12 +28,12 @@ const ARGUMENTS: &[&str] = &[
 struct Inbox {
     held: Held,
     places: HashMap<String, usize>,
-    /// The newest number of each sender.
+    /// The highest message number of each sender.
     newest: HashMap<String, u64>,
 }
 
 impl Inbox {
-    /// Reads what is new, and looks at each entry by itself.
+    /// Reads the new entries and checks each one.
     fn read(&mut self, server: &Server, user: &str) {
         let from = self.held.items.len();
         let mut client = self
@@ -52,16 +52,13 @@ impl Inbox {
             assert_eq!(before, None, "{user} has {item:?} twice");
             let number = item.number;
             let newest = self.newest.insert(item.from.clone(), number);
-            assert!(
-                newest < Some(number),
-                "{user}: {item:?} came after {newest:?}"
-            );
+            assert!(newest < Some(number), "{user}: {item:?} follows {newest:?}");
             if item.from == user {
-                // All that a user sends is in their own inbox, so that nothing may be missing there.
+                // A user's own inbox contains all messages that they sent, so no number may be missing.
                 assert_eq!(
                     number,
                     newest.map_or(0, |n| n + 1),
-                    "{user} misses a message of their own"
+                    "{user} misses an own message"
                 );
             }
         }
@@ -95,7 +92,7 @@ impl World {
             checked: 0,
             duplicates: 0,
         });
-        // Each receiver resumes by `since`; two of them have a second device, one of which goes by its watermark.
+        // Each receiver resumes with `since`. Two of them have a second device, one of which resumes from its watermark.
         let receiver = |n: usize, device| Receiver {
             name: format!("r{n}"),
             device,
@@ -111,8 +108,8 @@ impl World {
         }
     }
 
-    /// Everybody is busy until `meanwhile` has ended the server.
-    fn busy(&mut self, server: &Server, meanwhile: impl FnOnce()) {
+    /// Runs all clients until `meanwhile` has killed the server.
+    fn run_until_killed(&mut self, server: &Server, meanwhile: impl FnOnce()) {
         std::thread::scope(|scope| {
             for sender in &mut self.senders {
                 scope.spawn(|| sender.run(server, false));
@@ -124,7 +121,7 @@ impl World {
         });
     }
 
-    /// Reads every inbox and holds everybody's word against it.
+    /// Reads every inbox and compares it with what the clients have seen.
     fn check(&mut self, server: &Server) {
         let names = self.senders.iter().map(|sender| &sender.name);
         let names = names.chain(self.receivers.iter().map(|receiver| &receiver.name));
@@ -140,7 +137,7 @@ impl World {
                 let id = &promise.sent.id;
                 assert!(
                     own.has(promise, &sender.name),
-                    "{}: lost {id} of their own",
+                    "{}: the own message {id} is lost",
                     sender.name
                 );
                 assert_eq!(
@@ -151,7 +148,10 @@ impl World {
                 );
                 let to = &promise.sent.to;
                 let lost = !self.inboxes[to].has(promise, &sender.name);
-                assert!(!lost, "{to} has not got {id}, which was acknowledged");
+                assert!(
+                    !lost,
+                    "the acknowledged message {id} is not in the inbox of {to}"
+                );
             }
             sender.checked = sender.promises.len();
         }
@@ -168,7 +168,7 @@ impl World {
             let inbox = &self.inboxes[name].held.items;
             assert!(
                 inbox.starts_with(&held.items),
-                "{name} was shown something else than there is now"
+                "{name} has received other entries than the inbox contains"
             );
         }
     }
@@ -181,8 +181,8 @@ impl World {
     }
 }
 
-/// Starts a server on the same file and ends it before it can be of use: also what it does first may be cut off.
-fn stillborn(folder: &std::path::Path, after: Duration) {
+/// Starts a server on the same file and kills it soon, possibly before it is ready.
+fn start_and_kill(folder: &std::path::Path, after: Duration) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_dmwire"));
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("DMWIRE_")) {
         command.env_remove(name);
@@ -201,13 +201,13 @@ fn stillborn(folder: &std::path::Path, after: Duration) {
     let _ = child.wait();
 }
 
-fn assert_whole(server: &Server) {
+fn assert_verified(server: &Server) {
     let (well, said) = server.verify();
     assert!(well, "verify: {said}");
 }
 
 #[test]
-fn what_was_acknowledged_survives_kill_9_and_comes_once() {
+fn acknowledged_messages_survive_sigkill_and_are_delivered_once() {
     let rounds = env_number("DMWIRE_CRASH_ROUNDS", || 6);
     let mut random = Random::new(env_number("DMWIRE_CRASH_SEED", random_seed));
     let mut server = Server::start(ARGUMENTS);
@@ -216,26 +216,26 @@ fn what_was_acknowledged_survives_kill_9_and_comes_once() {
     for round in 1..=rounds {
         let before = world.promises();
         let moment = Duration::from_micros(50_000 + random.next() % 350_000);
-        world.busy(&server, || {
+        world.run_until_killed(&server, || {
             std::thread::sleep(moment);
             server.signal("KILL");
         });
         server.kill();
-        assert_whole(&server);
+        assert_verified(&server);
         if random.percent(25) {
             let moment = Duration::from_micros(random.next() % 30_000);
-            stillborn(server.folder(), moment);
-            assert_whole(&server);
+            start_and_kill(server.folder(), moment);
+            assert_verified(&server);
         }
         server.restart();
         world.check(&server);
         let open: usize = world.senders.iter().map(|sender| sender.open.len()).sum();
         eprintln!(
-            "round {round}: killed after {moment:?}; {} acknowledged, {open} under way",
+            "round {round}: killed after {moment:?}; {} acknowledged, {open} not yet",
             world.promises() - before
         );
     }
-    // In peace: what is open is sent again, everybody comes to the end, and nothing is there but what was sent.
+    // Without further crashes: all open messages are sent again, all clients catch up, and nothing else is stored.
     for sender in &mut world.senders {
         assert!(sender.run(&server, true));
     }
@@ -247,7 +247,7 @@ fn what_was_acknowledged_survives_kill_9_and_comes_once() {
         assert_eq!(
             sender.promises.len() as u64,
             sender.next,
-            "each send acknowledged once"
+            "each message is acknowledged once"
         );
     }
     for receiver in &world.receivers {
@@ -261,19 +261,15 @@ fn what_was_acknowledged_survives_kill_9_and_comes_once() {
     let due = promises.map(|(sender, promise)| 1 + usize::from(promise.sent.to != sender.name));
     let inboxes = world.inboxes.values();
     let there: usize = inboxes.map(|inbox| inbox.held.items.len()).sum();
-    assert_eq!(
-        there,
-        due.sum::<usize>(),
-        "entries that nobody sent, or lost ones"
-    );
-    // From the beginning each inbox still reads as it was read piece by piece.
+    assert_eq!(there, due.sum::<usize>(), "unexpected or missing entries");
+    // Read from the beginning, each inbox has the same entries.
     for (name, inbox) in &world.inboxes {
         let mut whole = Inbox::default();
         whole.read(&server, name);
         assert!(whole.held.items == inbox.held.items, "{name}");
     }
     server.kill();
-    assert_whole(&server);
+    assert_verified(&server);
     eprintln!(
         "{rounds} kills: {} messages, {there} entries, {} duplicate acks, {} entries repeated by a watermark; {:.1} s",
         world.promises(),
@@ -292,13 +288,13 @@ fn what_was_acknowledged_survives_kill_9_and_comes_once() {
 }
 
 #[test]
-fn a_start_that_is_cut_off_leaves_a_file_that_starts() {
+fn a_server_killed_during_its_first_start_leaves_a_usable_file() {
     let mut random = Random::new(env_number("DMWIRE_CRASH_SEED", random_seed));
     let folders = env_number("DMWIRE_CRASH_ROUNDS", || 6);
     for _ in 0..folders {
         let folder = Folder::new();
         for _ in 0..3 {
-            stillborn(&folder.0, Duration::from_micros(random.next() % 40_000));
+            start_and_kill(&folder.0, Duration::from_micros(random.next() % 40_000));
         }
         let path = folder.0.join("dmwire.db");
         let store = format!("sqlite:{}", path.display());

@@ -1,4 +1,4 @@
-//! Crashes, shutdowns and cut connections: nothing acknowledged is lost, nothing is delivered twice.
+//! Crashes, shutdowns and broken connections: no acknowledged message is lost or duplicated.
 
 #[path = "../support/support.rs"]
 mod support;

@@ -1,26 +1,26 @@
-//! The same client id again after a cut connection: before its ack was seen and after it, with half a frame and with a burst
-//! under way. One message, and the first ack again (PROTOCOL section 5, "Idempotent send").
+//! Resends with the same id after a broken connection: before and after the ack was read, within a frame, and within a burst of
+//! frames. The message is stored once, and the first ack is repeated (PROTOCOL section 5, "Idempotent send").
 //!
-//! `DMWIRE_RESEND_ROUNDS` sets how often, `DMWIRE_RESEND_SEED` how it falls out.
+//! `DMWIRE_RESEND_ROUNDS` sets the number of rounds, `DMWIRE_RESEND_SEED` the seed of the random decisions.
 
 use std::io::Write as _;
 
 use crate::support::{Client, Random, Server, client_frame, env_number, random_seed};
 use serde_json::{Value, json};
 
-/// A sender whose line is cut again and again, and two who see what comes of it.
+/// A sender whose connection is broken repeatedly, and two sessions that receive its messages.
 struct Scene {
     server: Server,
     random: Random,
     epoch: String,
-    /// Messages so far: the head of both inboxes.
+    /// The number of messages so far, which is the head of both inboxes.
     head: u64,
     /// The first ack of each message, in order.
     first: Vec<Value>,
     /// The target, and another session of the sender.
     target: Client,
     twin: Client,
-    /// Resends that found their message stored, and that did not.
+    /// Resends of messages that were stored, and of messages that were not.
     duplicates: usize,
     stored: usize,
 }
@@ -47,8 +47,8 @@ impl Scene {
         }
     }
 
-    /// The sender, resuming after all that was acknowledged. It is sent no pings, whose answers would get into the midst of
-    /// frames that are written by hand.
+    /// The sender, resumed after all acknowledged messages. It receives no pings: the pongs would be sent within frames that the
+    /// test writes in parts.
     fn sender(&self) -> Client {
         let query = format!("?since={}&epoch={}&ack=manual", self.head, self.epoch);
         Client::connect(&self.server, "a", &query)
@@ -63,13 +63,13 @@ impl Scene {
         (number..number + count).map(make).collect()
     }
 
-    /// Sends all of it again over a new line, twice, and holds the answers against the acks that were seen before the cut.
-    fn again(&mut self, messages: &[Value], seen: &[Value]) {
+    /// Sends all messages again on a new connection, twice, and compares the answers with the acks that were read before.
+    fn resend_twice(&mut self, messages: &[Value], seen: &[Value]) {
         let mut client = self.sender();
         for message in messages {
             client.send(message);
         }
-        // What had been stored comes as entries of the replay, or, from a session that is not over yet, behind it.
+        // Stored messages arrive as entries of the replay, or behind it if the previous session had not ended yet.
         let acks = Self::acks(&mut client, messages);
         for (n, ack) in acks.iter().enumerate() {
             let seq = self.head + 1 + n as u64;
@@ -86,7 +86,10 @@ impl Scene {
             }
             if let Some(first) = seen.get(n) {
                 assert_eq!(first.get("duplicate"), None);
-                assert_eq!(ack["duplicate"], true, "it was acknowledged: {first}");
+                assert_eq!(
+                    ack["duplicate"], true,
+                    "it was acknowledged before: {first}"
+                );
                 assert_same(ack, first);
             }
         }
@@ -99,10 +102,10 @@ impl Scene {
             assert_same(ack, before);
         }
         client.cut(self.random.percent(50));
-        self.settle(messages, &acks);
+        self.check_receivers(messages, &acks);
     }
 
-    /// Reads until each message is acknowledged, whatever entries come between, which must be in order.
+    /// Reads until each message is acknowledged. Other entries may arrive between the acks, in order.
     fn acks(client: &mut Client, messages: &[Value]) -> Vec<Value> {
         let mut acks = vec![Value::Null; messages.len()];
         let mut open = messages.len();
@@ -115,7 +118,7 @@ impl Scene {
                     let n = messages
                         .iter()
                         .position(|message| message["id"] == frame["id"]);
-                    let n = n.unwrap_or_else(|| panic!("nobody sent this: {frame}"));
+                    let n = n.unwrap_or_else(|| panic!("unexpected frame {frame}"));
                     assert_eq!(acks[n], Value::Null, "acknowledged twice");
                     acks[n] = frame;
                     open -= 1;
@@ -127,8 +130,8 @@ impl Scene {
         acks
     }
 
-    /// Both who look on have each message once, in its place.
-    fn settle(&mut self, messages: &[Value], acks: &[Value]) {
+    /// Asserts that both receiving sessions get each message once, in order.
+    fn check_receivers(&mut self, messages: &[Value], acks: &[Value]) {
         for (message, ack) in messages.iter().zip(acks) {
             for client in [&mut self.target, &mut self.twin] {
                 let frame = client.expect("message");
@@ -144,26 +147,26 @@ impl Scene {
         self.head += messages.len() as u64;
     }
 
-    /// The line is cut right behind the send.
+    /// The connection breaks directly after the message was sent.
     fn before_the_ack(&mut self) {
         let messages = self.messages(1);
         let mut client = self.sender();
         client.send(&messages[0]);
         client.cut(self.random.percent(50));
-        self.again(&messages, &[]);
+        self.resend_twice(&messages, &[]);
     }
 
-    /// The ack was seen, and the client has forgotten it.
+    /// The ack was read, but the client has lost it.
     fn after_the_ack(&mut self) {
         let messages = self.messages(1);
         let mut client = self.sender();
         client.send(&messages[0]);
         let ack = client.until("ack");
         client.cut(self.random.percent(50));
-        self.again(&messages, &[ack]);
+        self.resend_twice(&messages, &[ack]);
     }
 
-    /// The line is cut within a frame: nothing of it counts.
+    /// The connection breaks within a frame, which has no effect.
     fn half_a_frame(&mut self) {
         let messages = self.messages(1);
         let frame = client_frame(0x81, messages[0].to_string().as_bytes());
@@ -184,10 +187,10 @@ impl Scene {
             (&json!(self.head + 1), None)
         );
         client.cut(false);
-        self.again(&messages, &[ack]);
+        self.resend_twice(&messages, &[ack]);
     }
 
-    /// The line is cut somewhere in a burst, when some of its acks were seen.
+    /// The connection breaks within a burst, after some of its acks were read.
     fn in_a_burst(&mut self) {
         let count = 1 + self.random.below(40);
         let messages = self.messages(count);
@@ -209,11 +212,11 @@ impl Scene {
             .map(|_| client.expect("ack"))
             .collect();
         client.cut(self.random.percent(50));
-        self.again(&messages, &seen);
+        self.resend_twice(&messages, &seen);
     }
 }
 
-/// The first ack again.
+/// Asserts that the first ack is repeated.
 fn assert_same(ack: &Value, first: &Value) {
     for field in ["id", "seq", "sent_at", "status"] {
         assert_eq!(ack[field], first[field], "{field}");
@@ -221,7 +224,7 @@ fn assert_same(ack: &Value, first: &Value) {
 }
 
 #[test]
-fn a_message_sent_again_after_a_cut_is_one_message() {
+fn a_message_resent_after_a_broken_connection_is_stored_once() {
     let rounds = env_number("DMWIRE_RESEND_ROUNDS", || 160);
     let mut scene = Scene::new(env_number("DMWIRE_RESEND_SEED", random_seed));
     for round in 0..rounds {
@@ -234,7 +237,7 @@ fn a_message_sent_again_after_a_cut_is_one_message() {
     }
     scene.target.assert_quiet();
     scene.twin.assert_quiet();
-    // From the beginning each inbox is what was acknowledged, and the oldest acks are still given again.
+    // Read from the beginning, each inbox contains the acknowledged messages, and the oldest acks are still repeated.
     for user in ["a", "b"] {
         let mut client = Client::connect(&scene.server, user, "?since=0");
         for first in &scene.first {
@@ -245,7 +248,7 @@ fn a_message_sent_again_after_a_cut_is_one_message() {
         client.assert_quiet();
     }
     eprintln!(
-        "{rounds} rounds, {} messages; sent again: {} were stored already, {} were not",
+        "{rounds} rounds, {} messages; resent: {} were stored before, {} were not",
         scene.head, scene.duplicates, scene.stored
     );
 }

@@ -1,5 +1,5 @@
-//! How the server ends: with answers and a `goodbye` when it is asked to (PROTOCOL section 8, "server shutdown"), and
-//! without losing what it has acknowledged when it is not.
+//! How the server stops: on a signal with answers and a `goodbye` (PROTOCOL section 8, "server shutdown"), on SIGKILL without the
+//! loss of acknowledged messages.
 
 use std::io::{ErrorKind, Write as _};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::support::{Client, End, Raw, Server, client_frame, eventually, to};
 use serde_json::{Value, json};
 
-/// How long a drain may take.
+/// The maximum duration of a shutdown.
 const DRAIN: Duration = Duration::from_secs(10);
 
 fn assert_shutdown((goodbye, end): (Value, End)) {
@@ -20,13 +20,13 @@ fn assert_shutdown((goodbye, end): (Value, End)) {
     assert_eq!(end, End::Closed(1012));
 }
 
-fn assert_ends_well(server: &mut Server) {
+fn assert_exits_in_time(server: &mut Server) {
     let status = server.wait(DRAIN);
     assert_eq!(status.code(), Some(0), "{}", server.log());
 }
 
-/// A session that has written so much to itself without reading that acks wait for it, and a drain for them.
-fn one_that_never_reads(server: &Server) -> Raw {
+/// A session that has sent so many messages to itself without reading that acks are waiting to be sent, and delays the shutdown.
+fn unread_session(server: &Server) -> Raw {
     let mut raw = Raw::narrow(server, "/ws/never");
     let frame = to("never", &"x".repeat(2000)).to_string();
     let frames = client_frame(0x81, frame.as_bytes()).repeat(50);
@@ -42,7 +42,7 @@ fn one_that_never_reads(server: &Server) -> Raw {
             Err(e) => panic!("{e}"),
         }
     }
-    panic!("nothing holds the sender back");
+    panic!("the sender is not throttled");
 }
 
 const ONE_THAT_NEVER_READS: [&str; 6] = [
@@ -55,7 +55,7 @@ const ONE_THAT_NEVER_READS: [&str; 6] = [
 ];
 
 #[test]
-fn sessions_and_echoes_are_told_when_the_server_is_asked_to_end() {
+fn shutdown_is_announced_to_sessions_and_echo_connections() {
     for signal in ["TERM", "INT"] {
         let mut server = Server::start(&[]);
         let mut sessions: Vec<_> = (0..5)
@@ -67,28 +67,28 @@ fn sessions_and_echoes_are_told_when_the_server_is_asked_to_end() {
             assert_shutdown(session.goodbye());
         }
         assert_eq!(echo.next(), Err(End::Closed(1012)));
-        assert_ends_well(&mut server);
-        // The store was left in order.
+        assert_exits_in_time(&mut server);
+        // The store was closed properly.
         server.restart();
         Client::fresh(&server, "u1").assert_quiet();
     }
 }
 
 #[test]
-fn a_server_without_connections_ends_at_once() {
+fn a_server_without_connections_stops_at_once() {
     let mut server = Server::start(&[]);
     Client::fresh(&server, "a").close();
     server.wait_for_log("connection closed");
     let began = Instant::now();
     server.signal("TERM");
-    assert_ends_well(&mut server);
+    assert_exits_in_time(&mut server);
     let took = began.elapsed();
     assert!(took < Duration::from_secs(5), "{took:?}");
     assert!(server.log().contains("stopped"), "{}", server.log());
 }
 
 #[test]
-fn two_hundred_sessions_are_told() {
+fn shutdown_is_announced_to_two_hundred_sessions() {
     let mut server = Server::start(&[]);
     let mut sessions: Vec<_> = (0..200)
         .map(|n| Client::fresh(&server, &format!("u{}", n / 4)))
@@ -97,13 +97,13 @@ fn two_hundred_sessions_are_told() {
     for session in &mut sessions {
         assert_shutdown(session.goodbye());
     }
-    assert_ends_well(&mut server);
+    assert_exits_in_time(&mut server);
 }
 
 #[test]
-fn peers_that_neither_read_nor_close_do_not_hold_the_server_up() {
+fn clients_that_neither_read_nor_close_do_not_delay_the_shutdown_for_long() {
     let mut server = Server::start(&ONE_THAT_NEVER_READS);
-    let _never = one_that_never_reads(&server);
+    let _never = unread_session(&server);
     let _silent: Vec<_> = (0..20)
         .map(|n| Raw::upgrade(&server, &format!("/ws/u{n}")))
         .collect();
@@ -113,11 +113,11 @@ fn peers_that_neither_read_nor_close_do_not_hold_the_server_up() {
     let mut other = Client::connect(&server, "other", "");
     server.signal("TERM");
     assert_shutdown(other.goodbye());
-    assert_ends_well(&mut server);
+    assert_exits_in_time(&mut server);
 }
 
 #[test]
-fn what_was_sent_before_is_answered_before_goodbye_and_kept() {
+fn frames_sent_before_the_shutdown_are_answered_before_goodbye_and_stored() {
     let mut server = Server::start(&["--burst", "10000"]);
     let mut a = Client::fresh(&server, "a");
     let frames: Vec<u8> = (1..=500)
@@ -137,7 +137,7 @@ fn what_was_sent_before_is_answered_before_goodbye_and_kept() {
     }
     let goodbye = a.expect("goodbye");
     assert_shutdown((goodbye, a.next().expect_err("nothing follows goodbye")));
-    assert_ends_well(&mut server);
+    assert_exits_in_time(&mut server);
 
     server.restart();
     let mut b = Client::connect(&server, "b", "");
@@ -152,7 +152,7 @@ fn what_was_sent_before_is_answered_before_goodbye_and_kept() {
 }
 
 #[test]
-fn errors_and_pongs_under_way_come_before_goodbye_too() {
+fn errors_and_pongs_are_sent_before_goodbye_too() {
     let mut server = Server::start(&[]);
     let mut sessions: Vec<_> = (0..100)
         .map(|n| Client::fresh(&server, &format!("u{n}")))
@@ -174,14 +174,14 @@ fn errors_and_pongs_under_way_come_before_goodbye_too() {
         }
         assert_shutdown(session.goodbye());
     }
-    assert_ends_well(&mut server);
+    assert_exits_in_time(&mut server);
 }
 
 #[test]
-fn a_server_that_drains_takes_no_new_connections() {
+fn no_new_sessions_are_accepted_during_shutdown() {
     let mut server = Server::start(&ONE_THAT_NEVER_READS);
-    // It keeps the drain going for some seconds.
-    let _never = one_that_never_reads(&server);
+    // It delays the shutdown for some seconds.
+    let _never = unread_session(&server);
     let mut a = Client::fresh(&server, "a");
     server.signal("TERM");
     assert_shutdown(a.goodbye());
@@ -208,20 +208,20 @@ fn a_server_that_drains_takes_no_new_connections() {
                 );
                 assert_eq!(end, End::Closed(1013));
             }
-            // The server may have stopped listening already.
+            // The server may have closed the listener already.
             Err(tungstenite::Error::Io(_)) => {}
             Err(other) => panic!("{path}: {other}"),
-            Ok(_) => panic!("{path} was let in"),
+            Ok(_) => panic!("{path} was accepted"),
         }
     }
-    assert_ends_well(&mut server);
+    assert_exits_in_time(&mut server);
 }
 
 #[test]
-fn a_second_signal_ends_the_server_at_once() {
+fn a_second_signal_stops_the_server_at_once() {
     for second in ["TERM", "INT"] {
         let mut server = Server::start(&ONE_THAT_NEVER_READS);
-        let _never = one_that_never_reads(&server);
+        let _never = unread_session(&server);
         server.signal("TERM");
         server.wait_for_log("shutting down");
         let began = Instant::now();
@@ -234,7 +234,7 @@ fn a_second_signal_ends_the_server_at_once() {
 }
 
 #[test]
-fn whoever_gets_in_while_the_server_is_asked_to_end_is_told() {
+fn sessions_opened_while_the_shutdown_starts_receive_goodbye() {
     let mut server = Server::start(&[]);
     let came = AtomicUsize::new(0);
     std::thread::scope(|scope| {
@@ -261,21 +261,21 @@ fn whoever_gets_in_while_the_server_is_asked_to_end_is_told() {
             })
         };
         let threads: Vec<_> = (0..4).map(arriving).collect();
-        eventually("they arrive", || came.load(Ordering::Relaxed) >= 40);
+        eventually("the messages arrive", || came.load(Ordering::Relaxed) >= 40);
         server.signal("TERM");
         for thread in threads {
             thread.join().expect("everyone is notified");
         }
     });
-    assert_ends_well(&mut server);
+    assert_exits_in_time(&mut server);
 }
 
-/// A user who sends numbered messages to `target`, with ids made of the number, until the connection ends.
+/// A user who sends numbered messages to `target` until the connection ends; the ids are made from the numbers.
 struct Speaker {
     name: String,
-    /// How many it has sent.
+    /// The number of messages sent.
     sent: u64,
-    /// Number and `seq` of what was acknowledged.
+    /// The number and `seq` of each acknowledged message.
     acked: Vec<(u64, u64)>,
 }
 
@@ -294,8 +294,12 @@ impl Speaker {
         format!("{name:08x}-0000-4000-8000-{n:012x}")
     }
 
-    /// Sends twenty at a time; gives the `goodbye` if there was one.
-    fn speak(&mut self, mut client: Client, acknowledged: &AtomicUsize) -> Option<Value> {
+    /// Sends twenty messages at a time. Returns the `goodbye` frame, if there was one.
+    fn send_until_disconnected(
+        &mut self,
+        mut client: Client,
+        acknowledged: &AtomicUsize,
+    ) -> Option<Value> {
         let mut goodbye = None;
         loop {
             for _ in 0..20 {
@@ -314,7 +318,7 @@ impl Speaker {
                         acknowledged.fetch_add(1, Ordering::Relaxed);
                     }
                     Ok(frame) if frame["type"] == "goodbye" => goodbye = Some(frame),
-                    Ok(other) => panic!("an ack was due, not {other}"),
+                    Ok(other) => panic!("expected an ack, found {other}"),
                     Err(_) => return goodbye,
                 }
             }
@@ -322,8 +326,8 @@ impl Speaker {
     }
 }
 
-/// Has `count` users speak to `target` until `end` has ended the server, once `enough` has been acknowledged.
-fn speak_until(
+/// Lets `count` users send to `target` until `end` has stopped the server, which starts when `enough` messages are acknowledged.
+fn send_until_stopped(
     server: &mut Server,
     names: std::ops::Range<usize>,
     enough: usize,
@@ -350,12 +354,12 @@ fn speak_until(
             .into_iter()
             .map(|(mut speaker, client)| {
                 scope.spawn(move || {
-                    let goodbye = speaker.speak(client, acknowledged);
+                    let goodbye = speaker.send_until_disconnected(client, acknowledged);
                     (speaker, goodbye)
                 })
             })
             .collect();
-        eventually("they speak", || {
+        eventually("enough messages are acknowledged", || {
             acknowledged.load(Ordering::Relaxed) >= enough
         });
         end(server);
@@ -366,7 +370,7 @@ fn speak_until(
     })
 }
 
-/// A user's inbox, whose `seq` must have no gap.
+/// A user's inbox, which must have no gap.
 fn inbox(server: &Server, user: &str) -> Vec<Value> {
     let mut client = Client::connect(server, user, "?since=0");
     let mut entries = Vec::new();
@@ -380,15 +384,16 @@ fn inbox(server: &Server, user: &str) -> Vec<Value> {
     }
 }
 
-/// What was acknowledged is in both inboxes once: the sender's at the acknowledged place, the target's in the order sent.
-fn assert_kept(server: &Server, speakers: &[&Speaker]) {
+/// Asserts that each acknowledged message is in both inboxes once: at the acknowledged `seq` for the sender, and in the order of
+/// sending for the target.
+fn assert_stored(server: &Server, speakers: &[&Speaker]) {
     let received = inbox(server, "target");
     for speaker in speakers {
         let of_speaker: Vec<_> = received
             .iter()
             .filter(|entry| entry["from_user"] == speaker.name)
             .collect();
-        // Nothing is missing in between, nothing is there twice, and all that was acknowledged is there.
+        // No message is missing or duplicated, and all acknowledged ones are present.
         for (entry, n) in of_speaker.iter().zip(1..) {
             assert_eq!(entry["id"], speaker.id(n));
             assert_eq!(entry["message"], format!("{} {n}", speaker.name));
@@ -398,36 +403,36 @@ fn assert_kept(server: &Server, speakers: &[&Speaker]) {
         let own = inbox(server, &speaker.name);
         assert_eq!(own.len(), of_speaker.len());
         for ((n, seq), expected) in speaker.acked.iter().zip(1..) {
-            assert_eq!(*n, expected, "acks come in the order of the frames");
+            assert_eq!(*n, expected, "acks have the order of the frames");
             assert_eq!(own[*seq as usize - 1]["id"], speaker.id(*n));
         }
     }
 }
 
 #[test]
-fn a_server_asked_to_end_under_load_keeps_what_it_has_acknowledged() {
+fn a_shutdown_under_load_loses_no_acknowledged_message() {
     let mut server = Server::start(&["--burst", "1000000"]);
-    let spoken = speak_until(&mut server, 1..5, 300, |server| server.signal("TERM"));
+    let spoken = send_until_stopped(&mut server, 1..5, 300, |server| server.signal("TERM"));
     for (_, goodbye) in &spoken {
         assert_eq!(goodbye.as_ref().expect("goodbye")["reason"], "shutdown");
     }
-    assert_ends_well(&mut server);
+    assert_exits_in_time(&mut server);
     server.restart();
     let speakers: Vec<_> = spoken.iter().map(|(speaker, _)| speaker).collect();
-    assert_kept(&server, &speakers);
+    assert_stored(&server, &speakers);
 }
 
 #[test]
-fn a_server_that_is_killed_under_load_keeps_what_it_has_acknowledged() {
+fn sigkill_under_load_loses_no_acknowledged_message() {
     let mut server = Server::start(&["--burst", "1000000"]);
     let mut all = Vec::new();
     for (round, enough) in [150, 400, 777].into_iter().enumerate() {
         let names = round * 4 + 1..round * 4 + 5;
-        let spoken = speak_until(&mut server, names, enough, Server::kill);
+        let spoken = send_until_stopped(&mut server, names, enough, Server::kill);
         server.restart();
         all.extend(spoken.into_iter().map(|(speaker, _)| speaker));
-        assert_kept(&server, &all.iter().collect::<Vec<_>>());
-        // Who sends again what was not acknowledged loses nothing and doubles nothing.
+        assert_stored(&server, &all.iter().collect::<Vec<_>>());
+        // Messages without an ack are sent again; none is lost or duplicated.
         for speaker in &mut all[round * 4..] {
             let mut client = Client::connect(&server, &speaker.name, "");
             client.until("synced");
@@ -436,6 +441,6 @@ fn a_server_that_is_killed_under_load_keeps_what_it_has_acknowledged() {
                 speaker.acked.push((n, ack["seq"].as_u64().expect("a seq")));
             }
         }
-        assert_kept(&server, &all.iter().collect::<Vec<_>>());
+        assert_stored(&server, &all.iter().collect::<Vec<_>>());
     }
 }

@@ -1,5 +1,5 @@
-//! WebSocket below the frames of the protocol: what breaks RFC 6455 ends the session with the right code, and any split of
-//! what keeps to it works (PROTOCOL sections 8 and 10).
+//! RFC 6455: protocol violations end the session with the right close code, and valid frames work in any fragmentation (PROTOCOL
+//! sections 8 and 10).
 
 use std::io::Write as _;
 use std::net::Shutdown;
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 const PING: &[u8] = br#"{"type":"ping","ref":"r"}"#;
 
-/// A session past `welcome` and `synced`. It is sent no pings that the test has not caused.
+/// A session after `welcome` and `synced`. The server sends no pings on its own.
 fn session(server: &Server, user: &str) -> Raw {
     let mut raw = Raw::upgrade(server, &format!("/ws/{user}?ack=manual"));
     raw.stream.set_nodelay(true).expect("an option can be set");
@@ -18,8 +18,8 @@ fn session(server: &Server, user: &str) -> Raw {
     raw
 }
 
-/// A frame without mask, as only servers send them. `payload` is short.
-fn bare(first: u8, payload: &[u8]) -> Vec<u8> {
+/// A frame without a mask, which only servers may send. `payload` is short.
+fn unmasked(first: u8, payload: &[u8]) -> Vec<u8> {
     let mut frame = vec![first, payload.len() as u8];
     frame.extend(payload);
     frame
@@ -38,7 +38,7 @@ fn close(code: u16) -> RawFrame {
     }
 }
 
-/// What breaks the rules is answered with a close frame of this code, without `goodbye`, and then with the end.
+/// Asserts that the violation is answered with a close frame of this code, without `goodbye`, and that the connection ends.
 fn assert_violation(server: &Server, bytes: &[u8], code: u16) {
     let mut raw = session(server, "a");
     raw.write(bytes);
@@ -51,11 +51,11 @@ fn assert_violation(server: &Server, bytes: &[u8], code: u16) {
 fn frames_without_mask_are_violations() {
     let server = Server::start(&[]);
     for frame in [
-        bare(0x81, PING),
-        bare(0x82, b""),
-        bare(0x89, b"ping"),
-        bare(0x8A, b""),
-        bare(0x88, b""),
+        unmasked(0x81, PING),
+        unmasked(0x82, b""),
+        unmasked(0x89, b"ping"),
+        unmasked(0x8A, b""),
+        unmasked(0x88, b""),
     ] {
         assert_violation(&server, &frame, 1002);
     }
@@ -75,7 +75,7 @@ fn reserved_bits_and_opcodes_are_violations() {
 }
 
 #[test]
-fn control_frames_are_short_and_whole() {
+fn control_frames_are_short_and_unfragmented() {
     let server = Server::start(&[]);
     for opcode in [0x8, 0x9, 0xA] {
         assert_violation(&server, &client_frame(0x80 | opcode, &[b'x'; 126]), 1002);
@@ -89,7 +89,7 @@ fn control_frames_are_short_and_whole() {
 }
 
 #[test]
-fn fragments_come_one_message_at_a_time() {
+fn fragments_of_two_messages_cannot_be_mixed() {
     let server = Server::start(&[]);
     for continuation in [0x80, 0x00] {
         assert_violation(&server, &client_frame(continuation, PING), 1002);
@@ -109,7 +109,7 @@ fn fragments_come_one_message_at_a_time() {
 }
 
 #[test]
-fn a_length_has_one_spelling() {
+fn lengths_must_have_the_shortest_encoding() {
     let server = Server::start(&[]);
     assert_violation(
         &server,
@@ -132,7 +132,7 @@ fn a_length_has_one_spelling() {
 }
 
 #[test]
-fn close_frames_have_rules_too() {
+fn invalid_close_frames_are_violations() {
     let server = Server::start(&[]);
     assert_violation(&server, &client_frame(0x88, &[3]), 1002);
     for code in [
@@ -159,7 +159,7 @@ fn close_frames_have_rules_too() {
 }
 
 #[test]
-fn a_close_frame_is_echoed_and_then_the_connection_ends() {
+fn a_close_frame_is_echoed_and_the_connection_ends() {
     let server = Server::start(&[]);
     for code in [
         1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 3000, 3999, 4000, 4999,
@@ -180,10 +180,10 @@ fn a_close_frame_is_echoed_and_then_the_connection_ends() {
 }
 
 #[test]
-fn nothing_counts_behind_a_close_frame() {
+fn frames_behind_a_close_frame_are_ignored() {
     let server = Server::start(&[]);
     let mut raw = session(&server, "a");
-    // A message that has begun is given up.
+    // An incomplete message is discarded.
     let mut bytes = client_frame(0x81, PING);
     bytes.extend(client_frame(0x01, br#"{"message":"#));
     bytes.extend(client_frame(0x88, &close_payload(4001, b"")));
@@ -200,7 +200,7 @@ fn nothing_counts_behind_a_close_frame() {
 }
 
 #[test]
-fn what_came_before_a_violation_is_done_and_nothing_behind_it() {
+fn frames_before_a_violation_are_processed_and_frames_behind_it_are_not() {
     let server = Server::start(&[]);
     let mut raw = session(&server, "a");
     let mut bytes = client_frame(0x81, PING);
@@ -214,7 +214,7 @@ fn what_came_before_a_violation_is_done_and_nothing_behind_it() {
 }
 
 #[test]
-fn text_is_utf_8() {
+fn text_must_be_utf_8() {
     let server = Server::start(&[]);
     for text in [
         &b"\xFF"[..],
@@ -234,7 +234,7 @@ fn text_is_utf_8() {
             assert_violation(&server, &bytes, 1007);
         }
     }
-    // What can become no text is not waited for.
+    // The server does not wait for the rest of invalid UTF-8.
     assert_violation(&server, &client_frame(0x01, b"{\"\xFF"), 1007);
     let mut bytes = client_frame(0x01, b"\"\xF0\x9F");
     bytes.extend(client_frame(0x00, b"x"));
@@ -242,7 +242,7 @@ fn text_is_utf_8() {
 }
 
 #[test]
-fn a_message_may_come_in_fragments_split_anywhere() {
+fn a_message_may_be_fragmented_anywhere() {
     let server = Server::start(&[]);
     let mut raw = session(&server, "a");
     let mut b = Client::fresh(&server, "b");
@@ -252,7 +252,7 @@ fn a_message_may_come_in_fragments_split_anywhere() {
         let mut bytes = client_frame(0x01, b"");
         for (n, fragment) in frame.chunks(size).enumerate() {
             bytes.extend(client_frame(0x00, fragment));
-            // Control frames come in between.
+            // Control frames are sent between the fragments.
             bytes.extend(client_frame(0x89, &[n as u8]));
             bytes.extend(client_frame(0x8A, b"unasked"));
         }
@@ -268,7 +268,7 @@ fn a_message_may_come_in_fragments_split_anywhere() {
 }
 
 #[test]
-fn bytes_may_trickle_in_one_by_one() {
+fn frames_may_arrive_byte_by_byte() {
     let server = Server::start(&[]);
     let mut raw = session(&server, "a");
     let mut b = Client::fresh(&server, "b");
@@ -287,7 +287,7 @@ fn bytes_may_trickle_in_one_by_one() {
         (pong.opcode, &pong.payload[..]),
         (10, &b"are you there?"[..])
     );
-    // The ack may come at any place among the other replies.
+    // The ack may stand anywhere among the other replies.
     let mut tags = Vec::new();
     for _ in 0..3 {
         let json = raw.next().expect("a reply").json();
@@ -325,7 +325,7 @@ fn many_frames_in_one_write_are_answered_in_order() {
         let of = ["ack", "pong", "error"]
             .iter()
             .position(|tag| reply["type"] == *tag);
-        let of = of.unwrap_or_else(|| panic!("{reply} answers nothing"));
+        let of = of.unwrap_or_else(|| panic!("unexpected reply {reply}"));
         if of == 0 {
             assert_eq!(reply["seq"], refs[0].len() + 1);
         }
@@ -350,7 +350,7 @@ fn pings_are_answered_with_their_payload() {
 }
 
 #[test]
-fn what_is_too_large_is_told_so_before_it_has_come() {
+fn a_message_that_is_too_large_is_rejected_by_its_header() {
     let server = Server::start(&[]);
     let mut fragments = client_frame(0x01, &vec![b' '; 40_000]);
     fragments.extend(client_frame(0x80, &vec![b' '; 25_537]));
@@ -381,7 +381,7 @@ fn what_is_too_large_is_told_so_before_it_has_come() {
 }
 
 #[test]
-fn a_peer_that_goes_on_sending_still_hears_that_it_was_too_large() {
+fn a_client_that_keeps_sending_still_receives_the_close_frame() {
     let server = Server::start(&[]);
     let mut raw = session(&server, "a");
     raw.write(&client_frame(0x81, &vec![b' '; 1 << 20]));
@@ -392,7 +392,7 @@ fn a_peer_that_goes_on_sending_still_hears_that_it_was_too_large() {
 }
 
 #[test]
-fn the_limit_itself_is_within_it() {
+fn a_message_of_maximum_size_is_accepted() {
     let server = Server::start(&["--max-frame-bytes", "1000"]);
     let mut raw = Raw::upgrade(&server, "/ws/a");
     assert_eq!(raw.expect("welcome")["limits"]["max_frame_bytes"], 1000);
@@ -405,7 +405,7 @@ fn the_limit_itself_is_within_it() {
     bytes.extend(client_frame(0x80, &frame[900..]));
     raw.write(&bytes);
     raw.expect("pong");
-    // Each message has the limit to itself.
+    // The limit applies to each message.
     raw.write(&client_frame(0x81, &frame));
     raw.expect("pong");
     frame.push(b' ');
@@ -415,7 +415,7 @@ fn the_limit_itself_is_within_it() {
 }
 
 #[test]
-fn a_peer_that_goes_within_a_frame_leaves_nothing_behind() {
+fn a_connection_that_ends_within_a_frame_leaves_nothing_behind() {
     let server = Server::start(&[]);
     let mut b = Client::fresh(&server, "b");
     let whole = client_frame(0x81, to("b", "half").to_string().as_bytes());

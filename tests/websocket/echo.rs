@@ -1,4 +1,4 @@
-//! `GET /echo`: sends back what came, behind the same door and limit as sessions (PROTOCOL section 9).
+//! `GET /echo` sends every message back. Its handshake and its limits are those of sessions (PROTOCOL section 9).
 
 use crate::support::{Raw, RawFrame, Server, client_frame, handshake, json_answer};
 use serde_json::json;
@@ -27,7 +27,7 @@ fn close(code: u16) -> RawFrame {
 }
 
 #[test]
-fn text_and_binary_come_back_as_they_went() {
+fn text_and_binary_messages_are_returned_unchanged() {
     let server = Server::start(&[]);
     let mut raw = echo(&server);
     let long = "é€\u{1F600}".repeat(7000);
@@ -47,13 +47,13 @@ fn text_and_binary_come_back_as_they_went() {
         raw.write(&client_frame(0x82, &payload));
         assert!(
             raw.frame() == Some(binary(&payload)),
-            "{length} bytes came back otherwise than they went"
+            "{length} bytes were changed"
         );
     }
 }
 
 #[test]
-fn fragments_come_back_as_one_message() {
+fn a_fragmented_message_is_returned_as_one() {
     let server = Server::start(&[]);
     let mut raw = echo(&server);
     let mut bytes = client_frame(0x01, b"\xE2\x82");
@@ -86,10 +86,10 @@ fn pings_are_answered_and_pongs_are_not() {
 }
 
 #[test]
-fn thousands_of_messages_come_back_in_order() {
+fn thousands_of_messages_are_returned_in_order() {
     let server = Server::start(&[]);
     let mut raw = echo(&server);
-    // More than a session may send in a second: nobody counts here.
+    // More than the message rate of a session, which does not apply here.
     let bytes: Vec<u8> = (0..5000)
         .flat_map(|n: u32| client_frame(0x81, n.to_string().as_bytes()))
         .collect();
@@ -100,7 +100,7 @@ fn thousands_of_messages_come_back_in_order() {
 }
 
 #[test]
-fn what_is_too_large_is_closed_with_1009() {
+fn a_message_that_is_too_large_is_closed_with_1009() {
     let server = Server::start(&["--max-frame-bytes", "70000"]);
     for opcode in [1, 2] {
         let mut raw = echo(&server);
@@ -118,7 +118,7 @@ fn what_is_too_large_is_closed_with_1009() {
 }
 
 #[test]
-fn violations_end_it_and_a_close_is_echoed() {
+fn violations_close_the_connection_and_a_close_frame_is_echoed() {
     let server = Server::start(&[]);
     for (bytes, code) in [
         (client_frame(0x81, b"\xFF"), 1007),
@@ -142,7 +142,7 @@ fn violations_end_it_and_a_close_is_echoed() {
 }
 
 #[test]
-fn the_door_is_that_of_sessions() {
+fn the_handshake_is_that_of_sessions() {
     let server = Server::start(&[]);
     let (_, head) = Raw::upgrade_with(
         &server,
@@ -166,7 +166,7 @@ fn the_door_is_that_of_sessions() {
 }
 
 #[test]
-fn a_shutdown_ends_it_as_well() {
+fn a_shutdown_ends_echo_connections_as_well() {
     let mut server = Server::start(&[]);
     let mut raw = echo(&server);
     raw.write(&client_frame(0x81, b"x"));

@@ -1,5 +1,4 @@
-//! The line between client and server: pings, heartbeats, silence, and what the log says of connections (PROTOCOL
-//! sections 2, 6, 8 and 10).
+//! Pings, heartbeats, timeouts, and the log lines about connections (PROTOCOL sections 2, 6, 8 and 10).
 
 use std::time::{Duration, Instant};
 
@@ -13,7 +12,7 @@ const CLOSE: u8 = 8;
 const PING: u8 = 9;
 const PONG: u8 = 10;
 
-/// Milliseconds of a frame's time.
+/// The time in a frame, in milliseconds.
 fn time(of: &Value) -> i64 {
     let text = of.as_str().expect("a time");
     let time: jiff::Timestamp = text.parse().expect("a time of RFC 3339");
@@ -21,7 +20,7 @@ fn time(of: &Value) -> i64 {
 }
 
 #[test]
-fn pings_come_as_often_as_was_set_answered_or_not() {
+fn pings_are_sent_at_the_configured_interval_whether_or_not_they_are_answered() {
     let server = Server::start(&["--ping-seconds", "1"]);
     for answers in [true, false] {
         let began = Instant::now();
@@ -37,7 +36,7 @@ fn pings_come_as_often_as_was_set_answered_or_not() {
                 }
             }
         }
-        // The first may come at once; the others have a second between them.
+        // The first ping may arrive at once; the others one second apart.
         assert!(
             began.elapsed() >= Duration::from_millis(2900),
             "{:?}",
@@ -47,7 +46,7 @@ fn pings_come_as_often_as_was_set_answered_or_not() {
 }
 
 #[test]
-fn a_ping_is_answered_with_its_own_payload() {
+fn a_ping_is_answered_with_its_payload() {
     let server = Server::start(&[]);
     for path in ["/ws/a", "/echo"] {
         let mut raw = Raw::upgrade(&server, path);
@@ -68,7 +67,7 @@ fn a_ping_is_answered_with_its_own_payload() {
 }
 
 #[test]
-fn who_answers_nothing_is_dropped_after_two_heartbeats_without_ceremony() {
+fn a_silent_client_is_disconnected_after_two_heartbeats_without_a_close_frame() {
     let server = Server::start(&["--heartbeat-seconds", "1"]);
     for path in ["/ws/a", "/echo"] {
         let began = Instant::now();
@@ -84,7 +83,7 @@ fn who_answers_nothing_is_dropped_after_two_heartbeats_without_ceremony() {
         );
     }
     server.wait_for_log("connection closed user=a");
-    // The inbox waits as for anybody who is away.
+    // The inbox waits as for any user who is offline.
     let mut b = Client::fresh(&server, "b");
     b.ask(&to("a", "hello"));
     assert_eq!(
@@ -94,7 +93,7 @@ fn who_answers_nothing_is_dropped_after_two_heartbeats_without_ceremony() {
 }
 
 #[test]
-fn any_sign_of_life_keeps_a_session() {
+fn any_received_frame_keeps_a_session_open() {
     let server = Server::start(&["--heartbeat-seconds", "2"]);
     let signs = [
         client_frame(0x81, br#"{"type":"received","seq":0}"#),
@@ -102,7 +101,7 @@ fn any_sign_of_life_keeps_a_session() {
         client_frame(0x8A, b"alive"),
     ];
     let mut others = signs.map(|sign| (Raw::upgrade(&server, "/ws/a"), sign));
-    // One answers the server's pings as it reads, until it has seen three heartbeats of quiet.
+    // One client answers the server's pings by reading, until it has seen three heartbeats.
     let mut pongs = Client::fresh(&server, "pongs");
     let answering = std::thread::spawn(move || {
         (0..3).for_each(|_| drop(pongs.expect("heartbeat")));
@@ -122,20 +121,20 @@ fn any_sign_of_life_keeps_a_session() {
 }
 
 #[test]
-fn heartbeats_come_on_a_quiet_line_and_only_there() {
+fn heartbeats_are_sent_only_when_no_text_was_sent() {
     let server = Server::start(&["--heartbeat-seconds", "1"]);
     let mut a = Client::fresh(&server, "a");
     let mut spoken = time(&a.welcome["server_time"]);
     let beats_after = |spoken: i64, frame: &Value| {
         let now = time(&frame["timestamp"]);
-        // Times are cut to milliseconds.
+        // Times are truncated to milliseconds.
         assert!(now - spoken >= 999, "{frame} after {} ms", now - spoken);
         now
     };
     let began = Instant::now();
     while began.elapsed() < Duration::from_secs(3) {
         a.send_text(r#"{"type":"ping"}"#);
-        // Should this machine have been too busy to keep the texts flowing, a heartbeat may stand in the gap.
+        // If the machine was too busy to send the texts in time, a heartbeat may arrive between them.
         let mut frame = a.recv();
         while frame["type"] == "heartbeat" {
             spoken = beats_after(spoken, &frame);
@@ -156,27 +155,27 @@ fn heartbeats_come_on_a_quiet_line_and_only_there() {
 }
 
 #[test]
-fn an_echo_hears_pings_and_no_heartbeats() {
+fn an_echo_connection_receives_pings_and_no_heartbeats() {
     let server = Server::start(&["--heartbeat-seconds", "1", "--ping-seconds", "1"]);
     let mut echo = Client::dial(&server, "/echo", &[]).expect("the handshake succeeds");
     for _ in 0..4 {
         match echo.next_message() {
             Ok(Message::Ping(_)) => {}
-            other => panic!("a ping was due, not {other:?}"),
+            other => panic!("expected a ping, found {other:?}"),
         }
     }
 }
 
 #[test]
-fn welcome_says_how_often_the_heart_beats() {
+fn welcome_contains_the_heartbeat_interval() {
     let server = Server::start(&[]);
     assert_eq!(Client::fresh(&server, "a").welcome["heartbeat_seconds"], 30);
     let server = Server::start(&["--heartbeat-seconds", "7"]);
     assert_eq!(Client::fresh(&server, "a").welcome["heartbeat_seconds"], 7);
 }
 
-/// Does some of everything that a log could be tempted to repeat, with this word in it, and waits until it is over.
-fn speak_of(word: &str, server: &Server, base: &str) -> Vec<String> {
+/// Sends this word in every kind of frame that could be logged, and waits until the connections have ended.
+fn send_word_everywhere(word: &str, server: &Server, base: &str) -> Vec<String> {
     let connect = |user: &str| {
         let path = format!("{base}/ws/{user}?token={word}&x={word}");
         let mut client = Client::dial(server, &path, &[]).expect("the handshake succeeds");
@@ -201,11 +200,11 @@ fn speak_of(word: &str, server: &Server, base: &str) -> Vec<String> {
     }
     let sessions = vec![a.session_id().to_owned(), b.session_id().to_owned()];
     a.close();
-    // The other is cut off in the middle of a frame.
+    // The second connection breaks within a frame.
     let text = client_frame(0x81, to("a", &word.repeat(10)).to_string().as_bytes());
     std::io::Write::write_all(b.stream(), &text[..text.len() - 5]).expect("sent");
     drop(b);
-    // And one breaks the rules.
+    // The third one violates the protocol.
     let mut raw = Raw::upgrade(server, &format!("{base}/ws/c"));
     raw.write(&client_frame(0xC1, word.as_bytes()));
     assert_eq!(raw.until_close().map(|(code, _)| code), Some(1002));
@@ -213,9 +212,9 @@ fn speak_of(word: &str, server: &Server, base: &str) -> Vec<String> {
 }
 
 #[test]
-fn the_log_tells_of_each_connection_twice_and_never_what_was_said() {
+fn the_log_has_two_lines_per_connection_and_no_message_text() {
     let server = Server::start(&[]);
-    let sessions = speak_of("s3cr3t", &server, "");
+    let sessions = send_word_everywhere("s3cr3t", &server, "");
     for (session, user) in sessions.iter().zip(["a", "b"]) {
         server.wait_for_log(&format!("connection closed user={user} session={session}"));
         let log = server.log();
@@ -228,15 +227,15 @@ fn the_log_tells_of_each_connection_twice_and_never_what_was_said() {
     let line = server.wait_for_log("connection closed user=c");
     assert!(
         line.contains(" reason=\""),
-        "the rule that was broken: {line}"
+        "the log contains the violated rule: {line}"
     );
     assert!(!server.log().contains("s3cr3t"), "{}", server.log());
 }
 
 #[test]
-fn the_log_never_says_what_was_said_even_when_it_says_the_most() {
+fn the_most_verbose_log_contains_no_message_text() {
     let server = Server::start(&["--log", "trace"]);
-    speak_of("s3cr3t", &server, "");
+    send_word_everywhere("s3cr3t", &server, "");
     for user in ["a", "b", "c"] {
         server.wait_for_log(&format!("connection closed user={user}"));
     }
@@ -246,10 +245,10 @@ fn the_log_never_says_what_was_said_even_when_it_says_the_most() {
 }
 
 #[test]
-fn each_line_of_a_log_for_machines_is_a_json_object() {
-    // The harness finds the address by the slash behind it.
+fn each_line_of_the_json_log_is_an_object() {
+    // The test support finds the address by the slash behind it.
     let server = Server::start(&["--log-format", "json", "--base-path", "/x"]);
-    let sessions = speak_of("s3cr3t", &server, "/x");
+    let sessions = send_word_everywhere("s3cr3t", &server, "/x");
     let lines = || -> Vec<Value> {
         let log = server.log();
         let lines = log.lines().map(serde_json::from_str);

@@ -1,4 +1,4 @@
-//! Clients that send and receive while the server is killed, and remember every entry that they were sent.
+//! Clients that send and receive while the server is killed, and remember every entry that they have received.
 
 use crate::support::{Client, Random, Server};
 use serde_json::{Value, json};
@@ -8,10 +8,10 @@ pub const SENDERS: usize = 4;
 
 pub const RECEIVERS: usize = 3;
 
-/// Messages that a sender has under way at the most.
+/// The maximum number of unacknowledged messages of a sender.
 pub const WINDOW: usize = 48;
 
-/// An entry as its inbox shows it. All messages here are made by [`text`], so that sender and number say all of it.
+/// An inbox entry. All messages are made by [`text`], so sender and number determine the text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Item {
     pub id: String,
@@ -20,7 +20,7 @@ pub struct Item {
     pub sent_at: String,
 }
 
-/// What a client holds of an inbox, over all its sessions: entry `n` stands at `n - 1`.
+/// The entries that a client has received in all its sessions: entry `n` has the index `n - 1`.
 #[derive(Default)]
 pub struct Held {
     pub items: Vec<Item>,
@@ -39,27 +39,27 @@ impl Held {
         }
     }
 
-    /// Resumes. `None`: the server has gone.
+    /// Resumes. `None`: the server has stopped.
     pub fn connect(&mut self, server: &Server, user: &str) -> Option<Client> {
         let client = Client::try_connect(server, user, &self.since())?;
         let epoch = client.epoch().to_owned();
         let known = self.epoch.get_or_insert_with(|| epoch.clone());
-        assert_eq!(*known, epoch, "{user}: a crash makes no new store");
+        assert_eq!(*known, epoch, "{user}: the epoch has changed");
         let head = client.welcome["seq"].as_u64();
         assert!(
             head >= Some(self.cursor()),
-            "{user} holds more than there is: {} of {head:?}",
+            "{user} has more entries than the inbox: {} of {head:?}",
             self.cursor()
         );
         Some(client)
     }
 
-    /// Takes an entry, which must be the next.
+    /// Adds an entry, which must be the next one.
     pub fn take(&mut self, user: &str, seq: &Value, item: Item) {
         assert_eq!(
             *seq,
             self.cursor() + 1,
-            "{user} was owed entry {}: {item:?}",
+            "{user} expected entry {}: {item:?}",
             self.cursor() + 1
         );
         self.items.push(item);
@@ -71,7 +71,7 @@ pub fn text(from: &str, number: u64) -> String {
     format!("{from} {number} {}", "x".repeat(length))
 }
 
-/// The entry in a `message` frame, which must be what its sender wrote.
+/// The entry in a `message` frame, whose text must be the sent one.
 pub fn item(frame: &Value) -> Item {
     assert_eq!(frame["type"], "message", "{frame}");
     let string = |field: &str| frame[field].as_str().expect("a string").to_owned();
@@ -87,7 +87,7 @@ pub fn item(frame: &Value) -> Item {
     }
 }
 
-/// A message that its sender must see acknowledged.
+/// A message that must be acknowledged.
 #[derive(Clone)]
 pub struct Sent {
     pub id: String,
@@ -95,7 +95,7 @@ pub struct Sent {
     pub number: u64,
 }
 
-/// What an ack has promised.
+/// The contents of an ack.
 pub struct Promise {
     pub sent: Sent,
     pub seq: u64,
@@ -110,21 +110,21 @@ pub struct Sender {
     /// Sent and not acknowledged, in order.
     pub open: VecDeque<Sent>,
     pub promises: Vec<Promise>,
-    /// Promises that have been checked.
+    /// The number of acks that have been checked.
     pub checked: usize,
     pub duplicates: u64,
 }
 
 impl Sender {
-    /// Sends until the server is gone, or, with `last`, until all that is open is acknowledged. False: it is gone.
+    /// Sends until the server stops, or, with `last`, until all open messages are acknowledged. False: the server has stopped.
     pub fn run(&mut self, server: &Server, last: bool) -> bool {
         loop {
             let Some(mut client) = self.held.connect(server, &self.name) else {
                 return false;
             };
-            // What was not acknowledged is sent again, with the same ids.
+            // Messages without an ack are sent again with the same ids.
             let again: Vec<Sent> = self.open.iter().cloned().collect();
-            let mut sent = again.iter().all(|sent| self.put(&mut client, sent));
+            let mut sent = again.iter().all(|sent| self.send(&mut client, sent));
             let mut echo = None;
             loop {
                 let leave = if last {
@@ -136,27 +136,27 @@ impl Sender {
                     let Ok(frame) = client.next() else {
                         return false;
                     };
-                    self.hear(&frame, &mut echo);
+                    self.receive(&frame, &mut echo);
                 }
                 client.receipts();
                 if last {
                     return true;
                 }
                 if self.random.percent(2) {
-                    // Now and then the line breaks and the server does not.
+                    // Sometimes only the connection breaks.
                     client.cut(self.random.percent(50));
                     break;
                 }
                 for _ in 0..=self.random.below(WINDOW - self.open.len()) {
-                    let message = self.make();
+                    let message = self.new_message();
                     self.open.push_back(message.clone());
-                    sent = sent && self.put(&mut client, &message);
+                    sent = sent && self.send(&mut client, &message);
                 }
             }
         }
     }
 
-    pub fn make(&mut self) -> Sent {
+    pub fn new_message(&mut self) -> Sent {
         let to = match self.random.below(20) {
             0 => self.name.clone(),
             1..=3 => format!("s{}", self.random.below(SENDERS)),
@@ -170,16 +170,16 @@ impl Sender {
         }
     }
 
-    pub fn put(&self, client: &mut Client, sent: &Sent) -> bool {
+    pub fn send(&self, client: &mut Client, sent: &Sent) -> bool {
         let frame = json!({
             "message": text(&self.name, sent.number), "target_user": sent.to, "id": sent.id, "ref": sent.number.to_string()
         });
         client.try_send_text(&frame.to_string())
     }
 
-    pub fn hear(&mut self, frame: &Value, echo: &mut Option<String>) {
+    pub fn receive(&mut self, frame: &Value, echo: &mut Option<String>) {
         if let Some(id) = echo.take() {
-            // A message to oneself: behind its ack comes the message, with the same `seq`.
+            // A message to oneself: the ack is followed by the message, with the same `seq`.
             assert_eq!(
                 (&frame["type"], &frame["id"]),
                 (&json!("message"), &json!(id)),
@@ -197,15 +197,19 @@ impl Sender {
             Some("ack") => {
                 let at = self.open.iter().position(|sent| frame["id"] == sent.id);
                 let sent = at.and_then(|at| self.open.remove(at));
-                let sent =
-                    sent.unwrap_or_else(|| panic!("{}: nothing waits for {frame}", self.name));
+                let sent = sent.unwrap_or_else(|| panic!("{}: unexpected ack {frame}", self.name));
                 assert_eq!(frame["ref"], sent.number.to_string());
                 assert_eq!(frame["status"], "stored");
                 let sent_at = frame["sent_at"].as_str().expect("a time").to_owned();
                 if frame["duplicate"] == true {
                     self.duplicates += 1;
                 } else {
-                    assert_eq!(at, Some(0), "{}: acks in the order of the sends", self.name);
+                    assert_eq!(
+                        at,
+                        Some(0),
+                        "{}: acks must have the order of the messages",
+                        self.name
+                    );
                     let item = Item {
                         id: sent.id.clone(),
                         from: self.name.clone(),
@@ -225,15 +229,15 @@ impl Sender {
 
 pub struct Receiver {
     pub name: String,
-    /// With a device's name it leaves it to the server to know how far it is, without `since`.
+    /// A receiver with a device name does not send `since`, but resumes from its watermark.
     pub device: Option<&'static str>,
     pub held: Held,
-    /// Entries that were sent again to a device that had them, which only a watermark may do.
+    /// Entries that were sent again to a device that had them. Only a watermark may cause that.
     pub repeated: u64,
 }
 
 impl Receiver {
-    /// Reads until the server is gone, or, with `last`, until it holds what there was when it came.
+    /// Reads until the server stops, or, with `last`, up to `synced`.
     pub fn run(&mut self, server: &Server, last: bool) -> bool {
         let client = match self.device {
             None => self.held.connect(server, &self.name),
