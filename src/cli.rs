@@ -45,7 +45,7 @@ impl CommandError {
 enum Settings {
     All,
     /// Those with these keys, and `--config`.
-    Some(&'static [&'static str]),
+    Only(&'static [&'static str]),
     None,
 }
 

@@ -36,7 +36,7 @@ fn command() -> Command {
         let name = (entry.clap)().get_name().to_owned();
         command = match entry.settings {
             Settings::All => command,
-            Settings::Some(keys) => {
+            Settings::Only(keys) => {
                 command.mut_subcommand(name, |command| show_only(command, keys))
             }
             Settings::None => command.mut_subcommand(name, hide_settings),
@@ -83,7 +83,7 @@ mod tests {
     fn each_command_names_settings_that_exist() {
         let known: Vec<_> = config::args().map(|arg| arg.get_id().to_string()).collect();
         for command in COMMANDS {
-            if let Settings::Some(keys) = command.settings {
+            if let Settings::Only(keys) = command.settings {
                 for key in keys {
                     assert!(known.iter().any(|known| known == key), "{key}");
                 }

@@ -18,7 +18,7 @@ pub const COMMAND: Command = Command {
             .about("Copy a consistent snapshot of the store to a file, also while the server runs")
             .arg(file)
     },
-    settings: Settings::Some(&["store"]),
+    settings: Settings::Only(&["store"]),
     run,
 };
 

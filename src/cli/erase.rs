@@ -13,7 +13,7 @@ pub const COMMAND: Command = Command {
             .about("Remove the data of a user from the store; the server must not be running on it")
             .arg(user_arg())
     },
-    settings: Settings::Some(&["store"]),
+    settings: Settings::Only(&["store"]),
     run,
 };
 

@@ -17,7 +17,7 @@ pub const COMMAND: Command = Command {
             .about("Print all messages of a user's conversations, one JSON object per line")
             .arg(user_arg())
     },
-    settings: Settings::Some(&["store"]),
+    settings: Settings::Only(&["store"]),
     run,
 };
 

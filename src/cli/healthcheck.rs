@@ -17,7 +17,7 @@ pub const COMMAND: Command = Command {
             "Ask the server at the first listen address whether it is alive; the exit code is 0 if it is",
         )
     },
-    settings: Settings::Some(&["listen", "base_path", "tls_cert", "tls_key"]),
+    settings: Settings::Only(&["listen", "base_path", "tls_cert", "tls_key"]),
     run,
 };
 

@@ -19,7 +19,7 @@ pub const COMMAND: Command = Command {
             .arg(user_arg())
             .arg(ttl)
     },
-    settings: Settings::Some(&[
+    settings: Settings::Only(&[
         "listen",
         "open",
         "auth",

@@ -12,7 +12,7 @@ pub const COMMAND: Command = Command {
         clap::Command::new("verify")
             .about("Check the integrity of the store; the exit code is 0 if it is intact")
     },
-    settings: Settings::Some(&["store"]),
+    settings: Settings::Only(&["store"]),
     run,
 };
 

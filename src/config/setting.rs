@@ -53,6 +53,7 @@ pub(super) use section;
 
 type Parse<T> = Box<dyn Fn(&[Written]) -> Result<T, String> + Send + Sync>;
 type Show<T> = Box<dyn Fn(&T) -> Option<String> + Send + Sync>;
+type Set = Box<dyn Fn(&mut Config, &[Written]) -> Result<(), String> + Send + Sync>;
 
 /// How many values a setting takes, and how they are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -240,7 +241,7 @@ pub(super) struct Setting {
     /// The text of `-h` and that of `--help`.
     help: [String; 2],
     common: bool,
-    set: Box<dyn Fn(&mut Config, &[Written]) -> Result<(), String> + Send + Sync>,
+    set: Set,
     show: Show<Config>,
 }
 
@@ -350,27 +351,11 @@ pub(super) fn variable(key: &str) -> String {
 
 /// The paragraphs of a doc comment as plain text: at least one.
 fn paragraphs(doc: &str) -> Vec<String> {
-    let mut paragraphs = vec![String::new()];
-    for line in doc.lines().map(str::trim) {
-        let last = paragraphs.len() - 1;
-        match (line, paragraphs[last].as_str()) {
-            ("", "") => {}
-            ("", _) => paragraphs.push(String::new()),
-            (line, "") => line.clone_into(&mut paragraphs[last]),
-            (line, _) => paragraphs[last] += &format!(" {line}"),
-        }
-    }
-    if paragraphs.len() > 1 {
-        paragraphs.retain(|paragraph| !paragraph.is_empty());
-    }
-    for paragraph in &mut paragraphs {
-        *paragraph = paragraph.replace('`', "");
-    }
-    // The facts follow on the same line.
-    if let Some(first) = paragraphs[0].strip_suffix('.') {
-        paragraphs[0] = first.to_owned();
-    }
-    paragraphs
+    let plain = |text: &str| {
+        let words: Vec<_> = text.split_whitespace().collect();
+        words.join(" ").replace('`', "")
+    };
+    doc.split("\n\n").map(plain).collect()
 }
 
 /// A TOML array of strings.
