@@ -1,5 +1,6 @@
-//! Whom a request comes from. A proxy speaks for others, so its own address tells nothing, and what it says of theirs counts
-//! only if it is one that the operator trusts (`--trusted-proxy`): anybody can send these headers.
+//! The address of the client behind a request. A reverse proxy forwards the requests of its clients, so the address of the socket is
+//! the proxy's. The headers with the client's address are used only from a proxy that the operator trusts (`--trusted-proxy`),
+//! because every client can send them.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,19 +9,19 @@ use actix_web::http::header::{self, HeaderMap, HeaderName};
 
 use crate::config::TrustedProxies;
 
-/// What is known of the other end of a request.
+/// The client of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientAddr {
-    /// The client's address: what is logged, and what limits go by.
+    /// The client's address, for the log and for the limits per address.
     pub ip: Option<IpAddr>,
-    /// Whether the client speaks TLS, if that is known: a proxy that is not trusted may end it unseen.
+    /// Whether the client uses TLS; `None` if unknown, because a proxy that is not trusted may terminate it.
     pub secure: Option<bool>,
-    /// The host, and port, that the client has asked for.
+    /// The host, with its port, that the client addressed; empty if the request has more than one `Host`.
     pub host: Option<String>,
 }
 
 impl ClientAddr {
-    /// Reads off a request that came from `socket` what it says.
+    /// The client of a request with these headers that arrived from `socket`, on a listener with `tls` or without.
     pub fn of(
         headers: &HeaderMap,
         socket: Option<SocketAddr>,
@@ -28,10 +29,9 @@ impl ClientAddr {
         tls: bool,
     ) -> Self {
         let socket = socket.map(|address| address.ip().to_canonical());
-        let own = Self {
+        let direct = Self {
             ip: socket,
             secure: tls.then_some(true),
-            // Two are none that anybody may be called by, which is something else than none.
             host: headers
                 .contains_key(header::HOST)
                 .then(|| single_header(headers, &header::HOST).unwrap_or_default()),
@@ -40,79 +40,84 @@ impl ClientAddr {
             if let Some(ip) = socket
                 && headers.contains_key("x-forwarded-for")
             {
-                doubt(ip);
+                warn_of_unknown_proxy(ip);
             }
-            return own;
+            return direct;
         };
         let forwarded = forwarded(headers);
         let of_proxy = |name| list(headers, &HeaderName::from_static(name)).pop();
         let part = |name| forwarded.last().and_then(|element| element.get(name));
         let secure = of_proxy("x-forwarded-proto").or_else(|| part("proto"));
         Self {
-            ip: Some(client(headers, &forwarded, proxy, trusted)),
+            ip: Some(client_ip(headers, &forwarded, proxy, trusted)),
             secure: secure
                 .map(|scheme| {
                     scheme.eq_ignore_ascii_case("https") || scheme.eq_ignore_ascii_case("wss")
                 })
-                .or(own.secure),
+                .or(direct.secure),
             host: of_proxy("x-forwarded-host")
                 .or_else(|| part("host"))
-                .or(own.host),
+                .or(direct.host),
         }
     }
 }
 
 impl ClientAddr {
-    /// Its address, for the log.
+    /// The address for the log.
     pub fn name(&self) -> String {
         self.ip
             .map_or_else(|| "unknown".to_owned(), |ip| ip.to_string())
     }
 }
 
-/// Says once that somebody near speaks for others and is not believed: it may be a proxy that the settings have forgotten, and
-/// then all its clients share one address and its limits. From afar it is nothing but somebody's header.
-fn doubt(ip: IpAddr) {
-    static SAID: AtomicBool = AtomicBool::new(false);
-    let near = match ip {
+/// Warns once of an address in a private network that sends `X-Forwarded-For` and is not trusted. It may be a proxy that is missing
+/// in the settings; all of its clients would then share the limits of one address. On the public internet it is only a header of
+/// some client.
+fn warn_of_unknown_proxy(ip: IpAddr) {
+    static WARNED: AtomicBool = AtomicBool::new(false);
+    let private = match ip {
         IpAddr::V4(ip) => ip.is_loopback() || ip.is_private(),
         IpAddr::V6(ip) => ip.is_loopback() || ip.is_unique_local(),
     };
-    if near && !SAID.swap(true, Ordering::Relaxed) {
-        log::warn!(ip:% = ip; "this address sends X-Forwarded-For and is not believed; if it is your proxy, name it in --trusted-proxy");
+    if private && !WARNED.swap(true, Ordering::Relaxed) {
+        log::warn!(ip:% = ip; "ignoring X-Forwarded-For from this address; if it is your proxy, add it to --trusted-proxy");
     }
 }
 
-/// The nearest address that is no trusted proxy's, going back along the chain. Of the two headers a proxy writes one and hands
-/// the other on as it came: where both are there and do not agree, neither is believed.
-fn client(
+/// The last address in the chain that is not a trusted proxy. A proxy writes one of the two headers and forwards the other one
+/// unchanged: if both are present and disagree, the result is the proxy itself.
+fn client_ip(
     headers: &HeaderMap,
     forwarded: &[Element],
     proxy: IpAddr,
     trusted: &TrustedProxies,
 ) -> IpAddr {
-    let plain = list(headers, &HeaderName::from_static("x-forwarded-for"));
-    let named: Vec<_> = forwarded
+    let x_forwarded_for = list(headers, &HeaderName::from_static("x-forwarded-for"));
+    let forwarded_for: Vec<_> = forwarded
         .iter()
         .map(|element| element.get("for").unwrap_or_default())
         .collect();
-    match (plain.is_empty(), named.is_empty()) {
-        (_, true) => walk(&plain, proxy, trusted),
-        (true, false) => walk(&named, proxy, trusted),
+    match (x_forwarded_for.is_empty(), forwarded_for.is_empty()) {
+        (_, true) => walk(&x_forwarded_for, proxy, trusted),
+        (true, false) => walk(&forwarded_for, proxy, trusted),
         (false, false) => {
-            let (one, other) = (walk(&plain, proxy, trusted), walk(&named, proxy, trusted));
+            let (one, other) = (
+                walk(&x_forwarded_for, proxy, trusted),
+                walk(&forwarded_for, proxy, trusted),
+            );
             if one == other { one } else { proxy }
         }
     }
 }
 
+/// Goes back along a chain of addresses for as long as they are trusted proxies.
 fn walk(chain: &[String], proxy: IpAddr, trusted: &TrustedProxies) -> IpAddr {
     let mut at = proxy;
     for entry in chain.iter().rev() {
         if !trusted.contains(at) {
             break;
         }
-        // What is no address ("unknown", "_hidden") hides whoever is behind it.
+        // An entry that is not an address ("unknown", "_hidden") hides the client behind it.
         let Some(next) = address(entry) else { break };
         at = next;
     }
@@ -129,18 +134,18 @@ fn address(text: &str) -> Option<IpAddr> {
         .map(|ip| ip.to_canonical())
 }
 
-/// The value of a header that may stand there once.
+/// The value of a header; `None` if it occurs more than once or is not text.
 pub fn single_header(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
     let mut values = headers.get_all(name);
     let value = values.next().filter(|_| values.next().is_none())?;
     value.to_str().ok().map(str::to_owned)
 }
 
-/// The entries of a header that is a list, over all its lines.
+/// The entries of a header whose value is a list, over all of its lines.
 fn list(headers: &HeaderMap, name: &HeaderName) -> Vec<String> {
     let mut entries = Vec::new();
     for line in headers.get_all(name) {
-        // What is no text spoils its own entry, not what the next proxy has written behind it.
+        // Invalid UTF-8 affects only its own entry, not the entries that later proxies appended.
         let line = String::from_utf8_lossy(line.as_bytes());
         entries.extend(line.split(',').map(|entry| entry.trim().to_owned()));
     }
@@ -195,9 +200,9 @@ mod tests {
     }
 
     #[test]
-    fn only_a_trusted_proxy_speaks_for_others() {
+    fn only_the_headers_of_a_trusted_proxy_count() {
         const XFF: &str = "x-forwarded-for";
-        for (from, chain, client) in [
+        for (from, chain, expected) in [
             ("203.0.113.9", "198.51.100.1", "203.0.113.9"),
             ("127.0.0.1", "198.51.100.1", "198.51.100.1"),
             ("::ffff:127.0.0.1", "198.51.100.1", "198.51.100.1"),
@@ -221,7 +226,7 @@ mod tests {
             ("127.0.0.1", "::ffff:198.51.100.1", "198.51.100.1"),
             ("127.0.0.1", "", "127.0.0.1"),
         ] {
-            assert_eq!(ip(from, &[(XFF, chain)]), client, "{from} {chain}");
+            assert_eq!(ip(from, &[(XFF, chain)]), expected, "{from} {chain}");
         }
         assert_eq!(ip("127.0.0.1", &[]), "127.0.0.1");
         assert_eq!(
@@ -231,8 +236,8 @@ mod tests {
     }
 
     #[test]
-    fn the_standard_header_is_read_as_well() {
-        for (value, client) in [
+    fn the_forwarded_header_is_read_as_well() {
+        for (value, expected) in [
             ("for=198.51.100.1", "198.51.100.1"),
             ("For=\"[2001:db8::1]:4711\";proto=https", "2001:db8::1"),
             (
@@ -242,9 +247,13 @@ mod tests {
             ("for=198.51.100.1, proto=https", "127.0.0.1"),
             ("for=_hidden", "127.0.0.1"),
         ] {
-            assert_eq!(ip("127.0.0.1", &[("forwarded", value)]), client, "{value}");
+            assert_eq!(
+                ip("127.0.0.1", &[("forwarded", value)]),
+                expected,
+                "{value}"
+            );
         }
-        // A client sends one of the two, and its proxy writes the other.
+        // The client sends one of the two headers, and its proxy writes the other one.
         for spoofed in ["for=1.1.1.1", "for=198.51.100.1"] {
             let both = [("x-forwarded-for", "198.51.100.1"), ("forwarded", spoofed)];
             let agree = spoofed.ends_with("198.51.100.1");
@@ -253,28 +262,28 @@ mod tests {
     }
 
     #[test]
-    fn scheme_and_host_are_the_proxys_word_too() {
+    fn scheme_and_host_come_from_the_trusted_proxy_too() {
         let headers = [
             ("host", "inside:8080"),
             ("x-forwarded-proto", "https"),
             ("x-forwarded-host", "evil.example, chat.example.org"),
         ];
-        let told = peer("127.0.0.1", &headers);
+        let client = peer("127.0.0.1", &headers);
         assert_eq!(
-            (told.secure, told.host.as_deref()),
+            (client.secure, client.host.as_deref()),
             (Some(true), Some("chat.example.org"))
         );
-        let told = peer("203.0.113.9", &headers);
+        let client = peer("203.0.113.9", &headers);
         assert_eq!(
-            (told.secure, told.host.as_deref()),
+            (client.secure, client.host.as_deref()),
             (None, Some("inside:8080"))
         );
-        let told = peer(
+        let client = peer(
             "127.0.0.1",
             &[("forwarded", "for=1.1.1.1;host=\"a:1\";proto=http")],
         );
         assert_eq!(
-            (told.secure, told.host.as_deref()),
+            (client.secure, client.host.as_deref()),
             (Some(false), Some("a:1"))
         );
         let two = peer("127.0.0.1", &[("host", "a"), ("host", "b")]);

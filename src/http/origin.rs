@@ -1,22 +1,24 @@
-//! Which web pages may connect, and under which names. Browsers let any page open a WebSocket to any server and say in `Origin` which page it was
-//! (RFC 6455 section 10.2); clients that are no browsers send none.
+//! Web pages that may connect, and names under which the server may be addressed. A browser lets any page open a WebSocket to any
+//! server and sends the origin of the page in `Origin` (RFC 6455 section 10.2). Clients other than browsers send none.
 
 use std::net::IpAddr;
+
+use url::Url;
 
 use super::client_addr::ClientAddr;
 use crate::config::{Access, NetworkConfig};
 
-/// What may connect besides the same origin.
+/// Pages that may connect in addition to those of the server's own origin.
 #[derive(Clone, Copy, Debug)]
 pub struct OriginRules<'a> {
-    /// Origins by name.
+    /// The allowed origins.
     pub allowed: &'a [String],
-    /// Pages of this machine: they are let in where no token tells whose they are.
+    /// Pages on the client's own machine may connect. Only without authentication: with tokens they have no more rights than others.
     pub loopback: bool,
 }
 
 impl<'a> OriginRules<'a> {
-    /// The rules that the settings define. With tokens, a page on the visitor's own machine has no more rights than others.
+    /// The rules that the settings define.
     pub fn new(access: Access, config: &'a NetworkConfig) -> Self {
         Self {
             allowed: &config.allowed_origin,
@@ -25,9 +27,9 @@ impl<'a> OriginRules<'a> {
     }
 }
 
-/// Whether a page of `origin` may connect: one of the same origin as the server has for this `peer`, or one that the rules
-/// allow.
-pub fn admits(origin: &str, peer: &ClientAddr, rules: OriginRules<'_>) -> bool {
+/// Whether a page of this origin may connect: if the rules allow the origin, or if it is the origin under which `client` addressed
+/// the server.
+pub fn is_allowed(origin: &str, client: &ClientAddr, rules: OriginRules<'_>) -> bool {
     let origin = origin.to_ascii_lowercase();
     if rules.allowed.contains(&origin) {
         return true;
@@ -35,54 +37,57 @@ pub fn admits(origin: &str, peer: &ClientAddr, rules: OriginRules<'_>) -> bool {
     let Some((scheme, authority)) = origin.split_once("://") else {
         return false;
     };
-    let (name, port) = split(authority, scheme);
-    if rules.loopback && is_loopback(name) {
+    let Some(page) = parse(scheme, authority) else {
+        return false;
+    };
+    if rules.loopback && page.host_str().is_some_and(is_loopback) {
         return true;
     }
-    // Behind a proxy that ends TLS, and is not trusted, the server does not know its own scheme.
-    let other_scheme = |secure: bool| (scheme == "https") != secure;
-    if !matches!(scheme, "http" | "https") || peer.secure.is_some_and(other_scheme) {
+    // The scheme of the server is unknown behind a proxy that terminates TLS and is not trusted.
+    let differs = |secure: bool| (scheme == "https") != secure;
+    if !matches!(scheme, "http" | "https") || client.secure.is_some_and(differs) {
         return false;
     }
-    let same = |host: &String| {
-        let host = host.to_ascii_lowercase();
-        split(&host, scheme) == (name, port)
-    };
-    peer.host.as_ref().is_some_and(same)
+    let host = client.host.as_deref().unwrap_or_default();
+    parse(scheme, host).is_some_and(|server| server.origin() == page.origin())
 }
 
-/// Whether the server may be called by this name and nothing but that it is reached through loopback protects it: a page whose
-/// name is made to lead here (DNS rebinding) is of the same origin as the server under that name, and all its own.
-pub fn may_be_called(host: &str, hosts: &[String], origins: &[String]) -> bool {
-    let host = host.to_ascii_lowercase();
-    let (name, _) = split(&host, "http");
+/// Whether the server may be addressed by this `Host`, if only loopback protects it. Otherwise DNS rebinding would give a foreign page
+/// access: a name that its owner resolves to 127.0.0.1 makes the page and the server the same origin.
+pub fn is_allowed_host(host: &str, hosts: &[String], origins: &[String]) -> bool {
+    let Some(url) = parse("http", host) else {
+        return false;
+    };
+    let name = url.host_str().unwrap_or_default();
     let of_origin = |origin: &String| {
         origin
             .split_once("://")
-            .is_some_and(|(scheme, authority)| split(authority, scheme).0 == name)
+            .and_then(|(scheme, authority)| parse(scheme, authority))
+            .is_some_and(|origin| origin.host_str() == Some(name))
     };
-    // `.localhost` is nobody's to give away (RFC 6761 section 6.3).
+    // Nobody can register a name below `.localhost` (RFC 6761 section 6.3).
     is_loopback(name)
         || name.ends_with(".localhost")
         || hosts.iter().any(|allowed| allowed == name)
         || origins.iter().any(of_origin)
 }
 
-/// Host and port, the scheme's own port if none is said.
-fn split<'a>(authority: &'a str, scheme: &str) -> (&'a str, u16) {
-    let default = if scheme == "https" { 443 } else { 80 };
-    match authority.rsplit_once(':') {
-        Some((name, port)) if !port.ends_with(']') => (name, port.parse().unwrap_or(0)),
-        _ => (authority, default),
+/// The URL of a scheme with a host and an optional port. The URL parser also accepts user names, paths, escapes and white space;
+/// here they are invalid.
+fn parse(scheme: &str, authority: &str) -> Option<Url> {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._:[]".contains(&b);
+    if !authority.bytes().all(plain) {
+        return None;
     }
+    Url::parse(&format!("{scheme}://{authority}")).ok()
 }
 
 fn is_loopback(name: &str) -> bool {
-    let bare = name
+    let address = name
         .strip_prefix('[')
         .and_then(|name| name.strip_suffix(']'));
     name == "localhost"
-        || bare
+        || address
             .unwrap_or(name)
             .parse::<IpAddr>()
             .is_ok_and(|ip| ip.to_canonical().is_loopback())
@@ -92,7 +97,7 @@ fn is_loopback(name: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn peer(host: Option<&str>, secure: Option<bool>) -> ClientAddr {
+    fn client(host: Option<&str>, secure: Option<bool>) -> ClientAddr {
         ClientAddr {
             ip: None,
             secure,
@@ -100,16 +105,16 @@ mod tests {
         }
     }
 
-    fn admitted(origin: &str, host: Option<&str>, allowed: &[String]) -> bool {
+    fn allowed_at(origin: &str, host: Option<&str>, allowed: &[String]) -> bool {
         let rules = OriginRules {
             allowed,
             loopback: true,
         };
-        admits(origin, &peer(host, None), rules)
+        is_allowed(origin, &client(host, None), rules)
     }
 
     #[test]
-    fn pages_of_the_same_and_of_loopback_origins_may_connect() {
+    fn pages_of_the_same_origin_and_of_loopback_origins_may_connect() {
         let chat = Some("chat.example.org");
         for (origin, host) in [
             ("http://localhost:3000", chat),
@@ -122,7 +127,7 @@ mod tests {
                 Some("chat.example.org:8080"),
             ),
         ] {
-            assert!(admitted(origin, host, &[]), "{origin} {host:?}");
+            assert!(allowed_at(origin, host, &[]), "{origin} {host:?}");
         }
         for (origin, host) in [
             ("http://evil.example", chat),
@@ -131,49 +136,57 @@ mod tests {
             ("http://localhost.evil.example", chat),
             ("http://127.0.0.1.evil.example", chat),
             ("http://evil.example", None),
+            ("http://localhost/x", chat),
+            ("http://user@localhost", chat),
+            ("http://localho%73t", chat),
+            ("http://local\thost", chat),
             ("null", chat),
             ("", chat),
         ] {
-            assert!(!admitted(origin, host, &[]), "{origin} {host:?}");
+            assert!(!allowed_at(origin, host, &[]), "{origin} {host:?}");
         }
         let allowed = ["https://app.example".to_owned(), "null".to_owned()];
-        assert!(admitted("https://app.example", chat, &allowed));
-        assert!(admitted("null", chat, &allowed));
-        assert!(!admitted("http://app.example", chat, &allowed));
+        assert!(allowed_at("https://app.example", chat, &allowed));
+        assert!(allowed_at("null", chat, &allowed));
+        assert!(!allowed_at("http://app.example", chat, &allowed));
     }
 
     #[test]
-    fn loopback_is_no_friend_where_tokens_are_asked_for_and_the_scheme_counts_where_it_is_known() {
+    fn with_tokens_loopback_pages_are_not_allowed_and_a_known_scheme_must_match() {
         let rules = OriginRules {
             allowed: &[],
             loopback: false,
         };
         let chat = Some("chat.example.org");
-        assert!(!admits("http://localhost:3000", &peer(chat, None), rules));
-        assert!(admits(
+        assert!(!is_allowed(
             "http://localhost:3000",
-            &peer(Some("localhost:3000"), None),
+            &client(chat, None),
             rules
         ));
-        assert!(admits(
+        assert!(is_allowed(
+            "http://localhost:3000",
+            &client(Some("localhost:3000"), None),
+            rules
+        ));
+        assert!(is_allowed(
             "https://chat.example.org",
-            &peer(chat, Some(true)),
+            &client(chat, Some(true)),
             rules
         ));
-        assert!(!admits(
+        assert!(!is_allowed(
             "http://chat.example.org",
-            &peer(chat, Some(true)),
+            &client(chat, Some(true)),
             rules
         ));
-        assert!(!admits(
+        assert!(!is_allowed(
             "https://chat.example.org",
-            &peer(chat, Some(false)),
+            &client(chat, Some(false)),
             rules
         ));
     }
 
     #[test]
-    fn a_server_for_this_machine_goes_by_this_machines_names() {
+    fn a_server_on_loopback_accepts_only_names_of_this_machine_and_allowed_hosts() {
         let hosts = ["chat".to_owned(), "10.0.0.5".to_owned()];
         let origins = ["https://app.example:8443".to_owned(), "null".to_owned()];
         for host in [
@@ -187,7 +200,7 @@ mod tests {
             "10.0.0.5",
             "app.example",
         ] {
-            assert!(may_be_called(host, &hosts, &origins), "{host}");
+            assert!(is_allowed_host(host, &hosts, &origins), "{host}");
         }
         for host in [
             "",
@@ -200,7 +213,7 @@ mod tests {
             "evil:80",
             "0.0.0.0",
         ] {
-            assert!(!may_be_called(host, &hosts, &origins), "{host}");
+            assert!(!is_allowed_host(host, &hosts, &origins), "{host}");
         }
     }
 }

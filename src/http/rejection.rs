@@ -1,4 +1,4 @@
-//! Refusals: HTTP status, close code, and words (PROTOCOL sections 2 and 9).
+//! Rejected requests: HTTP status, close code, error code and detail (PROTOCOL sections 2 and 9).
 
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
@@ -8,18 +8,18 @@ use crate::limits::TooMany;
 use crate::websocket::close_codes;
 use crate::writer::Unavailable;
 
-/// Why a request is refused, in every form that the answer can take.
+/// The reason why a request is rejected, for an HTTP response or a `goodbye`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rejection {
     /// HTTP status.
     pub status: u16,
-    /// The WebSocket close code for a client that cannot see an HTTP status; `None` where there is none.
+    /// The close code for a client that gets a `goodbye`; `None` if the request can only be answered over HTTP.
     pub close: Option<u16>,
-    /// For programs.
+    /// The error code, for programs.
     pub code: &'static str,
-    /// For people.
+    /// The explanation, for people.
     pub detail: String,
-    /// When to come back, in milliseconds.
+    /// The time after which a new attempt makes sense, in milliseconds.
     pub retry_after_ms: Option<u64>,
 }
 
@@ -34,37 +34,42 @@ impl Rejection {
         }
     }
 
-    /// A bad user id or parameter.
+    /// The user id or a parameter is invalid.
     pub fn invalid_request(detail: impl Into<String>) -> Self {
         Self::new(400, Some(4400), "invalid_request", detail)
     }
 
-    /// No token, or one that does not hold.
+    /// The token is missing or invalid.
     pub fn unauthorized(detail: impl Into<String>) -> Self {
         Self::new(401, Some(close_codes::UNAUTHORIZED), "unauthorized", detail)
     }
 
-    /// Somebody else's token, or an origin or a name of the server that may not connect.
+    /// The token belongs to another user, or the origin or the host name is not allowed.
     pub fn forbidden(detail: impl Into<String>) -> Self {
         Self::new(403, Some(4403), "forbidden", detail)
     }
 
-    /// Nothing is there.
+    /// Nothing exists at this path.
     pub fn not_found(detail: impl Into<String>) -> Self {
         Self::new(404, None, "not_found", detail)
     }
 
-    /// Something is there, but not for this method.
+    /// The resource does not support this method.
     pub fn method_not_allowed() -> Self {
-        Self::new(405, None, "method_not_allowed", "this address takes GET")
+        Self::new(
+            405,
+            None,
+            "method_not_allowed",
+            "this resource supports GET only",
+        )
     }
 
-    /// A WebSocket address was asked for without an upgrade.
+    /// A WebSocket path was requested without an upgrade.
     pub fn upgrade_required(detail: impl Into<String>) -> Self {
         Self::new(426, None, "upgrade_required", detail)
     }
 
-    /// The server, or the client's address, has as many connections as it may.
+    /// The server, or the client's address, has reached a limit of connections.
     pub fn too_many_connections(too_many: TooMany) -> Self {
         Self {
             retry_after_ms: Some(too_many.retry_after_ms),
@@ -77,7 +82,7 @@ impl Rejection {
         }
     }
 
-    /// The server goes down.
+    /// The server is shutting down.
     pub fn draining() -> Self {
         Self {
             retry_after_ms: Some(1000),
@@ -90,7 +95,7 @@ impl Rejection {
         }
     }
 
-    /// The server has too much to do.
+    /// The server is overloaded.
     pub fn overloaded() -> Self {
         Self {
             retry_after_ms: Some(1000),
@@ -103,13 +108,13 @@ impl Rejection {
         }
     }
 
-    /// The server cannot do what it is there for now.
+    /// The server cannot store messages at the moment.
     pub fn unavailable(reason: Unavailable) -> Self {
         Self {
             detail: match reason {
-                Unavailable::Full => "as many messages as may wait for the store are waiting",
-                Unavailable::Failing => "the store has refused what was to be written a moment ago",
-                Unavailable::Stuck => "the store has been writing for too long",
+                Unavailable::Full => "the queue of messages waiting for the store is full",
+                Unavailable::Failing => "the last write to the store failed",
+                Unavailable::Stuck => "a write to the store takes too long",
                 Unavailable::NoRoom => "there is too little free disk space",
                 Unavailable::Closed => return Self::draining(),
             }
@@ -118,16 +123,16 @@ impl Rejection {
         }
     }
 
-    /// Nobody can be told from anybody yet.
+    /// No key for verifying tokens is available yet.
     pub fn not_ready() -> Self {
         Self {
-            detail: "the keys to check tokens with are not there yet; connect again in a moment"
+            detail: "the keys for verifying tokens are not loaded yet; connect again in a moment"
                 .into(),
             ..Self::overloaded()
         }
     }
 
-    /// The JSON body of the answer.
+    /// The JSON body of the response.
     pub fn body(&self) -> Value {
         let mut body = json!({"code": self.code, "detail": self.detail});
         if let Some(ms) = self.retry_after_ms {
@@ -136,13 +141,13 @@ impl Rejection {
         body
     }
 
-    /// The whole HTTP/1.1 response, after which the connection closes.
+    /// The complete HTTP/1.1 response, which closes the connection.
     pub fn response(&self) -> Vec<u8> {
         let body = self.body().to_string();
         let reason = StatusCode::from_u16(self.status)
             .ok()
             .and_then(|status| status.canonical_reason())
-            .unwrap_or("Refused");
+            .unwrap_or("Rejected");
         let mut extra = String::new();
         if let Some(ms) = self.retry_after_ms {
             extra = format!("retry-after: {}\r\n", ms.div_ceil(1000));

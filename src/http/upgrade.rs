@@ -273,7 +273,7 @@ fn check_host(client: &ClientAddr, rules: &UpgradeRules<'_>) -> Result<(), Refus
     let Some(hosts) = rules.allowed_hosts else {
         return Ok(());
     };
-    let allowed = |host: &str| origin::may_be_called(host, hosts, rules.origins.allowed);
+    let allowed = |host: &str| origin::is_allowed_host(host, hosts, rules.origins.allowed);
     // Every browser sends `Host`. Without one the request is not from a web page.
     if client.host.as_deref().is_none_or(allowed) {
         return Ok(());
@@ -302,7 +302,7 @@ fn check_origin(
     let origin = single_header(head.headers(), &header::ORIGIN);
     if origin
         .as_ref()
-        .is_some_and(|origin| origin::admits(origin, client, rules))
+        .is_some_and(|origin| origin::is_allowed(origin, client, rules))
     {
         return Ok(());
     }

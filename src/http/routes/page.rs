@@ -1,8 +1,8 @@
-//! The chat page: one file with its script and style in it, built from `client/page` and carried by this program.
+//! `/`: the chat page, one file with its script and style, built from `client/page` and embedded in the program.
 //!
-//! Its content security policy names the two by their hashes, so nothing else runs or styles in it, whatever a peer sends and
-//! however it gets into the page. It may open sockets to its own origin only. Pictures and recordings may be loaded by https,
-//! which the page does when its user asks for one.
+//! The content security policy allows this script and this style by their hashes. No other script or style is applied, even if a message
+//! could inject HTML into the page. The page may open connections to its own origin only. It may load images and recordings over https,
+//! which it does on the user's request.
 
 use std::sync::LazyLock;
 
@@ -14,10 +14,10 @@ use sha2::{Digest, Sha256};
 
 const HTML: &str = include_str!("../../../assets/page.html");
 
-/// What goes with the page, known when it is first asked for.
+/// Headers of the page, computed for the first request.
 struct Page {
     policy: String,
-    /// Of these very bytes; quoted, as it stands in the header.
+    /// The hash of the page, quoted as in the header.
     etag: String,
 }
 
@@ -26,7 +26,7 @@ static PAGE: LazyLock<Page> = LazyLock::new(|| Page {
     etag: format!("\"{}\"", hash(HTML)),
 });
 
-/// Answers with the page, or with nothing new if the browser has it.
+/// `GET /`: the page, or 304 if the browser has it.
 pub fn get(request: HttpRequest) -> HttpResponse {
     let known = request
         .headers()
@@ -69,7 +69,7 @@ fn hash(text: &str) -> String {
     STANDARD.encode(Sha256::digest(text))
 }
 
-/// The text of the page's one element of a kind.
+/// The text of the only element with these tags.
 fn between(start: &str, end: &str) -> &'static str {
     let after = HTML.split_once(start).map_or("", |(_, after)| after);
     after.split_once(end).map_or("", |(text, _)| text)
@@ -84,7 +84,7 @@ mod tests {
         let script = between("<script type=\"module\">", "</script>");
         let style = between("<style>", "</style>");
         assert!(script.len() > 1000 && style.len() > 1000);
-        // What is left is markup. A browser would hash other line ends than ours.
+        // The rest is markup. Browsers normalise line ends before they compute the hash, so the file must not have carriage returns.
         let markup = HTML.replace(script, "").replace(style, "");
         assert_eq!(markup.matches("<script").count(), 1);
         assert_eq!(markup.matches("<style").count(), 1);

@@ -43,7 +43,7 @@ fn allow_origin(request: &HttpRequest, mut response: HttpResponse) -> HttpRespon
     headers.insert(header::VARY, header::HeaderValue::from_static("origin"));
     if let Some(context) = context(request)
         && let Some(origin) = single_header(request.headers(), &header::ORIGIN)
-        && origin::admits(
+        && origin::is_allowed(
             &origin,
             &client_addr(request, context),
             OriginRules::new(context.config.access(), &context.config.network),
