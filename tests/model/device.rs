@@ -1,10 +1,11 @@
-//! One session of a user's device: it holds the server to the order of its inbox, and keeps what it was sent to be judged.
+//! A session of a user's device. It asserts the order of the entries, and keeps the frames that it receives until they are
+//! checked.
 
 use std::collections::HashMap;
 
 use serde_json::{Value, json};
 
-use crate::inbox::Model;
+use crate::inbox_model::Model;
 use crate::support::{Client, Server};
 
 pub struct Device {
@@ -12,26 +13,26 @@ pub struct Device {
     pub name: String,
     pub manual: bool,
     client: Client,
-    /// The newest entry that it holds.
+    /// The newest entry that it has.
     pub cursor: u64,
-    /// The model's clock when it came, and the head that `welcome` named: what it is sent up to there shows the present
-    /// of that moment or of a later one.
+    /// The clock of the model when the session was opened, and the head in `welcome`: replayed entries up to there show the state
+    /// of a message at that moment or later.
     clock: usize,
     head: u64,
     synced: bool,
-    /// It has been sent an entry.
-    pub fed: bool,
-    /// References that wait for a reply, and whether the frame was to the user themself.
+    /// Whether it has received an entry.
+    pub has_received_entry: bool,
+    /// Refs of frames without a reply, and whether the frame is about a conversation of the user with themself.
     waits: HashMap<String, bool>,
     pub replies: HashMap<String, Value>,
-    /// After the ack of a frame to oneself: the message that is next.
+    /// After the ack of a frame to oneself: the id of the message, which must be the next frame.
     echo: Option<Value>,
-    /// Entries that have not been judged, each with the moment since which what it shows may have been the present.
-    unjudged: Vec<(Value, usize)>,
+    /// Entries that are not checked yet, each with the earliest moment whose state it may show.
+    unchecked: Vec<(Value, usize)>,
 }
 
 impl Device {
-    /// Connects; `cursor` is where its client stands, for as long as the server does not say `truncated`.
+    /// Connects. `cursor` is the client's position, unless the server sends `truncated`.
     pub fn connect(
         server: &Server,
         model: &Model,
@@ -49,17 +50,17 @@ impl Device {
             clock: model.clock(),
             head: client.welcome["seq"].as_u64().expect("a seq"),
             synced: false,
-            fed: false,
+            has_received_entry: false,
             client,
             waits: HashMap::new(),
             replies: HashMap::new(),
             echo: None,
-            unjudged: Vec::new(),
+            unchecked: Vec::new(),
         }
     }
 
-    /// What the log has of its session when that has ended.
-    pub fn last_words(&self) -> String {
+    /// The log line of the end of this session.
+    pub fn close_log_line(&self) -> String {
         let (user, session) = (&self.client.welcome["user_id"], self.client.session_id());
         let user = user.as_str().expect("a user");
         format!("connection closed user={user} session={session}")
@@ -69,7 +70,7 @@ impl Device {
         self.client.epoch().to_owned()
     }
 
-    /// Reads `truncated`, which must be next, and begins where it says.
+    /// Reads `truncated`, which must be the next frame, and continues from there.
     pub fn truncated(&mut self) {
         let truncated = self.client.expect("truncated");
         assert_eq!(truncated["reason"], "reset");
@@ -77,15 +78,15 @@ impl Device {
         self.cursor = 0;
     }
 
-    /// For a session that came without `since`: learns from the first frame where it stands.
-    pub fn find_place(&mut self) {
+    /// For a session without `since`: determines its position from the first frame.
+    pub fn find_position(&mut self) {
         let frame = self.client.recv();
         self.cursor = if frame["type"] == "synced" {
             self.head
         } else {
             frame["seq"].as_u64().expect("an entry") - 1
         };
-        self.hear(frame);
+        self.process(frame);
     }
 
     pub fn send(&mut self, frame: &Value, to_self: bool, replies: bool) {
@@ -100,40 +101,40 @@ impl Device {
         self.waits.len()
     }
 
-    /// Reads while `wanted` says so.
+    /// Reads while `wanted` returns true.
     pub fn read_while(&mut self, wanted: impl Fn(&Self) -> bool) {
         while wanted(self) {
             let frame = self.client.recv();
-            self.hear(frame);
+            self.process(frame);
         }
         self.client.receipts();
     }
 
-    /// Reads until nothing that was asked is open.
+    /// Reads until no reply is missing.
     pub fn read_replies(&mut self) {
         self.read_while(|device| !device.waits.is_empty() || device.echo.is_some());
     }
 
-    /// Reads until it holds all that the model has.
+    /// Reads until it has all entries of the model.
     pub fn catch_up(&mut self, model: &Model) {
         let head = model.head(self.user);
         self.read_while(|device| device.cursor < head || !device.synced || device.echo.is_some());
         assert_eq!(self.cursor, head);
     }
 
-    /// Reads what the server owes up to `synced`, and gives it unjudged.
+    /// Reads up to `synced` and returns the entries unchecked.
     pub fn replay(mut self) -> Vec<Value> {
         self.read_while(|device| !device.synced);
-        self.unjudged.into_iter().map(|(frame, _)| frame).collect()
+        self.unchecked.into_iter().map(|(frame, _)| frame).collect()
     }
 
-    fn hear(&mut self, frame: Value) {
+    fn process(&mut self, frame: Value) {
         let tag = frame["type"].as_str().expect("a type").to_owned();
         if let Some(id) = self.echo.take() {
             assert_eq!(
                 (&frame["id"], &frame["seq"]),
                 (&id, &json!(self.cursor)),
-                "behind the ack of a frame to oneself: {frame}"
+                "after the ack of a frame to oneself: {frame}"
             );
             assert_ne!(tag, "ack");
             self.keep(frame);
@@ -145,31 +146,31 @@ impl Device {
             "error" | "pong" | "history" | "conversations" => false,
             "heartbeat" => return,
             "synced" => {
-                assert!(!self.synced, "synced twice");
+                assert!(!self.synced, "a second synced frame");
                 assert_eq!(
                     (&frame["seq"], self.head),
                     (&json!(self.cursor), self.cursor),
-                    "synced where welcome said"
+                    "synced must have the head in welcome"
                 );
                 self.synced = true;
                 return;
             }
-            _ => panic!("nobody asked for {frame}"),
+            _ => panic!("unexpected frame {frame}"),
         };
         if is_entry {
             assert_eq!(
                 frame["seq"],
                 self.cursor + 1,
-                "the next entry was due: {frame}"
+                "expected the next entry, found {frame}"
             );
             self.cursor += 1;
-            self.fed = true;
+            self.has_received_entry = true;
             self.keep(frame.clone());
         }
         if !is_entry || tag == "ack" {
             let reference = frame["ref"].as_str().expect("a ref").to_owned();
             let to_self = self.waits.remove(&reference);
-            let to_self = to_self.unwrap_or_else(|| panic!("nothing waits for {frame}"));
+            let to_self = to_self.unwrap_or_else(|| panic!("unexpected reply {frame}"));
             self.echo = (is_entry && to_self).then(|| frame["id"].clone());
             self.replies.insert(reference, frame);
         }
@@ -177,14 +178,14 @@ impl Device {
 
     fn keep(&mut self, entry: Value) {
         let replayed = entry["seq"].as_u64() <= Some(self.head);
-        self.unjudged
+        self.unchecked
             .push((entry, if replayed { self.clock } else { 0 }));
     }
 
-    /// Has the model judge all that it was sent.
-    pub fn judge(&mut self, model: &mut Model) {
-        for (entry, clock) in self.unjudged.drain(..) {
-            model.judge(self.user, &entry, clock);
+    /// Checks all received entries with the model.
+    pub fn check(&mut self, model: &mut Model) {
+        for (entry, clock) in self.unchecked.drain(..) {
+            model.check(self.user, &entry, clock);
         }
     }
 
@@ -196,15 +197,15 @@ impl Device {
         self.client.cut(reset);
     }
 
-    /// As [`Device::cut`], and gives what has not been judged, for the session that goes on in its place.
-    pub fn give_up(self, reset: bool) -> Vec<(Value, usize)> {
-        let unjudged = self.unjudged;
+    /// As [`Device::cut`]; returns the unchecked entries for the session that continues.
+    pub fn cut_and_take_unchecked(self, reset: bool) -> Vec<(Value, usize)> {
+        let unchecked = self.unchecked;
         self.client.cut(reset);
-        unjudged
+        unchecked
     }
 
-    /// Has what an earlier session was sent judged with its own.
-    pub fn take_over(&mut self, unjudged: Vec<(Value, usize)>) {
-        self.unjudged = unjudged;
+    /// Adds the unchecked entries of an earlier session.
+    pub fn add_unchecked(&mut self, unchecked: Vec<(Value, usize)>) {
+        self.unchecked = unchecked;
     }
 }
