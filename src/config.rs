@@ -41,7 +41,7 @@ pub use tls::TlsConfig;
 pub use value::{Auto, Days};
 
 use setting::Setting;
-use source::Written;
+use source::RawValue;
 
 /// All settings. Every value is within its bounds; `Config::default()` is the configuration without any source.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

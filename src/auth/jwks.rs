@@ -199,13 +199,13 @@ impl Shared {
             match found {
                 Ok(keys) => {
                     if state.keys.len() != keys.len() {
-                        log::info!(keys = keys.len(), from = self.place.source.place().as_str(); "keys for tokens");
+                        log::info!(keys = keys.len(), from = self.place.source.redacted().as_str(); "keys for tokens");
                     }
                     state.keys = keys.into();
                 }
                 Err(what) => {
                     log::warn!(
-                        kept = state.keys.len(), from = self.place.source.place().as_str(), why = what.as_str();
+                        kept = state.keys.len(), from = self.place.source.redacted().as_str(), why = what.as_str();
                         "no keys for tokens could be had; those known before stay"
                     );
                     pause = pause.min(AGAIN);

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use url::Url;
 
 use super::setting::{Kind, choice, file, files, list, number, quoted, secrets, section, switch};
-use super::{Secret, Written, value};
+use super::{RawValue, Secret, value};
 
 section! {
     /// How users prove their identity, and the keys that tokens are verified with.
@@ -110,10 +110,10 @@ pub enum Jwks {
 
 impl Jwks {
     /// The location without the query of a URL, which may hold a secret. For the log.
-    pub fn place(&self) -> String {
+    pub fn redacted(&self) -> String {
         let whole = self.to_string();
         match (self, whole.split_once('?')) {
-            (Self::Url(_), Some((place, _))) => format!("{place}?..."),
+            (Self::Url(_), Some((path, _))) => format!("{path}?..."),
             _ => whole,
         }
     }
@@ -129,14 +129,14 @@ impl Display for Jwks {
 }
 
 /// A file or a URL; an empty text stands for none.
-fn jwks(written: &Written) -> Result<Option<Jwks>, String> {
-    let text = written.as_str();
+fn jwks(raw: &RawValue) -> Result<Option<Jwks>, String> {
+    let text = raw.as_str();
     let Some((_, rest)) = text.split_once("://") else {
-        return Ok(value::file(written)?.map(Jwks::File));
+        return Ok(value::file(raw)?.map(Jwks::File));
     };
     let invalid = || {
         format!(
-            "{written} is neither a file nor an address such as https://id.example.org/.well-known/jwks.json"
+            "{raw} is neither a file nor an address such as https://id.example.org/.well-known/jwks.json"
         )
     };
     // A URL parser would skip spaces and further slashes.

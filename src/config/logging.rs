@@ -1,6 +1,6 @@
 //! Logging: which lines are written, and how.
 
-use super::Written;
+use super::RawValue;
 use super::setting::{choice, section, text};
 
 section! {
@@ -28,7 +28,7 @@ pub enum LogFormat {
 
 /// Checks a log filter more strictly than the logger does: the logger would take a misspelt level for the name of a module
 /// and log nothing from then on.
-fn filter(written: &Written) -> Result<String, String> {
+fn filter(raw: &RawValue) -> Result<String, String> {
     let is_level = |level: &str| level.trim().parse::<log::LevelFilter>().is_ok();
     let valid = |directive: &str| match directive.split_once('=') {
         Some((target, level)) => {
@@ -36,11 +36,11 @@ fn filter(written: &Written) -> Result<String, String> {
         }
         None => is_level(directive),
     };
-    if written.as_str().split(',').all(valid) {
-        Ok(written.as_str().to_owned())
+    if raw.as_str().split(',').all(valid) {
+        Ok(raw.as_str().to_owned())
     } else {
         Err(format!(
-            "{written} is not a log filter; expected a level (off, error, warn, info, debug or trace) or levels by module, \
+            "{raw} is not a log filter; expected a level (off, error, warn, info, debug or trace) or levels by module, \
              such as info,dmwire::store=debug"
         ))
     }

@@ -6,7 +6,7 @@ use std::thread::available_parallelism;
 use ipnet::IpNet;
 
 use super::setting::{list, list_of, number, section, strings, text};
-use super::{Written, origin};
+use super::{RawValue, origin};
 
 const PORT: u16 = 8080;
 /// Used where the number of CPUs cannot be determined.
@@ -72,7 +72,7 @@ impl Default for Listen {
 
 impl Listen {
     /// The addresses of all entries without duplicates. Port 0 asks for another free port each time, so it may be repeated.
-    fn parse(values: &[Written]) -> Result<Self, String> {
+    fn parse(values: &[RawValue]) -> Result<Self, String> {
         let mut addresses = Vec::new();
         for value in values {
             for address in listen_entry(value.as_str())? {
@@ -140,8 +140,8 @@ fn listen_hint(entry: &str, named: Option<(&str, u16)>) -> String {
 }
 
 /// `/a/b` without a slash at the end, or empty for the root.
-fn base_path(written: &Written) -> Result<String, String> {
-    let trimmed = written.as_str().trim_matches('/');
+fn base_path(raw: &RawValue) -> Result<String, String> {
+    let trimmed = raw.as_str().trim_matches('/');
     if trimmed.is_empty() {
         return Ok(String::new());
     }
@@ -151,7 +151,7 @@ fn base_path(written: &Written) -> Result<String, String> {
         Ok(format!("/{trimmed}"))
     } else {
         Err(format!(
-            "{written} is not a path such as /demo, of letters, digits and - . _ ~ between single slashes"
+            "{raw} is not a path such as /demo, of letters, digits and - . _ ~ between single slashes"
         ))
     }
 }
@@ -167,8 +167,8 @@ impl TrustedProxies {
         self.0.iter().any(|network| network.contains(&address))
     }
 
-    fn parse(values: &[Written]) -> Result<Self, String> {
-        let network = |value: &Written| {
+    fn parse(values: &[RawValue]) -> Result<Self, String> {
+        let network = |value: &RawValue| {
             parse_network(value.as_str()).map_err(|why| {
                 format!("{value} is not a network: {why}; it looks like 127.0.0.1, 10.0.0.0/8 or fd00::/8")
             })
@@ -180,7 +180,7 @@ impl TrustedProxies {
     /// The proxies with these addresses.
     #[cfg(test)]
     pub(crate) fn of(texts: &[&str]) -> Self {
-        let values: Vec<_> = texts.iter().map(|text| Written::from(*text)).collect();
+        let values: Vec<_> = texts.iter().map(|text| RawValue::from(*text)).collect();
         Self::parse(&values).expect("addresses")
     }
 }
@@ -211,7 +211,7 @@ mod tests {
     use super::*;
 
     fn listen(text: &str) -> Result<Vec<String>, String> {
-        let values: Vec<_> = text.split(' ').map(Written::from).collect();
+        let values: Vec<_> = text.split(' ').map(RawValue::from).collect();
         let listen = Listen::parse(&values)?;
         Ok(listen.addresses.iter().map(ToString::to_string).collect())
     }

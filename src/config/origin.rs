@@ -2,9 +2,9 @@
 
 use url::{Host, ParseError, Url};
 
-use super::Written;
+use super::RawValue;
 
-pub(super) fn origins(values: &[Written]) -> Result<Vec<String>, String> {
+pub(super) fn origins(values: &[RawValue]) -> Result<Vec<String>, String> {
     let mut origins = Vec::new();
     for value in values {
         let origin = origin(value.as_str())?;
@@ -16,8 +16,8 @@ pub(super) fn origins(values: &[Written]) -> Result<Vec<String>, String> {
 }
 
 /// Names of hosts, without a port.
-pub(super) fn hosts(values: &[Written]) -> Result<Vec<String>, String> {
-    let host = |value: &Written| {
+pub(super) fn hosts(values: &[RawValue]) -> Result<Vec<String>, String> {
+    let host = |value: &RawValue| {
         let text = value.as_str().to_ascii_lowercase();
         let host = Some(text.as_str()).filter(|text| is_plain_host(text));
         host.and_then(|text| Host::parse(text).ok())

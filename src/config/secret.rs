@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::Written;
+use super::RawValue;
 
 /// Bytes that only this server and the issuers of tokens may know.
 #[derive(Clone)]
@@ -19,8 +19,8 @@ impl Secret {
         &self.0
     }
 
-    pub(super) fn list(values: &[Written]) -> Result<Vec<Self>, String> {
-        let secret = |value: &Written| Self::new(value.as_str().as_bytes());
+    pub(super) fn list(values: &[RawValue]) -> Result<Vec<Self>, String> {
+        let secret = |value: &RawValue| Self::new(value.as_str().as_bytes());
         let secrets: Option<Vec<_>> = values.iter().map(secret).collect();
         secrets.ok_or_else(|| "a secret is empty".to_owned())
     }

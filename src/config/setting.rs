@@ -8,7 +8,7 @@ use std::str::FromStr;
 use clap::{Arg, ArgAction};
 
 use super::value::{self, Auto};
-use super::{Config, Secret, Written};
+use super::{Config, RawValue, Secret};
 
 /// Declares a section: a struct with one field for each setting, and a function `settings` that lists them.
 ///
@@ -51,9 +51,9 @@ macro_rules! section {
 }
 pub(super) use section;
 
-type Parse<T> = Box<dyn Fn(&[Written]) -> Result<T, String> + Send + Sync>;
+type Parse<T> = Box<dyn Fn(&[RawValue]) -> Result<T, String> + Send + Sync>;
 type Show<T> = Box<dyn Fn(&T) -> Option<String> + Send + Sync>;
-type Set = Box<dyn Fn(&mut Config, &[Written]) -> Result<(), String> + Send + Sync>;
+type Set = Box<dyn Fn(&mut Config, &[RawValue]) -> Result<(), String> + Send + Sync>;
 
 /// How many values a setting takes, and how they are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,7 +84,7 @@ impl<T: 'static> Kind<T> {
     /// A setting with one value. `parse` returns what is wrong with a text; `show` writes the value as TOML.
     pub fn one(
         value_name: &str,
-        parse: impl Fn(&Written) -> Result<T, String> + Send + Sync + 'static,
+        parse: impl Fn(&RawValue) -> Result<T, String> + Send + Sync + 'static,
         show: impl Fn(&T) -> String + Send + Sync + 'static,
     ) -> Self {
         Self {
@@ -132,7 +132,7 @@ impl<T: 'static> Kind<T> {
 /// A value that is written as a string.
 pub(super) fn text<T: Display + 'static>(
     value_name: &str,
-    parse: fn(&Written) -> Result<T, String>,
+    parse: fn(&RawValue) -> Result<T, String>,
 ) -> Kind<T> {
     Kind::one(value_name, parse, |value| quoted(value))
 }
@@ -143,7 +143,7 @@ where
     T: FromStr + PartialOrd + Display + Send + Sync + 'static,
 {
     let bounds = format!("[range: {} to {}] ", range.start(), range.end());
-    let parse = move |written: &Written| value::number(&range, written);
+    let parse = move |raw: &RawValue| value::number(&range, raw);
     Kind {
         bounds,
         ..Kind::one(value_name, parse, ToString::to_string)
@@ -155,7 +155,7 @@ pub(super) fn number_or_auto<T>(value_name: &str, range: RangeInclusive<T>) -> K
 where
     T: FromStr + PartialOrd + Display + Send + Sync + 'static,
 {
-    let parse = move |written: &Written| value::auto(&range, written);
+    let parse = move |raw: &RawValue| value::auto(&range, raw);
     Kind::one(value_name, parse, |value| match &value.0 {
         Some(number) => number.to_string(),
         None => quoted("auto"),
@@ -173,11 +173,11 @@ where
     T: Copy + PartialEq + Sync + 'static,
 {
     let names = || choices.iter().map(|(name, _)| *name).collect::<Vec<_>>();
-    let parse = move |written: &Written| {
-        let found = choices.iter().find(|(name, _)| *name == written.as_str());
+    let parse = move |raw: &RawValue| {
+        let found = choices.iter().find(|(name, _)| *name == raw.as_str());
         found
             .map(|(_, value)| *value)
-            .ok_or_else(|| format!("{written} is neither {}", names().join(" nor ")))
+            .ok_or_else(|| format!("{raw} is neither {}", names().join(" nor ")))
     };
     let show = move |value: &T| {
         let found = choices.iter().find(|(_, choice)| choice == value);
@@ -189,7 +189,7 @@ where
 /// Any number of values that are written as strings.
 pub(super) fn list<T: Display + 'static>(
     value_name: &str,
-    parse: fn(&[Written]) -> Result<Vec<T>, String>,
+    parse: fn(&[RawValue]) -> Result<Vec<T>, String>,
 ) -> Kind<Vec<T>> {
     list_of(value_name, parse, |values| strings(values))
 }
@@ -197,7 +197,7 @@ pub(super) fn list<T: Display + 'static>(
 /// As [`list`], for a type that displays itself in its own way.
 pub(super) fn list_of<T: 'static>(
     value_name: &str,
-    parse: fn(&[Written]) -> Result<T, String>,
+    parse: fn(&[RawValue]) -> Result<T, String>,
     show: fn(&T) -> String,
 ) -> Kind<T> {
     Kind {
@@ -297,7 +297,7 @@ impl Setting {
     }
 
     /// Sets it in `config` from the text of one source. An error says what would be right, without the setting's name.
-    pub fn set(&self, config: &mut Config, values: &[Written]) -> Result<(), String> {
+    pub fn set(&self, config: &mut Config, values: &[RawValue]) -> Result<(), String> {
         (self.set)(config, values)
     }
 

@@ -67,21 +67,21 @@ impl Source {
 
 /// One value as text, from whatever source. Without `Debug`, since it may be a secret.
 #[derive(Clone)]
-pub(super) struct Written(String);
+pub(super) struct RawValue(String);
 
-impl Written {
+impl RawValue {
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-impl Display for Written {
+impl Display for RawValue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:?}", self.0)
     }
 }
 
-impl From<&str> for Written {
+impl From<&str> for RawValue {
     fn from(text: &str) -> Self {
         Self(text.trim().to_owned())
     }
@@ -89,7 +89,7 @@ impl From<&str> for Written {
 
 /// The values that a source gives for a setting.
 pub(super) struct Given {
-    pub values: Vec<Written>,
+    pub values: Vec<RawValue>,
     pub source: Source,
 }
 
@@ -210,7 +210,7 @@ fn read_file(path: &Path) -> Result<(PathBuf, FileSettings), FileError> {
 }
 
 /// The content of a file, by the keys as they are written there.
-pub(super) struct FileSettings(pub BTreeMap<&'static str, Vec<Written>>);
+pub(super) struct FileSettings(pub BTreeMap<&'static str, Vec<RawValue>>);
 
 impl<'de> Deserialize<'de> for FileSettings {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -269,7 +269,7 @@ impl Visitor<'_> for KeySeed {
 struct ValuesSeed(Shape);
 
 impl<'de> DeserializeSeed<'de> for ValuesSeed {
-    type Value = Vec<Written>;
+    type Value = Vec<RawValue>;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
         deserializer.deserialize_any(self)
@@ -277,7 +277,7 @@ impl<'de> DeserializeSeed<'de> for ValuesSeed {
 }
 
 impl<'de> Visitor<'de> for ValuesSeed {
-    type Value = Vec<Written>;
+    type Value = Vec<RawValue>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.0 {
@@ -319,7 +319,7 @@ impl ValuesSeed {
         self,
         found: Unexpected<'_>,
         value: &dyn Display,
-    ) -> Result<Vec<Written>, E> {
+    ) -> Result<Vec<RawValue>, E> {
         match self.0 {
             Shape::List { .. } => Err(E::invalid_type(found, &self)),
             Shape::One | Shape::Switch => Ok(vec![value.to_string().as_str().into()]),

@@ -3,7 +3,7 @@
 use std::fmt::{self, Display};
 use std::path::PathBuf;
 
-use super::Written;
+use super::RawValue;
 use super::setting::{Kind, choice, number, number_or_auto, quoted, section, text};
 use super::value::{Auto, Days};
 
@@ -46,15 +46,15 @@ pub enum StoreUrl {
 }
 
 impl StoreUrl {
-    fn parse(written: &Written) -> Result<Self, String> {
+    fn parse(raw: &RawValue) -> Result<Self, String> {
         let expected = "expected sqlite:PATH, such as sqlite:dmwire.db, or memory:";
-        match written.as_str().split_once(':') {
+        match raw.as_str().split_once(':') {
             Some(("memory", "") | ("sqlite", ":memory:")) => Ok(Self::Memory),
             Some(("sqlite", path)) if path.starts_with("//") => Err(format!(
-                "{written} has the slashes of a URL before its path; {expected}"
+                "{raw} has the slashes of a URL before its path; {expected}"
             )),
             Some(("sqlite", path)) if !path.is_empty() => Ok(Self::Sqlite(path.into())),
-            _ => Err(format!("{written} is not a store; {expected}")),
+            _ => Err(format!("{raw} is not a store; {expected}")),
         }
     }
 }
@@ -134,11 +134,11 @@ pub fn temporary_directory() -> PathBuf {
     std::env::temp_dir()
 }
 
-fn days_or_forever(written: &Written) -> Result<Option<Days>, String> {
-    if written.as_str() == "forever" {
+fn days_or_forever(raw: &RawValue) -> Result<Option<Days>, String> {
+    if raw.as_str() == "forever" {
         return Ok(None);
     }
-    Days::parse(written)
+    Days::parse(raw)
         .map(Some)
         .map_err(|error| format!("{error}, nor \"forever\""))
 }

@@ -7,17 +7,17 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use super::Written;
+use super::RawValue;
 
 /// The path of a file; an empty one stands for none.
 #[allow(clippy::unnecessary_wraps)] // the signature of all parsers
-pub(super) fn file(written: &Written) -> Result<Option<PathBuf>, String> {
-    Ok(Some(written.as_str())
+pub(super) fn file(raw: &RawValue) -> Result<Option<PathBuf>, String> {
+    Ok(Some(raw.as_str())
         .filter(|path| !path.is_empty())
         .map(PathBuf::from))
 }
 
-pub(super) fn files(values: &[Written]) -> Result<Vec<PathBuf>, String> {
+pub(super) fn files(values: &[RawValue]) -> Result<Vec<PathBuf>, String> {
     let mut files = Vec::new();
     for value in values {
         files.push(file(value)?.ok_or("a file's name is empty")?);
@@ -26,8 +26,8 @@ pub(super) fn files(values: &[Written]) -> Result<Vec<PathBuf>, String> {
 }
 
 /// Strings that are compared literally.
-pub(super) fn strings(values: &[Written]) -> Result<Vec<String>, String> {
-    let string = |value: &Written| match value.as_str() {
+pub(super) fn strings(values: &[RawValue]) -> Result<Vec<String>, String> {
+    let string = |value: &RawValue| match value.as_str() {
         "" => Err("an entry is empty".to_owned()),
         text => Ok(text.to_owned()),
     };
@@ -43,34 +43,34 @@ impl<T> Auto<T> {
     pub const AUTO: Self = Self(None);
 }
 
-pub(super) fn auto<T>(range: &RangeInclusive<T>, written: &Written) -> Result<Auto<T>, String>
+pub(super) fn auto<T>(range: &RangeInclusive<T>, raw: &RawValue) -> Result<Auto<T>, String>
 where
     T: FromStr + PartialOrd + Display,
 {
-    if written.as_str() == "auto" {
+    if raw.as_str() == "auto" {
         return Ok(Auto(None));
     }
-    number(range, written)
+    number(range, raw)
         .map(|number| Auto(Some(number)))
         .map_err(|error| format!("{error}, nor \"auto\""))
 }
 
-pub(super) fn number<T>(range: &RangeInclusive<T>, written: &Written) -> Result<T, String>
+pub(super) fn number<T>(range: &RangeInclusive<T>, raw: &RawValue) -> Result<T, String>
 where
     T: FromStr + PartialOrd + Display,
 {
-    let number = written.as_str().parse().ok();
+    let number = raw.as_str().parse().ok();
     number.filter(|n| range.contains(n)).ok_or_else(|| {
         let (first, last) = (range.start(), range.end());
-        format!("{written} is not a whole number from {first} to {last}")
+        format!("{raw} is not a whole number from {first} to {last}")
     })
 }
 
-pub(super) fn switch(written: &Written) -> Result<bool, String> {
-    match written.as_str().to_ascii_lowercase().as_str() {
+pub(super) fn switch(raw: &RawValue) -> Result<bool, String> {
+    match raw.as_str().to_ascii_lowercase().as_str() {
         "true" | "yes" | "on" | "1" => Ok(true),
         "false" | "no" | "off" | "0" => Ok(false),
-        _ => Err(format!("{written} is neither true nor false")),
+        _ => Err(format!("{raw} is neither true nor false")),
     }
 }
 
@@ -88,13 +88,13 @@ impl Days {
         Self(days * 86_400_000)
     }
 
-    pub(super) fn parse(written: &Written) -> Result<Self, String> {
-        let days = written.as_str().parse::<f64>().ok();
+    pub(super) fn parse(raw: &RawValue) -> Result<Self, String> {
+        let days = raw.as_str().parse::<f64>().ok();
         days.filter(|days| *days > 0.0 && *days <= Self::MAX)
             .map(|days| Self((days * Self::MS).ceil() as i64))
             .ok_or_else(|| {
                 format!(
-                    "{written} is not a number of days above 0 and up to {}",
+                    "{raw} is not a number of days above 0 and up to {}",
                     Self::MAX
                 )
             })
