@@ -1,7 +1,7 @@
-//! Who is here: user id -> the live sessions of that user on this node.
+//! The sessions of this node, by user.
 //!
-//! A [`Registry`] is shared by reference. Its map is cut into shards, each behind a mutex of its own that is held only to
-//! read or change one user's list, never across an await.
+//! A [`Registry`] is shared as an `Arc`. Its map is split into shards. The mutex of a shard is held only while the list of one
+//! user is read or changed, never across an await.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
@@ -11,19 +11,19 @@ use crate::outbox::Outbox;
 
 const SHARDS: usize = 64;
 
-/// The sessions of one user, oldest first.
+/// The sessions of one user: the open ones in the order in which they were opened, among them those that are being opened.
 type Sessions = Vec<Arc<Outbox>>;
 type Shard = HashMap<Arc<str>, Sessions>;
 
-/// The live sessions of this node, by user.
+/// The sessions of this node, by user.
 #[derive(Debug)]
 pub struct Registry {
-    /// Picks a user's shard. Seeded at random: a peer must not be able to aim at one shard.
+    /// Chooses the shard of a user. Randomly seeded, so that clients cannot choose user ids of the same shard.
     hasher: RandomState,
     shards: Vec<Mutex<Shard>>,
 }
 
-/// A session's place in the registry. Dropping it, also in a panic, takes the session out.
+/// The entry of a session in the registry. Dropping it, also in a panic, removes the session.
 #[derive(Debug)]
 pub struct Registered {
     registry: Arc<Registry>,
@@ -41,51 +41,69 @@ impl Default for Registry {
 
 impl Registry {
     fn shard(&self, user: &str) -> MutexGuard<'_, Shard> {
-        let at = self.hasher.hash_one(user) as usize % SHARDS;
-        // A shard is left whole by every change, so one that a panic has poisoned is as good as before.
-        self.shards[at]
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        let index = self.hasher.hash_one(user) as usize % SHARDS;
+        lock(&self.shards[index])
     }
 
-    /// Adds a session. When the user then has more than `limit` of them, the oldest is returned, to be told to go.
-    pub fn register(
-        self: &Arc<Self>,
-        outbox: &Arc<Outbox>,
-        limit: usize,
-    ) -> (Registered, Option<Arc<Outbox>>) {
+    /// Adds a session that is about to be opened.
+    pub fn register(self: &Arc<Self>, outbox: &Arc<Outbox>) -> Registered {
         let mut shard = self.shard(outbox.user());
         let sessions = shard.entry(outbox.user().clone()).or_default();
         sessions.push(outbox.clone());
-        let oldest = (sessions.len() > limit).then(|| sessions.remove(0));
-        let registered = Registered {
+        Registered {
             registry: self.clone(),
             outbox: outbox.clone(),
-        };
-        (registered, oldest)
+        }
     }
 
-    /// Shows `visit` the sessions of a user; none if there are none.
+    /// Calls `visit` with the sessions of a user, which may be none. The list cannot change during the call.
     pub fn with<R>(&self, user: &str, visit: impl FnOnce(&[Arc<Outbox>]) -> R) -> R {
         let shard = self.shard(user);
         visit(shard.get(user).map_or(&[], Vec::as_slice))
     }
 
-    /// The next entry that the slowest of a user's live sessions is owed.
-    pub fn owed(&self, user: &str) -> Option<u64> {
+    /// The lowest replay cursor among a user's open sessions. Retention keeps the entries from there on.
+    pub fn lowest_cursor(&self, user: &str) -> Option<u64> {
         self.with(user, |sessions| {
             sessions.iter().filter_map(|session| session.cursor()).min()
         })
     }
 
-    /// Every live session.
+    /// All sessions.
     pub fn all(&self) -> Vec<Arc<Outbox>> {
-        let locked = self.shards.iter();
-        locked
-            .flat_map(|shard| {
-                let shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
-                shard.values().flatten().cloned().collect::<Vec<_>>()
-            })
+        let shards = self.shards.iter();
+        shards
+            .flat_map(|shard| lock(shard).values().flatten().cloned().collect::<Vec<_>>())
+            .collect()
+    }
+}
+
+fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
+    // Every change leaves a shard consistent, so a panic elsewhere has not damaged it.
+    shard.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Registered {
+    /// Makes the session the newest of its user, after its inbox has been opened. If the user has more than `limit` open
+    /// sessions, the oldest are removed and returned; the caller disconnects them. Sessions that are being opened do not
+    /// count: they may fail.
+    #[must_use]
+    pub fn opened(&self, limit: usize) -> Vec<Arc<Outbox>> {
+        let user = self.outbox.user();
+        let mut shard = self.registry.shard(user);
+        let Some(sessions) = shard.get_mut(user) else {
+            return Vec::new();
+        };
+        let is_this = |session: &Arc<Outbox>| Arc::ptr_eq(session, &self.outbox);
+        if let Some(index) = sessions.iter().position(is_this) {
+            sessions[index..].rotate_left(1);
+        }
+        let is_open = |session: &Arc<Outbox>| session.cursor().is_some();
+        let open = sessions.iter().filter(|session| is_open(session)).count();
+        let excess = open.saturating_sub(limit);
+        sessions
+            .extract_if(.., |session| is_open(session))
+            .take(excess)
             .collect()
     }
 }
@@ -100,5 +118,54 @@ impl Drop for Registered {
                 shard.remove(user);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::limits::memory::MemoryBudget;
+
+    fn session(registry: &Arc<Registry>) -> (Arc<Outbox>, Registered) {
+        let memory = MemoryBudget::new(1 << 20);
+        let outbox = Outbox::new(Uuid::new_v4(), "u".into(), 1024, &memory);
+        let registered = registry.register(&outbox);
+        (outbox, registered)
+    }
+
+    #[test]
+    fn the_oldest_open_session_is_removed_when_another_has_been_opened() {
+        let registry = Arc::new(Registry::default());
+        let (first, first_entry) = session(&registry);
+        let (second, second_entry) = session(&registry);
+        let (third, third_entry) = session(&registry);
+        // Opened in another order than registered.
+        second.open(1, 0);
+        assert!(second_entry.opened(2).is_empty());
+        first.open(1, 0);
+        assert!(first_entry.opened(2).is_empty());
+        third.open(1, 0);
+        let removed = third_entry.opened(2);
+        assert_eq!(removed.len(), 1);
+        assert!(Arc::ptr_eq(&removed[0], &second));
+        assert_eq!(registry.all().len(), 2);
+    }
+
+    #[test]
+    fn sessions_that_are_being_opened_do_not_count() {
+        let registry = Arc::new(Registry::default());
+        let (first, first_entry) = session(&registry);
+        first.open(1, 0);
+        assert!(first_entry.opened(1).is_empty());
+        let (_second, second_entry) = session(&registry);
+        let (third, third_entry) = session(&registry);
+        drop(second_entry);
+        assert_eq!(registry.all().len(), 2);
+        third.open(1, 0);
+        let removed = third_entry.opened(1);
+        assert!(Arc::ptr_eq(&removed[0], &first));
+        assert_eq!(registry.all().len(), 1);
     }
 }

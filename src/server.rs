@@ -111,7 +111,7 @@ pub async fn serve(
         .collect::<Result<Vec<_>, _>>()?;
     let registry = Arc::new(Registry::default());
     let live = registry.clone();
-    store.spare(LiveCursors::new(move |user| live.owed(user)));
+    store.spare(LiveCursors::new(move |user| live.lowest_cursor(user)));
     store.limit(config.recipients.quotas());
     let blocks = Arc::new(Blocks::default());
     store.blocks(&mut |user, other| blocks.set(user, other, true))?;

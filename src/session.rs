@@ -339,7 +339,7 @@ mod tests {
         actix_rt::System::new().block_on(async {
             let registry = Arc::new(Registry::default());
             let outbox = Outbox::new(Uuid::nil(), "u".into(), 1024, &MemoryBudget::new(1 << 20));
-            let (registered, _) = registry.register(&outbox, 1);
+            let registered = registry.register(&outbox);
             outbox.open(1, 0);
             let identity = Verifier::Open.identify(Some("u"), None).await;
             let params = SessionParams {

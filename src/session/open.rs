@@ -93,6 +93,10 @@ pub async fn open_session(
         }));
     }
     outbox.open(start.first, inbox.head);
+    // Not before: no session is closed in favour of one that cannot be opened.
+    for oldest in auth.registered.opened(config.limits.sessions_per_user) {
+        oldest.disconnect(TOO_MANY_SESSIONS);
+    }
     let user = UserSession {
         router: context.router.clone(),
         key: context.limits.key(&user),
@@ -153,14 +157,7 @@ fn register(
     identity: Identity,
     outbox: &Arc<Outbox>,
 ) -> Result<Auth, OpenError> {
-    let limit = match outbox.user().is_empty() {
-        true => usize::MAX,
-        false => context.config.limits.sessions_per_user,
-    };
-    let (registered, oldest) = context.registry.register(outbox, limit);
-    if let Some(oldest) = oldest {
-        oldest.disconnect(TOO_MANY_SESSIONS);
-    }
+    let registered = context.registry.register(outbox);
     if context.draining.load(Ordering::SeqCst) {
         // The shutdown may have listed the sessions before this one was registered.
         return Err(OpenError::Draining);

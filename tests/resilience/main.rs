@@ -6,3 +6,4 @@ mod support;
 mod crash;
 mod resend;
 mod shutdown;
+mod store_errors;
