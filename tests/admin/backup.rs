@@ -30,8 +30,8 @@ fn a_backup_under_load_is_valid_and_contains_all_acknowledged_messages() {
         let epoch = b.epoch().to_owned();
         while b.recv()["seq"] != 200 {}
         let before = acknowledged.load(Ordering::SeqCst);
-        let said = dmwire(&folder.0, &["backup", "copy.db"]);
-        assert_eq!(said.code, Some(0), "{said:?}");
+        let output = dmwire(&folder.0, &["backup", "copy.db"]);
+        assert_eq!(output.code, Some(0), "{output:?}");
         // The load continues after the backup.
         let after = acknowledged.load(Ordering::SeqCst);
         eventually("more messages are sent", || {
@@ -74,21 +74,21 @@ fn a_backup_overwrites_no_file_and_a_failed_one_leaves_none() {
     std::fs::write(folder.0.join("taken"), "precious").expect("a file");
     std::fs::create_dir(folder.0.join("empty")).expect("a folder");
     let names = listing(&folder.0);
-    let said = dmwire(&folder.0, &["backup", "taken"]);
-    assert_failed(&said, 1, &["no backup was made", "taken"]);
-    let said = dmwire(&folder.0, &["backup", "empty"]);
-    assert_failed(&said, 1, &["no backup was made", "empty"]);
-    let said = dmwire(&folder.0, &["backup", "dmwire.db"]);
-    assert_failed(&said, 1, &["dmwire.db"]);
-    let said = dmwire(&folder.0, &["backup", "missing/copy.db"]);
-    assert_failed(&said, 1, &["no backup was made", "missing/copy.db"]);
-    let said = dmwire(
+    let output = dmwire(&folder.0, &["backup", "taken"]);
+    assert_failed(&output, 1, &["no backup was made", "taken"]);
+    let output = dmwire(&folder.0, &["backup", "empty"]);
+    assert_failed(&output, 1, &["no backup was made", "empty"]);
+    let output = dmwire(&folder.0, &["backup", "dmwire.db"]);
+    assert_failed(&output, 1, &["dmwire.db"]);
+    let output = dmwire(&folder.0, &["backup", "missing/copy.db"]);
+    assert_failed(&output, 1, &["no backup was made", "missing/copy.db"]);
+    let output = dmwire(
         &folder.0,
         &["backup", "copy.db", "--store", "sqlite:none.db"],
     );
-    assert_failed(&said, 1, &["none.db"]);
-    let said = dmwire(&folder.0, &["backup", "copy.db", "--store", "sqlite:taken"]);
-    assert_failed(&said, 1, &["taken"]);
+    assert_failed(&output, 1, &["none.db"]);
+    let output = dmwire(&folder.0, &["backup", "copy.db", "--store", "sqlite:taken"]);
+    assert_failed(&output, 1, &["taken"]);
     assert_eq!(listing(&folder.0), names);
     let kept = std::fs::read(folder.0.join("taken")).expect("it is there");
     assert_eq!(kept, b"precious");

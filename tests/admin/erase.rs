@@ -63,18 +63,18 @@ fn an_erased_user_leaves_no_traces_and_others_keep_their_messages() {
     assert!(before.len() > 800);
 
     // Erasing fails while a server uses the store.
-    let said = dmwire(&folder.0, &["erase", "--user", USER]);
-    assert_failed(&said, 1, &["cannot erase", "dmwire.db", "in use"]);
+    let output = dmwire(&folder.0, &["erase", "--user", USER]);
+    assert_failed(&output, 1, &["cannot erase", "dmwire.db", "in use"]);
     server.signal("TERM");
     assert!(server.wait(crate::support::DEADLINE).success());
     for trace in [USER, "heartofgold-", "improbability-", "pangalactic"] {
         assert!(store_files_contain(&folder.0, trace), "{trace}");
     }
-    let said = dmwire(&folder.0, &["erase", "--user", "nobody"]);
-    assert_failed(&said, 1, &["cannot erase", "nobody"]);
-    let said = dmwire(&folder.0, &["erase", "--user", USER]);
-    assert_eq!(said.code, Some(0), "{said:?}");
-    assert!(said.out.contains(USER), "{said:?}");
+    let output = dmwire(&folder.0, &["erase", "--user", "nobody"]);
+    assert_failed(&output, 1, &["cannot erase", "nobody"]);
+    let output = dmwire(&folder.0, &["erase", "--user", USER]);
+    assert_eq!(output.code, Some(0), "{output:?}");
+    assert!(output.out.contains(USER), "{output:?}");
     let traces = "heartofgold improbability- gggggggg iiiiiiii vogonpoetry pangalactic";
     for trace in traces.split(' ').chain([USER]) {
         assert!(
@@ -83,8 +83,8 @@ fn an_erased_user_leaves_no_traces_and_others_keep_their_messages() {
         );
     }
     assert_verified(&folder.0, "dmwire.db");
-    let said = dmwire(&folder.0, &["erase", "--user", USER]);
-    assert_failed(&said, 1, &["cannot erase"]);
+    let output = dmwire(&folder.0, &["erase", "--user", USER]);
+    assert_failed(&output, 1, &["cannot erase"]);
 
     server.restart();
     let mut a = Client::connect(&server, "a", &format!("?since=3&epoch={epoch}&ack=manual"));
@@ -138,8 +138,8 @@ fn an_erase_that_cannot_remove_all_traces_fails() {
         .query_row(read, (), |row| row.get(0))
         .expect("it reads");
     assert_eq!(count, 12);
-    let said = dmwire(&folder.0, &["erase", "--user", "a"]);
-    assert_failed(&said, 1, &["reading the file", "a is erased", "traces"]);
+    let output = dmwire(&folder.0, &["erase", "--user", "a"]);
+    assert_failed(&output, 1, &["reading the file", "a is erased", "traces"]);
     reader.close().expect("it closes");
     assert_verified(&folder.0, "dmwire.db");
 }

@@ -20,9 +20,9 @@ fn an_export_contains_the_histories_of_a_user() {
         expected.extend(history["messages"].as_array().expect("messages").clone());
     }
     assert_eq!(expected.len(), 12);
-    let said = dmwire(&folder.0, &["export", "--user", "a"]);
-    assert_eq!((said.code, &*said.err), (Some(0), ""), "{said:?}");
-    let lines: Vec<Value> = said
+    let output = dmwire(&folder.0, &["export", "--user", "a"]);
+    assert_eq!((output.code, &*output.err), (Some(0), ""), "{output:?}");
+    let lines: Vec<Value> = output
         .out
         .lines()
         .map(|line| serde_json::from_str(line).expect("a line is JSON"))
@@ -30,14 +30,17 @@ fn an_export_contains_the_histories_of_a_user() {
     assert_eq!(lines, expected);
     // Also from a store that no server uses, and for a user who has only received messages.
     drop(server);
-    assert_eq!(dmwire(&folder.0, &["export", "--user", "a"]).out, said.out);
-    let said = dmwire(&folder.0, &["export", "--user", "c"]);
-    assert_eq!(said.out.lines().count(), 1, "{said:?}");
-    let said = dmwire(&folder.0, &["export", "--user", "nobody"]);
-    assert_failed(&said, 1, &["nobody", "dmwire.db"]);
-    assert_eq!(said.out, "");
-    let said = dmwire(&folder.0, &["export"]);
-    assert_eq!(said.code, Some(2), "{said:?}");
+    assert_eq!(
+        dmwire(&folder.0, &["export", "--user", "a"]).out,
+        output.out
+    );
+    let output = dmwire(&folder.0, &["export", "--user", "c"]);
+    assert_eq!(output.out.lines().count(), 1, "{output:?}");
+    let output = dmwire(&folder.0, &["export", "--user", "nobody"]);
+    assert_failed(&output, 1, &["nobody", "dmwire.db"]);
+    assert_eq!(output.out, "");
+    let output = dmwire(&folder.0, &["export"]);
+    assert_eq!(output.code, Some(2), "{output:?}");
 }
 
 #[test]
@@ -55,8 +58,8 @@ fn a_long_export_is_complete_and_in_order() {
     for n in 0..110 {
         a.ask(&to(&format!("c{n}"), "y"));
     }
-    let said = dmwire(&folder.0, &["export", "--user", "a"]);
-    let lines: Vec<Value> = said
+    let output = dmwire(&folder.0, &["export", "--user", "a"]);
+    let lines: Vec<Value> = output
         .out
         .lines()
         .map(|line| serde_json::from_str(line).expect("a line is JSON"))

@@ -1,6 +1,6 @@
 //! A store that has been used, and checks of command outputs.
 
-use crate::support::{Client, Folder, Said, Server, dmwire, to};
+use crate::support::{Client, Folder, Output, Server, dmwire, to};
 use serde_json::{Value, json};
 use std::path::Path;
 use std::sync::Arc;
@@ -20,18 +20,18 @@ pub fn listing(folder: &Path) -> Vec<String> {
 }
 
 /// Asserts that the program exits with this code and one line that contains all of `words`.
-pub fn assert_failed(said: &Said, code: i32, words: &[&str]) {
-    assert_eq!(said.code, Some(code), "{said:?}");
-    assert_eq!(said.err.lines().count(), 1, "{said:?}");
+pub fn assert_failed(output: &Output, code: i32, words: &[&str]) {
+    assert_eq!(output.code, Some(code), "{output:?}");
+    assert_eq!(output.err.lines().count(), 1, "{output:?}");
     for word in words {
-        assert!(said.err.contains(word), "{word:?} is not in {said:?}");
+        assert!(output.err.contains(word), "{word:?} is not in {output:?}");
     }
 }
 
 pub fn assert_verified(folder: &Path, store: &str) {
-    let said = dmwire(folder, &["verify", "--store", &format!("sqlite:{store}")]);
-    assert_eq!(said.code, Some(0), "{said:?}");
-    assert_eq!(said.out, format!("{store} is whole\n"));
+    let output = dmwire(folder, &["verify", "--store", &format!("sqlite:{store}")]);
+    assert_eq!(output.code, Some(0), "{output:?}");
+    assert_eq!(output.out, format!("{store} is whole\n"));
 }
 
 /// Reads an inbox from the first entry up to `synced`.

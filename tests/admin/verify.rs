@@ -82,16 +82,16 @@ fn inconsistent_rows_are_found_and_reported() {
         let damaged = Connection::open(healthy.0.join(&name)).expect("it opens");
         damaged.execute_batch(sql).expect("the damage is done");
         damaged.close().expect("it closes");
-        let said = dmwire(
+        let output = dmwire(
             &healthy.0,
             &["verify", "--store", &format!("sqlite:{name}")],
         );
-        assert_eq!(said.code, Some(1), "{sql}: {said:?}");
+        assert_eq!(output.code, Some(1), "{sql}: {output:?}");
         assert!(
-            format!("{}{}", said.out, said.err).contains(finding),
-            "{sql}: {said:?}"
+            format!("{}{}", output.out, output.err).contains(finding),
+            "{sql}: {output:?}"
         );
-        assert!(said.err.contains(&name), "{said:?}");
+        assert!(output.err.contains(&name), "{output:?}");
     }
 }
 
@@ -107,7 +107,7 @@ fn an_overwritten_page_is_found() {
     let page = found / 4096 * 4096;
     bytes[page..page + 64].fill(0xA5);
     std::fs::write(&path, bytes).expect("the file");
-    let said = dmwire(&folder.0, &["verify"]);
-    assert_eq!(said.code, Some(1), "{said:?}");
-    assert!(said.err.contains("dmwire.db"), "{said:?}");
+    let output = dmwire(&folder.0, &["verify"]);
+    assert_eq!(output.code, Some(1), "{output:?}");
+    assert!(output.err.contains("dmwire.db"), "{output:?}");
 }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 const MESSAGES: usize = 3;
 
 /// A message: the number of its sender, and its number among the sender's messages.
-type Said = (usize, usize);
+type Sent = (usize, usize);
 
 /// A client: its connection, and the frames that it has received.
 struct Member {
@@ -21,7 +21,7 @@ struct Member {
     /// The `seq` of the newest entry that it has.
     cursor: u64,
     /// Its inbox up to that entry.
-    inbox: Vec<Said>,
+    inbox: Vec<Sent>,
     /// The `seq` of each of its own messages that was acknowledged.
     acked: BTreeMap<usize, u64>,
     /// Frames that are not answered yet.
@@ -119,12 +119,12 @@ impl Member {
             Some("message") => {
                 let text = frame["message"].as_str().expect("a text");
                 let (from, k) = text.split_once(' ').expect("two numbers");
-                let said = (
+                let message = (
                     from.parse().expect("a number"),
                     k.parse().expect("a number"),
                 );
-                assert_eq!(frame["from_user"], format!("member-{}", said.0));
-                self.take(seq(), said);
+                assert_eq!(frame["from_user"], format!("member-{}", message.0));
+                self.take(seq(), message);
             }
             Some("error") if frame["code"] == "overloaded" => {
                 self.open -= 1;
@@ -136,18 +136,18 @@ impl Member {
         true
     }
 
-    fn take(&mut self, seq: u64, said: Said) {
-        assert_eq!(seq, self.cursor + 1, "{}: {said:?}", self.n);
+    fn take(&mut self, seq: u64, message: Sent) {
+        assert_eq!(seq, self.cursor + 1, "{}: {message:?}", self.n);
         self.cursor = seq;
-        self.inbox.push(said);
+        self.inbox.push(message);
     }
 
     /// Asserts that no message is lost, duplicated, or out of the order in which it was sent or acknowledged.
     fn check(&self, partner: &Self) {
         let n = self.n;
-        let of = |inbox: &[Said]| -> Vec<_> {
-            let own = inbox.iter().filter(|said| said.0 == n);
-            own.map(|said| said.1).collect()
+        let of = |inbox: &[Sent]| -> Vec<_> {
+            let own = inbox.iter().filter(|message| message.0 == n);
+            own.map(|message| message.1).collect()
         };
         let mut own = of(&self.inbox);
         assert_eq!(
@@ -167,11 +167,11 @@ impl Member {
 }
 
 /// Runs `work` in several threads, each with a part of the clients.
-fn each_part(crowd: &mut [Member], work: impl Fn(&mut [Member]) + Sync) {
+fn each_part(members: &mut [Member], work: impl Fn(&mut [Member]) + Sync) {
     const THREADS: usize = 32;
-    let part = crowd.len().div_ceil(THREADS);
+    let part = members.len().div_ceil(THREADS);
     std::thread::scope(|scope| {
-        for part in crowd.chunks_mut(part) {
+        for part in members.chunks_mut(part) {
             let work = &work;
             scope.spawn(move || work(part));
         }
@@ -207,10 +207,10 @@ fn thousands_of_clients_reconnect_at_once_after_a_crash_without_loss() {
     let mut server = Server::start(&["--heartbeat-seconds", "3600", "--ping-seconds", "3600"]);
     let epoch = Client::fresh(&server, "nobody").epoch().to_owned();
     let number = session_count();
-    let mut crowd: Vec<_> = (0..number).map(Member::new).collect();
+    let mut members: Vec<_> = (0..number).map(Member::new).collect();
     let busy = AtomicUsize::new(0);
-    let come = |server: &Server, crowd: &mut [Member]| {
-        each_part(crowd, |part| {
+    let connect = |server: &Server, members: &mut [Member]| {
+        each_part(members, |part| {
             for member in part.iter_mut() {
                 member.send_handshake(server, &epoch);
             }
@@ -220,14 +220,14 @@ fn thousands_of_clients_reconnect_at_once_after_a_crash_without_loss() {
         });
     };
     let began = Instant::now();
-    come(&server, &mut crowd);
+    connect(&server, &mut members);
     eprintln!("{number} sessions connected in {:.1?}", began.elapsed());
 
     // All clients send, and the server is killed meanwhile.
     let acked = AtomicUsize::new(0);
     std::thread::scope(|scope| {
         let speaking = scope.spawn(|| {
-            each_part(&mut crowd, |part| {
+            each_part(&mut members, |part| {
                 for member in part.iter_mut() {
                     let _ = member.send_unacknowledged();
                 }
@@ -252,13 +252,13 @@ fn thousands_of_clients_reconnect_at_once_after_a_crash_without_loss() {
         speaking.join().expect("every thread succeeds");
     });
     server.wait(DEADLINE);
-    let promised: usize = crowd.iter().map(|member| member.acked.len()).sum();
+    let promised: usize = members.iter().map(|member| member.acked.len()).sum();
 
     let began = Instant::now();
     server.restart();
     measure_with_attack(&server, "thousands of reconnects", || {
         let began = Instant::now();
-        come(&server, &mut crowd);
+        connect(&server, &mut members);
         eprintln!(
             "{number} sessions came back in {:.1?}, {} were sent away once more before; {promised} of {} messages had \
              been acknowledged",
@@ -266,13 +266,13 @@ fn thousands_of_clients_reconnect_at_once_after_a_crash_without_loss() {
             busy.load(Ordering::Relaxed),
             number * MESSAGES
         );
-        each_part(&mut crowd, |part| {
+        each_part(&mut members, |part| {
             for member in part.iter_mut() {
                 assert!(member.send_unacknowledged(), "{} is disconnected", member.n);
             }
             all_acknowledged(part);
         });
-        each_part(&mut crowd, |part| {
+        each_part(&mut members, |part| {
             for member in part {
                 while member.inbox.len() < 2 * MESSAGES {
                     assert!(member.read(), "{} is disconnected", member.n);
@@ -281,14 +281,14 @@ fn thousands_of_clients_reconnect_at_once_after_a_crash_without_loss() {
         });
     });
     assert!(began.elapsed() < 6 * DEADLINE, "{:?}", began.elapsed());
-    for pair in crowd.chunks(2) {
+    for pair in members.chunks(2) {
         pair[0].check(&pair[1]);
         pair[1].check(&pair[0]);
     }
-    let refused = crowd.iter().filter(|member| member.refused).count();
+    let refused = members.iter().filter(|member| member.refused).count();
     eprintln!("{refused} clients had messages rejected as overloaded and sent them again");
-    drop(crowd);
+    drop(members);
     server.kill();
-    let (well, said) = server.verify();
-    assert!(well, "verify: {said}");
+    let (valid, output) = server.verify();
+    assert!(valid, "verify: {output}");
 }

@@ -23,18 +23,18 @@ fn the_token_command_makes_valid_tokens() {
         ];
         dmwire(&folder.0, &[&settings, more].concat())
     };
-    let said = made(&["--user", "8888"]);
+    let output = made(&["--user", "8888"]);
     assert_eq!(
-        (said.code, said.out.lines().count(), &*said.err),
+        (output.code, output.out.lines().count(), &*output.err),
         (Some(0), 1, "signed with the secret of --jwt-secret\n"),
-        "{said:?}"
+        "{output:?}"
     );
     assert_eq!(
-        connect(&server, "/ws", &bearer(said.out.trim()))["user_id"],
+        connect(&server, "/ws", &bearer(output.out.trim()))["user_id"],
         "8888"
     );
-    let said = made(&["--user", "8888", "--ttl", "1s"]);
-    let short = said.out.trim().to_owned();
+    let output = made(&["--user", "8888", "--ttl", "1s"]);
+    let short = output.out.trim().to_owned();
     eventually("the token expires", || {
         let answer = server.http(&handshake("/ws/6666", &bearer(&short)));
         answer.starts_with("HTTP/1.1 401 ")
@@ -44,9 +44,12 @@ fn the_token_command_makes_valid_tokens() {
         (&["--user", "a", "--ttl", "soon"], 2, ["--ttl", "1h"]),
         (&[], 2, ["--user", "required"]),
     ] {
-        let said = made(arguments);
-        assert_eq!(said.code, Some(code), "{said:?}");
-        assert!(parts.iter().all(|part| said.err.contains(part)), "{said:?}");
+        let output = made(arguments);
+        assert_eq!(output.code, Some(code), "{output:?}");
+        assert!(
+            parts.iter().all(|part| output.err.contains(part)),
+            "{output:?}"
+        );
     }
     fs::write(folder.0.join("a.pem"), Issuer::p256().pem).expect("a file can be written");
     for (settings, part) in [
@@ -62,9 +65,9 @@ fn the_token_command_makes_valid_tokens() {
             "in no file",
         ),
     ] {
-        let said = dmwire(&folder.0, &[&["token", "--user", "a"], settings].concat());
-        assert_eq!((said.code, &*said.out), (Some(1), ""), "{said:?}");
-        assert!(said.err.contains(part), "{said:?}");
+        let output = dmwire(&folder.0, &[&["token", "--user", "a"], settings].concat());
+        assert_eq!((output.code, &*output.out), (Some(1), ""), "{output:?}");
+        assert!(output.err.contains(part), "{output:?}");
     }
 }
 
@@ -129,11 +132,11 @@ fn a_reachable_server_generates_a_secret_and_prints_two_links() {
     );
 
     // With the same settings the `token` command uses the same secret.
-    let said = dmwire(
+    let output = dmwire(
         &folder.0,
         &["token", "--user", "c", "--listen", "0.0.0.0:1"],
     );
-    let third = said.out.trim();
+    let third = output.out.trim();
     assert_eq!(connect(&server, "/demo/ws", &bearer(third))["user_id"], "c");
 
     // So does the next start of the server.
@@ -164,11 +167,11 @@ fn an_invalid_secret_file_is_reported_and_not_replaced() {
     let folder = Folder::new();
     let file = folder.0.join("dmwire.db-secret");
     fs::write(&file, "\n").expect("a file can be written");
-    let said = dmwire(&folder.0, &["--listen", "0.0.0.0:0"]);
-    assert_eq!(said.code, Some(1), "{said:?}");
+    let output = dmwire(&folder.0, &["--listen", "0.0.0.0:0"]);
+    assert_eq!(output.code, Some(1), "{output:?}");
     assert!(
-        said.err.contains("dmwire.db-secret") && said.out.is_empty(),
-        "{said:?}"
+        output.err.contains("dmwire.db-secret") && output.out.is_empty(),
+        "{output:?}"
     );
     assert_eq!(fs::read(&file).expect("it is there"), b"\n");
 }

@@ -101,14 +101,14 @@ pub fn assert_rejected(
 pub fn assert_unauthorized(server: &Server, token: &str, why: &str) {
     for carrier in [CARRIERS[0], CARRIERS[2]] {
         let (query, headers) = carrier(token);
-        for said in assert_rejected(
+        for text in assert_rejected(
             server,
             &format!("/ws/8888{query}"),
             &headers,
             401,
             "unauthorized",
         ) {
-            assert!(token.is_empty() || !said.contains(token), "{said}");
+            assert!(token.is_empty() || !text.contains(token), "{text}");
         }
     }
     server.wait_for_log(why);

@@ -65,7 +65,7 @@ fn keys_are_rotated_by_configuring_both() {
         "the next secret, of thirty-two bytes\r\n",
     )
     .expect("a file can be written");
-    let said = [
+    let arguments = [
         "--jwt-key",
         "both.pem",
         "--jwt-secret",
@@ -75,7 +75,7 @@ fn keys_are_rotated_by_configuring_both() {
         "--jwt-secret-file",
         "next.secret",
     ];
-    let server = Server::start_in(&folder, &said);
+    let server = Server::start_in(&folder, &arguments);
     server.wait_for_log("fewer than 32 bytes");
     for token in [
         old.token(None, &claims("a")),

@@ -345,17 +345,18 @@ fn a_key_of_another_certificate_is_reported_at_start() {
         "key.pem",
         &rcgen::KeyPair::generate().expect("a key").serialize_pem(),
     );
-    let said = dmwire(
+    let output = dmwire(
         &folder.0,
         &[&["--listen", "127.0.0.1:0"][..], &SETTINGS].concat(),
     );
-    assert_eq!(said.code, Some(1), "{said:?}");
+    assert_eq!(output.code, Some(1), "{output:?}");
     assert!(
-        said.err
+        output
+            .err
             .contains("key.pem: is not the key of the certificate in cert.pem"),
-        "{said:?}"
+        "{output:?}"
     );
-    assert!(!said.err.contains("PRIVATE"), "{said:?}");
+    assert!(!output.err.contains("PRIVATE"), "{output:?}");
 }
 
 #[test]

@@ -241,8 +241,8 @@ fn blocks_survive_shutdown_and_crash_and_apply_to_unknown_users() {
     assert_eq!(eve.ask(&to("ann", "x"))["type"], "ack");
     assert_eq!(eve.ask(&ephemeral("ann"))["status"], "dropped");
     server.kill();
-    let (whole, said) = server.verify();
-    assert!(whole, "{said}");
+    let (valid, output) = server.verify();
+    assert!(valid, "{output}");
 }
 
 #[test]
@@ -324,8 +324,8 @@ fn erasing_a_user_removes_their_blocks_and_the_blocks_against_them() {
     assert!(server.wait(crate::support::DEADLINE).success());
     let erased = dmwire(server.folder(), &["erase", "--user", "bob"]);
     assert_eq!(erased.code, Some(0), "{erased:?}");
-    let (whole, said) = server.verify();
-    assert!(whole, "{said}");
+    let (valid, output) = server.verify();
+    assert!(valid, "{output}");
     server.restart();
     let mut bob = Client::fresh(&server, "bob");
     for user in ["ann", "cat"] {
@@ -347,8 +347,8 @@ fn a_store_of_a_version_without_blocks_is_migrated() {
     file.execute_batch("DROP TABLE blocks; DROP TABLE unclaimed; PRAGMA user_version = 2")
         .expect("it is as it was");
     file.close().expect("it closes");
-    let (whole, said) = server.verify();
-    assert!(whole, "{said}");
+    let (valid, output) = server.verify();
+    assert!(valid, "{output}");
     let export = dmwire(server.folder(), &["export", "--user", "ann"]);
     assert_eq!(
         (export.code, export.out.lines().count()),

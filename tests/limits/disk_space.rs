@@ -15,11 +15,11 @@ const FAST: [&str; 4] = ["--messages-per-second", "1000000", "--burst", "1000000
 
 fn assert_does_not_start(mut command: Command, words: &[&str]) {
     command.args(["--listen", "127.0.0.1:0", "--log", "off"]);
-    let said = run_to_end(command);
-    assert_eq!(said.code, Some(1), "{words:?}: {said:?}");
-    assert_eq!(said.err.lines().count(), 1, "{said:?}");
+    let output = run_to_end(command);
+    assert_eq!(output.code, Some(1), "{words:?}: {output:?}");
+    assert_eq!(output.err.lines().count(), 1, "{output:?}");
     for word in words {
-        assert!(said.err.contains(word), "{word:?} is not in {said:?}");
+        assert!(output.err.contains(word), "{word:?} is not in {output:?}");
     }
 }
 
@@ -76,9 +76,9 @@ fn a_file_that_is_not_a_store_is_rejected_and_not_changed() {
     assert!(before == after, "the file is not changed");
     for name in names {
         let url = format!("sqlite:{name}");
-        let said = dmwire(&folder.0, &["verify", "--store", &url]);
-        assert_eq!(said.code, Some(1), "{said:?}");
-        assert!(said.err.contains(name), "{said:?}");
+        let output = dmwire(&folder.0, &["verify", "--store", &url]);
+        assert_eq!(output.code, Some(1), "{output:?}");
+        assert!(output.err.contains(name), "{output:?}");
     }
 }
 
@@ -281,8 +281,8 @@ fn a_full_disk_rejects_messages_without_loss() {
     let history = a.ask(&json!({"type": "history", "target_user": "b", "limit": 5}));
     assert_eq!(history["messages"][4]["id"], *stored.last().expect("some"));
     assert!(server.get("/healthz").starts_with("HTTP/1.1 200"));
-    let said = dmwire(&folder.0, &["verify", "--store", "sqlite:disk/dmwire.db"]);
-    assert_eq!(said.code, Some(0), "{said:?}");
+    let output = dmwire(&folder.0, &["verify", "--store", "sqlite:disk/dmwire.db"]);
+    assert_eq!(output.code, Some(0), "{output:?}");
 
     disk.free();
     eventually("messages are stored again", || {
@@ -308,8 +308,8 @@ fn a_full_disk_rejects_messages_without_loss() {
         assert_eq!(replay(&server, "a"), stored);
         assert_eq!(replay(&server, "b"), stored);
     }
-    let said = dmwire(&folder.0, &["verify", "--store", "sqlite:disk/dmwire.db"]);
-    assert_eq!(said.code, Some(0), "{said:?}");
+    let output = dmwire(&folder.0, &["verify", "--store", "sqlite:disk/dmwire.db"]);
+    assert_eq!(output.code, Some(0), "{output:?}");
 }
 
 #[test]
@@ -374,11 +374,11 @@ fn a_full_disk_is_reported_by_start_and_backup() {
     let disk = Disk::new(&folder, "64k");
     let room = fs::metadata(&store).expect("the store").len();
     assert!(room > 64 << 10, "{room}");
-    let said = dmwire(&folder.0, &["backup", "disk/copy.db"]);
-    assert_eq!(said.code, Some(1), "{said:?}");
+    let output = dmwire(&folder.0, &["backup", "disk/copy.db"]);
+    assert_eq!(output.code, Some(1), "{output:?}");
     assert!(
-        said.err.contains("disk/copy.db") && said.err.contains("full"),
-        "{said:?}"
+        output.err.contains("disk/copy.db") && output.err.contains("full"),
+        "{output:?}"
     );
     let left = fs::read_dir(&disk.0).expect("the disk is there").count();
     assert_eq!(left, 0, "part of a backup is left");

@@ -350,11 +350,11 @@ fn a_connection_uses_little_memory_after_large_messages() {
     let server = start_without_limits(&[]);
     fill_cache(&server);
     let empty = server.memory_kib();
-    let mut crowd = open_sessions(&server);
+    let mut sessions = open_sessions(&server);
     let idle = server.memory_kib();
     let frames: Vec<_> = (0..CONNECTIONS).map(message_to_oneself).collect();
     let each = |kib: u64| kib.saturating_sub(idle) * 1024 / CONNECTIONS as u64;
-    for (raw, frame) in crowd.iter_mut().zip(&frames) {
+    for (raw, frame) in sessions.iter_mut().zip(&frames) {
         raw.write(frame);
         read_ack_and_message(raw);
     }
@@ -368,13 +368,13 @@ fn a_connection_uses_little_memory_after_large_messages() {
     // memory, but must reuse it in the second round.
     let mut peaks = Vec::new();
     for _ in 0..2 {
-        for (raw, frame) in crowd.iter_mut().zip(&frames) {
+        for (raw, frame) in sessions.iter_mut().zip(&frames) {
             raw.write(&frame[..frame.len() / 2]);
         }
-        for (raw, frame) in crowd.iter_mut().zip(&frames) {
+        for (raw, frame) in sessions.iter_mut().zip(&frames) {
             raw.write(&frame[frame.len() / 2..]);
         }
-        crowd.iter_mut().for_each(read_ack_and_message);
+        sessions.iter_mut().for_each(read_ack_and_message);
         eprintln!("all at once: {} more bytes each", each(server.memory_kib()));
         peaks.push(server.peak_kib());
     }

@@ -62,8 +62,8 @@ fn messages_of_one_sender_to_unknown_recipients_are_limited() {
         a.ask(&to("ghost3", "x"))["type"] == "ack"
     });
     server.kill();
-    let (whole, said) = server.verify();
-    assert!(whole, "{said}");
+    let (valid, output) = server.verify();
+    assert!(valid, "{output}");
 }
 
 #[test]

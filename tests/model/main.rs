@@ -81,8 +81,8 @@ fn every_session_receives_the_entries_of_the_model() {
         }
     });
     for server in &servers {
-        let (well, said) = server.verify();
-        assert!(well, "verify: {said}");
+        let (valid, output) = server.verify();
+        assert!(valid, "verify: {output}");
     }
     eprintln!(
         "{} runs, {} entries in their inboxes, {} sessions, {:.1} s",

@@ -364,16 +364,16 @@ impl<'a> Run<'a> {
             return;
         }
         let head = self.model.head(device.user);
-        let said = match self.random.below(10) {
+        let confirmed = match self.random.below(10) {
             0 => 9_007_199_254_740_991,
             _ => self.random.below(device.cursor as usize + 1) as u64,
         };
-        let counts = said.min(head);
+        let counts = confirmed.min(head);
         let (low, high) = self
             .watermarks
             .get_mut(&(device.user, device.name.clone()))
             .expect("it has connected");
-        device.send(&json!({"type": "received", "seq": said}), false, false);
+        device.send(&json!({"type": "received", "seq": confirmed}), false, false);
         *high = (*high).max(counts);
         if self.random.percent(60) {
             self.references += 1;

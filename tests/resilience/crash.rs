@@ -202,8 +202,8 @@ fn start_and_kill(folder: &std::path::Path, after: Duration) {
 }
 
 fn assert_verified(server: &Server) {
-    let (well, said) = server.verify();
-    assert!(well, "verify: {said}");
+    let (valid, output) = server.verify();
+    assert!(valid, "verify: {output}");
 }
 
 #[test]

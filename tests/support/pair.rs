@@ -23,7 +23,7 @@ pub fn exclusive() -> MutexGuard<'static, ()> {
 /// Two users who send messages to each other in turns.
 pub struct Pair {
     ends: [Client; 2],
-    said: usize,
+    count: usize,
 }
 
 impl Pair {
@@ -37,15 +37,15 @@ impl Pair {
     pub fn connected_by(connect: impl FnMut(&str) -> Client) -> Self {
         Self {
             ends: Self::NAMES.map(connect),
-            said: 0,
+            count: 0,
         }
     }
 
     /// Sends one message and returns the time until it arrives.
     pub fn exchange(&mut self) -> Duration {
-        self.said += 1;
-        let (from, other) = (self.said % 2, (self.said + 1) % 2);
-        let text = format!("{} from {from}", self.said);
+        self.count += 1;
+        let (from, other) = (self.count % 2, (self.count + 1) % 2);
+        let text = format!("{} from {from}", self.count);
         let began = Instant::now();
         self.ends[from].send(&to(Self::NAMES[other], &text));
         let message = self.ends[other].expect("message");
@@ -56,7 +56,7 @@ impl Pair {
         // Each message is an entry of both inboxes.
         assert_eq!(
             (&message["seq"], &ack["seq"]),
-            (&json!(self.said), &json!(self.said))
+            (&json!(self.count), &json!(self.count))
         );
         self.ends.iter_mut().for_each(|end| drop(end.receipts()));
         took
@@ -106,7 +106,7 @@ pub fn measure_pair_with_attack(mut pair: Pair, name: &str, mut attack: impl FnM
 
     let long = Duration::from_secs(env_number("DMWIRE_ATTACK_SECONDS", || 0));
     let began = Instant::now();
-    let quiet = pair.exchange_while(|said| said < QUIET || began.elapsed() < long);
+    let quiet = pair.exchange_while(|count| count < QUIET || began.elapsed() < long);
     let over = AtomicBool::new(false);
     let began = Instant::now();
     let under = std::thread::scope(|scope| {

@@ -30,7 +30,7 @@ impl Drop for Folder {
 
 /// The result of a run of the program.
 #[derive(Debug)]
-pub struct Said {
+pub struct Output {
     pub code: Option<i32>,
     pub out: String,
     pub err: String,
@@ -47,12 +47,12 @@ pub fn program(folder: &Path, arguments: &[&str]) -> Command {
 }
 
 /// Runs the program in a folder and waits until it exits.
-pub fn dmwire(folder: &Path, arguments: &[&str]) -> Said {
+pub fn dmwire(folder: &Path, arguments: &[&str]) -> Output {
     run_to_end(program(folder, arguments))
 }
 
 /// Runs a command and waits until it exits, which must happen in time.
-pub fn run_to_end(mut command: Command) -> Said {
+pub fn run_to_end(mut command: Command) -> Output {
     let mut child = command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -83,11 +83,11 @@ pub fn run_to_end(mut command: Command) -> Said {
         }
         std::thread::sleep(Duration::from_millis(5));
     };
-    let said = Said {
+    let output = Output {
         code: status.and_then(|status| status.code()),
         out: out.join().expect("stdout is read"),
         err: err.join().expect("stderr is read"),
     };
-    assert!(status.is_some(), "the program does not exit: {said:?}");
-    said
+    assert!(status.is_some(), "the program does not exit: {output:?}");
+    output
 }

@@ -175,9 +175,9 @@ impl Server {
             .stdin(Stdio::null())
             .output()
             .expect("the program can be started");
-        let mut said = String::from_utf8_lossy(&output.stdout).into_owned();
-        said.push_str(&String::from_utf8_lossy(&output.stderr));
-        (output.status.success(), said)
+        let mut text = String::from_utf8_lossy(&output.stdout).into_owned();
+        text.push_str(&String::from_utf8_lossy(&output.stderr));
+        (output.status.success(), text)
     }
 
     /// As [`Server::start`], in an existing folder.

@@ -15,7 +15,7 @@ pub mod tokens;
 
 pub use client::{Client, End, burst, cut};
 pub use frames::{about, assert_has, assert_server_frame, to, with};
-pub use process::{Folder, Said, dmwire, program, run_to_end};
+pub use process::{Folder, Output, dmwire, program, run_to_end};
 pub use random::{Random, env_number, random_seed};
 pub use raw::{Raw, RawFrame, client_frame, handshake, json_answer};
 pub use server::Server;

@@ -75,10 +75,10 @@ pub fn text(from: &str, number: u64) -> String {
 pub fn item(frame: &Value) -> Item {
     assert_eq!(frame["type"], "message", "{frame}");
     let string = |field: &str| frame[field].as_str().expect("a string").to_owned();
-    let (from, said) = (string("from_user"), string("message"));
-    let number = said.split(' ').nth(1).and_then(|n| n.parse().ok());
+    let (from, received) = (string("from_user"), string("message"));
+    let number = received.split(' ').nth(1).and_then(|n| n.parse().ok());
     let number = number.expect("a number");
-    assert_eq!(said, text(&from, number));
+    assert_eq!(received, text(&from, number));
     Item {
         id: string("id"),
         from,
