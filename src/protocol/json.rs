@@ -6,7 +6,6 @@
 //! anywhere in the document, and `ref` found even in a frame that is wrong elsewhere.
 
 mod access;
-mod carried;
 mod decode;
 mod decode_error;
 mod describe;
@@ -16,8 +15,8 @@ mod pointer;
 mod scanner;
 mod similar;
 mod tape;
+mod with_raw;
 
-pub use carried::WithRaw;
 pub use decode::MAX_INTEGER;
 pub use decode_error::DecodeError;
 pub(super) use describe::Quoted;
@@ -26,6 +25,7 @@ pub use pointer::push_token;
 pub use scanner::MAX_DEPTH;
 pub(super) use similar::{OneOf, misspelled};
 pub use tape::{SyntaxError, Tape};
+pub use with_raw::WithRaw;
 
 #[cfg(test)]
 mod tests {

@@ -1,7 +1,8 @@
-//! Enums told apart by their `type` member.
+//! Enums whose variants are named by the `type` member.
 
-/// Declares an enum whose variants are structs told apart by `type`: described by schemars as the internally
-/// tagged enum that serde knows, and read tag first, so that the variant's own struct reports exact places (PROTOCOL 1.3).
+/// Declares an enum whose variants are structs, named by `type`. Its schema is that of serde's internally tagged enums. Its
+/// deserialiser differs: it reads the tag first and then the struct in place, while serde buffers the members, which loses the
+/// path of an invalid value (PROTOCOL section 1.3).
 macro_rules! tagged {
     (
         $(#[$doc:meta])*
@@ -17,7 +18,7 @@ macro_rules! tagged {
         }
 
         impl<$life> $name<$life> {
-            /// Every `type` that a value of this kind can have.
+            /// The `type` of each variant.
             pub const TAGS: &'static [&'static str] = &[$($tag),+];
 
             /// The `type` of this value.
@@ -25,7 +26,7 @@ macro_rules! tagged {
                 match self { $(Self::$variant(_) => $tag,)+ }
             }
 
-            /// Reads the variant that `access` has found the tag of.
+            /// Decodes the tag, and then the struct of the variant that it names.
             fn from_enum_access<A: serde::de::EnumAccess<$life>>(access: A) -> Result<Self, A::Error> {
                 use serde::de::{Error as _, VariantAccess as _};
                 let (tag, body) = access.variant::<std::borrow::Cow<'_, str>>()?;

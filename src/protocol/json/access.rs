@@ -1,4 +1,4 @@
-//! The members of objects, the elements of arrays and the variants of tagged enums, as serde asks for them.
+//! serde's access traits over a scanned document: members of objects, elements of arrays, variants of tagged enums.
 
 use std::borrow::Cow;
 
@@ -11,7 +11,7 @@ use serde::forward_to_deserialize_any;
 use super::document::Children;
 use super::{DecodeError, Value};
 
-/// Hands out the raw text of a value, then the value.
+/// A sequence of two elements, for [`WithRaw`](super::WithRaw): the raw text of a value, then the value.
 pub(super) struct RawThenValue<'t, 'a> {
     pub(super) value: Value<'t, 'a>,
     pub(super) step: u8,
@@ -57,7 +57,7 @@ impl<'de> VariantAccess<'de> for Tagged<'_, 'de> {
     type Error = DecodeError;
 
     fn unit_variant(self) -> Result<(), DecodeError> {
-        Err(de::Error::custom("every variant has a struct of its own"))
+        Err(de::Error::custom("every variant contains a struct"))
     }
 
     fn newtype_variant_seed<S: DeserializeSeed<'de>>(
@@ -68,7 +68,7 @@ impl<'de> VariantAccess<'de> for Tagged<'_, 'de> {
     }
 
     fn tuple_variant<V: Visitor<'de>>(self, _: usize, _: V) -> Result<V::Value, DecodeError> {
-        Err(de::Error::custom("every variant has a struct of its own"))
+        Err(de::Error::custom("every variant contains a struct"))
     }
 
     fn struct_variant<V: Visitor<'de>>(
@@ -76,11 +76,11 @@ impl<'de> VariantAccess<'de> for Tagged<'_, 'de> {
         _: &'static [&'static str],
         _: V,
     ) -> Result<V::Value, DecodeError> {
-        Err(de::Error::custom("every variant has a struct of its own"))
+        Err(de::Error::custom("every variant contains a struct"))
     }
 }
 
-/// The members of an object, less the tag where the object is a tagged one.
+/// The members of an object, without the tag if the object is tagged.
 pub(super) struct Members<'t, 'a> {
     children: Children<'t, 'a>,
     tag: Option<&'static str>,
@@ -120,7 +120,7 @@ impl<'de> MapAccess<'de> for Members<'_, 'de> {
         seed: V,
     ) -> Result<V::Value, DecodeError> {
         let Some((key, value)) = self.current.take() else {
-            return Err(de::Error::custom("a value was asked for before its key"));
+            return Err(de::Error::custom("a value was requested before its key"));
         };
         seed.deserialize(value)
             .map_err(|e| e.under(&key.text().unwrap_or_default()))
@@ -159,7 +159,7 @@ impl<'de> SeqAccess<'de> for Elements<'_, 'de> {
     }
 }
 
-/// An object whose `type` has been read already: what a variant's own struct is filled from.
+/// An object whose `type` has been read: the deserialiser of a variant's struct.
 #[derive(Clone, Copy, Debug)]
 pub struct Tagged<'t, 'a>(pub Value<'t, 'a>);
 

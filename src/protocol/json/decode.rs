@@ -1,8 +1,8 @@
-//! serde over a scanned frame: what turns a [`Value`] into the typed structs.
+//! The serde deserialiser of a scanned [`Value`].
 //!
-//! It differs from a general JSON deserialiser where PROTOCOL section 1 asks for it: every error carries the JSON
-//! Pointer of the offending place, a struct is filled from an object only, `null` never stands for absence, `1.0` is an
-//! integer, and [`WithRaw`] keeps the raw text of a value beside its typed form.
+//! It differs from a general JSON deserialiser where PROTOCOL section 1 requires it: every error has the JSON Pointer of the
+//! invalid value, only an object is decoded into a struct, `null` never means absence, `1.0` is an integer, and [`WithRaw`]
+//! keeps the raw text of a value.
 
 use std::borrow::Cow;
 
@@ -10,28 +10,28 @@ use serde::de::{self, Deserializer, Expected, Visitor};
 use serde::forward_to_deserialize_any;
 
 use super::access::{Elements, Members, RawThenValue, TagThenBody};
-use super::carried::WITH_RAW;
 use super::describe;
+use super::with_raw::WITH_RAW;
 use super::{DecodeError, Value, ValueKind};
 
-/// Largest integer that every JSON reader can hold exactly (PROTOCOL section 1.6): 2^53 - 1.
+/// Largest integer that every JSON reader represents exactly: 2^53 - 1 (PROTOCOL section 1.6).
 pub const MAX_INTEGER: u64 = (1 << 53) - 1;
 
-/// The one enum whose `type` may be left out, and what it is then (PROTOCOL section 1.2).
+/// The only enum whose `type` is optional, and its default (PROTOCOL section 1.2).
 const DEFAULT_TAG: (&str, &str) = ("ClientFrame", "message");
 
 impl Value<'_, '_> {
-    /// "expected ..., found ..." at this value.
+    /// The error for a value of an unexpected type.
     pub fn mismatch(self, expected: &dyn Expected) -> DecodeError {
         DecodeError::expected(expected, &describe::value(self))
     }
 
     fn float(self) -> f64 {
-        // The scanner has checked the spelling, which is a subset of what `f64` reads.
+        // The scanner has checked the notation; `f64` parses every JSON number.
         self.raw().parse().unwrap_or(f64::NAN)
     }
 
-    /// A number of integral value from 0 to 2^53 - 1, however it is spelled.
+    /// An integral number from 0 to 2^53 - 1, in any notation.
     fn integer(self) -> Option<u64> {
         if self.kind() != ValueKind::Number {
             return None;
@@ -42,7 +42,7 @@ impl Value<'_, '_> {
         }
         let value = self.float();
         if value.fract() == 0.0 && (0.0..=MAX_INTEGER as f64).contains(&value) {
-            // In range and without a fraction: the cast is exact.
+            // The value is in range and has no fraction, so the cast is exact.
             #[allow(clippy::cast_sign_loss)]
             return Some(value as u64);
         }
@@ -102,7 +102,7 @@ impl<'de> Deserializer<'de> for Value<'_, 'de> {
         }
     }
 
-    /// An optional field that is there has a value: `null` is never absence.
+    /// An optional field that is present has a value: `null` never means absence.
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
         visitor.visit_some(self).map_err(|mut error| {
             if self.kind() == ValueKind::Null {
@@ -142,7 +142,7 @@ impl<'de> Deserializer<'de> for Value<'_, 'de> {
         }
     }
 
-    /// Enums are told apart by `type`. What may also be a string says so in its visitor.
+    /// The member `type` names the variant. Content may also be a string: its visitor accepts strings.
     fn deserialize_enum<V: Visitor<'de>>(
         self,
         name: &'static str,

@@ -1,4 +1,4 @@
-//! The error of decoding: the rule that a value breaks, and the place.
+//! The error of the deserialiser.
 
 use std::fmt;
 
@@ -9,21 +9,22 @@ use super::push_token;
 use super::similar::{OneOf, field_hint};
 use crate::protocol::error::ErrorCode;
 
-/// A rule of the contract that a value broke.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A rule of the protocol that a value violates.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{detail} at `{path}`")]
 pub struct DecodeError {
-    /// The code to answer with.
+    /// The error code.
     pub code: ErrorCode,
-    /// For people: what was expected, what was found.
+    /// What was expected, and what was found.
     pub detail: String,
-    /// JSON Pointer of the offending place.
+    /// A JSON Pointer from the value that was decoded to the invalid one.
     pub path: String,
-    /// Name of the definition in the schema that was broken.
+    /// The name of the violated definition in the schema.
     pub definition: Option<&'static str>,
 }
 
 impl DecodeError {
-    /// A mismatch at the value that is being read.
+    /// An error at the value that is being decoded.
     pub fn here(code: ErrorCode, detail: impl Into<String>) -> Self {
         Self {
             code,
@@ -33,13 +34,13 @@ impl DecodeError {
         }
     }
 
-    /// "expected ..., found ..." at the value that is being read.
+    /// An error at the value that is being decoded: it is not what was expected.
     pub(super) fn expected(expected: &dyn Expected, found: &str) -> Self {
         let detail = format!("expected {expected}, found {found}");
         Self::here(ErrorCode::InvalidFrame, detail)
     }
 
-    /// The same mismatch, seen from one level further out.
+    /// The same error, as seen from the value's parent: `token` is the member's name or the element's index.
     #[must_use]
     pub fn under(mut self, token: &str) -> Self {
         let mut path = String::with_capacity(token.len() + 1 + self.path.len());
@@ -49,21 +50,13 @@ impl DecodeError {
         self
     }
 
-    /// Names the definition that was broken, unless a narrower one is named already.
+    /// Sets the violated definition, unless a nested one is set already.
     #[must_use]
     pub fn within(mut self, definition: &'static str) -> Self {
         self.definition.get_or_insert(definition);
         self
     }
 }
-
-impl fmt::Display for DecodeError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} at `{}`", self.detail, self.path)
-    }
-}
-
-impl std::error::Error for DecodeError {}
 
 impl de::Error for DecodeError {
     fn custom<T: fmt::Display>(message: T) -> Self {
@@ -79,7 +72,7 @@ impl de::Error for DecodeError {
     }
 
     fn unknown_field(field: &str, expected: &'static [&'static str]) -> Self {
-        // The tag is read before the fields, and is none of them.
+        // The tag is read separately: `expected` does not contain it.
         let known: Vec<&str> = ["type"].iter().chain(expected).copied().collect();
         let hint = field_hint(field, &known).unwrap_or_default();
         let found = format!("the unknown field {}{hint}", Quoted(field));

@@ -5,18 +5,18 @@ use std::borrow::Cow;
 use super::escape::{unescape, unescape_one};
 use super::tape::{Node, Tape};
 
-/// What kind of value a node is.
+/// The kind of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ValueKind {
-    /// `{...}`: its children are keys and values in turn.
+    /// `{...}`: its children are keys and values alternately.
     Object,
     /// `[...]`
     Array,
-    /// A string or key without escapes: its text can be borrowed.
+    /// A string or key without escape sequences: its text can be borrowed.
     Plain,
-    /// A string or key with at least one escape.
+    /// A string or key with at least one escape sequence.
     Escaped,
-    /// A number, in any spelling.
+    /// A number, in any notation.
     Number,
     /// `true`
     True,
@@ -26,7 +26,7 @@ pub enum ValueKind {
     Null,
 }
 
-/// A scanned document. `problem` is the first rule broken; what could be read is there all the same.
+/// A scanned document.
 #[derive(Clone, Copy, Debug)]
 pub struct Document<'t, 'a> {
     pub(super) text: &'a str,
@@ -52,12 +52,12 @@ impl<'t, 'a> Value<'t, 'a> {
         self.doc.tape.nodes[self.node as usize]
     }
 
-    /// What kind of value this is.
+    /// The kind of the value.
     pub fn kind(self) -> ValueKind {
         self.node().kind
     }
 
-    /// The value exactly as it came.
+    /// The value's JSON, as it was received.
     pub fn raw(self) -> &'a str {
         let node = self.node();
         &self.doc.text[node.start as usize..node.end as usize]
@@ -73,7 +73,7 @@ impl<'t, 'a> Value<'t, 'a> {
         }
     }
 
-    /// Whether a string's escapes stand for characters, each surrogate having its other half.
+    /// Whether every surrogate among a string's escapes is part of a pair.
     pub fn is_well_formed(self) -> bool {
         let mut rest = self.raw();
         while let Some(at) = rest.find('\\') {
@@ -87,7 +87,7 @@ impl<'t, 'a> Value<'t, 'a> {
         true
     }
 
-    /// The members of an object, or the elements of an array (with an empty key); nothing for other values.
+    /// The members of an object, or the elements of an array; empty for other values.
     pub fn children(self) -> Children<'t, 'a> {
         let node = self.node();
         Children {
@@ -108,7 +108,7 @@ impl<'t, 'a> Value<'t, 'a> {
             .map(|(_, value)| value)
     }
 
-    /// Whether this is a string with this text.
+    /// Whether this is a string with the text `wanted`.
     pub fn is_text(self, wanted: &str) -> bool {
         let raw = self.raw();
         match self.kind() {
@@ -119,7 +119,7 @@ impl<'t, 'a> Value<'t, 'a> {
     }
 }
 
-/// Iterator over the children of a container: `(key, value)`, the key being `None` in arrays.
+/// Iterator over the children of an object or array: `(key, value)`; the key is `None` in arrays.
 #[derive(Clone, Debug)]
 pub struct Children<'t, 'a> {
     doc: Document<'t, 'a>,

@@ -1,6 +1,6 @@
-//! Escapes in strings.
+//! Escape sequences in strings (RFC 8259 section 7).
 
-/// Resolves the escapes of a scanned string. Lone surrogates, which only a refused frame has, become U+FFFD.
+/// Replaces the escape sequences of a scanned string. Lone surrogates become U+FFFD; frames that contain them are rejected.
 pub(super) fn unescape(raw: &str) -> String {
     let mut out = String::with_capacity(raw.len());
     let mut rest = raw;
@@ -14,7 +14,7 @@ pub(super) fn unescape(raw: &str) -> String {
     out
 }
 
-/// One escape at the start of `text`: the character, and how many bytes it took.
+/// Decodes the escape sequence at the start of `text`. Returns the character and the length of the sequence in bytes.
 pub(super) fn unescape_one(text: &str) -> (char, usize) {
     let unit = |at: usize| {
         text.get(at..at + 4)

@@ -1,4 +1,4 @@
-//! The scanner: one pass over the text, which fills a [`Tape`].
+//! The scanner: checks a text in one pass and fills the [`Tape`].
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -9,10 +9,10 @@ use super::document::{Document, Value, ValueKind};
 use super::pointer::push_token;
 use super::tape::{Node, Open, SyntaxError, Tape};
 
-/// Deepest nesting of a frame, the frame itself being level 1 (PROTOCOL section 1.6).
+/// Largest nesting depth of a frame. The frame itself is level 1 (PROTOCOL section 1.6).
 pub const MAX_DEPTH: usize = 32;
 
-/// Reads a text from its start to its end.
+/// The state of a scan.
 pub(super) struct Scanner<'s, 'a> {
     pub(super) text: &'a str,
     pub(super) bytes: &'a [u8],
@@ -30,9 +30,9 @@ impl Scanner<'_, '_> {
         }
         self.space();
         loop {
-            // A value begins here.
+            // A value starts here.
             self.value_start()?;
-            // It may have ended here, and with it the containers around it.
+            // A value has ended. The containers around it may end here too.
             loop {
                 self.space();
                 let Some(open) = self.tape.open.last() else {
@@ -63,7 +63,7 @@ impl Scanner<'_, '_> {
         }
     }
 
-    /// Reads a scalar whole, or opens a container. Empty containers are read whole too.
+    /// Reads a scalar or an empty container completely, or opens a container and stops at its first value.
     fn value_start(&mut self) -> Scan<()> {
         loop {
             let start = self.pos;
@@ -98,7 +98,7 @@ impl Scanner<'_, '_> {
         }
     }
 
-    /// Reads `"key" :` and leaves the scanner at the value.
+    /// Reads `"key" :` and stops at the value.
     fn key(&mut self) -> Scan<()> {
         if self.bytes.get(self.pos) != Some(&b'"') {
             return Err(self.syntax("a member name in double quotes"));
@@ -146,7 +146,7 @@ impl Scanner<'_, '_> {
         self.tape.open.pop();
     }
 
-    /// The key node of the first repeated member name in an object that was just read.
+    /// Returns the key node of the first repeated member name in an object that was just read.
     fn duplicate(&self, node: usize) -> Option<u32> {
         const FEW: usize = 16;
         let doc = Document {
@@ -165,7 +165,7 @@ impl Scanner<'_, '_> {
             }
             few[count] = Some(key);
         }
-        // Many members: comparing each with each would let a peer buy quadratic work with one frame.
+        // With many members, comparing all pairs would take quadratic time.
         let first = keys.next()?;
         let mut seen: HashSet<Cow<'_, str>> =
             few.iter().flatten().filter_map(|k| k.text()).collect();
@@ -175,7 +175,7 @@ impl Scanner<'_, '_> {
             .map(|key| key.node)
     }
 
-    /// Steps over a value that is nested too deeply without indexing it: the frame is refused in any case.
+    /// Skips a value that is nested too deeply, without adding it to the tape: the frame is rejected in any case.
     fn too_deep(&mut self, kind: ValueKind) -> Scan<()> {
         self.note(format_args!(
             "expected at most {MAX_DEPTH} levels of objects and arrays, found more"
@@ -306,7 +306,7 @@ impl Scanner<'_, '_> {
             return Err(self.syntax("the end of a number"));
         }
         let text = &self.text[start..self.pos];
-        // Only an exponent or some 300 digits can leave the range of a double.
+        // Only a number with an exponent or with about 300 digits can exceed the range of a double.
         if (!plain || text.len() > 300) && !text.parse::<f64>().is_ok_and(f64::is_finite) {
             self.note(format_args!(
                 "expected a number within the range of a double, found {}",
@@ -380,7 +380,7 @@ impl Scanner<'_, '_> {
         }
     }
 
-    /// Remembers the first rule broken, with the place that is being read.
+    /// Records the first violation, with the path of the value that is being read.
     fn note(&mut self, detail: fmt::Arguments<'_>) {
         if self.problem.is_some() {
             return;
@@ -392,7 +392,7 @@ impl Scanner<'_, '_> {
         let mut path = String::new();
         for open in &self.tape.open {
             if self.tape.nodes[open.node as usize].kind == ValueKind::Object {
-                // A key that is itself being read has no node yet; its parent is the best place to name.
+                // A key that is being read has no node yet. The path then ends at its object.
                 if let Some(node) = self.tape.nodes.get(open.at as usize)
                     && node.end > 0
                     && let Some(key) = (Value { doc, node: open.at }).text()

@@ -1,47 +1,48 @@
-//! The tape: reusable memory for a scanned document.
+//! The tape: the index of a scanned document, in memory that is reused for the next one.
 
 use super::document::{Document, ValueKind};
 use super::scanner::Scanner;
 
-/// A tape that grew past this many nodes gives its memory back before the next frame.
+/// A tape with a capacity of more nodes is shrunk before the next frame.
 const KEEP_NODES: usize = 1024;
 
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Node {
     pub(super) kind: ValueKind,
-    /// Byte span of the value's text, quotes and brackets included.
+    /// Byte span of the value's text, including quotes and brackets.
     pub(super) start: u32,
     pub(super) end: u32,
-    /// Index of the node after this value and all that is in it.
+    /// Index of the node after this value and the values in it.
     pub(super) next: u32,
 }
 
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Open {
     pub(super) node: u32,
-    /// Node of the key whose value is being read (objects), or the index of the element (arrays).
+    /// In an object, the node of the key whose value is being read; in an array, the index of the element.
     pub(super) at: u32,
 }
 
-/// Reusable memory for scanning; one per worker thread is enough.
+/// The nodes of a scanned document, in document order. One tape per worker thread is enough.
 #[derive(Debug, Default)]
 pub struct Tape {
     pub(super) nodes: Vec<Node>,
     pub(super) open: Vec<Open>,
 }
 
-/// What is wrong with a document as JSON, before any type is looked at. Always answered `invalid_json`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A violation of a rule about JSON itself, before any field is decoded. The error code is always `invalid_json`.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{detail}")]
 pub struct SyntaxError {
-    /// For people: what was expected, what was found.
+    /// What was expected, and what was found.
     pub detail: String,
-    /// JSON Pointer, where one can be given.
+    /// A JSON Pointer to the violation; `None` if the text is not JSON by its grammar.
     pub path: Option<String>,
 }
 
 impl Tape {
-    /// Scans `text`. The document is `None` when the text is not JSON by its grammar, so that nothing can be said of
-    /// its members; otherwise it is readable even if a [`SyntaxError`] forbids using it.
+    /// Scans `text`. The document is `None` if the text is not JSON by its grammar. Otherwise its members can be read, even if
+    /// it violates another rule.
     pub fn scan<'t, 'a>(
         &'t mut self,
         text: &'a str,

@@ -1,19 +1,19 @@
-//! Values that are checked and forwarded as they were received.
+//! Values that are validated, and forwarded as they were received.
 
 use std::fmt;
 use std::marker::PhantomData;
 
 use serde::de::{self, Deserialize, Deserializer, SeqAccess, Visitor};
 
-/// Name by which [`WithRaw`] asks for the raw text of a value.
+/// The newtype name by which [`WithRaw`] requests the raw text from the deserialiser.
 pub(super) const WITH_RAW: &str = "$dmwire::WithRaw";
 
-/// A value that was checked as a `T` and is carried on as it came.
+/// A value of type `T` together with its JSON as it was received.
 #[derive(Clone, Copy, Debug)]
 pub struct WithRaw<'a, T> {
-    /// The raw JSON.
+    /// The JSON as it was received.
     pub raw: &'a str,
-    /// What it was found to be.
+    /// The decoded value.
     pub value: T,
 }
 
@@ -29,7 +29,7 @@ impl<'de: 'a, 'a, T: Deserialize<'de>> Deserialize<'de> for WithRaw<'a, T> {
             }
 
             fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
-                let missing = || de::Error::custom("raw text is only there in a scanned frame");
+                let missing = || de::Error::custom("only a scanned frame has raw text");
                 let raw = seq.next_element()?.ok_or_else(missing)?;
                 let value = seq.next_element()?.ok_or_else(missing)?;
                 Ok(WithRaw { raw, value })
