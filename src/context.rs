@@ -8,6 +8,7 @@ use tokio::sync::Notify;
 use crate::auth::Verifier;
 use crate::config::Config;
 use crate::limits::Limits;
+use crate::protocol::Contract;
 use crate::registry::Registry;
 use crate::router::Router;
 
@@ -16,6 +17,8 @@ use crate::router::Router;
 pub struct Context {
     /// The settings in force.
     pub config: Config,
+    /// The protocol as this server speaks it.
+    pub contract: Arc<Contract>,
     /// Authenticates clients.
     pub auth: Verifier,
     /// Executes the commands of sessions.
@@ -44,6 +47,7 @@ impl Context {
     /// Combines the parts of a server.
     pub fn new(
         config: Config,
+        contract: Contract,
         auth: Verifier,
         router: Router,
         registry: Arc<Registry>,
@@ -52,6 +56,7 @@ impl Context {
     ) -> Arc<Self> {
         Arc::new(Self {
             config,
+            contract: Arc::new(contract),
             auth,
             router,
             registry,
@@ -138,6 +143,7 @@ mod tests {
         );
         let context = Context::new(
             config,
+            Contract::built_in(),
             Verifier::Open,
             router,
             Arc::default(),

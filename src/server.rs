@@ -17,6 +17,7 @@ use crate::delivery::Delivery;
 use crate::disk_space::DiskSpaceMonitor;
 use crate::limits::Limits;
 use crate::listener::{self, ListenError};
+use crate::protocol::Contract;
 use crate::readers::Readers;
 use crate::registry::Registry;
 use crate::router::Router;
@@ -140,7 +141,15 @@ pub async fn serve(
         &config.recipients,
         &config.network.trusted_proxy,
     );
-    let node = Context::new(config, auth, router, registry.clone(), limits, epoch);
+    let node = Context::new(
+        config,
+        Contract::built_in(),
+        auth,
+        router,
+        registry.clone(),
+        limits,
+        epoch,
+    );
     let addresses: Vec<SocketAddr> = listeners
         .iter()
         .map(TcpListener::local_addr)

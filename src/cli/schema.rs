@@ -33,5 +33,7 @@ fn run(_: &ArgMatches, own: &ArgMatches) -> Result<(), CommandError> {
         return Ok(());
     };
     let what = format!("cannot write the schemas to {}", dir.display());
-    dmwire::protocol::schema::export(dir).map_err(failed(what))
+    dmwire::protocol::Contract::built_in()
+        .export(dir)
+        .map_err(failed(what))
 }

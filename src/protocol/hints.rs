@@ -1,5 +1,5 @@
-//! Details of errors that need more than the value at fault: the frame around it, or the types that are known at run time.
-//! Only invalid frames get here, so that a hint costs valid ones nothing.
+//! Error details that depend on more than the invalid value: on the frame around it, or on the content types known at run
+//! time. They are computed for invalid frames only.
 
 use super::client::ClientFrame;
 use super::error::ErrorCode;

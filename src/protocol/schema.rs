@@ -1,9 +1,7 @@
-//! The exported JSON Schema (draft 2020-12): generated from the types, brought into the shape that PROTOCOL describes.
+//! The exported JSON Schemas (draft 2020-12). schemars generates them from the frame types; this module then gives every
+//! frame a named definition, removes `null` from optional fields, and orders the keywords for readers.
 
 use std::fmt::Write as _;
-use std::io;
-use std::path::Path;
-use std::sync::LazyLock;
 
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
@@ -17,17 +15,17 @@ pub const CLIENT: &str = "client-frame.schema.json";
 /// File name of the schema of server frames.
 pub const SERVER: &str = "server-frame.schema.json";
 
-/// An exported schema: its file name and its text.
+/// An exported schema.
 #[derive(Clone, Debug)]
 pub struct Exported {
-    /// File name, which is also its name at `GET /schema/{name}`.
+    /// The file name, which is also the name in `GET /schema/{name}`.
     pub name: &'static str,
-    /// Pretty-printed JSON, ending in a line feed.
+    /// Pretty-printed JSON with a final line feed.
     pub text: String,
 }
 
-/// All exported schemas. Generated once.
-pub static ALL: LazyLock<[Exported; 2]> = LazyLock::new(|| {
+/// Generates the schemas of client frames and of server frames.
+pub(super) fn generate() -> [Exported; 2] {
     [
         Exported {
             name: CLIENT,
@@ -38,12 +36,12 @@ pub static ALL: LazyLock<[Exported; 2]> = LazyLock::new(|| {
             text: pretty(&server()),
         },
     ]
-});
+}
 
-/// Hash of the schemas in force, as `welcome.schema` tells it: 16 hexadecimal digits of a SHA-256.
-pub static HASH: LazyLock<String> = LazyLock::new(|| {
+/// The first 16 hexadecimal digits of a SHA-256 over names and texts.
+pub(super) fn hash(schemas: &[Exported]) -> String {
     let mut hash = Sha256::new();
-    for schema in ALL.iter() {
+    for schema in schemas {
         hash.update(schema.name);
         hash.update([0]);
         hash.update(&schema.text);
@@ -54,18 +52,6 @@ pub static HASH: LazyLock<String> = LazyLock::new(|| {
         let _ = write!(digits, "{byte:02x}");
     }
     digits
-});
-
-/// Writes every schema into the folder `dir`, which is made if it is not there.
-///
-/// # Errors
-/// When the folder cannot be made or a file cannot be written.
-pub fn export(dir: &Path) -> io::Result<()> {
-    std::fs::create_dir_all(dir)?;
-    for schema in ALL.iter() {
-        std::fs::write(dir.join(schema.name), &schema.text)?;
-    }
-    Ok(())
 }
 
 fn client() -> Value {
@@ -91,7 +77,7 @@ fn server() -> Value {
     shape(schema.to_value(), SERVER, "dmwire server frame", "Server")
 }
 
-/// Brings a generated schema into the published shape; definitions of frames are named `prefix` and their type.
+/// Converts a generated schema to its published form. The definition of a frame is named `prefix` plus the frame's type.
 fn shape(mut schema: Value, id: &str, title: &str, prefix: &str) -> Value {
     present_options(&mut schema);
     let mut named = Map::new();
@@ -117,7 +103,7 @@ fn shape(mut schema: Value, id: &str, title: &str, prefix: &str) -> Value {
     ordered(schema)
 }
 
-/// An optional field that is there is never `null` (PROTOCOL section 1.6).
+/// Removes `null` from optional fields: it never means absence (PROTOCOL section 1.6).
 fn present_options(schema: &mut Value) {
     each(schema, &mut |object| {
         if object.get("default") == Some(&Value::Null) {
@@ -142,7 +128,7 @@ fn present_options(schema: &mut Value) {
     });
 }
 
-/// Gives each variant of a tagged enum a definition of its own, so that errors and generated types can name it.
+/// Moves each variant of a tagged enum into a definition of its own, so that errors and generated types can refer to it.
 fn name_variants(schema: &mut Value, prefix: &str, named: &mut Map<String, Value>) {
     let Some(Value::Array(variants)) = schema.get_mut("oneOf") else {
         return;
@@ -162,7 +148,7 @@ fn name_variants(schema: &mut Value, prefix: &str, named: &mut Map<String, Value
     }
 }
 
-/// Puts the struct that a variant refers to in its place, beside the `type`.
+/// Replaces a variant's reference to its struct by the struct, with `type` as the first property.
 fn absorb_body(variant: &mut Value, defs: &mut Map<String, Value>) {
     let Some(name) = variant
         .get("$ref")
@@ -188,7 +174,7 @@ fn absorb_body(variant: &mut Value, defs: &mut Map<String, Value>) {
     *variant = body;
 }
 
-/// Visits every schema object, but not the examples in it.
+/// Visits every schema object, except examples and constants.
 fn each(schema: &mut Value, visit: &mut impl FnMut(&mut Map<String, Value>)) {
     match schema {
         Value::Object(object) => {
@@ -218,7 +204,7 @@ fn spaced(name: &str) -> String {
     title
 }
 
-/// Puts what a reader looks for first, first.
+/// Orders the keywords of every schema object for readers: title and description first, definitions last.
 fn ordered(schema: Value) -> Value {
     const FIRST: [&str; 12] = [
         "$schema",

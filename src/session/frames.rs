@@ -41,7 +41,10 @@ impl SessionState {
             if !unlimited && !self.within_rate(now, reference) {
                 return;
             }
-            match scanned.parse() {
+            let Some(user) = &self.user else {
+                return;
+            };
+            match scanned.parse(&user.contract) {
                 Ok(frame) => self.on_frame(&frame, now),
                 Err(error) => self.reject(&error, reference().as_ref(), now),
             }

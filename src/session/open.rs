@@ -15,7 +15,7 @@ use crate::outbox::disconnect::TOO_MANY_SESSIONS;
 use crate::outbox::{Disconnect, Outbox};
 use crate::protocol::server::{Limits, Truncated, Welcome};
 use crate::protocol::types::{Id, Integer};
-use crate::protocol::{PROTOCOL, ServerFrame, Timestamp, schema};
+use crate::protocol::{PROTOCOL, ServerFrame, Timestamp};
 use crate::store::InboxState;
 use crate::writer::WriteError;
 
@@ -79,7 +79,7 @@ pub async fn open_session(
         epoch: Id(context.epoch),
         seq: Integer(inbox.head),
         server_time: Timestamp::now(),
-        schema: &schema::HASH,
+        schema: context.contract.hash(),
         heartbeat_seconds: Integer(config.keepalive.heartbeat_seconds),
         limits: Limits {
             max_frame_bytes: Integer(config.limits.max_frame_bytes as u64),
@@ -98,6 +98,7 @@ pub async fn open_session(
         oldest.disconnect(TOO_MANY_SESSIONS);
     }
     let user = UserSession {
+        contract: context.contract.clone(),
         router: context.router.clone(),
         key: context.limits.key(&user),
         limits: context.limits.clone(),

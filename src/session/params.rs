@@ -7,6 +7,7 @@ use crate::auth::Identity;
 use crate::config::KeepaliveConfig;
 use crate::limits::{Limits, UserKey};
 use crate::outbox::Outbox;
+use crate::protocol::Contract;
 use crate::registry::Registered;
 use crate::router::Router;
 
@@ -46,6 +47,8 @@ pub struct Auth {
 /// The part of a session that belongs to its user.
 #[derive(Debug)]
 pub struct UserSession {
+    /// Decides which frames are valid.
+    pub contract: Arc<Contract>,
     /// Executes the client's frames.
     pub router: Router,
     /// Limits that all sessions of the user share.

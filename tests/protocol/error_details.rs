@@ -1,8 +1,10 @@
 //! The `detail` of an `error` says what was expected and what was found, with the value, and how to correct a common mistake
 //! (PROTOCOL section 7).
 
+use std::sync::LazyLock;
+
 use crate::support::{Client, Server};
-use dmwire::protocol::{FrameError, Scanned, Tape};
+use dmwire::protocol::{Contract, FrameError, Scanned, Tape};
 use serde_json::{Value, json};
 
 const TOLERANT: &[&str] = &[
@@ -82,7 +84,8 @@ const DETAILS: &str = r#"
 "#;
 
 fn detail(frame: &str) -> String {
-    match Scanned::new(&mut Tape::default(), frame).parse() {
+    static CONTRACT: LazyLock<Contract> = LazyLock::new(Contract::built_in);
+    match Scanned::new(&mut Tape::default(), frame).parse(&CONTRACT) {
         Err(FrameError { detail, .. }) => detail,
         Ok(frame) => panic!("accepted: {frame:?}"),
     }

@@ -4,8 +4,9 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
-use dmwire::protocol::{ErrorCode, FrameError, Scanned, Tape};
+use dmwire::protocol::{Contract, ErrorCode, FrameError, Scanned, Tape};
 use serde_json::Value;
 
 /// The number of mutations. Each consists of one to three random changes of a frame of the corpus.
@@ -36,7 +37,10 @@ fn schema() -> jsonschema::Validator {
 }
 
 fn validate(text: &str) -> Result<(), FrameError> {
-    Scanned::new(&mut Tape::default(), text).parse().map(drop)
+    static CONTRACT: LazyLock<Contract> = LazyLock::new(Contract::built_in);
+    Scanned::new(&mut Tape::default(), text)
+        .parse(&CONTRACT)
+        .map(drop)
 }
 
 #[test]

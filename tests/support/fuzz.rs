@@ -16,7 +16,7 @@ use dmwire::config::{Config, Secret};
 use dmwire::http::ClientAddr;
 use dmwire::http::upgrade::UpgradeRules;
 use dmwire::protocol::types::is_name;
-use dmwire::protocol::{ClientFrame, ErrorCode, FrameError, Scanned, Tape};
+use dmwire::protocol::{ClientFrame, Contract, ErrorCode, FrameError, Scanned, Tape};
 use dmwire::websocket::{Decoder, Incoming, ProtocolError};
 use ring::hmac;
 use serde_json::Value;
@@ -112,6 +112,7 @@ pub fn content(data: &[u8]) {
 
 /// Parses a frame and returns the unchanged text of its content.
 fn read(text: &str) -> Option<String> {
+    static CONTRACT: LazyLock<Contract> = LazyLock::new(Contract::built_in);
     thread_local! {
         static USED: RefCell<Tape> = RefCell::default();
     }
@@ -119,11 +120,11 @@ fn read(text: &str) -> Option<String> {
     let mut tape = Tape::default();
     let scanned = Scanned::new(&mut tape, text);
     let reference = scanned.reference().map(|mark| mark.as_str().to_owned());
-    let ours = scanned.parse();
+    let ours = scanned.parse(&CONTRACT);
     USED.with_borrow_mut(|used| {
         let again = Scanned::new(used, text);
         assert_eq!(
-            again.parse().map(drop),
+            again.parse(&CONTRACT).map(drop),
             ours.as_ref().map(drop).map_err(Clone::clone)
         );
         assert_eq!(

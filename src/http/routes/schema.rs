@@ -8,33 +8,42 @@ use super::{client_addr, context};
 use crate::http::Rejection;
 use crate::http::client_addr::single_header;
 use crate::http::origin::{self, OriginRules};
-use crate::protocol::{PROTOCOL, schema};
+use crate::protocol::PROTOCOL;
 
 /// `GET /schema`: the names and URLs of all schemas.
 pub fn list(request: HttpRequest) -> HttpResponse {
-    let base = context(&request).map_or("", |context| &context.config.network.base_path);
-    let list: Vec<_> = schema::ALL
+    let Some(context) = context(&request) else {
+        return no_schema();
+    };
+    let (base, contract) = (&context.config.network.base_path, &context.contract);
+    let list: Vec<_> = contract
+        .schemas()
         .iter()
         .map(|schema| json!({"name": schema.name, "url": format!("{base}/schema/{}", schema.name)}))
         .collect();
     let response = HttpResponse::Ok()
-        .json(json!({"protocol": PROTOCOL, "hash": *schema::HASH, "schemas": list}));
+        .json(json!({"protocol": PROTOCOL, "hash": contract.hash(), "schemas": list}));
     allow_origin(&request, response)
 }
 
 /// `GET /schema/{name}`: one schema.
 pub fn get(request: HttpRequest) -> HttpResponse {
     let name = request.match_info().query("name");
-    let response = match schema::ALL.iter().find(|schema| schema.name == name) {
-        Some(schema) => HttpResponse::Ok()
+    let contract = context(&request).map(|context| &context.contract);
+    let found = contract.and_then(|contract| Some((contract, contract.schema(name)?)));
+    let response = match found {
+        Some((contract, schema)) => HttpResponse::Ok()
             .content_type("application/schema+json")
-            .insert_header((header::ETAG, format!("\"{}\"", *schema::HASH)))
+            .insert_header((header::ETAG, format!("\"{}\"", contract.hash())))
             .insert_header((header::CACHE_CONTROL, "no-cache"))
-            .body(schema.text.as_str()),
-        None => Rejection::not_found("there is no schema of this name; GET /schema lists them")
-            .to_http(),
+            .body(schema.text.clone()),
+        None => no_schema(),
     };
     allow_origin(&request, response)
+}
+
+fn no_schema() -> HttpResponse {
+    Rejection::not_found("there is no schema of this name; GET /schema lists them").to_http()
 }
 
 /// Adds the CORS headers that let a page read the response if a page of that origin may connect.

@@ -1,0 +1,99 @@
+//! From the text of a message to a [`ClientFrame`], or to the error that rejects it.
+
+use serde::Deserialize;
+
+use super::client::ClientFrame;
+use super::contract::Contract;
+use super::error::{ErrorCode, FrameError};
+use super::hints;
+use super::json::{DecodeError, Document, SyntaxError, Tape, ValueKind};
+use super::types::Ref;
+
+/// Longest `detail` of an error, in bytes.
+const MAX_DETAIL: usize = 500;
+
+/// The text of a frame after the JSON scan, before its fields are decoded. Its `ref` and `type` can be read at this stage,
+/// which is enough to apply the rate limit and to answer an invalid frame.
+#[derive(Debug)]
+pub struct Scanned<'t, 'a> {
+    doc: Option<Document<'t, 'a>>,
+    problem: Option<SyntaxError>,
+}
+
+impl<'t, 'a> Scanned<'t, 'a> {
+    /// Scans `text` into `tape`.
+    pub fn new(tape: &'t mut Tape, text: &'a str) -> Self {
+        let (doc, problem) = tape.scan(text);
+        Self { doc, problem }
+    }
+
+    /// The frame's `ref`. Any JSON object with a valid `ref` has one, even if the rest of the frame is invalid.
+    pub fn reference(&self) -> Option<Ref<'a>> {
+        let root = self.doc?.root();
+        let mut named = root
+            .children()
+            .filter_map(|(key, value)| key?.is_text("ref").then_some(value));
+        let value = named.next()?;
+        // With two of them it is unknown which one is meant. A lone surrogate makes a `ref` invalid.
+        if named.next().is_some() || !value.is_well_formed() {
+            return None;
+        }
+        Ref::new(value.text()?)
+    }
+
+    /// Whether the frame's `type` is `tag`.
+    pub fn is_type(&self, tag: &str) -> bool {
+        self.doc
+            .and_then(|doc| doc.root().get("type"))
+            .is_some_and(|value| value.is_text(tag))
+    }
+
+    /// Decodes and validates the frame.
+    ///
+    /// # Errors
+    /// [`FrameError`] names the rule that the frame violates, and the value.
+    pub fn parse(&self, contract: &Contract) -> Result<ClientFrame<'a>, FrameError> {
+        if let Some(problem) = &self.problem {
+            return Err(FrameError {
+                path: problem.path.clone(),
+                ..FrameError::new(ErrorCode::InvalidJson, shortened(problem.detail.clone()))
+            });
+        }
+        let Some(doc) = self.doc else {
+            // The scanner reports a problem if it returns no document.
+            return Err(FrameError::new(ErrorCode::InvalidJson, "not JSON"));
+        };
+        let root = doc.root();
+        if root.kind() != ValueKind::Object {
+            return Err(frame_error(root.mismatch(&"an object")));
+        }
+        let frame = ClientFrame::deserialize(root).map_err(|error| {
+            let content_types = contract.content_types();
+            frame_error(hints::complete(error, root, content_types))
+        })?;
+        frame.check().map_err(frame_error)?;
+        Ok(frame)
+    }
+}
+
+fn frame_error(error: DecodeError) -> FrameError {
+    FrameError {
+        code: error.code,
+        detail: shortened(error.detail),
+        path: Some(error.path),
+        definition: error.definition,
+    }
+}
+
+/// Limits a detail to [`MAX_DETAIL`] bytes, without splitting a character.
+fn shortened(mut detail: String) -> String {
+    if detail.len() > MAX_DETAIL {
+        let mut end = MAX_DETAIL;
+        while !detail.is_char_boundary(end) {
+            end -= 1;
+        }
+        detail.truncate(end);
+        detail.push('…');
+    }
+    detail
+}
