@@ -1,0 +1,217 @@
+//! Compares the protocol's own parser, encoders and time format with the general libraries: `cargo bench --bench parse`.
+//!
+//! The contenders of a comparison run in turn, in many short rounds, and the fastest round of each counts: other load on the
+//! machine then affects all of them alike. The module docs of `protocol::json`, `protocol::server::encode` and
+//! `protocol::timestamp` quote the ratios.
+
+use std::borrow::Cow;
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+use dmwire::protocol::server::{Ack, AckStatus, RawContent, ServerMessage};
+use dmwire::protocol::types::{Integer, parse_uuid};
+use dmwire::protocol::{Contract, MessageId, Scanned, ServerFrame, Tape, Timestamp};
+use serde::{Deserialize, Serialize};
+
+const ROUNDS: usize = 200;
+const PER_ROUND: u32 = 2_000;
+
+const ID: &str = "019a2f4e-7b1c-7d3e-9a55-0c1d2e3f4a5b";
+const FRAMES: [(&str, &str); 3] = [
+    (
+        "short text",
+        r#"{"message":"hello","target_user":"6666","ref":"m1"}"#,
+    ),
+    (
+        "text with an id",
+        r#"{"type":"message","message":"Shall we meet at the station at half past six?","target_user":"6666","id":"019a2f4e-7b1c-7d3e-9a55-0c1d2e3f4a5b","ref":"m1"}"#,
+    ),
+    (
+        "image",
+        r#"{"message":{"type":"image","url":"https://example.org/cat.png","alt":"A cat","width":640,"height":480},"target_user":"6666","ref":"m1"}"#,
+    ),
+];
+
+/// A `message` frame as serde_json would decode it: without raw content, exact paths, and the rules for nested values.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(dead_code)] // The fields are decoded, which is measured.
+struct Message<'a> {
+    #[serde(rename = "type", borrow)]
+    tag: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    message: Content<'a>,
+    #[serde(borrow)]
+    target_user: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    target_room: Option<Cow<'a, str>>,
+    id: Option<MessageId>,
+    reply_to: Option<MessageId>,
+    ephemeral: Option<bool>,
+    #[serde(rename = "ref", borrow)]
+    reference: Option<Cow<'a, str>>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+#[allow(dead_code)]
+enum Content<'a> {
+    Text(#[serde(borrow)] Cow<'a, str>),
+    Typed(#[serde(borrow)] Typed<'a>),
+}
+
+#[derive(Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+#[allow(dead_code)]
+enum Typed<'a> {
+    Markdown {
+        #[serde(borrow)]
+        text: Cow<'a, str>,
+    },
+    Image {
+        #[serde(borrow)]
+        url: Cow<'a, str>,
+        #[serde(borrow)]
+        alt: Option<Cow<'a, str>>,
+        width: Option<u64>,
+        height: Option<u64>,
+    },
+}
+
+/// A `message` from the server as serde_json would encode it. Its content is a string, as raw JSON needs a feature of
+/// serde_json that this program does not use.
+#[derive(Serialize)]
+struct Sent<'a> {
+    r#type: &'a str,
+    message: &'a str,
+    from_user: &'a str,
+    target_user: Option<&'a str>,
+    id: MessageId,
+    seq: u64,
+    sent_at: Timestamp,
+}
+
+/// Prints the fastest time per call of each contender, and how it compares with the first.
+fn compare(what: &str, contenders: &mut [(&str, &mut dyn FnMut())]) {
+    let mut best = vec![Duration::MAX; contenders.len()];
+    for _ in 0..ROUNDS {
+        for (best, (_, run)) in best.iter_mut().zip(contenders.iter_mut()) {
+            let start = Instant::now();
+            for _ in 0..PER_ROUND {
+                run();
+            }
+            *best = (*best).min(start.elapsed());
+        }
+    }
+    let first = best[0];
+    for (best, (name, _)) in best.iter().zip(contenders) {
+        let each = best.as_nanos() as f64 / f64::from(PER_ROUND);
+        let ratio = best.as_secs_f64() / first.as_secs_f64();
+        println!("{what:18} {name:28} {each:8.1} ns {ratio:6.2}");
+    }
+}
+
+fn main() {
+    println!("{:18} {:28} {:>11} {:>6}", "", "", "per call", "ratio");
+    let contract = Contract::built_in();
+    let mut tape = Tape::default();
+    for (what, text) in FRAMES {
+        compare(
+            what,
+            &mut [
+                ("protocol", &mut || {
+                    let scanned = Scanned::new(&mut tape, black_box(text));
+                    black_box(scanned.reference());
+                    assert!(black_box(scanned.parse(&contract)).is_ok());
+                }),
+                ("serde_json, typed", &mut || {
+                    let frame = serde_json::from_str::<Message<'_>>(black_box(text));
+                    assert!(black_box(frame).is_ok());
+                }),
+                ("serde_json::Value", &mut || {
+                    let frame = serde_json::from_str::<serde_json::Value>(black_box(text));
+                    assert!(black_box(frame).is_ok());
+                }),
+            ],
+        );
+    }
+
+    let id = MessageId(parse_uuid(ID).expect("a UUID"));
+    let sent_at = Timestamp(1_795_172_580_123);
+    let mut out = Vec::with_capacity(4096);
+    let mut other = Vec::with_capacity(4096);
+    let ack = ServerFrame::Ack(Ack {
+        id,
+        seq: Some(Integer(1234)),
+        status: AckStatus::Stored,
+        sent_at,
+        duplicate: None,
+        reference: Some("m1"),
+    });
+    compare(
+        "ack",
+        &mut [
+            ("protocol", &mut || {
+                out.clear();
+                black_box(&ack).write(&mut out);
+            }),
+            ("serde_json", &mut || {
+                other.clear();
+                serde_json::to_writer(&mut other, black_box(&ack)).expect("it serialises");
+            }),
+        ],
+    );
+    let message = ServerFrame::Message(ServerMessage {
+        message: RawContent(r#""Shall we meet at the station at half past six?""#),
+        from_user: "8888",
+        target_user: Some("6666"),
+        target_room: None,
+        id,
+        seq: Some(Integer(1234)),
+        sent_at,
+        reply_to: None,
+        edited_at: None,
+        ephemeral: None,
+    });
+    let sent = Sent {
+        r#type: "message",
+        message: "Shall we meet at the station at half past six?",
+        from_user: "8888",
+        target_user: Some("6666"),
+        id,
+        seq: 1234,
+        sent_at,
+    };
+    compare(
+        "message",
+        &mut [
+            ("protocol", &mut || {
+                out.clear();
+                black_box(&message).write(&mut out);
+            }),
+            ("serde_json", &mut || {
+                other.clear();
+                serde_json::to_writer(&mut other, black_box(&sent)).expect("it serialises");
+            }),
+        ],
+    );
+    let printer = jiff::fmt::temporal::DateTimePrinter::new().precision(Some(3));
+    compare(
+        "time",
+        &mut [
+            ("protocol", &mut || {
+                out.clear();
+                out.extend_from_slice(&black_box(sent_at).ascii());
+            }),
+            ("jiff", &mut || {
+                other.clear();
+                let time =
+                    jiff::Timestamp::from_millisecond(black_box(sent_at).0).expect("in range");
+                printer
+                    .print_timestamp(&time, &mut other)
+                    .expect("it is written");
+            }),
+        ],
+    );
+    assert_eq!(out, other);
+}
