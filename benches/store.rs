@@ -37,7 +37,7 @@ struct Options {
     /// Parent of the folder [default: the system's temporary folder].
     #[arg(long)]
     dir: Option<PathBuf>,
-    /// Run only the measurements whose name contains this: rate, alone, disk or large.
+    /// Run only the measurements whose name contains this: rate, single, disk or large.
     #[arg(long, default_value = "")]
     only: String,
     /// `cargo bench` adds this.
@@ -56,7 +56,7 @@ const LIFETIMES: Retention = Retention {
 /// The time of the first commit, a day in November 2026, in milliseconds. Later commits advance it.
 const THEN: i64 = 1_795_000_000_000;
 /// Messages committed one at a time, if the time suffices.
-const ALONE: usize = 1000;
+const SINGLE: usize = 1000;
 const SIZES: [usize; 6] = [1, 4, 16, 64, 256, 1024];
 /// Users in the small stores.
 const USERS: usize = 100;
@@ -72,8 +72,8 @@ fn main() -> Result<(), Failed> {
     if wanted("rate") {
         rates(&options, &folder)?;
     }
-    if wanted("alone") {
-        alone(&options, &folder)?;
+    if wanted("single") {
+        single(&options, &folder)?;
     }
     if wanted("disk") {
         on_disk(&options, &folder)?;
@@ -267,7 +267,7 @@ fn rates(options: &Options, folder: &Folder) -> Result<(), Failed> {
 }
 
 /// The latency of a commit with a single message.
-fn alone(options: &Options, folder: &Folder) -> Result<(), Failed> {
+fn single(options: &Options, folder: &Folder) -> Result<(), Failed> {
     println!("a commit with one message, in microseconds\n");
     println!(
         "{:>10}{:>10}{:>10}{:>14}{:>14}",
@@ -275,17 +275,17 @@ fn alone(options: &Options, folder: &Folder) -> Result<(), Failed> {
     );
     let mut messages = Messages::among(USERS);
     for (kind, name) in KINDS {
-        let mut store = open(folder, kind, &format!("alone-{name}.db"))?;
+        let mut store = open(folder, kind, &format!("single-{name}.db"))?;
         let mut now = THEN;
         let (mut took, mut disk) = (Vec::new(), Vec::new());
         let mut sync = disk::Sync::new(&folder.0)?;
         let total = Instant::now();
-        while took.len() < ALONE && total.elapsed().as_secs_f64() < 2.0 * options.seconds {
+        while took.len() < SINGLE && total.elapsed().as_secs_f64() < 2.0 * options.seconds {
             let batch = messages.batch(1);
             let began = Instant::now();
             commit(&mut *store, &mut now, &batch)?;
             took.push(began.elapsed());
-            // The disk alone, at the same time.
+            // The disk without the store, at the same time.
             disk.push(sync.once()?);
         }
         let (took, disk) = (Percentiles::of(took), Percentiles::of(disk));

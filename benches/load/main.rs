@@ -7,9 +7,9 @@
 //! [`options`] are the command-line options, [`target`] is the server, [`socket`] a client's connection. [`pairs`],
 //! [`paced`], [`fanout`], [`stalled`], [`storm`] and [`idle`] are the loads. [`tally`] counts and [`report`] prints.
 
-mod beside;
 #[path = "../support/disk.rs"]
 mod disk;
+mod disk_latency;
 mod fanout;
 mod idle;
 mod options;

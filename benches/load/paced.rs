@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use tokio::task::spawn_local;
 
-use crate::beside::Disk;
+use crate::disk_latency::DiskLatency;
 use crate::options::Options;
 use crate::pairs::{GRACE, name};
 use crate::report::Report;
@@ -136,7 +136,7 @@ pub async fn run(target: &Target, options: &Options, report: &mut Report) -> io:
         sockets.push((from.with_handle()?, to));
     }
     target.settle().await;
-    let disk = Disk::before(target, options)?;
+    let disk = DiskLatency::before(target, options)?;
     let before = target.usage();
     let began = Instant::now() + READY;
     let until = began + Duration::from_secs_f64(options.seconds);

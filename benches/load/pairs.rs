@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use tokio::task::{JoinHandle, spawn_local};
 
-use crate::beside::Disk;
+use crate::disk_latency::DiskLatency;
 use crate::options::Options;
 use crate::report::Report;
 use crate::socket::Socket;
@@ -172,7 +172,7 @@ pub async fn talk(
 /// Runs all pairs as fast as their window allows.
 pub async fn run(target: &Target, options: &Options, report: &mut Report) -> io::Result<()> {
     let pairs = open(target, options).await?;
-    let disk = Disk::before(target, options)?;
+    let disk = DiskLatency::before(target, options)?;
     let mut talk = talk(target, pairs, options.seconds, GRACE).await?;
     talk.tally.report(report, "", talk.seconds, talk.cost);
     disk.after(target, report, &mut talk.tally)?;

@@ -14,9 +14,9 @@ use crate::target::Target;
 const COUNT: usize = 300;
 
 /// The disk's speed before a run, if it was requested.
-pub struct Disk(Option<Percentiles>);
+pub struct DiskLatency(Option<Percentiles>);
 
-impl Disk {
+impl DiskLatency {
     /// Measures the disk before a run.
     pub fn before(target: &Target, options: &Options) -> io::Result<Self> {
         let wanted = options.fsync.then(|| fdatasync(&target.folder(), COUNT));
