@@ -1,26 +1,27 @@
-//! dmwire: direct messages over WebSocket, typed, acknowledged, never lost or doubled.
+//! dmwire: a direct-messaging server over WebSocket with typed, acknowledged, ordered messages.
 //!
-//! A frame's way, which is the reading order of the modules:
+//! The path of a message, which is also the reading order of the modules:
 //!
 //! ```text
-//! socket -> ws -> session -> protocol -> router -> writer -> store (commit) -> router -> registry -> session -> socket
+//! socket -> websocket -> session -> protocol -> router -> writer -> store (commit) -> delivery -> outbox -> socket
 //! ```
 //!
-//! 1. [`http`] checks the handshake and gives the connection to a session.
-//! 2. [`ws`] turns bytes into messages, within bounds.
-//! 3. [`session`] is one connection's life: it reads, has frames parsed and routed, and sends its user's inbox in order.
-//! 4. [`protocol`] says what a frame is, or exactly what is wrong with it. Pure.
-//! 5. [`router`] knows what each frame means.
-//! 6. [`writer`] commits sends in groups to the [`store`], and only then has them acknowledged and delivered.
-//! 7. [`registry`] knows who is here; what a session owes its client meets in its `Outbox`.
-//! 8. [`blocks`] knows who takes nothing from whom.
-//! 9. [`reads`] is how a session that has fallen behind, or has just come, reads what it is owed.
+//! 1. [`http`] validates the WebSocket handshake, authenticates the client with [`auth`] and opens a session.
+//! 2. [`websocket`] decodes bytes into messages of limited size (RFC 6455).
+//! 3. [`session`] is the task of one connection: it reads frames, executes them and sends the user's inbox in order.
+//! 4. [`protocol`] parses a frame or returns the exact place of its first error. It has no state and does no I/O.
+//! 5. [`router`] turns a frame into a command: a write for the store, or a frame that is not stored.
+//! 6. [`writer`] commits writes in groups to the [`store`] on one thread, and calls its observers after each commit.
+//! 7. [`delivery`] is such an observer: it sends the reply to the acting session and the new inbox entries to the sessions of
+//!    the recipients, which [`registry`] lists by user.
+//! 8. [`outbox`] is the sending side of a session: it keeps the order of the inbox and writes to the socket.
+//! 9. [`readers`] read inboxes and histories from the store on their own threads.
+//!
+//! Beside that path: [`limits`] restricts connections, rates and memory, [`blocks`] lists the users who block each other,
+//! [`disk_space`] watches the free disk space, [`tls`] loads certificates, [`logging`] writes the log, [`config`] reads the
+//! settings. [`server`] builds all parts, and [`context`] is the part of them that connections share.
 //!
 //! Comments that name a section of PROTOCOL mean `docs/protocol.md`.
-//!
-//! [`limits`] knows how much of it all one user or one address may have, [`disk`] how much room there is.
-//! [`auth`] says as whom somebody may come in, [`tls`] is the door's lock, [`config`] holds every setting, [`logging`] writes
-//! the log.
 
 pub mod auth;
 pub mod blocks;

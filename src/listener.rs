@@ -1,4 +1,4 @@
-//! Binds the sockets to listen on.
+//! Binds the sockets that the server listens on.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -6,6 +6,14 @@ use std::net::{SocketAddr, TcpListener};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::config::Listen;
+
+/// Size of the kernel's send buffer of a connection; the kernel doubles it for its bookkeeping. It is enough for a megabyte per
+/// second to a client on the other side of the world.
+const SEND_BUFFER: usize = 128 * 1024;
+/// Connections that may wait to be accepted.
+const BACKLOG: i32 = 4096;
+/// The system has no such address family.
+const EAFNOSUPPORT: i32 = 97;
 
 /// An address cannot be listened on.
 #[derive(Debug, thiserror::Error)]
@@ -15,29 +23,25 @@ pub struct ListenError {
     error: io::Error,
 }
 
+/// Binds all configured addresses. A default address that the machine does not have is skipped, if another one is bound.
+///
+/// # Errors
+/// [`ListenError`]
 pub fn listen(config: &Listen) -> Result<Vec<TcpListener>, ListenError> {
     let mut listeners = Vec::new();
-    let mut failed = None;
-    for address in &config.addresses {
-        match bind(*address) {
+    let mut skipped = None;
+    for &address in &config.addresses {
+        match bind(address) {
             Ok(listener) => listeners.push(listener),
-            // A machine without IPv6 does without [::1], unless somebody asked for it.
+            // A machine without IPv6 has no [::1], which is a default address.
             Err(error) if config.is_default && no_such_address(&error) => {
                 log::warn!("not listening on {address}: {error}");
-                failed = Some(ListenError {
-                    address: *address,
-                    error,
-                });
+                skipped = Some(ListenError { address, error });
             }
-            Err(error) => {
-                return Err(ListenError {
-                    address: *address,
-                    error,
-                });
-            }
+            Err(error) => return Err(ListenError { address, error }),
         }
     }
-    match failed {
+    match skipped {
         Some(error) if listeners.is_empty() => Err(error),
         _ => Ok(listeners),
     }
@@ -47,12 +51,8 @@ fn no_such_address(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         io::ErrorKind::AddrNotAvailable | io::ErrorKind::Unsupported
-    ) || error.raw_os_error() == Some(97) // EAFNOSUPPORT
+    ) || error.raw_os_error() == Some(EAFNOSUPPORT)
 }
-
-/// Bytes that the kernel is to keep for a client at most; it takes twice as much, bookkeeping included. Enough for a megabyte
-/// a second to the other side of the world.
-const SEND_BUFFER: usize = 128 * 1024;
 
 fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = Socket::new(
@@ -61,15 +61,15 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
         Some(Protocol::TCP),
     )?;
     if address.is_ipv6() {
-        // [::] and 0.0.0.0 can be listened on side by side; each address means what it says.
+        // So that [::] and 0.0.0.0 can both be bound, and each means only its own address family.
         socket.set_only_v6(true)?;
     }
     socket.set_reuse_address(true)?;
-    // Connections inherit it. The kernel would else keep megabytes for each client that stops reading, which is no less memory
-    // for not being this process's; and what it has taken is not told from what has arrived.
+    // Connections inherit it. By default the kernel buffers megabytes for a client that does not read. That memory is not
+    // counted by this process, and bytes in it look as if they had been sent.
     socket.set_send_buffer_size(SEND_BUFFER)?;
     socket.bind(&address.into())?;
-    socket.listen(4096)?;
+    socket.listen(BACKLOG)?;
     socket.set_nonblocking(true)?;
     Ok(socket.into())
 }

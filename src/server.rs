@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::auth::{AuthSetupError, Verifier};
 use crate::blocks::Blocks;
@@ -23,7 +24,6 @@ use crate::registry::Registry;
 use crate::router::Router;
 use crate::store::sqlite::Sqlite;
 use crate::store::{LiveCursors, Store, StoreError};
-use crate::supervise::AbortOnDrop;
 use crate::tls::{Tls, TlsError};
 use crate::writer::Writer;
 
@@ -177,10 +177,11 @@ pub async fn serve(
         let _ = io::stdout().write_all(text.unwrap_or_default().as_bytes());
     }
     let _reloading = reloading(&node, tls)?;
-    let _watching = AbortOnDrop(vec![
-        actix_rt::spawn(sweep(node.limits.clone(), registry.clone())),
-        actix_rt::spawn(watch(floor)),
-    ]);
+    let _sweeping = AbortOnDropHandle::new(actix_rt::spawn(sweep(
+        node.limits.clone(),
+        registry.clone(),
+    )));
+    let _watching = AbortOnDropHandle::new(actix_rt::spawn(watch(floor)));
     let server = actix_rt::spawn(server);
     shutdown.await;
 
@@ -210,7 +211,7 @@ pub async fn serve(
 }
 
 /// Reads keys and certificates again when they change, and on SIGHUP, until the guard is dropped.
-fn reloading(node: &Arc<Context>, tls: Option<Arc<Tls>>) -> io::Result<AbortOnDrop> {
+fn reloading(node: &Arc<Context>, tls: Option<Arc<Tls>>) -> io::Result<Vec<AbortOnDropHandle<()>>> {
     let mut hangup = signal(SignalKind::hangup())?;
     let watching = tls.clone().map(|tls| actix_rt::spawn(tls.watch()));
     let node = node.clone();
@@ -224,7 +225,7 @@ fn reloading(node: &Arc<Context>, tls: Option<Arc<Tls>>) -> io::Result<AbortOnDr
         }
     })];
     tasks.extend(watching);
-    Ok(AbortOnDrop(tasks))
+    Ok(tasks.into_iter().map(AbortOnDropHandle::new).collect())
 }
 
 /// Has the limits forget, has sessions go that hold what is scarce, and says in the log, not for each, what was refused.
