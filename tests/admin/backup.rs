@@ -1,10 +1,12 @@
 //! `dmwire backup`.
 
-use crate::helpers::{FAST, assert_failed, assert_verified, listing, replay};
-use crate::support::{Client, Folder, Server, dmwire, eventually, to};
-use serde_json::json;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use serde_json::json;
+
+use crate::helpers::{FAST, assert_failed, assert_verified, listing, replay};
+use crate::support::{Client, Folder, Server, dmwire, eventually, to};
 
 #[test]
 fn a_backup_under_load_is_valid_and_contains_all_acknowledged_messages() {

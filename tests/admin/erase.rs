@@ -1,11 +1,13 @@
 //! `dmwire erase`.
 
-use crate::helpers::{FAST, assert_failed, assert_verified, listing, replay, used_store};
-use crate::support::{Client, Folder, Server, dmwire, to};
-use rusqlite::Connection;
-use serde_json::{Value, json};
 use std::path::Path;
 use std::sync::Arc;
+
+use rusqlite::Connection;
+use serde_json::{Value, json};
+
+use crate::helpers::{FAST, assert_failed, assert_verified, listing, replay, used_store};
+use crate::support::{Client, Folder, Server, dmwire, to};
 
 /// Whether any database file of the store in this folder contains `needle`.
 fn store_files_contain(folder: &Path, needle: &str) -> bool {

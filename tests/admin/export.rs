@@ -1,9 +1,11 @@
 //! `dmwire export`.
 
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
 use crate::helpers::{FAST, assert_failed, listing, used_store};
 use crate::support::{Client, Folder, Server, dmwire, to};
-use serde_json::{Value, json};
-use std::sync::Arc;
 
 #[test]
 fn an_export_contains_the_histories_of_a_user() {

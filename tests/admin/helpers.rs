@@ -1,9 +1,11 @@
 //! A store that has been used, and checks of command outputs.
 
-use crate::support::{Client, Folder, Output, Server, dmwire, to};
-use serde_json::{Value, json};
 use std::path::Path;
 use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use crate::support::{Client, Folder, Output, Server, dmwire, to};
 
 pub const FAST: [&str; 4] = ["--messages-per-second", "1000000", "--burst", "1000000"];
 

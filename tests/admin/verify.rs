@@ -1,8 +1,9 @@
 //! `dmwire verify`.
 
+use rusqlite::Connection;
+
 use crate::helpers::{FAST, assert_verified, used_store};
 use crate::support::{Client, Server, dmwire, to};
-use rusqlite::Connection;
 
 #[test]
 fn a_valid_store_is_verified_also_while_it_is_in_use() {

@@ -3,11 +3,12 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use ring::hmac;
+use serde_json::{Value, json};
+
 use crate::support::pair::{Pair, exclusive, measure_pair_with_attack, run_threads};
 use crate::support::tokens::{Issuer, claims, hmac_of, now, signed};
 use crate::support::{Client, Raw, Server, handshake, json_answer};
-use ring::hmac;
-use serde_json::{Value, json};
 
 const THREADS: usize = 4;
 

@@ -1,11 +1,12 @@
 //! Floods of connections and requests that never end.
 
-use crate::support::pair::{exclusive, measure_with_attack, run_threads};
-use crate::support::{Client, DEADLINE, Server, client_frame, cut, eventually, handshake, to};
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
+
+use crate::support::pair::{exclusive, measure_with_attack, run_threads};
+use crate::support::{Client, DEADLINE, Server, client_frame, cut, eventually, handshake, to};
 
 /// A connection on which nothing was sent.
 fn plain(address: SocketAddr) -> TcpStream {

@@ -1,12 +1,14 @@
 //! Floods of frames: invalid, large, costly to parse, and queries whose answers are not read.
 
-use crate::support::pair::{exclusive, measure_with_attack, run_threads};
-use crate::support::{Client, Raw, Server, client_frame, eventually, to};
-use serde_json::{Value, json};
 use std::io::Write as _;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::support::pair::{exclusive, measure_with_attack, run_threads};
+use crate::support::{Client, Raw, Server, client_frame, eventually, to};
 
 #[test]
 fn sessions_that_send_many_invalid_frames_are_closed() {

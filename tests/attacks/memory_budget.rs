@@ -4,9 +4,10 @@
 use std::io::Write as _;
 use std::sync::Mutex;
 
+use serde_json::{Value, json};
+
 use crate::support::pair::{exclusive, measure_with_attack, run_threads, session_count};
 use crate::support::{Client, Raw, Server, assert_has, client_frame, eventually, to};
-use serde_json::{Value, json};
 
 const ARGUMENTS: [&str; 4] = [
     "--sessions-per-user",

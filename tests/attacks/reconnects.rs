@@ -1,12 +1,14 @@
 //! Thousands of clients that reconnect at once after a crash.
 
-use crate::support::pair::{exclusive, measure_with_attack, session_count};
-use crate::support::{Client, DEADLINE, Raw, Server, client_frame, eventually, handshake};
-use serde_json::json;
 use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use crate::support::pair::{exclusive, measure_with_attack, session_count};
+use crate::support::{Client, DEADLINE, Raw, Server, client_frame, eventually, handshake};
 
 /// Messages that each client sends to its partner.
 const MESSAGES: usize = 3;

@@ -1,11 +1,12 @@
 //! The places of a token in a request, and the users and paths that it authorizes (PROTOCOL sections 2 and 10).
 
+use serde_json::json;
+
 use crate::helpers::{
     CARRIERS, DMWIRE, assert_not_logged, assert_rejected, bearer, connect, server_with_secret,
 };
 use crate::support::tokens::{SECRET, claims, hs256, valid_token};
 use crate::support::{Raw, handshake, json_answer};
-use serde_json::json;
 
 #[test]
 fn a_token_authorizes_its_users_session_in_every_carrier() {

@@ -1,11 +1,12 @@
 //! Claims and signatures that are rejected.
 
+use ring::hmac;
+use serde_json::{Value, json};
+
 use crate::helpers::{
     assert_not_logged, assert_rejected, assert_unauthorized, bearer, connect, server_with_secret,
 };
 use crate::support::tokens::{SECRET, claims, hmac_of, hs256, now, signed};
-use ring::hmac;
-use serde_json::{Value, json};
 
 #[test]
 fn invalid_claims_are_unauthorized_and_the_log_has_the_reason() {

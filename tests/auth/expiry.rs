@@ -1,9 +1,10 @@
 //! Sessions whose token expires.
 
+use serde_json::json;
+
 use crate::helpers::{bearer, server_with_secret};
 use crate::support::tokens::{SECRET, hs256, now};
 use crate::support::{Client, Raw, client_frame, to};
-use serde_json::json;
 
 #[test]
 fn a_session_ends_when_its_token_expires_and_resumes_with_a_new_one() {

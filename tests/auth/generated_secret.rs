@@ -1,11 +1,12 @@
 //! The secret that a reachable server generates, and the `token` command.
 
-use crate::helpers::{assert_not_logged, assert_rejected, bearer, connect, server_with_secret};
-use crate::support::tokens::{Issuer, SECRET};
-use crate::support::{Folder, Server, dmwire, eventually, handshake};
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
+
+use crate::helpers::{assert_not_logged, assert_rejected, bearer, connect, server_with_secret};
+use crate::support::tokens::{Issuer, SECRET};
+use crate::support::{Folder, Server, dmwire, eventually, handshake};
 
 #[test]
 fn the_token_command_makes_valid_tokens() {

@@ -1,8 +1,9 @@
 //! Servers that require tokens, and handshakes with tokens.
 
+use serde_json::{Value, json};
+
 use crate::support::tokens::SECRET;
 use crate::support::{Raw, Server, client_frame, handshake, json_answer};
-use serde_json::{Value, json};
 
 pub const DMWIRE: &str = "Sec-WebSocket-Protocol: dmwire.v1\r\n";
 

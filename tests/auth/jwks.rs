@@ -1,17 +1,19 @@
 //! Key sets from a URL (`--jwks`): fetching, refreshing, TLS, failures.
 
-use crate::helpers::{DMWIRE, assert_rejected, assert_unauthorized, bearer, connect};
-use crate::support::tokens::{self, Issuer, claims};
-use crate::support::{Folder, Raw, Server, eventually};
-use rustls::pki_types::PrivateKeyDer;
-use rustls::{ServerConfig, ServerConnection, StreamOwned};
-use serde_json::Value;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+
+use rustls::pki_types::PrivateKeyDer;
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
+use serde_json::Value;
 use tokio_rustls::rustls;
+
+use crate::helpers::{DMWIRE, assert_rejected, assert_unauthorized, bearer, connect};
+use crate::support::tokens::{self, Issuer, claims};
+use crate::support::{Folder, Raw, Server, eventually};
 
 /// An HTTP server with a key set.
 struct KeyServer {

@@ -1,12 +1,14 @@
 //! Keys from settings and files: algorithms, several keys, reloading.
 
+use std::fs;
+use std::sync::Arc;
+
+use ring::hmac;
+use serde_json::json;
+
 use crate::helpers::{assert_not_logged, assert_rejected, assert_unauthorized, bearer, connect};
 use crate::support::tokens::{self, Issuer, SECRET, claims, hmac_of, hs256, signed, valid_token};
 use crate::support::{Folder, Raw, Server, client_frame, eventually, handshake};
-use ring::hmac;
-use serde_json::json;
-use std::fs;
-use std::sync::Arc;
 
 #[test]
 fn a_token_is_verified_only_with_the_algorithm_of_its_key() {

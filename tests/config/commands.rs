@@ -1,11 +1,13 @@
 //! The commands `serve`, `schema` and `healthcheck`.
 
-use crate::run::Run;
-use crate::support::{Client, Server};
-use socket2::{Domain, Socket, Type};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::thread;
+
+use socket2::{Domain, Socket, Type};
+
+use crate::run::Run;
+use crate::support::{Client, Server};
 
 #[test]
 fn the_schemas_cannot_be_exported_into_a_file() {

@@ -3,11 +3,12 @@
 use std::fs;
 use std::path::Path;
 
-use crate::support::{Client, Raw, Server, handshake, json_answer};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
+
+use crate::support::{Client, Raw, Server, handshake, json_answer};
 
 const SCHEMAS: [&str; 2] = ["client-frame.schema.json", "server-frame.schema.json"];
 

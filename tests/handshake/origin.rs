@@ -1,9 +1,10 @@
 //! The origins of pages that may connect and read, and the host names that are accepted without authentication (PROTOCOL sections
 //! 2 and 10).
 
+use serde_json::json;
+
 use crate::support::tokens::{SECRET, valid_token};
 use crate::support::{Raw, Server, handshake, json_answer};
-use serde_json::json;
 
 const DMWIRE: &str = "Sec-WebSocket-Protocol: dmwire.v1\r\n";
 

@@ -8,17 +8,17 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Instant;
 
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use serde_json::Value;
+use tokio_rustls::rustls;
+use tungstenite::client::IntoClientRequest as _;
+use tungstenite::{Error, Message, WebSocket};
+
 use crate::support::tokens::{SECRET, valid_token};
 use crate::support::{
     DEADLINE, Folder, Raw, Server, assert_server_frame, eventually, handshake, to,
 };
-use serde_json::Value;
-use tokio_rustls::rustls;
-
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
-use tungstenite::client::IntoClientRequest as _;
-use tungstenite::{Error, Message, WebSocket};
 
 /// Connects with these header lines and returns the address that the log shows for the connection of `user`.
 fn logged_address(server: &Server, user: &str, more: &str) -> String {

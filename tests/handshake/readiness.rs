@@ -5,10 +5,11 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Instant;
 
+use serde_json::json;
+
 use crate::support::{
     Client, DEADLINE, Folder, Raw, Server, client_frame, eventually, json_answer, to,
 };
-use serde_json::json;
 
 #[test]
 fn a_running_server_is_ready() {

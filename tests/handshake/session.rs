@@ -4,8 +4,9 @@
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 
-use crate::support::{Client, DEADLINE, Raw, Server, client_frame, handshake, json_answer, to};
 use serde_json::{Value, json};
+
+use crate::support::{Client, DEADLINE, Raw, Server, client_frame, handshake, json_answer, to};
 
 const DMWIRE: &str = "Sec-WebSocket-Protocol: dmwire.v1\r\n";
 const EPOCH: &str = "0b9f4c1a-6a53-4f0e-9d3e-1f2a3b4c5d6e";

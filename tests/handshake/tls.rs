@@ -7,17 +7,17 @@ use std::net::TcpStream;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::support::{DEADLINE, Folder, Server, assert_server_frame, dmwire, to};
-use serde_json::{Value, json};
-use tokio_rustls::rustls;
-
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{
     ClientConfig, ClientConnection, RootCertStore, StreamOwned, SupportedProtocolVersion,
 };
+use serde_json::{Value, json};
+use tokio_rustls::rustls;
 use tungstenite::client::IntoClientRequest as _;
 use tungstenite::{Message, WebSocket};
+
+use crate::support::{DEADLINE, Folder, Server, assert_server_frame, dmwire, to};
 
 const SETTINGS: [&str; 4] = ["--tls-cert", "cert.pem", "--tls-key", "key.pem"];
 

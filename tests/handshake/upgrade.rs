@@ -1,8 +1,9 @@
 //! The upgrade from HTTP (RFC 6455 section 4): the response to each kind of request, and requests that arrive in several writes
 //! (PROTOCOL sections 2 and 10).
 
-use crate::support::{Raw, Server, client_frame, handshake, json_answer, to};
 use serde_json::json;
+
+use crate::support::{Raw, Server, client_frame, handshake, json_answer, to};
 
 const DMWIRE: &str = "Sec-WebSocket-Protocol: dmwire.v1\r\n";
 const HEALTH: &str = "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n";

@@ -1,10 +1,11 @@
 //! `block` and `unblock` (PROTOCOL sections 4, 8 and 10): what a blocked user can no longer do, what neither of the two receives,
 //! and that blocks are persistent.
 
+use serde_json::{Value, json};
+
 use crate::support::{
     Client, Random, Server, about, assert_has, burst, dmwire, eventually, to, with,
 };
-use serde_json::{Value, json};
 
 const PATIENT: [&str; 4] = ["--messages-per-second", "1000000", "--burst", "1000000"];
 

@@ -5,8 +5,9 @@ mod edits;
 mod order;
 mod reactions;
 
-use crate::support::{Client, Server, about, assert_has, to, with};
 use serde_json::{Value, json};
+
+use crate::support::{Client, Server, about, assert_has, to, with};
 
 pub const ID: &str = "019a2f4e-7b1c-7d3e-9a55-0c1d2e3f4a5b";
 

@@ -1,8 +1,9 @@
 //! Messages between users: delivery to every session, idempotent sends, ephemeral frames (PROTOCOL section 5).
 
-use crate::support::{Client, Server, to};
 use serde_json::{Value, json};
 use tungstenite::Message;
+
+use crate::support::{Client, Server, to};
 
 const ID: &str = "019a2f4e-7b1c-7d3e-9a55-0c1d2e3f4a5b";
 

@@ -4,9 +4,10 @@ mod conversations;
 mod load;
 mod pages;
 
-use crate::support::{Client, Server, assert_has, assert_server_frame, burst, to, with};
 use serde_json::{Value, json};
 use tungstenite::Message;
+
+use crate::support::{Client, Server, assert_has, assert_server_frame, burst, to, with};
 
 pub const ID: &str = "019a2f4e-7b1c-7d3e-9a55-0c1d2e3f4a5b";
 

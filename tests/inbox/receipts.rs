@@ -1,8 +1,9 @@
 //! Receipts: which sessions are notified of received and read messages, and which marks are stored (PROTOCOL sections 5 and 10).
 
-use crate::support::{Client, Raw, Server, about, assert_has, to, with};
 use serde_json::{Value, json};
 use tungstenite::Message;
+
+use crate::support::{Client, Raw, Server, about, assert_has, to, with};
 
 const ID: &str = "019a2f4e-7b1c-7d3e-9a55-0c1d2e3f4a5b";
 

@@ -1,8 +1,9 @@
 //! Replay, resume and watermarks (PROTOCOL section 5).
 
-use crate::support::{Client, End, Server, eventually, to};
 use serde_json::json;
 use tungstenite::Message;
+
+use crate::support::{Client, End, Server, eventually, to};
 
 const ID: &str = "019a2f4e-7b1c-7d3e-9a55-0c1d2e3f4a5b";
 

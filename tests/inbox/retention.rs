@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::support::{Client, Folder, Raw, Server, eventually, to};
 use dmwire::store::sqlite::{Durability, Sqlite};
 use dmwire::store::{Conversation, NewMessage, Retention, Store as _, Write};
 use serde_json::{Value, json};
 use uuid::Uuid;
+
+use crate::support::{Client, Folder, Raw, Server, eventually, to};
 
 const FAST: [&str; 4] = ["--messages-per-second", "1000000", "--burst", "1000000"];
 

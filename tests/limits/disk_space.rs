@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
-use crate::support::{Client, Folder, Server, dmwire, eventually, program, run_to_end, to};
 use rusqlite::Connection;
 use serde_json::{Value, json};
+
+use crate::support::{Client, Folder, Server, dmwire, eventually, program, run_to_end, to};
 
 const FAST: [&str; 4] = ["--messages-per-second", "1000000", "--burst", "1000000"];
 

@@ -1,11 +1,12 @@
 //! Quotas per user, per address and in total (PROTOCOL sections 2, 8 and 10).
 
+use serde_json::{Value, json};
+
 use crate::support::{
     Client, End, Raw, Server, assert_has, burst, eventually, handshake, json_answer, to,
 };
-use serde_json::{Value, json};
 
-/// Starts a server that trusts the address headers of these tests.
+/// Makes the server trust the address headers that the tests send.
 const PROXY: [&str; 2] = ["--trusted-proxy", "127.0.0.1"];
 
 fn start(arguments: &[&str]) -> Server {

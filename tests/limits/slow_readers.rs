@@ -5,8 +5,9 @@ use std::collections::HashMap;
 use std::io::{ErrorKind, Write as _};
 use std::time::{Duration, Instant};
 
-use crate::support::{Client, Raw, Server, client_frame, to};
 use serde_json::{Value, json};
+
+use crate::support::{Client, Raw, Server, client_frame, to};
 
 /// Fits into the usual limit of 1024 open files. The server, a separate process, has the same limit.
 const CONNECTIONS: usize = 900;

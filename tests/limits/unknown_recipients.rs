@@ -1,8 +1,9 @@
 //! Protection against filling the disk (PROTOCOL sections 8 and 10): limits on messages to users who have never connected, and
 //! the minimum of free space.
 
-use crate::support::{Client, Server, about, assert_has, eventually, json_answer, to, with};
 use serde_json::{Value, json};
+
+use crate::support::{Client, Server, about, assert_has, eventually, json_answer, to, with};
 
 #[track_caller]
 fn assert_forbidden(answer: &Value) {

@@ -3,9 +3,10 @@
 
 use std::io::Write as _;
 
-use crate::support::{Client, End, Server, client_frame};
 use serde_json::{Value, json};
 use tungstenite::Message;
+
+use crate::support::{Client, End, Server, client_frame};
 
 const ID: &str = "019a2f4e-7b1c-7d3e-9a55-0c1d2e3f4a5b";
 

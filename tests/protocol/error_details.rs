@@ -3,9 +3,10 @@
 
 use std::sync::LazyLock;
 
-use crate::support::{Client, Server};
 use dmwire::protocol::{Contract, FrameError, Scanned, Tape};
 use serde_json::{Value, json};
+
+use crate::support::{Client, Server};
 
 const TOLERANT: &[&str] = &[
     "--bad-frames-per-minute",

@@ -7,9 +7,10 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
+
 use crate::support::{Random, client_frame, env_number, random_seed};
 use crate::targets::{TARGETS, Target};
-use serde_json::Value;
 
 /// The maximum time for the mutations of one target.
 const MUTATION_TIME: Duration = Duration::from_secs(3);

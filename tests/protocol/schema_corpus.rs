@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use crate::support::{Client, Server, json_answer};
 use serde_json::{Value, json};
+
+use crate::support::{Client, Server, json_answer};
 
 /// A server without limits on valid and invalid frames.
 const PATIENT: &[&str] = &[

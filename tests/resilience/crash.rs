@@ -6,12 +6,12 @@
 
 mod clients;
 
-use clients::{Held, Promise, RECEIVERS, Receiver, SENDERS, Sender, item};
-
-use crate::support::{Client, Folder, Random, Server, env_number, random_seed};
 use std::collections::{HashMap, VecDeque};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
+
+use crate::support::{Client, Folder, Random, Server, env_number, random_seed};
+use clients::{Held, Promise, RECEIVERS, Receiver, SENDERS, Sender, item};
 
 /// Limits that the load does not reach. In particular, no entry is removed because of the inbox limit.
 const ARGUMENTS: &[&str] = &[

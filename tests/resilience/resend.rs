@@ -5,8 +5,9 @@
 
 use std::io::Write as _;
 
-use crate::support::{Client, Random, Server, client_frame, env_number, random_seed};
 use serde_json::{Value, json};
+
+use crate::support::{Client, Random, Server, client_frame, env_number, random_seed};
 
 /// A sender whose connection is broken repeatedly, and two sessions that receive its messages.
 struct Scene {

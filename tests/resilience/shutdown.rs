@@ -5,8 +5,9 @@ use std::io::{ErrorKind, Write as _};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::support::{Client, End, Raw, Server, client_frame, eventually, to};
 use serde_json::{Value, json};
+
+use crate::support::{Client, End, Raw, Server, client_frame, eventually, to};
 
 /// The maximum duration of a shutdown.
 const DRAIN: Duration = Duration::from_secs(10);

@@ -4,8 +4,9 @@
 use std::io::Write as _;
 use std::net::Shutdown;
 
-use crate::support::{Client, Raw, RawFrame, Server, client_frame, to};
 use serde_json::{Value, json};
+
+use crate::support::{Client, Raw, RawFrame, Server, client_frame, to};
 
 const PING: &[u8] = br#"{"type":"ping","ref":"r"}"#;
 

@@ -1,7 +1,8 @@
 //! `GET /echo` sends every message back. Its handshake and its limits are those of sessions (PROTOCOL section 9).
 
-use crate::support::{Raw, RawFrame, Server, client_frame, handshake, json_answer};
 use serde_json::json;
+
+use crate::support::{Raw, RawFrame, Server, client_frame, handshake, json_answer};
 
 fn echo(server: &Server) -> Raw {
     Raw::upgrade(server, "/echo")

@@ -2,9 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use crate::support::{Client, Raw, Server, client_frame, to};
 use serde_json::{Value, json};
 use tungstenite::Message;
+
+use crate::support::{Client, Raw, Server, client_frame, to};
 
 // Opcodes of RFC 6455 section 5.2.
 const TEXT: u8 = 1;

@@ -1,11 +1,12 @@
 //! Deletions.
 
+use serde_json::json;
+
 use super::{
     ID, OTHER_ID, assert_duplicate, assert_error, assert_stored, conversation, edit, messages,
     react, second_session, unreact,
 };
 use crate::support::{Server, about, assert_has, to, with};
-use serde_json::json;
 
 #[test]
 fn a_deleted_message_cannot_be_changed_and_a_repeated_deletion_is_a_duplicate_for_its_author() {

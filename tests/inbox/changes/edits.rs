@@ -1,11 +1,12 @@
 //! Edits.
 
+use serde_json::{Value, json};
+
 use super::{
     ID, OTHER_ID, assert_duplicate, assert_error, assert_stored, conversation, edit, messages,
     react, second_session, unreact,
 };
 use crate::support::{Client, Server, about, assert_has, to, with};
-use serde_json::{Value, json};
 
 #[test]
 fn an_edit_reaches_every_session_of_both_users() {

@@ -1,11 +1,12 @@
 //! The order of changes among other entries, live and in a replay.
 
+use serde_json::{Value, json};
+
 use super::{
     ID, OTHER_ID, assert_duplicate, assert_error, assert_stored, conversation, edit, messages,
     react, second_session, unreact,
 };
 use crate::support::{Client, Server, about, assert_has, burst, to, with};
-use serde_json::{Value, json};
 
 #[test]
 fn changes_of_notes_to_oneself_are_one_entry_with_ack_and_frame() {

@@ -1,10 +1,11 @@
 //! Reactions.
 
+use serde_json::json;
+
 use super::{
     assert_duplicate, assert_stored, conversation, messages, react, second_session, unreact,
 };
 use crate::support::{Server, assert_has, to, with};
-use serde_json::json;
 
 #[test]
 fn both_users_can_react_and_remove_their_reactions() {

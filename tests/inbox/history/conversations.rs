@@ -1,11 +1,12 @@
 //! The list of conversations.
 
+use serde_json::{Value, json};
+
 use super::{
     FAST, ask, assert_unknown, connect_manual, history_frame, large_content, peers,
     query_conversations, send_all,
 };
 use crate::support::{Client, Server, about, assert_has, burst, to, with};
-use serde_json::{Value, json};
 
 #[test]
 fn conversations_are_listed_newest_first_with_unread_counts() {

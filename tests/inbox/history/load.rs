@@ -1,9 +1,11 @@
 //! Many queries at once, and clients that read the answers slowly.
 
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+
 use super::{FAST, ID, connect_manual, history_frame, large_content, send_all};
 use crate::support::{Client, Server, burst, to, with};
-use serde_json::{Value, json};
-use std::collections::BTreeSet;
 
 #[test]
 fn all_pipelined_queries_are_answered() {

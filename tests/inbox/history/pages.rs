@@ -1,11 +1,12 @@
 //! Pages of a history.
 
+use serde_json::{Value, json};
+
 use super::{
     FAST, ID, MAX_BYTES, ask, assert_unknown, connect_manual, history_frame, large_content, page,
     query_conversations, send_all,
 };
 use crate::support::{Client, Server, about, assert_has, burst, to, with};
-use serde_json::{Value, json};
 
 #[test]
 fn a_history_is_read_in_pages_in_both_directions() {

@@ -1,8 +1,10 @@
 //! Clients that send and receive while the server is killed, and remember every entry that they have received.
 
-use crate::support::{Client, Random, Server};
-use serde_json::{Value, json};
 use std::collections::VecDeque;
+
+use serde_json::{Value, json};
+
+use crate::support::{Client, Random, Server};
 
 pub const SENDERS: usize = 4;
 
