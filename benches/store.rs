@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 use dmwire::store::sqlite::{Durability, Sqlite};
 use dmwire::store::{
-    Conversation, ConversationsQuery, HistoryAnswer, HistoryQuery, NewMessage, Outcome, Retention,
-    Store, StoreError, Write,
+    Conversation, ConversationsQuery, DeviceRef, HistoryAnswer, HistoryQuery, NewMessage, Outcome,
+    Retention, Store, StoreError, StoreOptions, Write,
 };
 use uuid::Uuid;
 
@@ -186,29 +186,40 @@ fn commit(store: &mut dyn Store, now: &mut i64, batch: &[Write]) -> Result<(), S
     };
     assert!(outcomes.iter().all(stored), "every message is new");
     // As the writer does after each batch.
-    store.settle(128.max(batch.len() + batch.len() / 4), false)?;
+    store.maintain(*now)?;
     Ok(())
 }
 
 #[derive(Clone, Copy)]
-enum EntryKind {
+enum Mode {
     Full,
     Normal,
     Temporary,
 }
 
-const KINDS: [(EntryKind, &str); 3] = [
-    (EntryKind::Full, "full"),
-    (EntryKind::Normal, "normal"),
-    (EntryKind::Temporary, "memory:"),
+const KINDS: [(Mode, &str); 3] = [
+    (Mode::Full, "full"),
+    (Mode::Normal, "normal"),
+    (Mode::Temporary, "memory:"),
 ];
 
-fn open(folder: &Folder, kind: EntryKind, name: &str) -> Result<Box<dyn Store>, StoreError> {
+fn store_options() -> StoreOptions {
+    StoreOptions::new(LIFETIMES)
+}
+
+fn device(user: &Arc<str>) -> DeviceRef {
+    DeviceRef {
+        user: user.clone(),
+        device: "default".into(),
+    }
+}
+
+fn open(folder: &Folder, mode: Mode, name: &str) -> Result<Box<dyn Store>, StoreError> {
     let path = folder.0.join(name);
-    Ok(match kind {
-        EntryKind::Full => Box::new(Sqlite::open(&path, Durability::Full, LIFETIMES)?),
-        EntryKind::Normal => Box::new(Sqlite::open(&path, Durability::Normal, LIFETIMES)?),
-        EntryKind::Temporary => Box::new(Sqlite::temporary(&folder.0, LIFETIMES)?),
+    Ok(match mode {
+        Mode::Full => Box::new(Sqlite::open(&path, Durability::Full, store_options())?),
+        Mode::Normal => Box::new(Sqlite::open(&path, Durability::Normal, store_options())?),
+        Mode::Temporary => Box::new(Sqlite::temporary(&folder.0, store_options())?),
     })
 }
 
@@ -304,7 +315,7 @@ fn single(options: &Options, folder: &Folder) -> Result<(), Failed> {
 
 /// Bytes on disk per message.
 fn on_disk(options: &Options, folder: &Folder) -> Result<(), Failed> {
-    let mut store = open(folder, EntryKind::Normal, "disk.db")?;
+    let mut store = open(folder, Mode::Normal, "disk.db")?;
     let mut messages = Messages::among(USERS);
     let mut now = THEN;
     let mut left = options.stored;
@@ -333,7 +344,7 @@ fn size(path: &Path) -> io::Result<u64> {
 /// Opens a store with many messages and reads lists from it.
 fn large(options: &Options, folder: &Folder) -> Result<(), Failed> {
     let path = folder.0.join("large.db");
-    let mut store = open(folder, EntryKind::Normal, "large.db")?;
+    let mut store = open(folder, Mode::Normal, "large.db")?;
     let mut messages = Messages::among_friends(MANY);
     let mut now = THEN;
     let began = Instant::now();
@@ -355,17 +366,19 @@ fn large(options: &Options, folder: &Folder) -> Result<(), Failed> {
     let mut opens = Vec::new();
     for n in 0..5 {
         let began = Instant::now();
-        let mut store = Sqlite::open(&path, Durability::Full, LIFETIMES)?;
-        let opened = store.open_inbox(&messages.users[n], "default")?;
+        let store = Sqlite::open(&path, Durability::Full, store_options())?;
+        let opened = store
+            .reader()?
+            .open_inboxes(&[device(&messages.users[n])])?;
         opens.push(began.elapsed());
-        assert!(opened.head > 0, "every user has entries");
+        assert!(opened[0].head > 0, "every user has entries");
     }
     let opens = Percentiles::of(opens);
     println!(
         "open and read first inbox:   {:.1} ms (median of 5)",
         opens.p50 / 1e3
     );
-    let mut store = Sqlite::open(&path, Durability::Full, LIFETIMES)?;
+    let store = Sqlite::open(&path, Durability::Full, store_options())?;
     let mut reader = store.reader()?;
     let (mut inboxes, mut lists, mut histories) = (Vec::new(), Vec::new(), Vec::new());
     let (mut listed, mut shown) = (0, 0);
@@ -373,7 +386,7 @@ fn large(options: &Options, folder: &Folder) -> Result<(), Failed> {
         let at = messages.below(MANY);
         let user = messages.users[at].clone();
         let began = Instant::now();
-        store.open_inbox(&user, "default")?;
+        reader.open_inboxes(&[device(&user)])?;
         inboxes.push(began.elapsed());
         let began = Instant::now();
         let page = reader.conversations(&ConversationsQuery {
@@ -406,7 +419,7 @@ fn large(options: &Options, folder: &Folder) -> Result<(), Failed> {
         "microseconds, 1000 random users", "p50", "p99"
     );
     let rows = [
-        ("open_inbox".to_owned(), inboxes),
+        ("open_inboxes".to_owned(), inboxes),
         (format!("conversations ({} each)", listed / 1000), lists),
         (format!("history ({} each)", shown / 1000), histories),
     ];

@@ -116,17 +116,19 @@ mod tests {
     use super::*;
     use crate::disk_space::DiskSpaceMonitor;
     use crate::readers::Readers;
-    use crate::store::Store as _;
     use crate::store::sqlite::Sqlite;
+    use crate::store::{Store as _, StoreOptions};
     use crate::writer::Writer;
 
     #[test]
     fn a_session_that_panics_is_counted_and_is_not_waited_for() {
         let config = Config::default();
-        let store = Sqlite::temporary(&std::env::temp_dir(), config.storage.retention());
+        let options = StoreOptions::new(config.storage.retention());
+        let store = Sqlite::temporary(&std::env::temp_dir(), options);
         let store = store.expect("a store can be created");
         let epoch = store.epoch();
-        let (writer, thread) = Writer::start(Box::new(store), drop).expect("a thread starts");
+        let (writer, thread) = Writer::start(Box::new(store), Readers::default(), Vec::new())
+            .expect("a thread starts");
         let router = Router::new(
             (
                 Arc::default(),

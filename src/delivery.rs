@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use self::reply::Answer;
 use crate::blocks::Blocks;
+use crate::contacts::Contacts;
 use crate::outbox::Outbox;
 use crate::outbox::wakeup::WakeupBatch;
 use crate::protocol::server::{Receipt, ReceiptKind, ServerTyping};
@@ -18,7 +19,7 @@ use crate::protocol::{ErrorCode, FrameError, MessageId, ServerFrame, Timestamp};
 use crate::registry::Registry;
 use crate::store::{Outcome, Write};
 use crate::websocket;
-use crate::writer::{Batch, WriteError};
+use crate::writer::{CommitObserver, Completed, CompletedBatch, WriteError};
 
 pub use self::render::{View, past, target, target_fields};
 pub use self::reply::{failed, refuse};
@@ -36,22 +37,29 @@ pub enum ReplyTo {
     Typing {
         /// The session that says so.
         from: Arc<Outbox>,
+        /// The user who is told.
+        to: Arc<str>,
         /// False: has stopped.
         active: bool,
     },
 }
 
 /// Delivers committed outcomes to sessions.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Delivery {
     registry: Arc<Registry>,
     blocks: Arc<Blocks>,
+    contacts: Contacts,
 }
 
 impl Delivery {
     /// Delivers to the sessions in `registry`.
-    pub fn new(registry: Arc<Registry>, blocks: Arc<Blocks>) -> Self {
-        Self { registry, blocks }
+    pub fn new(registry: Arc<Registry>, blocks: Arc<Blocks>, contacts: Contacts) -> Self {
+        Self {
+            registry,
+            blocks,
+            contacts,
+        }
     }
 
     /// Gives a frame that is not kept to a user's live sessions, but for the one it comes from. `Some(true)`: one took it;
@@ -82,36 +90,37 @@ impl Delivery {
     }
 
     /// Acknowledges and delivers what has been committed.
-    pub fn deliver(&self, batch: Batch<ReplyTo>) {
+    pub fn deliver(&self, batch: &CompletedBatch<ReplyTo>) {
         let mut calls = WakeupBatch::default();
-        for done in batch.done {
-            match done.origin {
-                ReplyTo::Send(session, reference) => {
+        for item in &batch.items {
+            match item {
+                Completed::Write {
+                    write,
+                    reply_to: ReplyTo::Send(session, reference),
+                    outcome,
+                } => {
                     let answer = Answer {
-                        session: &session,
-                        reference,
+                        session,
+                        reference: reference.as_deref(),
                     };
-                    match done.outcome {
+                    match outcome {
                         Ok(outcome) => {
-                            self.done(&done.write, outcome, answer, batch.at, &mut calls);
+                            self.done(write, outcome, answer, batch.at, &mut calls);
                         }
-                        Err(failure) => {
+                        Err(error) => {
                             let retry =
-                                (failure == WriteError::Overloaded).then_some(RETRY_AFTER_MS);
-                            calls.add(&session, answer.refuse(&failed(failure), retry));
+                                (*error == WriteError::Overloaded).then_some(RETRY_AFTER_MS);
+                            calls.add(session, answer.refuse(&failed(*error), retry));
                         }
                     }
                 }
-                ReplyTo::Typing { from, active } => {
-                    if let (Write::Contact(_, to), Ok(Outcome::Contact(true))) =
-                        (&done.write, done.outcome)
-                    {
-                        self.tell_typing(&from, to, active, &mut calls);
-                    }
+                Completed::Notice(ReplyTo::Typing { from, to, active }) => {
+                    self.typing(from, to, *active, &mut calls);
                 }
+                Completed::Write { .. } | Completed::Notice(_) => {}
             }
         }
-        for noted in &batch.noted {
+        for noted in &batch.received {
             for received in &noted.received {
                 let receipt = Told {
                     kind: ReceiptKind::Received,
@@ -131,15 +140,15 @@ impl Delivery {
     fn done(
         &self,
         write: &Write,
-        outcome: Outcome,
+        outcome: &Outcome,
         answer: Answer<'_>,
         now: Timestamp,
         calls: &mut WakeupBatch,
     ) {
-        let refused = match outcome {
+        let refused = match *outcome {
             Outcome::Stored {
                 seq,
-                recipients,
+                ref recipients,
                 at,
                 duplicate,
             } => {
@@ -149,7 +158,7 @@ impl Delivery {
                 match seq {
                     Some(seq) if !duplicate => {
                         self.append_own(&view, seq, answer, calls);
-                        for recipient in &*recipients {
+                        for recipient in &**recipients {
                             self.append(&recipient.user, &view, recipient.seq, calls);
                         }
                     }
@@ -183,7 +192,7 @@ impl Delivery {
                 calls.add(answer.session, answer.done());
                 return;
             }
-            Outcome::Contact(_) | Outcome::Received(_) => return,
+            Outcome::Received(_) => return,
             Outcome::Blocked => FrameError::blocked(),
             Outcome::UnknownUser => FrameError::unknown_user(),
             Outcome::UnknownRoom => FrameError::unknown_room(),
@@ -265,6 +274,23 @@ impl Delivery {
         });
     }
 
+    /// Passes a signal of typing on to a user with whom the sender has a conversation, unless one of them blocks the other.
+    fn typing(&self, from: &Arc<Outbox>, to: &Arc<str>, active: bool, calls: &mut WakeupBatch) {
+        let user = from.user();
+        if self.blocks.has(user, to) || self.blocks.has(to, user) {
+            return;
+        }
+        if self.contacts.contains(user, to) {
+            return self.tell_typing(from, to, active, calls);
+        }
+        let (delivery, session, recipient) = (self.clone(), from.clone(), to.clone());
+        self.contacts.look_up(user, to, move || {
+            let mut calls = WakeupBatch::default();
+            delivery.tell_typing(&session, &recipient, active, &mut calls);
+            calls.run();
+        });
+    }
+
     fn tell_typing(&self, from: &Arc<Outbox>, to: &str, active: bool, calls: &mut WakeupBatch) {
         let mut frame = Vec::new();
         websocket::write_text(&mut frame, |out| {
@@ -277,6 +303,12 @@ impl Delivery {
             .write(out);
         });
         self.push_live(to, &frame, from, calls);
+    }
+}
+
+impl CommitObserver<ReplyTo> for Delivery {
+    fn completed(&mut self, batch: &CompletedBatch<ReplyTo>) {
+        self.deliver(batch);
     }
 }
 

@@ -26,6 +26,7 @@
 pub mod auth;
 pub mod blocks;
 pub mod config;
+pub mod contacts;
 pub mod context;
 pub mod delivery;
 pub mod disk_space;

@@ -301,7 +301,7 @@ impl Limits {
         let mut purses = self.purses();
         purses.retain(|_, ip_quota| {
             // Also where somebody holds it: it is the one that they get again.
-            !ip_quota.fill(minute) || Arc::strong_count(ip_quota) > 1
+            !ip_quota.refill(minute) || Arc::strong_count(ip_quota) > 1
         });
         if purses.capacity() > SPARE.max(4 * purses.len()) {
             purses.shrink_to_fit();

@@ -204,7 +204,7 @@ impl Outbox {
         &self,
         seq: u64,
         (id, stored_at): (MessageId, Timestamp),
-        reference: Option<Box<str>>,
+        reference: Option<&str>,
         message: Option<&[u8]>,
     ) -> Wakeup {
         let mut state = self.lock();
@@ -218,7 +218,7 @@ impl Outbox {
                 status: AckStatus::Stored,
                 sent_at: stored_at,
                 duplicate: None,
-                reference: reference.as_deref(),
+                reference,
             }));
             if let Some(message) = message {
                 state.buffer.append_encoded(message);
@@ -229,7 +229,7 @@ impl Outbox {
                 seq,
                 id,
                 stored_at,
-                reference,
+                reference: reference.map(Into::into),
             });
         }
         state.entry_wakeup(sent)

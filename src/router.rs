@@ -18,8 +18,9 @@ use crate::protocol::types::parse_uuid;
 use crate::protocol::{ClientFrame, FrameError, MessageId, Ref, ServerFrame, Target, Timestamp};
 use crate::readers::{PendingRead, Readers};
 use crate::store::{
-    Conversation, ConversationsPage, ConversationsQuery, Entry, HistoryAnswer, HistoryPosition,
-    HistoryQuery, InboxRange, InboxState, MessageRef, NewMessage, Retention, Write,
+    Conversation, ConversationsPage, ConversationsQuery, DeviceRef, Entry, HistoryAnswer,
+    HistoryPosition, HistoryQuery, InboxRange, InboxState, MessageRef, NewMessage, Retention,
+    Write,
 };
 use crate::websocket;
 use crate::writer::{Unavailable, WriteError, Writer};
@@ -103,12 +104,12 @@ impl Router {
         session: Uuid,
         reply: impl FnOnce(Result<InboxState, WriteError>) + Send + 'static,
     ) {
-        self.writer.open(user, device, session, reply);
+        self.writer.open(DeviceRef { user, device }, session, reply);
     }
 
     /// Why something sent now would not be stored; `None`: it would.
     pub fn trouble(&self) -> Option<Unavailable> {
-        let trouble = self.writer.trouble();
+        let trouble = self.writer.unavailable();
         trouble.or_else(|| self.floor.is_low().then_some(Unavailable::NoRoom))
     }
 
@@ -119,12 +120,11 @@ impl Router {
 
     /// Notes that a device holds its inbox up to `seq`.
     pub fn received(&self, session: &Outbox, device: &Arc<str>, seq: u64) {
-        self.writer.received(
-            session.user().clone(),
-            device.clone(),
-            session.session(),
-            seq,
-        );
+        let device = DeviceRef {
+            user: session.user().clone(),
+            device: device.clone(),
+        };
+        self.writer.received(device, session.session(), seq);
     }
 
     /// Does what a client asks.
@@ -325,7 +325,7 @@ impl Router {
             content: message.message.raw.into(),
             reply_to: message.reply_to.map(|id| id.0),
             fresh: message.id.is_none(),
-            ip_quota: from.ip_quota().cloned(),
+            ip_quota: from.ip_quota().map(|quota| quota.clone() as _),
         });
         self.submit(write, reference, from);
     }
@@ -373,13 +373,13 @@ impl Router {
         match typing.target() {
             // Whether the two have a conversation is known where conversations are made, after the messages before this.
             Target::User(to) => {
-                let write = Write::Contact(from.user().clone(), to.into());
-                let origin = ReplyTo::Typing {
+                let notice = ReplyTo::Typing {
                     from: from.clone(),
+                    to: to.into(),
                     active: typing.active.unwrap_or(true),
                 };
                 // When the store is busy, nobody misses a sign of typing.
-                drop(self.writer.write(write, origin));
+                drop(self.writer.notify(notice));
             }
             Target::Room(_) => refuse(from, &FrameError::unknown_room(), reference, None),
         }

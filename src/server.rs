@@ -13,6 +13,7 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::auth::{AuthSetupError, Verifier};
 use crate::blocks::Blocks;
 use crate::config::{Access, Config, StoreUrl};
+use crate::contacts::Contacts;
 use crate::context::Context;
 use crate::delivery::Delivery;
 use crate::disk_space::DiskSpaceMonitor;
@@ -23,9 +24,9 @@ use crate::readers::Readers;
 use crate::registry::Registry;
 use crate::router::Router;
 use crate::store::sqlite::Sqlite;
-use crate::store::{LiveCursors, Store, StoreError};
+use crate::store::{LiveCursors, Store, StoreError, StoreOptions};
 use crate::tls::{Tls, TlsError};
-use crate::writer::Writer;
+use crate::writer::{CommitObserver, Writer};
 
 /// Threads that read from the store.
 const READERS: usize = 2;
@@ -94,37 +95,38 @@ pub async fn serve(
 ) -> Result<(), RunError> {
     let tls = Tls::new(&config.tls)?;
     let auth = Verifier::new(config.access(), &config.auth)?;
-    let lifetimes = config.storage.retention();
-    let mut store: Box<dyn Store> = match &config.storage.store {
-        StoreUrl::Sqlite(path) => {
-            Box::new(Sqlite::open(path, config.storage.durability, lifetimes)?)
-        }
+    let retention = config.storage.retention();
+    let registry = Arc::new(Registry::default());
+    let live = registry.clone();
+    let options = StoreOptions {
+        retention,
+        quotas: config.recipients.quotas(),
+        live_cursors: LiveCursors::new(move |user| live.lowest_cursor(user)),
+    };
+    let store: Box<dyn Store> = match &config.storage.store {
+        StoreUrl::Sqlite(path) => Box::new(Sqlite::open(path, config.storage.durability, options)?),
         StoreUrl::Memory => Box::new(Sqlite::temporary(
             &crate::config::temporary_directory(),
-            lifetimes,
+            options,
         )?),
     };
     let secret_file = config.storage.secret_file();
     let (auth, links) =
         auth.with_generated_secret(config.access(), &config.auth, secret_file.as_deref())?;
-    let readers = (0..READERS)
+    let mut readers = (0..READERS)
         .map(|_| store.reader())
         .collect::<Result<Vec<_>, _>>()?;
-    let registry = Arc::new(Registry::default());
-    let live = registry.clone();
-    store.spare(LiveCursors::new(move |user| live.lowest_cursor(user)));
-    store.limit(config.recipients.quotas());
     let blocks = Arc::new(Blocks::default());
-    store.blocks(&mut |user, other| blocks.set(user, other, true))?;
+    if let Some(reader) = readers.first_mut() {
+        reader.blocks(&mut |user, other| blocks.set(user, other, true))?;
+    }
     let epoch = store.epoch();
-    let delivery = Arc::new(Delivery::new(registry.clone(), blocks));
-    let deliver = {
-        let delivery = delivery.clone();
-        move |batch| delivery.deliver(batch)
-    };
-    let (writer, writer_thread) = Writer::start(store, deliver)?;
-    let settle = writer.clone();
-    let reads = Readers::start(readers, move || settle.settle())?;
+    let reads = Readers::start(readers)?;
+    let contacts = Contacts::new(reads.clone());
+    let delivery = Delivery::new(registry.clone(), blocks, contacts);
+    let observers: Vec<Box<dyn CommitObserver<_>>> = vec![Box::new(delivery.clone())];
+    let (writer, writer_thread) = Writer::start(store, reads.clone(), observers)?;
+    let delivery = Arc::new(delivery);
     let floor = Arc::new(DiskSpaceMonitor::new(
         &config.storage.directory(),
         config.storage.min_free_disk.0,
@@ -134,7 +136,7 @@ pub async fn serve(
         (delivery, floor.clone()),
         writer.clone(),
         reads.clone(),
-        &lifetimes,
+        &retention,
     );
     let limits = Limits::new(
         &config.limits,

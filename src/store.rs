@@ -1,8 +1,10 @@
-//! What is kept: messages, and one inbox per user (PROTOCOL section 5).
+//! Storage of messages and of one inbox per user (PROTOCOL section 5).
 //!
-//! A backend has two halves. The [`Store`] belongs to the writer's thread ([`crate::writer`]) and commits batches; its
-//! [`Reader`]s belong to threads of their own, so that reading never delays a send. They see what was committed once it is
-//! settled. Neither ever sees a socket.
+//! A store has two halves. The [`Store`] belongs to the writer's thread ([`crate::writer`]) and commits batches; its
+//! [`Reader`]s belong to threads of their own ([`crate::readers`]), so that reading never delays a commit. A reader sees
+//! everything that was committed before it is called. Neither half knows of sessions.
+//!
+//! To add a store, implement both traits and add it to `tests/store`.
 
 mod model;
 mod options;
@@ -13,13 +15,13 @@ mod traits;
 
 pub use self::model::{
     Conversation, Entry, EntryKind, InboxState, MessageRef, NewMessage, Outcome, Received,
-    StoredMessage, Write,
+    RecipientQuota, StoredMessage, Write,
 };
-pub use self::options::LiveCursors;
+pub use self::options::{LiveCursors, StoreOptions};
 pub use self::query::{
-    ConversationItem, ConversationsPage, ConversationsQuery, HistoryAnswer, HistoryPage,
+    ConversationItem, ConversationsPage, ConversationsQuery, DeviceRef, HistoryAnswer, HistoryPage,
     HistoryPosition, HistoryQuery, InboxRange,
 };
 pub use self::recipients::{Recipient, Recipients};
-pub use self::traits::{Reader, Store, StoreError};
+pub use self::traits::{Reader, Store, StoreError, Waker};
 pub use crate::config::{Quotas, Retention};

@@ -1,9 +1,19 @@
-//! Group commit: sends from all sessions meet in one bounded queue; one thread takes what is there, commits it in one
-//! transaction, and only then hands it on to be acknowledged and delivered. Under load the cost of a commit is shared;
-//! alone, a message waits for nobody.
+//! Group commit. Writes of all sessions go through one bounded queue; the writer's thread takes what is queued, commits it in
+//! one transaction, and only then hands it to the [`CommitObserver`]s, which acknowledge and deliver it. Under load many
+//! writes share the cost of a commit; a single write waits for no other.
 //!
-//! When a batch is delivered there is time for what nobody waits for, a little of it in each turn: watermarks, and showing
-//! the store's readers what was committed.
+//! After each batch the thread does a little of what no client waits for: it commits watermarks and lets the store maintain
+//! itself.
+//!
+//! **Opening an inbox** goes through the writer because of its order, and is read by the reader threads. The rules:
+//! 1. A session is registered before it asks for its inbox, so that it is sent every entry that is committed after the read.
+//! 2. The state that it gets includes all writes, and all watermarks of devices, that were accepted before it asked. So the
+//!    writer hands an opening to the readers only after it has committed these: [`queue::Opening::after`] counts the writes.
+//! 3. The read may also see later commits. Their entries may be pushed to the session before or after it has its state; the
+//!    session's cursor drops those that it has already.
+//!
+//! All openings of a turn are read in one job, so that a thousand sessions that reconnect cost a few queries of the store
+//! rather than a thousand round trips to this thread.
 //!
 //! A [`Writer`] is a cheap handle over `Arc`. Its mutex guards the queue and is held only to add to it or to swap it out.
 
@@ -12,92 +22,93 @@ mod queue;
 mod thread;
 mod watermarks;
 
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{RecvError, sync_channel};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Instant;
 
 use uuid::Uuid;
 
-use self::health::Pulse;
-use self::queue::{Opening, Queue, Shared, content_bytes};
+use self::queue::{Opening, Queued, Shared};
 use self::thread::Thread;
 use crate::protocol::Timestamp;
-use crate::store::{InboxState, Outcome, Received, Store, StoreError, Write};
+use crate::readers::Readers;
+use crate::store::{DeviceRef, InboxState, Outcome, Received, Store, Write};
 
-/// Writes that may wait. Beyond it senders are told `overloaded`. Some tenths of a second of work: as much as thousands have to say
-/// who come back at once.
-const QUEUE: usize = 32_768;
-/// Bytes of content that may wait.
-const QUEUE_BYTES: usize = 64 << 20;
-/// With less room than this in it the queue counts as full.
-const LONG: usize = 64 << 10;
-
-/// A write that was done, with what came with it.
-#[derive(Debug)]
-pub struct CompletedWrite<O> {
-    /// What was asked.
-    pub write: Write,
-    /// Who asked.
-    pub origin: O,
-    /// What became of it.
-    pub outcome: Result<Outcome, WriteError>,
+/// Is called with each batch, on the writer's thread.
+pub trait CommitObserver<R>: Send {
+    /// A batch was committed, or has failed. Must not block: the next commit waits for it.
+    fn completed(&mut self, batch: &CompletedBatch<R>);
 }
 
-/// A batch that was committed, or could not be.
+/// A batch that was committed, or has failed.
 #[derive(Debug)]
-pub struct Batch<O> {
-    /// What was asked, in order.
-    pub done: Vec<CompletedWrite<O>>,
-    /// Watermarks that have moved and tell others something.
-    pub noted: Vec<MarkMoved>,
+pub struct CompletedBatch<R> {
+    /// Writes and notices, in the order in which they were accepted.
+    pub items: Vec<Completed<R>>,
+    /// Users whose devices have received more than before.
+    pub received: Vec<ReceivedUpdate>,
     /// When it was committed.
     pub at: Timestamp,
 }
 
-/// A user's devices hold more than before.
+/// An item of a [`CompletedBatch`]. `R` is the caller's handle for the reply.
 #[derive(Debug)]
-pub struct MarkMoved {
+pub enum Completed<R> {
+    /// A write, with its outcome.
+    Write {
+        /// The operation.
+        write: Write,
+        /// Where the reply goes.
+        reply_to: R,
+        /// The result.
+        outcome: Result<Outcome, WriteError>,
+    },
+    /// See [`Writer::notify`].
+    Notice(R),
+}
+
+/// A user's devices have received more of some conversations than before.
+#[derive(Debug)]
+pub struct ReceivedUpdate {
     /// The user.
     pub user: Arc<str>,
-    /// The session that said so.
+    /// The session that reported it.
     pub session: Uuid,
-    /// How far conversations are received now.
+    /// The conversations.
     pub received: Vec<Received>,
 }
 
-/// Why a write was not done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Why a write was not stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WriteError {
-    /// Nothing was stored; later it may be.
+    /// Nothing was stored; a retry may succeed.
+    #[error("nothing was stored")]
     Overloaded,
     /// The outcome is unknown.
+    #[error("the outcome is unknown")]
     Internal,
 }
 
-/// What keeps a server from taking writes.
+/// Why the server does not accept writes at the moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unavailable {
-    /// As many writes wait as may.
+    /// The queue is full.
     Full,
-    /// The store has failed at its last write, a moment ago.
+    /// The last commit has failed, a moment ago.
     Failing,
-    /// The store has been at one write for too long.
+    /// A commit takes too long.
     Stuck,
-    /// There is too little room on the disk.
+    /// There is too little space on the disk.
     NoRoom,
-    /// No more is taken.
+    /// The server is shutting down.
     Closed,
 }
 
-/// The way into the store for everything that changes it.
-pub struct Writer<O> {
-    shared: Arc<Shared<O>>,
+/// The handle through which everything is written to the store. `R` is the caller's handle for the reply.
+pub struct Writer<R> {
+    shared: Arc<Shared<R>>,
 }
 
-impl<O> Clone for Writer<O> {
+impl<R> Clone for Writer<R> {
     fn clone(&self) -> Self {
         Self {
             shared: self.shared.clone(),
@@ -105,159 +116,86 @@ impl<O> Clone for Writer<O> {
     }
 }
 
-impl<O> std::fmt::Debug for Writer<O> {
+impl<R> std::fmt::Debug for Writer<R> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Writer").finish_non_exhaustive()
     }
 }
 
-impl<O: Send + 'static> Writer<O> {
-    /// Starts the writer's thread. `deliver` is called on it with each batch, after its commit, and must not wait.
+impl<R: Send + 'static> Writer<R> {
+    /// Starts the writer's thread. The observers are called in this order.
     ///
     /// # Errors
-    /// When no thread can be started.
+    /// If the thread cannot be started.
     pub fn start(
-        store: Box<dyn Store>,
-        deliver: impl FnMut(Batch<O>) + Send + 'static,
+        mut store: Box<dyn Store>,
+        readers: Readers,
+        observers: Vec<Box<dyn CommitObserver<R>>>,
     ) -> std::io::Result<(Self, JoinHandle<()>)> {
-        let shared = Arc::new(Shared {
-            queue: Mutex::new(Queue {
-                writes: Vec::new(),
-                bytes: 0,
-                accepted: 0,
-                taken: 0,
-                openings: Vec::new(),
-                waiting: Vec::new(),
-                marks: HashMap::new(),
-                marks_due: None,
-                closed: false,
-                ended: false,
-            }),
-            filled: Condvar::new(),
-            pulse: Pulse {
-                began: Instant::now(),
-                writing: AtomicU64::new(0),
-                failed: AtomicU64::new(0),
-            },
-            // An earlier run may have left something.
-            unsettled: AtomicBool::new(true),
-        });
+        let shared = Arc::new(Shared::default());
+        let waking = shared.clone();
+        store.set_waker(Arc::new(move || waking.request_maintenance()));
         let writer = Self {
             shared: shared.clone(),
         };
         let thread = std::thread::Builder::new()
             .name("writer".into())
             .spawn(move || {
-                let _vital = crate::supervise::AbortOnPanic("writer's thread");
-                let mut thread = Thread {
-                    shared,
-                    store,
-                    deliver,
-                    keep_at: Instant::now(),
-                    settle_at: Some(Instant::now()),
-                    noting: Vec::new(),
-                };
-                while thread.turn() {}
-                thread.end();
+                let _guard = crate::supervise::AbortOnPanic("writer's thread");
+                Thread::new(shared, store, readers, observers).run();
             })?;
         Ok((writer, thread))
     }
-}
 
-impl<O> Writer<O> {
-    fn queue(&self) -> MutexGuard<'_, Queue<O>> {
-        self.shared.lock()
-    }
-
-    /// Hands a write over; its outcome comes with the delivery of its batch.
-    ///
-    /// # Errors
-    /// Gives `origin` back when the queue is full or closed: nothing is stored.
-    pub fn write(&self, write: Write, origin: O) -> Result<(), O> {
-        let bytes = content_bytes(&write);
-        let mut queue = self.queue();
-        if queue.closed || queue.writes.len() >= QUEUE || queue.bytes + bytes > QUEUE_BYTES {
-            return Err(origin);
-        }
-        queue.bytes += bytes;
-        queue.accepted += 1;
-        queue.writes.push((write, origin));
-        if queue.writes.len() == 1 {
-            self.shared.filled.notify_one();
-        }
-        Ok(())
-    }
-
-    /// Looks up where a user's device stands, after all that was handed over before, and notes that the device was used.
+    /// Reads the state of an inbox for a new session, after everything that was accepted before, and records that the device
+    /// was used. `reply` is called on another thread; it is dropped if the server is shutting down.
     pub fn open(
         &self,
-        user: Arc<str>,
-        device: Arc<str>,
+        device: DeviceRef,
         session: Uuid,
         reply: impl FnOnce(Result<InboxState, WriteError>) + Send + 'static,
     ) {
-        let mut queue = self.queue();
-        if queue.closed || queue.openings.len() >= QUEUE {
-            drop(queue);
-            reply(Err(WriteError::Overloaded));
-            return;
-        }
-        let after = queue.accepted;
-        queue.openings.push(Opening {
-            after,
-            user,
+        let refused = self.shared.add_opening(Opening {
+            after: 0,
             device,
             session,
             reply: Box::new(reply),
         });
-        self.shared.filled.notify_one();
+        if let Err(opening) = refused {
+            (opening.reply)(Err(WriteError::Overloaded));
+        }
     }
+}
 
-    /// Notes that a device holds its inbox up to `seq`. Written with the next commit, or a little later on its own.
-    pub fn received(&self, user: Arc<str>, device: Arc<str>, session: Uuid, seq: u64) {
-        let mut queue = self.queue();
-        queue.mark(user, device, session, seq);
-        self.shared.filled.notify_one();
-    }
-
-    /// Waits until readers see all that has been committed. Not for the threads of sessions, which must not wait.
+impl<R> Writer<R> {
+    /// Queues a write; the observers get its outcome with its batch.
     ///
     /// # Errors
-    /// [`StoreError`]: they do not.
-    pub fn settle(&self) -> Result<(), StoreError> {
-        if !self.shared.unsettled.load(Ordering::Acquire) {
-            return Ok(());
-        }
-        let (tell, told) = sync_channel(1);
-        let mut queue = self.queue();
-        let gone = |_| StoreError::Failed("the writer has ended".to_owned());
-        if queue.ended {
-            // And what it could not settle will not be.
-            return Err(gone(RecvError));
-        }
-        queue.waiting.push(tell);
-        self.shared.filled.notify_one();
-        drop(queue);
-        told.recv().map_err(gone)?
+    /// Returns `reply_to` if the queue is full or closed: nothing is stored.
+    pub fn write(&self, write: Write, reply_to: R) -> Result<(), R> {
+        self.shared.add(Queued::Write(write, reply_to))
     }
 
-    /// Why a write would not be taken now, or would wait for long; `None`: all is well.
-    pub fn trouble(&self) -> Option<Unavailable> {
-        let queue = self.queue();
-        if queue.closed {
-            return Some(Unavailable::Closed);
-        }
-        // A long message is refused before a short one.
-        if queue.writes.len() >= QUEUE || queue.bytes + LONG > QUEUE_BYTES {
-            return Some(Unavailable::Full);
-        }
-        drop(queue);
-        self.shared.pulse.trouble()
+    /// Queues a notice, which the store does not see: the observers get it after the writes that were accepted before it.
+    ///
+    /// # Errors
+    /// Returns `notice` if the queue is full or closed.
+    pub fn notify(&self, notice: R) -> Result<(), R> {
+        self.shared.add(Queued::Notice(notice))
     }
 
-    /// No more is taken; the thread ends when all that it has is done.
+    /// Records that a device has received its inbox up to `seq`. It is committed within a fraction of a second.
+    pub fn received(&self, device: DeviceRef, session: Uuid, seq: u64) {
+        self.shared.add_watermark(device, session, seq);
+    }
+
+    /// Why a write would be rejected or would wait for long at the moment; `None`: it would not.
+    pub fn unavailable(&self) -> Option<Unavailable> {
+        self.shared.unavailable()
+    }
+
+    /// Rejects everything from now on; the thread ends when what it has accepted is done.
     pub fn close(&self) {
-        self.queue().closed = true;
-        self.shared.filled.notify_one();
+        self.shared.close();
     }
 }

@@ -91,7 +91,7 @@ impl<'a> View<'a> {
                     removed: *remove,
                 },
             ),
-            Write::Read(_) | Write::Contact(..) | Write::Block { .. } | Write::Watermark { .. } => {
+            Write::Read(_) | Write::Block { .. } | Write::Watermark { .. } => {
                 return None;
             }
         };

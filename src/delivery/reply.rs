@@ -13,12 +13,12 @@ use crate::writer::WriteError;
 /// A session that waits for an answer, and the `ref` that it gave.
 pub(super) struct Answer<'a> {
     pub(super) session: &'a Arc<Outbox>,
-    pub(super) reference: Option<Box<str>>,
+    pub(super) reference: Option<&'a str>,
 }
 
 impl Answer<'_> {
     pub(super) fn refuse(&self, refused: &FrameError, retry_after_ms: Option<u64>) -> Wakeup {
-        let reference = self.reference.as_deref();
+        let reference = self.reference;
         self.session
             .reply(Some(&error(refused, reference, retry_after_ms)))
     }
@@ -31,14 +31,14 @@ impl Answer<'_> {
             status: AckStatus::Stored,
             sent_at: view.at,
             duplicate: Some(true),
-            reference: self.reference.as_deref(),
+            reference: self.reference,
         })))
     }
 
     /// It is done.
     pub(super) fn done(&self) -> Wakeup {
         self.session.reply(Some(&ServerFrame::Ok(OkFrame {
-            reference: self.reference.as_deref(),
+            reference: self.reference,
         })))
     }
 

@@ -1,63 +1,67 @@
-//! How many messages one address may leave with users who have never connected.
+//! The limit of messages from one IP address to users who have never connected.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// How many messages one address may leave with users who have never connected. It fills up again within a day.
+use crate::store::RecipientQuota;
+
+const MINUTES_PER_DAY: u64 = 24 * 60;
+
+/// How many more messages one address may send to users who have never connected. It is refilled evenly over a day.
 #[derive(Debug)]
 pub struct IpQuota {
-    most: u64,
-    spent: AtomicU64,
+    per_day: u64,
+    used: AtomicU64,
 }
 
 impl IpQuota {
-    /// A full one.
-    pub fn new(most: u64) -> Self {
+    /// An unused quota.
+    pub fn new(per_day: u64) -> Self {
         Self {
-            most,
-            spent: AtomicU64::new(0),
+            per_day,
+            used: AtomicU64::new(0),
         }
     }
 
-    /// Whether there is nothing left in it.
-    pub fn is_empty(&self) -> bool {
-        self.spent.load(Ordering::Relaxed) >= self.most
-    }
-
-    /// Takes one out.
-    pub fn spend(&self) {
-        self.spent.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Puts in what comes back in minute `minute` of a day. True: it is full.
-    pub fn fill(&self, minute: u64) -> bool {
-        const DAY: u64 = 24 * 60;
-        let by = |minute: u64| self.most.saturating_mul(minute) / DAY;
-        let back = by(minute % DAY + 1) - by(minute % DAY);
-        let fill = |spent: u64| Some(spent.saturating_sub(back));
+    /// Adds the share of one minute, counted in minutes of a day so that the shares add up. True if the quota is full again.
+    pub fn refill(&self, minute: u64) -> bool {
+        let until = |minute: u64| self.per_day.saturating_mul(minute) / MINUTES_PER_DAY;
+        let minute = minute % MINUTES_PER_DAY;
+        let share = until(minute + 1) - until(minute);
+        let refill = |used: u64| Some(used.saturating_sub(share));
         let before = self
-            .spent
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, fill);
-        before.is_ok_and(|before| before <= back)
+            .used
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, refill);
+        before.is_ok_and(|before| before <= share)
+    }
+}
+
+impl RecipientQuota for IpQuota {
+    fn is_exhausted(&self) -> bool {
+        self.used.load(Ordering::Relaxed) >= self.per_day
+    }
+
+    fn consume(&self) {
+        self.used.fetch_add(1, Ordering::Relaxed);
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::IpQuota;
+    use super::{IpQuota, RecipientQuota as _};
 
     #[test]
-    fn a_purse_is_full_again_after_a_day() {
-        for most in [1, 3, 1000, 100_000] {
-            let ip_quota = IpQuota::new(most);
-            (0..most).for_each(|_| ip_quota.spend());
-            assert!(ip_quota.is_empty());
+    fn a_quota_is_full_again_after_a_day() {
+        for per_day in [1, 3, 1000, 100_000] {
+            let quota = IpQuota::new(per_day);
+            (0..per_day).for_each(|_| quota.consume());
+            assert!(quota.is_exhausted());
             for minute in 500..500 + 1440 {
                 assert!(
-                    !ip_quota.fill(minute) || minute == 500 + 1439 || most < 1440,
-                    "{most}"
+                    !quota.refill(minute) || minute == 500 + 1439 || per_day < 1440,
+                    "{per_day}"
                 );
             }
-            assert!(ip_quota.fill(0), "{most}");
+            assert!(quota.refill(0), "{per_day}");
         }
     }
 }

@@ -91,7 +91,7 @@ fn an_ack_beyond_the_cursor_waits_for_the_replay() {
     outbox.open(1, 2);
     outbox.add_pending_write();
     let id = (MessageId(Uuid::nil()), Timestamp(0));
-    let _ = outbox.push_ack(3, id, Some("r".into()), None);
+    let _ = outbox.push_ack(3, id, Some("r"), None);
     assert_eq!(outbox.status().unsent, 0);
     assert!(outbox.status().awaits_replies);
     for seq in 1..=3 {

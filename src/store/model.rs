@@ -1,11 +1,11 @@
 //! Messages, conversations and inboxes as they are written to and read from a store.
 
+use std::fmt::Debug;
 use std::sync::Arc;
 
 use uuid::Uuid;
 
 use super::recipients::Recipients;
-use crate::limits::ip_quota::IpQuota;
 
 /// A conversation as one of its members addresses it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,7 +42,16 @@ pub struct NewMessage {
     /// The server has just generated the id: no stored message can have it, and the duplicate check is skipped.
     pub fresh: bool,
     /// Limits messages from the sender's IP address to users who have never connected; `None`: no limit.
-    pub ip_quota: Option<Arc<IpQuota>>,
+    pub ip_quota: Option<Arc<dyn RecipientQuota>>,
+}
+
+/// A limit of messages to users who have never connected, such as the one of an IP address.
+pub trait RecipientQuota: Debug + Send + Sync {
+    /// True if no more messages are allowed.
+    fn is_exhausted(&self) -> bool;
+
+    /// Counts one message.
+    fn consume(&self);
 }
 
 /// Identifies a message for a user who acts on it.
@@ -76,8 +85,6 @@ pub enum Write {
     },
     /// Move the acting user's read mark of the conversation to a message. It never moves back.
     Read(MessageRef),
-    /// Ask whether two users have a conversation. Writes nothing; being in the queue, it sees the messages sent before it.
-    Contact(Arc<str>, Arc<str>),
     /// Block a user, or remove the block. Applies to all later operations.
     Block {
         /// The user who blocks.
@@ -107,7 +114,7 @@ impl Write {
             | Self::Delete(at)
             | Self::React { message: at, .. }
             | Self::Read(at) => Some(&at.conversation),
-            Self::Contact(..) | Self::Block { .. } | Self::Watermark { .. } => None,
+            Self::Block { .. } | Self::Watermark { .. } => None,
         }
     }
 }
@@ -137,8 +144,6 @@ pub enum Outcome {
     NotAuthor,
     /// The user has the maximum number of reactions on this message.
     TooManyReactions,
-    /// True if the two users have a conversation and neither blocks the other.
-    Contact(bool),
     /// The read mark was applied.
     ReadMark {
         /// It has moved.

@@ -1,27 +1,52 @@
-//! How a store is set up, besides its configuration.
+//! How a store is opened.
 
 use std::fmt;
 use std::sync::Arc;
 
-/// Which entry a user's slowest live session is owed next, if the user has one: what a store asks before it removes entries
-/// for their number.
-#[derive(Clone)]
-pub struct LiveCursors(Arc<AskOwed>);
+use crate::config::{Quotas, Retention};
 
-type AskOwed = dyn Fn(&str) -> Option<u64> + Send + Sync;
+/// What a store is told when it is opened.
+#[derive(Clone, Debug)]
+pub struct StoreOptions {
+    /// How long messages and inbox entries are kept.
+    pub retention: Retention,
+    /// Limits that are enforced at commit.
+    pub quotas: Quotas,
+    /// The entries that live sessions still need.
+    pub live_cursors: LiveCursors,
+}
+
+impl StoreOptions {
+    /// No quotas and no live sessions.
+    pub fn new(retention: Retention) -> Self {
+        Self {
+            retention,
+            quotas: Quotas::default(),
+            live_cursors: LiveCursors::default(),
+        }
+    }
+}
+
+/// Returns the lowest replay cursor among a user's connected sessions. Retention calls it before it trims an inbox to its
+/// maximum number of entries, so that a slow but connected client does not lose entries that it has not been sent.
+#[derive(Clone)]
+pub struct LiveCursors(Arc<Lookup>);
+
+type Lookup = dyn Fn(&str) -> Option<u64> + Send + Sync;
 
 impl LiveCursors {
-    /// Asks `ask`, which must not wait.
-    pub fn new(ask: impl Fn(&str) -> Option<u64> + Send + Sync + 'static) -> Self {
-        Self(Arc::new(ask))
+    /// Calls `lookup`, which must not block.
+    pub fn new(lookup: impl Fn(&str) -> Option<u64> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(lookup))
     }
 
-    /// The next entry owed to any live session of `user`.
-    pub fn ask(&self, user: &str) -> Option<u64> {
+    /// The lowest entry that a connected session of `user` has not been sent; `None` if no session is connected.
+    pub fn lowest(&self, user: &str) -> Option<u64> {
         (self.0)(user)
     }
 }
 
+/// No sessions.
 impl Default for LiveCursors {
     fn default() -> Self {
         Self::new(|_| None)
@@ -30,6 +55,6 @@ impl Default for LiveCursors {
 
 impl fmt::Debug for LiveCursors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Owed")
+        f.write_str("LiveCursors")
     }
 }

@@ -6,6 +6,15 @@ use uuid::Uuid;
 
 use super::model::{Conversation, StoredMessage};
 
+/// A device of a user.
+#[derive(Clone, Debug)]
+pub struct DeviceRef {
+    /// The user.
+    pub user: Arc<str>,
+    /// The device.
+    pub device: Arc<str>,
+}
+
 /// A range of inbox entries to read.
 #[derive(Clone, Debug)]
 pub struct InboxRange {

@@ -1,4 +1,4 @@
-//! The default backend: one SQLite file in WAL mode, one writing connection, a few reading ones.
+//! The default store: one SQLite file in WAL mode, with one writing connection and a few reading ones.
 
 pub mod admin;
 mod batch;
@@ -12,13 +12,14 @@ mod pending;
 mod plan;
 mod read;
 mod retention;
+mod shared;
 mod unknown_recipients;
 
-use std::collections::HashSet;
 use std::path::Path;
-use std::time::Instant;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use rusqlite::{Connection, params};
+use rusqlite::Connection;
 use uuid::Uuid;
 
 pub use crate::config::Durability;
@@ -26,113 +27,110 @@ pub use crate::config::Durability;
 use self::batch::{Batch, MessageNumbers};
 use self::cache::Cache;
 use self::checkpoint::Checkpointer;
-use self::file::{DataFile, atomically, connect, lock, named};
-use self::number::unsigned;
+use self::file::{DataFile, atomically, connect, with_path};
 use self::pending::{PendingBatch, PendingLog, Selection};
 use self::plan::{Direct, plan};
 use self::read::SqliteReader;
 use self::retention::{RetentionRules, RetentionSweeper};
-use super::{
-    InboxState, LiveCursors, Outcome, Quotas, Reader, Retention, Store, StoreError, Write,
-};
+use self::shared::Shared;
+use super::{Outcome, Reader, Store, StoreError, StoreOptions, Waker, Write};
 
-/// The maximum size of the set of newly connected users. Beyond it the set is emptied.
-const MAX_NEWLY_CONNECTED: usize = 100_000;
+/// The minimum number of messages that one call of `maintain` flushes.
+const FLUSH_MESSAGES: usize = 128;
+/// When a flush has failed, it is tried again after this time.
+const FLUSH_RETRY: Duration = Duration::from_millis(500);
+/// The pause between two steps of the retention sweep, and between two looks when nothing is left to remove.
+const SWEEP_PAUSE: Duration = Duration::from_millis(20);
+const SWEEP_EVERY: Duration = Duration::from_secs(1);
 
-/// The writing half. Holds the file's lock for as long as it lives.
+/// The writing half. Holds the lock of its file until it is dropped.
 #[derive(Debug)]
 pub struct Sqlite {
-    // Before the connection: the last connection to close copies the log, and that should be the writer's.
+    // Before the connection: the last connection to close runs a checkpoint, and that should be the writer's.
     checkpointer: Checkpointer,
     connection: Connection,
     epoch: Uuid,
-    /// Whether a commit is to wait for the disk, and whether the next one would.
-    synced: bool,
+    /// Whether a commit waits for the disk (`--durability full`), and whether the connection is set to wait at the moment.
+    durable: bool,
     waits: bool,
     cache: Cache,
     /// Messages that are not in their tables yet.
     log: PendingLog,
-    /// The moment of the last commit.
+    shared: Arc<Shared>,
+    /// Messages added to the log since the last flush.
+    added: usize,
+    /// The requests of readers that were answered.
+    answered: u64,
+    /// No flush before this time, unless a reader asks for one.
+    flush_after: Instant,
+    sweeper: RetentionSweeper,
+    /// When the sweeper runs next.
+    sweep_at: Instant,
+    /// The time of the last commit, in milliseconds since 1970-01-01T00:00:00Z.
     now: i64,
     numbers: MessageNumbers,
-    lifetimes: Retention,
-    quotas: Quotas,
-    /// Users who have connected, and whose devices are to be noted soon.
-    newly_connected: HashSet<Box<str>>,
-    owed: LiveCursors,
-    keeper: RetentionSweeper,
-    // Last, so that the connection is closed before a temporary file is removed.
+    options: StoreOptions,
+    // Last: the connections are closed before a temporary file is removed.
     file: DataFile,
 }
 
 impl Sqlite {
-    /// Opens the file at `path`, making it if it is not there.
+    /// Opens the file at `path`, and creates it if it does not exist.
     ///
     /// # Errors
-    /// When the file cannot be opened, made or written, is in use by another server, is no dmwire file, or was written by
+    /// If the file cannot be opened, created or written, is in use by another server, is not a dmwire file, or was written by
     /// a newer version.
     pub fn open(
         path: &Path,
         durability: Durability,
-        lifetimes: Retention,
+        options: StoreOptions,
     ) -> Result<Self, StoreError> {
-        let lock = lock(path)?;
+        let file = DataFile::lock(path)?;
         let synchronous = match durability {
             Durability::Full => "FULL",
             Durability::Normal => "NORMAL",
         };
-        Self::open_with(
-            DataFile {
-                path: path.to_owned(),
-                _lock: Some(lock),
-                temporary: false,
-            },
-            synchronous,
-            lifetimes,
-        )
+        Self::open_with(file, synchronous, options)
     }
 
-    /// A private temporary database in the folder `dir`, written without waiting for the disk and gone with the process.
+    /// Opens a private temporary database in the directory `dir`. It is written without waiting for the disk, and removed
+    /// when it is dropped.
     ///
     /// # Errors
-    /// When no file can be made there.
-    pub fn temporary(dir: &Path, lifetimes: Retention) -> Result<Self, StoreError> {
-        Self::open_with(
-            DataFile {
-                path: dir.join(format!("dmwire-{}.db", Uuid::new_v4())),
-                _lock: None,
-                temporary: true,
-            },
-            "OFF",
-            lifetimes,
-        )
+    /// If no file can be created there.
+    pub fn temporary(dir: &Path, options: StoreOptions) -> Result<Self, StoreError> {
+        Self::open_with(DataFile::temporary(dir), "OFF", options)
     }
 
     fn open_with(
         file: DataFile,
         synchronous: &str,
-        lifetimes: Retention,
+        options: StoreOptions,
     ) -> Result<Self, StoreError> {
-        let mut connection = named(&file.path, connect(&file.path, synchronous))?;
+        let mut connection = with_path(&file.path, connect(&file.path, synchronous))?;
         let checkpointer = Checkpointer::start(&mut connection, &file.path, synchronous);
-        let checkpointer = named(&file.path, checkpointer)?;
-        let epoch = named(&file.path, migrations::epoch(&connection))?;
-        let log = named(&file.path, PendingLog::load(&connection))?;
+        let checkpointer = with_path(&file.path, checkpointer)?;
+        let epoch = with_path(&file.path, migrations::epoch(&connection))?;
+        let log = with_path(&file.path, PendingLog::load(&connection))?;
+        let shared = Arc::new(Shared::default());
+        shared.set_pending(!log.is_empty());
         Ok(Self {
             checkpointer,
             connection,
             epoch,
-            synced: synchronous == "FULL",
+            durable: synchronous == "FULL",
             waits: synchronous == "FULL",
             cache: Cache::new(log.heads()),
             log,
+            shared,
+            added: 0,
+            answered: 0,
+            flush_after: Instant::now(),
+            sweeper: RetentionSweeper::default(),
+            sweep_at: Instant::now(),
             now: 0,
             numbers: MessageNumbers::default(),
-            lifetimes,
-            quotas: Quotas::default(),
-            newly_connected: HashSet::new(),
-            owed: LiveCursors::default(),
-            keeper: RetentionSweeper::default(),
+            options,
             file,
         })
     }
@@ -147,9 +145,9 @@ impl Sqlite {
             tx: &self.connection,
             cache: &mut self.cache,
             numbers: &mut self.numbers,
-            inbox_limit: self.lifetimes.inbox_limit,
-            quotas: &self.quotas,
-            newly_connected: &mut self.newly_connected,
+            inbox_limit: self.options.retention.inbox_limit,
+            quotas: &self.options.quotas,
+            shared: &self.shared,
             now,
             direct,
             log: &self.log,
@@ -165,34 +163,45 @@ impl Sqlite {
             let first = pending.insert(&self.connection)?;
             Ok((outcomes, pending, first))
         })?;
+        self.added += pending.len();
         self.log.append(pending, first);
         Ok(outcomes)
     }
 
-    /// Moves messages to their tables.
-    fn flush(&mut self, selection: &Selection) -> rusqlite::Result<()> {
+    /// Moves all messages of the pending log to their tables.
+    ///
+    /// # Errors
+    /// [`StoreError`]: what is left stays committed.
+    pub fn flush(&mut self) -> Result<(), StoreError> {
+        let selection = self.log.select(usize::MAX, true);
+        Ok(self.flush_selection(&selection)?)
+    }
+
+    /// Moves messages to their tables, and trims inboxes that have become too long.
+    fn flush_selection(&mut self, selection: &Selection) -> rusqlite::Result<()> {
         if selection.is_empty() && self.cache.overfull.is_empty() {
             return Ok(());
         }
-        // The messages are committed already: if a power cut undoes the move, the log still has them.
+        // The messages are durable already: if a power failure undoes the move, the log still has them.
         let done = self
             .wait_for_disk(false)
             .and_then(|()| self.try_flush(selection));
-        let synced = self.wait_for_disk(self.synced);
+        let restored = self.wait_for_disk(self.durable);
         self.log.finish(selection, done.is_ok());
         if self.log.is_empty() {
             self.cache.log_flushed();
+            self.shared.set_pending(false);
         }
         if done.is_err() {
             self.forget();
         }
-        done.and(synced)
+        done.and(restored)
     }
 
     fn try_flush(&mut self, selection: &Selection) -> rusqlite::Result<()> {
         let rules = RetentionRules {
-            lifetimes: &self.lifetimes,
-            owed: &self.owed,
+            retention: &self.options.retention,
+            live_cursors: &self.options.live_cursors,
             now: self.now,
         };
         let (log, cache) = (&self.log, &mut self.cache);
@@ -202,14 +211,77 @@ impl Sqlite {
         })
     }
 
+    /// Flushes everything if a reader waits for it; otherwise messages that are due, about as many as are added.
+    fn flush_due(&mut self) -> rusqlite::Result<()> {
+        let requested = self.shared.requested();
+        let all = requested > self.answered;
+        if !all {
+            let now = Instant::now();
+            let is_due = self.log.due().is_some_and(|due| due <= now);
+            if now < self.flush_after || !is_due && self.cache.overfull.is_empty() {
+                return Ok(());
+            }
+        }
+        let limit = FLUSH_MESSAGES.max(self.added + self.added / 4);
+        self.added = 0;
+        let selection = self.log.select(if all { usize::MAX } else { limit }, all);
+        let flushed = self.flush_selection(&selection);
+        if flushed.is_err() {
+            self.flush_after = Instant::now() + FLUSH_RETRY;
+        }
+        if all {
+            self.answered = requested;
+            self.shared.answer(requested, flushed.is_ok());
+        }
+        flushed
+    }
+
+    /// When a flush is due next. `None`: the log is empty.
+    fn flush_at(&mut self) -> Option<Instant> {
+        self.log.due().map(|due| due.max(self.flush_after))
+    }
+
+    /// Runs a step of the retention sweep if it is due.
+    fn sweep(&mut self, now: i64) -> rusqlite::Result<()> {
+        if Instant::now() < self.sweep_at {
+            return Ok(());
+        }
+        let freed = self.sweeper.freed_space();
+        let rules = RetentionRules {
+            retention: &self.options.retention,
+            live_cursors: &self.options.live_cursors,
+            now,
+        };
+        let step = self
+            .sweeper
+            .step(&mut self.connection, &mut self.cache, &rules);
+        let has_more = matches!(step, Ok(true));
+        if freed && matches!(step, Ok(false)) {
+            self.checkpointer.hasten();
+        }
+        if step.is_err() {
+            self.forget();
+        }
+        self.sweep_at = Instant::now() + if has_more { SWEEP_PAUSE } else { SWEEP_EVERY };
+        step.map(drop)
+    }
+
+    /// Sets whether a commit waits for the disk.
     fn wait_for_disk(&mut self, wait: bool) -> rusqlite::Result<()> {
-        if self.synced && wait != self.waits {
+        if self.durable && wait != self.waits {
             let synchronous = if wait { "FULL" } else { "NORMAL" };
             self.connection
                 .pragma_update(None, "synchronous", synchronous)?;
             self.waits = wait;
         }
         Ok(())
+    }
+
+    fn checkpoint(&mut self) {
+        if let Err(error) = self.checkpointer.after_commit(&self.connection) {
+            // Nothing is lost: the checkpoint is tried again.
+            log::warn!("the checkpoint of the write-ahead log failed: {error}");
+        }
     }
 
     /// Forgets what was cached in a transaction that was rolled back.
@@ -229,114 +301,49 @@ impl Store for Sqlite {
         self.cache.shrink(|| self.log.heads());
         let (direct, needed) = plan(&self.connection, &mut self.cache, &self.log, batch)?;
         if !needed.is_empty() {
-            self.flush(&needed)?;
+            self.flush_selection(&needed)?;
         }
         self.wait_for_disk(true)?;
         let outcomes = self.transaction(now, batch, &direct).map_err(|error| {
             self.forget();
             StoreError::from(error)
         })?;
-        if let Err(error) = self.checkpointer.after_commit(&self.connection) {
-            // What was committed stays committed; the log is copied another time.
-            log::warn!("copying the write-ahead log: {error}");
-        }
+        // Before the caller can tell anybody of the commit, who may then ask a reader.
+        self.shared.set_pending(!self.log.is_empty());
+        self.checkpoint();
         Ok(outcomes)
     }
 
-    fn settle(&mut self, limit: usize, all: bool) -> Result<Option<Instant>, StoreError> {
-        let limit = if all { usize::MAX } else { limit };
-        let selection = self.log.select(limit, all);
-        self.flush(&selection)?;
-        if let Err(error) = self.checkpointer.after_commit(&self.connection) {
-            log::warn!("copying the write-ahead log: {error}");
-        }
-        Ok(self.log.due())
+    fn maintain(&mut self, now: i64) -> Result<Instant, StoreError> {
+        let flushed = self.flush_due();
+        let swept = self.sweep(now);
+        self.checkpoint();
+        flushed.and(swept)?;
+        let next = self.sweep_at;
+        Ok(self.flush_at().map_or(next, |at| at.min(next)))
     }
 
-    fn open_inbox(&mut self, user: &str, device: &str) -> Result<InboxState, StoreError> {
-        let name = user;
-        let user = self.cache.find_user(&self.connection, name)?;
-        if user.is_none_or(|user| !user.connected) {
-            if self.newly_connected.len() >= MAX_NEWLY_CONNECTED {
-                // They have long been noted, or the store takes nothing.
-                self.newly_connected = HashSet::new();
-            }
-            self.newly_connected.insert(name.into());
-        }
-        let Some(user) = user else {
-            return Ok(InboxState {
-                head: 0,
-                oldest: 1,
-                received: 0,
-            });
-        };
-        let received: Option<i64> = self
-            .connection
-            .prepare_cached(
-                "SELECT coalesce(
-                    (SELECT received FROM devices WHERE user = ?1 AND device = ?2),
-                    (SELECT max(received) FROM devices WHERE user = ?1))",
-            )?
-            .query_row(params![user.n, device], |row| row.get(0))?;
-        // What is beyond the limit counts as gone also where it has not been removed yet.
-        let beyond = user.head.saturating_sub(self.lifetimes.inbox_limit);
-        Ok(InboxState {
-            head: user.head,
-            oldest: user.trimmed_to.max(beyond) + 1,
-            received: unsigned(received.unwrap_or(0)),
-        })
-    }
-
-    fn maintain(&mut self, now: i64) -> Result<bool, StoreError> {
-        self.checkpointer.after_commit(&self.connection)?;
-        let gave_back = self.keeper.gave_back();
-        let rules = RetentionRules {
-            lifetimes: &self.lifetimes,
-            owed: &self.owed,
-            now,
-        };
-        let step = self
-            .keeper
-            .step(&mut self.connection, &mut self.cache, &rules);
-        if gave_back && matches!(step, Ok(false)) {
-            self.checkpointer.hasten();
-        }
-        step.map_err(|error| {
-            self.forget();
-            error.into()
-        })
-    }
-
-    fn blocks(&mut self, each: &mut dyn FnMut(&str, &str)) -> Result<(), StoreError> {
-        let mut statement = self.connection.prepare(
-            "SELECT u.id, o.id FROM blocks AS b JOIN users AS u ON u.n = b.user JOIN users AS o ON o.n = b.blocked",
-        )?;
-        let mut rows = statement.query(())?;
-        while let Some(row) = rows.next()? {
-            let text = |at| row.get_ref(at)?.as_str().map_err(rusqlite::Error::from);
-            each(text(0)?, text(1)?);
-        }
-        Ok(())
-    }
-
-    fn spare(&mut self, owed: LiveCursors) {
-        self.owed = owed;
-    }
-
-    fn limit(&mut self, quotas: Quotas) {
-        self.quotas = quotas;
+    fn set_waker(&mut self, waker: Waker) {
+        self.shared.set_waker(waker);
     }
 
     fn reader(&self) -> Result<Box<dyn Reader>, StoreError> {
-        Ok(Box::new(SqliteReader::open(&self.file.path)?))
+        let reader = SqliteReader::open(
+            &self.file.path,
+            self.shared.clone(),
+            self.options.retention.inbox_limit,
+        )?;
+        Ok(Box::new(reader))
     }
 }
 
 impl Drop for Sqlite {
     fn drop(&mut self) {
-        // A store that was closed is read without looking into the log; if this fails, the next start does it.
-        if let Err(error) = self.settle(usize::MAX, true) {
-            log::warn!("moving messages to their tables: {error}");
+        // A closed file has an empty log, so that the commands that read it need not include one. If this fails, the messages
+        // move after the next start.
+        if let Err(error) = self.flush() {
+            log::warn!("the pending log could not be flushed: {error}");
         }
+        self.shared.close();
     }
 }

@@ -1,100 +1,73 @@
-//! The two halves of a backend.
+//! The two halves of a store.
 
-use std::fmt;
+use std::sync::Arc;
 use std::time::Instant;
 
 use uuid::Uuid;
 
-use super::Quotas;
 use super::model::{Entry, InboxState, Outcome, Write};
-use super::options::LiveCursors;
 use super::query::{
-    ConversationsPage, ConversationsQuery, HistoryAnswer, HistoryQuery, InboxRange,
+    ConversationsPage, ConversationsQuery, DeviceRef, HistoryAnswer, HistoryQuery, InboxRange,
 };
 
-/// Why a store did not do what it was asked.
-#[derive(Debug)]
+/// Why a store failed.
+#[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// No room, or locked by somebody else for too long: nothing was stored, later it may be.
+    /// The disk is full, or another process has locked the store for too long: nothing was stored, and a retry may succeed.
+    #[error("{0}")]
     Unavailable(String),
-    /// Anything else: the outcome is unknown.
+    /// Any other error: the outcome is unknown.
+    #[error("{0}")]
     Failed(String),
 }
 
-impl fmt::Display for StoreError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Unavailable(detail) | Self::Failed(detail) => f.write_str(detail),
-        }
-    }
-}
+/// Asks for [`Store::maintain`] before it is due. May be called on any thread.
+pub type Waker = Arc<dyn Fn() + Send + Sync>;
 
-impl std::error::Error for StoreError {}
-
-/// The writing half of a backend.
+/// The writing half. It belongs to one thread, the writer's.
 pub trait Store: Send {
-    /// Changes when sequence numbers stop meaning what they did: the store was replaced or restored.
+    /// Identifies the meaning of sequence numbers: it changes when the store is replaced or restored from a backup.
     fn epoch(&self) -> Uuid;
 
-    /// Does a batch in order, as of `now` (milliseconds since 1970-01-01T00:00:00Z), commits it durably, and says what
-    /// became of each part, in the same order. A part that is refused leaves the others as they are.
+    /// Applies a batch in order, as of `now` (milliseconds since 1970-01-01T00:00:00Z), commits it durably, and returns the
+    /// outcome of each operation in the same order. An operation that is refused does not affect the others.
     ///
     /// # Errors
-    /// [`StoreError`]: no part of the batch is stored, or, if it says `Failed`, the outcome is unknown.
+    /// [`StoreError`]: nothing of the batch is stored, or, for `Failed`, the outcome is unknown.
     fn commit(&mut self, now: i64, batch: &[&Write]) -> Result<Vec<Outcome>, StoreError>;
 
-    /// Shows the [`Reader`]s what was committed. With `all` they see everything afterwards; without, this does about as much
-    /// as is worth doing now: `limit` messages of what has waited long enough. Gives when to come back, if anything is left.
+    /// Does a little of what need not be done within a commit, such as retention. It takes a few milliseconds at most, because
+    /// commits wait for it. Called after each commit, when the returned time has come, and after a call of the waker. Returns
+    /// the time when it is due again.
     ///
     /// # Errors
-    /// [`StoreError`]: what is left stays committed, and readers do not see it yet.
-    fn settle(&mut self, limit: usize, all: bool) -> Result<Option<Instant>, StoreError>;
+    /// [`StoreError`]: it is called again later.
+    fn maintain(&mut self, now: i64) -> Result<Instant, StoreError>;
 
-    /// Looks up where a user's device stands.
-    ///
-    /// # Errors
-    /// [`StoreError`]
-    fn open_inbox(&mut self, user: &str, device: &str) -> Result<InboxState, StoreError>;
+    /// Gives the store a way to ask for [`Store::maintain`]. Without one, nobody calls it for the readers' sake.
+    fn set_waker(&mut self, waker: Waker);
 
-    /// Removes a little of what is older than it is to be kept, and gives disk space back. True: there is more to do now.
-    ///
-    /// # Errors
-    /// [`StoreError`]
-    fn maintain(&mut self, now: i64) -> Result<bool, StoreError>;
-
-    /// Shows `each` every block in force: who blocks, and whom.
-    ///
-    /// # Errors
-    /// [`StoreError`]
-    fn blocks(&mut self, each: &mut dyn FnMut(&str, &str)) -> Result<(), StoreError>;
-
-    /// From now on entries that are still owed to a live session are spared, within reason, when they are too many.
-    fn spare(&mut self, owed: LiveCursors);
-
-    /// From now on users may ask so much.
-    fn limit(&mut self, quotas: Quotas);
-
-    /// A reading half.
+    /// Opens a reading half.
     ///
     /// # Errors
     /// [`StoreError`]
     fn reader(&self) -> Result<Box<dyn Reader>, StoreError>;
 }
 
-/// The reading half of a backend.
+/// The reading half. Each call sees everything that was committed before it.
 pub trait Reader: Send {
-    /// With `unsettled`, shows from now on also what was committed before this call and is not settled, however slowly: what
-    /// could not be settled can still be read. Without, nothing more than what is settled.
+    /// Reads the state of the inboxes of these devices, in the same order. From then on their users count as connected: see
+    /// [`Outcome::UnknownUser`].
     ///
     /// # Errors
     /// [`StoreError`]
-    fn include_pending(&mut self, unsettled: bool) -> Result<(), StoreError>;
+    fn open_inboxes(&mut self, devices: &[DeviceRef]) -> Result<Vec<InboxState>, StoreError>;
 
     /// Reads part of an inbox, in order.
     ///
     /// # Errors
     /// [`StoreError`]
-    fn entries(&mut self, span: &InboxRange) -> Result<Vec<Entry>, StoreError>;
+    fn entries(&mut self, range: &InboxRange) -> Result<Vec<Entry>, StoreError>;
 
     /// Reads messages of a conversation.
     ///
@@ -102,7 +75,7 @@ pub trait Reader: Send {
     /// [`StoreError`]
     fn history(&mut self, query: &HistoryQuery) -> Result<HistoryAnswer, StoreError>;
 
-    /// Reads a user's conversations. `None`: the cursor is none that this user was given.
+    /// Reads a user's conversations. `None`: the cursor is not one that this user was given.
     ///
     /// # Errors
     /// [`StoreError`]
@@ -110,4 +83,16 @@ pub trait Reader: Send {
         &mut self,
         query: &ConversationsQuery,
     ) -> Result<Option<ConversationsPage>, StoreError>;
+
+    /// True if two users have a conversation. One that exists is never removed while the store is open.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    fn have_conversation(&mut self, a: &str, b: &str) -> Result<bool, StoreError>;
+
+    /// Calls `each` with every block: the user who blocks, and the user who is blocked.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    fn blocks(&mut self, each: &mut dyn FnMut(&str, &str)) -> Result<(), StoreError>;
 }

@@ -1,4 +1,4 @@
-//! How the store does.
+//! Whether the store accepts writes.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
@@ -6,45 +6,58 @@ use std::time::Instant;
 use super::Unavailable;
 use crate::store::StoreError;
 
-/// A write that takes longer has met a store that does not answer.
+/// A commit that takes longer counts as stuck.
 const STUCK_MS: u64 = 5000;
-/// For so long after a failed write the server says that it is not ready.
+/// For this time after a failed commit the server reports that it is not ready.
 const FAILING_MS: u64 = 5000;
 
-/// How the store does.
-pub struct Pulse {
-    pub began: Instant,
-    /// When it has begun the write that it is at, and when it has last failed at one: in milliseconds since `began`, plus one;
-    /// 0 stands for none.
-    pub writing: AtomicU64,
-    pub failed: AtomicU64,
+/// Watches the commits. Written by the writer's thread, read by any thread.
+pub struct Health {
+    started: Instant,
+    /// When the present commit has begun, and when the last one has failed: in milliseconds since `started`, plus one; 0 if
+    /// there is none.
+    committing_since: AtomicU64,
+    failed_at: AtomicU64,
 }
 
-impl Pulse {
-    pub fn now(&self) -> u64 {
-        self.began.elapsed().as_millis() as u64 + 1
+impl Default for Health {
+    fn default() -> Self {
+        Self {
+            started: Instant::now(),
+            committing_since: AtomicU64::new(0),
+            failed_at: AtomicU64::new(0),
+        }
+    }
+}
+
+impl Health {
+    fn now(&self) -> u64 {
+        self.started.elapsed().as_millis() as u64 + 1
     }
 
-    /// Watches over one write.
-    pub fn over<T>(&self, write: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
-        self.writing.store(self.now(), Ordering::Relaxed);
-        let written = write();
-        self.writing.store(0, Ordering::Relaxed);
-        let failed = if written.is_err() { self.now() } else { 0 };
-        self.failed.store(failed, Ordering::Relaxed);
-        written
+    /// Runs a commit.
+    pub fn watch<T>(
+        &self,
+        commit: impl FnOnce() -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        self.committing_since.store(self.now(), Ordering::Relaxed);
+        let result = commit();
+        self.committing_since.store(0, Ordering::Relaxed);
+        let failed_at = if result.is_err() { self.now() } else { 0 };
+        self.failed_at.store(failed_at, Ordering::Relaxed);
+        result
     }
 
-    pub fn trouble(&self) -> Option<Unavailable> {
-        let since = |at: &AtomicU64| match at.load(Ordering::Relaxed) {
+    pub fn unavailable(&self) -> Option<Unavailable> {
+        let elapsed = |since: &AtomicU64| match since.load(Ordering::Relaxed) {
             0 => None,
-            at => Some(self.now().saturating_sub(at)),
+            since => Some(self.now().saturating_sub(since)),
         };
-        if since(&self.writing).is_some_and(|ms| ms > STUCK_MS) {
+        if elapsed(&self.committing_since).is_some_and(|ms| ms > STUCK_MS) {
             return Some(Unavailable::Stuck);
         }
-        // After a while it may be tried again: nobody else would find out that it is well.
-        since(&self.failed)
+        // Not for longer: without new writes nobody would notice that the store works again.
+        elapsed(&self.failed_at)
             .is_some_and(|ms| ms < FAILING_MS)
             .then_some(Unavailable::Failing)
     }

@@ -1,83 +1,262 @@
-//! The queue between the sessions and the thread.
+//! The queue between the sessions and the writer's thread.
 
 use std::collections::HashMap;
-use std::sync::atomic::AtomicBool;
-use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use uuid::Uuid;
 
-use super::WriteError;
-use super::health::Pulse;
-use super::watermarks::NOTE_AFTER;
-use crate::store::{InboxState, StoreError, Write};
+use super::health::Health;
+use super::watermarks::WATERMARK_DELAY;
+use super::{Unavailable, WriteError};
+use crate::store::{DeviceRef, InboxState, Write};
 
-/// By user and device: the furthest entry, and the session that told of it.
-pub type Marks = HashMap<(Arc<str>, Arc<str>), (u64, Uuid)>;
+/// The maximum number of queued writes; beyond it senders get `overloaded`. This is some tenths of a second of work, enough
+/// for the messages of thousands of clients that reconnect at once.
+const MAX_WRITES: usize = 32_768;
+/// The maximum number of bytes of content in the queue.
+const MAX_BYTES: usize = 64 << 20;
+/// With less room than this the queue is reported as full, as a long message may be rejected.
+const LONG_MESSAGE: usize = 64 << 10;
+/// The maximum number of writes and notices in a batch: in a larger one the first would wait for the last.
+const MAX_BATCH: usize = 1024;
 
-pub type Mark = ((Arc<str>, Arc<str>), (u64, Uuid));
+/// By user and device: the newest entry received, and the session that reported it.
+type Watermarks = HashMap<(Arc<str>, Arc<str>), (u64, Uuid)>;
 
+/// A watermark: user and device, entry and session.
+pub type Watermark = ((Arc<str>, Arc<str>), (u64, Uuid));
+
+/// Called with the state of an inbox.
 pub type OpenReply = Box<dyn FnOnce(Result<InboxState, WriteError>) + Send>;
 
+/// A session that waits for the state of its inbox.
 pub struct Opening {
-    /// How many writes had been handed over before: it must know of them all.
+    /// The number of writes that were accepted before it, and that its state must include.
     pub after: u64,
-    pub user: Arc<str>,
-    pub device: Arc<str>,
+    pub device: DeviceRef,
     pub session: Uuid,
     pub reply: OpenReply,
 }
 
-pub struct Queue<O> {
-    pub writes: Vec<(Write, O)>,
-    /// Bytes of content in `writes`.
-    pub bytes: usize,
-    /// Writes handed over so far, and how many of them have been taken.
-    pub accepted: u64,
-    pub taken: u64,
+/// An item of the queue, with the caller's handle for the reply.
+pub enum Queued<R> {
+    Write(Write, R),
+    Notice(R),
+}
+
+impl<R> Queued<R> {
+    /// Bytes of content.
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Write(Write::Message(message), _) => message.content.len(),
+            Self::Write(Write::Edit(_, content), _) => content.len(),
+            _ => 0,
+        }
+    }
+
+    fn into_reply(self) -> R {
+        match self {
+            Self::Write(_, reply_to) | Self::Notice(reply_to) => reply_to,
+        }
+    }
+}
+
+/// The work of one turn of the thread.
+pub struct Turn<R> {
+    pub items: Vec<Queued<R>>,
     pub openings: Vec<Opening>,
-    /// Readers that wait until all that was committed is settled.
-    pub waiting: Vec<SyncSender<Result<(), StoreError>>>,
-    /// Watermarks, the furthest of each device: they are no more than devices, and none is lost for want of room.
-    pub marks: Marks,
-    /// When the oldest mark is to be written at the latest.
-    pub marks_due: Option<Instant>,
+    /// The store asks for maintenance.
+    pub maintenance: bool,
+    /// Nothing more is accepted.
     pub closed: bool,
-    /// The thread has ended: nobody is answered any more.
-    pub ended: bool,
 }
 
-pub struct Shared<O> {
-    pub queue: Mutex<Queue<O>>,
-    pub filled: Condvar,
-    pub pulse: Pulse,
-    /// Something is committed that readers do not see.
-    pub unsettled: AtomicBool,
+pub struct Shared<R> {
+    queue: Mutex<Queue<R>>,
+    filled: Condvar,
+    pub health: Health,
 }
 
-impl<O> Shared<O> {
-    pub fn lock(&self) -> MutexGuard<'_, Queue<O>> {
-        // Each change leaves the queue whole, so a panic elsewhere has not harmed it.
+struct Queue<R> {
+    items: Vec<Queued<R>>,
+    /// Bytes of content in `items`.
+    bytes: usize,
+    /// The numbers of items that were accepted and taken so far.
+    accepted: u64,
+    taken: u64,
+    openings: Vec<Opening>,
+    maintenance: bool,
+    /// The newest watermark of each device. There are no more than devices, so none is rejected.
+    watermarks: Watermarks,
+    /// When the oldest watermark is due.
+    watermarks_due: Option<Instant>,
+    closed: bool,
+}
+
+impl<R> Default for Shared<R> {
+    fn default() -> Self {
+        Self {
+            queue: Mutex::new(Queue {
+                items: Vec::new(),
+                bytes: 0,
+                accepted: 0,
+                taken: 0,
+                openings: Vec::new(),
+                maintenance: false,
+                watermarks: HashMap::new(),
+                watermarks_due: None,
+                closed: false,
+            }),
+            filled: Condvar::new(),
+            health: Health::default(),
+        }
+    }
+}
+
+impl<R> Shared<R> {
+    fn lock(&self) -> MutexGuard<'_, Queue<R>> {
+        // Every change leaves the queue consistent, so a panic elsewhere does no harm.
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
 
-impl<O> Queue<O> {
-    pub fn mark(&mut self, user: Arc<str>, device: Arc<str>, session: Uuid, seq: u64) {
-        let mark = self.marks.entry((user, device)).or_default();
-        if seq >= mark.0 {
-            *mark = (seq, session);
+    pub fn add(&self, item: Queued<R>) -> Result<(), R> {
+        let bytes = item.bytes();
+        let mut queue = self.lock();
+        if queue.closed || queue.items.len() >= MAX_WRITES || queue.bytes + bytes > MAX_BYTES {
+            return Err(item.into_reply());
         }
-        self.marks_due
-            .get_or_insert_with(|| Instant::now() + NOTE_AFTER);
+        queue.bytes += bytes;
+        queue.accepted += 1;
+        queue.items.push(item);
+        if queue.items.len() == 1 {
+            self.filled.notify_one();
+        }
+        Ok(())
+    }
+
+    pub fn add_opening(&self, mut opening: Opening) -> Result<(), Opening> {
+        let mut queue = self.lock();
+        if queue.closed || queue.openings.len() >= MAX_WRITES {
+            return Err(opening);
+        }
+        opening.after = queue.accepted;
+        queue.openings.push(opening);
+        self.filled.notify_one();
+        Ok(())
+    }
+
+    pub fn add_watermark(&self, device: DeviceRef, session: Uuid, seq: u64) {
+        self.lock()
+            .add_watermark((device.user, device.device), (seq, session));
+        self.filled.notify_one();
+    }
+
+    /// Adds watermarks of devices without waking the thread, which has a use for them later only.
+    pub fn add_watermarks(&self, watermarks: impl Iterator<Item = Watermark>) {
+        let mut queue = self.lock();
+        for (device, value) in watermarks {
+            queue.add_watermark(device, value);
+        }
+    }
+
+    /// Puts watermarks back that could not be committed, up to a number of them in total. After `close` they are dropped.
+    pub fn put_back(&self, watermarks: impl Iterator<Item = Watermark>, max: usize) {
+        let mut queue = self.lock();
+        if queue.closed {
+            return;
+        }
+        for (device, value) in watermarks {
+            if queue.watermarks.len() >= max {
+                break;
+            }
+            queue.add_watermark(device, value);
+        }
+    }
+
+    pub fn request_maintenance(&self) {
+        self.lock().maintenance = true;
+        self.filled.notify_one();
+    }
+
+    pub fn unavailable(&self) -> Option<Unavailable> {
+        let queue = self.lock();
+        if queue.closed {
+            return Some(Unavailable::Closed);
+        }
+        if queue.items.len() >= MAX_WRITES || queue.bytes + LONG_MESSAGE > MAX_BYTES {
+            return Some(Unavailable::Full);
+        }
+        drop(queue);
+        self.health.unavailable()
+    }
+
+    pub fn close(&self) {
+        self.lock().closed = true;
+        self.filled.notify_one();
+    }
+
+    /// Waits for work, at most until `maintain_at`. Watermarks that are due are moved to `due`. `None`: everything is done
+    /// and nothing more is accepted.
+    pub fn take(&self, maintain_at: Instant, due: &mut Vec<Watermark>) -> Option<Turn<R>> {
+        let mut queue = self.lock();
+        let now = loop {
+            let now = Instant::now();
+            let next = queue
+                .watermarks_due
+                .map_or(maintain_at, |at| at.min(maintain_at));
+            let is_filled =
+                !queue.items.is_empty() || !queue.openings.is_empty() || queue.maintenance;
+            if is_filled || !due.is_empty() || next <= now {
+                break now;
+            }
+            if queue.closed {
+                if queue.watermarks.is_empty() {
+                    return None;
+                }
+                break now;
+            }
+            let wait = next.saturating_duration_since(now);
+            let waited = self.filled.wait_timeout(queue, wait);
+            queue = waited.unwrap_or_else(PoisonError::into_inner).0;
+        };
+        Some(queue.take(now, due))
     }
 }
 
-pub fn content_bytes(write: &Write) -> usize {
-    match write {
-        Write::Message(message) => message.content.len(),
-        Write::Edit(_, content) => content.len(),
-        _ => 0,
+impl<R> Queue<R> {
+    fn add_watermark(&mut self, device: (Arc<str>, Arc<str>), (seq, session): (u64, Uuid)) {
+        let watermark = self.watermarks.entry(device).or_default();
+        if seq >= watermark.0 {
+            *watermark = (seq, session);
+        }
+        self.watermarks_due
+            .get_or_insert_with(|| Instant::now() + WATERMARK_DELAY);
+    }
+
+    fn take(&mut self, now: Instant, due: &mut Vec<Watermark>) -> Turn<R> {
+        let count = self.items.len().min(MAX_BATCH);
+        let rest = self.items.split_off(count);
+        let items = std::mem::replace(&mut self.items, rest);
+        self.bytes -= items.iter().map(Queued::bytes).sum::<usize>();
+        self.taken += items.len() as u64;
+        let taken = self.taken;
+        let ready = self
+            .openings
+            .partition_point(|opening| opening.after <= taken);
+        let later = self.openings.split_off(ready);
+        let openings = std::mem::replace(&mut self.openings, later);
+        // Not while others are due, so that each device has at most one among them. But an opening must see all.
+        let are_due = due.is_empty() && self.watermarks_due.is_some_and(|at| at <= now);
+        if are_due || self.closed || !openings.is_empty() {
+            self.watermarks_due = None;
+            due.extend(std::mem::take(&mut self.watermarks));
+        }
+        Turn {
+            items,
+            openings,
+            maintenance: std::mem::take(&mut self.maintenance),
+            closed: self.closed,
+        }
     }
 }

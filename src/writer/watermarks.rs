@@ -1,88 +1,69 @@
-//! Watermarks: how far devices hold their inboxes.
+//! Commits watermarks: how far devices have received their inboxes.
 
 use std::time::Duration;
 
-use uuid::Uuid;
-
+use super::queue::Watermark;
 use super::thread::Thread;
-use super::{Batch, MarkMoved};
+use super::{CompletedBatch, ReceivedUpdate};
 use crate::protocol::Timestamp;
 use crate::store::{Outcome, Write};
 
-/// Watermarks that are kept for later when the store does not take them.
-const MARKS: usize = 100_000;
-/// How long a watermark may wait for later ones of its device. A little longer than messages wait to be settled, so that
-/// those which it is about mostly are.
-pub const NOTE_AFTER: Duration = Duration::from_millis(200);
+/// The maximum number of watermarks that are kept for a later attempt when the store does not accept them.
+const MAX_KEPT: usize = 100_000;
+/// How long a watermark may wait for later ones of its device. A little longer than messages stay in the pending log, so that
+/// the messages that it is about are mostly in their tables.
+pub const WATERMARK_DELAY: Duration = Duration::from_millis(200);
 
-impl<O, D: FnMut(Batch<O>)> Thread<O, D> {
-    /// Writes watermarks that are due, up to `limit` of them.
-    pub fn note(&mut self, limit: usize) {
-        let take = self.noting.len().min(limit);
-        if take == 0 {
+impl<R> Thread<R> {
+    /// Commits up to `limit` of the watermarks that are due.
+    pub fn commit_watermarks(&mut self, limit: usize) {
+        let count = self.due_watermarks.len().min(limit);
+        if count == 0 {
             return;
         }
-        let from = self.noting.len() - take;
-        let (sessions, marks): (Vec<Uuid>, Vec<Write>) = self
-            .noting
-            .drain(from..)
-            .map(|((user, device), (seq, session))| {
-                (session, Write::Watermark { user, device, seq })
+        let first = self.due_watermarks.len() - count;
+        let watermarks: Vec<Watermark> = self.due_watermarks.drain(first..).collect();
+        let writes: Vec<Write> = watermarks
+            .iter()
+            .map(|((user, device), (seq, _))| Write::Watermark {
+                user: user.clone(),
+                device: device.clone(),
+                seq: *seq,
             })
-            .unzip();
+            .collect();
         let at = Timestamp::now();
-        let batch: Vec<&Write> = marks.iter().collect();
+        let batch: Vec<&Write> = writes.iter().collect();
         let store = &mut self.store;
-        match self.shared.pulse.over(|| store.commit(at.0, &batch)) {
+        match self.shared.health.watch(|| store.commit(at.0, &batch)) {
             Ok(outcomes) => {
-                let noted = noted(sessions, marks, outcomes.into_iter());
-                (self.deliver)(Batch {
-                    done: Vec::new(),
-                    noted,
+                let received = received(watermarks, outcomes);
+                self.observe(&CompletedBatch {
+                    items: Vec::new(),
+                    received,
                     at,
                 });
             }
             Err(error) => {
-                log::error!("the store: {error}");
-                self.put_back(&sessions, &marks);
-            }
-        }
-    }
-
-    /// Puts back watermarks that could not be written. When the server is closing there is no later.
-    fn put_back(&self, sessions: &[Uuid], marks: &[Write]) {
-        let mut queue = self.shared.lock();
-        if queue.closed {
-            return;
-        }
-        for (session, mark) in sessions.iter().zip(marks) {
-            if queue.marks.len() >= MARKS {
-                break;
-            }
-            if let Write::Watermark { user, device, seq } = mark {
-                queue.mark(user.clone(), device.clone(), *session, *seq);
+                log::error!("the store could not commit watermarks: {error}");
+                self.shared.put_back(watermarks.into_iter(), MAX_KEPT);
             }
         }
     }
 }
 
-/// The watermarks that tell others something.
-fn noted(
-    sessions: Vec<Uuid>,
-    marks: Vec<Write>,
-    outcomes: impl Iterator<Item = Outcome>,
-) -> Vec<MarkMoved> {
-    let mut noted = Vec::new();
-    for ((session, mark), outcome) in sessions.into_iter().zip(marks).zip(outcomes) {
-        if let (Write::Watermark { user, .. }, Outcome::Received(received)) = (mark, outcome)
+/// The watermarks by which a user has received more of a conversation than before.
+fn received(watermarks: Vec<Watermark>, outcomes: Vec<Outcome>) -> Vec<ReceivedUpdate> {
+    let mut updates = Vec::new();
+    for (((user, _), (_, session)), outcome) in watermarks.into_iter().zip(outcomes) {
+        if let Outcome::Received(received) = outcome
             && !received.is_empty()
         {
-            noted.push(MarkMoved {
+            updates.push(ReceivedUpdate {
                 user,
                 session,
                 received,
             });
         }
     }
-    noted
+    updates
 }

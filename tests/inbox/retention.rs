@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use dmwire::store::sqlite::{Durability, Sqlite};
-use dmwire::store::{Conversation, NewMessage, Retention, Store as _, Write};
+use dmwire::store::{Conversation, NewMessage, Retention, Store as _, StoreOptions, Write};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -450,7 +450,8 @@ fn old_store(path: &Path, count: u64) {
         inbox_limit: 1 << 40,
         history_ms: None,
     };
-    let mut store = Sqlite::open(path, Durability::Normal, lifetimes).expect("the store opens");
+    let mut store = Sqlite::open(path, Durability::Normal, StoreOptions::new(lifetimes))
+        .expect("the store opens");
     let numbers: Vec<u64> = (1..=count).collect();
     for part in numbers.chunks(1000) {
         let writes: Vec<Write> = part

@@ -1,13 +1,19 @@
 //! The store under test: how each backend is opened, and the calls that the contract tests make.
 
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::{Sender, channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use dmwire::store::sqlite::{Durability, Sqlite};
 use dmwire::store::{
-    ConversationsPage, ConversationsQuery, Entry, HistoryAnswer, HistoryPage, HistoryPosition,
-    HistoryQuery, InboxRange, InboxState, Outcome, Quotas, Reader, Retention, Store, StoredMessage,
-    Write,
+    ConversationsPage, ConversationsQuery, DeviceRef, Entry, HistoryAnswer, HistoryPage,
+    HistoryPosition, HistoryQuery, InboxRange, InboxState, Outcome, Quotas, Reader, Retention,
+    Store, StoreOptions, StoredMessage, Write,
 };
+
+use uuid::Uuid;
 
 use crate::support::Folder;
 use crate::writes::{history_query, number};
@@ -33,8 +39,8 @@ pub trait Fixture: 'static {
     where
         Self: Sized;
 
-    /// Opens the database, with [`RETENTION`].
-    fn open(&self) -> Box<dyn Store>;
+    /// Opens the database.
+    fn open(&self, options: StoreOptions) -> Box<dyn Store>;
 }
 
 /// A database file.
@@ -47,9 +53,9 @@ impl Fixture for SqliteFile {
         Self(Folder::new())
     }
 
-    fn open(&self) -> Box<dyn Store> {
+    fn open(&self, options: StoreOptions) -> Box<dyn Store> {
         let path = self.0.0.join("store.db");
-        Box::new(Sqlite::open(&path, Durability::Normal, RETENTION).expect("the store opens"))
+        Box::new(Sqlite::open(&path, Durability::Normal, options).expect("the store opens"))
     }
 }
 
@@ -69,59 +75,87 @@ impl Fixture for SqliteTemporary {
         Self(Folder::new())
     }
 
-    fn open(&self) -> Box<dyn Store> {
-        Box::new(Sqlite::temporary(&self.0.0, RETENTION).expect("the store opens"))
+    fn open(&self, options: StoreOptions) -> Box<dyn Store> {
+        Box::new(Sqlite::temporary(&self.0.0, options).expect("the store opens"))
     }
 }
 
-type Halves = (Box<dyn Reader>, Box<dyn Store>);
-
 /// An open store and one reader of it.
 pub struct TestStore {
-    open: Box<dyn Fn() -> Box<dyn Store>>,
-    persistent: bool,
-    /// Both halves, the reader first: it is closed first.
-    halves: Option<Halves>,
+    open: Box<dyn Fn(Quotas) -> Box<dyn Store>>,
+    pub is_persistent: bool,
+    quotas: Quotas,
+    /// Both halves, the reader first: it is closed first. `None` while the store is being opened.
+    halves: Option<(Box<dyn Reader>, StoreThread)>,
     /// The time of the last commit.
     pub now: i64,
 }
 
 impl TestStore {
     pub fn new<F: Fixture>(fixture: F) -> Self {
-        let halves = halves(fixture.open());
-        Self {
-            open: Box::new(move || fixture.open()),
-            persistent: F::PERSISTENT,
-            halves: Some(halves),
+        let mut store = Self {
+            open: Box::new(move |quotas| {
+                fixture.open(StoreOptions {
+                    quotas,
+                    ..StoreOptions::new(RETENTION)
+                })
+            }),
+            is_persistent: F::PERSISTENT,
+            quotas: Quotas::default(),
+            halves: None,
             now: START,
-        }
+        };
+        store.open();
+        store
+    }
+
+    fn open(&mut self) {
+        self.halves = None;
+        let store = (self.open)(self.quotas);
+        let reader = store.reader().expect("a reader opens");
+        self.halves = Some((reader, StoreThread::start(store)));
     }
 
     /// Closes the store and opens it again, if the backend is persistent.
     pub fn reopen(&mut self) {
-        if self.persistent {
-            self.halves = None;
-            self.halves = Some(halves((self.open)()));
+        if self.is_persistent {
+            self.open();
         }
     }
 
-    pub fn store(&mut self) -> &mut dyn Store {
-        self.halves.as_mut().expect("the store is open").1.as_mut()
+    /// Opens the store with these quotas. Only a persistent one keeps its contents.
+    pub fn set_quotas(&mut self, quotas: Quotas) {
+        self.quotas = quotas;
+        self.open();
+    }
+
+    /// Runs `work` on the thread of the store.
+    fn with_store<T: Send + 'static>(
+        &mut self,
+        work: impl FnOnce(&mut dyn Store) -> T + Send + 'static,
+    ) -> T {
+        self.halves.as_ref().expect("the store is open").1.run(work)
     }
 
     pub fn reader(&mut self) -> &mut dyn Reader {
         self.halves.as_mut().expect("the store is open").0.as_mut()
     }
 
+    pub fn epoch(&mut self) -> Uuid {
+        self.with_store(|store| store.epoch())
+    }
+
     /// Commits a batch, one second after the previous one.
     pub fn commit(&mut self, batch: &[Write]) -> Vec<Outcome> {
         self.now += 1000;
-        let now = self.now;
-        let batch: Vec<&Write> = batch.iter().collect();
-        let outcomes = self.store().commit(now, &batch);
+        let (now, batch) = (self.now, batch.to_vec());
+        let count = batch.len();
+        let outcomes = self.with_store(move |store| {
+            let batch: Vec<&Write> = batch.iter().collect();
+            store.commit(now, &batch)
+        });
         let outcomes = outcomes.expect("the batch is committed");
-        self.store().settle(0, true).expect("the batch is flushed");
-        assert_eq!(outcomes.len(), batch.len());
+        assert_eq!(outcomes.len(), count);
         outcomes
     }
 
@@ -130,22 +164,28 @@ impl TestStore {
         self.commit(&[write]).remove(0)
     }
 
-    pub fn set_quotas(&mut self, quotas: Quotas) {
-        self.store().limit(quotas);
-    }
-
     /// All blocks, as "blocker blocked", sorted.
     pub fn blocks(&mut self) -> Vec<String> {
         let mut blocks = Vec::new();
         let mut each = |by: &str, user: &str| blocks.push(format!("{by} {user}"));
-        self.store().blocks(&mut each).expect("blocks are read");
+        self.reader().blocks(&mut each).expect("blocks are read");
         blocks.sort_unstable();
         blocks
     }
 
+    /// True if two users have a conversation.
+    pub fn have_conversation(&mut self, a: &str, b: &str) -> bool {
+        let found = self.reader().have_conversation(a, b);
+        found.expect("the conversation is looked up")
+    }
+
     pub fn open_inbox(&mut self, user: &str, device: &str) -> InboxState {
-        let state = self.store().open_inbox(user, device);
-        state.expect("the inbox opens")
+        let device = DeviceRef {
+            user: user.into(),
+            device: device.into(),
+        };
+        let states = self.reader().open_inboxes(&[device]);
+        states.expect("the inbox opens")[0]
     }
 
     /// The number of the newest entry of a user's inbox.
@@ -229,18 +269,71 @@ impl TestStore {
         page.expect("the conversations are read")
     }
 
-    /// Removes everything that has expired or exceeds the limit.
+    /// Removes everything that has expired or exceeds the limit. A store does that in small steps, with pauses, and may rest for
+    /// a while after it has looked at everything: so this goes on until the store has rested several times, each time a few
+    /// minutes later.
     pub fn maintain(&mut self) {
-        let now = self.now;
+        let mut rests = 0;
         for _ in 0..10_000 {
-            if !self.store().maintain(now).expect("maintenance succeeds") {
-                return;
+            let now = self.now;
+            let next = self.with_store(move |store| store.maintain(now));
+            let next = next.expect("maintenance succeeds");
+            let pause = next.saturating_duration_since(Instant::now());
+            if pause >= Duration::from_millis(500) {
+                rests += 1;
+                if rests == 3 {
+                    return;
+                }
+                self.now += 120_000;
             }
+            std::thread::sleep(pause);
         }
         panic!("maintenance does not end");
     }
 }
 
-fn halves(store: Box<dyn Store>) -> Halves {
-    (store.reader().expect("a reader opens"), store)
+type Task = Box<dyn FnOnce(&mut dyn Store) + Send>;
+
+/// A thread that owns a store, as the writer's thread does.
+struct StoreThread {
+    /// `None` ends the thread.
+    tasks: Sender<Option<Task>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl StoreThread {
+    fn start(mut store: Box<dyn Store>) -> Self {
+        let (tasks, receiver) = channel::<Option<Task>>();
+        let waking = tasks.clone();
+        store.set_waker(Arc::new(move || {
+            // At the earliest possible time, so that nothing expires that a test does not expect to.
+            let maintain: Task = Box::new(|store| drop(store.maintain(START)));
+            drop(waking.send(Some(maintain)));
+        }));
+        let thread = std::thread::spawn(move || {
+            while let Ok(Some(task)) = receiver.recv() {
+                task(store.as_mut());
+            }
+        });
+        Self {
+            tasks,
+            thread: Some(thread),
+        }
+    }
+
+    fn run<T: Send + 'static>(&self, work: impl FnOnce(&mut dyn Store) -> T + Send + 'static) -> T {
+        let (sender, receiver) = channel();
+        let task: Task = Box::new(move |store| drop(sender.send(work(store))));
+        self.tasks.send(Some(task)).expect("the thread runs");
+        receiver.recv().expect("the store does not panic")
+    }
+}
+
+impl Drop for StoreThread {
+    fn drop(&mut self) {
+        drop(self.tasks.send(None));
+        if let Some(thread) = self.thread.take() {
+            drop(thread.join());
+        }
+    }
 }

@@ -17,7 +17,8 @@ mod receipts;
 mod retention;
 mod writes;
 
-use fixture::{Fixture, SqliteFile, SqliteTemporary, TestStore};
+use dmwire::store::StoreOptions;
+use fixture::{Fixture, RETENTION, SqliteFile, SqliteTemporary, TestStore};
 
 /// Declares the contract tests of the backend that a [`Fixture`] opens, in a module of their own.
 macro_rules! test_store {
@@ -28,7 +29,7 @@ macro_rules! test_store {
             messages::a_message_is_stored_once,
             messages::a_rejected_write_does_not_affect_the_rest_of_its_batch,
             messages::a_room_is_unknown,
-            messages::a_contact_lookup_sees_the_writes_before_it,
+            messages::a_conversation_exists_from_its_first_message,
             receipts::watermarks_only_increase,
             receipts::one_watermark_covers_several_conversations,
             receipts::sixteen_devices_per_user_are_remembered,
@@ -78,7 +79,7 @@ test_store!(sqlite_temporary: super::SqliteTemporary);
 #[test]
 fn a_temporary_database_leaves_no_files() {
     let fixture = SqliteTemporary::new();
-    let store = fixture.open();
+    let store = fixture.open(StoreOptions::new(RETENTION));
     drop(store);
     let files = std::fs::read_dir(fixture.folder()).expect("the folder exists");
     assert_eq!(files.count(), 0);

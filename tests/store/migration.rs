@@ -1,7 +1,7 @@
 //! Opens a store of an older version.
 
 use dmwire::store::sqlite::{Durability, Sqlite, admin};
-use dmwire::store::{EntryKind, HistoryAnswer, Store as _, StoredMessage};
+use dmwire::store::{EntryKind, HistoryAnswer, Store as _, StoreOptions, StoredMessage};
 use rusqlite::Connection;
 
 use crate::fixture::RETENTION;
@@ -73,9 +73,9 @@ fn a_store_of_version_4_is_migrated_with_its_pending_messages() {
         [] as [&str; 0]
     );
     for round in ["migrated", "opened again"] {
-        let store = Sqlite::open(&path, Durability::Full, RETENTION).expect("the store opens");
+        let store = Sqlite::open(&path, Durability::Full, StoreOptions::new(RETENTION))
+            .expect("the store opens");
         let mut reader = store.reader().expect("a reader opens");
-        reader.include_pending(true).expect("the log is readable");
         let history = reader.history(&history_query("ada", "bob", None, 10));
         let HistoryAnswer::Page(page) = history.expect("the history is read") else {
             panic!("there is a conversation");

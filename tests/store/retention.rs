@@ -116,8 +116,8 @@ pub fn sequence_numbers_continue_after_everything_has_expired(store: &mut TestSt
 }
 
 pub fn the_epoch_stays_when_the_store_is_reopened(store: &mut TestStore) {
-    let epoch = store.store().epoch();
+    let epoch = store.epoch();
     store.commit_one(message("ada", "bob", 1, "hello"));
     store.reopen();
-    assert_eq!(store.store().epoch(), epoch);
+    assert_eq!(store.epoch(), epoch);
 }

@@ -90,11 +90,6 @@ fn blocking(by: &str, user: &str, on: bool) -> Write {
     }
 }
 
-/// Asks whether two users have a conversation in which neither blocks the other.
-pub fn contact(by: &str, peer: &str) -> Write {
-    Write::Contact(by.into(), peer.into())
-}
-
 pub fn history_query(
     user: &str,
     peer: &str,

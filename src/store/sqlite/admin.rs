@@ -5,17 +5,17 @@ use std::path::Path;
 use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior, params};
 use uuid::Uuid;
 
-use super::file::{beside, connect_to_read, named, private};
+use super::file::{connect_to_read, open_private, with_path, with_suffix};
 use super::read::SqliteReader;
 use super::{Durability, Sqlite, migrations, pending};
-use crate::store::{Reader, Retention, Store as _, StoreError};
+use crate::store::{Reader, Retention, StoreError, StoreOptions};
 
 /// Opens a store for reading, as it is at this moment; a server may go on writing to it.
 fn view(path: &Path) -> Result<Connection, StoreError> {
     let connection = open(path)?;
     // Files of the first version have no log.
-    if named(path, connection.table_exists(None, "pending"))? {
-        named(path, pending::include(&connection))?;
+    if with_path(path, connection.table_exists(None, "pending"))? {
+        with_path(path, pending::include(&connection))?;
     }
     // What older files do not have, an empty table of this connection's own stands in for.
     for (table, columns) in [
@@ -25,9 +25,9 @@ fn view(path: &Path) -> Result<Connection, StoreError> {
             "recipient INTEGER, sender INTEGER, messages INTEGER",
         ),
     ] {
-        if !named(path, connection.table_exists(None, table))? {
+        if !with_path(path, connection.table_exists(None, table))? {
             let empty = format!("CREATE TEMP TABLE {table} ({columns})");
-            named(path, connection.execute_batch(&empty))?;
+            with_path(path, connection.execute_batch(&empty))?;
         }
     }
     Ok(connection)
@@ -36,12 +36,12 @@ fn view(path: &Path) -> Result<Connection, StoreError> {
 /// As [`view`], but for what is not in its tables yet.
 fn open(path: &Path) -> Result<Connection, StoreError> {
     if !path.exists() {
-        return named(path, Err("there is no such file"));
+        return with_path(path, Err("there is no such file"));
     }
-    let connection = named(path, connect_to_read(path))?;
-    named(path, migrations::recognise(&connection))?;
-    named(path, migrations::epoch(&connection))?;
-    named(path, connection.execute_batch("BEGIN"))?;
+    let connection = with_path(path, connect_to_read(path))?;
+    with_path(path, migrations::recognise(&connection))?;
+    with_path(path, migrations::epoch(&connection))?;
+    with_path(path, connection.execute_batch("BEGIN"))?;
     Ok(connection)
 }
 
@@ -52,27 +52,27 @@ fn open(path: &Path) -> Result<Connection, StoreError> {
 /// [`StoreError`]; there is then no file at `copy`.
 pub fn backup(path: &Path, copy: &Path) -> Result<(), StoreError> {
     if copy.exists() {
-        return named(
+        return with_path(
             copy,
             Err("it is there already; a backup overwrites nothing"),
         );
     }
     let source = open(path)?;
-    named(path, source.execute_batch("COMMIT"))?;
+    with_path(path, source.execute_batch("COMMIT"))?;
     // What is not whole never has the name of a backup.
-    let part = beside(copy, &format!(".{}.part", Uuid::new_v4().simple()));
+    let part = with_suffix(copy, &format!(".{}.part", Uuid::new_v4().simple()));
     let name = part.to_string_lossy().into_owned();
     // An empty file is as good as none to SQLite, and this one nobody else may read.
-    let written = named(copy, private(&part).map(drop))
-        .and_then(|()| named(copy, source.execute("VACUUM INTO ?1", [name])))
-        .and_then(|_| named(copy, own_epoch(&part)))
+    let written = with_path(copy, open_private(&part).map(drop))
+        .and_then(|()| with_path(copy, source.execute("VACUUM INTO ?1", [name])))
+        .and_then(|_| with_path(copy, own_epoch(&part)))
         .and_then(|()| {
-            named(
+            with_path(
                 copy,
                 std::fs::File::open(&part).and_then(|file| file.sync_all()),
             )
         })
-        .and_then(|()| named(copy, std::fs::rename(&part, copy)));
+        .and_then(|()| with_path(copy, std::fs::rename(&part, copy)));
     if written.is_err() {
         // Nothing to remove if nothing was written.
         drop(std::fs::remove_file(&part));
@@ -93,22 +93,22 @@ pub fn verify(path: &Path) -> Result<Vec<String>, StoreError> {
     const LIMIT: usize = 100;
     let connection = view(path)?;
     let mut findings = Vec::new();
-    let mut statement = named(path, connection.prepare("PRAGMA integrity_check(100)"))?;
-    let lines = named(path, statement.query_map((), |row| row.get::<_, String>(0)))?;
+    let mut statement = with_path(path, connection.prepare("PRAGMA integrity_check(100)"))?;
+    let lines = with_path(path, statement.query_map((), |row| row.get::<_, String>(0)))?;
     for line in lines {
-        let line = named(path, line)?;
+        let line = with_path(path, line)?;
         if line != "ok" {
             findings.push(line);
         }
     }
     for (what, sql) in CHECKS {
-        let mut statement = named(path, connection.prepare(sql))?;
-        let rows = named(
+        let mut statement = with_path(path, connection.prepare(sql))?;
+        let rows = with_path(
             path,
             statement.query_map((), |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?))),
         )?;
         for row in rows {
-            let (a, b) = named(path, row)?;
+            let (a, b) = with_path(path, row)?;
             if findings.len() < LIMIT {
                 findings.push(format!("{what}: {a}, {b}"));
             }
@@ -201,10 +201,10 @@ const CHECKS: &[(&str, &str)] = &[
 /// [`StoreError`], also when the user is not known.
 pub fn reader_of(path: &Path, user: &str) -> Result<Box<dyn Reader>, StoreError> {
     let connection = view(path)?;
-    named(path, connection.execute_batch("COMMIT"))?;
-    let reader = SqliteReader::on(connection);
+    with_path(path, connection.execute_batch("COMMIT"))?;
+    let reader = SqliteReader::with_connection(connection);
     if reader.user(user)?.is_none() {
-        return named(path, Err(format!("no user {user:?} is known")));
+        return with_path(path, Err(format!("no user {user:?} is known")));
     }
     Ok(Box::new(reader))
 }
@@ -229,20 +229,20 @@ pub struct Erased {
 /// [`StoreError`], also when the user is not known. Nothing is removed then, unless the error says so.
 pub fn erase(path: &Path, user: &str, now: i64) -> Result<Erased, StoreError> {
     if !path.exists() {
-        return named(path, Err("there is no such file"));
+        return with_path(path, Err("there is no such file"));
     }
-    let lifetimes = Retention {
+    let keep_all = Retention {
         inbox_ms: i64::MAX / 2,
         inbox_limit: u64::MAX / 4,
         history_ms: None,
     };
-    let mut store = Sqlite::open(path, Durability::Full, lifetimes)?;
-    store.settle(usize::MAX, true)?;
-    let erased = named(path, erase_in(&mut store.connection, user, now))?;
+    let mut store = Sqlite::open(path, Durability::Full, StoreOptions::new(keep_all))?;
+    store.flush()?;
+    let erased = with_path(path, erase_in(&mut store.connection, user, now))?;
     let Some(erased) = erased else {
-        return named(path, Err(format!("no user {user:?} is known")));
+        return with_path(path, Err(format!("no user {user:?} is known")));
     };
-    named(path, wipe(&store.connection)).map_err(|error| {
+    with_path(path, wipe(&store.connection)).map_err(|error| {
         StoreError::Failed(format!(
             "{error}; {user} is erased, but the file may still hold traces until it has been rewritten (VACUUM)"
         ))

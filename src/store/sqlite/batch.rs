@@ -6,7 +6,6 @@ mod change;
 mod receipts;
 mod send;
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension as _, params};
@@ -15,6 +14,7 @@ use super::cache::{self, Cache, DirectConversation, User};
 use super::number::unsigned;
 use super::pending::{PendingBatch, PendingLog};
 use super::plan::Direct;
+use super::shared::Shared;
 use crate::store::{Conversation, MessageRef, Outcome, Quotas, Write};
 
 /// Message numbers are reserved in the file in blocks of this size, so that opening a store need not look for the newest.
@@ -30,8 +30,7 @@ pub struct Batch<'a> {
     pub numbers: &'a mut MessageNumbers,
     pub inbox_limit: u64,
     pub quotas: &'a Quotas,
-    /// Users who have connected and have no row in `devices` yet.
-    pub newly_connected: &'a mut HashSet<Box<str>>,
+    pub shared: &'a Shared,
     /// Milliseconds since 1970-01-01T00:00:00Z.
     pub now: i64,
     pub direct: &'a Direct<'a>,
@@ -91,7 +90,6 @@ impl Batch<'_> {
                 batch.react(message, &found, emoji, *remove)
             }),
             Write::Read(at) => self.read(at),
-            Write::Contact(a, b) => self.contact(a, b).map(Outcome::Contact),
             Write::Block { actor, user, on } => self.block(actor, user, *on),
             Write::Watermark { user, device, seq } => {
                 self.watermark(user, device, *seq).map(Outcome::Received)

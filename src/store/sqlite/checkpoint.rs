@@ -13,7 +13,7 @@ use std::thread::JoinHandle;
 
 use rusqlite::Connection;
 
-use super::file::BUSY;
+use super::file::BUSY_TIMEOUT;
 
 /// Pages of 4 KiB in the log before they are copied.
 const PAGES: usize = 2000;
@@ -59,7 +59,7 @@ impl Checkpointer {
         };
         connection.wal_hook(Some(hook)).map_err(said)?;
         let copier = Connection::open(path).map_err(said)?;
-        copier.busy_timeout(BUSY).map_err(said)?;
+        copier.busy_timeout(BUSY_TIMEOUT).map_err(said)?;
         copier
             .pragma_update(None, "synchronous", synchronous)
             .map_err(said)?;

@@ -1,34 +1,69 @@
-//! The database file: its lock, its permissions, its connections.
+//! The database file: its lock, its permissions, and its connections.
 
+use std::fmt::Display;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags};
+use uuid::Uuid;
 
 use super::migrations;
 use crate::store::StoreError;
 
-/// How long a connection waits for another one's lock.
-pub const BUSY: Duration = Duration::from_secs(5);
+/// How long a connection waits for a lock that another one holds.
+pub const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Where the data is.
+/// The file of an open store.
 #[derive(Debug)]
 pub struct DataFile {
     pub path: PathBuf,
-    /// Held so that no second server writes to the same file: heads are cached here.
-    pub _lock: Option<File>,
-    /// Removed when the store is dropped.
-    pub temporary: bool,
+    /// Held so that no second server writes to the file: the heads of inboxes are cached in memory.
+    _lock: Option<File>,
+    /// The file is removed when the store is dropped.
+    temporary: bool,
+}
+
+impl DataFile {
+    /// Locks the file at `path`. The lock is a file of its own, because closing any handle of the database file would release
+    /// SQLite's own locks on it.
+    pub fn lock(path: &Path) -> Result<Self, StoreError> {
+        // The lock has the real name of the store, so that a link to it has the same lock.
+        let real = std::fs::canonicalize(path).or_else(|_| -> std::io::Result<PathBuf> {
+            let directory = path.parent().filter(|dir| !dir.as_os_str().is_empty());
+            let directory = std::fs::canonicalize(directory.unwrap_or(Path::new(".")))?;
+            Ok(directory.join(path.file_name().unwrap_or_default()))
+        });
+        let real: PathBuf = with_path(path, real)?;
+        let lock = with_path(path, open_private(&with_suffix(&real, "-lock")))?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Self {
+                path: path.to_owned(),
+                _lock: Some(lock),
+                temporary: false,
+            }),
+            Err(TryLockError::WouldBlock) => with_path(path, Err("in use by another dmwire")),
+            Err(TryLockError::Error(error)) => with_path(path, Err(error)),
+        }
+    }
+
+    /// A file of a random name in the directory `dir`, which is removed when it is dropped.
+    pub fn temporary(dir: &Path) -> Self {
+        Self {
+            path: dir.join(format!("dmwire-{}.db", Uuid::new_v4())),
+            _lock: None,
+            temporary: true,
+        }
+    }
 }
 
 impl Drop for DataFile {
     fn drop(&mut self) {
         if self.temporary {
             for suffix in ["", "-wal", "-shm"] {
-                // Gone already, or not ours to remove: nothing is lost by leaving it.
-                drop(std::fs::remove_file(beside(&self.path, suffix)));
+                // A file that does not exist or cannot be removed does no harm.
+                drop(std::fs::remove_file(with_suffix(&self.path, suffix)));
             }
         }
     }
@@ -37,7 +72,7 @@ impl Drop for DataFile {
 impl From<rusqlite::Error> for StoreError {
     fn from(error: rusqlite::Error) -> Self {
         match error.sqlite_error_code() {
-            // Each of these has undone the transaction, so nothing was stored.
+            // After each of these the transaction is rolled back, so that nothing is stored.
             Some(
                 ErrorCode::DiskFull
                 | ErrorCode::DatabaseBusy
@@ -49,40 +84,21 @@ impl From<rusqlite::Error> for StoreError {
     }
 }
 
-pub fn beside(path: &Path, suffix: &str) -> PathBuf {
+/// A path with a suffix to its name.
+pub fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     name.into()
 }
 
-/// Says which file an error is about.
-pub fn named<T, E: std::fmt::Display>(path: &Path, result: Result<T, E>) -> Result<T, StoreError> {
+/// Prefixes an error with the path of the file.
+pub fn with_path<T, E: Display>(path: &Path, result: Result<T, E>) -> Result<T, StoreError> {
     result.map_err(|error| StoreError::Failed(format!("{}: {error}", path.display())))
 }
 
-/// Takes the lock that keeps a second server off the file. It is a file of its own: closing any handle of the database
-/// file would drop SQLite's own locks on it.
-pub fn lock(path: &Path) -> Result<File, StoreError> {
-    // By its real name, so that the same store under another name has the same lock.
-    let real = std::fs::canonicalize(path).or_else(|_| -> std::io::Result<PathBuf> {
-        let folder = path
-            .parent()
-            .filter(|folder| !folder.as_os_str().is_empty());
-        let folder = std::fs::canonicalize(folder.unwrap_or(Path::new(".")))?;
-        Ok(folder.join(path.file_name().unwrap_or_default()))
-    });
-    let real: PathBuf = named(path, real)?;
-    let file = named(path, private(&beside(&real, "-lock")))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => named(path, Err("in use by another dmwire")),
-        Err(TryLockError::Error(error)) => named(path, Err(error)),
-    }
-}
-
-/// Opens a file, made if it is not there, that nobody else may read. SQLite gives what it keeps beside a database the
-/// database's own permissions.
-pub fn private(path: &Path) -> std::io::Result<File> {
+/// Opens a file for writing, and creates it, if it does not exist, so that only its owner may read it. SQLite gives the files
+/// that it creates beside a database the permissions of the database.
+pub fn open_private(path: &Path) -> std::io::Result<File> {
     OpenOptions::new()
         .create(true)
         .truncate(false)
@@ -91,26 +107,37 @@ pub fn private(path: &Path) -> std::io::Result<File> {
         .open(path)
 }
 
-/// Opens a file for writing and brings it to the present schema.
+/// Opens a database for writing and migrates it to the present version.
 pub fn connect(path: &Path, synchronous: &str) -> Result<Connection, String> {
-    let said = |error: rusqlite::Error| error.to_string();
+    let text = |error: rusqlite::Error| error.to_string();
     if !path.exists() {
-        drop(private(path).map_err(|error| error.to_string())?);
+        drop(open_private(path).map_err(|error| error.to_string())?);
     }
-    let mut connection = Connection::open(path).map_err(said)?;
-    connection.busy_timeout(BUSY).map_err(said)?;
+    let mut connection = Connection::open(path).map_err(text)?;
+    connection.busy_timeout(BUSY_TIMEOUT).map_err(text)?;
     migrations::recognise(&connection)?;
-    if connection.is_readonly("main").map_err(said)? {
+    if connection.is_readonly("main").map_err(text)? {
         return Err("the file cannot be written".to_owned());
     }
-    migrations::configure(&connection, synchronous).map_err(said)?;
-    migrations::migrate(&mut connection).map_err(said)?;
+    migrations::configure(&connection, synchronous).map_err(text)?;
+    migrations::migrate(&mut connection).map_err(text)?;
     connection.set_prepared_statement_cache_capacity(96);
     Ok(connection)
 }
 
-/// Does all of `work`, or nothing. The statements around it are kept prepared, as a commit of one message is mostly what is
-/// around it.
+/// Opens a database for reading only.
+pub fn connect_to_read(path: &Path) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    // Reading must work when the disk is full.
+    connection.pragma_update(None, "temp_store", "MEMORY")?;
+    connection.set_prepared_statement_cache_capacity(32);
+    Ok(connection)
+}
+
+/// Runs `work` in a transaction, which is rolled back if it fails. `BEGIN` and `COMMIT` are prepared statements, because they
+/// are a large part of the cost of committing a single message.
 pub fn atomically<T>(
     connection: &Connection,
     work: impl FnOnce() -> rusqlite::Result<T>,
@@ -118,20 +145,9 @@ pub fn atomically<T>(
     let run = |sql| connection.prepare_cached(sql)?.execute(()).map(drop);
     run("BEGIN IMMEDIATE")?;
     let done = work().and_then(|value| run("COMMIT").map(|()| value));
-    // Some errors undo the transaction by themselves.
+    // Some errors roll the transaction back by themselves.
     if done.is_err() && !connection.is_autocommit() {
         run("ROLLBACK")?;
     }
     done
-}
-
-/// Opens a file for reading only.
-pub fn connect_to_read(path: &Path) -> rusqlite::Result<Connection> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(path, flags)?;
-    connection.busy_timeout(BUSY)?;
-    // A full disk must not keep anybody from reading.
-    connection.pragma_update(None, "temp_store", "MEMORY")?;
-    connection.set_prepared_statement_cache_capacity(32);
-    Ok(connection)
 }

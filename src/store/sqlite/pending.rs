@@ -12,9 +12,9 @@
 //! time per message fell from 36 to 16 us and from 9.7 to 6.9 us. Messages above 2 KiB are inserted directly: batching saves
 //! nothing for content that fills whole pages.
 //!
-//! **Who may read.** Queries see only the tables, so the log is flushed before a reader reads
-//! ([`Flush`](crate::store::Flush)). If that is impossible because the disk is full, the reader includes the log in its view
-//! of the tables ([`include`]), which is slow but needs no space on the disk.
+//! **Reading.** Queries see only the tables, so a reader has the log flushed before it reads messages
+//! ([`Shared::flush`](super::shared::Shared::flush)). If that is impossible, because the disk is full, it includes the log in
+//! its view of the tables ([`include`]), which is slow but needs no space on the disk.
 //!
 //! **Crashes.** Moving a message twice changes nothing, and a row is removed only after all of its messages have moved. After
 //! a crash everything that is left in the table is loaded and moved again.
@@ -28,7 +28,7 @@ mod rows;
 mod view;
 
 pub use self::flush::TrimmedTo;
-pub use self::index::{PendingLog, Selection};
+pub use self::index::{PendingLog, Selection, read_heads};
 pub use self::legacy::{VERSIONED_RECORDS, upgrade};
 pub use self::record::Record;
 pub use self::rows::PendingBatch;

@@ -85,7 +85,7 @@ pub fn plan<'a>(
                     needed.extend(log.conversations_of(user.n, seq));
                 }
             }
-            Write::Contact(..) | Write::Block { .. } => {}
+            Write::Block { .. } => {}
         }
     }
     let needed = log.select_conversations(needed.into_iter());

@@ -10,10 +10,11 @@ use uuid::Uuid;
 use super::file::connect_to_read;
 use super::number::{signed, unsigned};
 use super::pending;
+use super::shared::Shared;
 use crate::store::{
-    Conversation, ConversationItem, ConversationsPage, ConversationsQuery, Entry, EntryKind,
-    HistoryAnswer, HistoryPage, HistoryPosition, HistoryQuery, InboxRange, Reader, StoreError,
-    StoredMessage,
+    Conversation, ConversationItem, ConversationsPage, ConversationsQuery, DeviceRef, Entry,
+    EntryKind, HistoryAnswer, HistoryPage, HistoryPosition, HistoryQuery, InboxRange, InboxState,
+    Reader, StoreError, StoredMessage,
 };
 
 /// An upper bound of the bytes that a message takes in an answer besides its content and reactions.
@@ -37,22 +38,104 @@ pub struct SqliteReader {
     connection: Connection,
     /// The tables are hidden by views that include the pending log.
     includes_pending: bool,
+    /// Shared with the store; `None` for a file that no store has open here.
+    shared: Option<Arc<Shared>>,
+    /// The maximum number of entries of an inbox.
+    inbox_limit: u64,
 }
 
 type Result<T> = rusqlite::Result<T>;
 
 impl SqliteReader {
-    /// Opens the file for reading.
-    pub fn open(path: &Path) -> Result<Self> {
-        connect_to_read(path).map(Self::on)
+    /// Opens a reading connection of a store.
+    pub fn open(path: &Path, shared: Arc<Shared>, inbox_limit: u64) -> Result<Self> {
+        Ok(Self {
+            connection: connect_to_read(path)?,
+            includes_pending: false,
+            shared: Some(shared),
+            inbox_limit,
+        })
     }
 
-    /// Reads through a connection that is open already.
-    pub fn on(connection: Connection) -> Self {
+    /// Reads through a connection that is open already, and sees what it sees.
+    pub fn with_connection(connection: Connection) -> Self {
         Self {
             connection,
             includes_pending: false,
+            shared: None,
+            inbox_limit: u64::MAX,
         }
+    }
+
+    /// Makes sure that the next query sees all messages: has the pending log flushed, or, if that fails, includes it.
+    fn see_all_messages(&mut self) -> Result<()> {
+        let Some(shared) = &self.shared else {
+            return Ok(());
+        };
+        if shared.flush() {
+            self.exclude_pending()
+        } else {
+            self.exclude_pending()?;
+            let tx = self.connection.unchecked_transaction()?;
+            pending::include(&tx)?;
+            self.includes_pending = true;
+            tx.commit()
+        }
+    }
+
+    fn exclude_pending(&mut self) -> Result<()> {
+        if self.includes_pending {
+            pending::exclude(&self.connection)?;
+            self.includes_pending = false;
+        }
+        Ok(())
+    }
+
+    /// Reads the state of inboxes. The newest entry of an inbox may be in the pending log only; the log is read, but not
+    /// flushed, because a session that has nothing to replay does not read its messages.
+    fn read_inboxes(&self, devices: &[DeviceRef]) -> Result<Vec<InboxState>> {
+        let heads = pending::read_heads(&self.connection)?;
+        let mut statement = self.connection.prepare_cached(
+            "SELECT u.n, u.floor, (SELECT max(seq) FROM inbox WHERE user = u.n),
+                (SELECT max(received) FROM devices WHERE user = u.n),
+                (SELECT received FROM devices WHERE user = u.n AND device = ?2)
+             FROM users AS u WHERE u.id = ?1",
+        )?;
+        let mut states = Vec::with_capacity(devices.len());
+        for DeviceRef { user, device } in devices {
+            let found = statement
+                .query_row(params![user, device], |row| {
+                    let n: i64 = row.get(0)?;
+                    let trimmed_to = unsigned(row.get(1)?);
+                    let newest: Option<i64> = row.get(2)?;
+                    let furthest: Option<i64> = row.get(3)?;
+                    let received: Option<i64> = row.get(4)?;
+                    let head = newest.map_or(trimmed_to, unsigned);
+                    let head = head.max(heads.get(&n).copied().unwrap_or(0));
+                    // Entries beyond the limit count as removed before the sweep has removed them.
+                    let oldest = trimmed_to.max(head.saturating_sub(self.inbox_limit)) + 1;
+                    let state = InboxState {
+                        head,
+                        oldest,
+                        received: unsigned(received.or(furthest).unwrap_or(0)),
+                    };
+                    Ok((state, furthest.is_some()))
+                })
+                .optional()?;
+            let (state, has_device) = found.unwrap_or((
+                InboxState {
+                    head: 0,
+                    oldest: 1,
+                    received: 0,
+                },
+                false,
+            ));
+            if !has_device && let Some(shared) = &self.shared {
+                shared.add_newly_connected(user);
+            }
+            states.push(state);
+        }
+        Ok(states)
     }
 
     fn read_entries(&self, range: &InboxRange) -> Result<Vec<Entry>> {
@@ -330,39 +413,57 @@ fn number_in(user: &str, cursor: Uuid) -> Option<i64> {
 }
 
 impl Reader for SqliteReader {
-    fn include_pending(&mut self, unsettled: bool) -> std::result::Result<(), StoreError> {
-        if self.includes_pending {
-            pending::exclude(&self.connection)?;
-        }
-        self.includes_pending = unsettled;
-        if unsettled {
-            let tx = self.connection.unchecked_transaction()?;
-            pending::include(&tx)?;
-            tx.commit()?;
-        }
-        Ok(())
+    fn open_inboxes(
+        &mut self,
+        devices: &[DeviceRef],
+    ) -> std::result::Result<Vec<InboxState>, StoreError> {
+        self.exclude_pending()?;
+        // All queries see the same state of the store.
+        let view = self.connection.unchecked_transaction()?;
+        let states = self.read_inboxes(devices)?;
+        view.finish()?;
+        Ok(states)
     }
 
     fn entries(&mut self, range: &InboxRange) -> std::result::Result<Vec<Entry>, StoreError> {
+        self.see_all_messages()?;
         Ok(self.read_entries(range)?)
     }
 
     fn history(&mut self, query: &HistoryQuery) -> std::result::Result<HistoryAnswer, StoreError> {
-        // All queries of the answer see the same state of the store.
+        self.see_all_messages()?;
         let view = self.connection.unchecked_transaction()?;
-        let page = self.read_history(query)?;
+        let answer = self.read_history(query)?;
         view.finish()?;
-        Ok(page)
+        Ok(answer)
     }
 
     fn conversations(
         &mut self,
         query: &ConversationsQuery,
     ) -> std::result::Result<Option<ConversationsPage>, StoreError> {
+        self.see_all_messages()?;
         let view = self.connection.unchecked_transaction()?;
         let page = self.read_conversations(query)?;
         view.finish()?;
         Ok(page)
+    }
+
+    fn have_conversation(&mut self, a: &str, b: &str) -> std::result::Result<bool, StoreError> {
+        // Conversations are in their table as soon as they are committed.
+        Ok(self.conversation(a, b)?.is_some())
+    }
+
+    fn blocks(&mut self, each: &mut dyn FnMut(&str, &str)) -> std::result::Result<(), StoreError> {
+        let mut statement = self.connection.prepare(
+            "SELECT u.id, o.id FROM blocks AS b JOIN users AS u ON u.n = b.user JOIN users AS o ON o.n = b.blocked",
+        )?;
+        let mut rows = statement.query(())?;
+        while let Some(row) = rows.next()? {
+            let text = |column| row.get_ref(column)?.as_str().map_err(rusqlite::Error::from);
+            each(text(0)?, text(1)?);
+        }
+        Ok(())
     }
 }
 

@@ -24,8 +24,8 @@ const SPARED: i64 = 20;
 /// What is to be kept.
 #[derive(Clone, Copy, Debug)]
 pub struct RetentionRules<'a> {
-    pub lifetimes: &'a Retention,
-    pub owed: &'a LiveCursors,
+    pub retention: &'a Retention,
+    pub live_cursors: &'a LiveCursors,
     /// Milliseconds since 1970-01-01T00:00:00Z.
     pub now: i64,
 }
@@ -38,7 +38,7 @@ pub struct RetentionSweeper {
     conversation: i64,
     phase: Phase,
     /// Whether this round has given disk space back.
-    gave_back: bool,
+    freed_space: bool,
     /// When the next round begins.
     rest_until: i64,
 }
@@ -61,33 +61,33 @@ impl RetentionSweeper {
         cache: &mut Cache,
         rules: &RetentionRules<'_>,
     ) -> Result<bool> {
-        let RetentionRules { lifetimes, now, .. } = *rules;
+        let RetentionRules { retention, now, .. } = *rules;
         // A clock that was set back must not make it a long rest.
         if now < self.rest_until && now >= self.rest_until - REST {
             return Ok(false);
         }
         match self.phase {
             Phase::Inboxes => self.inboxes(connection, cache, rules)?,
-            Phase::Messages => self.messages(connection, cache, lifetimes, now)?,
+            Phase::Messages => self.messages(connection, cache, retention, now)?,
             Phase::Space => {
                 if !give_back(connection)? {
-                    let shortest = lifetimes.history_ms.unwrap_or(i64::MAX);
-                    let shortest = shortest.min(lifetimes.inbox_ms);
+                    let shortest = retention.history_ms.unwrap_or(i64::MAX);
+                    let shortest = shortest.min(retention.inbox_ms);
                     *self = Self {
                         rest_until: now + REST.min(shortest),
                         ..Self::default()
                     };
                     return Ok(false);
                 }
-                self.gave_back = true;
+                self.freed_space = true;
             }
         }
         Ok(true)
     }
 
     /// Whether the round that is under way has given disk space back.
-    pub fn gave_back(&self) -> bool {
-        self.gave_back
+    pub fn freed_space(&self) -> bool {
+        self.freed_space
     }
 
     fn inboxes(
@@ -127,14 +127,14 @@ impl RetentionSweeper {
         &mut self,
         connection: &mut Connection,
         cache: &mut Cache,
-        lifetimes: &Retention,
+        retention: &Retention,
         now: i64,
     ) -> Result<()> {
-        let Some(history_ms) = lifetimes.history_ms else {
+        let Some(history_ms) = retention.history_ms else {
             self.phase = Phase::Space;
             return Ok(());
         };
-        let cutoff = now - history_ms.max(lifetimes.inbox_ms);
+        let cutoff = now - history_ms.max(retention.inbox_ms);
         let conversations = numbers(
             connection,
             "SELECT n FROM conversations WHERE n > ?1 ORDER BY n LIMIT ?2",
@@ -209,10 +209,10 @@ fn expired(connection: &Connection, rules: &RetentionRules<'_>, user: i64) -> Re
     let Some(newest) = newest else {
         return Ok(None);
     };
-    let limit = signed(rules.lifetimes.inbox_limit);
+    let limit = signed(rules.retention.inbox_limit);
     let mut beyond = newest - limit;
     if beyond > 0
-        && let Some(owed) = rules.owed.ask(&id)
+        && let Some(owed) = rules.live_cursors.lowest(&id)
     {
         // A session that is here and only slow is not robbed of what it is owed; but one that stays slow is, in the end.
         beyond = beyond.min((signed(owed) - 1).max(newest - limit.saturating_mul(SPARED)));
@@ -223,7 +223,7 @@ fn expired(connection: &Connection, rules: &RetentionRules<'_>, user: i64) -> Re
              WHERE at < ?2 OR seq <= ?3",
         )?
         .query_row(
-            params![user, rules.now - rules.lifetimes.inbox_ms, beyond, REMOVE],
+            params![user, rules.now - rules.retention.inbox_ms, beyond, REMOVE],
             |row| row.get(0),
         )
         .optional()

@@ -1,4 +1,4 @@
-//! Sets and removes blocks, and tells whether two users are in contact.
+//! Sets and removes blocks.
 
 use std::sync::Arc;
 
@@ -8,15 +8,6 @@ use crate::store::sqlite::cache;
 use crate::store::sqlite::number::unsigned;
 
 impl Batch<'_> {
-    /// True if two users have a conversation and neither blocks the other.
-    pub fn contact(&mut self, a: &str, b: &str) -> Result<bool> {
-        let (Some(a), Some(b)) = (self.find_user(a)?, self.find_user(b)?) else {
-            return Ok(false);
-        };
-        let conversation = self.find_conversation(a.n, b.n)?;
-        Ok(conversation.is_some_and(|conversation| !conversation.has_block()))
-    }
-
     /// Sets or removes a block.
     pub fn block(&mut self, actor: &Arc<str>, user: &Arc<str>, on: bool) -> Result<Outcome> {
         if !on {

@@ -66,7 +66,7 @@ impl Batch<'_> {
                     user.connected = true;
                 }
             }
-            self.newly_connected.remove(&**id);
+            self.shared.remove_newly_connected(id);
         }
         let before = before.unwrap_or(0);
         if seq > before {

@@ -35,7 +35,7 @@ impl Batch<'_> {
         let from = self.user(&message.from)?;
         let known = self.find_user(recipient)?;
         let connected = known.is_some_and(|to| to.connected || to.n == from.n)
-            || self.newly_connected.contains(&**recipient);
+            || self.shared.is_newly_connected(recipient);
         let refusal = if connected {
             None
         } else {
@@ -200,7 +200,7 @@ impl Batch<'_> {
         if message
             .ip_quota
             .as_ref()
-            .is_some_and(|ip_quota| ip_quota.is_empty())
+            .is_some_and(|ip_quota| ip_quota.is_exhausted())
         {
             return Ok(Some(Outcome::UnknownRecipientLimit));
         }
@@ -213,7 +213,7 @@ impl Batch<'_> {
 
     fn count_unknown_recipient(&mut self, message: &NewMessage, from: i64, to: i64) {
         if let Some(ip_quota) = &message.ip_quota {
-            ip_quota.spend();
+            ip_quota.consume();
         }
         self.cache.unknown_recipients.count(to, from);
     }

@@ -44,6 +44,11 @@ impl PendingBatch {
         self.locate(record, row, offset);
     }
 
+    /// The number of messages.
+    pub fn len(&self) -> usize {
+        self.records.len()
+    }
+
     fn locate(&mut self, record: Record<'_>, row: usize, offset: u32) {
         self.records.push(Location {
             conversation: record.conversation,
