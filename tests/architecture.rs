@@ -10,7 +10,6 @@ use std::path::{Path, PathBuf};
 const LAYERS: &[&[&str]] = &[
     &["config", "supervise"],
     &[
-        "auth",
         "blocks",
         "disk_space",
         "limits",
