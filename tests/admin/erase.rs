@@ -18,15 +18,10 @@ fn store_files_contain(folder: &Path, needle: &str) -> bool {
     })
 }
 
-#[test]
-fn an_erased_user_leaves_no_traces_and_others_keep_their_messages() {
-    const USER: &str = "zaphod.beeblebrox";
-    let folder = Arc::new(Folder::new());
-    let mut server = Server::start_in(&folder, &FAST);
-    let mut z = Client::connect(&server, USER, "?device=pangalactic");
-    z.until("synced");
-    let mut a = Client::connect(&server, "a", "?ack=manual");
-    a.until("synced");
+const USER: &str = "zaphod.beeblebrox";
+
+/// Fills the store with messages and changes of `USER` (`z`) in a conversation with `a`, and in one with themself.
+fn conversation(z: &mut Client, a: &mut Client) {
     // Texts of many lengths among those of other users, so that pages are split and rows are moved.
     let mut last = Value::Null;
     for n in 0..600_usize {
@@ -59,6 +54,39 @@ fn an_erased_user_leaves_no_traces_and_others_keep_their_messages() {
     z.until("message");
     z.send(&json!({"type": "read", "target_user": "a", "id": last}));
     z.assert_quiet();
+}
+
+/// Asserts that an entry contains nothing of the erased user: `then` before it was erased, `now` after it.
+fn assert_erased(then: &Value, now: &Value) {
+    assert_eq!(then["seq"], now["seq"]);
+    if then["from_user"] == "a" && then["type"] == "message" {
+        // Messages to the erased user remain, with an empty target.
+        assert_eq!(
+            (&then["message"], &then["id"]),
+            (&now["message"], &now["id"])
+        );
+    } else if matches!(
+        then["type"].as_str(),
+        Some("message" | "edited" | "deleted")
+    ) {
+        assert_eq!(
+            (&now["type"], &now["id"]),
+            (&json!("deleted"), &then["id"]),
+            "{now}"
+        );
+    }
+    assert!(!now.to_string().contains(USER), "{now}");
+}
+
+#[test]
+fn an_erased_user_leaves_no_traces_and_others_keep_their_messages() {
+    let folder = Arc::new(Folder::new());
+    let mut server = Server::start_in(&folder, &FAST);
+    let mut z = Client::connect(&server, USER, "?device=pangalactic");
+    z.until("synced");
+    let mut a = Client::connect(&server, "a", "?ack=manual");
+    a.until("synced");
+    conversation(&mut z, &mut a);
     let epoch = a.epoch().to_owned();
     let mut again = Client::connect(&server, "a", "?since=0&ack=manual&device=other");
     let before = replay(&mut again);
@@ -94,24 +122,7 @@ fn an_erased_user_leaves_no_traces_and_others_keep_their_messages() {
     let after = replay(&mut a);
     assert_eq!(after.len(), before.len(), "the inbox has no gap");
     for (then, now) in before.iter().zip(&after) {
-        assert_eq!(then["seq"], now["seq"]);
-        if then["from_user"] == "a" && then["type"] == "message" {
-            // Messages to the erased user remain, with an empty target.
-            assert_eq!(
-                (&then["message"], &then["id"]),
-                (&now["message"], &now["id"])
-            );
-        } else if matches!(
-            then["type"].as_str(),
-            Some("message" | "edited" | "deleted")
-        ) {
-            assert_eq!(
-                (&now["type"], &now["id"]),
-                (&json!("deleted"), &then["id"]),
-                "{now}"
-            );
-        }
-        assert!(!now.to_string().contains(USER), "{now}");
+        assert_erased(then, now);
     }
     // The id of an erased user is free, and the new user starts with nothing.
     let mut z = Client::connect(&server, USER, "?since=0");
