@@ -1,33 +1,34 @@
-//! Who may come in, and as whom: from what a request shows to an [`Identity`], without which no session can be built.
+//! Authentication: from the token of a request to an [`Identity`], which every session requires.
 //!
-//! What a token must be is said in PROTOCOL section 2. Tokens are JSON Web Tokens (RFC 7519); `jsonwebtoken` takes them
-//! apart and judges their claims, `ring`, which TLS needs anyway, does the cryptography (`crypto`). Which algorithm counts is
-//! a property of the key, never of the token (RFC 8725 section 3.1).
+//! PROTOCOL section 2 defines the tokens. They are JSON Web Tokens (RFC 7519). `jsonwebtoken` parses them and validates their claims,
+//! and `ring`, which TLS needs anyway, verifies their signatures (`ring_provider`). The algorithm is a property of the key, never of the
+//! token (RFC 8725 section 3.1).
 
-mod crypto;
 mod generated_secret;
+mod issue;
 mod jwks;
-mod key;
-mod token;
+mod key_files;
+mod keys;
+mod ring_provider;
+mod verifier;
 
-use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-pub use generated_secret::{Links, token};
-pub use token::Tokens;
+pub use issue::{PageLinks, issue_token};
+pub use verifier::TokenVerifier;
 
 use crate::config::{Access, AuthConfig, Secret};
 
-/// Longest token that is looked at, in bytes.
+/// Maximum length of a token, in bytes.
 pub const MAX_TOKEN: usize = 8192;
 
-/// A user whose word is taken for it, or a token that was checked. Only this module makes one.
+/// An authenticated user, or any user if authentication is off. Only this module can create one.
 #[derive(Clone, Debug)]
 pub struct Identity {
     user: Arc<str>,
-    /// When it stops to hold; `None`: never.
+    /// The expiry of the token; `None` without one.
     expires: Option<SystemTime>,
 }
 
@@ -37,103 +38,90 @@ impl Identity {
         &self.user
     }
 
-    /// How long it still holds; `None`: for ever.
-    pub fn holds_for(&self) -> Option<Duration> {
+    /// The time until the identity expires; `None` if it never does.
+    pub fn expires_in(&self) -> Option<Duration> {
         let left = |expires: SystemTime| expires.duration_since(SystemTime::now());
         self.expires
             .map(|expires| left(expires).unwrap_or_default())
     }
 }
 
-/// Why somebody is not let in. What the client is told of it is less than what the log is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The reason why a client is not authenticated. The text is for the log; the client gets fewer details.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AuthError {
-    /// There is no token.
+    /// The request has no token.
+    #[error("no token")]
     Missing,
-    /// The token was good once.
+    /// The token has expired.
+    #[error("the token has expired")]
     Expired,
-    /// Anything else, in words for the log; they hold nothing of the token.
+    /// Any other reason. The text contains nothing of the token.
+    #[error("{0}")]
     Invalid(&'static str),
-    /// The keys to check it with have not been found yet.
+    /// No key is loaded yet.
+    #[error("the keys for verifying tokens are not loaded yet")]
     NotReady,
 }
 
-impl fmt::Display for AuthError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Missing => "no token",
-            Self::Expired => "the token has expired",
-            Self::Invalid(why) => why,
-            Self::NotReady => "the keys to check tokens with are not there yet",
-        })
-    }
-}
-
-/// Keys, or what goes with them, that cannot be used; its text names the setting.
-#[derive(Debug)]
+/// A key or a secret cannot be used; the text names the setting.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
 pub struct AuthSetupError(String);
 
-impl fmt::Display for AuthSetupError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for AuthSetupError {}
-
-/// What the door asks for, ready to judge.
+/// Authenticates clients.
 #[derive(Debug)]
 pub enum Verifier {
-    /// Nothing.
+    /// Authentication is off.
     Open,
-    /// A token.
-    Tokens(Box<Tokens>),
+    /// A token is required.
+    Tokens(Box<TokenVerifier>),
 }
 
 impl Verifier {
-    /// Reads the keys that the settings name, and begins to fetch those that are elsewhere. Where the server is to have a
-    /// secret of its own, [`Verifier::with_generated_secret`] comes once the store is open.
+    /// Reads the configured keys and starts to fetch remote ones. With [`Access::GeneratedSecret`], call
+    /// [`Verifier::with_generated_secret`] after the store is opened.
     ///
     /// # Errors
-    /// A key that cannot be read or used.
+    /// If a key cannot be read or used.
     pub fn new(access: Access, config: &AuthConfig) -> Result<Self, AuthSetupError> {
         Ok(match access {
-            Access::Tokens => Self::Tokens(Box::new(Tokens::new(config)?)),
+            Access::Tokens => Self::Tokens(Box::new(TokenVerifier::new(config)?)),
             Access::Open | Access::GeneratedSecret => Self::Open,
         })
     }
 
-    /// Asks for tokens that are signed with the server's own secret, if the settings want that: reads the secret, or makes it
-    /// on the first start. The store must be open, whose lock keeps a second server from doing the same.
+    /// Requires tokens signed with the generated secret, if the settings say so. Reads the secret, or generates it at the first start.
+    /// The store must be open: its lock prevents a second server from generating another secret.
     ///
     /// # Errors
-    /// A file that can be neither read nor made.
+    /// If the file can be neither read nor created.
     pub fn with_generated_secret(
         self,
         access: Access,
         config: &AuthConfig,
         file: Option<&Path>,
-    ) -> Result<(Self, Option<Links>), AuthSetupError> {
+    ) -> Result<(Self, Option<PageLinks>), AuthSetupError> {
         if access != Access::GeneratedSecret {
             return Ok((self, None));
         }
-        let secret = generated_secret::secret(file)?;
-        let tokens = Box::new(Tokens::of_secret(config, &secret));
-        Ok((Self::Tokens(tokens), Some(Links::new(config, &secret)?)))
+        let secret = generated_secret::load_or_generate(file)?;
+        let verifier = Box::new(TokenVerifier::with_secret(config, &secret));
+        let links = PageLinks::new(config, &secret)?;
+        Ok((Self::Tokens(verifier), Some(links)))
     }
 
-    /// Looks for keys again.
+    /// Reads and fetches the keys again.
     pub fn refresh(&self) {
-        if let Self::Tokens(tokens) = self {
-            tokens.refresh();
+        if let Self::Tokens(verifier) = self {
+            verifier.refresh();
         }
     }
 
-    /// Judges a request that names `user`, or nobody, and shows `token`.
+    /// Authenticates a request with `token`. Without authentication the identity is `user`, the user that the request names.
     ///
     /// # Errors
-    /// [`AuthError`]; a token of somebody else than `user` is none of these, and for the caller to judge.
-    pub async fn identify(
+    /// [`AuthError`]. A valid token of another user than `user` is not an error here; the caller compares the two.
+    pub async fn authenticate(
         &self,
         user: Option<&str>,
         token: Option<&str>,
@@ -143,17 +131,17 @@ impl Verifier {
                 user: user.unwrap_or_default().into(),
                 expires: None,
             }),
-            Self::Tokens(tokens) => tokens.check(token.ok_or(AuthError::Missing)?).await,
+            Self::Tokens(verifier) => verifier.verify(token.ok_or(AuthError::Missing)?).await,
         }
     }
 }
 
-/// A warning for secrets that can be guessed (RFC 7518 section 3.2).
-fn warn_of_short(secret: &Secret, whose: &str) {
+/// Warns of a secret that can be found by brute force (RFC 7518 section 3.2).
+fn warn_if_short(secret: &Secret, name: &str) {
     if secret.expose().len() < 32 {
         log::warn!(
-            "{whose} has fewer than 32 bytes and may be guessed from any token that it has signed; `openssl rand -hex 32` makes \
-             a good one"
+            "{name} has fewer than 32 bytes; a client can find it by brute force from any token signed with it. `openssl rand -hex 32` \
+             generates a good one"
         );
     }
 }

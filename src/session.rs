@@ -341,7 +341,7 @@ mod tests {
             let outbox = Outbox::new(Uuid::nil(), "u".into(), 1024, &MemoryBudget::new(1 << 20));
             let registered = registry.register(&outbox);
             outbox.open(1, 0);
-            let identity = Verifier::Open.identify(Some("u"), None).await;
+            let identity = Verifier::Open.authenticate(Some("u"), None).await;
             let params = SessionParams {
                 keepalive: KeepaliveConfig::default(),
                 limits: FrameLimits::new(&LimitsConfig::default()),

@@ -1,8 +1,8 @@
-//! A set of public keys that lies elsewhere (RFC 7517) and changes there: fetched at the start, then again and again.
+//! A JSON Web Key Set in a file or at a URL (RFC 7517), fetched at the start and then periodically.
 //!
-//! A [`KeySet`] is a cheap handle over `Arc`. One thread fetches, so that neither a slow server of keys nor one that is gone
-//! keeps anybody else waiting. Its mutex is held to look at or to change a few fields, never while something is fetched and
-//! never across an await. What was fetched last stays until something better comes.
+//! A [`KeySet`] is a cheap handle over an `Arc`. A thread fetches the set, so that a slow or unreachable key server delays nothing else.
+//! The mutex protects a few fields; it is held neither while fetching nor across an await. After an error, the keys of the last
+//! successful fetch stay in use.
 
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -12,36 +12,37 @@ use tokio::sync::watch;
 use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
 
 use super::AuthSetupError;
-use super::key::Key;
-use super::token::{read, read_up_to};
+use super::key_files::{read, read_up_to};
+use super::keys::Key;
 use crate::config::Jwks;
 
-/// Largest set, in bytes.
+/// Maximum size of a set, in bytes.
 const MAX_SET: u64 = 256 * 1024;
-/// How long fetching may take, from the name's resolution to the last byte.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// How soon is tried again what has failed, at the latest.
-const AGAIN: Duration = Duration::from_secs(30);
+/// Timeout for fetching a set, including the name resolution.
+const FETCH_TIMEOUT: Duration = Duration::from_secs(10);
+/// Maximum time until a failed fetch is retried.
+const RETRY_INTERVAL: Duration = Duration::from_secs(30);
 
-/// Where the set is, and how it is got from there.
+/// The location of a set and the HTTP client for it.
 pub struct JwksSource {
     source: Jwks,
-    /// With connections that are kept no longer than one fetch.
+    /// Keeps no connections open between fetches.
     agent: ureq::Agent,
 }
 
 impl JwksSource {
-    /// `ca` is the file with the certificates that those of the set's server go back to.
+    /// `ca` is a file with the root certificates for the key server; without it, the public ones are used.
     ///
     /// # Errors
-    /// A file that cannot be read or used.
+    /// If the file cannot be read or used.
     pub fn new(source: Jwks, ca: Option<&Path>) -> Result<Self, AuthSetupError> {
         let roots = match ca {
             None => RootCerts::WebPki,
             Some(path) => {
-                let wrong =
+                let invalid =
                     |what: String| AuthSetupError(format!("jwks_ca: {} {what}", path.display()));
-                let text = read(path).map_err(|error| wrong(format!("cannot be read: {error}")))?;
+                let text =
+                    read(path).map_err(|error| invalid(format!("cannot be read: {error}")))?;
                 let found: Result<Vec<_>, _> = parse_pem(&text)
                     .filter_map(|item| match item {
                         Ok(PemItem::Certificate(certificate)) => Some(Ok(certificate)),
@@ -49,16 +50,16 @@ impl JwksSource {
                         Err(error) => Some(Err(error)),
                     })
                     .collect();
-                let found = found.map_err(|error| wrong(format!("is damaged: {error}")))?;
+                let found = found.map_err(|error| invalid(format!("is damaged: {error}")))?;
                 if found.is_empty() {
-                    return Err(wrong("holds no certificate in PEM".into()));
+                    return Err(invalid("contains no certificate in PEM".into()));
                 }
                 RootCerts::new_with_certs(&found)
             }
         };
-        // One request, to this address and no other: a redirection is an error. The environment has no say in it either.
+        // No redirects, and no proxy from the environment: the set comes from the configured URL only.
         let agent = ureq::Agent::config_builder()
-            .timeout_global(Some(PATIENCE))
+            .timeout_global(Some(FETCH_TIMEOUT))
             .max_redirects(0)
             .proxy(None)
             .max_idle_connections(0)
@@ -85,96 +86,97 @@ impl JwksSource {
     }
 }
 
-/// The keys, and who keeps them fresh. Dropping it ends that.
+/// A set that a thread keeps up to date until this handle is dropped.
 pub struct KeySet(Arc<Shared>);
 
 struct Shared {
-    place: JwksSource,
+    source: JwksSource,
     interval: Duration,
     state: Mutex<State>,
-    /// Told of a changed state.
+    /// Notified of changes of `state`.
     changed: Condvar,
-    /// How often has been fetched, with whatever success.
-    fetched: watch::Sender<u64>,
+    /// Number of fetches, successful or not.
+    fetches: watch::Sender<u64>,
 }
 
 #[derive(Default)]
 struct State {
     keys: Arc<[Key]>,
-    /// It is to be fetched now.
-    wanted: bool,
-    /// It is being fetched.
+    /// A fetch is requested.
+    requested: bool,
+    /// A fetch is in progress.
     fetching: bool,
-    /// When somebody with a token of an unknown key last had it fetched ahead of its time.
-    early: Option<Instant>,
+    /// The time of the last fetch that a token with an unknown key caused.
+    last_early_fetch: Option<Instant>,
+    /// The handle was dropped.
     closed: bool,
 }
 
 impl KeySet {
-    /// Begins to fetch.
+    /// Starts the thread that fetches the set.
     ///
     /// # Errors
-    /// A file that cannot be read or used: unlike an address, it does not come back by itself.
-    pub fn start(place: JwksSource, interval: Duration) -> Result<Self, AuthSetupError> {
+    /// If a file cannot be read or used: unlike a key server, it does not become available by itself.
+    pub fn start(source: JwksSource, interval: Duration) -> Result<Self, AuthSetupError> {
         let mut state = State {
             fetching: true,
             ..State::default()
         };
-        if let Jwks::File(path) = &place.source {
-            let keys = place
+        if let Jwks::File(path) = &source.source {
+            let keys = source
                 .fetch()
                 .map_err(|what| AuthSetupError(format!("jwks: {}: {what}", path.display())))?;
             state.keys = keys.into();
         }
         let shared = Arc::new(Shared {
-            place,
+            source,
             interval,
             state: Mutex::new(state),
             changed: Condvar::new(),
-            fetched: watch::Sender::new(0),
+            fetches: watch::Sender::new(0),
         });
         let worker = shared.clone();
         std::thread::Builder::new()
             .name("jwks".into())
             .spawn(move || {
-                let _vital = crate::supervise::AbortOnPanic("keys' thread");
+                let _abort = crate::supervise::AbortOnPanic("key set thread");
                 worker.run();
             })
             .map_err(|error| AuthSetupError(format!("jwks: {error}")))?;
         Ok(Self(shared))
     }
 
-    /// The keys as they are known.
-    pub fn get(&self) -> Arc<[Key]> {
+    /// The keys of the last successful fetch.
+    pub fn keys(&self) -> Arc<[Key]> {
         self.0.lock().keys.clone()
     }
 
-    /// The keys after one more look, for a token of an unknown key. There is one such look in each interval; whoever comes
-    /// while one is under way shares it, and whoever comes later gets what is known.
-    pub async fn newer(&self) -> Arc<[Key]> {
-        let mut fetched = self.0.fetched.subscribe();
+    /// The keys after another fetch, for a token with an unknown key. There is at most one such fetch per interval: calls during a fetch
+    /// wait for its result, and later ones return the known keys.
+    pub async fn fetch_newer(&self) -> Arc<[Key]> {
+        let mut fetches = self.0.fetches.subscribe();
         {
             let mut state = self.0.lock();
             if !state.fetching {
                 let now = Instant::now();
                 let due = |at: Instant| now.saturating_duration_since(at) >= self.0.interval;
-                if !state.early.is_none_or(due) {
+                if !state.last_early_fetch.is_none_or(due) {
                     return state.keys.clone();
                 }
-                state.early = Some(now);
-                state.wanted = true;
+                state.last_early_fetch = Some(now);
+                state.requested = true;
                 state.fetching = true;
                 self.0.changed.notify_all();
             }
         }
-        // The thread gives up before this does; if it has not, what is known must do.
-        let _ = tokio::time::timeout(PATIENCE, fetched.changed()).await;
-        self.get()
+        // After a timeout, the known keys are used.
+        let _ = tokio::time::timeout(FETCH_TIMEOUT, fetches.changed()).await;
+        self.keys()
     }
 
-    /// Has it fetched now.
+    /// Requests a fetch.
     pub fn refresh(&self) {
-        self.0.lock().wanted = true;
+        self.0.lock().requested = true;
         self.0.changed.notify_all();
     }
 }
@@ -193,34 +195,34 @@ impl Shared {
 
     fn run(&self) {
         loop {
-            let found = self.place.fetch();
+            let result = self.source.fetch();
             let mut pause = self.interval;
             let mut state = self.lock();
-            match found {
+            match result {
                 Ok(keys) => {
                     if state.keys.len() != keys.len() {
-                        log::info!(keys = keys.len(), from = self.place.source.redacted().as_str(); "keys for tokens");
+                        log::info!(keys = keys.len(), from = self.source.source.redacted().as_str(); "keys for tokens");
                     }
                     state.keys = keys.into();
                 }
                 Err(what) => {
                     log::warn!(
-                        kept = state.keys.len(), from = self.place.source.redacted().as_str(), why = what.as_str();
-                        "no keys for tokens could be had; those known before stay"
+                        kept = state.keys.len(), from = self.source.source.redacted().as_str(), why = what.as_str();
+                        "cannot fetch the keys for tokens; the known ones stay in use"
                     );
-                    pause = pause.min(AGAIN);
+                    pause = pause.min(RETRY_INTERVAL);
                 }
             }
             state.fetching = false;
-            self.fetched.send_modify(|count| *count += 1);
-            let waited = self
+            self.fetches.send_modify(|count| *count += 1);
+            let wait = self
                 .changed
-                .wait_timeout_while(state, pause, |state| !state.wanted && !state.closed);
-            let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+                .wait_timeout_while(state, pause, |state| !state.requested && !state.closed);
+            let (mut state, _) = wait.unwrap_or_else(PoisonError::into_inner);
             if state.closed {
                 return;
             }
-            state.wanted = false;
+            state.requested = false;
             state.fetching = true;
         }
     }

@@ -37,7 +37,7 @@ fn run(matches: &ArgMatches, own: &ArgMatches) -> Result<(), CommandError> {
     let config = resolved.for_serving()?;
     let seconds = own.get_one::<u64>("ttl").copied().unwrap_or_default();
     let secret_file = config.storage.secret_file();
-    let (token, signed_with) = dmwire::auth::token(
+    let (token, signed_with) = dmwire::auth::issue_token(
         config.access(),
         &config.auth,
         secret_file.as_deref(),

@@ -160,7 +160,11 @@ async fn authenticate(
     endpoint: &Endpoint,
     client: &ClientAddr,
 ) -> Result<Identity, Rejection> {
-    let error = match context.auth.identify(endpoint.user(), token.get()).await {
+    let error = match context
+        .auth
+        .authenticate(endpoint.user(), token.get())
+        .await
+    {
         Ok(identity) => return Ok(identity),
         Err(error) => error,
     };

@@ -73,7 +73,7 @@ impl SessionState {
             Some(_) => Phase::Open,
             None => Phase::Closing(now + CLOSE_TIMEOUT),
         };
-        let valid_for = auth.as_ref().and_then(|auth| auth.identity.holds_for());
+        let valid_for = auth.as_ref().and_then(|auth| auth.identity.expires_in());
         Self {
             phase,
             rate: FrameRate::new(limits.rate, now),

@@ -229,7 +229,7 @@ fn tokens_are_not_logged_in_any_format_or_level() {
         }
         server.wait_for_log("connection opened");
         server.wait_for_log("another user");
-        server.wait_for_log("no known key");
+        server.wait_for_log("not signed with a known key");
         let tails = [&mine, &others, &bad].map(|token| &token[token.len() - 20..]);
         assert_not_logged(&server, &tails);
         assert_not_logged(&server, &[SECRET]);

@@ -42,13 +42,13 @@ fn invalid_claims_are_unauthorized_and_the_log_has_the_reason() {
         (with("exp", json!(0)), "the token has expired"),
         (
             with("exp", json!("9999999999")),
-            "no `exp`, or one that is no number",
+            "no `exp`, or it is not a number",
         ),
         (with("exp", json!(-1)), "no `exp`"),
         (with("exp", Value::Null), "no `exp`"),
         (without("exp"), "no `exp`"),
         (with("nbf", json!(now() + 60)), "not valid yet"),
-        (with("nbf", json!("later")), "claims cannot be read"),
+        (with("nbf", json!("later")), "claims are invalid"),
         (with("iss", json!("https://evil.example")), "another issuer"),
         (without("iss"), "no `iss`"),
         (
@@ -60,11 +60,11 @@ fn invalid_claims_are_unauthorized_and_the_log_has_the_reason() {
         (with("aud", json!([])), "another audience"),
         (without("aud"), "no `aud`"),
         (without("sub"), "no `sub`"),
-        (with("sub", json!(8888)), "no `sub`, or one that is no text"),
-        (with("sub", json!("")), "`sub` is no user id"),
-        (with("sub", json!("8888\r\nx: y")), "`sub` is no user id"),
-        (with("sub", json!("a".repeat(65))), "`sub` is no user id"),
-        (json!([]), "claims cannot be read"),
+        (with("sub", json!(8888)), "no `sub`, or it is not a string"),
+        (with("sub", json!("")), "`sub` is not a user id"),
+        (with("sub", json!("8888\r\nx: y")), "`sub` is not a user id"),
+        (with("sub", json!("a".repeat(65))), "`sub` is not a user id"),
+        (json!([]), "claims are invalid"),
     ] {
         assert_unauthorized(&server, &hs256(SECRET, &claims), why);
     }
@@ -82,9 +82,9 @@ fn invalid_signatures_and_headers_are_unauthorized() {
     };
     let token = hs256(SECRET, &base);
     let (message, _) = token.rsplit_once('.').expect("three parts");
-    let header = "header cannot be read, or names an algorithm that is not taken";
+    let header = "header is invalid or names an unsupported algorithm";
     let key = "no key is known for the token's `kid` and `alg`";
-    let signature = "signature is of no known key";
+    let signature = "not signed with a known key";
     for (token, why) in [
         (
             hs256("another secret, of thirty-two bytes", &base),

@@ -55,11 +55,11 @@ fn the_token_command_makes_valid_tokens() {
     fs::write(folder.0.join("a.pem"), Issuer::p256().pem).expect("a file can be written");
     for (settings, part) in [
         (&["--jwt-key", "a.pem"][..], "private key"),
-        (&[], "nobody needs a token"),
-        (&["--open"], "nobody needs a token"),
+        (&[], "clients need no token"),
+        (&["--open"], "clients need no token"),
         (
             &["--listen", "0.0.0.0:1"],
-            "dmwire.db-secret is not there yet",
+            "dmwire.db-secret does not exist yet",
         ),
         (
             &["--listen", "0.0.0.0:1", "--store", "memory:"],

@@ -202,7 +202,7 @@ fn a_key_set_is_refreshed_and_kept_while_its_server_fails() {
             &bearer(&old.token(Some("old"), &claims("8888"))),
         );
     }
-    server.wait_for_log("those known before stay");
+    server.wait_for_log("the known ones stay in use");
     keys.serve(&[new.jwk("new"), new.jwk("again")]);
     server.wait_for_log("keys for tokens keys=2");
     connect(

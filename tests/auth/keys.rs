@@ -42,7 +42,7 @@ fn a_token_is_verified_only_with_the_algorithm_of_its_key() {
             let header = json!({"alg": issuer.algorithm()});
             let token = signed(&header, &claims, |text| other.sign(text));
             if other.pem != issuer.pem {
-                assert_unauthorized(&server, &token, "signature is of no known key");
+                assert_unauthorized(&server, &token, "not signed with a known key");
             }
             let header = json!({"alg": other.algorithm()});
             let token = signed(&header, &claims, |text| issuer.sign(text));
@@ -89,7 +89,7 @@ fn keys_are_rotated_by_configuring_both() {
         connect(&server, "/ws/a", &bearer(&token));
     }
     let third = Issuer::p256().token(None, &claims("a"));
-    assert_unauthorized(&server, &third, "signature is of no known key");
+    assert_unauthorized(&server, &third, "not signed with a known key");
     assert_not_logged(&server, &[SECRET, "next secret"]);
 }
 
@@ -132,7 +132,7 @@ fn key_files_are_reloaded_on_sighup() {
     session.expect("pong");
     put(&key, "nothing");
     server.signal("HUP");
-    server.wait_for_log("stay as they were: jwt_key: a.pem holds no public key");
+    server.wait_for_log("stay in use: jwt_key: a.pem contains no public key");
     connect(&server, "/ws/a", &renewed);
 }
 
@@ -191,7 +191,7 @@ fn a_key_set_file_is_reloaded_on_sighup() {
     // An invalid file does not replace the keys.
     fs::write(&path, "{").expect("a file can be written");
     server.signal("HUP");
-    server.wait_for_log("those known before stay");
+    server.wait_for_log("the known ones stay in use");
     connect(
         &server,
         "/ws/a",

@@ -178,11 +178,11 @@ fn an_unusable_key_or_certificate_is_named_and_no_store_is_created() {
             ["jwt_key: private.pem", "private key"],
         ),
         ("--jwks", "nowhere", ["jwks: nowhere", "No such file"]),
-        ("--jwks", "text", ["jwks: text", "no JSON Web Key Set"]),
+        ("--jwks", "text", ["jwks: text", "not a JSON Web Key Set"]),
         (
             "--jwks",
             "none.json",
-            ["jwks: none.json", "no key that can be used"],
+            ["jwks: none.json", "no supported key"],
         ),
     ] {
         assert_fails(
@@ -193,7 +193,7 @@ fn an_unusable_key_or_certificate_is_named_and_no_store_is_created() {
     }
     for (ca, part) in [
         ("nowhere", "jwks_ca: nowhere cannot be read"),
-        ("text", "jwks_ca: text holds no certificate"),
+        ("text", "jwks_ca: text contains no certificate"),
     ] {
         let set = ["--jwks", "https://127.0.0.1:1/", "--jwks-ca", ca];
         assert_fails(&folder.0, &[&ANYWHERE[..], &set].concat(), &[part]);

@@ -39,7 +39,7 @@ fn address_headers_of_an_untrusted_peer_are_ignored() {
         assert_eq!(logged_address(&server, "a", spoofed), "127.0.0.1");
         assert!(!server.log().contains("203.0.113.9"), "{}", server.log());
         // The log warns of a proxy that is not configured.
-        server.wait_for_log("name it in --trusted-proxy");
+        server.wait_for_log("add it to --trusted-proxy");
         // The host and scheme are ignored too: they would give any page the same origin.
         let origin = "Origin: https://evil.example\r\nX-Forwarded-Host: evil.example\r\nX-Forwarded-Proto: https\r\n";
         let answer = server.http(&handshake("/ws/a", origin));

@@ -285,7 +285,7 @@ pub fn token(data: &[u8]) {
         _ => signed(HEADER, data),
     };
     let judged = {
-        let mut judging = Box::pin(AUTH.identify(None, Some(&token)));
+        let mut judging = Box::pin(AUTH.authenticate(None, Some(&token)));
         let Poll::Ready(judged) = judging
             .as_mut()
             .poll(&mut Context::from_waker(Waker::noop()))
@@ -297,7 +297,7 @@ pub fn token(data: &[u8]) {
     if let Ok(identity) = judged {
         let user: &Arc<str> = identity.user();
         assert!(is_name(user));
-        assert!(identity.holds_for().is_some_and(|left| !left.is_zero()));
+        assert!(identity.expires_in().is_some_and(|left| !left.is_zero()));
         // A fuzzer cannot guess a signature, and signed claims are returned unchanged.
         assert!(kind % 3 != 0, "{token}");
         let claims = if kind % 3 == 1 { CLAIMS } else { data };

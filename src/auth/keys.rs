@@ -1,7 +1,8 @@
-//! Keys that tokens are checked with: secrets, public keys in PEM (RFC 7468), and sets of them (RFC 7517).
+//! Keys that verify tokens: secrets, public keys in PEM (RFC 7468), and JSON Web Key Sets (RFC 7517).
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, PublicKeyUse};
 use jsonwebtoken::{Algorithm, DecodingKey};
 use serde::Deserialize;
 use tokio_rustls::rustls::pki_types::SubjectPublicKeyInfoDer;
@@ -9,22 +10,22 @@ use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 
 use crate::config::Secret;
 
-/// Most keys of one set that are kept: a token without `kid` may be tried on all of them.
+/// Maximum number of keys of a set: a token without `kid` may be verified with all of them.
 const MAX_KEYS: usize = 64;
-/// Lengths of RSA moduli in bytes that are taken: 2048 to 8192 bits, as `ring` has it.
-const RSA: std::ops::RangeInclusive<usize> = 256..=1024;
+/// Supported lengths of RSA moduli in bytes: 2048 to 8192 bits, as in `ring`.
+const RSA_MODULUS: std::ops::RangeInclusive<usize> = 256..=1024;
 
-/// What stands before the key in the SPKI of Ed25519 (RFC 8410 section 4) and of P-256 (RFC 5480). DER writes each thing
-/// in one way only, so that comparing does what parsing would.
-const ED25519: [u8; 12] = [
+/// The bytes before the key in the `SubjectPublicKeyInfo` of Ed25519 (RFC 8410 section 4) and of P-256 (RFC 5480). A value has only one
+/// encoding in DER, so a comparison is sufficient.
+const ED25519_PREFIX: [u8; 12] = [
     0x30, 0x2A, 0x30, 0x05, 0x06, 0x03, 0x2B, 0x65, 0x70, 0x03, 0x21, 0x00,
 ];
-const P256: [u8; 26] = [
+const P256_PREFIX: [u8; 26] = [
     0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2A, 0x86, 0x48, 0xCE, 0x3D, 0x02, 0x01, 0x06, 0x08, 0x2A,
     0x86, 0x48, 0xCE, 0x3D, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
 ];
-/// The algorithm's name in the SPKI of RSA (RFC 8017 appendix A.1).
-const RSA_NAME: [u8; 13] = [
+/// The algorithm identifier in the `SubjectPublicKeyInfo` of RSA (RFC 8017 appendix A.1).
+const RSA_ALGORITHM: [u8; 13] = [
     0x06, 0x09, 0x2A, 0x86, 0x48, 0x86, 0xF7, 0x0D, 0x01, 0x01, 0x01, 0x05, 0x00,
 ];
 
@@ -32,16 +33,19 @@ const SEQUENCE: u8 = 0x30;
 const INTEGER: u8 = 0x02;
 const BIT_STRING: u8 = 0x03;
 
-/// A key, and the one algorithm that goes with it.
+/// A key and its only algorithm.
 #[derive(Clone, Debug)]
 pub struct Key {
-    /// Its name in its set.
+    /// The `kid` of the key in its set.
     pub id: Option<String>,
+    /// The algorithm; tokens with another one are not verified with this key.
     pub algorithm: Algorithm,
+    /// The key itself.
     pub material: DecodingKey,
 }
 
 impl Key {
+    /// A secret for HS256.
     pub fn secret(secret: &Secret) -> Self {
         Self::new(Algorithm::HS256, DecodingKey::from_secret(secret.expose()))
     }
@@ -56,7 +60,7 @@ impl Key {
 
     fn rsa(n: &[u8], e: &[u8]) -> Option<Self> {
         let (n, e) = (stripped(n), stripped(e));
-        let fits = RSA.contains(&n.len()) && (1..=8).contains(&e.len());
+        let fits = RSA_MODULUS.contains(&n.len()) && (1..=8).contains(&e.len());
         fits.then(|| Self::new(Algorithm::RS256, DecodingKey::from_rsa_raw_components(n, e)))
     }
 
@@ -72,47 +76,47 @@ impl Key {
 
     /// The public keys of a PEM file.
     pub fn from_pem(text: &[u8]) -> Result<Vec<Self>, &'static str> {
-        let has = |what: &[u8]| text.windows(what.len()).any(|part| part == what);
-        if has(b"PRIVATE KEY-----") {
+        let contains = |part: &[u8]| text.windows(part.len()).any(|window| window == part);
+        if contains(b"PRIVATE KEY-----") {
             return Err(
-                "holds a private key, which only those who sign tokens should have; `openssl pkey -in FILE -pubout` gives \
-                 the public one",
+                "contains a private key, which only the issuer of the tokens should have; `openssl pkey -in FILE -pubout` \
+                 prints the public key",
             );
         }
         let mut keys = Vec::new();
         for info in SubjectPublicKeyInfoDer::pem_slice_iter(text) {
             let info = info.map_err(|_| "is damaged")?;
             keys.push(Self::from_info(&info).ok_or(
-                "holds a public key that is none of RSA (2048 to 8192 bits), P-256 and Ed25519",
+                "contains a public key that is not RSA (2048 to 8192 bits), P-256 or Ed25519",
             )?);
         }
         if keys.is_empty() {
             return Err(
-                "holds no public key (a block that begins with -----BEGIN PUBLIC KEY-----)",
+                "contains no public key (a block that begins with -----BEGIN PUBLIC KEY-----)",
             );
         }
         Ok(keys)
     }
 
-    /// From a `SubjectPublicKeyInfo` (RFC 5280 section 4.1).
+    /// A key from a `SubjectPublicKeyInfo` (RFC 5280 section 4.1).
     fn from_info(info: &[u8]) -> Option<Self> {
-        if let Some(key) = info.strip_prefix(&ED25519) {
+        if let Some(key) = info.strip_prefix(&ED25519_PREFIX) {
             return Self::ed25519(key);
         }
-        if let Some(point) = info.strip_prefix(&P256) {
+        if let Some(point) = info.strip_prefix(&P256_PREFIX) {
             return Self::p256(point);
         }
         let mut info = only(SEQUENCE, info)?;
-        let name = next(SEQUENCE, &mut info)?;
+        let algorithm = next(SEQUENCE, &mut info)?;
         let bits = only(BIT_STRING, info)?;
-        // The first byte counts the unused bits of the last.
+        // The first byte is the number of unused bits in the last byte.
         let mut numbers = only(SEQUENCE, bits.strip_prefix(&[0])?)?;
         let n = next(INTEGER, &mut numbers)?;
         let e = only(INTEGER, numbers)?;
-        (name == RSA_NAME).then(|| Self::rsa(n, e))?
+        (algorithm == RSA_ALGORITHM).then(|| Self::rsa(n, e))?
     }
 
-    /// The keys of a set that can be used here; others are passed over, as RFC 7517 section 5 has it.
+    /// The supported keys of a set; others are ignored (RFC 7517 section 5).
     pub fn from_set(text: &[u8]) -> Result<Vec<Self>, &'static str> {
         #[derive(Deserialize)]
         struct Set {
@@ -120,65 +124,59 @@ impl Key {
         }
 
         let set: Set = serde_json::from_slice(text)
-            .map_err(|_| "is no JSON Web Key Set: an object with a list `keys`")?;
-        let usable = set.keys.into_iter().filter_map(Self::from_jwk);
+            .map_err(|_| "is not a JSON Web Key Set: an object with a list `keys`")?;
+        let usable = set.keys.iter().filter_map(Self::from_jwk);
         let keys: Vec<_> = usable.take(MAX_KEYS).collect();
         if keys.is_empty() {
-            return Err(
-                "has no key that can be used here: RSA (RS256), P-256 (ES256) or Ed25519 (EdDSA)",
-            );
+            return Err("has no supported key: RSA (RS256), P-256 (ES256) or Ed25519 (EdDSA)");
         }
         Ok(keys)
     }
 
-    fn from_jwk(value: serde_json::Value) -> Option<Self> {
-        #[derive(Deserialize)]
-        struct Jwk {
-            kty: String,
-            kid: Option<String>,
-            #[serde(rename = "use")]
-            purpose: Option<String>,
-            alg: Option<String>,
-            crv: Option<String>,
-            n: Option<String>,
-            e: Option<String>,
-            x: Option<String>,
-            y: Option<String>,
-        }
-
-        let jwk: Jwk = serde_json::from_value(value).ok()?;
-        let number = |field: &Option<String>| URL_SAFE_NO_PAD.decode(field.as_ref()?).ok();
-        if jwk.purpose.is_some_and(|purpose| purpose != "sig") {
+    fn from_jwk(value: &serde_json::Value) -> Option<Self> {
+        let jwk = Jwk::deserialize(value).ok()?;
+        if jwk
+            .common
+            .public_key_use
+            .is_some_and(|usage| usage != PublicKeyUse::Signature)
+        {
             return None;
         }
-        let key = match (jwk.kty.as_str(), jwk.crv.as_deref()) {
-            ("RSA", _) => Self::rsa(&number(&jwk.n)?, &number(&jwk.e)?),
-            ("EC", Some("P-256")) => {
-                Self::p256(&[&[4], &*number(&jwk.x)?, &*number(&jwk.y)?].concat())
+        let decode = |number: &str| URL_SAFE_NO_PAD.decode(number).ok();
+        let key = match jwk.algorithm {
+            AlgorithmParameters::RSA(rsa) => Self::rsa(&decode(&rsa.n)?, &decode(&rsa.e)?),
+            AlgorithmParameters::EllipticCurve(ec) if ec.curve == EllipticCurve::P256 => {
+                Self::p256(&[&[4], &*decode(&ec.x)?, &*decode(&ec.y)?].concat())
             }
-            ("OKP", Some("Ed25519")) => Self::ed25519(&number(&jwk.x)?),
-            // No secrets (`oct`): what is fetched over a network, or lies about as a set of public keys, is none.
+            AlgorithmParameters::OctetKeyPair(okp) if okp.curve == EllipticCurve::Ed25519 => {
+                Self::ed25519(&decode(&okp.x)?)
+            }
+            // Secrets (`oct`) are rejected: a set of public keys, fetched over a network, is no place for one.
             _ => None,
         }?;
-        let named = match key.algorithm {
+        let name = match key.algorithm {
             Algorithm::RS256 => "RS256",
             Algorithm::ES256 => "ES256",
             _ => "EdDSA",
         };
-        let fits = jwk
-            .alg
-            .is_none_or(|alg| alg == named || alg == "Ed25519" && named == "EdDSA");
-        fits.then_some(Self { id: jwk.kid, ..key })
+        // Compared as text, because `KeyAlgorithm` does not know the name `Ed25519` (RFC 9864).
+        let matches = value
+            .get("alg")
+            .is_none_or(|alg| alg == name || alg == "Ed25519" && name == "EdDSA");
+        matches.then_some(Self {
+            id: jwk.common.key_id,
+            ..key
+        })
     }
 }
 
-/// A number without the zeros in front of it.
+/// A number without leading zeros.
 fn stripped(number: &[u8]) -> &[u8] {
     let zeros = number.iter().take_while(|byte| **byte == 0).count();
     &number[zeros..]
 }
 
-/// What the element of DER with this tag holds that `rest` begins with.
+/// The content of the DER element at the start of `rest`, if it has this tag. Advances `rest` past the element.
 fn next<'a>(tag: u8, rest: &mut &'a [u8]) -> Option<&'a [u8]> {
     let (head, tail) = rest.split_first_chunk::<2>()?;
     let (length, tail) = match head[1] {
@@ -198,7 +196,7 @@ fn next<'a>(tag: u8, rest: &mut &'a [u8]) -> Option<&'a [u8]> {
     (head[0] == tag).then_some(content)
 }
 
-/// As [`next`], with nothing behind it.
+/// As [`next`], if nothing follows the element.
 fn only(tag: u8, mut rest: &[u8]) -> Option<&[u8]> {
     let content = next(tag, &mut rest)?;
     rest.is_empty().then_some(content)
@@ -221,12 +219,16 @@ mod tests {
         [head, content.to_vec()].concat()
     }
 
-    /// The `SubjectPublicKeyInfo` of an RSA key with a modulus of so many bytes.
+    /// The `SubjectPublicKeyInfo` of an RSA key with a modulus of this length.
     fn rsa(bytes: usize) -> Vec<u8> {
         let n = [&[0][..], &vec![0xC5; bytes]].concat();
         let numbers = [element(INTEGER, &n), element(INTEGER, &[1, 0, 1])].concat();
         let bits = [&[0][..], &element(SEQUENCE, &numbers)].concat();
-        let info = [element(SEQUENCE, &RSA_NAME), element(BIT_STRING, &bits)].concat();
+        let info = [
+            element(SEQUENCE, &RSA_ALGORITHM),
+            element(BIT_STRING, &bits),
+        ]
+        .concat();
         element(SEQUENCE, &info)
     }
 
@@ -236,18 +238,18 @@ mod tests {
     }
 
     fn infos() -> Vec<Vec<u8>> {
-        let p256 = [&P256[..], &[4], &[7; 64]].concat();
+        let p256 = [&P256_PREFIX[..], &[4], &[7; 64]].concat();
         vec![
             rsa(256),
             rsa(512),
             rsa(1024),
             p256,
-            [&ED25519[..], &[7; 32]].concat(),
+            [&ED25519_PREFIX[..], &[7; 32]].concat(),
         ]
     }
 
     #[test]
-    fn a_public_key_says_which_algorithm_it_is_for() {
+    fn the_type_of_a_public_key_determines_the_algorithm() {
         use Algorithm::{ES256, EdDSA, RS256};
         let algorithm = |info: &Vec<u8>| Key::from_pem(pem(info).as_bytes()).unwrap()[0].algorithm;
         let found: Vec<_> = infos().iter().map(algorithm).collect();
@@ -260,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_cut_or_changed_is_no_key_or_another_and_never_a_panic() {
+    fn a_truncated_or_changed_key_never_causes_a_panic() {
         for info in infos() {
             for end in 0..info.len() {
                 assert!(Key::from_info(&info[..end]).is_none(), "{end}");
@@ -277,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_set_what_can_be_used_is_kept() {
+    fn the_supported_keys_of_a_set_are_kept() {
         let number = |bytes: usize| URL_SAFE_NO_PAD.encode(vec![0xC5; bytes]);
         let good = json!({"kty": "OKP", "crv": "Ed25519", "x": number(32), "kid": "1", "more": {}});
         let with = |name: &str, value: serde_json::Value| {
@@ -285,7 +287,7 @@ mod tests {
             jwk[name] = value;
             jwk
         };
-        let usable = |jwk: &serde_json::Value| Key::from_jwk(jwk.clone()).is_some();
+        let usable = |jwk: &serde_json::Value| Key::from_jwk(jwk).is_some();
         for jwk in [
             good.clone(),
             with("use", json!("sig")),
