@@ -1,8 +1,7 @@
-//! Compares the protocol's own parser, encoders and time format with the general libraries: `cargo bench --bench parse`.
+//! Compares the protocol's parser and encoders with serde_json: `cargo bench --bench parse`.
 //!
 //! The contenders of a comparison run in turn, in many short rounds, and the fastest round of each counts: other load on the
-//! machine then affects all of them alike. The module docs of `protocol::json`, `protocol::server::encode` and
-//! `protocol::timestamp` quote the ratios.
+//! machine then affects all of them alike. The module docs of `protocol::json` and `protocol::server::encode` quote the ratios.
 
 use std::borrow::Cow;
 use std::hint::black_box;
@@ -195,23 +194,4 @@ fn main() {
             }),
         ],
     );
-    let printer = jiff::fmt::temporal::DateTimePrinter::new().precision(Some(3));
-    compare(
-        "time",
-        &mut [
-            ("protocol", &mut || {
-                out.clear();
-                out.extend_from_slice(&black_box(sent_at).ascii());
-            }),
-            ("jiff", &mut || {
-                other.clear();
-                let time =
-                    jiff::Timestamp::from_millisecond(black_box(sent_at).0).expect("in range");
-                printer
-                    .print_timestamp(&time, &mut other)
-                    .expect("it is written");
-            }),
-        ],
-    );
-    assert_eq!(out, other);
 }

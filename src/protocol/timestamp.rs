@@ -4,8 +4,13 @@ use std::borrow::Cow;
 use std::fmt;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use jiff::fmt::StdFmtWrite;
+use jiff::fmt::temporal::DateTimePrinter;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Serialize, Serializer};
+
+/// Three digits of a second, always.
+const PRINTER: DateTimePrinter = DateTimePrinter::new().precision(Some(3));
 
 /// A point in time, in milliseconds since 1970-01-01T00:00:00Z.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -20,50 +25,25 @@ impl Timestamp {
         Self(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
     }
 
-    /// The 24 bytes of `2026-11-20T11:03:00.123Z`. Years outside 0 to 9999, which no clock has, are clamped.
-    pub fn ascii(self) -> [u8; 24] {
-        const DAY: i64 = 86_400_000;
-        let ms = self.0.clamp(-62_167_219_200_000, 253_402_300_799_999);
-        let (days, in_day) = (ms.div_euclid(DAY), ms.rem_euclid(DAY));
-        let (year, month, day) = civil(days);
-        let mut out = *b"0000-00-00T00:00:00.000Z";
-        let mut put = |at: usize, width: usize, mut value: i64| {
-            for slot in out[at..at + width].iter_mut().rev() {
-                // No part of a date is negative.
-                *slot = b'0' + value.rem_euclid(10).unsigned_abs() as u8;
-                value /= 10;
-            }
-        };
-        put(0, 4, year);
-        put(5, 2, month);
-        put(8, 2, day);
-        put(11, 2, in_day / 3_600_000);
-        put(14, 2, in_day / 60_000 % 60);
-        put(17, 2, in_day / 1000 % 60);
-        put(20, 3, in_day % 1000);
-        out
+    /// Appends the time, in the form `2026-11-20T11:03:00.123Z`. It is limited to the years that this form and jiff can
+    /// represent, 0 to 9999.
+    pub fn write(self, out: &mut Vec<u8>) {
+        // Writing into memory cannot fail.
+        let _ = PRINTER.print_timestamp(&self.limited(), out);
     }
-}
 
-/// Year, month and day of a count of days since 1970-01-01, by the Gregorian calendar: years are counted from March, so
-/// that the leap day is a year's last, and in eras of 400 years, which all have 146,097 days.
-fn civil(days: i64) -> (i64, i64, i64) {
-    let from_march_0000 = days + 719_468;
-    let era = from_march_0000.div_euclid(146_097);
-    let day_of_era = from_march_0000.rem_euclid(146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = (month_from_march + 2) % 12 + 1;
-    let year = era * 400 + year_of_era + i64::from(month <= 2);
-    (year, month, day)
+    fn limited(self) -> jiff::Timestamp {
+        const YEAR_0: i64 = -62_167_219_200_000;
+        // jiff converts no milliseconds beyond its last whole second.
+        let ms = self.0.clamp(YEAR_0, jiff::Timestamp::MAX.as_second() * 1000);
+        jiff::Timestamp::from_millisecond(ms).unwrap_or_default()
+    }
 }
 
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(std::str::from_utf8(&self.ascii()).map_err(|_| fmt::Error)?)
+        let printed = PRINTER.print_timestamp(&self.limited(), StdFmtWrite(f));
+        printed.map_err(|_| fmt::Error)
     }
 }
 
@@ -101,9 +81,15 @@ mod tests {
             (1_709_251_199_999, "2024-02-29T23:59:59.999Z"),
             (1_795_172_580_123, "2026-11-20T11:03:00.123Z"),
             (4_107_542_400_000, "2100-03-01T00:00:00.000Z"),
-            (253_402_300_799_999, "9999-12-31T23:59:59.999Z"),
+            (-62_167_219_200_000, "0000-01-01T00:00:00.000Z"),
+            (i64::MIN, "0000-01-01T00:00:00.000Z"),
+            (253_402_207_199_999, "9999-12-30T21:59:59.999Z"),
+            (i64::MAX, "9999-12-30T22:00:00.000Z"),
         ] {
             assert_eq!(Timestamp(ms).to_string(), text);
+            let mut out = Vec::new();
+            Timestamp(ms).write(&mut out);
+            assert_eq!(out, text.as_bytes());
         }
     }
 }

@@ -220,7 +220,7 @@ fn json(out: &mut Vec<u8>, value: &(impl Serialize + ?Sized)) {
 
 fn time(out: &mut Vec<u8>, before: &str, value: Timestamp) {
     out.extend_from_slice(before.as_bytes());
-    out.extend_from_slice(&value.ascii());
+    value.write(out);
 }
 
 fn text(out: &mut Vec<u8>, before: &str, value: &str) {
