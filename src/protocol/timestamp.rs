@@ -35,7 +35,9 @@ impl Timestamp {
     fn limited(self) -> jiff::Timestamp {
         const YEAR_0: i64 = -62_167_219_200_000;
         // jiff converts no milliseconds beyond its last whole second.
-        let ms = self.0.clamp(YEAR_0, jiff::Timestamp::MAX.as_second() * 1000);
+        let ms = self
+            .0
+            .clamp(YEAR_0, jiff::Timestamp::MAX.as_second() * 1000);
         jiff::Timestamp::from_millisecond(ms).unwrap_or_default()
     }
 }

@@ -63,6 +63,12 @@ impl<'t, 'a> Value<'t, 'a> {
         &self.doc.text[node.start as usize..node.end as usize]
     }
 
+    /// [`raw`](Self::raw) as bytes, for comparisons: slicing a `str` checks for character boundaries.
+    pub(super) fn raw_bytes(self) -> &'a [u8] {
+        let node = self.node();
+        &self.doc.text.as_bytes()[node.start as usize..node.end as usize]
+    }
+
     /// The text of a string; `None` for any other value.
     pub fn text(self) -> Option<Cow<'a, str>> {
         let raw = self.raw();
@@ -110,9 +116,9 @@ impl<'t, 'a> Value<'t, 'a> {
 
     /// Whether this is a string with the text `wanted`.
     pub fn is_text(self, wanted: &str) -> bool {
-        let raw = self.raw();
+        let raw = self.raw_bytes();
         match self.kind() {
-            ValueKind::Plain => &raw[1..raw.len() - 1] == wanted,
+            ValueKind::Plain => &raw[1..raw.len() - 1] == wanted.as_bytes(),
             ValueKind::Escaped => self.text().is_some_and(|text| text == wanted),
             _ => false,
         }

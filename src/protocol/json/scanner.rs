@@ -127,21 +127,7 @@ impl Scanner<'_, '_> {
             && self.problem.is_none()
             && let Some(key) = self.duplicate(node)
         {
-            if let Some(open) = self.tape.open.last_mut() {
-                open.at = key;
-            }
-            let name = Value {
-                doc: Document {
-                    text: self.text,
-                    tape: self.tape,
-                },
-                node: key,
-            };
-            let name = name.text().unwrap_or_default();
-            self.note(format_args!(
-                "expected each member name once in an object, found {} twice",
-                Quoted(&name)
-            ));
+            self.note_duplicate(key);
         }
         self.tape.open.pop();
     }
@@ -149,30 +135,39 @@ impl Scanner<'_, '_> {
     /// Returns the key node of the first repeated member name in an object that was just read.
     fn duplicate(&self, node: usize) -> Option<u32> {
         const FEW: usize = 16;
+        let object = self.value(node as u32);
+        let keys = || object.children().filter_map(|(key, _)| key);
+        for (count, key) in keys().take(FEW).enumerate() {
+            if keys().take(count).any(|seen| same(seen, key)) {
+                return Some(key.node);
+            }
+        }
+        // With many members, comparing all pairs would take quadratic time.
+        keys().nth(FEW)?;
+        let mut seen: HashSet<Cow<'_, str>> = HashSet::new();
+        keys()
+            .find(|key| key.text().is_some_and(|text| !seen.insert(text)))
+            .map(|key| key.node)
+    }
+
+    #[cold]
+    fn note_duplicate(&mut self, key: u32) {
+        if let Some(open) = self.tape.open.last_mut() {
+            open.at = key;
+        }
+        let name = self.value(key).text().unwrap_or_default().into_owned();
+        self.note(format_args!(
+            "expected each member name once in an object, found {} twice",
+            Quoted(&name)
+        ));
+    }
+
+    fn value(&self, node: u32) -> Value<'_, '_> {
         let doc = Document {
             text: self.text,
             tape: self.tape,
         };
-        let object = Value {
-            doc,
-            node: node as u32,
-        };
-        let mut few: [Option<Value<'_, '_>>; FEW] = [None; FEW];
-        let mut keys = object.children().filter_map(|(key, _)| key);
-        for (count, key) in keys.by_ref().take(FEW).enumerate() {
-            if few[..count].iter().flatten().any(|seen| same(*seen, key)) {
-                return Some(key.node);
-            }
-            few[count] = Some(key);
-        }
-        // With many members, comparing all pairs would take quadratic time.
-        let first = keys.next()?;
-        let mut seen: HashSet<Cow<'_, str>> =
-            few.iter().flatten().filter_map(|k| k.text()).collect();
-        std::iter::once(first)
-            .chain(keys)
-            .find(|key| key.text().is_some_and(|text| !seen.insert(text)))
-            .map(|key| key.node)
+        Value { doc, node }
     }
 
     /// Skips a value that is nested too deeply, without adding it to the tape: the frame is rejected in any case.
@@ -208,16 +203,18 @@ impl Scanner<'_, '_> {
         self.pos += 1;
         let mut kind = ValueKind::Plain;
         loop {
+            let rest = &self.bytes[self.pos..];
+            let special = |byte: &u8| matches!(byte, b'"' | b'\\' | 0..=0x1f);
+            self.pos += rest.iter().position(special).unwrap_or(rest.len());
             match self.bytes.get(self.pos) {
                 Some(b'"') => break,
                 Some(b'\\') => {
                     kind = ValueKind::Escaped;
                     self.escape()?;
                 }
-                Some(0..=0x1f) => {
+                Some(_) => {
                     return Err(self.syntax("a string without raw control characters"));
                 }
-                Some(_) => self.pos += 1,
                 None => return Err(self.syntax("the end of a string")),
             }
         }
@@ -361,6 +358,7 @@ impl Scanner<'_, '_> {
         node
     }
 
+    #[cold]
     fn syntax(&self, expected: &str) -> SyntaxError {
         let found = match self
             .text
@@ -381,21 +379,18 @@ impl Scanner<'_, '_> {
     }
 
     /// Records the first violation, with the path of the value that is being read.
+    #[cold]
     fn note(&mut self, detail: fmt::Arguments<'_>) {
         if self.problem.is_some() {
             return;
         }
-        let doc = Document {
-            text: self.text,
-            tape: self.tape,
-        };
         let mut path = String::new();
         for open in &self.tape.open {
             if self.tape.nodes[open.node as usize].kind == ValueKind::Object {
                 // A key that is being read has no node yet. The path then ends at its object.
                 if let Some(node) = self.tape.nodes.get(open.at as usize)
                     && node.end > 0
-                    && let Some(key) = (Value { doc, node: open.at }).text()
+                    && let Some(key) = self.value(open.at).text()
                 {
                     push_token(&mut path, &key);
                 }
@@ -412,7 +407,7 @@ impl Scanner<'_, '_> {
 
 fn same(a: Value<'_, '_>, b: Value<'_, '_>) -> bool {
     if a.kind() == ValueKind::Plain && b.kind() == ValueKind::Plain {
-        a.raw() == b.raw()
+        a.raw_bytes() == b.raw_bytes()
     } else {
         a.text() == b.text()
     }
