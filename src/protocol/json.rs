@@ -1,9 +1,16 @@
-//! One pass over a frame's text: RFC 8259 grammar, PROTOCOL section 1's extra rules, and an index of where things are.
+//! JSON of client frames: a scanner that indexes the text, and a serde deserialiser over the index.
 //!
-//! A frame is read once into a [`Tape`] of spans that borrow from the text; the typed structs are then filled from the
-//! tape (see [`super::de`]). Doing it here rather than through a general parser gives four things at once: a JSON
-//! Pointer for each mistake, raw content that can be carried on as it came, duplicate keys and lone surrogates refused
-//! anywhere in the document, and `ref` found even in a frame that is wrong elsewhere.
+//! [`Tape::scan`] reads the text once. It checks the grammar of RFC 8259 and the additional rules of PROTOCOL section 1
+//! (repeated member names, lone surrogates, numbers beyond a double, depth) in the whole document, and records the position of
+//! each value. The frame types are then decoded from these positions and borrow from the text.
+//!
+//! serde_json is not used for client frames because it gives no JSON Pointer to an invalid value, accepts repeated names in
+//! nested values, does not return the raw text of content together with its decoded form (the feature `raw_value` gives a
+//! member name of clients' objects a special meaning), and finds no `ref` in a frame that is invalid elsewhere.
+//!
+//! Measured against serde_json (`cargo bench --bench parse`; the time of scanning, reading `ref` and decoding is 1): a
+//! `serde_json::Value`, on which these rules could be checked afterwards, takes 1.0 (a short text) to 1.3 (an image). Typed
+//! decoding without any of these rules takes 0.5 for a text and 1.1 for an image.
 
 mod access;
 mod decode;

@@ -1,4 +1,11 @@
-//! How server frames are written.
+//! Encoders of server frames.
+//!
+//! The frames that a session sends most, and those that contain messages, are written by hand: content is copied as it was
+//! received, and ids, times and numbers need no escaping. The other frames, and strings that may need escapes, are written by
+//! serde_json. `tests/protocol/encoders.rs` checks that both give the same JSON.
+//!
+//! Measured against serde_json's derived serialisers (`cargo bench --bench parse`): these take 2.5 times as long for an `ack`
+//! and 3 times as long for a `message`.
 
 use std::io::Write;
 
