@@ -12,6 +12,7 @@ mod fixture;
 mod limits;
 mod messages;
 mod migration;
+mod openings;
 mod reads;
 mod receipts;
 mod retention;
