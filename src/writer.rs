@@ -17,6 +17,7 @@
 //!
 //! A [`Writer`] is a cheap handle over `Arc`. Its mutex guards the queue and is held only to add to it or to swap it out.
 
+mod completed;
 mod health;
 mod queue;
 mod thread;
@@ -27,81 +28,13 @@ use std::thread::JoinHandle;
 
 use uuid::Uuid;
 
+pub use self::completed::{CommitObserver, Completed, CompletedBatch, ReceivedUpdate, WriteError};
+pub use self::health::Unavailable;
+
 use self::queue::{Opening, Queued, Shared};
 use self::thread::Thread;
-use crate::protocol::Timestamp;
 use crate::readers::Readers;
-use crate::store::{DeviceRef, InboxState, Outcome, Received, Store, Write};
-
-/// Is called with each batch, on the writer's thread.
-pub trait CommitObserver<R>: Send {
-    /// A batch was committed, or has failed. Must not block: the next commit waits for it.
-    fn completed(&mut self, batch: &CompletedBatch<R>);
-}
-
-/// A batch that was committed, or has failed.
-#[derive(Debug)]
-pub struct CompletedBatch<R> {
-    /// Writes and notices, in the order in which they were accepted.
-    pub items: Vec<Completed<R>>,
-    /// Users whose devices have received more than before.
-    pub received: Vec<ReceivedUpdate>,
-    /// When it was committed.
-    pub at: Timestamp,
-}
-
-/// An item of a [`CompletedBatch`]. `R` is the caller's handle for the reply.
-#[derive(Debug)]
-pub enum Completed<R> {
-    /// A write, with its outcome.
-    Write {
-        /// The operation.
-        write: Write,
-        /// Where the reply goes.
-        reply_to: R,
-        /// The result.
-        outcome: Result<Outcome, WriteError>,
-    },
-    /// See [`Writer::notify`].
-    Notice(R),
-}
-
-/// A user's devices have received more of some conversations than before.
-#[derive(Debug)]
-pub struct ReceivedUpdate {
-    /// The user.
-    pub user: Arc<str>,
-    /// The session that reported it.
-    pub session: Uuid,
-    /// The conversations.
-    pub received: Vec<Received>,
-}
-
-/// Why a write was not stored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum WriteError {
-    /// Nothing was stored; a retry may succeed.
-    #[error("nothing was stored")]
-    Overloaded,
-    /// The outcome is unknown.
-    #[error("the outcome is unknown")]
-    Internal,
-}
-
-/// Why the server does not accept writes at the moment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unavailable {
-    /// The queue is full.
-    Full,
-    /// The last commit has failed, a moment ago.
-    Failing,
-    /// A commit takes too long.
-    Stuck,
-    /// There is too little space on the disk.
-    NoRoom,
-    /// The server is shutting down.
-    Closed,
-}
+use crate::store::{DeviceRef, InboxState, Store, Write};
 
 /// The handle through which everything is written to the store. `R` is the caller's handle for the reply.
 pub struct Writer<R> {

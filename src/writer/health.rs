@@ -3,13 +3,27 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use super::Unavailable;
 use crate::store::StoreError;
 
 /// A commit that takes longer counts as stuck.
 const STUCK_MS: u64 = 5000;
 /// For this time after a failed commit the server reports that it is not ready.
 const FAILING_MS: u64 = 5000;
+
+/// Why the server does not accept writes at the moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unavailable {
+    /// The queue is full.
+    Full,
+    /// The last commit has failed, a moment ago.
+    Failing,
+    /// A commit takes too long.
+    Stuck,
+    /// There is too little space on the disk.
+    NoRoom,
+    /// The server is shutting down.
+    Closed,
+}
 
 /// Watches the commits. Written by the writer's thread, read by any thread.
 pub struct Health {

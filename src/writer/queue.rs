@@ -2,13 +2,12 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
-use super::health::Health;
-use super::watermarks::WATERMARK_DELAY;
-use super::{Unavailable, WriteError};
+use super::completed::WriteError;
+use super::health::{Health, Unavailable};
 use crate::store::{DeviceRef, InboxState, Write};
 
 /// The maximum number of queued writes; beyond it senders get `overloaded`. This is some tenths of a second of work, enough
@@ -20,6 +19,10 @@ const MAX_BYTES: usize = 64 << 20;
 const LONG_MESSAGE: usize = 64 << 10;
 /// The maximum number of writes and notices in a batch: in a larger one the first would wait for the last.
 const MAX_BATCH: usize = 1024;
+
+/// How long a watermark may wait for later ones of its device. A little longer than messages stay in the pending log, so that
+/// the messages that it is about are mostly in their tables.
+const WATERMARK_DELAY: Duration = Duration::from_millis(200);
 
 /// By user and device: the newest entry received, and the session that reported it.
 type Watermarks = HashMap<(Arc<str>, Arc<str>), (u64, Uuid)>;

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::completed::{CommitObserver, Completed, CompletedBatch, WriteError};
 use super::queue::{OpenReply, Opening, Queued, Shared, Watermark};
-use super::{CommitObserver, Completed, CompletedBatch, WriteError};
 use crate::protocol::Timestamp;
 use crate::readers::Readers;
 use crate::store::{InboxState, Store, StoreError, Write};

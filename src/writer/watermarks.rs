@@ -1,18 +1,13 @@
 //! Commits watermarks: how far devices have received their inboxes.
 
-use std::time::Duration;
-
+use super::completed::{CompletedBatch, ReceivedUpdate};
 use super::queue::Watermark;
 use super::thread::Thread;
-use super::{CompletedBatch, ReceivedUpdate};
 use crate::protocol::Timestamp;
 use crate::store::{Outcome, Write};
 
 /// The maximum number of watermarks that are kept for a later attempt when the store does not accept them.
 const MAX_KEPT: usize = 100_000;
-/// How long a watermark may wait for later ones of its device. A little longer than messages stay in the pending log, so that
-/// the messages that it is about are mostly in their tables.
-pub const WATERMARK_DELAY: Duration = Duration::from_millis(200);
 
 impl<R> Thread<R> {
     /// Commits up to `limit` of the watermarks that are due.

@@ -38,7 +38,7 @@ fn inconsistent_rows_are_found_and_reported() {
         ),
         (
             format!("DELETE FROM messages WHERE recipient = {b} AND content LIKE '%text 5%'"),
-            "an entry's message is not there",
+            "an entry's message does not exist",
         ),
         (
             format!("UPDATE inbox SET user = 999 WHERE user = {b}"),
@@ -48,7 +48,7 @@ fn inconsistent_rows_are_found_and_reported() {
             "UPDATE inbox SET user = (SELECT n FROM users WHERE id = 'c'), seq = seq + 1 WHERE user = \
              (SELECT n FROM users WHERE id = 'a')"
                 .to_owned(),
-            "somebody else",
+            "neither from nor to",
         ),
         (
             format!("UPDATE messages SET content = NULL WHERE recipient = {b}"),

@@ -205,7 +205,7 @@ impl Batch<'_> {
         Ok(Some(conversation))
     }
 
-    /// The key of the marks that stand for the first contents of changed messages. Without the key, a guess at deleted
+    /// The key of the hashes that stand for the first contents of changed messages. Without the key, a guess at deleted
     /// content cannot be verified.
     fn key(&self) -> Result<Vec<u8>> {
         self.tx

@@ -1,9 +1,9 @@
-//! Moving the write-ahead log into the main file, beside the writer instead of in it: a checkpoint waits for the disk, and
-//! a send should not wait with it.
+//! Checkpoints: copies SQLite's write-ahead log into the main file on a separate thread, because a checkpoint waits for the
+//! disk and writes should not wait with it.
 //!
-//! A thread with a connection of its own copies most of the log while the writer goes on (SQLite calls it a passive
-//! checkpoint). What was appended meanwhile is little, so the writer then copies the rest itself between two batches, and
-//! the log begins anew; without that last step it would never end under a steady load.
+//! The thread has a connection of its own and copies most of the log while the writer continues (a passive checkpoint). Little
+//! is appended meanwhile, so the writer then copies the rest itself between two batches, and the log starts again at its
+//! beginning. Without that last step the log would grow for ever under a steady load.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -15,67 +15,67 @@ use rusqlite::Connection;
 
 use super::file::BUSY_TIMEOUT;
 
-/// Pages of 4 KiB in the log before they are copied.
+/// A checkpoint starts when the log has this many pages of 4 KiB.
 const PAGES: usize = 2000;
-/// Pages that the writer is ready to copy itself.
+/// The maximum number of pages that are left for the writer.
 const FEW_PAGES: i64 = 400;
-/// Rounds of copying beside the writer, each of what was appended during the one before.
+/// The number of rounds of the thread; each copies what was appended during the previous one.
 const ROUNDS: usize = 4;
 
 const IDLE: u8 = 0;
 const COPYING: u8 = 1;
 const COPIED: u8 = 2;
 
-/// Knows how long the log is, and has it copied.
+/// Starts checkpoints when the log is long enough.
 #[derive(Debug)]
 pub struct Checkpointer {
-    /// Pages in the log, as of the last commit.
+    /// The number of pages in the log after the last commit.
     pages: Arc<AtomicUsize>,
-    /// All of it is to be copied, however little it is.
+    /// A checkpoint is to start although the log is short.
     hastened: AtomicBool,
-    /// `IDLE`, `COPYING` (the thread's turn) or `COPIED` (the writer's).
+    /// `IDLE`, `COPYING` (the thread is at work) or `COPIED` (the writer has to copy the rest).
     state: Arc<AtomicU8>,
-    ask: Option<SyncSender<()>>,
+    start: Option<SyncSender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Checkpointer {
-    /// Takes the copying over from `connection`, which is the writing one.
+    /// Replaces the automatic checkpoints of `connection`, which is the writing one.
     ///
     /// # Errors
-    /// When the thread cannot be started or the file not opened once more.
+    /// If the thread cannot be started or the file cannot be opened.
     pub fn start(
         connection: &mut Connection,
         path: &Path,
         synchronous: &str,
     ) -> Result<Self, String> {
-        let said = |error: rusqlite::Error| error.to_string();
+        let text = |error: rusqlite::Error| error.to_string();
         let pages = Arc::new(AtomicUsize::new(0));
         let counted = pages.clone();
-        // This also takes the place of SQLite's own automatic checkpoint, which is such a hook.
+        // SQLite's automatic checkpoint is such a hook, which this one replaces.
         let hook = move |_: &'_ mut rusqlite::hooks::Wal, pages: std::ffi::c_int| {
             counted.store(usize::try_from(pages).unwrap_or(0), Ordering::Relaxed);
             Ok(())
         };
-        connection.wal_hook(Some(hook)).map_err(said)?;
-        let copier = Connection::open(path).map_err(said)?;
-        copier.busy_timeout(BUSY_TIMEOUT).map_err(said)?;
+        connection.wal_hook(Some(hook)).map_err(text)?;
+        let copier = Connection::open(path).map_err(text)?;
+        copier.busy_timeout(BUSY_TIMEOUT).map_err(text)?;
         copier
             .pragma_update(None, "synchronous", synchronous)
-            .map_err(said)?;
+            .map_err(text)?;
         let state = Arc::new(AtomicU8::new(IDLE));
         let shared = state.clone();
-        let (ask, asked) = sync_channel::<()>(1);
+        let (start, started) = sync_channel::<()>(1);
         let thread = std::thread::Builder::new()
             .name("checkpointer".into())
             .spawn(move || {
-                while asked.recv().is_ok() {
+                while started.recv().is_ok() {
                     for _ in 0..ROUNDS {
                         match copy(&copier) {
                             Ok(left) if left > FEW_PAGES => {}
                             Ok(_) => break,
                             Err(error) => {
-                                log::warn!("copying the write-ahead log: {error}");
+                                log::warn!("the checkpoint of the write-ahead log failed: {error}");
                                 break;
                             }
                         }
@@ -88,24 +88,25 @@ impl Checkpointer {
             pages,
             hastened: AtomicBool::new(false),
             state,
-            ask: Some(ask),
+            start: Some(start),
             thread: Some(thread),
         })
     }
 
-    /// Called by the writer after a commit: asks for copying when the log has grown, and finishes it when it was done.
+    /// Called by the writer after a commit: starts a checkpoint when the log is long enough, and finishes one that the thread
+    /// has done.
     ///
     /// # Errors
-    /// When the rest cannot be copied; the log then stays as it is.
+    /// If the rest cannot be copied; the log then stays as it is.
     pub fn after_commit(&self, connection: &Connection) -> rusqlite::Result<()> {
         match self.state.load(Ordering::Acquire) {
             IDLE if self.pages.load(Ordering::Relaxed) >= PAGES
                 || self.hastened.load(Ordering::Relaxed) =>
             {
                 self.state.store(COPYING, Ordering::Release);
-                if let Some(ask) = &self.ask {
-                    // The thread takes one request at a time, and there is none: it is idle.
-                    let _ = ask.try_send(());
+                if let Some(start) = &self.start {
+                    // The channel has room: the thread is idle.
+                    let _ = start.try_send(());
                 }
             }
             COPIED => {
@@ -120,17 +121,17 @@ impl Checkpointer {
         Ok(())
     }
 
-    /// Has the log copied soon, however short it is: the main file shrinks no sooner. It stays asked for until it is done, whatever
-    /// is committed meanwhile.
+    /// Requests a checkpoint although the log is short, because the main file shrinks only with one. The request stays until it
+    /// is done, whatever is committed meanwhile.
     pub fn hasten(&self) {
         self.hastened.store(true, Ordering::Relaxed);
     }
 
     /// Ends the thread.
     pub fn stop(&mut self) {
-        self.ask = None;
+        self.start = None;
         if let Some(thread) = self.thread.take() {
-            // It has said in the log what went wrong, if anything did.
+            // The thread logs its errors itself.
             drop(thread.join());
         }
     }
@@ -142,7 +143,7 @@ impl Drop for Checkpointer {
     }
 }
 
-/// Copies what can be copied without waiting for anybody. Gives the number of pages that are left.
+/// Copies the pages that can be copied without waiting for readers. Returns the number of pages that are left.
 fn copy(connection: &Connection) -> rusqlite::Result<i64> {
     connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", (), |row| {
         let (log, copied): (i64, i64) = (row.get(1)?, row.get(2)?);
@@ -155,7 +156,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_to_be_copied_soon_is_so_in_spite_of_later_commits() {
+    fn a_requested_checkpoint_is_done_despite_later_commits() {
         let name = format!("dmwire-checkpoint-{}.db", std::process::id());
         let path = std::env::temp_dir().join(name);
         let remove = || {
@@ -174,14 +175,14 @@ mod tests {
         assert_eq!(
             checkpointer.state.load(Ordering::Acquire),
             IDLE,
-            "it is short"
+            "the log is short"
         );
         checkpointer.hasten();
         connection
             .execute_batch("INSERT INTO t VALUES (1)")
             .unwrap();
         checkpointer.after_commit(&connection).unwrap();
-        // The thread ends when it has done what it was asked.
+        // Joins the thread, which finishes the checkpoint first.
         checkpointer.stop();
         assert_eq!(checkpointer.state.load(Ordering::Acquire), COPIED);
         checkpointer.after_commit(&connection).unwrap();

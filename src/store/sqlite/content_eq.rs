@@ -1,11 +1,10 @@
-//! Whether two contents are the same JSON value, however they are spelled (PROTOCOL section 10, "Changes").
+//! Compares contents as JSON values, independent of their spelling (PROTOCOL section 10, "Changes").
 
 use serde_json::{Number, Value};
 use sha2::{Digest, Sha256};
 
-/// Whether two raw JSON texts are the same value: members in any order, strings by their characters, numbers by their
-/// value.
-pub fn value(a: &str, b: &str) -> bool {
+/// True if two raw JSON texts are the same value: members in any order, strings by their characters, numbers by their value.
+pub fn equal(a: &str, b: &str) -> bool {
     if a == b {
         return true;
     }
@@ -15,8 +14,8 @@ pub fn value(a: &str, b: &str) -> bool {
     }
 }
 
-/// A mark that equal values have in common, and others do not. It tells nothing of the value to who has not the key.
-pub fn mark(key: &[u8], raw: &str) -> Vec<u8> {
+/// A keyed hash that is the same for equal values only. Without the key it reveals nothing about the value.
+pub fn keyed_hash(key: &[u8], raw: &str) -> Vec<u8> {
     let mut hash = Sha256::new();
     hash.update(key);
     match serde_json::from_str(raw) {
@@ -77,12 +76,12 @@ fn same(a: &Value, b: &Value) -> bool {
     }
 }
 
-/// `1` and `1.0` are one number (PROTOCOL section 1.6); integers beyond a double's precision stay apart.
+/// `1` and `1.0` are the same number (PROTOCOL section 1.6); integers beyond the precision of a double stay distinct.
 fn same_number(a: &Number, b: &Number) -> bool {
     Exact::of(a) == Exact::of(b)
 }
 
-/// What a number stands for, the same for all its spellings.
+/// The value of a number, independent of its spelling.
 #[derive(Debug, PartialEq)]
 enum Exact {
     Integer(i128),
@@ -91,8 +90,8 @@ enum Exact {
 
 impl Exact {
     fn of(number: &Number) -> Self {
-        /// Beyond 64 bits JSON readers have doubles only.
-        const MOST: f64 = 18_446_744_073_709_551_616.0;
+        /// Beyond 64 bits, JSON numbers are doubles.
+        const MAX: f64 = 18_446_744_073_709_551_616.0;
         if let Some(integer) = number.as_u64() {
             return Self::Integer(integer.into());
         }
@@ -100,7 +99,7 @@ impl Exact {
             return Self::Integer(integer.into());
         }
         let float = number.as_f64().unwrap_or_default();
-        if float.fract() == 0.0 && float.abs() < MOST {
+        if float.fract() == 0.0 && float.abs() < MAX {
             // Integral and in range: the cast is exact.
             return Self::Integer(float as i128);
         }
@@ -110,10 +109,10 @@ impl Exact {
 
 #[cfg(test)]
 mod tests {
-    use super::{mark, value};
+    use super::{equal, keyed_hash};
 
     #[test]
-    fn values_are_compared_not_spellings() {
+    fn contents_are_compared_by_value() {
         for (a, b) in [
             (r#""a""#, r#""\u0061""#),
             (r#"{"a":1,"b":[2,3]}"#, r#"{ "b": [2, 3.0], "a": 1e0 }"#),
@@ -124,8 +123,8 @@ mod tests {
             ("-9223372036854775808", "-9.223372036854775808e18"),
             ("1e300", "10e299"),
         ] {
-            assert!(value(a, b), "{a} {b}");
-            assert_eq!(mark(b"k", a), mark(b"k", b), "{a} {b}");
+            assert!(equal(a, b), "{a} {b}");
+            assert_eq!(keyed_hash(b"k", a), keyed_hash(b"k", b), "{a} {b}");
         }
         for (a, b) in [
             (r#""a""#, r#""A""#),
@@ -136,8 +135,8 @@ mod tests {
             ("1", r#""1""#),
             ("null", "false"),
         ] {
-            assert!(!value(a, b), "{a} {b}");
-            assert_ne!(mark(b"k", a), mark(b"k", b), "{a} {b}");
+            assert!(!equal(a, b), "{a} {b}");
+            assert_ne!(keyed_hash(b"k", a), keyed_hash(b"k", b), "{a} {b}");
         }
     }
 }

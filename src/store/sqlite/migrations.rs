@@ -1,4 +1,4 @@
-//! The tables, and how a file of any version becomes one of the present version.
+//! The tables, and the migration of files of older versions.
 
 use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior};
 use uuid::Uuid;
@@ -7,17 +7,17 @@ use super::pending;
 
 /// `application_id` of a dmwire file: "dmw1".
 const APPLICATION: i64 = 0x646d_7731;
-/// Bytes to which the write-ahead log is cut when it begins anew.
+/// The write-ahead log is truncated to this size after a checkpoint.
 const LOG_BYTES: i64 = 64 << 20;
-/// The page cache of the writing connection, in KiB (negative: that is how SQLite wants it).
+/// The page cache of the writing connection in KiB; SQLite takes a negative number as KiB.
 const CACHE_KIB: i64 = -32_768;
 
-/// What brings a file from one version to the next; `user_version` counts those that were done. What has been released
-/// never changes here, new steps are added behind.
+/// The steps from one version to the next; `user_version` is the number of steps that a file has seen. A released step never
+/// changes; new ones are appended.
 const STEPS: &[&str] = &["
     CREATE TABLE meta (key TEXT PRIMARY KEY, value ANY NOT NULL) STRICT, WITHOUT ROWID;
 
-    -- `floor`: the newest entry of the user's inbox that is not kept any more.
+    -- `floor`: the newest entry of the user's inbox that retention has removed.
     CREATE TABLE users (n INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, floor INTEGER NOT NULL DEFAULT 0) STRICT;
 
     -- A direct conversation of two users, the lower number first.
@@ -26,26 +26,26 @@ const STEPS: &[&str] = &["
     ) STRICT;
     CREATE INDEX conversations_by_high ON conversations (high, low);
 
-    -- `n` orders all messages of the store by their commit. `content` is NULL once it was deleted; `first` is then, and
-    -- after an edit, what tells the first content from another. `change_seq` is the author's entry of the last change.
+    -- `n` orders all messages of the store by their commit. `content` is NULL after a deletion; `first` is then, and after an
+    -- edit, a keyed hash of the first content. `change_seq` is the author's entry of the last change.
     CREATE TABLE messages (
         conversation INTEGER NOT NULL, n INTEGER NOT NULL, id BLOB NOT NULL,
         sender INTEGER NOT NULL, recipient INTEGER NOT NULL, from_seq INTEGER NOT NULL, to_seq INTEGER NOT NULL,
         sent_at INTEGER NOT NULL, edited_at INTEGER, deleted_at INTEGER, change_seq INTEGER, reply_to BLOB, first BLOB,
-        -- Last: what stands before it is read without it.
+        -- Last, because the columns before it can then be read without it.
         content TEXT,
         PRIMARY KEY (conversation, n)
     ) STRICT, WITHOUT ROWID;
     CREATE UNIQUE INDEX message_ids ON messages (conversation, id);
 
-    -- `kind`: 0 message, 1 edited, 2 deleted, 3 reacted, 4 reaction removed. `by`: who changed it, NULL for a message
+    -- `kind`: 0 message, 1 edited, 2 deleted, 3 reacted, 4 reaction removed. `by`: the user who changed it, NULL for a message
     -- (but see the next version).
     CREATE TABLE inbox (
         user INTEGER NOT NULL, seq INTEGER NOT NULL, at INTEGER NOT NULL, conversation INTEGER NOT NULL,
         message INTEGER NOT NULL, kind INTEGER NOT NULL DEFAULT 0, by INTEGER, emoji TEXT,
         PRIMARY KEY (user, seq)
     ) STRICT, WITHOUT ROWID;
-    -- A message that is old stays while a change of it is in an inbox.
+    -- An expired message is kept while a change of it is in an inbox.
     CREATE INDEX changes ON inbox (conversation, message) WHERE kind != 0;
 
     CREATE TABLE devices (
@@ -60,7 +60,7 @@ const STEPS: &[&str] = &["
         PRIMARY KEY (user, conversation)
     ) STRICT, WITHOUT ROWID;
 
-    -- A removed reaction stays, as the answer to removing it again. `seq`: the entry in the user's own inbox.
+    -- A removed reaction is kept, to answer a second removal like the first. `seq`: the entry in the user's own inbox.
     CREATE TABLE reactions (
         conversation INTEGER NOT NULL, message INTEGER NOT NULL, user INTEGER NOT NULL, emoji TEXT NOT NULL,
         removed INTEGER NOT NULL, seq INTEGER NOT NULL, at INTEGER NOT NULL,
@@ -70,16 +70,16 @@ const STEPS: &[&str] = &["
     -- Messages that are committed and not yet in their tables: see `pending`.
     CREATE TABLE pending (n INTEGER PRIMARY KEY, records BLOB NOT NULL) STRICT;
 
-    -- `by` is NULL from now on only where somebody else wrote the message: what a user has received is found without
-    -- looking at the messages.
+    -- `by` is NULL from now on only if another user wrote the message: the received mark of a user is then computed without
+    -- reading messages.
     UPDATE inbox SET by = user WHERE kind = 0 AND by IS NULL AND EXISTS
         (SELECT 1 FROM messages AS m WHERE m.conversation = inbox.conversation AND m.n = inbox.message
             AND m.sender = inbox.user);
 ", "
-    -- Whom a user takes nothing direct from.
+    -- The users whom a user blocks.
     CREATE TABLE blocks (user INTEGER NOT NULL, blocked INTEGER NOT NULL, PRIMARY KEY (user, blocked)) STRICT, WITHOUT ROWID;
 ", "
-    -- How many messages of whom wait for a user who has never connected. Those from before this step are not counted.
+    -- The number of messages of each sender to each user who has never connected. Messages from before this step are not counted.
     CREATE TABLE unclaimed (
         recipient INTEGER NOT NULL, sender INTEGER NOT NULL, messages INTEGER NOT NULL, PRIMARY KEY (recipient, sender)
     ) STRICT, WITHOUT ROWID;
@@ -91,7 +91,7 @@ const STEPS: &[&str] = &["
 /// The version that this program writes.
 pub const VERSION: i64 = STEPS.len() as i64;
 
-/// Whether a file is one that this program can use. The error is for people.
+/// Checks that a file is one that this program can use. The error is a text for users.
 pub fn recognise(connection: &Connection) -> Result<(), String> {
     let number = |sql: &str| -> Result<i64, String> {
         connection
@@ -101,7 +101,7 @@ pub fn recognise(connection: &Connection) -> Result<(), String> {
     let tables = number("SELECT count(*) FROM sqlite_schema")?;
     let application = number("PRAGMA application_id")?;
     let version = number("PRAGMA user_version")?;
-    // A new file has nothing of anybody.
+    // A new file is empty.
     let is_new = (tables, application, version) == (0, 0, 0);
     let is_ours = tables > 0 && application == APPLICATION;
     if !is_new && !is_ours {
@@ -115,7 +115,7 @@ pub fn recognise(connection: &Connection) -> Result<(), String> {
     Ok(())
 }
 
-/// Sets a writing connection up.
+/// Configures a writing connection.
 pub fn configure(connection: &Connection, synchronous: &str) -> rusqlite::Result<()> {
     // Takes effect on an empty file only, and must come before WAL.
     connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
@@ -124,11 +124,11 @@ pub fn configure(connection: &Connection, synchronous: &str) -> rusqlite::Result
     connection.pragma_update(None, "cache_size", CACHE_KIB)?;
     connection.pragma_update(None, "temp_store", "MEMORY")?;
     connection.pragma_update(None, "journal_size_limit", LOG_BYTES)?;
-    // What is deleted leaves the file, not only the tables (PROTOCOL section 10, "Changes").
+    // Deleted content is overwritten in the file (PROTOCOL section 10, "Changes").
     connection.pragma_update(None, "secure_delete", "ON")
 }
 
-/// Does the steps that a file has not seen.
+/// Runs the steps that a file has not seen.
 pub fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
     let version: i64 = connection.query_row("PRAGMA user_version", (), |row| row.get(0))?;
     let done = usize::try_from(version).unwrap_or(0);
@@ -164,7 +164,7 @@ pub fn epoch(connection: &Connection) -> Result<Uuid, String> {
         .ok_or_else(|| "damaged: it has no epoch".to_owned())
 }
 
-/// Gives the store another epoch: sequence numbers that clients remember mean nothing in it.
+/// Gives the store a new epoch: sequence numbers that clients remember are not valid in it.
 pub fn renew_epoch(connection: &Connection) -> rusqlite::Result<()> {
     connection
         .execute(

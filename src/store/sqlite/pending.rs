@@ -33,8 +33,3 @@ pub use self::legacy::{VERSIONED_RECORDS, upgrade};
 pub use self::record::Record;
 pub use self::rows::PendingBatch;
 pub use self::view::{exclude, include};
-
-fn damaged() -> rusqlite::Error {
-    let text = "the log of pending messages is damaged";
-    rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Blob, text.into())
-}

@@ -1,5 +1,5 @@
-//! Retention, in small steps: what is older than it is to be kept goes, and the disk gets its space back. Each step is a
-//! transaction of a few milliseconds between two batches, so that no send waits for it.
+//! Retention: removes inbox entries and messages that have expired or exceed a limit, and returns free space to the disk. It
+//! runs in small steps. Each is a transaction of a few milliseconds between two batches, so that no write waits for long.
 
 use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior, params};
 
@@ -7,21 +7,21 @@ use super::cache::Cache;
 use super::number::{signed, unsigned};
 use crate::store::{LiveCursors, Retention};
 
-/// Users or conversations that one step looks at.
-const LOOK: i64 = 128;
-/// Rows that one step removes.
+/// Users or conversations that one step examines.
+const EXAMINE: i64 = 128;
+/// Rows that one step removes at most.
 const REMOVE: i64 = 512;
-/// Free pages that are left in the file for what comes next.
-const SPARE_PAGES: i64 = 256;
-/// Free pages that one step gives back.
+/// Free pages that stay in the file for new rows.
+const KEEP_PAGES: i64 = 256;
+/// Free pages that one step returns to the disk.
 const RETURN_PAGES: i64 = 128;
-/// How long the keeper rests when it has been through everything, in milliseconds.
+/// The pause after a sweep of the whole store, in milliseconds.
 const REST: i64 = 60_000;
 
-/// So many times the limit of an inbox is kept while a live session is still owed it.
-const SPARED: i64 = 20;
+/// Entries that a connected session still needs are kept up to this multiple of the limit of an inbox.
+const SLOW_READER_FACTOR: i64 = 20;
 
-/// What is to be kept.
+/// What retention keeps.
 #[derive(Clone, Copy, Debug)]
 pub struct RetentionRules<'a> {
     pub retention: &'a Retention,
@@ -30,16 +30,16 @@ pub struct RetentionRules<'a> {
     pub now: i64,
 }
 
-/// Where the round of the keeper stands.
+/// The progress of the sweep.
 #[derive(Debug, Default)]
 pub struct RetentionSweeper {
-    /// The last user and the last conversation that were looked at.
+    /// The last user and the last conversation that were examined.
     user: i64,
     conversation: i64,
     phase: Phase,
-    /// Whether this round has given disk space back.
+    /// True if this sweep has returned space to the disk.
     freed_space: bool,
-    /// When the next round begins.
+    /// When the next sweep begins.
     rest_until: i64,
 }
 
@@ -54,7 +54,7 @@ enum Phase {
 type Result<T> = rusqlite::Result<T>;
 
 impl RetentionSweeper {
-    /// Does a little. True: there is more to do now.
+    /// Runs one step. True: there is more to do now.
     pub fn step(
         &mut self,
         connection: &mut Connection,
@@ -62,7 +62,7 @@ impl RetentionSweeper {
         rules: &RetentionRules<'_>,
     ) -> Result<bool> {
         let RetentionRules { retention, now, .. } = *rules;
-        // A clock that was set back must not make it a long rest.
+        // A clock that was set back must not make the pause longer.
         if now < self.rest_until && now >= self.rest_until - REST {
             return Ok(false);
         }
@@ -70,7 +70,7 @@ impl RetentionSweeper {
             Phase::Inboxes => self.inboxes(connection, cache, rules)?,
             Phase::Messages => self.messages(connection, cache, retention, now)?,
             Phase::Space => {
-                if !give_back(connection)? {
+                if !return_pages(connection)? {
                     let shortest = retention.history_ms.unwrap_or(i64::MAX);
                     let shortest = shortest.min(retention.inbox_ms);
                     *self = Self {
@@ -85,7 +85,7 @@ impl RetentionSweeper {
         Ok(true)
     }
 
-    /// Whether the round that is under way has given disk space back.
+    /// True if the present sweep has returned space to the disk.
     pub fn freed_space(&self) -> bool {
         self.freed_space
     }
@@ -104,13 +104,13 @@ impl RetentionSweeper {
         let mut removed = 0;
         for user in &users {
             if expired(connection, rules, *user)?.is_some() {
-                // Only a step that has something to remove writes at all.
+                // A write transaction only if there is something to remove.
                 let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
                 let count = trim(&tx, cache, rules, *user)?;
                 tx.commit()?;
                 removed += count;
                 if removed >= REMOVE {
-                    // Perhaps not done with this user: the next step begins with them again.
+                    // More entries of this user may have expired: the next step begins with the same user.
                     self.user = user - 1;
                     return Ok(());
                 }
@@ -176,7 +176,7 @@ impl RetentionSweeper {
     }
 }
 
-/// Removes from the inboxes that have grown beyond their limit, within a transaction that moves messages to them.
+/// Trims inboxes that have grown beyond their limit, within the transaction of a flush.
 pub fn trim_overfull(
     connection: &Connection,
     cache: &mut Cache,
@@ -195,11 +195,11 @@ pub fn trim_overfull(
 fn numbers(connection: &Connection, sql: &str, after: i64) -> Result<Vec<i64>> {
     connection
         .prepare_cached(sql)?
-        .query_map([after, LOOK], |row| row.get(0))?
+        .query_map([after, EXAMINE], |row| row.get(0))?
         .collect()
 }
 
-/// The newest of a user's oldest entries that is not to be kept, if there is one.
+/// The newest entry up to which a user's inbox is to be trimmed, as far as one step goes. `None`: nothing is to be removed.
 fn expired(connection: &Connection, rules: &RetentionRules<'_>, user: i64) -> Result<Option<i64>> {
     let (id, newest): (String, Option<i64>) = connection
         .prepare_cached(
@@ -212,10 +212,11 @@ fn expired(connection: &Connection, rules: &RetentionRules<'_>, user: i64) -> Re
     let limit = signed(rules.retention.inbox_limit);
     let mut beyond = newest - limit;
     if beyond > 0
-        && let Some(owed) = rules.live_cursors.lowest(&id)
+        && let Some(cursor) = rules.live_cursors.lowest(&id)
     {
-        // A session that is here and only slow is not robbed of what it is owed; but one that stays slow is, in the end.
-        beyond = beyond.min((signed(owed) - 1).max(newest - limit.saturating_mul(SPARED)));
+        // Keep entries that a connected slow reader still needs, but not without a limit.
+        beyond =
+            beyond.min((signed(cursor) - 1).max(newest - limit.saturating_mul(SLOW_READER_FACTOR)));
     }
     connection
         .prepare_cached(
@@ -230,7 +231,7 @@ fn expired(connection: &Connection, rules: &RetentionRules<'_>, user: i64) -> Re
         .map(Option::flatten)
 }
 
-/// Removes the oldest entries of a user that are not to be kept, up to a step's worth. Gives their number.
+/// Trims a user's inbox as far as one step goes. Returns the number of entries removed.
 fn trim(
     connection: &Connection,
     cache: &mut Cache,
@@ -258,8 +259,8 @@ fn trim(
     Ok(i64::try_from(removed).unwrap_or(i64::MAX))
 }
 
-/// The oldest messages of a conversation that nobody is to be shown any more: too old, and in no inbox. Gives with them
-/// the work that it is to remove them, where `REMOVE` is enough for a step: a long message is many pages.
+/// The oldest messages of a conversation that have expired and are in no inbox. Returns with them the work of removing them,
+/// of which `REMOVE` is enough for one step: a long message occupies many pages.
 fn old_messages(
     connection: &Connection,
     conversation: i64,
@@ -286,14 +287,14 @@ fn old_messages(
     Ok((gone, work))
 }
 
-/// Gives some free pages back to the disk. False: there is nothing to give.
-fn give_back(connection: &Connection) -> Result<bool> {
+/// Returns some free pages to the disk. False: there are none to return.
+fn return_pages(connection: &Connection) -> Result<bool> {
     let free: i64 = connection.query_row("PRAGMA freelist_count", (), |row| row.get(0))?;
-    if free <= SPARE_PAGES {
+    if free <= KEEP_PAGES {
         return Ok(false);
     }
-    let pages = (free - SPARE_PAGES).min(RETURN_PAGES);
-    // It gives back one page for each row that is asked for.
+    let pages = (free - KEEP_PAGES).min(RETURN_PAGES);
+    // It frees one page for each row that is read.
     let mut statement = connection.prepare(&format!("PRAGMA incremental_vacuum({pages})"))?;
     let mut rows = statement.query(())?;
     while rows.next()?.is_some() {}

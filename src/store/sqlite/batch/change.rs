@@ -77,7 +77,7 @@ impl Batch<'_> {
             return Ok(Outcome::NotAuthor);
         }
         let now = found.content.as_deref().unwrap_or_default();
-        if content_eq::value(now, content) {
+        if content_eq::equal(now, content) {
             let seq = found.change_seq.map_or(found.from_seq, unsigned);
             return Ok(unchanged(
                 Some(seq),
@@ -209,11 +209,11 @@ impl Batch<'_> {
             .query_row(key, |row| row.get(0))
     }
 
-    /// The mark of a message's first content, by which a duplicate is recognised once the content has changed.
+    /// The hash of a message's first content, by which a duplicate is recognised once the content has changed.
     fn first(&mut self, found: &Found) -> Result<Vec<u8>> {
         match &found.first {
             Some(first) => Ok(first.clone()),
-            None => Ok(content_eq::mark(
+            None => Ok(content_eq::keyed_hash(
                 &self.key()?,
                 found.content.as_deref().unwrap_or_default(),
             )),

@@ -242,10 +242,10 @@ impl Batch<'_> {
                     row.get(4)?,
                 ))
             })?;
-        // An edit or a deletion keeps a mark of the first content; without a mark, the content is still the first.
+        // An edit or a deletion keeps a hash of the first content; without one, the content is still the first.
         let is_same = match (first, content) {
-            (Some(first), _) => first == content_eq::mark(&self.key()?, &message.content),
-            (None, Some(content)) => content_eq::value(&content, &message.content),
+            (Some(first), _) => first == content_eq::keyed_hash(&self.key()?, &message.content),
+            (None, Some(content)) => content_eq::equal(&content, &message.content),
             (None, None) => false,
         };
         if sender != from || !is_same {

@@ -35,3 +35,9 @@ pub fn take_id<'a>(bytes: &mut &'a [u8]) -> Option<&'a Id> {
     *bytes = rest;
     Some(id)
 }
+
+/// The error of a record that cannot be read.
+pub fn damaged() -> rusqlite::Error {
+    let text = "the log of pending messages is damaged";
+    rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Blob, text.into())
+}

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use rusqlite::{CachedStatement, Connection, params};
 
-use super::damaged;
+use super::encoding::damaged;
 use super::index::{PendingLog, Selection};
 use super::record::Record;
 use crate::store::sqlite::number::{signed, unsigned};

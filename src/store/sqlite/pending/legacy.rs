@@ -2,8 +2,7 @@
 
 use rusqlite::{Connection, params};
 
-use super::damaged;
-use super::encoding::{read_number, take, take_id};
+use super::encoding::{damaged, read_number, take, take_id};
 use super::record::Record;
 use crate::store::Recipients;
 

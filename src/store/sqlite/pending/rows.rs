@@ -2,8 +2,7 @@
 
 use rusqlite::Connection;
 
-use super::damaged;
-use super::encoding::Id;
+use super::encoding::{Id, damaged};
 use super::record::{OVERHEAD, Record};
 use crate::store::Recipients;
 

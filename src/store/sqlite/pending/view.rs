@@ -2,7 +2,7 @@
 
 use rusqlite::Connection;
 
-use super::damaged;
+use super::encoding::damaged;
 use super::flush::{Tables, TrimmedTo};
 use super::legacy::{self, VERSIONED_RECORDS};
 use super::record::Record;

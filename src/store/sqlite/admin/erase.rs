@@ -1,0 +1,119 @@
+//! Erases a user.
+
+use std::path::Path;
+
+use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior, params};
+use uuid::Uuid;
+
+use crate::store::sqlite::file::with_path;
+use crate::store::sqlite::{Durability, Sqlite, migrations};
+use crate::store::{Retention, StoreError, StoreOptions};
+
+/// What [`erase`] has removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Erased {
+    /// Messages whose content was removed.
+    pub messages: u64,
+    /// Reactions that were removed.
+    pub reactions: u64,
+    /// Entries that were removed from the user's inbox.
+    pub entries: u64,
+}
+
+/// Removes all data of a user: inbox, devices, marks, reactions, blocks (also those of others against this user), the content
+/// of the user's messages, and the id itself. Others keep their own messages; in place of the user's there are deleted messages
+/// of an anonymous author, so that their inboxes have no gaps. The store must not be in use. It gets a new epoch, because the id
+/// can be used again and its new inbox begins at 1.
+///
+/// # Errors
+/// [`StoreError`], also if the user is unknown. Then nothing is removed, unless the error says so.
+pub fn erase(path: &Path, user: &str, now: i64) -> Result<Erased, StoreError> {
+    if !path.exists() {
+        return with_path(path, Err("there is no such file"));
+    }
+    let keep_all = Retention {
+        inbox_ms: i64::MAX / 2,
+        inbox_limit: u64::MAX / 4,
+        history_ms: None,
+    };
+    let mut store = Sqlite::open(path, Durability::Full, StoreOptions::new(keep_all))?;
+    store.flush()?;
+    let erased = with_path(path, erase_in(&mut store.connection, user, now))?;
+    let Some(erased) = erased else {
+        return with_path(path, Err(format!("no user {user:?} is known")));
+    };
+    with_path(path, wipe(&store.connection)).map_err(|error| {
+        StoreError::Failed(format!(
+            "{error}; {user} is erased, but the file may still hold traces until it has been rewritten (VACUUM)"
+        ))
+    })?;
+    Ok(erased)
+}
+
+/// Rewrites the file. SQLite overwrites a removed row, but not copies of it that were left when the row moved to another page,
+/// and the write-ahead log has the former pages.
+fn wipe(connection: &Connection) -> Result<(), String> {
+    let text = |error: rusqlite::Error| error.to_string();
+    // The memory may be too small for a copy.
+    let rewritten = connection.execute_batch("PRAGMA temp_store = FILE; VACUUM");
+    rewritten.map_err(text)?;
+    let truncated = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", (), |row| row.get(0));
+    match truncated.map_err(text)? {
+        0 => Ok(()),
+        _ => {
+            Err("another process is reading the file, so that its log cannot be removed".to_owned())
+        }
+    }
+}
+
+fn erase_in(connection: &mut Connection, user: &str, now: i64) -> rusqlite::Result<Option<Erased>> {
+    let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let n: Option<i64> = tx
+        .query_row("SELECT n FROM users WHERE id = ?1", [user], |row| {
+            row.get(0)
+        })
+        .optional()?;
+    let Some(n) = n else {
+        return Ok(None);
+    };
+    let messages = tx.execute(
+        "UPDATE messages SET content = NULL, first = NULL, reply_to = NULL, edited_at = NULL,
+            deleted_at = coalesce(deleted_at, ?2) WHERE sender = ?1",
+        [n, now],
+    )?;
+    let mut reactions = tx.execute("DELETE FROM reactions WHERE user = ?1", [n])?;
+    reactions += tx.execute(
+        "DELETE FROM reactions WHERE EXISTS (SELECT 1 FROM messages AS m WHERE m.conversation = reactions.conversation
+            AND m.n = reactions.message AND m.deleted_at IS NOT NULL)",
+        (),
+    )?;
+    // Entries about the user's reactions in the inboxes of others keep their numbers and lose their content.
+    tx.execute(
+        "UPDATE inbox SET emoji = '-', kind = 4 WHERE by = ?1 AND kind IN (3, 4)",
+        [n],
+    )?;
+    let head: Option<i64> =
+        tx.query_row("SELECT max(seq) FROM inbox WHERE user = ?1", [n], |row| {
+            row.get(0)
+        })?;
+    let entries = tx.execute("DELETE FROM inbox WHERE user = ?1", [n])?;
+    tx.execute("DELETE FROM devices WHERE user = ?1", [n])?;
+    tx.execute("DELETE FROM marks WHERE user = ?1", [n])?;
+    tx.execute(
+        "DELETE FROM unclaimed WHERE recipient = ?1 OR sender = ?1",
+        [n],
+    )?;
+    tx.execute("DELETE FROM blocks WHERE user = ?1 OR blocked = ?1", [n])?;
+    let placeholder = format!("erased.{}", Uuid::new_v4().simple());
+    tx.execute(
+        "UPDATE users SET id = ?2, floor = max(floor, coalesce(?3, 0)) WHERE n = ?1",
+        params![n, placeholder, head],
+    )?;
+    migrations::renew_epoch(&tx)?;
+    tx.commit()?;
+    Ok(Some(Erased {
+        messages: messages as u64,
+        reactions: reactions as u64,
+        entries: entries as u64,
+    }))
+}

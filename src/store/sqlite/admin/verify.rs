@@ -1,0 +1,116 @@
+//! Verifies a store.
+
+use std::path::Path;
+
+use super::view::view;
+use crate::store::StoreError;
+use crate::store::sqlite::file::with_path;
+
+/// Checks the consistency of a store. Returns a line for each finding; none if the store is consistent.
+///
+/// # Errors
+/// [`StoreError`] if the store cannot be read.
+pub fn verify(path: &Path) -> Result<Vec<String>, StoreError> {
+    const LIMIT: usize = 100;
+    let connection = view(path)?;
+    let mut findings = Vec::new();
+    let mut statement = with_path(path, connection.prepare("PRAGMA integrity_check(100)"))?;
+    let lines = with_path(path, statement.query_map((), |row| row.get::<_, String>(0)))?;
+    for line in lines {
+        let line = with_path(path, line)?;
+        if line != "ok" {
+            findings.push(line);
+        }
+    }
+    for (what, sql) in CHECKS {
+        let mut statement = with_path(path, connection.prepare(sql))?;
+        let rows = with_path(
+            path,
+            statement.query_map((), |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?))),
+        )?;
+        for row in rows {
+            let (a, b) = with_path(path, row)?;
+            if findings.len() < LIMIT {
+                findings.push(format!("{what}: {a}, {b}"));
+            }
+        }
+    }
+    Ok(findings)
+}
+
+/// Descriptions of inconsistencies, each with a query that finds them: two numbers a row.
+const CHECKS: &[(&str, &str)] = &[
+    (
+        "an inbox has a gap (user, entry after it)",
+        "SELECT user, seq FROM (
+            SELECT user, seq, lag(seq) OVER (PARTITION BY user ORDER BY seq) AS before,
+                (SELECT floor FROM users WHERE n = user) AS floor FROM inbox)
+         WHERE seq != coalesce(before, floor) + 1",
+    ),
+    (
+        "an entry is of no user (user, entry)",
+        "SELECT user, seq FROM inbox WHERE user NOT IN (SELECT n FROM users)",
+    ),
+    (
+        "an entry's message does not exist (user, entry)",
+        "SELECT i.user, i.seq FROM inbox AS i WHERE NOT EXISTS
+         (SELECT 1 FROM messages AS m WHERE m.conversation = i.conversation AND m.n = i.message)",
+    ),
+    (
+        "an entry's message is neither from nor to its user (user, entry)",
+        "SELECT i.user, i.seq FROM inbox AS i
+         JOIN messages AS m ON m.conversation = i.conversation AND m.n = i.message
+         WHERE i.user NOT IN (m.sender, m.recipient)",
+    ),
+    (
+        "a message is not in its author's inbox (conversation, message)",
+        "SELECT m.conversation, m.n FROM messages AS m JOIN users AS u ON u.n = m.sender
+         WHERE m.from_seq > u.floor AND NOT EXISTS (SELECT 1 FROM inbox AS i WHERE i.user = m.sender
+            AND i.seq = m.from_seq AND i.conversation = m.conversation AND i.message = m.n AND i.kind = 0)",
+    ),
+    (
+        "a message is not in its recipient's inbox (conversation, message)",
+        "SELECT m.conversation, m.n FROM messages AS m JOIN users AS u ON u.n = m.recipient
+         WHERE m.to_seq > u.floor AND NOT EXISTS (SELECT 1 FROM inbox AS i WHERE i.user = m.recipient
+            AND i.seq = m.to_seq AND i.conversation = m.conversation AND i.message = m.n AND i.kind = 0)",
+    ),
+    (
+        "a message is of no conversation of its users (conversation, message)",
+        "SELECT m.conversation, m.n FROM messages AS m LEFT JOIN conversations AS c ON c.n = m.conversation
+         WHERE c.n IS NULL OR c.low != min(m.sender, m.recipient) OR c.high != max(m.sender, m.recipient)",
+    ),
+    (
+        "a message has content although it was deleted, or none although it was not (conversation, message)",
+        "SELECT conversation, n FROM messages WHERE (content IS NULL) != (deleted_at IS NOT NULL)",
+    ),
+    (
+        "a message has a number that is not reserved (conversation, message)",
+        "SELECT conversation, n FROM messages WHERE n >= (SELECT value FROM meta WHERE key = 'next')",
+    ),
+    (
+        "a device holds more than its user's inbox has (user, entry)",
+        "SELECT d.user, d.received FROM devices AS d JOIN users AS u ON u.n = d.user
+         WHERE d.received > max(u.floor, coalesce((SELECT max(seq) FROM inbox WHERE user = d.user), 0))",
+    ),
+    (
+        "a read mark is ahead of the received mark (user, conversation)",
+        "SELECT user, conversation FROM marks WHERE read > received",
+    ),
+    (
+        "a block is of no user, or of oneself (user, blocked user)",
+        "SELECT user, blocked FROM blocks WHERE user = blocked
+         OR user NOT IN (SELECT n FROM users) OR blocked NOT IN (SELECT n FROM users)",
+    ),
+    (
+        "messages are counted for a recipient who has connected, or do not exist (recipient, sender)",
+        "SELECT recipient, sender FROM unclaimed WHERE recipient IN (SELECT user FROM devices)
+         OR messages > (SELECT count(*) FROM conversations AS c JOIN messages AS m ON m.conversation = c.n
+            WHERE c.low = min(unclaimed.recipient, unclaimed.sender)
+            AND c.high = max(unclaimed.recipient, unclaimed.sender) AND m.sender = unclaimed.sender)",
+    ),
+    (
+        "a reaction is to no message (conversation, message)",
+        "SELECT r.conversation, r.message FROM reactions AS r WHERE NOT EXISTS
+         (SELECT 1 FROM messages AS m WHERE m.conversation = r.conversation AND m.n = r.message)",
+    ),
+];

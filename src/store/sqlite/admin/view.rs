@@ -1,0 +1,59 @@
+//! Opens a store for reading while a server may write to it.
+
+use std::path::Path;
+
+use rusqlite::Connection;
+
+use crate::store::sqlite::file::{connect_to_read, with_path};
+use crate::store::sqlite::read::SqliteReader;
+use crate::store::sqlite::{migrations, pending};
+use crate::store::{Reader, StoreError};
+
+/// Opens a store for reading in its present state, with the pending log included.
+pub fn view(path: &Path) -> Result<Connection, StoreError> {
+    let connection = open(path)?;
+    // Files of the first version have no pending log.
+    if with_path(path, connection.table_exists(None, "pending"))? {
+        with_path(path, pending::include(&connection))?;
+    }
+    // Tables that older files do not have are replaced by empty temporary ones.
+    for (table, columns) in [
+        ("blocks", "user INTEGER, blocked INTEGER"),
+        (
+            "unclaimed",
+            "recipient INTEGER, sender INTEGER, messages INTEGER",
+        ),
+    ] {
+        if !with_path(path, connection.table_exists(None, table))? {
+            let empty = format!("CREATE TEMP TABLE {table} ({columns})");
+            with_path(path, connection.execute_batch(&empty))?;
+        }
+    }
+    Ok(connection)
+}
+
+/// As [`view`], but without the messages of the pending log.
+pub fn open(path: &Path) -> Result<Connection, StoreError> {
+    if !path.exists() {
+        return with_path(path, Err("there is no such file"));
+    }
+    let connection = with_path(path, connect_to_read(path))?;
+    with_path(path, migrations::recognise(&connection))?;
+    with_path(path, migrations::epoch(&connection))?;
+    with_path(path, connection.execute_batch("BEGIN"))?;
+    Ok(connection)
+}
+
+/// Opens the store at `path` to read the conversations of a user. Each query sees the store in its state at that moment: one long transaction would keep the server from checkpointing its log.
+///
+/// # Errors
+/// [`StoreError`], also if the user is unknown.
+pub fn reader_of(path: &Path, user: &str) -> Result<Box<dyn Reader>, StoreError> {
+    let connection = view(path)?;
+    with_path(path, connection.execute_batch("COMMIT"))?;
+    let reader = SqliteReader::with_connection(connection);
+    if reader.user(user)?.is_none() {
+        return with_path(path, Err(format!("no user {user:?} is known")));
+    }
+    Ok(Box::new(reader))
+}

@@ -1,0 +1,96 @@
+//! Reads the history of a conversation.
+
+use rusqlite::{OptionalExtension as _, Result, params};
+
+use super::SqliteReader;
+use super::row::{select_messages, size, stored_message};
+use crate::store::{Conversation, HistoryAnswer, HistoryPage, HistoryPosition, HistoryQuery};
+
+impl SqliteReader {
+    pub(super) fn read_history(&self, query: &HistoryQuery) -> Result<HistoryAnswer> {
+        let Conversation::Direct(peer) = &query.conversation else {
+            return Ok(HistoryAnswer::UnknownRoom);
+        };
+        let Some(conversation) = self.conversation(&query.user, peer)? else {
+            return Ok(match query.position {
+                // A conversation without messages is empty, and has no message to start from.
+                Some(_) => HistoryAnswer::UnknownMessage,
+                None => HistoryAnswer::Page(HistoryPage {
+                    messages: Vec::new(),
+                    more: false,
+                }),
+            });
+        };
+        let forwards = matches!(query.position, Some(HistoryPosition::After(_)));
+        let from = match query.position {
+            None => i64::MAX,
+            Some(HistoryPosition::Before(id) | HistoryPosition::After(id)) => {
+                let n: Option<i64> = self
+                    .connection
+                    .prepare_cached("SELECT n FROM messages WHERE conversation = ?1 AND id = ?2")?
+                    .query_row(params![conversation, id.as_bytes()], |row| row.get(0))
+                    .optional()?;
+                match n {
+                    Some(n) => n,
+                    None => return Ok(HistoryAnswer::UnknownMessage),
+                }
+            }
+        };
+        let sql = if forwards {
+            select_messages!(
+                "m.n, ",
+                "FROM messages AS m JOIN users AS f ON f.n = m.sender JOIN users AS t ON t.n = m.recipient
+                 WHERE m.conversation = ?1 AND m.n > ?2 AND m.sent_at >= ?3 ORDER BY m.n ASC LIMIT ?4"
+            )
+        } else {
+            select_messages!(
+                "m.n, ",
+                "FROM messages AS m JOIN users AS f ON f.n = m.sender JOIN users AS t ON t.n = m.recipient
+                 WHERE m.conversation = ?1 AND m.n < ?2 AND m.sent_at >= ?3 ORDER BY m.n DESC LIMIT ?4"
+            )
+        };
+        let mut statement = self.connection.prepare_cached(sql)?;
+        // One more than requested tells whether there are more.
+        let limit = query.limit as i64 + 1;
+        let mut rows = statement.query([conversation, from, query.not_before, limit])?;
+        let mut messages = Vec::new();
+        let mut bytes = 0;
+        let mut more = false;
+        while let Some(row) = rows.next()? {
+            let n: i64 = row.get(0)?;
+            let mut message = stored_message(row, 1)?;
+            message.reactions = self.reactions(conversation, n)?;
+            bytes += size(&message);
+            if messages.len() == query.limit || (bytes > query.bytes && !messages.is_empty()) {
+                more = true;
+                break;
+            }
+            messages.push(message);
+        }
+        if !forwards {
+            messages.reverse();
+        }
+        Ok(HistoryAnswer::Page(HistoryPage { messages, more }))
+    }
+
+    pub(super) fn reactions(
+        &self,
+        conversation: i64,
+        n: i64,
+    ) -> Result<Vec<(String, Vec<String>)>> {
+        let mut statement = self.connection.prepare_cached(
+            "SELECT r.emoji, u.id FROM reactions AS r JOIN users AS u ON u.n = r.user
+             WHERE r.conversation = ?1 AND r.message = ?2 AND NOT r.removed ORDER BY r.at, r.seq",
+        )?;
+        let mut rows = statement.query([conversation, n])?;
+        let mut reactions: Vec<(String, Vec<String>)> = Vec::new();
+        while let Some(row) = rows.next()? {
+            let (emoji, user): (String, String) = (row.get(0)?, row.get(1)?);
+            match reactions.iter_mut().find(|(known, _)| *known == emoji) {
+                Some((_, users)) => users.push(user),
+                None => reactions.push((emoji, vec![user])),
+            }
+        }
+        Ok(reactions)
+    }
+}

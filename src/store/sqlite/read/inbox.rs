@@ -1,0 +1,98 @@
+//! Reads inboxes.
+
+use rusqlite::{OptionalExtension as _, Result, params};
+
+use super::SqliteReader;
+use super::row::{OVERHEAD, select_messages, stored_message};
+use crate::store::sqlite::number::{signed, unsigned};
+use crate::store::sqlite::pending;
+use crate::store::{DeviceRef, Entry, EntryKind, InboxRange, InboxState};
+
+impl SqliteReader {
+    /// Reads the state of inboxes. The newest entry of an inbox may be in the pending log only; the log is read, but not
+    /// flushed, because a session that has nothing to replay does not read its messages.
+    pub(super) fn read_inboxes(&self, devices: &[DeviceRef]) -> Result<Vec<InboxState>> {
+        let heads = pending::read_heads(&self.connection)?;
+        let mut statement = self.connection.prepare_cached(
+            "SELECT u.n, u.floor, (SELECT max(seq) FROM inbox WHERE user = u.n),
+                (SELECT max(received) FROM devices WHERE user = u.n),
+                (SELECT received FROM devices WHERE user = u.n AND device = ?2)
+             FROM users AS u WHERE u.id = ?1",
+        )?;
+        let mut states = Vec::with_capacity(devices.len());
+        for DeviceRef { user, device } in devices {
+            let found = statement
+                .query_row(params![user, device], |row| {
+                    let n: i64 = row.get(0)?;
+                    let trimmed_to = unsigned(row.get(1)?);
+                    let newest: Option<i64> = row.get(2)?;
+                    let furthest: Option<i64> = row.get(3)?;
+                    let received: Option<i64> = row.get(4)?;
+                    let head = newest.map_or(trimmed_to, unsigned);
+                    let head = head.max(heads.get(&n).copied().unwrap_or(0));
+                    // Entries beyond the limit count as removed before the sweep has removed them.
+                    let oldest = trimmed_to.max(head.saturating_sub(self.inbox_limit)) + 1;
+                    let state = InboxState {
+                        head,
+                        oldest,
+                        received: unsigned(received.or(furthest).unwrap_or(0)),
+                    };
+                    Ok((state, furthest.is_some()))
+                })
+                .optional()?;
+            let (state, has_device) = found.unwrap_or((
+                InboxState {
+                    head: 0,
+                    oldest: 1,
+                    received: 0,
+                },
+                false,
+            ));
+            if !has_device && let Some(shared) = &self.shared {
+                shared.add_newly_connected(user);
+            }
+            states.push(state);
+        }
+        Ok(states)
+    }
+
+    pub(super) fn read_entries(&self, range: &InboxRange) -> Result<Vec<Entry>> {
+        let mut statement = self.connection.prepare_cached(select_messages!(
+            "i.seq, i.kind, i.emoji, i.at, b.id, ",
+            "FROM inbox AS i
+             JOIN messages AS m ON m.conversation = i.conversation AND m.n = i.message
+             JOIN users AS f ON f.n = m.sender
+             JOIN users AS t ON t.n = m.recipient
+             JOIN users AS b ON b.n = coalesce(i.by, m.sender)
+             WHERE i.user = (SELECT n FROM users WHERE id = ?1) AND i.seq BETWEEN ?2 AND ?3 ORDER BY i.seq"
+        ))?;
+        let mut rows =
+            statement.query(params![range.user, signed(range.first), signed(range.last)])?;
+        let mut entries = Vec::new();
+        let mut bytes = 0;
+        while let Some(row) = rows.next()? {
+            let emoji: Option<String> = row.get(2)?;
+            let entry = Entry {
+                seq: unsigned(row.get(0)?),
+                kind: match (row.get(1)?, emoji) {
+                    (1, _) => EntryKind::Edited,
+                    (2, _) => EntryKind::Deleted,
+                    (kind @ (3 | 4), Some(emoji)) => EntryKind::Reacted {
+                        emoji,
+                        removed: kind == 4,
+                    },
+                    _ => EntryKind::Message,
+                },
+                at: row.get(3)?,
+                actor: row.get(4)?,
+                message: stored_message(row, 5)?,
+            };
+            bytes += entry.message.content.len() + OVERHEAD;
+            entries.push(entry);
+            if bytes >= range.bytes {
+                break;
+            }
+        }
+        Ok(entries)
+    }
+}

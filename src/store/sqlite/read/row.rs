@@ -1,0 +1,52 @@
+//! Reads the columns of a message.
+
+use rusqlite::{Result, Row};
+use uuid::Uuid;
+
+use crate::store::{Conversation, StoredMessage};
+
+/// An upper bound of the bytes that a message takes in an answer besides its content and reactions.
+pub const OVERHEAD: usize = 512;
+
+/// A query of the columns of a [`StoredMessage`], from `m` (messages), `f` (its author) and `t` (its recipient).
+macro_rules! select_messages {
+    ($before:literal, $after:literal) => {
+        concat!(
+            "SELECT ",
+            $before,
+            "f.id, t.id, m.id, m.sent_at, m.reply_to, m.edited_at, m.deleted_at, m.content ",
+            $after
+        )
+    };
+}
+
+pub(super) use select_messages;
+
+/// Reads the message whose columns begin at `at`.
+pub fn stored_message(row: &Row<'_>, at: usize) -> Result<StoredMessage> {
+    let content: Option<String> = row.get(at + 7)?;
+    Ok(StoredMessage {
+        from: row.get(at)?,
+        to: Conversation::Direct(row.get(at + 1)?),
+        id: row.get(at + 2).map(Uuid::from_bytes)?,
+        sent_at: row.get(at + 3)?,
+        reply_to: row
+            .get::<_, Option<[u8; 16]>>(at + 4)?
+            .map(Uuid::from_bytes),
+        edited_at: row.get(at + 5)?,
+        deleted_at: row.get(at + 6)?,
+        content: content.unwrap_or_default(),
+        reactions: Vec::new(),
+    })
+}
+
+/// An upper bound of the bytes that a message takes in an answer.
+pub fn size(message: &StoredMessage) -> usize {
+    let users = |users: &Vec<String>| users.iter().map(|user| user.len() + 3).sum::<usize>();
+    let reactions = message.reactions.iter();
+    // An escaped character of a reaction takes up to six bytes.
+    let reactions: usize = reactions
+        .map(|(emoji, by)| 6 * emoji.len() + 24 + users(by))
+        .sum();
+    message.content.len() + OVERHEAD + reactions
+}
