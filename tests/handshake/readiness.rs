@@ -149,9 +149,13 @@ fn with_a_full_queue_the_server_is_overloaded_and_not_ready() {
             });
         }
         eventually("the server is not ready", || {
-            let (status, body) = json_answer(&server.get("/readyz"));
-            let detail = body["detail"].as_str().unwrap_or_default();
-            status == 503 && body["code"] == "overloaded" && detail.contains("waiting")
+            let answer = server.get("/readyz");
+            // On a very busy machine, the workers may be too slow to read the request in time: 408.
+            answer.starts_with("HTTP/1.1 503 ") && {
+                let (_, body) = json_answer(&answer);
+                let detail = body["detail"].as_str().unwrap_or_default();
+                body["code"] == "overloaded" && detail.contains("waiting")
+            }
         });
         for sender in &mut senders {
             loop {

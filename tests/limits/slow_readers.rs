@@ -366,7 +366,7 @@ fn a_connection_uses_little_memory_after_large_messages() {
     assert!(grown < 8192, "{grown} bytes per connection");
 
     // All connections at the same time: half a frame each, then the other half, then the answers. The allocator may keep that
-    // memory, but must reuse it in the second round.
+    // memory, but must reuse most of it in the second round.
     let mut peaks = Vec::new();
     for _ in 0..2 {
         for (raw, frame) in sessions.iter_mut().zip(&frames) {
@@ -379,7 +379,8 @@ fn a_connection_uses_little_memory_after_large_messages() {
         eprintln!("all at once: {} more bytes each", each(server.memory_kib()));
         peaks.push(server.peak_kib());
     }
-    assert!(peaks[1] < peaks[0] + 16 * 1024, "{peaks:?}");
+    let sent_kib = (CONNECTIONS * LARGE / 1024) as u64;
+    assert!(peaks[1] < peaks[0] + sent_kib / 2, "{peaks:?}");
 }
 
 #[test]
