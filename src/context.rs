@@ -83,7 +83,8 @@ impl Context {
     /// True while a rejected client may be upgraded in order to receive a `goodbye`.
     pub fn may_send_goodbye(&self) -> bool {
         self.limits
-            .may_linger(self.sessions.load(Ordering::Relaxed))
+            .connections
+            .may_send_goodbye(self.sessions.load(Ordering::Relaxed))
     }
 
     /// Waits until every session has ended.

@@ -97,7 +97,7 @@ impl Outbox {
             memory: memory.clone(),
             inner: Mutex::new(Inner {
                 state: State::default(),
-                reservation: memory.share(),
+                reservation: memory.reservation(),
             }),
         })
     }

@@ -237,16 +237,16 @@ async fn sweep(limits: Arc<Limits>, registry: Arc<Registry>) {
     for second in 1.. {
         actix_rt::time::sleep(Duration::from_secs(1)).await;
         limits.sweep();
-        if limits.buffers().under_pressure() {
+        if limits.memory.under_pressure() {
             registry.all().iter().for_each(|session| session.recheck());
             if told.is_none_or(|at| second >= at + TELL) {
                 told = Some(second);
-                log::warn!(bytes = limits.buffers().used(); "what waits for slow or unfinished clients takes nearly all of --buffer-bytes; those who hold most of it are let go");
+                log::warn!(bytes = limits.memory.used(); "what waits for slow or unfinished clients takes nearly all of --buffer-bytes; those who hold most of it are let go");
             }
         }
         if second % TELL == 0 {
-            limits.refill_ip_quotas(u64::from(second / TELL));
-            let refused = limits.take_rejected();
+            limits.ip_quotas.refill(u64::from(second / TELL));
+            let refused = limits.connections.take_rejected();
             if refused > 0 {
                 log::warn!(count = refused; "connections were refused within a minute as too many (too_many_connections)");
             }

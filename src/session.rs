@@ -147,7 +147,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Session<T> {
         progress |= written.changed || written.wrote && room_awaited;
         // Bytes that another thread is writing may be gone in a moment.
         let flushing = status.unsent > 0 && self.stream.unsent() == 0;
-        if status.reserved > reserved_before && !flushing && self.state.outbox.memory().full() {
+        if status.reserved > reserved_before && !flushing && self.state.outbox.memory().is_full() {
             if status.unsent > FREE_PER_SESSION {
                 // The client does not read; a goodbye would wait behind the unsent bytes.
                 return Step::End("no memory left for it");

@@ -67,7 +67,7 @@ where
     let permit = if context.draining.load(Ordering::SeqCst) {
         Err(Rejection::draining())
     } else {
-        let permit = context.limits.admit(client.ip);
+        let permit = context.limits.connections.open_websocket(client.ip);
         permit.map_err(Rejection::too_many_connections)
     };
     let params = match (&permit, decision) {
@@ -140,7 +140,7 @@ async fn open(
     let requested = endpoint.user().map(str::to_owned);
     match endpoint.authorize(identity.user()) {
         Ok(Some(query)) => {
-            let ip_quota = context.limits.ip_quota(client.ip);
+            let ip_quota = context.limits.ip_quotas.get(client.ip);
             let opened = open_session(context, identity, query, ip_quota).await;
             opened.map_err(Rejection::from)
         }

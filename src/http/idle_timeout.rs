@@ -116,15 +116,20 @@ impl Drop for ActiveRequest {
 
 impl<T> TimeoutStream<T> {
     /// Wraps the stream of a new connection.
-    pub fn new(io: T, permit: ConnectionPermit) -> Self {
-        Self::with_timeout(io, permit, IDLE_TIMEOUT)
+    pub fn new(io: T, permit: ConnectionPermit, memory: Reservation) -> Self {
+        Self::with_timeout(io, permit, memory, IDLE_TIMEOUT)
     }
 
-    fn with_timeout(io: T, permit: ConnectionPermit, timeout: Duration) -> Self {
+    fn with_timeout(
+        io: T,
+        permit: ConnectionPermit,
+        memory: Reservation,
+        timeout: Duration,
+    ) -> Self {
         let activity = Activity::new(timeout);
         Self {
             io,
-            memory: permit.share(),
+            memory,
             received: 0,
             permit,
             alarm: Box::pin(sleep_until(activity.0.deadline.get())),
@@ -176,7 +181,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for TimeoutStream<T> {
             self.received = MAX_HEAD.min(self.received + received);
             let (total, held) = (self.received, self.memory.held());
             self.memory.set(total);
-            if self.memory.held() > held && self.memory.of().full() {
+            if self.memory.held() > held && self.memory.budget().is_full() {
                 return Poll::Ready(Err(io::ErrorKind::OutOfMemory.into()));
             }
         }
@@ -246,9 +251,16 @@ mod tests {
             &RecipientsConfig::default(),
             &TrustedProxies::default(),
         );
-        let permit = limits.arrive(None).expect("the limit is not reached");
+        let permit = limits
+            .connections
+            .open(None)
+            .expect("the limit is not reached");
+        let memory = limits.memory.reservation();
         let (server, peer) = duplex(CAPACITY);
-        (TimeoutStream::with_timeout(server, permit, TIMEOUT), peer)
+        (
+            TimeoutStream::with_timeout(server, permit, memory, TIMEOUT),
+            peer,
+        )
     }
 
     fn run(test: impl Future<Output = ()>) {

@@ -4,7 +4,7 @@ use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use serde_json::{Value, json};
 
-use crate::limits::TooMany;
+use crate::limits::TooManyConnections;
 use crate::websocket::close_codes;
 use crate::writer::Unavailable;
 
@@ -70,7 +70,7 @@ impl Rejection {
     }
 
     /// The server, or the client's address, has reached a limit of connections.
-    pub fn too_many_connections(too_many: TooMany) -> Self {
+    pub fn too_many_connections(too_many: TooManyConnections) -> Self {
         Self {
             retry_after_ms: Some(too_many.retry_after_ms),
             ..Self::new(

@@ -23,7 +23,7 @@ use super::idle_timeout::TimeoutStream;
 use super::rejection::Rejection;
 use super::{HANDSHAKE_TIMEOUT, KEEP_ALIVE_TIMEOUT, routes};
 use crate::context::Context;
-use crate::limits::{Limits, TooMany};
+use crate::limits::{Limits, TooManyConnections};
 use crate::tls::Tls;
 use crate::websocket::socket_writer::Transport;
 
@@ -91,8 +91,12 @@ fn accept(limits: &Arc<Limits>, io: TcpStream) -> Result<Accepted<TcpStream>, Di
     // If the option cannot be set, small frames are delayed a little; everything else works.
     let _ = io.set_nodelay(true);
     let peer = io.peer_addr().ok();
-    match limits.arrive(peer.map(|peer| peer.ip())) {
-        Ok(permit) => Ok((TimeoutStream::new(io, permit), Protocol::Http1, peer)),
+    match limits.connections.open(peer.map(|peer| peer.ip())) {
+        Ok(permit) => Ok((
+            TimeoutStream::new(io, permit, limits.memory.reservation()),
+            Protocol::Http1,
+            peer,
+        )),
         Err(too_many) => {
             // Sent before any request was read, and only if the send buffer has room: a rejected connection costs nothing more.
             let rejection = Rejection::too_many_connections(too_many);
@@ -102,7 +106,7 @@ fn accept(limits: &Arc<Limits>, io: TcpStream) -> Result<Accepted<TcpStream>, Di
     }
 }
 
-fn rejected(too_many: TooMany) -> DispatchError {
+fn rejected(too_many: TooManyConnections) -> DispatchError {
     DispatchError::Io(io::Error::other(too_many.detail))
 }
 
@@ -116,12 +120,16 @@ async fn accept_tls(
     // As in `accept`.
     let _ = io.set_nodelay(true);
     let peer = io.peer_addr().ok();
-    let permit = limits.arrive(peer.map(|peer| peer.ip()));
+    let permit = limits.connections.open(peer.map(|peer| peer.ip()));
     let permit = permit.map_err(rejected)?;
     let accepted = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(io)).await;
     let stream = accepted.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
     match stream {
-        Ok(stream) => Ok((TimeoutStream::new(stream, permit), Protocol::Http1, peer)),
+        Ok(stream) => Ok((
+            TimeoutStream::new(stream, permit, limits.memory.reservation()),
+            Protocol::Http1,
+            peer,
+        )),
         Err(error) => {
             log::debug!(why:% = error, ip:? = peer.map(|peer| peer.ip()); "TLS handshake failed");
             Err(DispatchError::Io(error))

@@ -1,9 +1,16 @@
 //! The limit of messages from one IP address to users who have never connected.
 
+use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::{ClientNet, SPARE_ENTRIES};
+use crate::config::RecipientsConfig;
 use crate::store::RecipientQuota;
 
+/// Number of addresses from which the quotas of addresses without a session are dropped.
+const MAX_QUOTAS: usize = 100_000;
 const MINUTES_PER_DAY: u64 = 24 * 60;
 
 /// How many more messages one address may send to users who have never connected. It is refilled evenly over a day.
@@ -32,6 +39,60 @@ impl IpQuota {
             .used
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, refill);
         before.is_ok_and(|before| before <= share)
+    }
+}
+
+/// The quotas of all addresses.
+#[derive(Debug)]
+pub struct IpQuotas {
+    per_day: u64,
+    /// Loopback addresses have a quota only if it is set explicitly: a reverse proxy on this machine that is not configured would
+    /// otherwise count as a single client.
+    limits_loopback: bool,
+    quotas: Mutex<HashMap<ClientNet, Arc<IpQuota>>>,
+}
+
+impl IpQuotas {
+    /// The quotas that the settings define.
+    pub fn new(config: &RecipientsConfig) -> Self {
+        Self {
+            per_day: config.unknown_recipients_per_ip(),
+            limits_loopback: config.unknown_recipients_per_ip.0.is_some(),
+            quotas: Mutex::default(),
+        }
+    }
+
+    /// The quota of the client at `ip`; `None` if there is no limit.
+    pub fn get(&self, ip: Option<IpAddr>) -> Option<Arc<IpQuota>> {
+        let ip = ip?.to_canonical();
+        if ip.is_loopback() && !self.limits_loopback {
+            return None;
+        }
+        let net = ClientNet::of(ip);
+        let mut quotas = self.lock();
+        if quotas.len() >= MAX_QUOTAS && !quotas.contains_key(&net) {
+            // Addresses without a session start with a new quota; the limit for all senders together still applies.
+            quotas.retain(|_, quota| Arc::strong_count(quota) > 1);
+        }
+        let quota = quotas.entry(net);
+        let quota = quota.or_insert_with(|| Arc::new(IpQuota::new(self.per_day)));
+        Some(quota.clone())
+    }
+
+    /// Refills every quota by the share of one minute and drops those that are full again.
+    pub fn refill(&self, minute: u64) {
+        let mut quotas = self.lock();
+        quotas.retain(|_, quota| {
+            // A quota in use is kept although it is full: further sessions of the address must get the same one.
+            !quota.refill(minute) || Arc::strong_count(quota) > 1
+        });
+        if quotas.capacity() > SPARE_ENTRIES.max(4 * quotas.len()) {
+            quotas.shrink_to_fit();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<ClientNet, Arc<IpQuota>>> {
+        self.quotas.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

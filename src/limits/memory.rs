@@ -1,37 +1,38 @@
-//! How many bytes wait in memory for all peers together: unsent, or of messages that have come in part (PROTOCOL section 8).
+//! A memory budget for the unsent bytes and incomplete messages of all connections (PROTOCOL section 8).
 //!
-//! Each session has a little of its own that is not counted, so that small frames cost no look at what is shared, and go
-//! to those who read even when others hold all the rest. What goes beyond it is counted here:
+//! Each session may use [`FREE_PER_SESSION`] bytes that are not counted. Small frames therefore do not access the shared counter, and
+//! they still reach clients that read while others use up the whole budget. Bytes beyond that are counted:
 //!
-//! - When it gets *scarce*, at three quarters, nobody is given more than their own: pushes stop and are read from the store
-//!   later, pages and answers are cut shorter, and who holds more than their own for [`PRESSURE_GRACE`] has to go.
-//! - When it is *full*, who needs more than their own has to go at once. What lasts is in the store.
+//! - *Under pressure*, above three quarters of the budget, no session gets more than its free bytes: new messages are not buffered but
+//!   read from the store later, replies are shortened, and a session that holds more than its free bytes for [`PRESSURE_GRACE`] is
+//!   closed.
+//! - When the budget is *full*, a session that needs more than its free bytes is closed at once. Its messages are in the store.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-/// Bytes that each session may hold uncounted.
+/// Bytes that each session may use without being counted.
 pub const FREE_PER_SESSION: usize = 8 * 1024;
-/// How long somebody may hold more than their own while it is scarce.
+/// How long a session may hold more than its free bytes under pressure.
 pub const PRESSURE_GRACE: Duration = Duration::from_secs(5);
 
-/// What all sessions share.
+/// The memory that all connections share.
 #[derive(Debug)]
 pub struct MemoryBudget {
     limit: usize,
     used: AtomicUsize,
 }
 
-/// What one session has of it.
+/// The part of the budget that one connection uses.
 #[derive(Debug)]
 pub struct Reservation {
-    of: Arc<MemoryBudget>,
+    budget: Arc<MemoryBudget>,
     held: usize,
 }
 
 impl MemoryBudget {
-    /// Room for so many bytes.
+    /// A budget of `limit` bytes.
     pub fn new(limit: usize) -> Arc<Self> {
         Arc::new(Self {
             limit,
@@ -39,48 +40,52 @@ impl MemoryBudget {
         })
     }
 
-    /// A session's share, of nothing yet.
-    pub fn share(self: &Arc<Self>) -> Reservation {
+    /// A reservation of 0 bytes.
+    pub fn reservation(self: &Arc<Self>) -> Reservation {
         Reservation {
-            of: self.clone(),
+            budget: self.clone(),
             held: 0,
         }
     }
 
-    /// Bytes in use.
+    /// Number of reserved bytes.
     pub fn used(&self) -> usize {
         self.used.load(Ordering::Relaxed)
     }
 
-    /// Nobody is to be given more than their own.
+    /// Whether more than three quarters of the budget are reserved.
     pub fn under_pressure(&self) -> bool {
         self.used() > self.limit / 4 * 3
     }
 
-    /// Nobody can have more than their own.
-    pub fn full(&self) -> bool {
+    /// Whether the whole budget is reserved.
+    pub fn is_full(&self) -> bool {
         self.used() > self.limit
     }
 }
 
 impl Reservation {
-    /// What it is a share of.
-    pub fn of(&self) -> &Arc<MemoryBudget> {
-        &self.of
+    /// The budget of this reservation.
+    pub fn budget(&self) -> &Arc<MemoryBudget> {
+        &self.budget
     }
 
-    /// Counts a session that holds so many bytes in all.
+    /// Reserves the bytes beyond [`FREE_PER_SESSION`] of a connection that holds `bytes` bytes in total. Always succeeds.
     pub fn set(&mut self, bytes: usize) {
         let held = bytes.saturating_sub(FREE_PER_SESSION);
         if held > self.held {
-            self.of.used.fetch_add(held - self.held, Ordering::Relaxed);
+            self.budget
+                .used
+                .fetch_add(held - self.held, Ordering::Relaxed);
         } else if held < self.held {
-            self.of.used.fetch_sub(self.held - held, Ordering::Relaxed);
+            self.budget
+                .used
+                .fetch_sub(self.held - held, Ordering::Relaxed);
         }
         self.held = held;
     }
 
-    /// Bytes beyond the session's own.
+    /// Number of reserved bytes.
     pub fn held(&self) -> usize {
         self.held
     }
@@ -97,21 +102,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_goes_beyond_each_ones_own_is_counted_and_given_back() {
-        let buffers = MemoryBudget::new(100);
-        let mut one = buffers.share();
-        let mut two = buffers.share();
+    fn bytes_beyond_the_free_ones_are_counted_and_released() {
+        let budget = MemoryBudget::new(100);
+        let mut one = budget.reservation();
+        let mut two = budget.reservation();
         one.set(FREE_PER_SESSION);
         two.set(FREE_PER_SESSION + 75);
-        assert_eq!((one.held(), two.held(), buffers.used()), (0, 75, 75));
-        assert!(!buffers.under_pressure());
+        assert_eq!((one.held(), two.held(), budget.used()), (0, 75, 75));
+        assert!(!budget.under_pressure());
         one.set(FREE_PER_SESSION + 25);
-        assert!(buffers.under_pressure() && !buffers.full());
+        assert!(budget.under_pressure() && !budget.is_full());
         one.set(FREE_PER_SESSION + 26);
-        assert!(buffers.full());
+        assert!(budget.is_full());
         two.set(3);
-        assert!(!buffers.under_pressure());
+        assert!(!budget.under_pressure());
         drop(one);
-        assert_eq!(buffers.used(), 0);
+        assert_eq!(budget.used(), 0);
     }
 }

@@ -133,7 +133,7 @@ impl State {
             return true;
         }
         // A frame larger than the limit is sent when nothing else waits.
-        !outbox.memory.full() && (unsent == 0 || unsent + length <= outbox.limit())
+        !outbox.memory.is_full() && (unsent == 0 || unsent + length <= outbox.limit())
     }
 
     pub(super) fn can_send_entry(&self, seq: u64, length: usize, outbox: &Outbox) -> bool {

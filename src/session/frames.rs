@@ -77,7 +77,7 @@ impl SessionState {
         let Some(user) = &self.user else {
             return;
         };
-        match user.limits.query(user.key) {
+        match user.limits.users.check_query(user.key) {
             Ok(()) => self.queries.push(query),
             Err(retry_after_ms) => self.reject_rate(retry_after_ms, query.reference(), now),
         }
@@ -118,7 +118,7 @@ impl SessionState {
     ) -> bool {
         let retry_after_ms = self.rate.check(now).or_else(|| {
             let user = self.user.as_ref()?;
-            user.limits.frame(user.key).err()
+            user.limits.users.check_frame(user.key).err()
         });
         if let Some(retry_after_ms) = retry_after_ms {
             let reference = reference();

@@ -64,7 +64,7 @@ pub async fn open_session(
         session,
         user.clone(),
         config.limits.outbox_bytes,
-        context.limits.buffers(),
+        &context.limits.memory,
         ip_quota,
     );
     // Registered before the inbox is read: a message that is delivered in the meantime raises the outbox's head.
@@ -100,7 +100,7 @@ pub async fn open_session(
     let user = UserSession {
         contract: context.contract.clone(),
         router: context.router.clone(),
-        key: context.limits.key(&user),
+        key: context.limits.users.key(&user),
         limits: context.limits.clone(),
         device: query.device,
         ack: query.ack,
@@ -149,7 +149,7 @@ fn anonymous_outbox(context: &Context) -> Arc<Outbox> {
         Uuid::new_v4(),
         "".into(),
         context.config.limits.outbox_bytes,
-        context.limits.buffers(),
+        &context.limits.memory,
     )
 }
 

@@ -1,0 +1,99 @@
+//! Rate limits of users, and what they have in common with those of addresses.
+
+use std::hash::{BuildHasher, Hash, RandomState};
+use std::num::NonZeroU32;
+
+use governor::clock::{Clock as _, DefaultClock};
+use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
+
+use super::SPARE_ENTRIES;
+use crate::config::{LimitsConfig, RateLimit};
+
+/// A user in the maps of rate limits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct UserKey(u64);
+
+/// Rate limits of users, over all of their sessions.
+#[derive(Debug)]
+pub struct UserRates {
+    /// Computes the keys of users. Randomly seeded, so that nobody can choose a user id that shares the key of another user.
+    hasher: RandomState,
+    /// Frames from clients.
+    frames: KeyedRateLimit<UserKey>,
+    /// Queries of the store.
+    queries: KeyedRateLimit<UserKey>,
+}
+
+impl UserRates {
+    /// The rate limits that the settings define.
+    pub fn new(config: &LimitsConfig) -> Self {
+        Self {
+            hasher: RandomState::new(),
+            frames: KeyedRateLimit::new(config.user_rate()),
+            queries: KeyedRateLimit::new(config.query_rate()),
+        }
+    }
+
+    /// The key of a user, for the other methods. Sessions compute it once.
+    pub fn key(&self, user: &str) -> UserKey {
+        UserKey(self.hasher.hash_one(user))
+    }
+
+    /// Counts a frame from a user.
+    ///
+    /// # Errors
+    /// The time in milliseconds until the user may send the next frame.
+    pub fn check_frame(&self, user: UserKey) -> Result<(), u64> {
+        self.frames.check(&user)
+    }
+
+    /// Counts a query of a user.
+    ///
+    /// # Errors
+    /// The time in milliseconds until the user may send the next query.
+    pub fn check_query(&self, user: UserKey) -> Result<(), u64> {
+        self.queries.check(&user)
+    }
+
+    pub(super) fn sweep(&self) {
+        self.frames.sweep();
+        self.queries.sweep();
+    }
+}
+
+/// A rate limit per key.
+#[derive(Debug)]
+pub(super) struct KeyedRateLimit<K: Clone + Eq + Hash> {
+    limiter: DefaultKeyedRateLimiter<K>,
+    clock: DefaultClock,
+}
+
+impl<K: Clone + Eq + Hash> KeyedRateLimit<K> {
+    pub(super) fn new(limit: RateLimit) -> Self {
+        let positive = |n| NonZeroU32::new(n).unwrap_or(NonZeroU32::MIN);
+        let quota =
+            Quota::per_second(positive(limit.per_second)).allow_burst(positive(limit.burst));
+        Self {
+            limiter: RateLimiter::keyed(quota),
+            clock: DefaultClock::default(),
+        }
+    }
+
+    /// Counts one event. The error is the time in milliseconds until the next one is allowed.
+    pub(super) fn check(&self, key: &K) -> Result<(), u64> {
+        self.limiter.check_key(key).map_err(|not_until| {
+            let wait = not_until.wait_time_from(self.clock.now());
+            u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1)
+        })
+    }
+
+    /// Drops the entries that are fully refilled.
+    pub(super) fn sweep(&self) {
+        if !self.limiter.is_empty() {
+            self.limiter.retain_recent();
+            if self.limiter.len() < SPARE_ENTRIES {
+                self.limiter.shrink_to_fit();
+            }
+        }
+    }
+}
