@@ -1,4 +1,4 @@
-//! Compares the protocol's parser and encoders with serde_json: `cargo bench --bench parse`.
+//! Compares the protocol's parser and encoders with `serde_json`: `cargo bench --bench parse`.
 //!
 //! The contenders of a comparison run in turn, in many short rounds, and the fastest round of each counts: other load on the
 //! machine then affects all of them alike. The module docs of `protocol::json` and `protocol::server::encode` quote the ratios.
@@ -31,11 +31,12 @@ const FRAMES: [(&str, &str); 3] = [
     ),
 ];
 
-/// A `message` frame as serde_json would decode it: without raw content, exact paths, and the rules for nested values.
+/// A `message` frame as `serde_json` would decode it: without raw content, exact paths, and the rules for nested values.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-#[allow(dead_code)] // The fields are decoded, which is measured.
-struct Message<'a> {
+// The fields are decoded, which is measured. Their names are those of the protocol.
+#[allow(dead_code, clippy::struct_field_names)]
+struct ClientMessage<'a> {
     #[serde(rename = "type", borrow)]
     tag: Option<Cow<'a, str>>,
     #[serde(borrow)]
@@ -77,10 +78,11 @@ enum Typed<'a> {
     },
 }
 
-/// A `message` from the server as serde_json would encode it. Its content is a string, as raw JSON needs a feature of
-/// serde_json that this program does not use.
+/// A `message` from the server as `serde_json` would encode it. Its content is a string, as raw JSON needs a feature of
+/// `serde_json` that this program does not use.
 #[derive(Serialize)]
-struct Sent<'a> {
+#[allow(clippy::struct_field_names)] // The names in the protocol.
+struct EncodedMessage<'a> {
     r#type: &'a str,
     message: &'a str,
     from_user: &'a str,
@@ -124,7 +126,7 @@ fn main() {
                     assert!(black_box(scanned.parse(&contract)).is_ok());
                 }),
                 ("serde_json, typed", &mut || {
-                    let frame = serde_json::from_str::<Message<'_>>(black_box(text));
+                    let frame = serde_json::from_str::<ClientMessage<'_>>(black_box(text));
                     assert!(black_box(frame).is_ok());
                 }),
                 ("serde_json::Value", &mut || {
@@ -172,7 +174,7 @@ fn main() {
         edited_at: None,
         ephemeral: None,
     });
-    let sent = Sent {
+    let encoded = EncodedMessage {
         r#type: "message",
         message: "Shall we meet at the station at half past six?",
         from_user: "8888",
@@ -190,7 +192,7 @@ fn main() {
             }),
             ("serde_json", &mut || {
                 other.clear();
-                serde_json::to_writer(&mut other, black_box(&sent)).expect("it serialises");
+                serde_json::to_writer(&mut other, black_box(&encoded)).expect("it serialises");
             }),
         ],
     );

@@ -73,18 +73,18 @@ macro_rules! addressed {
 
             /// Checks that exactly one of the two fields is present (PROTOCOL sections 4 and 10).
             fn check_target(&self) -> Result<(), DecodeError> {
-                let refused = |detail: &str, field| {
+                let error = |detail: &str, field| {
                     Err(DecodeError::here(ErrorCode::InvalidFrame, detail)
                         .under(field)
                         .within(stringify!($name)))
                 };
                 match (&self.target_user, &self.target_room) {
                     (Some(_), None) | (None, Some(_)) => Ok(()),
-                    (None, None) => refused(
+                    (None, None) => error(
                         "expected one of `target_user` and `target_room`, found neither",
                         "target_user",
                     ),
-                    (Some(_), Some(_)) => refused(
+                    (Some(_), Some(_)) => error(
                         "expected one of `target_user` and `target_room`, found both",
                         "target_room",
                     ),

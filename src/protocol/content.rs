@@ -205,7 +205,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Content<'a> {
 
         const EXPECTED: &str = "a string of 1 to 16000 characters";
 
-        fn refused<E: de::Error>(text: &str) -> E {
+        fn rejected<E: de::Error>(text: &str) -> E {
             E::invalid_value(de::Unexpected::Str(text), &EXPECTED)
         }
 
@@ -217,12 +217,12 @@ impl<'de: 'a, 'a> Deserialize<'de> for Content<'a> {
             }
 
             fn visit_borrowed_str<E: de::Error>(self, text: &'de str) -> Result<Self::Value, E> {
-                let text = Text::new(text).ok_or_else(|| refused(text))?;
+                let text = Text::new(text).ok_or_else(|| rejected(text))?;
                 Ok(Content::Text(text))
             }
 
             fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
-                let text = Text::new(text.to_owned()).ok_or_else(|| refused(text))?;
+                let text = Text::new(text.to_owned()).ok_or_else(|| rejected(text))?;
                 Ok(Content::Text(text))
             }
 

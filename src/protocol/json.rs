@@ -4,11 +4,11 @@
 //! (repeated member names, lone surrogates, numbers beyond a double, depth) in the whole document, and records the position of
 //! each value. The frame types are then decoded from these positions and borrow from the text.
 //!
-//! serde_json is not used for client frames because it gives no JSON Pointer to an invalid value, accepts repeated names in
+//! `serde_json` is not used for client frames because it gives no JSON Pointer to an invalid value, accepts repeated names in
 //! nested values, does not return the raw text of content together with its decoded form (the feature `raw_value` gives a
 //! member name of clients' objects a special meaning), and finds no `ref` in a frame that is invalid elsewhere.
 //!
-//! Measured against serde_json (`cargo bench --bench parse`; the time of scanning, reading `ref` and decoding is 1): a
+//! Measured against `serde_json` (`cargo bench --bench parse`; the time of scanning, reading `ref` and decoding is 1): a
 //! `serde_json::Value`, on which these rules could be checked afterwards, takes 1.0 (a short text) to 1.3 (an image). Typed
 //! decoding without any of these rules takes 0.5 for a text and 1.1 for an image.
 

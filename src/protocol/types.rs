@@ -33,14 +33,17 @@ pub fn parse_uuid(text: &str) -> Option<Uuid> {
 }
 
 /// A string type with a rule that every value satisfies.
-trait Checked<'a>: Sized {
+trait ValidString<'a>: Sized {
+    /// The rule, for errors.
     const EXPECTED: &'static str;
-    fn check(text: Cow<'a, str>) -> Option<Self>;
+
+    /// Returns `None` if the text violates the rule.
+    fn validated(text: Cow<'a, str>) -> Option<Self>;
 }
 
-struct CheckedVisitor<T>(std::marker::PhantomData<T>);
+struct ValidStringVisitor<T>(std::marker::PhantomData<T>);
 
-impl<'de, T: Checked<'de>> Visitor<'de> for CheckedVisitor<T> {
+impl<'de, T: ValidString<'de>> Visitor<'de> for ValidStringVisitor<T> {
     type Value = T;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -48,13 +51,13 @@ impl<'de, T: Checked<'de>> Visitor<'de> for CheckedVisitor<T> {
     }
 
     fn visit_borrowed_str<E: de::Error>(self, text: &'de str) -> Result<T, E> {
-        T::check(Cow::Borrowed(text))
+        T::validated(Cow::Borrowed(text))
             .ok_or_else(|| E::invalid_value(Unexpected::Str(text), &T::EXPECTED))
     }
 
     fn visit_string<E: de::Error>(self, text: String) -> Result<T, E> {
         let found = text.clone();
-        T::check(Cow::Owned(text))
+        T::validated(Cow::Owned(text))
             .ok_or_else(|| E::invalid_value(Unexpected::Str(&found), &T::EXPECTED))
     }
 
@@ -63,8 +66,8 @@ impl<'de, T: Checked<'de>> Visitor<'de> for CheckedVisitor<T> {
     }
 }
 
-macro_rules! checked {
-    ($(#[$doc:meta])* $name:ident, $expected:expr, $check:expr, $schema:expr) => {
+macro_rules! valid_string {
+    ($(#[$doc:meta])* $name:ident, $expected:expr, $is_valid:expr, $schema:expr) => {
         $(#[$doc])*
         #[derive(Clone, Debug, PartialEq, Eq, Hash)]
         pub struct $name<'a>(Cow<'a, str>);
@@ -72,7 +75,7 @@ macro_rules! checked {
         impl<'a> $name<'a> {
             /// Returns `None` if the text violates the rule of this type.
             pub fn new(text: impl Into<Cow<'a, str>>) -> Option<Self> {
-                <Self as Checked<'a>>::check(text.into())
+                <Self as ValidString<'a>>::validated(text.into())
             }
 
             /// The text.
@@ -86,18 +89,18 @@ macro_rules! checked {
             }
         }
 
-        impl<'a> Checked<'a> for $name<'a> {
+        impl<'a> ValidString<'a> for $name<'a> {
             const EXPECTED: &'static str = $expected;
 
-            fn check(text: Cow<'a, str>) -> Option<Self> {
-                let holds: fn(&str) -> bool = $check;
-                holds(&text).then(|| Self(text))
+            fn validated(text: Cow<'a, str>) -> Option<Self> {
+                let is_valid: fn(&str) -> bool = $is_valid;
+                is_valid(&text).then(|| Self(text))
             }
         }
 
         impl<'de: 'a, 'a> Deserialize<'de> for $name<'a> {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                deserializer.deserialize_str(CheckedVisitor::<$name<'de>>(std::marker::PhantomData))
+                deserializer.deserialize_str(ValidStringVisitor::<$name<'de>>(std::marker::PhantomData))
             }
         }
 
@@ -119,19 +122,19 @@ macro_rules! checked {
     };
 }
 
-checked! {
+valid_string! {
     /// A user id: `^[A-Za-z0-9._~@:+-]{1,64}$`.
     UserId, "a user id of 1 to 64 characters from A-Z a-z 0-9 . _ ~ @ : + -", is_name,
     json_schema!({"type": "string", "pattern": NAME_PATTERN, "description": "A user's id."})
 }
 
-checked! {
+valid_string! {
     /// A room id: `^[A-Za-z0-9._~@:+-]{1,64}$`.
     RoomId, "a room id of 1 to 64 characters from A-Z a-z 0-9 . _ ~ @ : + -", is_name,
     json_schema!({"type": "string", "pattern": NAME_PATTERN, "description": "A room's id."})
 }
 
-checked! {
+valid_string! {
     /// An identifier that a client puts on a frame; direct replies repeat it. 1 to 64 characters.
     Ref, "a string of 1 to 64 characters", |text| chars_within(text, 1, 64),
     json_schema!({
@@ -140,7 +143,7 @@ checked! {
     })
 }
 
-checked! {
+valid_string! {
     /// A URL with the scheme http or https, of at most 2048 characters. It is not parsed further.
     WebUrl, "an http:// or https:// URL of at most 2048 characters",
     |text| (text.starts_with("http://") || text.starts_with("https://")) && chars_within(text, 0, 2048),
@@ -180,9 +183,9 @@ impl<'a, const MIN: usize, const MAX: usize> Bounded<'a, MIN, MAX> {
 
 impl<'de: 'a, 'a, const MIN: usize, const MAX: usize> Deserialize<'de> for Bounded<'a, MIN, MAX> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Counting<const MIN: usize, const MAX: usize>;
+        struct LengthVisitor<const MIN: usize, const MAX: usize>;
 
-        impl<'de, const MIN: usize, const MAX: usize> Visitor<'de> for Counting<MIN, MAX> {
+        impl<'de, const MIN: usize, const MAX: usize> Visitor<'de> for LengthVisitor<MIN, MAX> {
             type Value = Bounded<'de, MIN, MAX>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -206,7 +209,7 @@ impl<'de: 'a, 'a, const MIN: usize, const MAX: usize> Deserialize<'de> for Bound
             }
         }
 
-        deserializer.deserialize_str(Counting::<MIN, MAX>)
+        deserializer.deserialize_str(LengthVisitor::<MIN, MAX>)
     }
 }
 
@@ -241,9 +244,9 @@ pub struct Integer<const MIN: u64, const MAX: u64>(pub u64);
 
 impl<'de, const MIN: u64, const MAX: u64> Deserialize<'de> for Integer<MIN, MAX> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct InRange<const MIN: u64, const MAX: u64>;
+        struct RangeVisitor<const MIN: u64, const MAX: u64>;
 
-        impl<const MIN: u64, const MAX: u64> Visitor<'_> for InRange<MIN, MAX> {
+        impl<const MIN: u64, const MAX: u64> Visitor<'_> for RangeVisitor<MIN, MAX> {
             type Value = Integer<MIN, MAX>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -259,7 +262,7 @@ impl<'de, const MIN: u64, const MAX: u64> Deserialize<'de> for Integer<MIN, MAX>
             }
         }
 
-        deserializer.deserialize_u64(InRange::<MIN, MAX>)
+        deserializer.deserialize_u64(RangeVisitor::<MIN, MAX>)
     }
 }
 
@@ -289,9 +292,9 @@ pub struct Degrees<const LIMIT: i32>(pub f64);
 
 impl<'de, const LIMIT: i32> Deserialize<'de> for Degrees<LIMIT> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct InRange<const LIMIT: i32>;
+        struct RangeVisitor<const LIMIT: i32>;
 
-        impl<const LIMIT: i32> Visitor<'_> for InRange<LIMIT> {
+        impl<const LIMIT: i32> Visitor<'_> for RangeVisitor<LIMIT> {
             type Value = Degrees<LIMIT>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -308,7 +311,7 @@ impl<'de, const LIMIT: i32> Deserialize<'de> for Degrees<LIMIT> {
             }
         }
 
-        deserializer.deserialize_f64(InRange::<LIMIT>)
+        deserializer.deserialize_f64(RangeVisitor::<LIMIT>)
     }
 }
 
@@ -340,7 +343,7 @@ macro_rules! uuid_type {
 
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                deserializer.deserialize_str(Hyphenated).map(Self)
+                deserializer.deserialize_str(UuidVisitor).map(Self)
             }
         }
 
@@ -373,9 +376,10 @@ uuid_type! {
     Id, "A hyphenated UUID."
 }
 
-struct Hyphenated;
+/// Accepts a hyphenated UUID.
+struct UuidVisitor;
 
-impl Visitor<'_> for Hyphenated {
+impl Visitor<'_> for UuidVisitor {
     type Value = Uuid;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

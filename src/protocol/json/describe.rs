@@ -40,7 +40,7 @@ pub(super) fn unexpected(found: Unexpected<'_>) -> String {
     }
 }
 
-/// A name that the client made up, in backticks.
+/// A name from a frame, in backticks.
 pub(in crate::protocol) struct Quoted<'a>(pub &'a str);
 
 impl fmt::Display for Quoted<'_> {

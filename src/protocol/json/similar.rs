@@ -2,14 +2,14 @@
 
 use std::fmt::{self, Display};
 
-/// Longest name that is compared: longer ones are no misspellings, and the comparison takes quadratic time.
+/// Longest name that is compared, in bytes. The comparison takes quadratic time, and longer names are not misspellings.
 const MAX_COMPARED: usize = 32;
 
-/// Most names that a list in an error shows.
+/// The largest number of names that an error lists.
 const MAX_LISTED: usize = 20;
 
-/// Names of other APIs for a field, in the spelling of [`folded`], and the fields that can be meant: the first that the
-/// object has.
+/// Names that other APIs use, as returned by [`folded`], and the corresponding fields: the first that the object can have is
+/// suggested.
 const SYNONYMS: &[(&[&str], &[&str])] = &[
     (
         &[
@@ -46,7 +46,7 @@ const SYNONYMS: &[(&[&str], &[&str])] = &[
     (&["lon", "lng"], &["longitude"]),
 ];
 
-/// The known name that `found` is a misspelling of.
+/// Returns the known name of which `found` is probably a misspelling.
 pub(in crate::protocol) fn misspelled<'k>(found: &str, known: &[&'k str]) -> Option<&'k str> {
     if found.is_empty() || found.len() > MAX_COMPARED {
         return None;
@@ -61,7 +61,7 @@ pub(in crate::protocol) fn misspelled<'k>(found: &str, known: &[&'k str]) -> Opt
         .map(|(_, name)| name)
 }
 
-/// The hint for a field that an object does not have.
+/// Returns the hint for an unknown field.
 pub(super) fn field_hint(found: &str, known: &[&str]) -> Option<String> {
     let name = folded_if_short(found)?;
     if matches!(name.as_str(), "from" | "fromuser" | "sender" | "author") {
@@ -130,7 +130,6 @@ mod tests {
         assert_eq!(misspelled(&"message".repeat(10_000), &known), None);
     }
 
-    /// A synonym that is itself a field of the object is never reported, but what it stands for must be a field somewhere.
     #[test]
     fn synonyms_are_written_folded() {
         for (names, _) in SYNONYMS {

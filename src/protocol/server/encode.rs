@@ -2,9 +2,9 @@
 //!
 //! The frames that a session sends most, and those that contain messages, are written by hand: content is copied as it was
 //! received, and ids, times and numbers need no escaping. The other frames, and strings that may need escapes, are written by
-//! serde_json. `tests/protocol/encoders.rs` checks that both give the same JSON.
+//! `serde_json`. `tests/protocol/encoders.rs` checks that both give the same JSON.
 //!
-//! Measured against serde_json's derived serialisers (`cargo bench --bench parse`): these take 2.5 times as long for an `ack`
+//! Measured against `serde_json`'s derived serialisers (`cargo bench --bench parse`): these take 2.5 times as long for an `ack`
 //! and 3 times as long for a `message`.
 
 use std::io::Write;
@@ -219,7 +219,7 @@ fn reference(out: &mut Vec<u8>, reference: Option<&str>) {
     }
 }
 
-/// Appends a value with serde_json, which escapes strings.
+/// Appends a value with `serde_json`, which escapes strings.
 fn json(out: &mut Vec<u8>, value: &(impl Serialize + ?Sized)) {
     // Writing into memory fails only if a key is not a string, and every key is one.
     drop(serde_json::to_writer(out, value));
