@@ -44,7 +44,7 @@ mod tests {
     }
 
     #[test]
-    fn agrees_with_serde_json_on_grammar() {
+    fn scanner_and_serde_json_agree_on_the_grammar() {
         let cases = [
             "{}",
             "[]",
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn names_the_place_of_a_duplicate() {
+    fn duplicate_names_are_reported_with_their_path() {
         let at = |text| problem(text).and_then(|p| p.path);
         assert_eq!(at(r#"{"a":1,"a":2}"#).as_deref(), Some("/a"));
         assert_eq!(at(r#"{"a":1,"\u0061":2}"#).as_deref(), Some("/a"));
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn depth_surrogates_and_doubles_have_bounds() {
+    fn depth_surrogates_and_numbers_are_limited() {
         let nested = |n| format!("{}{}", "[".repeat(n), "]".repeat(n));
         assert_eq!(problem(&nested(32)), None);
         assert!(problem(&nested(33)).is_some());
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn members_are_found_beside_a_problem() {
+    fn members_can_be_read_despite_a_violation() {
         let mut tape = Tape::default();
         let deep = format!(
             r#"{{"x":{}"]"{},"ref":"r1"}}"#,
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn escapes_resolve() {
+    fn escape_sequences_are_decoded() {
         let text = r#""a\"\\\/\b\f\n\r\t\u00e9\ud83d\ude00z""#;
         let mut tape = Tape::default();
         let (doc, _) = tape.scan(text);
