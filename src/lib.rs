@@ -17,9 +17,10 @@
 //! 8. [`outbox`] is the sending side of a session: it keeps the order of the inbox and writes to the socket.
 //! 9. [`readers`] read inboxes and histories from the store on their own threads.
 //!
-//! Beside that path: [`limits`] restricts connections, rates and memory, [`blocks`] lists the users who block each other, [`contacts`] caches who has a conversation,
-//! [`disk_space`] watches the free disk space, [`tls`] loads certificates, [`logging`] writes the log, [`config`] reads the
-//! settings. [`server`] builds all parts, and [`context`] is the part of them that connections share.
+//! Beside that path: [`limits`] restricts connections, rates and memory, [`blocks`] lists the users who block each other,
+//! [`contacts`] caches pairs of users with a conversation, [`disk_space`] watches the free disk space, [`tls`] loads
+//! certificates, [`logging`] writes the log, [`config`] reads the settings. [`server`] builds all parts, and [`context`] is the
+//! part of them that connections share.
 //!
 //! Comments that name a section of PROTOCOL mean `docs/protocol.md`.
 

@@ -57,7 +57,7 @@ pub struct Sqlite {
     /// Messages that are not in their tables yet.
     log: PendingLog,
     shared: Arc<Shared>,
-    /// Messages added to the log since the last flush.
+    /// Messages that the last batch has added to the log, unless they were taken into account by a flush.
     added: usize,
     /// The requests of readers that were answered.
     answered: u64,
@@ -163,8 +163,10 @@ impl Sqlite {
             let first = pending.insert(&self.connection)?;
             Ok((outcomes, pending, first))
         })?;
-        self.added += pending.len();
-        self.log.append(pending, first);
+        if !pending.is_empty() {
+            self.added = pending.len();
+            self.log.append(pending, first);
+        }
         Ok(outcomes)
     }
 
@@ -211,7 +213,8 @@ impl Sqlite {
         })
     }
 
-    /// Flushes everything if a reader waits for it; otherwise messages that are due, about as many as are added.
+    /// Flushes everything if a reader waits for it; otherwise messages that are due, a few more than the last batch has added, so
+    /// that the log does not grow and no batch waits for long.
     fn flush_due(&mut self) -> rusqlite::Result<()> {
         let requested = self.shared.requested();
         let all = requested > self.answered;

@@ -79,15 +79,15 @@ impl Batch<'_> {
         match write {
             Write::Message(message) => self.message(message),
             Write::Edit(at, content) => {
-                self.change(at, |batch, found| batch.edit(at, &found, content))
+                self.change(at, |batch, found| batch.edit(at, found, content))
             }
-            Write::Delete(at) => self.change(at, |batch, found| batch.delete(at, &found)),
+            Write::Delete(at) => self.change(at, |batch, found| batch.delete(at, found)),
             Write::React {
                 message,
                 emoji,
                 remove,
             } => self.change(message, |batch, found| {
-                batch.react(message, &found, emoji, *remove)
+                batch.react(message, found, emoji, *remove)
             }),
             Write::Read(at) => self.read(at),
             Write::Block { actor, user, on } => self.block(actor, user, *on),

@@ -43,6 +43,11 @@ impl PendingBatch {
         self.locate(record, row, offset);
     }
 
+    /// True if there are no messages.
+    pub fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+
     /// The number of messages.
     pub fn len(&self) -> usize {
         self.records.len()
