@@ -1,4 +1,8 @@
 //! Limits of one session: frames per second, rejected frames and invalid frames per minute (PROTOCOL sections 8 and 10).
+//!
+//! [`FrameRate`] is a token bucket of its own, although the limits of users and addresses use `governor`: it takes the time of
+//! the session's turn, so that a frame costs no reading of the clock. Measured per accepted frame (release build, interleaved):
+//! 12 ns; `governor` with its clock 112 ns (9 times), and with a clock that returns the time of the turn 17 ns (1.5 times).
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
