@@ -115,6 +115,7 @@ impl Drop for SessionCount {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::delivery::Delivery;
     use crate::disk_space::DiskSpaceMonitor;
     use crate::readers::Readers;
     use crate::store::sqlite::Sqlite;
@@ -131,13 +132,11 @@ mod tests {
         let (writer, thread) = Writer::start(Box::new(store), Readers::default(), Vec::new())
             .expect("a thread starts");
         let router = Router::new(
-            (
-                Arc::default(),
-                Arc::new(DiskSpaceMonitor::new(&std::env::temp_dir(), None)),
-            ),
+            Delivery::default(),
+            Arc::new(DiskSpaceMonitor::new(&std::env::temp_dir(), None)),
             writer.clone(),
             Readers::default(),
-            &config.storage.retention(),
+            None,
         );
         let limits = Limits::new(
             &config.limits,

@@ -1,55 +1,103 @@
-//! Delivers committed outcomes: the reply to the session that asked, the entry to the sessions of each recipient.
+//! Delivers outcomes to sessions: the reply to the session that acted, new inbox entries to the sessions of the recipients,
+//! receipts and `typing`.
 //!
-//! The writer's thread calls it after each commit. It holds no lock of its own.
+//! [`Delivery`] observes the writer: it is called on the writer's thread after each commit, so nothing is acknowledged or
+//! delivered before it is durable. A frame is encoded once for all sessions that get it ([`render`]). Sessions are woken or
+//! flushed once per batch, when everything has been appended to their outboxes.
+//!
+//! The router pushes ephemeral frames, which are not stored, with [`Delivery::push_ephemeral`].
 
-mod render;
+mod ephemeral;
+mod receipt;
+pub mod render;
 mod reply;
 
 use std::sync::Arc;
 
-use uuid::Uuid;
-
-use self::reply::Answer;
+pub use self::ephemeral::Push;
+use self::receipt::ReceiptUpdate;
+use self::render::EntryView;
+use self::reply::Reply;
+pub use self::reply::{RETRY_LATER_MS, overloaded, send_error, write_error};
 use crate::blocks::Blocks;
 use crate::contacts::Contacts;
 use crate::outbox::Outbox;
 use crate::outbox::wakeup::WakeupBatch;
-use crate::protocol::server::{Receipt, ReceiptKind, ServerTyping};
-use crate::protocol::{ErrorCode, FrameError, MessageId, ServerFrame, Timestamp};
+use crate::protocol::server::ReceiptKind;
+use crate::protocol::{ErrorCode, FrameError, Timestamp};
 use crate::registry::Registry;
 use crate::store::{Outcome, Write};
-use crate::websocket;
-use crate::writer::{CommitObserver, Completed, CompletedBatch, WriteError};
+use crate::writer::{CommitObserver, Completed, CompletedBatch};
 
-pub use self::render::{View, past, target, target_fields};
-pub use self::reply::{failed, refuse};
-
-/// After how many milliseconds a sender who was told `overloaded` should try again.
-pub const RETRY_AFTER_MS: u64 = 500;
-/// The same where it is not for the server alone to mend.
-pub const RETRY_LATER_MS: u64 = 60_000;
-/// Who asked for a write, and how to answer.
+/// The receiver of an outcome: the handle that the writer returns with it.
 #[derive(Debug)]
 pub enum ReplyTo {
-    /// A session that waits for an ack with this `ref`.
-    Send(Arc<Outbox>, Option<Box<str>>),
-    /// A session whose user is typing, or has stopped.
+    /// A session, and the `ref` of its frame.
+    Session(Arc<Outbox>, Option<Box<str>>),
+    /// Not a reply, but a notice: a user is typing, or has stopped.
     Typing {
-        /// The session that says so.
+        /// The session of the user.
         from: Arc<Outbox>,
-        /// The user who is told.
+        /// The user who is notified.
         to: Arc<str>,
         /// False: has stopped.
         active: bool,
     },
 }
 
-/// Delivers committed outcomes to sessions.
+/// Delivers outcomes to sessions. A cheap handle without a lock of its own.
 #[derive(Clone, Debug, Default)]
 pub struct Delivery {
     registry: Arc<Registry>,
     blocks: Arc<Blocks>,
     contacts: Contacts,
+}
+
+impl CommitObserver<ReplyTo> for Delivery {
+    fn completed(&mut self, batch: &CompletedBatch<ReplyTo>) {
+        let mut wakeups = WakeupBatch::default();
+        for item in &batch.items {
+            match item {
+                Completed::Write {
+                    write,
+                    reply_to: ReplyTo::Session(session, reference),
+                    outcome,
+                } => {
+                    let reply = Reply {
+                        session,
+                        reference: reference.as_deref(),
+                    };
+                    match outcome {
+                        Ok(outcome) => {
+                            self.deliver(write, outcome, reply, batch.at, &mut wakeups);
+                        }
+                        Err(error) => {
+                            let (error, retry_after_ms) = write_error(*error);
+                            wakeups.add(session, reply.error(&error, retry_after_ms));
+                        }
+                    }
+                }
+                Completed::Notice(ReplyTo::Typing { from, to, active }) => {
+                    self.typing(from, to, *active, &mut wakeups);
+                }
+                Completed::Write { .. } | Completed::Notice(_) => {}
+            }
+        }
+        for update in &batch.received {
+            for received in &update.received {
+                let receipt = ReceiptUpdate {
+                    kind: ReceiptKind::Received,
+                    actor: &update.user,
+                    peer: &received.peer,
+                    id: received.id,
+                    at: batch.at,
+                    blocked: received.blocked,
+                };
+                self.push_receipt(&receipt, update.session, &mut wakeups);
+            }
+        }
+        wakeups.run();
+    }
 }
 
 impl Delivery {
@@ -62,277 +110,134 @@ impl Delivery {
         }
     }
 
-    /// Gives a frame that is not kept to a user's live sessions, but for the one it comes from. `Some(true)`: one took it;
-    /// `None`: the user blocks its sender.
-    pub fn push_live(
-        &self,
-        to: &str,
-        frame: &[u8],
-        from: &Arc<Outbox>,
-        calls: &mut WakeupBatch,
-    ) -> Option<bool> {
-        self.registry.with(to, |sessions| {
-            // Looked up while nobody can change it: what is pushed comes before the `ok` of a block.
-            if self.blocks.has(to, from.user()) {
-                return None;
-            }
-            let mut taken = false;
-            for session in sessions
-                .iter()
-                .filter(|session| !Arc::ptr_eq(from, session))
-            {
-                let (took, call) = session.push_ephemeral(frame);
-                taken |= took;
-                calls.add(session, call);
-            }
-            Some(taken)
-        })
-    }
-
-    /// Acknowledges and delivers what has been committed.
-    pub fn deliver(&self, batch: &CompletedBatch<ReplyTo>) {
-        let mut calls = WakeupBatch::default();
-        for item in &batch.items {
-            match item {
-                Completed::Write {
-                    write,
-                    reply_to: ReplyTo::Send(session, reference),
-                    outcome,
-                } => {
-                    let answer = Answer {
-                        session,
-                        reference: reference.as_deref(),
-                    };
-                    match outcome {
-                        Ok(outcome) => {
-                            self.done(write, outcome, answer, batch.at, &mut calls);
-                        }
-                        Err(error) => {
-                            let retry =
-                                (*error == WriteError::Overloaded).then_some(RETRY_AFTER_MS);
-                            calls.add(session, answer.refuse(&failed(*error), retry));
-                        }
-                    }
-                }
-                Completed::Notice(ReplyTo::Typing { from, to, active }) => {
-                    self.typing(from, to, *active, &mut calls);
-                }
-                Completed::Write { .. } | Completed::Notice(_) => {}
-            }
-        }
-        for noted in &batch.received {
-            for received in &noted.received {
-                let receipt = Told {
-                    kind: ReceiptKind::Received,
-                    by: &noted.user,
-                    with: &received.peer,
-                    id: received.id,
-                    at: batch.at,
-                    quiet: received.blocked,
-                };
-                self.tell_receipt(&receipt, noted.session, &mut calls);
-            }
-        }
-        // Each session once, when all that the batch has for it is there.
-        calls.run();
-    }
-
-    fn done(
+    /// Delivers the outcome of a write that was committed at `now`.
+    fn deliver(
         &self,
         write: &Write,
         outcome: &Outcome,
-        answer: Answer<'_>,
+        reply: Reply<'_>,
         now: Timestamp,
-        calls: &mut WakeupBatch,
+        wakeups: &mut WakeupBatch,
     ) {
-        let refused = match *outcome {
+        let wakeup = match *outcome {
             Outcome::Stored {
                 seq,
                 ref recipients,
                 at,
                 duplicate,
             } => {
-                let Some(view) = View::of_write(write, Timestamp(at)) else {
+                let Some(entry) = EntryView::of_write(write, Timestamp(at)) else {
                     return;
                 };
                 match seq {
                     Some(seq) if !duplicate => {
-                        self.append_own(&view, seq, answer, calls);
+                        self.push_to_actor(&entry, seq, reply, wakeups);
                         for recipient in &**recipients {
-                            self.append(&recipient.user, &view, recipient.seq, calls);
+                            self.push_entry(&recipient.user, &entry, recipient.seq, wakeups);
                         }
+                        return;
                     }
-                    _ => calls.add(answer.session, answer.duplicate(&view, seq)),
+                    _ => reply.duplicate(&entry, seq),
                 }
-                return;
             }
             Outcome::ReadMark { moved, blocked } => {
-                calls.add(answer.session, answer.nothing());
-                if let (Write::Read(message), true) = (write, moved)
+                wakeups.add(reply.session, reply.none());
+                if moved
+                    && let Write::Read(message) = write
                     && let Some(peer) = message.conversation.peer()
                 {
-                    let receipt = Told {
+                    let receipt = ReceiptUpdate {
                         kind: ReceiptKind::Read,
-                        by: &message.actor,
-                        with: peer,
+                        actor: &message.actor,
+                        peer,
                         id: message.id,
                         at: now,
-                        quiet: blocked,
+                        blocked,
                     };
-                    self.tell_receipt(&receipt, answer.session.session(), calls);
+                    self.push_receipt(&receipt, reply.session.session(), wakeups);
                 }
                 return;
             }
             Outcome::BlockSet => {
                 if let Write::Block { actor, user, on } = write {
-                    // Before anybody hears that it is in force, and while nothing is pushed to who blocks.
+                    // Before the `ok`, and while nothing can be pushed to the user who blocks.
                     self.registry
                         .with(actor, |_| self.blocks.set(actor, user, *on));
                 }
-                calls.add(answer.session, answer.done());
-                return;
+                reply.ok()
             }
             Outcome::Received(_) => return,
-            Outcome::Blocked => FrameError::blocked(),
-            Outcome::UnknownUser => FrameError::unknown_user(),
-            Outcome::UnknownRoom => FrameError::unknown_room(),
-            Outcome::UnknownRecipientLimit => FrameError::too_many_to_unknown_users(),
-            Outcome::UnknownRecipientTotal => {
-                let refused = failed(WriteError::Overloaded);
-                calls.add(
-                    answer.session,
-                    answer.refuse(&refused, Some(RETRY_LATER_MS)),
-                );
-                return;
-            }
-            Outcome::TooManyBlocks => FrameError::too_many_blocks(),
-            Outcome::IdConflict => FrameError::id_conflict(),
-            Outcome::UnknownMessage => FrameError::unknown_message("id"),
-            Outcome::NotAuthor => FrameError::not_author(),
-            Outcome::TooManyReactions => FrameError {
-                path: Some("/emoji".to_owned()),
-                ..FrameError::new(
-                    ErrorCode::Forbidden,
-                    "this message has as many reactions of yours as it may have",
-                )
+            Outcome::UnknownRecipientTotal => reply.error(&overloaded(), Some(RETRY_LATER_MS)),
+            ref rejected => match rejection(rejected) {
+                Some(error) => reply.error(&error, None),
+                None => return,
             },
         };
-        calls.add(answer.session, answer.refuse(&refused, None));
+        wakeups.add(reply.session, wakeup);
     }
 
-    /// Tells both sides how far one of them is: the other, and one's own other sessions (PROTOCOL section 10).
-    fn tell_receipt(&self, told: &Told<'_>, but: Uuid, calls: &mut WakeupBatch) {
-        let push = |to: &str, as_seen: &str, calls: &mut WakeupBatch| {
-            self.registry.with(to, |sessions| {
-                let mut frame = Vec::new();
-                for session in sessions.iter().filter(|session| session.session() != but) {
-                    if frame.is_empty() {
-                        websocket::write_text(&mut frame, |out| told.frame(as_seen).write(out));
-                    }
-                    calls.add(session, session.push_ephemeral(&frame).1);
-                }
-            });
-        };
-        if told.by != told.with && !told.quiet {
-            push(told.with, told.by, calls);
-        }
-        push(told.by, told.with, calls);
-    }
-
-    /// Gives an entry to all sessions of a user. The frame is written once.
-    fn append(&self, user: &str, view: &View<'_>, seq: u64, calls: &mut WakeupBatch) {
+    /// Pushes an entry to all sessions of a user. The frame is encoded once.
+    fn push_entry(&self, user: &str, entry: &EntryView<'_>, seq: u64, wakeups: &mut WakeupBatch) {
         self.registry.with(user, |sessions| {
             if !sessions.is_empty() {
-                let frame = view.entry_frame(seq);
+                let frame = entry.encode(seq);
                 for session in sessions {
-                    calls.add(session, session.push_entry(seq, &frame));
+                    wakeups.add(session, session.push_entry(seq, &frame));
                 }
             }
         });
     }
 
-    /// Gives an entry to all sessions of the user who caused it: to one of them it is the ack.
-    fn append_own(&self, view: &View<'_>, seq: u64, answer: Answer<'_>, calls: &mut WakeupBatch) {
-        let Answer {
-            session: own,
+    /// Pushes an entry to all sessions of the user who caused it. The session that acted gets the ack in its place.
+    fn push_to_actor(
+        &self,
+        entry: &EntryView<'_>,
+        seq: u64,
+        reply: Reply<'_>,
+        wakeups: &mut WakeupBatch,
+    ) {
+        let Reply {
+            session: acting,
             reference,
-        } = answer;
-        let to_self = view.is_to_oneself();
-        self.registry.with(own.user(), |sessions| {
-            let others = || sessions.iter().filter(|session| !Arc::ptr_eq(session, own));
-            let frame = (to_self || others().next().is_some()).then(|| view.entry_frame(seq));
-            let message = frame.as_deref().filter(|_| to_self);
-            calls.add(
-                own,
-                own.push_ack(seq, (view.id, view.at), reference, message),
-            );
+        } = reply;
+        let to_oneself = entry.is_to_oneself();
+        self.registry.with(acting.user(), |sessions| {
+            let others = || sessions.iter().filter(|other| !Arc::ptr_eq(other, acting));
+            let frame = (to_oneself || others().next().is_some()).then(|| entry.encode(seq));
+            let message = frame.as_deref().filter(|_| to_oneself);
+            let ack = (entry.id, entry.stored_at);
+            wakeups.add(acting, acting.push_ack(seq, ack, reference, message));
             if let Some(frame) = &frame {
                 for session in others() {
-                    calls.add(session, session.push_entry(seq, frame));
+                    wakeups.add(session, session.push_entry(seq, frame));
                 }
             }
         });
     }
-
-    /// Passes a signal of typing on to a user with whom the sender has a conversation, unless one of them blocks the other.
-    fn typing(&self, from: &Arc<Outbox>, to: &Arc<str>, active: bool, calls: &mut WakeupBatch) {
-        let user = from.user();
-        if self.blocks.has(user, to) || self.blocks.has(to, user) {
-            return;
-        }
-        if self.contacts.contains(user, to) {
-            return self.tell_typing(from, to, active, calls);
-        }
-        let (delivery, session, recipient) = (self.clone(), from.clone(), to.clone());
-        self.contacts.look_up(user, to, move || {
-            let mut calls = WakeupBatch::default();
-            delivery.tell_typing(&session, &recipient, active, &mut calls);
-            calls.run();
-        });
-    }
-
-    fn tell_typing(&self, from: &Arc<Outbox>, to: &str, active: bool, calls: &mut WakeupBatch) {
-        let mut frame = Vec::new();
-        websocket::write_text(&mut frame, |out| {
-            ServerFrame::Typing(ServerTyping {
-                from_user: from.user(),
-                target_user: Some(to),
-                target_room: None,
-                active,
-            })
-            .write(out);
-        });
-        self.push_live(to, &frame, from, calls);
-    }
 }
 
-impl CommitObserver<ReplyTo> for Delivery {
-    fn completed(&mut self, batch: &CompletedBatch<ReplyTo>) {
-        self.deliver(batch);
-    }
-}
-
-/// How far somebody is.
-struct Told<'a> {
-    kind: ReceiptKind,
-    by: &'a str,
-    with: &'a str,
-    id: Uuid,
-    at: Timestamp,
-    /// Only their own sessions are told: one of the two blocks the other.
-    quiet: bool,
-}
-
-impl Told<'_> {
-    /// The receipt for one to whom the conversation is the one with `as_seen`.
-    fn frame<'a>(&'a self, as_seen: &'a str) -> ServerFrame<'a> {
-        ServerFrame::Receipt(Receipt {
-            kind: self.kind,
-            by_user: self.by,
-            target_user: Some(as_seen),
-            target_room: None,
-            id: MessageId(self.id),
-            at: self.at,
-        })
-    }
+/// The error of an outcome by which nothing was stored. `None`: the outcome is none.
+fn rejection(outcome: &Outcome) -> Option<FrameError> {
+    Some(match outcome {
+        Outcome::Blocked => FrameError::blocked(),
+        Outcome::UnknownUser => FrameError::unknown_user(),
+        Outcome::UnknownRoom => FrameError::unknown_room(),
+        Outcome::UnknownRecipientLimit => FrameError::too_many_to_unknown_users(),
+        Outcome::TooManyBlocks => FrameError::too_many_blocks(),
+        Outcome::IdConflict => FrameError::id_conflict(),
+        Outcome::UnknownMessage => FrameError::unknown_message("id"),
+        Outcome::NotAuthor => FrameError::not_author(),
+        Outcome::TooManyReactions => FrameError {
+            path: Some("/emoji".to_owned()),
+            ..FrameError::new(
+                ErrorCode::Forbidden,
+                "you have the maximum number of reactions on this message",
+            )
+        },
+        Outcome::Stored { .. }
+        | Outcome::ReadMark { .. }
+        | Outcome::BlockSet
+        | Outcome::Received(_)
+        | Outcome::UnknownRecipientTotal => return None,
+    })
 }

@@ -26,7 +26,6 @@ use self::inbox_cursor::PendingAck;
 pub use self::state::Status;
 use self::state::{Inner, Locked, State, wake};
 use self::wakeup::Wakeup;
-use crate::limits::ip_quota::IpQuota;
 use crate::limits::memory::{FREE_PER_SESSION, MemoryBudget};
 use crate::protocol::server::{Ack, AckStatus, Goodbye};
 use crate::protocol::types::Integer;
@@ -42,8 +41,6 @@ const ACK_BYTES: usize = 512;
 pub struct Outbox {
     session: Uuid,
     user: Arc<str>,
-    /// The quota of the client's address for messages to unknown recipients.
-    ip_quota: Option<Arc<IpQuota>>,
     /// Unsent bytes beyond which live pushes stop (`--outbox-bytes`).
     limit: usize,
     memory: Arc<MemoryBudget>,
@@ -78,21 +75,9 @@ impl Outbox {
         limit: usize,
         memory: &Arc<MemoryBudget>,
     ) -> Arc<Self> {
-        Self::with_ip_quota(session, user, limit, memory, None)
-    }
-
-    /// As [`Outbox::new`], with the quota of the client's address for messages to unknown recipients.
-    pub fn with_ip_quota(
-        session: Uuid,
-        user: Arc<str>,
-        limit: usize,
-        memory: &Arc<MemoryBudget>,
-        ip_quota: Option<Arc<IpQuota>>,
-    ) -> Arc<Self> {
         Arc::new(Self {
             session,
             user,
-            ip_quota,
             limit,
             memory: memory.clone(),
             inner: Mutex::new(Inner {
@@ -110,11 +95,6 @@ impl Outbox {
     /// The user of the session.
     pub fn user(&self) -> &Arc<str> {
         &self.user
-    }
-
-    /// The quota of the client's address for messages to unknown recipients; `None`: unlimited.
-    pub fn ip_quota(&self) -> Option<&Arc<IpQuota>> {
-        self.ip_quota.as_ref()
     }
 
     fn lock(&self) -> Locked<'_> {

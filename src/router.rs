@@ -1,343 +1,296 @@
-//! What each client frame means: rules, then store, then delivery.
+//! Executes the commands of clients: checks what needs no store, then queues a write, pushes an ephemeral frame, or starts a
+//! query.
 //!
-//! A [`Router`] is a cheap handle. It holds no lock of its own.
+//! A [`Command`] names the user who acts, the quota that applies and the source that gets the reply, so that commands do not
+//! depend on sessions. The outcome of a write reaches the source through [`crate::delivery`].
+//!
+//! A [`Router`] is a cheap handle without a lock of its own.
+
+mod query;
 
 use std::sync::Arc;
 
 use uuid::Uuid;
 
-use crate::delivery::{Delivery, RETRY_AFTER_MS, RETRY_LATER_MS, ReplyTo, failed, refuse};
+pub use self::query::{Query, RunningQuery};
+use crate::delivery::{Delivery, Push, RETRY_LATER_MS, ReplyTo, overloaded, write_error};
 use crate::disk_space::DiskSpaceMonitor;
 use crate::outbox::Outbox;
 use crate::outbox::wakeup::defer_wakeups;
-use crate::protocol::client::{
-    ClientConversations, ClientHistory, ClientMessage, ClientTyping, DEFAULT_LIMIT,
-};
+use crate::protocol::client::{ClientMessage, ClientTyping};
 use crate::protocol::server::{Ack, AckStatus, Pong, RawContent, ServerMessage};
-use crate::protocol::types::parse_uuid;
 use crate::protocol::{ClientFrame, FrameError, MessageId, Ref, ServerFrame, Target, Timestamp};
 use crate::readers::{PendingRead, Readers};
 use crate::store::{
-    Conversation, ConversationsPage, ConversationsQuery, DeviceRef, Entry, HistoryAnswer,
-    HistoryPosition, HistoryQuery, InboxRange, InboxState, MessageRef, NewMessage, Retention,
+    Conversation, DeviceRef, Entry, InboxRange, InboxState, MessageRef, NewMessage, RecipientQuota,
     Write,
 };
 use crate::websocket;
 use crate::writer::{Unavailable, WriteError, Writer};
 
-/// Bytes of messages in one answer, so that all of it stays under 256 KiB (PROTOCOL section 6).
-const ANSWER_BYTES: usize = 250 << 10;
-
-/// Knows where everything goes.
+/// Executes the commands of clients.
 #[derive(Clone, Debug)]
 pub struct Router {
-    delivery: Arc<Delivery>,
-    floor: Arc<DiskSpaceMonitor>,
+    delivery: Delivery,
+    disk_space: Arc<DiskSpaceMonitor>,
     writer: Writer<ReplyTo>,
-    reads: Readers,
-    /// Messages older than so many milliseconds are not shown in histories.
+    readers: Readers,
+    /// Queries do not show messages that are older; in milliseconds.
     history_ms: Option<i64>,
 }
 
-/// What a session does with a frame that asks something of the session itself.
-#[derive(Clone, Debug)]
-pub enum Routed {
-    /// It is taken care of.
-    Done,
-    /// The client holds its inbox up to this entry.
+/// A frame, and on whose behalf it is executed.
+#[derive(Clone, Copy, Debug)]
+pub struct Command<'a> {
+    /// The user who acts.
+    pub actor: &'a Arc<str>,
+    /// Limits messages to users who have never connected; `None`: no limit.
+    pub quota: Option<&'a Arc<dyn RecipientQuota>>,
+    /// The frame.
+    pub frame: &'a ClientFrame<'a>,
+    /// Where the command comes from.
+    pub source: Source<'a>,
+}
+
+/// The source of a command. It gets the reply, and no copy of an ephemeral frame that it sends.
+#[derive(Clone, Copy, Debug)]
+pub enum Source<'a> {
+    /// A session.
+    Session(&'a Arc<Outbox>),
+}
+
+/// Result of [`Router::execute`].
+#[derive(Debug)]
+pub enum Executed<'a> {
+    /// The command is accepted. If it has a reply, that follows when its write has been committed.
+    Accepted,
+    /// The command is done, and this is its reply.
+    Reply(ServerFrame<'a>),
+    /// The source asks for something that is read from the store with [`Router::start_query`].
+    Query(Query),
+    /// The device of the source has received its inbox up to this entry.
     Received(u64),
-    /// The client asks for something that is read from the store.
-    Ask(Question),
 }
 
-/// Something that is read from the store for a client.
-#[derive(Clone, Debug)]
-pub struct Question {
-    reference: Option<Box<str>>,
-    asked: Asked,
+/// Why a command was rejected.
+#[derive(Debug)]
+pub struct CommandError {
+    /// The error for the client.
+    pub error: FrameError,
+    /// When a retry may succeed, in milliseconds.
+    pub retry_after_ms: Option<u64>,
 }
 
-#[derive(Clone, Debug)]
-enum Asked {
-    History(HistoryQuery),
-    Conversations(ConversationsQuery),
-}
-
-impl Question {
-    /// The `ref` of the frame that asks.
-    pub fn reference(&self) -> Option<&str> {
-        self.reference.as_deref()
+impl From<FrameError> for CommandError {
+    fn from(error: FrameError) -> Self {
+        Self {
+            error,
+            retry_after_ms: None,
+        }
     }
 }
 
-/// What a [`Question`] will be answered with.
-#[derive(Debug)]
-pub enum Answering {
-    /// Messages of a conversation.
-    History(HistoryQuery, PendingRead<HistoryAnswer>),
-    /// Conversations.
-    Conversations(PendingRead<Option<ConversationsPage>>),
+impl<'a> Source<'a> {
+    fn reply_to(self, reference: Option<&str>) -> ReplyTo {
+        let Self::Session(outbox) = self;
+        ReplyTo::Session(outbox.clone(), reference.map(Into::into))
+    }
+
+    fn outbox(self) -> &'a Arc<Outbox> {
+        let Self::Session(outbox) = self;
+        outbox
+    }
 }
 
 impl Router {
-    /// A router over these parts.
+    /// Creates a router. Queries do not show messages older than `history_ms` milliseconds.
     pub fn new(
-        (delivery, floor): (Arc<Delivery>, Arc<DiskSpaceMonitor>),
+        delivery: Delivery,
+        disk_space: Arc<DiskSpaceMonitor>,
         writer: Writer<ReplyTo>,
-        reads: Readers,
-        lifetimes: &Retention,
+        readers: Readers,
+        history_ms: Option<i64>,
     ) -> Self {
         Self {
             delivery,
-            floor,
+            disk_space,
             writer,
-            reads,
-            history_ms: lifetimes.history_ms,
+            readers,
+            history_ms,
         }
     }
 
-    /// Asks where a user's device stands.
-    pub fn open(
+    /// Reads the state of an inbox for a new session; see [`Writer::open`].
+    pub fn open_inbox(
         &self,
-        user: Arc<str>,
-        device: Arc<str>,
+        device: DeviceRef,
         session: Uuid,
         reply: impl FnOnce(Result<InboxState, WriteError>) + Send + 'static,
     ) {
-        self.writer.open(DeviceRef { user, device }, session, reply);
+        self.writer.open(device, session, reply);
     }
 
-    /// Why something sent now would not be stored; `None`: it would.
-    pub fn trouble(&self) -> Option<Unavailable> {
-        let trouble = self.writer.unavailable();
-        trouble.or_else(|| self.floor.is_low().then_some(Unavailable::NoRoom))
+    /// Why a message would not be stored at the moment; `None`: it would.
+    pub fn unavailable(&self) -> Option<Unavailable> {
+        let disk_is_full = || self.disk_space.is_low().then_some(Unavailable::NoRoom);
+        self.writer.unavailable().or_else(disk_is_full)
     }
 
     /// Reads part of an inbox.
-    pub fn read(&self, span: InboxRange) -> PendingRead<Vec<Entry>> {
-        self.reads.entries(span)
+    pub fn read_inbox(&self, range: InboxRange) -> PendingRead<Vec<Entry>> {
+        self.readers.entries(range)
     }
 
-    /// Notes that a device holds its inbox up to `seq`.
-    pub fn received(&self, session: &Outbox, device: &Arc<str>, seq: u64) {
-        let device = DeviceRef {
-            user: session.user().clone(),
-            device: device.clone(),
-        };
-        self.writer.received(device, session.session(), seq);
+    /// Records that a device has received its inbox up to `seq`, as `session` has reported.
+    pub fn received(&self, device: DeviceRef, session: Uuid, seq: u64) {
+        self.writer.received(device, session, seq);
     }
 
-    /// Does what a client asks.
-    pub fn route(&self, frame: &ClientFrame<'_>, from: &Arc<Outbox>) -> Routed {
-        match frame {
-            ClientFrame::Message(frame) => self.message(frame, from),
+    /// Executes a command.
+    ///
+    /// # Errors
+    /// [`CommandError`]: nothing was stored or pushed.
+    pub fn execute<'a>(&self, command: &Command<'a>) -> Result<Executed<'a>, CommandError> {
+        match command.frame {
+            ClientFrame::Message(frame) => return self.message(frame, command),
             ClientFrame::Edit(frame) => {
-                let content = frame.message.raw;
-                self.change(
-                    frame.target(),
-                    frame.id,
-                    frame.reference.as_ref(),
-                    from,
-                    |at| Write::Edit(at, content.into()),
-                );
+                let message = message_ref(command, frame.target(), frame.id);
+                let write = Write::Edit(message, frame.message.raw.into());
+                self.submit(write, frame.reference.as_ref(), command)?;
             }
             ClientFrame::Delete(frame) => {
-                self.change(
-                    frame.target(),
-                    frame.id,
-                    frame.reference.as_ref(),
-                    from,
-                    Write::Delete,
-                );
+                let write = Write::Delete(message_ref(command, frame.target(), frame.id));
+                self.submit(write, frame.reference.as_ref(), command)?;
             }
             ClientFrame::React(frame) => {
-                let (emoji, remove) = (&*frame.emoji.0, frame.remove.unwrap_or(false));
-                self.change(
-                    frame.target(),
-                    frame.id,
-                    frame.reference.as_ref(),
-                    from,
-                    |message| Write::React {
-                        message,
-                        emoji: emoji.into(),
-                        remove,
-                    },
-                );
+                let write = Write::React {
+                    message: message_ref(command, frame.target(), frame.id),
+                    emoji: (*frame.emoji.0).into(),
+                    remove: frame.remove.unwrap_or(false),
+                };
+                self.submit(write, frame.reference.as_ref(), command)?;
             }
             ClientFrame::Read(frame) => {
-                self.change(
-                    frame.target(),
-                    frame.id,
-                    frame.reference.as_ref(),
-                    from,
-                    Write::Read,
-                );
+                let write = Write::Read(message_ref(command, frame.target(), frame.id));
+                self.submit(write, frame.reference.as_ref(), command)?;
             }
-            ClientFrame::Typing(frame) => self.typing(frame, from),
-            ClientFrame::Received(frame) => return Routed::Received(frame.seq.0),
-            ClientFrame::History(frame) => return self.history(frame, from),
-            ClientFrame::Conversations(frame) => return self.conversations(frame, from),
             ClientFrame::Block(frame) => {
-                self.block(frame.user.as_str(), true, frame.reference.as_ref(), from);
+                if frame.user.as_str() == &**command.actor {
+                    return Err(FrameError::blocks_self().into());
+                }
+                self.block(frame.user.as_str(), true, frame.reference.as_ref(), command)?;
             }
             ClientFrame::Unblock(frame) => {
-                self.block(frame.user.as_str(), false, frame.reference.as_ref(), from);
+                self.block(
+                    frame.user.as_str(),
+                    false,
+                    frame.reference.as_ref(),
+                    command,
+                )?;
             }
-            ClientFrame::Ping(frame) => from.send(&ServerFrame::Pong(Pong {
-                server_time: Timestamp::now(),
-                reference: frame.reference.as_ref().map(Ref::as_str),
-            })),
+            ClientFrame::Typing(frame) => self.typing(frame, command)?,
+            ClientFrame::Received(frame) => return Ok(Executed::Received(frame.seq.0)),
+            ClientFrame::History(frame) => {
+                return Ok(Executed::Query(self.history(frame, command.actor)));
+            }
+            ClientFrame::Conversations(frame) => {
+                let query = self.conversations(frame, command.actor)?;
+                return Ok(Executed::Query(query));
+            }
+            ClientFrame::Ping(frame) => {
+                return Ok(Executed::Reply(ServerFrame::Pong(Pong {
+                    server_time: Timestamp::now(),
+                    reference: frame.reference.as_ref().map(Ref::as_str),
+                })));
+            }
         }
-        Routed::Done
+        Ok(Executed::Accepted)
     }
 
-    /// Hands a change of a message to the store.
-    fn change(
+    fn block(
         &self,
-        target: Target<'_>,
-        id: MessageId,
+        user: &str,
+        on: bool,
         reference: Option<&Ref<'_>>,
-        from: &Arc<Outbox>,
-        write: impl FnOnce(MessageRef) -> Write,
-    ) {
-        let message = MessageRef {
-            actor: from.user().clone(),
-            conversation: conversation(target),
-            id: id.0,
-        };
-        self.submit(write(message), reference.map(Ref::as_str), from);
-    }
-
-    fn block(&self, user: &str, on: bool, reference: Option<&Ref<'_>>, from: &Arc<Outbox>) {
-        let reference = reference.map(Ref::as_str);
-        if on && user == &**from.user() {
-            return refuse(from, &FrameError::blocks_self(), reference, None);
-        }
+        command: &Command<'_>,
+    ) -> Result<(), CommandError> {
         let write = Write::Block {
-            actor: from.user().clone(),
+            actor: command.actor.clone(),
             user: user.into(),
             on,
         };
-        self.submit(write, reference, from);
+        self.submit(write, reference, command)
     }
 
-    /// Puts a write of a session into the store's queue, or says that there is no room.
-    fn submit(&self, write: Write, reference: Option<&str>, from: &Arc<Outbox>) {
-        let grows = match write {
+    /// Queues a write.
+    fn submit(
+        &self,
+        write: Write,
+        reference: Option<&Ref<'_>>,
+        command: &Command<'_>,
+    ) -> Result<(), CommandError> {
+        let needs_space = match write {
             Write::Message(_) | Write::Edit(..) | Write::React { .. } => true,
             Write::Block { on, .. } => on,
             _ => false,
         };
-        if grows && self.floor.is_low() {
-            let refused = failed(WriteError::Overloaded);
-            return refuse(from, &refused, reference, Some(RETRY_LATER_MS));
+        if needs_space && self.disk_space.is_low() {
+            return Err(CommandError {
+                error: overloaded(),
+                retry_after_ms: Some(RETRY_LATER_MS),
+            });
         }
-        from.add_pending_write();
-        let origin = ReplyTo::Send(from.clone(), reference.map(Into::into));
-        if self.writer.write(write, origin).is_err() {
-            from.cancel_pending_write();
-            let refused = failed(WriteError::Overloaded);
-            refuse(from, &refused, reference, Some(RETRY_AFTER_MS));
-        }
-    }
-
-    fn history(&self, frame: &ClientHistory<'_>, from: &Arc<Outbox>) -> Routed {
-        let reference = frame.reference.as_ref().map(Ref::as_str);
-        let before = frame.before.map(|id| HistoryPosition::Before(id.0));
-        let after = frame.after.map(|id| HistoryPosition::After(id.0));
-        Routed::Ask(Question {
-            reference: reference.map(Into::into),
-            asked: Asked::History(HistoryQuery {
-                user: from.user().clone(),
-                conversation: conversation(frame.target()),
-                position: before.or(after),
-                limit: frame.limit.map_or(DEFAULT_LIMIT, |limit| limit.0) as usize,
-                not_before: self.not_before(),
-                bytes: ANSWER_BYTES,
-            }),
+        let outbox = command.source.outbox();
+        outbox.add_pending_write();
+        let reply_to = command.source.reply_to(reference.map(Ref::as_str));
+        self.writer.write(write, reply_to).map_err(|_| {
+            outbox.cancel_pending_write();
+            let (error, retry_after_ms) = write_error(WriteError::Overloaded);
+            CommandError {
+                error,
+                retry_after_ms,
+            }
         })
     }
 
-    fn conversations(&self, frame: &ClientConversations<'_>, from: &Arc<Outbox>) -> Routed {
-        let reference = frame.reference.as_ref().map(Ref::as_str);
-        let cursor = match &frame.cursor {
-            None => None,
-            Some(cursor) => {
-                let Some(cursor) = parse_uuid(&cursor.0) else {
-                    refuse(
-                        from,
-                        &FrameError::unknown_message("cursor"),
-                        reference,
-                        None,
-                    );
-                    return Routed::Done;
-                };
-                Some(cursor)
-            }
-        };
-        Routed::Ask(Question {
-            reference: reference.map(Into::into),
-            asked: Asked::Conversations(ConversationsQuery {
-                user: from.user().clone(),
-                limit: frame.limit.map_or(DEFAULT_LIMIT, |limit| limit.0) as usize,
-                cursor,
-                not_before: self.not_before(),
-                bytes: ANSWER_BYTES,
-            }),
-        })
-    }
-
-    fn not_before(&self) -> i64 {
-        self.history_ms
-            .map_or(i64::MIN, |ms| Timestamp::now().0 - ms)
-    }
-
-    /// Begins to read what a client asks for.
-    pub fn ask(&self, question: Question, from: &Outbox) -> (Option<Box<str>>, Answering) {
-        // What there was room for when it was asked may not be there any more.
-        let answering = match question.asked {
-            Asked::History(mut query) => {
-                query.bytes = from.cap(query.bytes);
-                let reading = self.reads.history(query.clone());
-                Answering::History(query, reading)
-            }
-            Asked::Conversations(mut query) => {
-                query.bytes = from.cap(query.bytes);
-                Answering::Conversations(self.reads.conversations(query))
-            }
-        };
-        (question.reference, answering)
-    }
-
-    fn message(&self, message: &ClientMessage<'_>, from: &Arc<Outbox>) {
-        let reference = message.reference.as_ref().map(Ref::as_str);
+    fn message<'a>(
+        &self,
+        message: &'a ClientMessage<'a>,
+        command: &Command<'a>,
+    ) -> Result<Executed<'a>, CommandError> {
         let id = message.id.map_or_else(Uuid::now_v7, |id| id.0);
         if message.ephemeral == Some(true) {
-            return match message.target() {
-                Target::User(to) => self.relay(message, to, MessageId(id), from),
-                Target::Room(_) => refuse(from, &FrameError::unknown_room(), reference, None),
-            };
+            return self.ephemeral_message(message, MessageId(id), command);
         }
         let write = Write::Message(NewMessage {
-            from: from.user().clone(),
+            from: command.actor.clone(),
             to: conversation(message.target()),
             id,
             content: message.message.raw.into(),
             reply_to: message.reply_to.map(|id| id.0),
             fresh: message.id.is_none(),
-            ip_quota: from.ip_quota().map(|quota| quota.clone() as _),
+            ip_quota: command.quota.cloned(),
         });
-        self.submit(write, reference, from);
+        self.submit(write, message.reference.as_ref(), command)?;
+        Ok(Executed::Accepted)
     }
 
-    /// Passes on a message that is not stored (PROTOCOL section 5).
-    fn relay(&self, message: &ClientMessage<'_>, to: &str, id: MessageId, from: &Arc<Outbox>) {
+    /// Pushes a message that is not stored (PROTOCOL section 5).
+    fn ephemeral_message<'a>(
+        &self,
+        message: &'a ClientMessage<'a>,
+        id: MessageId,
+        command: &Command<'a>,
+    ) -> Result<Executed<'a>, CommandError> {
+        let Target::User(to) = message.target() else {
+            return Err(FrameError::unknown_room().into());
+        };
         let now = Timestamp::now();
         let mut frame = Vec::new();
         websocket::write_text(&mut frame, |out| {
             ServerFrame::Message(ServerMessage {
                 message: RawContent(message.message.raw),
-                from_user: from.user(),
+                from_user: command.actor,
                 target_user: Some(to),
                 target_room: None,
                 id,
@@ -349,40 +302,43 @@ impl Router {
             })
             .write(out);
         });
-        let reference = message.reference.as_ref().map(Ref::as_str);
-        let Some(relayed) = defer_wakeups(|calls| self.delivery.push_live(to, &frame, from, calls))
-        else {
-            return refuse(from, &FrameError::blocked(), reference, None);
+        let from = command.source.outbox();
+        let push = |wakeups: &mut _| self.delivery.push_ephemeral(to, &frame, from, wakeups);
+        let status = match defer_wakeups(push) {
+            Push::Sent => AckStatus::Relayed,
+            Push::Dropped => AckStatus::Dropped,
+            Push::Blocked => return Err(FrameError::blocked().into()),
         };
-        from.send(&ServerFrame::Ack(Ack {
+        Ok(Executed::Reply(ServerFrame::Ack(Ack {
             id,
             seq: None,
-            status: if relayed {
-                AckStatus::Relayed
-            } else {
-                AckStatus::Dropped
-            },
+            status,
             sent_at: now,
             duplicate: None,
-            reference,
-        }));
+            reference: message.reference.as_ref().map(Ref::as_str),
+        })))
     }
 
-    fn typing(&self, typing: &ClientTyping<'_>, from: &Arc<Outbox>) {
-        let reference = typing.reference.as_ref().map(Ref::as_str);
-        match typing.target() {
-            // Whether the two have a conversation is known where conversations are made, after the messages before this.
-            Target::User(to) => {
-                let notice = ReplyTo::Typing {
-                    from: from.clone(),
-                    to: to.into(),
-                    active: typing.active.unwrap_or(true),
-                };
-                // When the store is busy, nobody misses a sign of typing.
-                drop(self.writer.notify(notice));
-            }
-            Target::Room(_) => refuse(from, &FrameError::unknown_room(), reference, None),
-        }
+    /// Queues a notice, so that it follows the messages that were sent before it.
+    fn typing(&self, typing: &ClientTyping<'_>, command: &Command<'_>) -> Result<(), CommandError> {
+        let Target::User(to) = typing.target() else {
+            return Err(FrameError::unknown_room().into());
+        };
+        // If the queue is full, the notice is dropped: `typing` has no reply.
+        drop(self.writer.notify(ReplyTo::Typing {
+            from: command.source.outbox().clone(),
+            to: to.into(),
+            active: typing.active.unwrap_or(true),
+        }));
+        Ok(())
+    }
+}
+
+fn message_ref(command: &Command<'_>, target: Target<'_>, id: MessageId) -> MessageRef {
+    MessageRef {
+        actor: command.actor.clone(),
+        conversation: conversation(target),
+        id: id.0,
     }
 }
 

@@ -126,17 +126,17 @@ pub async fn serve(
     let delivery = Delivery::new(registry.clone(), blocks, contacts);
     let observers: Vec<Box<dyn CommitObserver<_>>> = vec![Box::new(delivery.clone())];
     let (writer, writer_thread) = Writer::start(store, reads.clone(), observers)?;
-    let delivery = Arc::new(delivery);
     let floor = Arc::new(DiskSpaceMonitor::new(
         &config.storage.directory(),
         config.storage.min_free_disk.0,
     ));
     floor.look();
     let router = Router::new(
-        (delivery, floor.clone()),
+        delivery,
+        floor.clone(),
         writer.clone(),
         reads.clone(),
-        &retention,
+        retention.history_ms,
     );
     let limits = Limits::new(
         &config.limits,

@@ -94,7 +94,7 @@ fn history(
 /// Prints a message as `history` frames contain it.
 fn print(message: &StoredMessage, out: &mut impl Write) -> io::Result<()> {
     let mut line = Vec::new();
-    dmwire::delivery::past(message).write(&mut line);
+    dmwire::delivery::render::past_message(message).write(&mut line);
     line.push(b'\n');
     out.write_all(&line)
 }

@@ -1,4 +1,4 @@
-//! What an entry of an inbox looks like to a session.
+//! Frames of inbox entries and stored messages.
 
 use crate::protocol::server::{
     Ack, AckStatus, Deleted, Edited, PastMessage, RawContent, Reacted, Reactions, ServerMessage,
@@ -8,20 +8,22 @@ use crate::protocol::{MessageId, ServerFrame, Target, Timestamp};
 use crate::store::{Conversation, Entry, EntryKind, StoredMessage, Write};
 use crate::websocket;
 
-/// An entry of an inbox as sessions are shown it, just stored or read back.
+/// An inbox entry as sessions receive it, just stored or read from the store.
 #[derive(Clone, Debug)]
-pub struct View<'a> {
-    /// Who caused it, and the user whom the frame that did was addressed to.
-    pub(super) by: &'a str,
-    pub(super) to: Target<'a>,
+pub struct EntryView<'a> {
+    /// The user who caused the entry.
+    actor: &'a str,
+    /// The conversation as the actor addresses it.
+    target: Target<'a>,
+    /// The message that the entry is about.
     pub(super) id: MessageId,
-    /// When it was stored.
-    pub(super) at: Timestamp,
-    shows: Shows<'a>,
+    pub(super) stored_at: Timestamp,
+    body: Body<'a>,
 }
 
+/// The part of an entry that depends on its kind.
 #[derive(Clone, Debug)]
-enum Shows<'a> {
+enum Body<'a> {
     Message {
         content: &'a str,
         sent_at: Timestamp,
@@ -33,9 +35,10 @@ enum Shows<'a> {
         edited_at: Timestamp,
     },
     Deleted {
-        /// The author, and the user whom the message was sent to.
-        from: &'a str,
-        to: Target<'a>,
+        /// The author of the message.
+        author: &'a str,
+        /// The conversation as the author addresses it.
+        target: Target<'a>,
         deleted_at: Timestamp,
     },
     Reacted {
@@ -44,37 +47,37 @@ enum Shows<'a> {
     },
 }
 
-impl<'a> View<'a> {
-    /// What a write has become that was stored at `at`. `None`: it makes no entry.
+impl<'a> EntryView<'a> {
+    /// The entry of a write that was stored at `at`. `None`: it has no entry.
     pub(super) fn of_write(write: &'a Write, at: Timestamp) -> Option<Self> {
-        let (by, to, id, shows) = match write {
+        let (actor, target, id, body) = match write {
             Write::Message(message) => (
                 &message.from,
-                target(&message.to),
+                target_of(&message.to),
                 message.id,
-                Shows::Message {
+                Body::Message {
                     content: &message.content,
                     sent_at: at,
                     reply_to: message.reply_to.map(MessageId),
                     edited_at: None,
                 },
             ),
-            Write::Edit(place, content) => (
-                &place.actor,
-                target(&place.conversation),
-                place.id,
-                Shows::Edited {
+            Write::Edit(message, content) => (
+                &message.actor,
+                target_of(&message.conversation),
+                message.id,
+                Body::Edited {
                     content,
                     edited_at: at,
                 },
             ),
-            Write::Delete(place) => (
-                &place.actor,
-                target(&place.conversation),
-                place.id,
-                Shows::Deleted {
-                    from: &place.actor,
-                    to: target(&place.conversation),
+            Write::Delete(message) => (
+                &message.actor,
+                target_of(&message.conversation),
+                message.id,
+                Body::Deleted {
+                    author: &message.actor,
+                    target: target_of(&message.conversation),
                     deleted_at: at,
                 },
             ),
@@ -84,9 +87,9 @@ impl<'a> View<'a> {
                 remove,
             } => (
                 &message.actor,
-                target(&message.conversation),
+                target_of(&message.conversation),
                 message.id,
-                Shows::Reacted {
+                Body::Reacted {
                     emoji,
                     removed: *remove,
                 },
@@ -96,37 +99,37 @@ impl<'a> View<'a> {
             }
         };
         Some(Self {
-            by,
-            to,
+            actor,
+            target,
             id: MessageId(id),
-            at,
-            shows,
+            stored_at: at,
+            body,
         })
     }
 
-    /// An entry that was read from the store. It shows the present (PROTOCOL section 5, "Replay").
+    /// An entry that was read from the store. It body the present (PROTOCOL section 5, "Replay").
     pub fn of_entry(entry: &'a Entry) -> Self {
         let message = &entry.message;
-        // A change is addressed by whoever made it: to the other of the two.
-        let to = match &message.to {
+        // In a direct conversation the actor addresses the other user.
+        let target = match &message.to {
             Conversation::Direct(_) if entry.actor != message.from => Target::User(&message.from),
-            to => target(to),
+            to => target_of(to),
         };
-        let shows = match (&entry.kind, message.deleted_at) {
-            (_, Some(deleted_at)) => Shows::Deleted {
-                from: &message.from,
-                to: target(&message.to),
+        let body = match (&entry.kind, message.deleted_at) {
+            (_, Some(deleted_at)) => Body::Deleted {
+                author: &message.from,
+                target: target_of(&message.to),
                 deleted_at: Timestamp(deleted_at),
             },
-            (EntryKind::Reacted { emoji, removed }, _) => Shows::Reacted {
+            (EntryKind::Reacted { emoji, removed }, _) => Body::Reacted {
                 emoji,
                 removed: *removed,
             },
-            (EntryKind::Edited, _) => Shows::Edited {
+            (EntryKind::Edited, _) => Body::Edited {
                 content: &message.content,
                 edited_at: Timestamp(message.edited_at.unwrap_or(entry.at)),
             },
-            (EntryKind::Message | EntryKind::Deleted, _) => Shows::Message {
+            (EntryKind::Message | EntryKind::Deleted, _) => Body::Message {
                 content: &message.content,
                 sent_at: Timestamp(message.sent_at),
                 reply_to: message.reply_to.map(MessageId),
@@ -134,16 +137,16 @@ impl<'a> View<'a> {
             },
         };
         Self {
-            by: &entry.actor,
-            to,
+            actor: &entry.actor,
+            target,
             id: MessageId(message.id),
-            at: Timestamp(entry.at),
-            shows,
+            stored_at: Timestamp(entry.at),
+            body,
         }
     }
 
-    /// Writes the WebSocket frames that this entry is to a session: its `message` (`edited`, ...), or the ack of the session's
-    /// own send with its `ref`, and after it the `message` too if the user wrote to themself (PROTOCOL section 5).
+    /// Writes the WebSocket frames of this entry for a session: the `message` (`edited`, ...), or for the session's own send
+    /// the ack with its `ref`, followed by the `message` if the user wrote to themself (PROTOCOL section 5).
     pub fn write(&self, out: &mut Vec<u8>, seq: u64, own: Option<Option<&str>>) {
         if let Some(reference) = own {
             websocket::write_text(out, |out| self.write_ack(out, seq, reference));
@@ -153,12 +156,13 @@ impl<'a> View<'a> {
         }
     }
 
-    /// A message to oneself, or a change of one.
+    /// True for a message to oneself, and a change of one.
     pub(super) fn is_to_oneself(&self) -> bool {
-        self.to == Target::User(self.by)
+        self.target == Target::User(self.actor)
     }
 
-    pub(super) fn entry_frame(&self, seq: u64) -> Vec<u8> {
+    /// The entry as a WebSocket frame, the same for all sessions that have not caused it.
+    pub(super) fn encode(&self, seq: u64) -> Vec<u8> {
         let mut frame = Vec::new();
         websocket::write_text(&mut frame, |out| self.write_entry(out, seq));
         frame
@@ -166,16 +170,16 @@ impl<'a> View<'a> {
 
     fn write_entry(&self, out: &mut Vec<u8>, seq: u64) {
         let seq = Integer(seq);
-        let (target_user, target_room) = target_fields(self.to);
-        let frame = match self.shows {
-            Shows::Message {
+        let (target_user, target_room) = target_fields(self.target);
+        let frame = match self.body {
+            Body::Message {
                 content,
                 sent_at,
                 reply_to,
                 edited_at,
             } => ServerFrame::Message(ServerMessage {
                 message: RawContent(content),
-                from_user: self.by,
+                from_user: self.actor,
                 target_user,
                 target_room,
                 id: self.id,
@@ -185,23 +189,23 @@ impl<'a> View<'a> {
                 edited_at,
                 ephemeral: None,
             }),
-            Shows::Edited { content, edited_at } => ServerFrame::Edited(Edited {
+            Body::Edited { content, edited_at } => ServerFrame::Edited(Edited {
                 message: RawContent(content),
-                from_user: self.by,
+                from_user: self.actor,
                 target_user,
                 target_room,
                 id: self.id,
                 seq,
                 edited_at,
             }),
-            Shows::Deleted {
-                from,
-                to,
+            Body::Deleted {
+                author,
+                target,
                 deleted_at,
             } => {
-                let (target_user, target_room) = target_fields(to);
+                let (target_user, target_room) = target_fields(target);
                 ServerFrame::Deleted(Deleted {
-                    from_user: from,
+                    from_user: author,
                     target_user,
                     target_room,
                     id: self.id,
@@ -209,8 +213,8 @@ impl<'a> View<'a> {
                     deleted_at,
                 })
             }
-            Shows::Reacted { emoji, removed } => ServerFrame::Reacted(Reacted {
-                from_user: self.by,
+            Body::Reacted { emoji, removed } => ServerFrame::Reacted(Reacted {
+                from_user: self.actor,
                 target_user,
                 target_room,
                 id: self.id,
@@ -227,7 +231,7 @@ impl<'a> View<'a> {
             id: self.id,
             seq: Some(Integer(seq)),
             status: AckStatus::Stored,
-            sent_at: self.at,
+            sent_at: self.stored_at,
             duplicate: None,
             reference,
         })
@@ -235,9 +239,9 @@ impl<'a> View<'a> {
     }
 }
 
-/// A message as `history`, `conversations` and exports show it.
-pub fn past(message: &StoredMessage) -> PastMessage<'_> {
-    let (target_user, target_room) = target_fields(target(&message.to));
+/// A message as part of `history`, `conversations` and exports.
+pub fn past_message(message: &StoredMessage) -> PastMessage<'_> {
+    let (target_user, target_room) = target_fields(target_of(&message.to));
     PastMessage {
         r#type: "message",
         message: message
@@ -263,15 +267,15 @@ pub fn past(message: &StoredMessage) -> PastMessage<'_> {
     }
 }
 
-/// A conversation as frames address it.
-pub fn target(conversation: &Conversation) -> Target<'_> {
+/// A conversation as the target of a frame.
+pub fn target_of(conversation: &Conversation) -> Target<'_> {
     match conversation {
         Conversation::Direct(user) => Target::User(user),
         Conversation::Room(room) => Target::Room(room),
     }
 }
 
-/// The fields `target_user` and `target_room` of a frame.
+/// The values of `target_user` and `target_room` in a frame.
 pub fn target_fields(target: Target<'_>) -> (Option<&str>, Option<&str>) {
     match target {
         Target::User(user) => (Some(user), None),

@@ -1,8 +1,8 @@
-//! Direct replies: what is written when a question is answered or a frame refused.
+//! Replies to the session that acted: acks of earlier outcomes, `ok` and `error`.
 
 use std::sync::Arc;
 
-use super::render::View;
+use super::render::EntryView;
 use crate::outbox::Outbox;
 use crate::outbox::wakeup::Wakeup;
 use crate::protocol::server::{Ack, AckStatus, ErrorFrame, OkFrame};
@@ -10,88 +10,99 @@ use crate::protocol::types::Integer;
 use crate::protocol::{ErrorCode, FrameError, ServerFrame, schema};
 use crate::writer::WriteError;
 
-/// A session that waits for an answer, and the `ref` that it gave.
-pub(super) struct Answer<'a> {
-    pub(super) session: &'a Arc<Outbox>,
-    pub(super) reference: Option<&'a str>,
+/// When a client may retry after `overloaded`, in milliseconds.
+const RETRY_AFTER_MS: u64 = 500;
+/// The same where the server cannot resolve the cause by itself, such as a full disk.
+pub const RETRY_LATER_MS: u64 = 60_000;
+
+/// A session that waits for a reply, and the `ref` of its frame.
+#[derive(Clone, Copy)]
+pub(super) struct Reply<'a> {
+    pub session: &'a Arc<Outbox>,
+    pub reference: Option<&'a str>,
 }
 
-impl Answer<'_> {
-    pub(super) fn refuse(&self, refused: &FrameError, retry_after_ms: Option<u64>) -> Wakeup {
-        let reference = self.reference;
-        self.session
-            .reply(Some(&error(refused, reference, retry_after_ms)))
+impl Reply<'_> {
+    /// Sends `error`.
+    pub fn error(self, error: &FrameError, retry_after_ms: Option<u64>) -> Wakeup {
+        let frame = error_frame(error, self.reference, retry_after_ms, None);
+        self.session.reply(Some(&frame))
     }
 
-    /// What had been stored before is answered with the first ack again.
-    pub(super) fn duplicate(&self, view: &View<'_>, seq: Option<u64>) -> Wakeup {
+    /// Sends the ack of an operation that was stored before.
+    pub fn duplicate(self, entry: &EntryView<'_>, seq: Option<u64>) -> Wakeup {
         self.session.reply(Some(&ServerFrame::Ack(Ack {
-            id: view.id,
+            id: entry.id,
             seq: seq.map(Integer),
             status: AckStatus::Stored,
-            sent_at: view.at,
+            sent_at: entry.stored_at,
             duplicate: Some(true),
             reference: self.reference,
         })))
     }
 
-    /// It is done.
-    pub(super) fn done(&self) -> Wakeup {
+    /// Sends `ok`.
+    pub fn ok(self) -> Wakeup {
         self.session.reply(Some(&ServerFrame::Ok(OkFrame {
             reference: self.reference,
         })))
     }
 
-    /// It is done, and there is nothing to say.
-    pub(super) fn nothing(&self) -> Wakeup {
+    /// The frame is not answered.
+    pub fn none(self) -> Wakeup {
         self.session.reply(None)
     }
 }
 
-/// Answers a frame with `error`.
-pub fn refuse(
+/// Answers a frame of the session's own client with `error`. Only for the session's task.
+pub fn send_error(
     session: &Outbox,
-    refused: &FrameError,
+    error: &FrameError,
     reference: Option<&str>,
     retry_after_ms: Option<u64>,
 ) {
-    let mut schema_reference = String::new();
-    if let Some(definition) = refused.definition {
-        schema_reference = format!("{}#/$defs/{definition}", schema::CLIENT);
-    }
-    let ServerFrame::Error(mut frame) = error(refused, reference, retry_after_ms) else {
-        return;
-    };
-    frame.schema = refused.definition.map(|_| schema_reference.as_str());
-    session.send(&ServerFrame::Error(frame));
+    let schema = error
+        .definition
+        .map(|definition| format!("{}#/$defs/{definition}", schema::CLIENT));
+    let frame = error_frame(error, reference, retry_after_ms, schema.as_deref());
+    session.send(&frame);
 }
 
-fn error<'a>(
-    refused: &'a FrameError,
+fn error_frame<'a>(
+    error: &'a FrameError,
     reference: Option<&'a str>,
     retry_after_ms: Option<u64>,
+    schema: Option<&'a str>,
 ) -> ServerFrame<'a> {
     ServerFrame::Error(ErrorFrame {
-        code: refused.code,
-        detail: &refused.detail,
-        path: refused.path.as_deref(),
-        schema: None,
-        retryable: refused.code.retryable(),
+        code: error.code,
+        detail: &error.detail,
+        path: error.path.as_deref(),
+        schema,
+        retryable: error.code.retryable(),
         retry_after_ms: retry_after_ms.map(Integer),
         reference,
     })
 }
 
-/// The error that a client gets for a write that was not done.
-pub fn failed(failure: WriteError) -> FrameError {
-    match failure {
-        WriteError::Overloaded => FrameError::new(
-            ErrorCode::Overloaded,
-            "the server cannot store this now; nothing was stored",
-        ),
-        WriteError::Internal => FrameError::new(
-            ErrorCode::Internal,
-            "something failed and the outcome is unknown; send again with the same `id`",
-        ),
+/// The error for a client whose write was not stored, and when it may retry.
+pub fn write_error(error: WriteError) -> (FrameError, Option<u64>) {
+    match error {
+        WriteError::Overloaded => (overloaded(), Some(RETRY_AFTER_MS)),
+        WriteError::Internal => {
+            let error = FrameError::new(
+                ErrorCode::Internal,
+                "the store failed and the outcome is unknown; send again with the same `id`",
+            );
+            (error, None)
+        }
     }
+}
+
+/// The error for a write that the server cannot store at the moment.
+pub fn overloaded() -> FrameError {
+    FrameError::new(
+        ErrorCode::Overloaded,
+        "the server cannot store this now; nothing was stored",
+    )
 }

@@ -140,8 +140,9 @@ async fn open(
     let requested = endpoint.user().map(str::to_owned);
     match endpoint.authorize(identity.user()) {
         Ok(Some(query)) => {
-            let ip_quota = context.limits.ip_quotas.get(client.ip);
-            let opened = open_session(context, identity, query, ip_quota).await;
+            let quota = context.limits.ip_quotas.get(client.ip);
+            let quota = quota.map(|quota| quota as _);
+            let opened = open_session(context, identity, query, quota).await;
             opened.map_err(Rejection::from)
         }
         Ok(None) => open_echo(context, identity).map_err(Rejection::from),

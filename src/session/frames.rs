@@ -4,10 +4,11 @@ use std::cell::RefCell;
 use std::time::Instant;
 
 use super::state::SessionState;
-use crate::delivery::refuse;
+use crate::delivery::send_error;
 use crate::outbox::disconnect::{TOO_FAST, TOO_MANY_BAD};
 use crate::protocol::{ClientFrame, ErrorCode, FrameError, Ref, Scanned, Tape};
-use crate::router::{Question, Routed};
+use crate::router::{Command, CommandError, Executed, Query, Source};
+use crate::store::DeviceRef;
 use crate::websocket::{Incoming, Opcode};
 
 thread_local! {
@@ -45,21 +46,36 @@ impl SessionState {
                 return;
             };
             match scanned.parse(&user.contract) {
-                Ok(frame) => self.on_frame(&frame, now),
+                Ok(frame) => {
+                    if let Err(rejected) = self.on_frame(&frame, now) {
+                        let reference = reference();
+                        let reference = reference.as_ref().map(Ref::as_str);
+                        let retry_after_ms = rejected.retry_after_ms;
+                        send_error(&self.outbox, &rejected.error, reference, retry_after_ms);
+                    }
+                }
                 Err(error) => self.reject(&error, reference().as_ref(), now),
             }
         });
     }
 
-    fn on_frame(&mut self, frame: &ClientFrame<'_>, now: Instant) {
+    fn on_frame(&mut self, frame: &ClientFrame<'_>, now: Instant) -> Result<(), CommandError> {
         let Some(user) = &self.user else {
-            return;
+            return Ok(());
         };
-        match user.router.route(frame, &self.outbox) {
-            Routed::Received(seq) => self.on_received(seq),
-            Routed::Ask(question) => self.on_query(question, now),
-            Routed::Done => {}
+        let command = Command {
+            actor: self.outbox.user(),
+            quota: user.quota.as_ref(),
+            frame,
+            source: Source::Session(&self.outbox),
+        };
+        match user.router.execute(&command)? {
+            Executed::Accepted => {}
+            Executed::Reply(reply) => self.outbox.send(&reply),
+            Executed::Query(query) => self.on_query(query, now),
+            Executed::Received(seq) => self.on_received(seq),
         }
+        Ok(())
     }
 
     fn on_binary(&mut self, now: Instant) {
@@ -73,7 +89,7 @@ impl SessionState {
     }
 
     /// Queues a query, unless the user sends too many of them.
-    fn on_query(&mut self, query: Question, now: Instant) {
+    fn on_query(&mut self, query: Query, now: Instant) {
         let Some(user) = &self.user else {
             return;
         };
@@ -105,7 +121,11 @@ impl SessionState {
         let seq = seq.min(self.outbox.status().head);
         if seq > user.received {
             user.received = seq;
-            user.router.received(&self.outbox, &user.device, seq);
+            let device = DeviceRef {
+                user: self.outbox.user().clone(),
+                device: user.device.clone(),
+            };
+            user.router.received(device, self.outbox.session(), seq);
         }
     }
 
@@ -133,7 +153,7 @@ impl SessionState {
             ErrorCode::RateLimited,
             "too many frames; this one was not processed",
         );
-        refuse(&self.outbox, &error, reference, Some(retry_after_ms));
+        send_error(&self.outbox, &error, reference, Some(retry_after_ms));
         if self.rejections.exceed(now) {
             self.send_goodbye(&TOO_FAST, now);
         }
@@ -141,7 +161,7 @@ impl SessionState {
 
     /// Answers an invalid frame with `error`. Ends the session after too many of them.
     fn reject(&mut self, error: &FrameError, reference: Option<&Ref<'_>>, now: Instant) {
-        refuse(&self.outbox, error, reference.map(Ref::as_str), None);
+        send_error(&self.outbox, error, reference.map(Ref::as_str), None);
         if error.code.is_bad_frame() && self.bad_frames.exceed(now) {
             self.send_goodbye(&TOO_MANY_BAD, now);
         }

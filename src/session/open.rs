@@ -10,13 +10,12 @@ use super::replay::Start;
 use super::{AckMode, Auth, FrameLimits, SessionParams, UserSession};
 use crate::auth::Identity;
 use crate::context::Context;
-use crate::limits::ip_quota::IpQuota;
 use crate::outbox::disconnect::TOO_MANY_SESSIONS;
 use crate::outbox::{Disconnect, Outbox};
 use crate::protocol::server::{Limits, Truncated, Welcome};
 use crate::protocol::types::{Id, Integer};
 use crate::protocol::{PROTOCOL, ServerFrame, Timestamp};
-use crate::store::InboxState;
+use crate::store::{DeviceRef, InboxState, RecipientQuota};
 use crate::writer::WriteError;
 
 /// How long a client may wait until its inbox is opened.
@@ -46,8 +45,8 @@ pub enum OpenError {
     Unavailable,
 }
 
-/// Opens a session of an authenticated user. `ip_quota` is the quota of the client's address for messages to unknown
-/// recipients.
+/// Opens a session of an authenticated user. `quota` limits the messages from the client's address to users who have never
+/// connected.
 ///
 /// # Errors
 /// [`OpenError`]
@@ -55,17 +54,16 @@ pub async fn open_session(
     context: &Context,
     identity: Identity,
     query: SessionQuery,
-    ip_quota: Option<Arc<IpQuota>>,
+    quota: Option<Arc<dyn RecipientQuota>>,
 ) -> Result<SessionParams, OpenError> {
     let config = &context.config;
     let user = identity.user().clone();
     let session = Uuid::new_v4();
-    let outbox = Outbox::with_ip_quota(
+    let outbox = Outbox::new(
         session,
         user.clone(),
         config.limits.outbox_bytes,
         &context.limits.memory,
-        ip_quota,
     );
     // Registered before the inbox is read: a message that is delivered in the meantime raises the outbox's head.
     let auth = register(context, identity, &outbox)?;
@@ -102,6 +100,7 @@ pub async fn open_session(
         router: context.router.clone(),
         key: context.limits.users.key(&user),
         limits: context.limits.clone(),
+        quota,
         device: query.device,
         ack: query.ack,
         received: inbox.received,
@@ -180,9 +179,11 @@ async fn open_inbox(
         // The receiver is gone if the client has disconnected in the meantime.
         let _ = sender.send(inbox);
     };
-    context
-        .router
-        .open(user.clone(), device.clone(), session, reply);
+    let device = DeviceRef {
+        user: user.clone(),
+        device: device.clone(),
+    };
+    context.router.open_inbox(device, session, reply);
     match tokio::time::timeout(OPEN_TIMEOUT, receiver).await {
         Ok(Ok(Ok(inbox))) => Ok(inbox),
         Ok(Ok(Err(WriteError::Overloaded | WriteError::Internal)) | Err(_)) | Err(_) => {

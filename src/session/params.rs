@@ -10,6 +10,7 @@ use crate::outbox::Outbox;
 use crate::protocol::Contract;
 use crate::registry::Registered;
 use crate::router::Router;
+use crate::store::RecipientQuota;
 
 /// What confirms entries as received by a device (PROTOCOL section 2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +56,8 @@ pub struct UserSession {
     pub limits: Arc<Limits>,
     /// The user's key in `limits`.
     pub key: UserKey,
+    /// Limits messages to users who have never connected; `None`: no limit.
+    pub quota: Option<Arc<dyn RecipientQuota>>,
     /// The user's device.
     pub device: Arc<str>,
     /// What confirms entries as received.

@@ -6,12 +6,13 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use super::state::SessionState;
-use crate::delivery::{past, refuse, target, target_fields};
+use crate::delivery::render::{past_message, target_fields, target_of};
+use crate::delivery::send_error;
 use crate::outbox::Outbox;
 use crate::protocol::server::{Conversation, Conversations, History};
 use crate::protocol::types::Integer;
 use crate::protocol::{ErrorCode, FrameError, MessageId, ServerFrame};
-use crate::router::{Answering, Question};
+use crate::router::{Query, RunningQuery};
 use crate::store::{ConversationsPage, HistoryAnswer, HistoryPosition, HistoryQuery};
 
 /// Number of queries that may wait before the session stops reading its client's frames.
@@ -20,14 +21,14 @@ const MAX_WAITING: usize = 64;
 /// The queries of a session.
 #[derive(Debug, Default)]
 pub struct Queries {
-    waiting: VecDeque<Question>,
+    waiting: VecDeque<Query>,
     /// The query that is being read, with the `ref` of its frame.
-    running: Option<(Option<Box<str>>, Answering)>,
+    running: Option<(Option<Box<str>>, RunningQuery)>,
 }
 
 impl Queries {
     /// Adds a query.
-    pub fn push(&mut self, query: Question) {
+    pub fn push(&mut self, query: Query) {
         self.waiting.push_back(query);
     }
 
@@ -67,20 +68,20 @@ impl SessionState {
         let Some(query) = self.queries.waiting.pop_front() else {
             return false;
         };
-        self.queries.running = Some(user.router.ask(query, outbox));
+        self.queries.running = Some(user.router.start_query(query, |bytes| outbox.cap(bytes)));
         true
     }
 }
 
 /// Answers a query when it has been read.
 fn poll_answer(
-    running: &mut Answering,
+    running: &mut RunningQuery,
     cx: &mut Context<'_>,
     outbox: &Outbox,
     reference: Option<&str>,
 ) -> Poll<()> {
     let failed = match running {
-        Answering::History(query, read) => match ready!(Pin::new(read).poll(cx)) {
+        RunningQuery::History(query, read) => match ready!(Pin::new(read).poll(cx)) {
             Ok(Ok(answer)) => {
                 answer_history(outbox, query, &answer, reference);
                 return Poll::Ready(());
@@ -88,7 +89,7 @@ fn poll_answer(
             Ok(Err(error)) => Some(error),
             Err(_) => None,
         },
-        Answering::Conversations(read) => match ready!(Pin::new(read).poll(cx)) {
+        RunningQuery::Conversations(read) => match ready!(Pin::new(read).poll(cx)) {
             Ok(Ok(page)) => {
                 answer_conversations(outbox, page.as_ref(), reference);
                 return Poll::Ready(());
@@ -105,7 +106,7 @@ fn poll_answer(
         ErrorCode::Internal,
         "the store could not be read; ask again",
     );
-    refuse(outbox, &error, reference, None);
+    send_error(outbox, &error, reference, None);
     Poll::Ready(())
 }
 
@@ -122,17 +123,17 @@ fn answer_history(
                 Some(HistoryPosition::After(_)) => "after",
                 _ => "before",
             };
-            return refuse(outbox, &FrameError::unknown_message(field), reference, None);
+            return send_error(outbox, &FrameError::unknown_message(field), reference, None);
         }
         HistoryAnswer::UnknownRoom => {
-            return refuse(outbox, &FrameError::unknown_room(), reference, None);
+            return send_error(outbox, &FrameError::unknown_room(), reference, None);
         }
     };
-    let (target_user, target_room) = target_fields(target(&query.conversation));
+    let (target_user, target_room) = target_fields(target_of(&query.conversation));
     outbox.send(&ServerFrame::History(History {
         target_user,
         target_room,
-        messages: page.messages.iter().map(past).collect(),
+        messages: page.messages.iter().map(past_message).collect(),
         more: page.more,
         reference,
     }));
@@ -145,7 +146,7 @@ fn answer_conversations(
 ) {
     let Some(page) = page else {
         let error = FrameError::unknown_message("cursor");
-        return refuse(outbox, &error, reference, None);
+        return send_error(outbox, &error, reference, None);
     };
     let cursor = page.cursor.map(|id| id.hyphenated().to_string());
     outbox.send(&ServerFrame::Conversations(Conversations {
@@ -153,11 +154,11 @@ fn answer_conversations(
             .items
             .iter()
             .map(|item| {
-                let (target_user, target_room) = target_fields(target(&item.conversation));
+                let (target_user, target_room) = target_fields(target_of(&item.conversation));
                 Conversation {
                     target_user,
                     target_room,
-                    last: past(&item.last),
+                    last: past_message(&item.last),
                     unread: Integer(item.unread),
                     my_read: item.my_read.map(MessageId),
                     their_read: item.their_read.map(MessageId),

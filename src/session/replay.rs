@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::open::SessionQuery;
 use super::state::SessionState;
-use crate::delivery::View;
+use crate::delivery::render::EntryView;
 use crate::outbox::disconnect::STORE_FAILED;
 use crate::outbox::{Outbox, Status};
 use crate::protocol::ServerFrame;
@@ -92,7 +92,7 @@ impl SessionState {
             return false;
         }
         self.replay.last = head;
-        self.replay.page = Some(user.router.read(InboxRange {
+        self.replay.page = Some(user.router.read_inbox(InboxRange {
             user: self.outbox.user().clone(),
             first: cursor,
             // Not beyond the known head: an entry beyond it may be this session's own send, whose ack is not known yet. It
@@ -122,7 +122,7 @@ fn send_entries(outbox: &Outbox, entries: &[Entry], last: u64) {
             // Retention has removed the entries between.
             send_truncated(outbox, TruncatedReason::Retention, entry.seq);
         }
-        let view = View::of_entry(entry);
+        let view = EntryView::of_entry(entry);
         if !outbox.push_replayed(entry.seq, |out, own| view.write(out, entry.seq, own)) {
             break;
         }

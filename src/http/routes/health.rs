@@ -20,7 +20,7 @@ pub fn ready(request: HttpRequest) -> HttpResponse {
         if context.draining.load(Ordering::SeqCst) {
             Some(Rejection::draining())
         } else {
-            context.router.trouble().map(Rejection::unavailable)
+            context.router.unavailable().map(Rejection::unavailable)
         }
     });
     let mut response = match rejection {

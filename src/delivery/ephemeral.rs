@@ -1,0 +1,85 @@
+//! Frames that are not stored: ephemeral messages and `typing`. They reach connected sessions only.
+
+use std::sync::Arc;
+
+use super::Delivery;
+use crate::outbox::Outbox;
+use crate::outbox::wakeup::WakeupBatch;
+use crate::protocol::ServerFrame;
+use crate::protocol::server::ServerTyping;
+use crate::websocket;
+
+/// Result of [`Delivery::push_ephemeral`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Push {
+    /// At least one session gets the frame.
+    Sent,
+    /// No session is connected, or none has room.
+    Dropped,
+    /// The user blocks the sender.
+    Blocked,
+}
+
+impl Delivery {
+    /// Pushes an encoded frame that is not stored to the sessions of user `to`, except to `from` itself.
+    pub fn push_ephemeral(
+        &self,
+        to: &str,
+        frame: &[u8],
+        from: &Arc<Outbox>,
+        wakeups: &mut WakeupBatch,
+    ) -> Push {
+        self.registry.with(to, |sessions| {
+            // Checked while the registry is locked, so that no frame follows the `ok` of a block.
+            if self.blocks.has(to, from.user()) {
+                return Push::Blocked;
+            }
+            let mut result = Push::Dropped;
+            for session in sessions.iter().filter(|other| !Arc::ptr_eq(other, from)) {
+                let (sent, wakeup) = session.push_ephemeral(frame);
+                if sent {
+                    result = Push::Sent;
+                }
+                wakeups.add(session, wakeup);
+            }
+            result
+        })
+    }
+
+    /// Notifies user `to` that the user of `from` is typing, if the two have a conversation and neither blocks the other.
+    pub(super) fn typing(
+        &self,
+        from: &Arc<Outbox>,
+        to: &Arc<str>,
+        active: bool,
+        wakeups: &mut WakeupBatch,
+    ) {
+        let user = from.user();
+        if self.blocks.has(user, to) || self.blocks.has(to, user) {
+            return;
+        }
+        if self.contacts.contains(user, to) {
+            return self.push_typing(from, to, active, wakeups);
+        }
+        let (delivery, session, recipient) = (self.clone(), from.clone(), to.clone());
+        self.contacts.look_up(user, to, move || {
+            let mut wakeups = WakeupBatch::default();
+            delivery.push_typing(&session, &recipient, active, &mut wakeups);
+            wakeups.run();
+        });
+    }
+
+    fn push_typing(&self, from: &Arc<Outbox>, to: &str, active: bool, wakeups: &mut WakeupBatch) {
+        let mut frame = Vec::new();
+        websocket::write_text(&mut frame, |out| {
+            ServerFrame::Typing(ServerTyping {
+                from_user: from.user(),
+                target_user: Some(to),
+                target_room: None,
+                active,
+            })
+            .write(out);
+        });
+        self.push_ephemeral(to, &frame, from, wakeups);
+    }
+}

@@ -1,0 +1,71 @@
+//! Receipts: how far a user has received or read a conversation (PROTOCOL section 10).
+
+use uuid::Uuid;
+
+use super::Delivery;
+use crate::outbox::wakeup::WakeupBatch;
+use crate::protocol::server::{Receipt, ReceiptKind};
+use crate::protocol::{MessageId, ServerFrame, Timestamp};
+use crate::websocket;
+
+/// A user has received or read a direct conversation further than before.
+pub(super) struct ReceiptUpdate<'a> {
+    pub kind: ReceiptKind,
+    /// The user.
+    pub actor: &'a str,
+    /// The other user of the conversation.
+    pub peer: &'a str,
+    /// The newest message.
+    pub id: Uuid,
+    pub at: Timestamp,
+    /// One of the two blocks the other: only the user's own sessions get the receipt.
+    pub blocked: bool,
+}
+
+impl ReceiptUpdate<'_> {
+    /// The receipt for a user whose conversation partner is `peer`.
+    fn frame<'a>(&'a self, peer: &'a str) -> ServerFrame<'a> {
+        ServerFrame::Receipt(Receipt {
+            kind: self.kind,
+            by_user: self.actor,
+            target_user: Some(peer),
+            target_room: None,
+            id: MessageId(self.id),
+            at: self.at,
+        })
+    }
+}
+
+impl Delivery {
+    /// Pushes a receipt to the sessions of the other user and to the user's own, except to the one that caused it.
+    pub(super) fn push_receipt(
+        &self,
+        update: &ReceiptUpdate<'_>,
+        except: Uuid,
+        wakeups: &mut WakeupBatch,
+    ) {
+        if update.actor != update.peer && !update.blocked {
+            self.push_receipt_to(update.peer, update.actor, update, except, wakeups);
+        }
+        self.push_receipt_to(update.actor, update.peer, update, except, wakeups);
+    }
+
+    fn push_receipt_to(
+        &self,
+        user: &str,
+        peer: &str,
+        update: &ReceiptUpdate<'_>,
+        except: Uuid,
+        wakeups: &mut WakeupBatch,
+    ) {
+        self.registry.with(user, |sessions| {
+            let mut frame = Vec::new();
+            for session in sessions.iter().filter(|other| other.session() != except) {
+                if frame.is_empty() {
+                    websocket::write_text(&mut frame, |out| update.frame(peer).write(out));
+                }
+                wakeups.add(session, session.push_ephemeral(&frame).1);
+            }
+        });
+    }
+}
