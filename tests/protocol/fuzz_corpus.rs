@@ -44,7 +44,7 @@ fn frames() -> Vec<String> {
     frames
 }
 
-fn wires() -> Vec<Vec<u8>> {
+fn websocket_streams() -> Vec<Vec<u8>> {
     let fragments = [
         client_frame(0x01, b"hel"),
         client_frame(0x89, b"ping"),
@@ -114,7 +114,7 @@ fn tokens() -> Vec<Vec<u8>> {
 
 fn seeds(target: &str) -> Vec<Vec<u8>> {
     match target {
-        "wire" => wires(),
+        "websocket" => websocket_streams(),
         "frame" => frames().into_iter().map(String::into_bytes).collect(),
         "content" => frames()
             .iter()

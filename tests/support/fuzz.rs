@@ -26,7 +26,7 @@ pub type Target = fn(&[u8]);
 
 /// The targets by name.
 pub const TARGETS: [(&str, Target); 5] = [
-    ("wire", wire),
+    ("websocket", websocket),
     ("frame", frame),
     ("content", content),
     ("upgrade", upgrade),
@@ -42,7 +42,7 @@ static CLIENT_FRAMES: LazyLock<jsonschema::Validator> = LazyLock::new(|| {
 
 /// Bytes of a client after the handshake. The first two bytes set the size limit and the length of the pieces in which the rest
 /// arrives. The result must not depend on the pieces.
-pub fn wire(data: &[u8]) {
+pub fn websocket(data: &[u8]) {
     let [limit, piece, stream @ ..] = data else {
         return;
     };

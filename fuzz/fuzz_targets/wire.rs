@@ -1,8 +1,0 @@
-//! See `wire` in `tests/support/fuzz.rs`.
-
-#![no_main]
-
-#[path = "../../tests/support/fuzz.rs"]
-mod fuzz;
-
-libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz::wire(data));
