@@ -1,48 +1,48 @@
-//! Who takes nothing direct from whom, in memory: for what does not go through the store.
+//! The blocks between users, in memory: for frames that are delivered without the store, such as `typing`.
 //!
-//! The store is the truth, and decides about what is stored. This follows it: read when the server starts, and changed
-//! before a `block` or `unblock` is acknowledged. A [`Blocks`] is shared by reference; its lock is held for one look.
+//! The store is authoritative and decides about stored messages. This copy is read when the server starts, and updated before a `block` or
+//! `unblock` is acknowledged. Its lock is held for one access only.
 
 use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{PoisonError, RwLock};
 
-/// All blocks in force.
+/// All blocks.
 #[derive(Debug, Default)]
 pub struct Blocks {
-    /// Turns a pair into its mark. Seeded at random: nobody can look for two pairs with the same.
+    /// Computes the hash of a pair. Randomly seeded, so that nobody can search for two pairs with the same hash.
     hasher: RandomState,
-    /// A mark of 64 bits for each block, not the names: that two pairs out of millions share one is not to be expected.
-    marks: RwLock<HashSet<u64>>,
-    /// How many there are: mostly none, and then nobody needs the lock.
+    /// A hash of 64 bits for each block instead of the user ids. A collision is improbable even with millions of blocks.
+    hashes: RwLock<HashSet<u64>>,
+    /// Number of blocks. It is usually 0, and then the lock is not needed.
     count: AtomicUsize,
 }
 
 impl Blocks {
-    /// Whether `user` takes nothing direct from `other`.
-    pub fn has(&self, user: &str, other: &str) -> bool {
+    /// Whether `user` has blocked `other`.
+    pub fn contains(&self, user: &str, other: &str) -> bool {
         self.count.load(Ordering::Acquire) > 0
             && self
-                .marks
+                .hashes
                 .read()
                 .unwrap_or_else(PoisonError::into_inner)
-                .contains(&self.mark(user, other))
+                .contains(&self.hash(user, other))
     }
 
-    /// From now on `user` takes nothing direct from `other`, or, with `on` false, takes it again.
-    pub fn set(&self, user: &str, other: &str, on: bool) {
-        let mark = self.mark(user, other);
-        let mut marks = self.marks.write().unwrap_or_else(PoisonError::into_inner);
-        if on {
-            marks.insert(mark);
+    /// Records that `user` blocks `other`, or unblocks it.
+    pub fn set(&self, user: &str, other: &str, blocked: bool) {
+        let hash = self.hash(user, other);
+        let mut hashes = self.hashes.write().unwrap_or_else(PoisonError::into_inner);
+        if blocked {
+            hashes.insert(hash);
         } else {
-            marks.remove(&mark);
+            hashes.remove(&hash);
         }
-        self.count.store(marks.len(), Ordering::Release);
+        self.count.store(hashes.len(), Ordering::Release);
     }
 
-    fn mark(&self, user: &str, other: &str) -> u64 {
+    fn hash(&self, user: &str, other: &str) -> u64 {
         self.hasher.hash_one((user, other))
     }
 }
@@ -57,10 +57,10 @@ mod tests {
         blocks.set("a", "b", true);
         blocks.set("a", "b", true);
         blocks.set("ab", "c", true);
-        assert!(blocks.has("a", "b") && blocks.has("ab", "c"));
-        assert!(!blocks.has("b", "a") && !blocks.has("a", "bc"));
+        assert!(blocks.contains("a", "b") && blocks.contains("ab", "c"));
+        assert!(!blocks.contains("b", "a") && !blocks.contains("a", "bc"));
         blocks.set("a", "b", false);
         blocks.set("a", "c", false);
-        assert!(!blocks.has("a", "b") && blocks.has("ab", "c"));
+        assert!(!blocks.contains("a", "b") && blocks.contains("ab", "c"));
     }
 }

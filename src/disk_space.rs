@@ -1,70 +1,73 @@
-//! The floor under the disk: below so much free space nothing more is stored, so that there is room for what keeps a server
-//! alive, and for whoever cleans up.
+//! Free disk space. With less than a configured minimum no more messages are stored, so that the operating system and the operator who
+//! frees space can still write to the disk.
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Free space that is kept where nobody says otherwise: so many bytes,
-const USUAL: u64 = 256 << 20;
-/// or this part of a small disk.
-const PART: u64 = 64;
+/// The default minimum in bytes.
+const DEFAULT_MIN_FREE: u64 = 256 << 20;
+/// On small disks the default minimum is this fraction of the disk.
+const DEFAULT_FRACTION: u64 = 64;
 
-/// Watches the free space of one disk. Shared as an `Arc`; whoever asks gets what the last look has found.
+/// Monitors the free space of a disk. Shared as an `Arc`; [`DiskSpaceMonitor::is_below_threshold`] returns the result of the last
+/// [`DiskSpaceMonitor::check`].
 #[derive(Debug)]
 pub struct DiskSpaceMonitor {
     /// A folder on the disk.
     folder: PathBuf,
-    /// Bytes to be left free; `None`: as much as is usual.
-    least: Option<u64>,
-    low: AtomicBool,
+    /// Minimum of free bytes, 0 for none; `None` for the default.
+    min_free: Option<u64>,
+    below_threshold: AtomicBool,
 }
 
 impl DiskSpaceMonitor {
-    /// A floor of `least` free bytes under the disk of `folder`, 0 for none. `None`: 256 MiB, or a 64th of a smaller disk.
-    pub fn new(folder: &Path, least: Option<u64>) -> Self {
+    /// Monitors the disk of `folder`. The minimum is `min_free` bytes, 0 for none; by default 256 MiB, or 1/64 of a disk smaller than
+    /// 16 GiB.
+    pub fn new(folder: &Path, min_free: Option<u64>) -> Self {
         Self {
             folder: folder.to_owned(),
-            least,
-            low: AtomicBool::new(false),
+            min_free,
+            below_threshold: AtomicBool::new(false),
         }
     }
 
-    /// Whether there was too little free space at the last look.
-    pub fn is_low(&self) -> bool {
-        self.low.load(Ordering::Relaxed)
+    /// Whether the last check found less free space than the minimum.
+    pub fn is_below_threshold(&self) -> bool {
+        self.below_threshold.load(Ordering::Relaxed)
     }
 
-    /// Looks at the disk, for which it may have to wait. What cannot be told is no reason to refuse anything.
-    pub fn look(&self) {
-        if self.least == Some(0) {
+    /// Checks the free space; this may block. If it cannot be determined, it counts as sufficient.
+    pub fn check(&self) {
+        if self.min_free == Some(0) {
             return;
         }
-        let low = match self.free() {
-            Ok((free, all)) => {
-                let least = self.least.unwrap_or(USUAL.min(all / PART));
-                let low = free < least;
-                if low != self.is_low() {
-                    if low {
-                        log::warn!(free = free, least = least; "too little free disk space (--min-free-disk): nothing more is stored");
+        let below = match self.free_and_total() {
+            Ok((free, total)) => {
+                let min_free = self.min_free;
+                let min_free = min_free.unwrap_or(DEFAULT_MIN_FREE.min(total / DEFAULT_FRACTION));
+                let below = free < min_free;
+                if below != self.is_below_threshold() {
+                    if below {
+                        log::warn!(free = free, min_free = min_free; "too little free disk space (--min-free-disk): no more messages are stored");
                     } else {
-                        log::info!(free = free; "there is enough free disk space again");
+                        log::info!(free = free; "enough free disk space again: messages are stored");
                     }
                 }
-                low
+                below
             }
             Err(error) => {
-                log::debug!("the free disk space cannot be told: {error}");
+                log::debug!("cannot determine the free disk space: {error}");
                 false
             }
         };
-        self.low.store(low, Ordering::Relaxed);
+        self.below_threshold.store(below, Ordering::Relaxed);
     }
 
-    /// Free bytes, and all there are.
-    fn free(&self) -> io::Result<(u64, u64)> {
+    /// Free bytes and size of the disk.
+    fn free_and_total(&self) -> io::Result<(u64, u64)> {
         let disk = rustix::fs::statvfs(&self.folder)?;
-        // What is kept for the superuser is not free.
+        // `f_bavail` excludes the blocks that are reserved for the superuser.
         Ok((
             disk.f_bavail.saturating_mul(disk.f_frsize),
             disk.f_blocks.saturating_mul(disk.f_frsize),
@@ -77,15 +80,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_floor_is_what_it_is_told_to_be() {
+    fn free_space_is_compared_with_the_minimum() {
         let folder = std::env::temp_dir();
-        for (least, low) in [(Some(0), false), (Some(1), false), (Some(u64::MAX), true)] {
-            let floor = DiskSpaceMonitor::new(&folder, least);
-            floor.look();
-            assert_eq!(floor.is_low(), low, "{least:?}");
+        for (min_free, below) in [(Some(0), false), (Some(1), false), (Some(u64::MAX), true)] {
+            let monitor = DiskSpaceMonitor::new(&folder, min_free);
+            monitor.check();
+            assert_eq!(monitor.is_below_threshold(), below, "{min_free:?}");
         }
-        let nowhere = DiskSpaceMonitor::new(Path::new("/nowhere/at/all"), Some(u64::MAX));
-        nowhere.look();
-        assert!(!nowhere.is_low());
+        let unknown = DiskSpaceMonitor::new(Path::new("/nowhere/at/all"), Some(u64::MAX));
+        unknown.check();
+        assert!(!unknown.is_below_threshold());
     }
 }

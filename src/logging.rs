@@ -1,7 +1,7 @@
-//! Log lines on stderr, for people or for machines.
+//! Writes the log to stderr, as plain text or as JSON.
 //!
-//! A line is always one line: what stands in it may have come from a peer, so control characters are written as
-//! escapes. Facts go in as key-values, not into the message: `info!(user = id; "connection opened")`.
+//! Each record is exactly one line: its texts may come from clients, so control characters are escaped. Values are passed as
+//! key-values and not inside the message: `info!(user = id; "connection opened")`.
 
 use std::fmt::{self, Display};
 use std::io::{self, Write};
@@ -14,14 +14,14 @@ use serde_json::Value as Json;
 
 use crate::config::LogFormat;
 
-/// The keys that every JSON line has.
+/// The keys of every JSON line.
 const FIXED_KEYS: [&str; 4] = ["time", "level", "target", "message"];
 
-/// Starts logging: lines of `format` for what `filter` lets through, such as `info` or `info,dmwire::store=debug`.
-/// A logger that is already in place stays.
+/// Starts logging of the records that match `filter`, such as `info` or `info,dmwire::store=debug`. Does nothing if a logger is
+/// already installed.
 pub fn init(format: LogFormat, filter: &str) {
     let mut builder = env_logger::Builder::new();
-    // What the HTTP server says of its own start and stop is noise beside ours; a filter that names it still wins.
+    // The server logs its start and stop itself. A filter that names `actix_server` overrides this.
     builder.filter_module("actix_server", log::LevelFilter::Warn);
     builder.parse_filters(filter);
     match format {
@@ -32,7 +32,7 @@ pub fn init(format: LogFormat, filter: &str) {
         }),
         LogFormat::Json => builder.format(|out, record| json(out, Timestamp::now(), record)),
     };
-    // The error is that there is a logger already.
+    // The only error is that a logger is already installed.
     let _ = builder.try_init();
 }
 
@@ -54,7 +54,7 @@ fn plain(
     writeln!(out)
 }
 
-/// Whether a text can stand behind `key=` without quotes.
+/// Whether a text can follow `key=` without quotes.
 fn is_word(text: &str) -> bool {
     !text.is_empty()
         && !text.contains(|c: char| c.is_whitespace() || c.is_control() || c == '"' || c == '=')
@@ -81,7 +81,7 @@ fn json(out: &mut impl Write, time: Timestamp, record: &Record<'_>) -> io::Resul
     out.write_all(&line)
 }
 
-/// The key-values of a record; numbers and truth values stay what they are, all else becomes text.
+/// The key-values of a record. Numbers and booleans keep their type, everything else becomes text.
 fn pairs(record: &Record<'_>) -> Vec<(String, Json)> {
     struct Pairs(Vec<(String, Json)>);
 
@@ -95,7 +95,7 @@ fn pairs(record: &Record<'_>) -> Vec<(String, Json)> {
     }
 
     let mut pairs = Pairs(Vec::new());
-    // Neither visitor fails, and a source that does has given what it could.
+    // The visitors never fail. If a source fails, the pairs before the error are kept.
     let _ = record.key_values().visit(&mut pairs);
     pairs.0
 }
@@ -134,7 +134,7 @@ impl VisitValue<'_> for Typed {
     }
 }
 
-/// Text without control characters: a peer's line break must not begin a line of the log, nor its escapes paint the
+/// Text with escaped control characters, so that a client can neither start a new line of the log nor send escape sequences to the
 /// terminal.
 struct OneLine<T>(T);
 
@@ -163,33 +163,33 @@ mod tests {
 
     use super::*;
 
-    /// 2026-11-20T11:03:00.1239Z, which is cut, not rounded.
+    /// 2026-11-20T11:03:00.1239Z; the log truncates it to milliseconds.
     fn time() -> Timestamp {
         Timestamp::from_nanosecond(1_795_172_580_123_900_000).expect("a time within range")
     }
 
-    fn in_both_forms(args: fmt::Arguments<'_>, pairs: &[(&str, Value<'_>)]) -> (String, String) {
+    fn in_both_formats(args: fmt::Arguments<'_>, pairs: &[(&str, Value<'_>)]) -> (String, String) {
         let record = Record::builder()
             .args(args)
             .level(Level::Info)
             .target("dmwire")
             .key_values(&pairs)
             .build();
-        let (mut people, mut machines) = (Vec::new(), Vec::new());
-        plain(&mut people, time(), "INFO ", &record).expect("a vector takes all");
-        json(&mut machines, time(), &record).expect("a vector takes all");
+        let (mut plain_text, mut json_text) = (Vec::new(), Vec::new());
+        plain(&mut plain_text, time(), "INFO ", &record).expect("writing to a vector succeeds");
+        json(&mut json_text, time(), &record).expect("writing to a vector succeeds");
         (
-            String::from_utf8(people).expect("UTF-8"),
-            String::from_utf8(machines).expect("UTF-8"),
+            String::from_utf8(plain_text).expect("UTF-8"),
+            String::from_utf8(json_text).expect("UTF-8"),
         )
     }
 
     #[test]
     fn a_line_has_time_level_and_message() {
-        let (people, machines) = in_both_forms(format_args!("listening on {}", 1), &[]);
-        assert_eq!(people, "2026-11-20T11:03:00.123Z INFO  listening on 1\n");
+        let (plain, json) = in_both_formats(format_args!("listening on {}", 1), &[]);
+        assert_eq!(plain, "2026-11-20T11:03:00.123Z INFO  listening on 1\n");
         assert_eq!(
-            machines,
+            json,
             "{\"time\":\"2026-11-20T11:03:00.123Z\",\"level\":\"INFO\",\"target\":\"dmwire\",\"message\":\"listening on 1\"}\n"
         );
     }
@@ -202,39 +202,38 @@ mod tests {
             ("ok", true.into()),
             ("why", "a b".into()),
         ];
-        let (people, machines) = in_both_forms(format_args!("opened"), &pairs);
+        let (plain, json) = in_both_formats(format_args!("opened"), &pairs);
         assert!(
-            people.ends_with("INFO  opened user=8888 sessions=2 ok=true why=\"a b\"\n"),
-            "{people}"
+            plain.ends_with("INFO  opened user=8888 sessions=2 ok=true why=\"a b\"\n"),
+            "{plain}"
         );
         assert!(
-            machines.ends_with("\"user\":\"8888\",\"sessions\":2,\"ok\":true,\"why\":\"a b\"}\n"),
-            "{machines}"
+            json.ends_with("\"user\":\"8888\",\"sessions\":2,\"ok\":true,\"why\":\"a b\"}\n"),
+            "{json}"
         );
     }
 
     #[test]
-    fn a_peer_can_neither_begin_a_line_nor_paint_the_terminal() {
+    fn control_characters_are_escaped() {
         let pairs = [("device", "x\n\u{1b}[31m\"".into()), ("empty", "".into())];
-        let (people, machines) =
-            in_both_forms(format_args!("bad \r\n\u{1b}[2J\u{9b} name"), &pairs);
-        assert_eq!(people.matches(char::is_control).collect::<String>(), "\n");
+        let (plain, json) = in_both_formats(format_args!("bad \r\n\u{1b}[2J\u{9b} name"), &pairs);
+        assert_eq!(plain.matches(char::is_control).collect::<String>(), "\n");
         assert!(
-            people.contains(r"bad \r\n\u{1b}[2J\u{9b} name device="),
-            "{people}"
+            plain.contains(r"bad \r\n\u{1b}[2J\u{9b} name device="),
+            "{plain}"
         );
-        assert_eq!(machines.matches('\n').count(), 1);
-        let object: Json = serde_json::from_str(&machines).expect("one JSON object");
+        assert_eq!(json.matches('\n').count(), 1);
+        let object: Json = serde_json::from_str(&json).expect("one JSON object");
         assert_eq!(object["message"], "bad \r\n\u{1b}[2J\u{9b} name");
         assert_eq!(object["device"], "x\n\u{1b}[31m\"");
     }
 
     #[test]
-    fn a_key_that_every_line_has_is_not_said_twice() {
-        let (_, machines) = in_both_forms(format_args!("text"), &[("message", "other".into())]);
+    fn a_key_of_every_line_is_not_written_twice() {
+        let (_, json) = in_both_formats(format_args!("text"), &[("message", "other".into())]);
         assert!(
-            machines.contains(r#""message":"text","message_":"other""#),
-            "{machines}"
+            json.contains(r#""message":"text","message_":"other""#),
+            "{json}"
         );
     }
 }

@@ -132,7 +132,11 @@ impl Router {
 
     /// Why a message would not be stored at the moment; `None`: it would.
     pub fn unavailable(&self) -> Option<Unavailable> {
-        let disk_is_full = || self.disk_space.is_low().then_some(Unavailable::NoRoom);
+        let disk_is_full = || {
+            self.disk_space
+                .is_below_threshold()
+                .then_some(Unavailable::NoRoom)
+        };
         self.writer.unavailable().or_else(disk_is_full)
     }
 
@@ -234,7 +238,7 @@ impl Router {
             Write::Block { on, .. } => on,
             _ => false,
         };
-        if needs_space && self.disk_space.is_low() {
+        if needs_space && self.disk_space.is_below_threshold() {
             return Err(CommandError {
                 error: overloaded(),
                 retry_after_ms: Some(RETRY_LATER_MS),

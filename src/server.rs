@@ -126,14 +126,14 @@ pub async fn serve(
     let delivery = Delivery::new(registry.clone(), blocks, contacts);
     let observers: Vec<Box<dyn CommitObserver<_>>> = vec![Box::new(delivery.clone())];
     let (writer, writer_thread) = Writer::start(store, reads.clone(), observers)?;
-    let floor = Arc::new(DiskSpaceMonitor::new(
+    let disk_space = Arc::new(DiskSpaceMonitor::new(
         &config.storage.directory(),
         config.storage.min_free_disk.0,
     ));
-    floor.look();
+    disk_space.check();
     let router = Router::new(
         delivery,
-        floor.clone(),
+        disk_space.clone(),
         writer.clone(),
         reads.clone(),
         retention.history_ms,
@@ -183,7 +183,7 @@ pub async fn serve(
         node.limits.clone(),
         registry.clone(),
     )));
-    let _watching = AbortOnDropHandle::new(actix_rt::spawn(watch(floor)));
+    let _watching = AbortOnDropHandle::new(actix_rt::spawn(watch(disk_space)));
     let server = actix_rt::spawn(server);
     shutdown.await;
 
@@ -255,11 +255,11 @@ async fn sweep(limits: Arc<Limits>, registry: Arc<Registry>) {
 }
 
 /// Looks at the disk, once a second.
-async fn watch(floor: Arc<DiskSpaceMonitor>) {
+async fn watch(disk_space: Arc<DiskSpaceMonitor>) {
     loop {
         actix_rt::time::sleep(Duration::from_secs(1)).await;
-        let floor = floor.clone();
+        let disk_space = disk_space.clone();
         // A disk may keep whoever asks it waiting. If it fails, what was known stays.
-        drop(actix_rt::task::spawn_blocking(move || floor.look()).await);
+        drop(actix_rt::task::spawn_blocking(move || disk_space.check()).await);
     }
 }

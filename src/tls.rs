@@ -1,8 +1,7 @@
-//! TLS at the door: certificate and key from two files, exchanged while connections go on.
+//! TLS for the public port, with a certificate and a key from files that are reloaded without interrupting connections.
 //!
-//! Not by actix-http's own TLS services, which offer HTTP/2 to every client and have none here.
+//! This does not use the TLS services of actix-http, because they offer HTTP/2, which this server does not support.
 
-use std::fmt;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -22,29 +21,22 @@ use rustls::{
 
 use crate::config::TlsConfig;
 
-/// How often the files are looked at.
-const LOOK: Duration = Duration::from_secs(2);
+/// The interval for checking the files for changes.
+const CHECK_INTERVAL: Duration = Duration::from_secs(2);
 
-/// A certificate or key that cannot be used; its text names the file.
-#[derive(Debug)]
+/// A certificate or a key cannot be used; the text names the setting and the file.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
 pub struct TlsError(String);
 
-impl fmt::Display for TlsError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for TlsError {}
-
-/// The server's side of TLS.
+/// The server side of TLS.
 #[derive(Debug)]
 pub struct Tls {
     files: Files,
-    /// As they were when they were first read.
-    known: [Stamp; 2],
-    shown: Arc<Shown>,
-    /// What every handshake begins with.
+    /// The state of the files when they were first read.
+    initial: [FileState; 2],
+    current: Arc<CurrentCertificate>,
+    /// The configuration for handshakes.
     pub config: Arc<ServerConfig>,
 }
 
@@ -54,11 +46,11 @@ struct Files {
     key: PathBuf,
 }
 
-/// The certificate that is shown now. Its lock is held for one clone or one exchange, never across an await.
+/// The certificate for new connections. The lock is held for one clone or one replacement, never across an await.
 #[derive(Debug)]
-struct Shown(RwLock<Arc<CertifiedKey>>);
+struct CurrentCertificate(RwLock<Arc<CertifiedKey>>);
 
-impl ResolvesServerCert for Shown {
+impl ResolvesServerCert for CurrentCertificate {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         Some(
             self.0
@@ -70,51 +62,57 @@ impl ResolvesServerCert for Shown {
 }
 
 impl Tls {
-    /// Reads the files that the settings name; `None` if they name none.
+    /// Reads the configured files. Returns `None` if TLS is not configured.
     ///
     /// # Errors
-    /// A file that cannot be read, or holds something else, or a key of another certificate.
+    /// If a file cannot be read or parsed, or the key does not belong to the certificate.
     pub fn new(config: &TlsConfig) -> Result<Option<Arc<Self>>, TlsError> {
         let (Some(cert), Some(key)) = (config.tls_cert.clone(), config.tls_key.clone()) else {
             return Ok(None);
         };
         let files = Files { cert, key };
-        // Before they are read: what changes from here on is noticed.
-        let known = files.stamp();
-        let shown = Arc::new(Shown(RwLock::new(Arc::new(files.read()?))));
+        // Before the files are read, so that no later change is missed.
+        let initial = files.state();
+        let current = Arc::new(CurrentCertificate(RwLock::new(Arc::new(files.read()?))));
         let mut server = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()
             .map_err(|error| TlsError(format!("TLS: {error}")))?
             .with_no_client_auth()
-            .with_cert_resolver(shown.clone());
+            .with_cert_resolver(current.clone());
         server.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(Some(Arc::new(Self {
             files,
-            known,
-            shown,
+            initial,
+            current,
             config: Arc::new(server),
         })))
     }
 
-    /// Reads the files again. Who connects from now on sees what they hold; if that is nothing good, what was shown before
-    /// stays. Connections that are there are not touched.
+    /// Reads the files again. New connections use the new certificate; after an error, they use the old one. Open connections are not
+    /// affected.
     pub fn reload(&self) {
         match self.files.read() {
             Ok(read) => {
-                *self.shown.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(read);
-                log::info!(file:% = self.files.cert.display(); "read the TLS certificate again");
+                *self
+                    .current
+                    .0
+                    .write()
+                    .unwrap_or_else(PoisonError::into_inner) = Arc::new(read);
+                log::info!(file:% = self.files.cert.display(); "reloaded the TLS certificate");
             }
-            Err(error) => log::error!("the TLS certificate stays as it was: {error}"),
+            Err(error) => {
+                log::error!("cannot reload the TLS certificate, the old one stays in use: {error}")
+            }
         }
     }
 
-    /// Looks at the files for as long as the server runs, and reads them again when they have changed.
+    /// Reloads the files when they change. Never returns.
     pub async fn watch(self: Arc<Self>) {
-        let mut known = self.known;
+        let mut known = self.initial;
         loop {
-            tokio::time::sleep(LOOK).await;
-            let now = self.files.stamp();
-            // While one of them is being replaced it may be missing: then the next look will tell.
+            tokio::time::sleep(CHECK_INTERVAL).await;
+            let now = self.files.state();
+            // A file may be missing while it is replaced; the next check finds it.
             if now != known && now.iter().all(Option::is_some) {
                 known = now;
                 self.reload();
@@ -123,42 +121,42 @@ impl Tls {
     }
 }
 
-/// What tells one state of a file from another: inode, length, and time of change.
-type Stamp = Option<(u64, u64, i64, i64)>;
+/// Inode, length and modification time of a file, which together change whenever the file does.
+type FileState = Option<(u64, u64, i64, i64)>;
 
 impl Files {
     fn read(&self) -> Result<CertifiedKey, TlsError> {
-        let wrong = |path: &Path, what: &str| {
+        let invalid = |path: &Path, reason: &str| {
             let setting = if path == self.key { "key" } else { "cert" };
-            TlsError(format!("tls_{setting}: {}: {what}", path.display()))
+            TlsError(format!("tls_{setting}: {}: {reason}", path.display()))
         };
         let chain: Vec<_> = CertificateDer::pem_file_iter(&self.cert)
             .and_then(Iterator::collect)
-            .map_err(|error| wrong(&self.cert, &error.to_string()))?;
+            .map_err(|error| invalid(&self.cert, &error.to_string()))?;
         if chain.is_empty() {
-            return Err(wrong(&self.cert, "holds no certificate in PEM"));
+            return Err(invalid(&self.cert, "contains no certificate in PEM"));
         }
         let key = PrivateKeyDer::from_pem_file(&self.key)
-            .map_err(|error| wrong(&self.key, &format!("no private key in PEM: {error}")))?;
+            .map_err(|error| invalid(&self.key, &format!("no private key in PEM: {error}")))?;
         let key = ring::sign::any_supported_type(&key)
-            .map_err(|error| wrong(&self.key, &error.to_string()))?;
+            .map_err(|error| invalid(&self.key, &error.to_string()))?;
         let certified = CertifiedKey::new(chain, key);
         match certified.keys_match() {
             Ok(()) | Err(rustls::Error::InconsistentKeys(InconsistentKeys::Unknown)) => {
                 Ok(certified)
             }
-            Err(rustls::Error::InconsistentKeys(_)) => Err(wrong(
+            Err(rustls::Error::InconsistentKeys(_)) => Err(invalid(
                 &self.key,
                 &format!(
                     "is not the key of the certificate in {}",
                     self.cert.display()
                 ),
             )),
-            Err(error) => Err(wrong(&self.cert, &error.to_string())),
+            Err(error) => Err(invalid(&self.cert, &error.to_string())),
         }
     }
 
-    fn stamp(&self) -> [Stamp; 2] {
+    fn state(&self) -> [FileState; 2] {
         [&self.cert, &self.key].map(|path| {
             let found = std::fs::metadata(path).ok()?;
             Some((found.ino(), found.len(), found.mtime(), found.mtime_nsec()))
@@ -166,10 +164,11 @@ impl Files {
     }
 }
 
-/// For a client that only asks this machine's own server whether it lives, and tells it nothing: any certificate will do.
+/// The configuration of a client that accepts any certificate. Only for the health check, which connects to this machine and sends
+/// nothing confidential.
 ///
 /// # Errors
-/// When the library has no protocol version in common with itself.
+/// If the provider supports no protocol version.
 pub fn probe() -> Result<Arc<ClientConfig>, rustls::Error> {
     let provider = Arc::new(ring::default_provider());
     let config = ClientConfig::builder_with_provider(provider.clone())

@@ -31,7 +31,7 @@ impl Delivery {
     ) -> Push {
         self.registry.with(to, |sessions| {
             // Checked while the registry is locked, so that no frame follows the `ok` of a block.
-            if self.blocks.has(to, from.user()) {
+            if self.blocks.contains(to, from.user()) {
                 return Push::Blocked;
             }
             let mut result = Push::Dropped;
@@ -55,7 +55,7 @@ impl Delivery {
         wakeups: &mut WakeupBatch,
     ) {
         let user = from.user();
-        if self.blocks.has(user, to) || self.blocks.has(to, user) {
+        if self.blocks.contains(user, to) || self.blocks.contains(to, user) {
             return;
         }
         if self.contacts.contains(user, to) {

@@ -203,7 +203,7 @@ fn an_unusable_key_or_certificate_is_named_and_no_store_is_created() {
         (
             "text",
             "private.pem",
-            "tls_cert: text: holds no certificate",
+            "tls_cert: text: contains no certificate",
         ),
     ] {
         let tls = ["--tls-cert", cert, "--tls-key", key];

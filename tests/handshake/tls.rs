@@ -273,7 +273,7 @@ fn a_new_certificate_is_loaded_on_sighup_and_sessions_stay_open() {
     assert!(presented_certificate(&server, &first));
     renew(&folder.0);
     server.signal("HUP");
-    server.wait_for_log("read the TLS certificate again");
+    server.wait_for_log("reloaded the TLS certificate");
     let second = certificate(&folder.0);
     assert!(presented_certificate(&server, &second) && !presented_certificate(&server, &first));
     a.send(&json!({"type": "ping", "ref": "1"}));
@@ -291,7 +291,7 @@ fn a_new_certificate_is_loaded_on_sighup_and_sessions_stay_open() {
     put(&folder.0, "key.pem", &key);
     put(&folder.0, "cert.pem", "nothing\n");
     server.signal("HUP");
-    server.wait_for_log("cert.pem: holds no certificate");
+    server.wait_for_log("cert.pem: contains no certificate");
     assert!(presented_certificate(&server, &second));
     a.send(&json!({"type": "ping", "ref": "2"}));
     assert_eq!(a.expect("pong")["ref"], "2");
