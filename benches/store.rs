@@ -48,13 +48,13 @@ struct Options {
 /// An error of the store or of its folder.
 type Failed = Box<dyn std::error::Error>;
 
-const LIFETIMES: Retention = Retention {
+const RETENTION: Retention = Retention {
     inbox_ms: i64::MAX / 2,
     inbox_limit: 100_000_000,
     history_ms: None,
 };
 /// The time of the first commit, a day in November 2026, in milliseconds. Later commits advance it.
-const THEN: i64 = 1_795_000_000_000;
+const START: i64 = 1_795_000_000_000;
 /// Messages committed one at a time, if the time suffices.
 const SINGLE: usize = 1000;
 const SIZES: [usize; 6] = [1, 4, 16, 64, 256, 1024];
@@ -204,7 +204,7 @@ const KINDS: [(Mode, &str); 3] = [
 ];
 
 fn store_options() -> StoreOptions {
-    StoreOptions::new(LIFETIMES)
+    StoreOptions::new(RETENTION)
 }
 
 fn device(user: &Arc<str>) -> DeviceRef {
@@ -235,7 +235,7 @@ fn rates(options: &Options, folder: &Folder) -> Result<(), Failed> {
         stores.push(open(folder, kind, &format!("rate-{name}.db"))?);
     }
     let mut messages = Messages::among(USERS);
-    let mut now = THEN;
+    let mut now = START;
     for size in SIZES {
         let disk = fdatasync(&folder.0, 40)?;
         let mut rates = Vec::new();
@@ -287,7 +287,7 @@ fn single(options: &Options, folder: &Folder) -> Result<(), Failed> {
     let mut messages = Messages::among(USERS);
     for (kind, name) in KINDS {
         let mut store = open(folder, kind, &format!("single-{name}.db"))?;
-        let mut now = THEN;
+        let mut now = START;
         let (mut took, mut disk) = (Vec::new(), Vec::new());
         let mut sync = disk::Sync::new(&folder.0)?;
         let total = Instant::now();
@@ -317,7 +317,7 @@ fn single(options: &Options, folder: &Folder) -> Result<(), Failed> {
 fn on_disk(options: &Options, folder: &Folder) -> Result<(), Failed> {
     let mut store = open(folder, Mode::Normal, "disk.db")?;
     let mut messages = Messages::among(USERS);
-    let mut now = THEN;
+    let mut now = START;
     let mut left = options.stored;
     while left > 0 {
         let batch = messages.batch(left.min(1024));
@@ -346,7 +346,7 @@ fn large(options: &Options, folder: &Folder) -> Result<(), Failed> {
     let path = folder.0.join("large.db");
     let mut store = open(folder, Mode::Normal, "large.db")?;
     let mut messages = Messages::among_friends(MANY);
-    let mut now = THEN;
+    let mut now = START;
     let began = Instant::now();
     let mut left = options.messages;
     while left > 0 {

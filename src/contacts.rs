@@ -1,4 +1,4 @@
-//! Pairs of users who are known to have a conversation, for what may be sent to contacts only and is not stored (`typing`).
+//! A cache of pairs of users who have a conversation, for signals that are not stored and only go to contacts (`typing`).
 //!
 //! The cache holds pairs for which the store has confirmed a conversation, and nothing else:
 //! - Such a pair stays valid, because a conversation is never removed while the server runs: retention removes messages, and

@@ -2,8 +2,8 @@
 //! one transaction, and only then hands it to the [`CommitObserver`]s, which acknowledge and deliver it. Under load many
 //! writes share the cost of a commit; a single write waits for no other.
 //!
-//! After each batch the thread does a little of what no client waits for: it commits watermarks and lets the store maintain
-//! itself.
+//! After each batch the thread does a small part of the work for which no client waits: it commits watermarks and lets the
+//! store maintain itself.
 //!
 //! **Opening an inbox** goes through the writer because of its order, and is read by the reader threads. The rules:
 //! 1. A session is registered before it asks for its inbox, so that it is sent every entry that is committed after the read.
@@ -127,7 +127,7 @@ impl<R> Writer<R> {
         self.shared.unavailable()
     }
 
-    /// Rejects everything from now on; the thread ends when what it has accepted is done.
+    /// Rejects everything from now on; the thread ends when everything accepted is done.
     pub fn close(&self) {
         self.shared.close();
     }

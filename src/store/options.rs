@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::config::{Quotas, Retention};
 
-/// What a store is told when it is opened.
+/// The settings of a store, and the state of the server that it needs.
 #[derive(Clone, Debug)]
 pub struct StoreOptions {
     /// How long messages and inbox entries are kept.

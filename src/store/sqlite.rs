@@ -173,7 +173,7 @@ impl Sqlite {
     /// Moves all messages of the pending log to their tables.
     ///
     /// # Errors
-    /// [`StoreError`]: what is left stays committed.
+    /// [`StoreError`]: messages that were not moved stay committed.
     pub fn flush(&mut self) -> Result<(), StoreError> {
         let selection = self.log.select(usize::MAX, true);
         Ok(self.flush_selection(&selection)?)
@@ -287,7 +287,7 @@ impl Sqlite {
         }
     }
 
-    /// Forgets what was cached in a transaction that was rolled back.
+    /// Empties the cache after a rollback, because it has rows of the transaction that was rolled back.
     fn forget(&mut self) {
         self.cache = Cache::new(self.log.heads());
         self.numbers = MessageNumbers::default();
@@ -311,7 +311,7 @@ impl Store for Sqlite {
             self.forget();
             StoreError::from(error)
         })?;
-        // Before the caller can tell anybody of the commit, who may then ask a reader.
+        // Set before the caller learns of the commit: a client that gets the ack may ask a reader at once.
         self.shared.set_pending(!self.log.is_empty());
         self.checkpoint();
         Ok(outcomes)

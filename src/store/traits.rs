@@ -36,7 +36,7 @@ pub trait Store: Send {
     /// [`StoreError`]: nothing of the batch is stored, or, for `Failed`, the outcome is unknown.
     fn commit(&mut self, now: i64, batch: &[&Write]) -> Result<Vec<Outcome>, StoreError>;
 
-    /// Does a little of what need not be done within a commit, such as retention. It takes a few milliseconds at most, because
+    /// Does a part of the work that is not part of a commit, such as retention. It takes a few milliseconds at most, because
     /// commits wait for it. Called after each commit, when the returned time has come, and after a call of the waker. Returns
     /// the time when it is due again.
     ///
@@ -44,7 +44,8 @@ pub trait Store: Send {
     /// [`StoreError`]: it is called again later.
     fn maintain(&mut self, now: i64) -> Result<Instant, StoreError>;
 
-    /// Gives the store a way to ask for [`Store::maintain`]. Without one, nobody calls it for the readers' sake.
+    /// Sets the function by which the store and its readers ask for [`Store::maintain`]. Without one, readers must do without
+    /// maintenance, which may be slow.
     fn set_waker(&mut self, waker: Waker);
 
     /// Opens a reading half.

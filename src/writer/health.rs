@@ -70,7 +70,7 @@ impl Health {
         if elapsed(&self.committing_since).is_some_and(|ms| ms > STUCK_MS) {
             return Some(Unavailable::Stuck);
         }
-        // Not for longer: without new writes nobody would notice that the store works again.
+        // Not for longer: only a new write shows that the store works again.
         elapsed(&self.failed_at)
             .is_some_and(|ms| ms < FAILING_MS)
             .then_some(Unavailable::Failing)

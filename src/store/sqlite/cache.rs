@@ -17,7 +17,7 @@ const MAX_CACHED: usize = 100_000;
 pub struct Cache {
     pub users: HashMap<Arc<str>, User>,
     conversations: HashMap<(i64, i64), DirectConversation>,
-    /// Users whose inboxes have more entries than are kept.
+    /// Users whose inboxes exceed their limit.
     pub overfull: VecDeque<i64>,
     /// Of users with messages in the pending log.
     pub trimmed_to: TrimmedTo,
@@ -73,7 +73,7 @@ impl Cache {
         }
     }
 
-    /// Removes what has become too much. `pending_heads` is called if users are removed.
+    /// Empties a part of the cache that has become too large. `pending_heads` is called if users are removed.
     pub fn shrink(&mut self, pending_heads: impl FnOnce() -> HashMap<i64, u64>) {
         if self.unknown_recipients.len() > MAX_CACHED {
             self.unknown_recipients.clear();

@@ -3,8 +3,8 @@
 //!
 //! **Why it exists.** A message has an entry in four b-trees (messages, message ids, and an inbox entry for both users). A
 //! batch of messages of many users changes pages all over the file, and a commit writes each changed page as a whole: 16 KiB
-//! for a single message. With the log, a batch is one or two rows next to each other, on one or two pages, and that is what is
-//! synced and acknowledged. Within 150 ms the messages move to their tables, conversation by conversation, so that many of
+//! for a single message. With the log, a batch is one or two adjacent rows, on one or two pages; they are synced, and the batch is
+//! acknowledged. Within 150 ms the messages move to their tables, conversation by conversation, so that many of
 //! them share a page.
 //!
 //! **Measured** against inserting into the tables directly (`docs/performance.md`, "Optimizations that helped"): durable

@@ -24,7 +24,7 @@ pub struct SqliteReader {
     connection: Connection,
     /// The tables are hidden by views that include the pending log.
     includes_pending: bool,
-    /// Shared with the store; `None` for a file that no store has open here.
+    /// Shared with the store; `None` if this process has no store open on the file.
     shared: Option<Arc<Shared>>,
     /// The maximum number of entries of an inbox.
     inbox_limit: u64,
@@ -43,7 +43,7 @@ impl SqliteReader {
         })
     }
 
-    /// Reads through a connection that is open already, and sees what it sees.
+    /// Reads through an open connection, in the state that it sees.
     pub fn with_connection(connection: Connection) -> Self {
         Self {
             connection,

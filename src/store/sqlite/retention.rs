@@ -21,7 +21,7 @@ const REST: i64 = 60_000;
 /// Entries that a connected session still needs are kept up to this multiple of the limit of an inbox.
 const SLOW_READER_FACTOR: i64 = 20;
 
-/// What retention keeps.
+/// The rules of a sweep.
 #[derive(Clone, Copy, Debug)]
 pub struct RetentionRules<'a> {
     pub retention: &'a Retention,

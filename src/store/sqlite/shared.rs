@@ -1,4 +1,5 @@
-//! State that the store shares with its readers: whether the pending log must be flushed before a query, and who has connected.
+//! State that the store shares with its readers: whether the pending log must be flushed before a query, and the users who have
+//! connected recently.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -15,7 +16,7 @@ const MAX_NEWLY_CONNECTED: usize = 100_000;
 #[derive(Debug, Default)]
 pub struct Shared {
     /// True while the pending log has messages: a reader must have it flushed before a query. Set before a commit returns, so
-    /// that whoever learns of the commit finds it set.
+    /// that a reader which is asked after the commit finds it set.
     pending: AtomicBool,
     /// The number of flushes that readers have asked for.
     requested: AtomicU64,
@@ -30,7 +31,7 @@ struct Flushes {
     /// How many of the requested flushes have been answered, and whether the last one succeeded.
     answered: u64,
     succeeded: bool,
-    /// Wakes the store's thread. Without it nobody flushes.
+    /// Wakes the store's thread. Without it there are no flushes on request.
     waker: Option<Waker>,
     /// The store is closed.
     closed: bool,

@@ -9,7 +9,7 @@ use crate::store::sqlite::file::with_path;
 use crate::store::sqlite::{Durability, Sqlite, migrations};
 use crate::store::{Retention, StoreError, StoreOptions};
 
-/// What [`erase`] has removed.
+/// The numbers of rows that [`erase`] has changed or removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Erased {
     /// Messages whose content was removed.

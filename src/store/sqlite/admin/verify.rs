@@ -22,7 +22,7 @@ pub fn verify(path: &Path) -> Result<Vec<String>, StoreError> {
             findings.push(line);
         }
     }
-    for (what, sql) in CHECKS {
+    for (finding, sql) in CHECKS {
         let mut statement = with_path(path, connection.prepare(sql))?;
         let rows = with_path(
             path,
@@ -31,7 +31,7 @@ pub fn verify(path: &Path) -> Result<Vec<String>, StoreError> {
         for row in rows {
             let (a, b) = with_path(path, row)?;
             if findings.len() < LIMIT {
-                findings.push(format!("{what}: {a}, {b}"));
+                findings.push(format!("{finding}: {a}, {b}"));
             }
         }
     }

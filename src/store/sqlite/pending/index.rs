@@ -74,7 +74,7 @@ impl Selection {
 }
 
 impl PendingLog {
-    /// Reads what an earlier run has left in the table. It is not moved here: that needs space on the disk, and a store must
+    /// Reads the messages that an earlier run has left in the table. They are not moved here: that needs space on the disk, and a store must
     /// open and be readable when the disk is full.
     pub fn load(connection: &Connection) -> rusqlite::Result<Self> {
         let (batch, first) = PendingBatch::load(connection)?;
@@ -144,7 +144,7 @@ impl PendingLog {
         self.ids.contains(&(conversation, *id))
     }
 
-    /// The newest inbox entry of each user that a message here makes.
+    /// The newest inbox entry of each user among the messages of the log.
     pub fn heads(&self) -> HashMap<i64, u64> {
         let mut heads = HashMap::new();
         // Some of these messages have moved already; their entries are not newer than those in the tables.
