@@ -48,6 +48,11 @@ impl Shared {
         self.flushes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// For a reader: true if the pending log may have messages.
+    pub fn is_pending(&self) -> bool {
+        self.pending.load(Ordering::Acquire)
+    }
+
     /// For a reader: has the pending log flushed if it is not empty, and waits until that is done. False: it cannot be
     /// flushed.
     pub fn flush(&self) -> bool {

@@ -1,6 +1,8 @@
 //! Reads inboxes.
 
-use rusqlite::{OptionalExtension as _, Result, params};
+use std::collections::HashMap;
+
+use rusqlite::{Result, params};
 
 use super::SqliteReader;
 use super::row::{OVERHEAD, select_messages, stored_message};
@@ -12,42 +14,41 @@ impl SqliteReader {
     /// Reads the state of inboxes. The newest entry of an inbox may be in the pending log only; the log is read, but not
     /// flushed, because a session that has nothing to replay does not read its messages.
     pub(super) fn read_inboxes(&self, devices: &[DeviceRef]) -> Result<Vec<InboxState>> {
-        let heads = pending::read_heads(&self.connection)?;
+        // The log before the tables: messages that move meanwhile are seen in either.
+        let is_pending = self
+            .shared
+            .as_ref()
+            .is_none_or(|shared| shared.is_pending());
+        let heads = if is_pending {
+            pending::read_heads(&self.connection)?
+        } else {
+            HashMap::new()
+        };
+        // One row, also if there is no such user.
         let mut statement = self.connection.prepare_cached(
             "SELECT u.n, u.floor, (SELECT max(seq) FROM inbox WHERE user = u.n),
-                (SELECT max(received) FROM devices WHERE user = u.n),
-                (SELECT received FROM devices WHERE user = u.n AND device = ?2)
-             FROM users AS u WHERE u.id = ?1",
+                max(d.received), max(CASE WHEN d.device = ?2 THEN d.received END)
+             FROM users AS u LEFT JOIN devices AS d ON d.user = u.n WHERE u.id = ?1",
         )?;
         let mut states = Vec::with_capacity(devices.len());
         for DeviceRef { user, device } in devices {
-            let found = statement
-                .query_row(params![user, device], |row| {
-                    let n: i64 = row.get(0)?;
-                    let trimmed_to = unsigned(row.get(1)?);
-                    let newest: Option<i64> = row.get(2)?;
-                    let furthest: Option<i64> = row.get(3)?;
-                    let received: Option<i64> = row.get(4)?;
-                    let head = newest.map_or(trimmed_to, unsigned);
-                    let head = head.max(heads.get(&n).copied().unwrap_or(0));
-                    // Entries beyond the limit count as removed before the sweep has removed them.
-                    let oldest = trimmed_to.max(head.saturating_sub(self.inbox_limit)) + 1;
-                    let state = InboxState {
-                        head,
-                        oldest,
-                        received: unsigned(received.or(furthest).unwrap_or(0)),
-                    };
-                    Ok((state, furthest.is_some()))
-                })
-                .optional()?;
-            let (state, has_device) = found.unwrap_or((
-                InboxState {
-                    head: 0,
-                    oldest: 1,
-                    received: 0,
-                },
-                false,
-            ));
+            let (state, has_device) = statement.query_row(params![user, device], |row| {
+                let n: Option<i64> = row.get(0)?;
+                let trimmed_to = row.get::<_, Option<i64>>(1)?.map_or(0, unsigned);
+                let newest: Option<i64> = row.get(2)?;
+                let furthest: Option<i64> = row.get(3)?;
+                let received: Option<i64> = row.get(4)?;
+                let pending = n.and_then(|n| heads.get(&n)).copied().unwrap_or(0);
+                let head = newest.map_or(trimmed_to, unsigned).max(pending);
+                // Entries beyond the limit count as removed before the sweep has removed them.
+                let oldest = trimmed_to.max(head.saturating_sub(self.inbox_limit)) + 1;
+                let state = InboxState {
+                    head,
+                    oldest,
+                    received: unsigned(received.or(furthest).unwrap_or(0)),
+                };
+                Ok((state, furthest.is_some()))
+            })?;
             if !has_device && let Some(shared) = &self.shared {
                 shared.add_newly_connected(user);
             }
