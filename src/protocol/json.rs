@@ -27,11 +27,11 @@ mod with_raw;
 pub use decode::MAX_INTEGER;
 pub use decode_error::DecodeError;
 pub(super) use describe::Quoted;
-pub use document::{Children, Document, Value, ValueKind};
+pub use document::{Children, Document, Value};
 pub use pointer::push_token;
 pub use scanner::MAX_DEPTH;
 pub(super) use similar::{OneOf, misspelled};
-pub use tape::{SyntaxError, Tape};
+pub use tape::{SyntaxError, Tape, ValueKind};
 pub use with_raw::WithRaw;
 
 #[cfg(test)]

@@ -12,8 +12,13 @@ use super::content::SafeInteger;
 use super::timestamp::Timestamp;
 use super::types::{Id, Integer, UserId};
 
-pub use answers::*;
-pub use events::*;
+pub use answers::{
+    Ack, AckStatus, Conversation, Conversations, ErrorFrame, History, OkFrame, PastMessage, Pong,
+    Reactions,
+};
+pub use events::{
+    Deleted, Edited, RawContent, Reacted, Receipt, ReceiptKind, ServerMessage, ServerTyping,
+};
 
 /// A frame from the server. `type` names it. Clients ignore fields and types that they do not know.
 #[derive(Clone, Debug, Serialize, JsonSchema)]

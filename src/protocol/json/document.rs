@@ -3,28 +3,7 @@
 use std::borrow::Cow;
 
 use super::escape::{unescape, unescape_one};
-use super::tape::{Node, Tape};
-
-/// The kind of a value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ValueKind {
-    /// `{...}`: its children are keys and values alternately.
-    Object,
-    /// `[...]`
-    Array,
-    /// A string or key without escape sequences: its text can be borrowed.
-    Plain,
-    /// A string or key with at least one escape sequence.
-    Escaped,
-    /// A number, in any notation.
-    Number,
-    /// `true`
-    True,
-    /// `false`
-    False,
-    /// `null`
-    Null,
-}
+use super::tape::{Node, Tape, ValueKind};
 
 /// A scanned document.
 #[derive(Clone, Copy, Debug)]

@@ -7,26 +7,58 @@ use std::collections::HashSet;
 use std::fmt;
 
 use super::describe::{self, Quoted, is_visible};
-use super::document::{Document, Value, ValueKind};
+use super::document::{Document, Value};
 use super::pointer::push_token;
-use super::tape::{Node, Open, SyntaxError, Tape};
+use super::tape::{Node, Open, SyntaxError, Tape, ValueKind};
 
 /// Largest nesting depth of a frame. The frame itself is level 1 (PROTOCOL section 1.6).
 pub const MAX_DEPTH: usize = 32;
 
+/// A tape with a capacity of more nodes is shrunk before the next frame.
+const KEEP_NODES: usize = 1024;
+
+impl Tape {
+    /// Scans `text`. The document is `None` if the text is not JSON by its grammar. Otherwise its members can be read, even if
+    /// it violates another rule.
+    pub fn scan<'t, 'a>(
+        &'t mut self,
+        text: &'a str,
+    ) -> (Option<Document<'t, 'a>>, Option<SyntaxError>) {
+        self.nodes.clear();
+        self.open.clear();
+        if self.nodes.capacity() > KEEP_NODES {
+            self.nodes.shrink_to(KEEP_NODES);
+        }
+        let mut scanner = Scanner {
+            text,
+            bytes: text.as_bytes(),
+            pos: 0,
+            tape: self,
+            problem: None,
+        };
+        match scanner.document() {
+            Ok(()) => {
+                let problem = scanner.problem.take();
+                (Some(Document { text, tape: self }), problem)
+            }
+            Err(problem) => (None, Some(problem)),
+        }
+    }
+}
+
 /// The state of a scan.
-pub(super) struct Scanner<'s, 'a> {
-    pub(super) text: &'a str,
-    pub(super) bytes: &'a [u8],
-    pub(super) pos: usize,
-    pub(super) tape: &'s mut Tape,
-    pub(super) problem: Option<SyntaxError>,
+struct Scanner<'s, 'a> {
+    text: &'a str,
+    bytes: &'a [u8],
+    pos: usize,
+    tape: &'s mut Tape,
+    problem: Option<SyntaxError>,
 }
 
 type Scan<T> = Result<T, SyntaxError>;
 
 impl Scanner<'_, '_> {
-    pub(super) fn document(&mut self) -> Scan<()> {
+    fn document(&mut self) -> Scan<()> {
         if u32::try_from(self.bytes.len()).is_err() {
             return Err(self.syntax("a document under 4 GiB"));
         }

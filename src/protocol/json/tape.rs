@@ -1,11 +1,27 @@
 //! The tape: the index of a scanned document, in memory that is reused for the next one.
 
-use super::document::{Document, ValueKind};
-use super::scanner::Scanner;
+/// The kind of a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ValueKind {
+    /// `{...}`: its children are keys and values alternately.
+    Object,
+    /// `[...]`
+    Array,
+    /// A string or key without escape sequences: its text can be borrowed.
+    Plain,
+    /// A string or key with at least one escape sequence.
+    Escaped,
+    /// A number, in any notation.
+    Number,
+    /// `true`
+    True,
+    /// `false`
+    False,
+    /// `null`
+    Null,
+}
 
-/// A tape with a capacity of more nodes is shrunk before the next frame.
-const KEEP_NODES: usize = 1024;
-
+/// A value or a key in the text.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Node {
     pub(super) kind: ValueKind,
@@ -16,6 +32,7 @@ pub(super) struct Node {
     pub(super) next: u32,
 }
 
+/// An object or array whose end has not been read yet.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Open {
     pub(super) node: u32,
@@ -27,6 +44,7 @@ pub(super) struct Open {
 #[derive(Debug, Default)]
 pub struct Tape {
     pub(super) nodes: Vec<Node>,
+    /// The containers around the position of the scanner; empty after a scan.
     pub(super) open: Vec<Open>,
 }
 
@@ -38,33 +56,4 @@ pub struct SyntaxError {
     pub detail: String,
     /// A JSON Pointer to the violation; `None` if the text is not JSON by its grammar.
     pub path: Option<String>,
-}
-
-impl Tape {
-    /// Scans `text`. The document is `None` if the text is not JSON by its grammar. Otherwise its members can be read, even if
-    /// it violates another rule.
-    pub fn scan<'t, 'a>(
-        &'t mut self,
-        text: &'a str,
-    ) -> (Option<Document<'t, 'a>>, Option<SyntaxError>) {
-        self.nodes.clear();
-        self.open.clear();
-        if self.nodes.capacity() > KEEP_NODES {
-            self.nodes.shrink_to(KEEP_NODES);
-        }
-        let mut scanner = Scanner {
-            text,
-            bytes: text.as_bytes(),
-            pos: 0,
-            tape: self,
-            problem: None,
-        };
-        match scanner.document() {
-            Ok(()) => {
-                let problem = scanner.problem.take();
-                (Some(Document { text, tape: self }), problem)
-            }
-            Err(problem) => (None, Some(problem)),
-        }
-    }
 }
