@@ -366,9 +366,9 @@ fn a_connection_uses_little_memory_after_large_messages() {
     assert!(grown < 8192, "{grown} bytes per connection");
 
     // All connections at the same time: half a frame each, then the other half, then the answers. The allocator may keep that
-    // memory, but must reuse most of it in the second round.
+    // memory, but must reuse most of it: by the third round the peak hardly rises.
     let mut peaks = Vec::new();
-    for _ in 0..2 {
+    for _ in 0..3 {
         for (raw, frame) in sessions.iter_mut().zip(&frames) {
             raw.write(&frame[..frame.len() / 2]);
         }
@@ -380,7 +380,7 @@ fn a_connection_uses_little_memory_after_large_messages() {
         peaks.push(server.peak_kib());
     }
     let sent_kib = (CONNECTIONS * LARGE / 1024) as u64;
-    assert!(peaks[1] < peaks[0] + sent_kib / 2, "{peaks:?}");
+    assert!(peaks[2] < peaks[1] + sent_kib / 2, "{peaks:?}");
 }
 
 #[test]
