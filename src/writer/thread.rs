@@ -74,13 +74,11 @@ impl<R: Send + 'static> Thread<R> {
     /// Commits a batch and hands it to the observers.
     fn commit(&mut self, items: Vec<Queued<R>>) {
         let at = Timestamp::now();
-        let batch: Vec<&Write> = items
-            .iter()
-            .filter_map(|item| match item {
-                Queued::Write(write, _) => Some(write),
-                Queued::Notice(_) => None,
-            })
-            .collect();
+        let mut batch: Vec<&Write> = Vec::with_capacity(items.len());
+        batch.extend(items.iter().filter_map(|item| match item {
+            Queued::Write(write, _) => Some(write),
+            Queued::Notice(_) => None,
+        }));
         let (outcomes, error) = if batch.is_empty() {
             (Vec::new(), None)
         } else {
