@@ -85,7 +85,7 @@ fn a_server_without_connections_stops_at_once() {
     assert_exits_in_time(&mut server);
     let took = began.elapsed();
     assert!(took < Duration::from_secs(5), "{took:?}");
-    assert!(server.log().contains("stopped"), "{}", server.log());
+    server.wait_for_log("stopped");
 }
 
 #[test]
