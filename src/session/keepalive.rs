@@ -227,3 +227,119 @@ impl KeepAlive {
         self.timer.as_mut().poll(cx).is_ready()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEARTBEAT: u64 = 30;
+    const PING: u64 = 25;
+    const STALL: u64 = 60;
+
+    /// Runs `test` with the timers of an echo connection, and the time at which they start. Without a user there are no
+    /// heartbeats.
+    fn with_timers(expires: Option<Duration>, test: impl FnOnce(KeepAlive, Instant)) {
+        actix_rt::System::new().block_on(async {
+            let config = KeepaliveConfig {
+                heartbeat_seconds: HEARTBEAT,
+                ping_seconds: PING,
+                stall_seconds: STALL,
+            };
+            let start = Instant::now();
+            let expires = expires.map(|expires| start + expires);
+            let mut timers = KeepAlive::new(&config, start, expires, None);
+            timers.on_ping(0, start);
+            test(timers, start);
+        });
+    }
+
+    fn status(reserved: usize) -> Status {
+        Status {
+            cursor: 1,
+            head: 0,
+            unsent: 0,
+            awaits_replies: false,
+            congested: false,
+            reserved,
+            texts: 0,
+            last_flush: None,
+            disconnect: None,
+        }
+    }
+
+    fn seconds(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn an_idle_client_is_pinged_and_lost_after_two_heartbeats_without_an_answer() {
+        with_timers(None, |mut timers, start| {
+            let mut at = |time, status: &Status| timers.next_action(time, status, 0, || false);
+            let idle = status(0);
+            assert_eq!(at(start, &idle), Action::Wait(start + seconds(PING)));
+            assert_eq!(at(start + seconds(PING), &idle), Action::Ping);
+            assert_eq!(at(start + seconds(2 * HEARTBEAT), &idle), Action::Lost);
+        });
+    }
+
+    #[test]
+    fn a_user_session_that_is_idle_gets_heartbeats() {
+        with_timers(None, |mut timers, start| {
+            timers.echo = false;
+            let now = start + seconds(HEARTBEAT);
+            timers.on_ping(0, now);
+            let mut next = || timers.next_action(now, &status(0), 0, || false);
+            assert_eq!(next(), Action::Heartbeat);
+            assert_eq!(next(), Action::Wait(now + seconds(PING)));
+        });
+    }
+
+    #[test]
+    fn a_client_that_does_not_read_must_make_progress_instead_of_answering() {
+        with_timers(None, |mut timers, start| {
+            let last = start + seconds(50);
+            timers.on_progress(last);
+            timers.on_ping(0, last);
+            let mut at = |time| timers.next_action(time, &status(0), 1, || false);
+            let stalled = last + seconds(STALL);
+            assert_eq!(at(last + seconds(1)), Action::Wait(last + seconds(PING)));
+            assert_eq!(at(stalled), Action::Disconnect(SLOW_READER));
+        });
+    }
+
+    #[test]
+    fn an_expired_token_ends_the_session() {
+        with_timers(Some(seconds(10)), |mut timers, start| {
+            let mut at = |time| timers.next_action(time, &status(0), 0, || false);
+            assert_eq!(at(start), Action::Wait(start + seconds(10)));
+            assert_eq!(at(start + seconds(10)), Action::Drain(EXPIRED));
+        });
+    }
+
+    #[test]
+    fn memory_beyond_the_free_part_ends_the_session_only_under_lasting_pressure() {
+        with_timers(None, |mut timers, start| {
+            let mut at = |time, reserved, pressure| {
+                let action = timers.next_action(time, &status(reserved), 0, || pressure);
+                action == Action::Overloaded
+            };
+            let after = |grace: u32| start + grace * PRESSURE_GRACE;
+            assert!(!at(start, 1, true));
+            assert!(at(after(1), 1, true));
+            assert!(!at(after(1), 1, false), "no pressure");
+            assert!(!at(after(2), 0, true), "released in the meantime");
+            assert!(!at(after(2), 1, true), "the time starts again");
+        });
+    }
+
+    #[test]
+    fn a_pong_confirms_only_the_ping_that_is_outstanding() {
+        with_timers(None, |mut timers, start| {
+            timers.on_ping(7, start);
+            assert_eq!(timers.on_pong(&8_u64.to_be_bytes()), None);
+            assert_eq!(timers.on_pong(b"7"), None);
+            assert_eq!(timers.on_pong(&7_u64.to_be_bytes()), Some(7));
+            assert_eq!(timers.on_pong(&7_u64.to_be_bytes()), None);
+        });
+    }
+}

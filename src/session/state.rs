@@ -22,6 +22,7 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 /// When draining, keep reading for this long: frames that the client sent before the shutdown may still be in the kernel's
 /// receive buffer.
 const DRAIN_READ: Duration = Duration::from_millis(50);
+
 /// The life cycle of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
