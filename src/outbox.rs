@@ -1,8 +1,8 @@
 //! The sending side of a session: other threads append frames, the session's task or the appending thread writes them.
 //!
-//! - [`inbox_cursor`] decides which inbox entries can be sent now. The inbox in the store is authoritative; a push of a new
+//! - `inbox_cursor` decides which inbox entries can be sent now. The inbox in the store is authoritative; a push of a new
 //!   entry is a hint.
-//! - [`buffer`] holds the encoded bytes and decides who writes them.
+//! - `buffer` holds the encoded bytes and decides who writes them.
 //! - [`wakeup`] collects what is left to do for many sessions after a batch or a turn: a [`Outbox::flush`] by the thread that
 //!   appended, or a wakeup of the task if it has more to do than writing (a gap, a full socket, the end of the session).
 //! - [`disconnect`] lists the reasons for which the server ends a session.
@@ -299,7 +299,7 @@ impl Outbox {
         }
     }
 
-    /// Takes the bytes that the task writes next, and registers `waker`; see [`Buffer::take`].
+    /// Takes the bytes that the task writes next, and registers `waker`; see `Buffer::take`.
     pub fn take(
         &self,
         waker: &Waker,

@@ -1,8 +1,8 @@
 //! One client connection: the task that reads frames, executes them, replays the inbox, writes, and closes.
 //!
 //! A session is one task on one worker thread. Other threads reach it only through its [`Outbox`]. Each turn of the task does
-//! everything that is possible now, in this order: read frames ([`frames`]), read the inbox ([`replay`]), answer queries
-//! ([`queries`]), write, check whether the session has ended, and act on timers ([`keepalive`]).
+//! everything that is possible now, in this order: read frames (`frames`), read the inbox (`replay`), answer queries
+//! (`queries`), write, check whether the session has ended, and act on timers (`keepalive`).
 //!
 //! [`open`] creates a session after the HTTP upgrade; `Phase` describes how it ends.
 

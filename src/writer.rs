@@ -8,7 +8,7 @@
 //! **Opening an inbox** goes through the writer because of its order, and is read by the reader threads. The rules:
 //! 1. A session is registered before it asks for its inbox, so that it is sent every entry that is committed after the read.
 //! 2. The state that it gets includes all writes, and all watermarks of devices, that were accepted before it asked. So the
-//!    writer hands an opening to the readers only after it has committed these: [`queue::Opening::after`] counts the writes.
+//!    writer hands an opening to the readers only after it has committed these: `queue::Opening::after` counts the writes.
 //! 3. The read may also see later commits. Their entries may be pushed to the session before or after it has its state; the
 //!    session's cursor drops those that it has already.
 //!

@@ -3,7 +3,7 @@
 //!
 //! [`upgrade()`] is a pure function of the request's head, the client's address and the settings. It does no I/O and reads no
 //! clock, so the fuzz target and the tests call it directly. `connect` then checks the limits, authenticates the client, calls
-//! [`Upgrade::authorize`], and opens the session.
+//! `Upgrade::authorize`, and opens the session.
 
 use std::borrow::Cow;
 
@@ -58,7 +58,7 @@ impl<'a> UpgradeRules<'a> {
 pub struct Upgrade {
     /// The response that completes the handshake.
     pub handshake: Handshake,
-    /// The token of the client; always [`Token::Missing`] if the server requires none.
+    /// The token of the client; always `Token::Missing` if the server requires none.
     pub token: Token,
     /// The requested endpoint.
     pub endpoint: Endpoint,

@@ -56,7 +56,7 @@ pub(super) struct SessionState {
     pub(super) queries: Queries,
     /// The client has closed the connection, or the connection is lost.
     pub(super) peer_closed: bool,
-    /// See [`End::reason`].
+    /// See [`super::End::reason`].
     pub(super) reason: &'static str,
 }
 

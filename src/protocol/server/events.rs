@@ -210,7 +210,7 @@ pub struct ServerTyping<'a> {
 #[derive(Clone, Copy, Debug)]
 pub struct RawContent<'a>(pub &'a str);
 
-/// Frames that contain content are written by [`ServerFrame::write`], which copies it. This is the reference for tests: it
+/// Frames that contain content are written by `ServerFrame::write`, which copies it. This is the reference for tests: it
 /// parses the content.
 impl Serialize for RawContent<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
