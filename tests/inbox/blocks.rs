@@ -108,7 +108,7 @@ fn typing_receipts_and_ephemeral_messages_pass_in_neither_direction() {
     for (client, other, id) in [(&mut bob, "ann", &from_ann), (&mut ann, "bob", &from_bob)] {
         client.send(&json!({"type": "typing", "target_user": other}));
         client.send(&about("read", other, id));
-        // The stored message is answered after both.
+        // The reply to `unblock` follows the effects of both frames, as all three pass the store in order.
         unblock(client, "nobody");
     }
     ann.assert_quiet();

@@ -111,7 +111,7 @@ fn a_watermark_before_the_oldest_entry_is_answered_with_truncated() {
         assert_eq!(b.expect("message")["seq"], n);
     }
     b.expect("synced");
-    // The oldest entry can then be received, after which nothing is missing.
+    // After b has received the newest entry, a new connection misses nothing.
     b.send(&json!({"type": "received", "seq": 30}));
     b.close();
     let mut b = Client::connect(&server, "b", "?ack=manual");
@@ -438,7 +438,7 @@ fn sends_continue_while_many_messages_are_removed() {
             _ => between += 1,
         }
     }
-    // If everything were removed in one transaction, no send could be committed meanwhile.
+    // If everything were removed in one transaction, no send would find a part of the entries removed.
     assert!(between > 2, "{between}");
     assert!(longest < crate::support::DEADLINE / 4, "{longest:?}");
 }
