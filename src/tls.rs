@@ -101,7 +101,7 @@ impl Tls {
                 log::info!(file:% = self.files.cert.display(); "reloaded the TLS certificate");
             }
             Err(error) => {
-                log::error!("cannot reload the TLS certificate, the old one stays in use: {error}")
+                log::error!("cannot reload the TLS certificate, the old one stays in use: {error}");
             }
         }
     }

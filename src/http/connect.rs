@@ -11,14 +11,13 @@ use super::HANDSHAKE_TIMEOUT;
 use super::client_addr::ClientAddr;
 use super::credentials::Token;
 use super::rejection::Rejection;
-use super::upgrade::{Endpoint, RejectedUpgrade, Upgrade, UpgradeRules, upgrade};
+use super::upgrade::{Endpoint, Handshake, RejectedUpgrade, Upgrade, UpgradeRules, upgrade};
 use crate::auth::{AuthError, Identity};
 use crate::context::Context;
-use crate::limits::ConnectionPermit;
+use crate::limits::{ConnectionPermit, WebSocketPermit};
 use crate::outbox::Disconnect;
 use crate::session::open::{OpenError, goodbye_only, open_echo, open_session};
 use crate::session::{self, SessionParams};
-use crate::websocket;
 use crate::websocket::socket_writer::Transport;
 use crate::websocket::stream::MessageStream;
 
@@ -33,6 +32,17 @@ pub struct Handover {
     pub unsent: Vec<u8>,
 }
 
+/// A connection whose handshake is complete.
+struct Accepted {
+    params: SessionParams,
+    /// Counts the WebSocket connection; `None` if the limit is reached and the client only gets a `goodbye`.
+    permit: Option<WebSocketPermit>,
+    /// The first bytes to send: the response to the handshake and the first frames.
+    reply: Vec<u8>,
+    /// The client's address for the log.
+    ip: String,
+}
+
 /// Answers a WebSocket request and runs its session, until the connection ends.
 pub async fn connect<T>(context: Arc<Context>, request: Request, mut io: T, handover: Handover)
 where
@@ -45,6 +55,18 @@ where
         received,
         unsent,
     } = handover;
+    match answer(&context, request, unsent).await {
+        Ok(accepted) => run(&context, io, received, accepted).await,
+        Err(response) => close_with(&mut io, &response).await,
+    }
+}
+
+/// Decides about a request and opens its session. The error is the response to send before the connection is closed.
+async fn answer(
+    context: &Arc<Context>,
+    request: Request,
+    unsent: Vec<u8>,
+) -> Result<Accepted, Vec<u8>> {
     let config = &context.config;
     let client = ClientAddr::of(
         request.head().headers(),
@@ -55,59 +77,95 @@ where
     let rules = UpgradeRules::new(config.access(), &config.network, &config.auth);
     let decision = upgrade(request.head(), &client, &rules);
     drop(request);
+    let http_response = |unsent: Vec<u8>, rejection: &Rejection| {
+        let mut response = unsent;
+        response.extend(rejection.response());
+        response
+    };
     let handshake = match &decision {
         Ok(upgrade) => upgrade.handshake.clone(),
-        Err(RejectedUpgrade {
-            handshake: Some(handshake),
-            ..
-        }) => handshake.clone(),
-        Err(rejected) => return reject(&mut io, unsent, &rejected.rejection).await,
+        Err(rejected) => match &rejected.handshake {
+            Some(handshake) => handshake.clone(),
+            None => return Err(http_response(unsent, &rejected.rejection)),
+        },
     };
-    // Held until the connection ends.
-    let permit = if context.draining.load(Ordering::SeqCst) {
-        Err(Rejection::draining())
-    } else {
-        let permit = context.limits.connections.open_websocket(client.ip);
-        permit.map_err(Rejection::too_many_connections)
+    let (permit, params) = admit(context, decision, &client).await;
+    let params = match params {
+        Ok(params) => params,
+        Err(rejection) => match goodbye(context, &handshake, &rejection) {
+            Some(params) => params,
+            None => return Err(http_response(unsent, &rejection)),
+        },
     };
-    let params = match (&permit, decision) {
-        (Err(rejection), _) => Err(rejection.clone()),
-        (Ok(_), Ok(upgrade)) => open(&context, upgrade, &client).await,
-        (Ok(_), Err(rejected)) => {
+    let mut reply = unsent;
+    reply.extend_from_slice(&handshake.response);
+    // The first frames are sent in one write with the response.
+    params.outbox.take_into(&mut reply);
+    Ok(Accepted {
+        params,
+        permit,
+        reply,
+        ip: client.name(),
+    })
+}
+
+/// Counts the WebSocket connection and opens the session. A limit is checked before other reasons for a rejection, so that rejected
+/// handshakes count as well.
+async fn admit(
+    context: &Arc<Context>,
+    decision: Result<Upgrade, RejectedUpgrade>,
+    client: &ClientAddr,
+) -> (Option<WebSocketPermit>, Result<SessionParams, Rejection>) {
+    if context.draining.load(Ordering::SeqCst) {
+        return (None, Err(Rejection::draining()));
+    }
+    let permit = match context.limits.connections.open_websocket(client.ip) {
+        Ok(permit) => permit,
+        Err(error) => return (None, Err(Rejection::too_many_connections(error))),
+    };
+    let params = match decision {
+        Ok(upgrade) => open(context, upgrade, client).await,
+        Err(rejected) => {
             if let Some(why) = rejected.log {
                 log::info!(why = why, ip:% = client.name(); "handshake rejected");
             }
             Err(rejected.rejection)
         }
     };
-    let params = match params {
-        Ok(params) => params,
-        Err(rejection)
-            if handshake.offers_dmwire
-                && rejection.close.is_some()
-                && context.may_send_goodbye() =>
-        {
-            let disconnect = Disconnect {
-                code: rejection
-                    .close
-                    .unwrap_or(websocket::close_codes::POLICY_VIOLATION),
-                reason: rejection.code,
-                detail: "",
-                reconnect: rejection.retry_after_ms,
-            };
-            goodbye_only(&context, &disconnect, &rejection.detail)
-        }
-        Err(rejection) => return reject(&mut io, unsent, &rejection).await,
+    (Some(permit), params)
+}
+
+/// A connection that is upgraded only to send a `goodbye` with the reason of the rejection; `None` if the client gets an HTTP response.
+fn goodbye(
+    context: &Context,
+    handshake: &Handshake,
+    rejection: &Rejection,
+) -> Option<SessionParams> {
+    if !handshake.offers_dmwire || !context.may_send_goodbye() {
+        return None;
+    }
+    let disconnect = Disconnect {
+        code: rejection.close?,
+        reason: rejection.code,
+        detail: "",
+        reconnect: rejection.retry_after_ms,
     };
-    let mut reply = unsent;
-    reply.extend_from_slice(&handshake.response);
-    // The first frames are sent in one write with the response.
-    params.outbox.take_into(&mut reply);
+    Some(goodbye_only(context, &disconnect, &rejection.detail))
+}
+
+/// Runs the session until the connection ends.
+async fn run<T: Transport>(context: &Context, io: T, received: Vec<u8>, accepted: Accepted) {
+    let Accepted {
+        params,
+        permit: _permit,
+        reply,
+        ip,
+    } = accepted;
     let started = Instant::now();
     let outbox = params.outbox.clone();
-    let device = params.user.as_ref().map(|user| user.device.clone());
-    let device = device.as_deref().unwrap_or("-");
-    log::info!(user = &**outbox.user(), session:% = outbox.session(), device = device, ip:% = client.name(); "connection opened");
+    let device = params.user.as_ref().map_or("-", |user| &user.device);
+    log::info!(user = &**outbox.user(), session:% = outbox.session(), device = device, ip = ip; "connection opened");
+    drop(ip);
     let (io, socket_writer) = io.split();
     outbox.set_socket(socket_writer);
     let stream = MessageStream::new(io, context.config.limits.max_frame_bytes, received, reply);
@@ -116,11 +174,10 @@ where
     log::info!(user = &**outbox.user(), session:% = outbox.session(), seconds = seconds, why = end.how, reason = end.reason; "connection closed");
 }
 
-/// Writes a rejection as an HTTP response and closes the connection.
-async fn reject<T: AsyncWrite + Unpin>(io: &mut T, unsent: Vec<u8>, rejection: &Rejection) {
+/// Sends a response and closes the connection.
+async fn close_with<T: AsyncWrite + Unpin>(io: &mut T, response: &[u8]) {
     let writing = async {
-        io.write_all(&unsent).await?;
-        io.write_all(&rejection.response()).await?;
+        io.write_all(response).await?;
         io.shutdown().await
     };
     // Errors and the timeout are ignored: the connection is closed in any case.

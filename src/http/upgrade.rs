@@ -397,3 +397,6 @@ fn truncated(value: Option<&str>) -> &str {
     // `get` fails only in the middle of a character that is not ASCII; no valid host has one.
     value.get(..MAX.min(value.len())).unwrap_or("?")
 }
+
+#[cfg(test)]
+mod tests;

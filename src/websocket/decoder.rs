@@ -36,13 +36,16 @@ pub enum Incoming<'a> {
 }
 
 /// The reason why a connection must be closed. Each has a close code.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ProtocolError {
     /// A message exceeds the size limit, according to its header.
+    #[error("a message exceeds the size limit")]
     TooLarge,
     /// A violation of RFC 6455, described by the text.
+    #[error("{0}")]
     Protocol(&'static str),
     /// A text message is not valid UTF-8.
+    #[error("a text message is not valid UTF-8")]
     InvalidUtf8,
 }
 

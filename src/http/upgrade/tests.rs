@@ -1,0 +1,110 @@
+use actix_http::header::{HeaderName, HeaderValue};
+
+use super::*;
+
+/// The head of a valid handshake for `path` with further headers.
+fn head(path: &str, headers: &[(&'static str, &str)]) -> RequestHead {
+    let mut head = RequestHead::default();
+    head.uri = path.parse().expect("a path");
+    for (name, value) in [
+        ("upgrade", "websocket"),
+        ("connection", "Upgrade"),
+        ("sec-websocket-version", "13"),
+        ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
+    ]
+    .iter()
+    .chain(headers)
+    {
+        let value = HeaderValue::from_str(value).expect("a header value");
+        head.headers.append(HeaderName::from_static(name), value);
+    }
+    head
+}
+
+const ALLOWED: &[String] = &[];
+
+fn decide(
+    token_required: bool,
+    path: &str,
+    headers: &[(&'static str, &str)],
+) -> Result<Upgrade, RejectedUpgrade> {
+    let client = ClientAddr {
+        ip: None,
+        secure: None,
+        host: Some("chat.example.org".into()),
+    };
+    let rules = UpgradeRules {
+        base_path: "/demo",
+        token_required,
+        query_token: true,
+        allowed_hosts: None,
+        origins: OriginRules {
+            allowed: ALLOWED,
+            loopback: false,
+        },
+    };
+    upgrade(&head(path, headers), &client, &rules)
+}
+
+#[test]
+fn a_request_is_parsed_into_endpoint_token_and_parameters() {
+    let path = "/demo/ws/a%40b?since=41&device=phone&ack=manual&token=T&other=1";
+    let upgrade = decide(true, path, &[]).expect("an upgrade");
+    assert_eq!(upgrade.token, Token::Present("T".into()));
+    assert_eq!(upgrade.endpoint.user(), Some("a@b"));
+    let query = SessionQuery {
+        device: "phone".into(),
+        since: Some(41),
+        epoch: None,
+        ack: AckMode::Manual,
+    };
+    assert_eq!(upgrade.endpoint.authorize("a@b"), Ok(Some(query)));
+    let echo = decide(false, "/demo/echo?token=T", &[]).expect("an upgrade");
+    assert_eq!(
+        (echo.token, echo.endpoint),
+        (Token::Missing, Endpoint::Echo)
+    );
+}
+
+#[test]
+fn only_a_valid_handshake_can_be_rejected_with_a_goodbye() {
+    let dmwire = ("sec-websocket-protocol", "dmwire.v1");
+    let rejected = decide(false, "/demo/other", &[dmwire]).expect_err("a rejection");
+    assert_eq!(rejected.rejection.status, 404);
+    assert!(
+        rejected
+            .handshake
+            .is_some_and(|handshake| handshake.offers_dmwire)
+    );
+    let second_key = ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==");
+    let rejected = decide(false, "/demo/ws/a", &[dmwire, second_key]).expect_err("a rejection");
+    assert_eq!((rejected.rejection.status, rejected.handshake), (400, None));
+}
+
+#[test]
+fn a_foreign_origin_is_rejected_with_a_reason_for_the_log() {
+    let origin = |origin| decide(false, "/demo/ws/a", &[("origin", origin)]);
+    assert!(origin("https://chat.example.org").is_ok());
+    let rejected = origin("https://evil.example").expect_err("a rejection");
+    assert_eq!(rejected.rejection.status, 403);
+    assert!(
+        rejected
+            .log
+            .is_some_and(|log| log.contains("https://evil.example"))
+    );
+}
+
+#[test]
+fn invalid_parameters_are_reported_after_the_authentication() {
+    for (path, user, status) in [
+        ("/demo/ws/a?since=x", "a", 400),
+        ("/demo/ws/a?device=x&device=y", "a", 400),
+        ("/demo/ws/a%20b", "a b", 400),
+        ("/demo/ws", "", 400),
+        ("/demo/ws/a?since=x", "b", 403),
+    ] {
+        let upgrade = decide(true, path, &[]).expect("an upgrade");
+        let rejection = upgrade.endpoint.authorize(user).expect_err("a rejection");
+        assert_eq!(rejection.status, status, "{path}");
+    }
+}
