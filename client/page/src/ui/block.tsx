@@ -46,8 +46,8 @@ export function BlockButton(props: BlockProps): JSX.Element {
           <form method="dialog">
             <h2>Block {peer}?</h2>
             <p>
-              Messages from {peer} are rejected, and {peer} is notified. You can still write to {peer}. Existing messages
-              stay.
+              Messages from {peer} are rejected, and {peer} is notified. You can still write to {peer}. Existing
+              messages stay.
             </p>
             <p class="dim">
               This browser remembers blocked users, because the server does not list them. To unblock on another device,
