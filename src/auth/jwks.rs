@@ -39,8 +39,9 @@ impl JwksSource {
         let roots = match ca {
             None => RootCerts::WebPki,
             Some(path) => {
-                let invalid =
-                    |what: String| AuthSetupError(format!("jwks_ca: {} {what}", path.display()));
+                let invalid = |reason: String| {
+                    AuthSetupError(format!("jwks_ca: {} {reason}", path.display()))
+                };
                 let text =
                     read(path).map_err(|error| invalid(format!("cannot be read: {error}")))?;
                 let found: Result<Vec<_>, _> = parse_pem(&text)
@@ -125,7 +126,7 @@ impl KeySet {
         if let Jwks::File(path) = &source.source {
             let keys = source
                 .fetch()
-                .map_err(|what| AuthSetupError(format!("jwks: {}: {what}", path.display())))?;
+                .map_err(|error| AuthSetupError(format!("jwks: {}: {error}", path.display())))?;
             state.keys = keys.into();
         }
         let shared = Arc::new(Shared {
@@ -201,13 +202,13 @@ impl Shared {
             match result {
                 Ok(keys) => {
                     if state.keys.len() != keys.len() {
-                        log::info!(keys = keys.len(), from = self.source.source.redacted().as_str(); "keys for tokens");
+                        log::info!(keys = keys.len(), from = self.source.source.redacted().as_str(); "loaded the keys for tokens");
                     }
                     state.keys = keys.into();
                 }
-                Err(what) => {
+                Err(error) => {
                     log::warn!(
-                        kept = state.keys.len(), from = self.source.source.redacted().as_str(), why = what.as_str();
+                        kept = state.keys.len(), from = self.source.source.redacted().as_str(), why = error.as_str();
                         "cannot fetch the keys for tokens; the known ones stay in use"
                     );
                     pause = pause.min(RETRY_INTERVAL);

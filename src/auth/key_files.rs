@@ -11,9 +11,10 @@ const MAX_FILE: u64 = 64 * 1024;
 pub fn keys(config: &AuthConfig) -> Result<Vec<Key>, AuthSetupError> {
     let mut keys: Vec<_> = secrets(config)?.iter().map(Key::secret).collect();
     for path in &config.jwt_key {
-        let invalid = |what: String| AuthSetupError(format!("jwt_key: {} {what}", path.display()));
+        let invalid =
+            |reason: String| AuthSetupError(format!("jwt_key: {} {reason}", path.display()));
         let text = read(path).map_err(|error| invalid(format!("cannot be read: {error}")))?;
-        keys.extend(Key::from_pem(&text).map_err(|what| invalid(what.into()))?);
+        keys.extend(Key::from_pem(&text).map_err(|reason| invalid(reason.into()))?);
     }
     Ok(keys)
 }
@@ -25,8 +26,9 @@ pub fn secrets(config: &AuthConfig) -> Result<Vec<Secret>, AuthSetupError> {
         warn_if_short(secret, "a secret in jwt_secret");
     }
     for path in &config.jwt_secret_file {
-        let invalid =
-            |what: String| AuthSetupError(format!("jwt_secret_file: {} {what}", path.display()));
+        let invalid = |reason: String| {
+            AuthSetupError(format!("jwt_secret_file: {} {reason}", path.display()))
+        };
         let text = read(path).map_err(|error| invalid(format!("cannot be read: {error}")))?;
         let secret =
             Secret::new(without_line_end(&text)).ok_or_else(|| invalid("is empty".into()))?;

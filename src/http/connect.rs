@@ -184,7 +184,7 @@ async fn close_with<T: AsyncWrite + Unpin>(io: &mut T, response: &[u8]) {
     drop(tokio::time::timeout(HANDSHAKE_TIMEOUT, writing).await);
 }
 
-/// Authenticates the client and creates what its connection needs.
+/// Authenticates the client and opens the requested endpoint.
 async fn open(
     context: &Arc<Context>,
     upgrade: Upgrade,
