@@ -150,7 +150,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Session<T> {
         if status.reserved > reserved_before && !flushing && self.state.outbox.memory().is_full() {
             if status.unsent > FREE_PER_SESSION {
                 // The client does not read; a goodbye would wait behind the unsent bytes.
-                return Step::End("no memory left for it");
+                return Step::End("memory budget used up");
             }
             if self.state.overloaded(now) {
                 return Step::Again;

@@ -110,7 +110,7 @@ impl SessionState {
                 return;
             }
             ProtocolError::Protocol(rule) => rule,
-            ProtocolError::InvalidUtf8 => "no UTF-8",
+            ProtocolError::InvalidUtf8 => "invalid UTF-8",
         };
         let code = error.close_code();
         self.send_last(|outbox| outbox.close(Some(code)), rule, now);

@@ -74,7 +74,7 @@ fn thousands_of_sessions_that_neither_read_nor_complete_messages_stay_within_the
     let number = session_count();
     let before = server.memory_kib();
     measure_with_attack(&server, "a sessions that fill memory", || {
-        let why = ["why=\"no memory left for it\"", "why=\"closed, unread\""];
+        let why = ["why=\"memory budget used up\"", "why=\"closed, unread\""];
         let gone = || -> usize {
             let log = server.log();
             why.iter().map(|why| log.matches(why).count()).sum()
