@@ -18,7 +18,7 @@ const TEXT: u8 = 0x81;
 const PONG: u8 = 0x8A;
 
 /// Timeout for answers of the server.
-const PATIENCE: Duration = Duration::from_secs(30);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A connection of one user.
 pub struct Socket {
@@ -43,7 +43,7 @@ impl Socket {
 
     /// Connects with a kernel receive buffer of the given size in bytes.
     pub async fn open_with(target: &Target, user: &str, buffer: Option<u32>) -> io::Result<Self> {
-        timeout(PATIENCE, Self::connect(target, user, buffer)).await?
+        timeout(ANSWER_TIMEOUT, Self::connect(target, user, buffer)).await?
     }
 
     async fn connect(target: &Target, user: &str, buffer: Option<u32>) -> io::Result<Self> {
@@ -181,7 +181,7 @@ impl Socket {
 
     /// Waits for a text for which `wanted` is true; answers pings and discards other texts.
     pub async fn text(&mut self, wanted: impl FnMut(&[u8]) -> bool) -> io::Result<()> {
-        timeout(PATIENCE, self.wait_for(wanted)).await?
+        timeout(ANSWER_TIMEOUT, self.wait_for(wanted)).await?
     }
 
     async fn wait_for(&mut self, mut wanted: impl FnMut(&[u8]) -> bool) -> io::Result<()> {
