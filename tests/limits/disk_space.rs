@@ -38,8 +38,7 @@ fn used_store() -> (Arc<Folder>, PathBuf) {
     for n in 0..50 {
         a.ask(&to("b", &format!("{n} {}", "x".repeat(1000))));
     }
-    server.signal("TERM");
-    assert!(server.wait(crate::support::DEADLINE).success());
+    server.stop();
     let store = server.store();
     (folder, store)
 }

@@ -110,6 +110,17 @@ impl Server {
         }
     }
 
+    /// Stops the server, and moves SQLite's write-ahead log into the database file, as the next start does. The log stays when the
+    /// server exits before its reader threads have closed their connections.
+    pub fn stop(&mut self) {
+        self.signal("TERM");
+        assert!(self.wait(DEADLINE).success(), "{}", self.log());
+        let database = rusqlite::Connection::open(self.store()).expect("the store can be opened");
+        database
+            .query_row("PRAGMA wal_checkpoint(TRUNCATE)", (), |_| Ok(()))
+            .expect("the log is moved into the file");
+    }
+
     /// Waits for a log line that contains `text`.
     pub fn wait_for_log(&self, text: &str) -> String {
         self.log.wait_for(text)

@@ -100,15 +100,7 @@ fn deleted_content_is_removed_from_the_database_file() {
     }
     a.close();
     b.close();
-    server.signal("TERM");
-    assert!(server.wait(crate::support::DEADLINE).success());
-    let path = server.folder().join("dmwire.db");
-    // A checkpoint moves the rest of the write-ahead log into the database, as the next start does.
-    let database = rusqlite::Connection::open(&path).expect("the store can be opened");
-    let _: i64 = database
-        .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))
-        .expect("the log can be moved");
-    drop(database);
+    server.stop();
     let holds = |text: &str| {
         let files = std::fs::read_dir(server.folder()).expect("the folder is there");
         files.map(|file| file.expect("a file").path()).any(|path| {
