@@ -70,7 +70,7 @@ fn sessions_opened_at_the_same_time_respect_the_limit() {
         let opening: Vec<_> = (0..12)
             .map(|_| scope.spawn(|| Client::fresh(&server, "a")))
             .collect();
-        let opened = opening.into_iter().map(|thread| thread.join());
+        let opened = opening.into_iter().map(std::thread::ScopedJoinHandle::join);
         opened.map(|session| session.expect("opened")).collect()
     });
     // Only open sessions get the message.
