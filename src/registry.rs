@@ -84,13 +84,16 @@ fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
 }
 
 impl Registered {
-    /// Makes the session the newest of its user, after its inbox has been opened. If the user has more than `limit` open
-    /// sessions, the oldest are removed and returned; the caller disconnects them. Sessions that are being opened do not
-    /// count: they may fail.
+    /// Opens the session's outbox, see [`Outbox::open`], and makes the session the newest of its user. If the user then has
+    /// more than `limit` open sessions, the oldest are removed and returned; the caller disconnects them. Sessions that are
+    /// being opened do not count: they may fail.
     #[must_use]
-    pub fn opened(&self, limit: usize) -> Vec<Arc<Outbox>> {
+    pub fn open(&self, first: u64, head: u64, limit: usize) -> Vec<Arc<Outbox>> {
         let user = self.outbox.user();
         let mut shard = self.registry.shard(user);
+        // Under the shard's lock: a session counts as open only in its new place, so that another session that opens at the
+        // same time does not mistake it for the oldest.
+        self.outbox.open(first, head);
         let Some(sessions) = shard.get_mut(user) else {
             return Vec::new();
         };
@@ -138,16 +141,13 @@ mod tests {
     #[test]
     fn the_oldest_open_session_is_removed_when_another_has_been_opened() {
         let registry = Arc::new(Registry::default());
-        let (first, first_entry) = session(&registry);
+        let (_first, first_entry) = session(&registry);
         let (second, second_entry) = session(&registry);
-        let (third, third_entry) = session(&registry);
+        let (_third, third_entry) = session(&registry);
         // Opened in another order than registered.
-        second.open(1, 0);
-        assert!(second_entry.opened(2).is_empty());
-        first.open(1, 0);
-        assert!(first_entry.opened(2).is_empty());
-        third.open(1, 0);
-        let removed = third_entry.opened(2);
+        assert!(second_entry.open(1, 0, 2).is_empty());
+        assert!(first_entry.open(1, 0, 2).is_empty());
+        let removed = third_entry.open(1, 0, 2);
         assert_eq!(removed.len(), 1);
         assert!(Arc::ptr_eq(&removed[0], &second));
         assert_eq!(registry.all().len(), 2);
@@ -157,14 +157,12 @@ mod tests {
     fn sessions_that_are_being_opened_do_not_count() {
         let registry = Arc::new(Registry::default());
         let (first, first_entry) = session(&registry);
-        first.open(1, 0);
-        assert!(first_entry.opened(1).is_empty());
+        assert!(first_entry.open(1, 0, 1).is_empty());
         let (_second, second_entry) = session(&registry);
-        let (third, third_entry) = session(&registry);
+        let (_third, third_entry) = session(&registry);
         drop(second_entry);
         assert_eq!(registry.all().len(), 2);
-        third.open(1, 0);
-        let removed = third_entry.opened(1);
+        let removed = third_entry.open(1, 0, 1);
         assert!(Arc::ptr_eq(&removed[0], &first));
         assert_eq!(registry.all().len(), 1);
     }

@@ -90,9 +90,9 @@ pub async fn open_session(
             oldest_seq: Integer(start.first),
         }));
     }
-    outbox.open(start.first, inbox.head);
+    let limit = config.limits.sessions_per_user;
     // Not before: no session is closed in favour of one that cannot be opened.
-    for oldest in auth.registered.opened(config.limits.sessions_per_user) {
+    for oldest in auth.registered.open(start.first, inbox.head, limit) {
         oldest.disconnect(TOO_MANY_SESSIONS);
     }
     let user = UserSession {
