@@ -106,18 +106,16 @@ impl SessionState {
 
 /// Appends the entries of a page, of which `last` was the last requested.
 fn send_entries(outbox: &Outbox, entries: &[Entry], last: u64) {
-    let Some(first) = entries.first() else {
+    if entries.is_empty() {
         // Retention has removed all requested entries. If newer ones exist, the next page shows where the replay continues.
-        if outbox.status().head == last {
+        let Status { cursor, head, .. } = outbox.status();
+        if head == last && cursor <= last {
             send_truncated(outbox, TruncatedReason::Retention, last + 1);
         }
-        return;
-    };
-    debug_assert!(
-        first.seq >= outbox.status().cursor,
-        "no entry is read twice"
-    );
+    }
     for entry in entries {
+        // An entry may be before the cursor: a reader can see a commit before the writer delivers it, and the live push of the
+        // entry at the cursor then comes before the page. `push_replayed` skips such an entry.
         if entry.seq > outbox.status().cursor {
             // Retention has removed the entries between.
             send_truncated(outbox, TruncatedReason::Retention, entry.seq);
@@ -142,6 +140,7 @@ fn send_truncated(outbox: &Outbox, reason: TruncatedReason, oldest: u64) {
 mod tests {
     use super::*;
     use crate::session::AckMode;
+    use crate::store::{Conversation, EntryKind, StoredMessage};
 
     const EPOCH: Uuid = Uuid::from_u128(1);
     /// Entries 11 to 20 are stored; the device has received 15.
@@ -160,6 +159,40 @@ mod tests {
         };
         let start = Start::of(&query, EPOCH, &INBOX);
         (start.first, start.truncated)
+    }
+
+    fn entry(seq: u64) -> Entry {
+        Entry {
+            seq,
+            kind: EntryKind::Message,
+            actor: "other".into(),
+            at: 0,
+            message: StoredMessage {
+                from: "other".into(),
+                to: Conversation::Direct("u".into()),
+                id: Uuid::nil(),
+                sent_at: 0,
+                reply_to: None,
+                edited_at: None,
+                deleted_at: None,
+                content: "\"hi\"".into(),
+                reactions: Vec::new(),
+            },
+        }
+    }
+
+    #[test]
+    fn a_page_that_comes_after_the_live_push_of_its_entry_sends_nothing() {
+        let memory = crate::limits::memory::MemoryBudget::new(1 << 20);
+        let outbox = Outbox::new(Uuid::nil(), "u".into(), 1 << 20, &memory);
+        outbox.open(20, 20);
+        drop(outbox.push_entry(20, b"entry 20"));
+        let before = outbox.status();
+        send_entries(&outbox, &[], 20);
+        send_entries(&outbox, &[entry(20)], 20);
+        let after = outbox.status();
+        assert_eq!((before.cursor, after.cursor), (21, 21));
+        assert_eq!(before.unsent, after.unsent);
     }
 
     #[test]
