@@ -158,24 +158,24 @@ impl Router {
         match command.frame {
             ClientFrame::Message(frame) => return self.message(frame, command),
             ClientFrame::Edit(frame) => {
-                let message = message_ref(command, frame.target(), frame.id);
+                let message = message_ref(command, frame.target(), frame.id)?;
                 let write = Write::Edit(message, frame.message.raw.into());
                 self.submit(write, frame.reference.as_ref(), command)?;
             }
             ClientFrame::Delete(frame) => {
-                let write = Write::Delete(message_ref(command, frame.target(), frame.id));
+                let write = Write::Delete(message_ref(command, frame.target(), frame.id)?);
                 self.submit(write, frame.reference.as_ref(), command)?;
             }
             ClientFrame::React(frame) => {
                 let write = Write::React {
-                    message: message_ref(command, frame.target(), frame.id),
+                    message: message_ref(command, frame.target(), frame.id)?,
                     emoji: (*frame.emoji.0).into(),
                     remove: frame.remove.unwrap_or(false),
                 };
                 self.submit(write, frame.reference.as_ref(), command)?;
             }
             ClientFrame::Read(frame) => {
-                let write = Write::Read(message_ref(command, frame.target(), frame.id));
+                let write = Write::Read(message_ref(command, frame.target(), frame.id)?);
                 self.submit(write, frame.reference.as_ref(), command)?;
             }
             ClientFrame::Block(frame) => {
@@ -195,7 +195,7 @@ impl Router {
             ClientFrame::Typing(frame) => self.typing(frame, command)?,
             ClientFrame::Received(frame) => return Ok(Executed::Received(frame.seq.0)),
             ClientFrame::History(frame) => {
-                return Ok(Executed::Query(self.history(frame, command.actor)));
+                return Ok(Executed::Query(self.history(frame, command.actor)?));
             }
             ClientFrame::Conversations(frame) => {
                 let query = self.conversations(frame, command.actor)?;
@@ -268,7 +268,7 @@ impl Router {
         }
         let write = Write::Message(NewMessage {
             from: command.actor.clone(),
-            to: conversation(message.target()),
+            to: conversation(message.target())?,
             id,
             content: message.message.raw.into(),
             reply_to: message.reply_to.map(|id| id.0),
@@ -338,18 +338,22 @@ impl Router {
     }
 }
 
-fn message_ref(command: &Command<'_>, target: Target<'_>, id: MessageId) -> MessageRef {
-    MessageRef {
+fn message_ref(
+    command: &Command<'_>,
+    target: Target<'_>,
+    id: MessageId,
+) -> Result<MessageRef, CommandError> {
+    Ok(MessageRef {
         actor: command.actor.clone(),
-        conversation: conversation(target),
+        conversation: conversation(target)?,
         id: id.0,
-    }
+    })
 }
 
-/// The conversation that a frame addresses.
-fn conversation(target: Target<'_>) -> Conversation {
+/// The conversation that a frame addresses. This version has no rooms, so a room is rejected before anything is queued.
+fn conversation(target: Target<'_>) -> Result<Conversation, CommandError> {
     match target {
-        Target::User(user) => Conversation::Direct(user.into()),
-        Target::Room(room) => Conversation::Room(room.into()),
+        Target::User(user) => Ok(Conversation::Direct(user.into())),
+        Target::Room(_) => Err(FrameError::unknown_room().into()),
     }
 }

@@ -44,20 +44,24 @@ impl Query {
 }
 
 impl Router {
-    pub(super) fn history(&self, frame: &ClientHistory<'_>, actor: &Arc<str>) -> Query {
+    pub(super) fn history(
+        &self,
+        frame: &ClientHistory<'_>,
+        actor: &Arc<str>,
+    ) -> Result<Query, CommandError> {
         let before = frame.before.map(|id| HistoryPosition::Before(id.0));
         let after = frame.after.map(|id| HistoryPosition::After(id.0));
-        Query {
+        Ok(Query {
             reference: owned(frame.reference.as_ref()),
             kind: QueryKind::History(HistoryQuery {
                 user: actor.clone(),
-                conversation: conversation(frame.target()),
+                conversation: conversation(frame.target())?,
                 position: before.or(after),
                 limit: frame.limit.map_or(DEFAULT_LIMIT, |limit| limit.0) as usize,
                 not_before: self.not_before(),
                 bytes: ANSWER_BYTES,
             }),
-        }
+        })
     }
 
     pub(super) fn conversations(
