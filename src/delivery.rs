@@ -131,6 +131,11 @@ impl Delivery {
                 };
                 match seq {
                     Some(seq) if !duplicate => {
+                        if let Write::Message(message) = write
+                            && let Some(peer) = message.to.peer()
+                        {
+                            self.contacts.message_sent(&message.from, peer);
+                        }
                         self.push_to_actor(&entry, seq, reply, wakeups);
                         for recipient in &**recipients {
                             self.push_entry(&recipient.user, &entry, recipient.seq, wakeups);

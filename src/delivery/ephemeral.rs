@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::Delivery;
+use crate::contacts::Signal;
 use crate::outbox::Outbox;
 use crate::outbox::wakeup::WakeupBatch;
 use crate::protocol::ServerFrame;
@@ -62,11 +63,15 @@ impl Delivery {
             return self.push_typing(from, to, active, wakeups);
         }
         let (delivery, session, recipient) = (self.clone(), from.clone(), to.clone());
-        self.contacts.look_up(user, to, move || {
-            let mut wakeups = WakeupBatch::default();
-            delivery.push_typing(&session, &recipient, active, &mut wakeups);
-            wakeups.run();
-        });
+        let push = move |wakeups: &mut WakeupBatch| {
+            delivery.push_typing(&session, &recipient, active, wakeups);
+        };
+        let signal = Signal {
+            from: user.clone(),
+            active,
+            push: Box::new(push),
+        };
+        self.contacts.look_up(user, to, signal);
     }
 
     fn push_typing(&self, from: &Arc<Outbox>, to: &str, active: bool, wakeups: &mut WakeupBatch) {

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use tungstenite::Message;
 
-use crate::support::{Client, Server, to};
+use crate::support::{Client, Server, burst, to};
 
 const ID: &str = "019a2f4e-7b1c-7d3e-9a55-0c1d2e3f4a5b";
 
@@ -248,6 +248,43 @@ fn typing_reaches_only_users_with_a_conversation() {
     a.expect("ack");
     a.expect("message");
     a.assert_quiet();
+}
+
+#[test]
+fn a_message_is_not_followed_by_the_typing_that_was_sent_before_it() {
+    let mut server = Server::start(&[]);
+    // In the first round the message creates the conversation, in the second the server has not looked it up yet.
+    for round in 1..=2 {
+        if round == 2 {
+            server.kill();
+            server.restart();
+        }
+        for pair in 0..12 {
+            let (from, to_user) = (format!("a{pair}"), format!("b{pair}"));
+            let [mut a, mut b] = [&from, &to_user].map(|user| {
+                let mut client = Client::connect(&server, user, "?device=d");
+                client.until("synced");
+                client
+            });
+            burst(
+                &mut a,
+                &[
+                    json!({"type": "typing", "target_user": to_user}),
+                    to(&to_user, "hi"),
+                ],
+            );
+            a.expect("ack");
+            // `typing` is pushed before the message or not at all.
+            while b.recv()["type"] != "message" {}
+            // A late `typing` would be pushed before the frames of a second turn.
+            a.send(&json!({"type": "typing", "target_user": to_user, "active": false}));
+            assert_eq!(
+                b.expect("typing")["active"],
+                false,
+                "round {round}, pair {pair}"
+            );
+        }
+    }
 }
 
 #[test]
