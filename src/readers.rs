@@ -1,7 +1,12 @@
 //! The threads that read from the store, so that a long query delays neither a commit nor the sessions.
 //!
+//! There are two kinds of jobs. *Short* jobs (the opening of inboxes, a lookup of a conversation) go before *long* ones (the
+//! queries of sessions), and one thread runs only short jobs: the other threads may all be busy with long queries or wait for
+//! a flush of the pending log, and a new connection must not wait for them.
+//!
 //! A [`Readers`] is a cheap handle over `Arc`. Its mutex guards the queues of jobs and is held only to add or to take one. The
-//! queues are bounded by the number of sessions: each has at most one query of its inbox and one of its client in progress.
+//! queues are bounded: each session has at most one opening, one query of its inbox and one query of its client in progress,
+//! and [`Contacts`](crate::contacts::Contacts) limits the number of its lookups.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -27,24 +32,26 @@ pub struct Readers {
 #[derive(Default)]
 struct Shared {
     queues: Mutex<Queues>,
-    filled: Condvar,
+    /// Wakes a thread that runs all jobs.
+    added: Condvar,
+    /// Wakes the thread that runs only short jobs.
+    short_added: Condvar,
 }
 
 #[derive(Default)]
 struct Queues {
-    /// Short jobs that go before the others: a connection must not wait behind the histories of other users.
-    urgent: VecDeque<Job>,
-    jobs: VecDeque<Job>,
-    /// Jobs that run one at a time, in the order in which they were added.
-    ordered: VecDeque<Job>,
-    ordered_is_running: bool,
+    short: VecDeque<Job>,
+    long: VecDeque<Job>,
+    /// The thread that runs only short jobs waits and has not been notified.
+    short_is_idle: bool,
     closed: bool,
 }
 
-/// A job that a thread has taken.
-enum Taken {
-    Job(Job),
-    Ordered(Job),
+/// The jobs that a thread runs.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    All,
+    Short,
 }
 
 impl std::fmt::Debug for Readers {
@@ -54,19 +61,22 @@ impl std::fmt::Debug for Readers {
 }
 
 impl Readers {
-    /// Starts a thread for each reader.
+    /// Starts a thread for each of `readers`, and one for `short`, which runs only short jobs.
     ///
     /// # Errors
     /// If a thread cannot be started.
-    pub fn start(readers: Vec<Box<dyn Reader>>) -> std::io::Result<Self> {
+    pub fn start(readers: Vec<Box<dyn Reader>>, short: Box<dyn Reader>) -> std::io::Result<Self> {
         let handle = Self::default();
-        for mut reader in readers {
+        let all = readers.into_iter().map(|reader| (reader, Kind::All));
+        for (mut reader, kind) in all.chain([(short, Kind::Short)]) {
             let shared = handle.shared.clone();
             std::thread::Builder::new()
                 .name("reader".into())
                 .spawn(move || {
                     let _guard = crate::supervise::AbortOnPanic("reader's thread");
-                    shared.run_jobs(reader.as_mut());
+                    while let Some(job) = shared.take(kind) {
+                        job(reader.as_mut());
+                    }
                 })?;
         }
         Ok(handle)
@@ -79,24 +89,20 @@ impl Readers {
         devices: Vec<DeviceRef>,
         done: impl FnOnce(Result<Vec<InboxState>, StoreError>) + Send + 'static,
     ) {
-        self.add(
-            |queues| &mut queues.urgent,
-            Box::new(move |reader| done(reader.open_inboxes(&devices))),
-        );
+        self.add_short(Box::new(move |reader| done(reader.open_inboxes(&devices))));
     }
 
-    /// Looks up whether two users have a conversation, and calls `done` on the reader's thread. These lookups, with their
-    /// calls, run one after another in the order in which they were requested.
+    /// Looks up whether two users have a conversation, and calls `done` on the reader's thread. If the server is shutting
+    /// down, `done` is dropped instead.
     pub fn have_conversation(
         &self,
         a: Arc<str>,
         b: Arc<str>,
         done: impl FnOnce(Result<bool, StoreError>) + Send + 'static,
     ) {
-        self.add(
-            |queues| &mut queues.ordered,
-            Box::new(move |reader| done(reader.have_conversation(&a, &b))),
-        );
+        self.add_short(Box::new(move |reader| {
+            done(reader.have_conversation(&a, &b));
+        }));
     }
 
     /// Reads part of an inbox.
@@ -128,22 +134,32 @@ impl Readers {
                 drop(sender.send(read(reader)));
             }
         });
-        self.add(|queues| &mut queues.jobs, job);
+        let mut queues = self.shared.lock();
+        if !queues.closed {
+            queues.long.push_back(job);
+            self.shared.added.notify_one();
+        }
         receiver
     }
 
-    fn add(&self, queue: impl FnOnce(&mut Queues) -> &mut VecDeque<Job>, job: Job) {
+    fn add_short(&self, job: Job) {
         let mut queues = self.shared.lock();
-        if !queues.closed {
-            queue(&mut queues).push_back(job);
-            self.shared.filled.notify_one();
+        if queues.closed {
+            return;
+        }
+        queues.short.push_back(job);
+        if std::mem::take(&mut queues.short_is_idle) {
+            self.shared.short_added.notify_one();
+        } else {
+            self.shared.added.notify_one();
         }
     }
 
     /// Ends the threads after the jobs that have been added.
     pub fn close(&self) {
         self.shared.lock().closed = true;
-        self.shared.filled.notify_all();
+        self.shared.added.notify_all();
+        self.shared.short_added.notify_all();
     }
 }
 
@@ -152,43 +168,135 @@ impl Shared {
         self.queues.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn run_jobs(&self, reader: &mut dyn Reader) {
-        while let Some(taken) = self.take() {
-            match taken {
-                Taken::Job(job) => job(reader),
-                Taken::Ordered(job) => {
-                    job(reader);
-                    self.lock().ordered_is_running = false;
-                    // Another thread may wait for the next ordered job, and this one may take another job.
-                    self.filled.notify_one();
-                }
+    /// Waits for a job. `None`: there will be none.
+    fn take(&self, kind: Kind) -> Option<Job> {
+        let mut queues = self.lock();
+        loop {
+            if let Some(job) = queues.short.pop_front() {
+                return Some(job);
             }
+            if kind == Kind::All
+                && let Some(job) = queues.long.pop_front()
+            {
+                return Some(job);
+            }
+            if queues.closed {
+                return None;
+            }
+            let added = match kind {
+                Kind::All => &self.added,
+                Kind::Short => {
+                    queues.short_is_idle = true;
+                    &self.short_added
+                }
+            };
+            queues = added.wait(queues).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{Receiver, Sender, channel};
+    use std::time::Duration;
+
+    use super::*;
+
+    /// Each query of a conversation list reports its start and waits until the test ends.
+    struct SlowReader {
+        started: Sender<()>,
+        end: Receiver<()>,
+    }
+
+    impl Reader for SlowReader {
+        fn open_inboxes(&mut self, devices: &[DeviceRef]) -> Result<Vec<InboxState>, StoreError> {
+            let state = InboxState {
+                head: 0,
+                oldest: 1,
+                received: 0,
+            };
+            Ok(vec![state; devices.len()])
+        }
+
+        fn entries(&mut self, _: &InboxRange) -> Result<Vec<Entry>, StoreError> {
+            Ok(Vec::new())
+        }
+
+        fn history(&mut self, _: &HistoryQuery) -> Result<HistoryAnswer, StoreError> {
+            Err(StoreError::Unavailable("not read here".to_owned()))
+        }
+
+        fn conversations(
+            &mut self,
+            _: &ConversationsQuery,
+        ) -> Result<Option<ConversationsPage>, StoreError> {
+            self.started.send(()).expect("the test waits");
+            let _ = self.end.recv();
+            Ok(None)
+        }
+
+        fn have_conversation(&mut self, _: &str, _: &str) -> Result<bool, StoreError> {
+            Ok(true)
+        }
+
+        fn blocks(&mut self, _: &mut dyn FnMut(&str, &str)) -> Result<(), StoreError> {
+            Ok(())
         }
     }
 
-    /// Waits for a job. `None`: there will be none.
-    fn take(&self) -> Option<Taken> {
-        let mut queues = self.lock();
-        loop {
-            if let Some(job) = queues.urgent.pop_front() {
-                return Some(Taken::Job(job));
+    const TIMEOUT: Duration = Duration::from_secs(20);
+
+    #[test]
+    fn long_queries_in_all_other_threads_do_not_delay_short_jobs() {
+        let (started, has_started) = channel();
+        let (mut readers, mut ends) = (Vec::<Box<dyn Reader>>::new(), Vec::new());
+        for _ in 0..3 {
+            let (end, ended) = channel();
+            ends.push(end);
+            readers.push(Box::new(SlowReader {
+                started: started.clone(),
+                end: ended,
+            }));
+        }
+        let short = readers.pop().expect("three readers");
+        let readers = Readers::start(readers, short).expect("threads start");
+        let query = || ConversationsQuery {
+            user: "u".into(),
+            limit: 1,
+            cursor: None,
+            not_before: 0,
+            bytes: usize::MAX,
+        };
+        let long: Vec<_> = (0..3).map(|_| readers.conversations(query())).collect();
+        for _ in 0..2 {
+            has_started.recv_timeout(TIMEOUT).expect("a query runs");
+        }
+        for _ in 0..100 {
+            let (opened, is_open) = channel();
+            let found = opened.clone();
+            let device = DeviceRef {
+                user: "u".into(),
+                device: "d".into(),
+            };
+            readers.open_inboxes(vec![device], move |states| {
+                opened
+                    .send(states.is_ok_and(|states| states.len() == 1))
+                    .expect("the test waits");
+            });
+            readers.have_conversation("u".into(), "v".into(), move |result| {
+                found.send(result.is_ok()).expect("the test waits");
+            });
+            for _ in 0..2 {
+                assert_eq!(is_open.recv_timeout(TIMEOUT), Ok(true));
             }
-            if !queues.ordered_is_running
-                && let Some(job) = queues.ordered.pop_front()
-            {
-                queues.ordered_is_running = true;
-                return Some(Taken::Ordered(job));
-            }
-            if let Some(job) = queues.jobs.pop_front() {
-                return Some(Taken::Job(job));
-            }
-            if queues.closed && queues.ordered.is_empty() {
-                return None;
-            }
-            queues = self
-                .filled
-                .wait(queues)
-                .unwrap_or_else(PoisonError::into_inner);
+        }
+        let third = has_started.try_recv();
+        assert!(third.is_err(), "the third query waits for a thread");
+        // The jobs that have been added are done after `close`.
+        readers.close();
+        drop(ends);
+        for pending in long {
+            assert!(matches!(pending.blocking_recv(), Ok(Ok(None))));
         }
     }
 }

@@ -30,7 +30,7 @@ use crate::store::{LiveCursors, Store, StoreError, StoreOptions};
 use crate::tls::{Tls, TlsError};
 use crate::writer::{CommitObserver, Writer};
 
-/// Threads that read from the store.
+/// Threads that read from the store, in addition to the one that runs only short reads (see [`Readers`]).
 const READERS: usize = 2;
 /// How long a shutdown waits for sessions to end.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(8);
@@ -182,7 +182,7 @@ impl Parts {
             reader.blocks(&mut |user, other| blocks.set(user, other, true))?;
         }
         let epoch = store.epoch();
-        let readers = Readers::start(readers)?;
+        let readers = Readers::start(readers, store.reader()?)?;
         let delivery = Delivery::new(registry.clone(), blocks, Contacts::new(readers.clone()));
         let observers: Vec<Box<dyn CommitObserver<_>>> = vec![Box::new(delivery.clone())];
         let (writer, writer_thread) = Writer::start(store, readers.clone(), observers)?;

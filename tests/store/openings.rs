@@ -34,8 +34,8 @@ fn an_opened_inbox_includes_all_that_was_accepted_before() {
     let path = folder.0.join("store.db");
     let options = StoreOptions::new(RETENTION);
     let store = Sqlite::open(&path, Durability::Normal, options).expect("the store opens");
-    let readers = (0..2).map(|_| store.reader().expect("a reader opens"));
-    let readers = Readers::start(readers.collect()).expect("threads start");
+    let reader = || store.reader().expect("a reader opens");
+    let readers = Readers::start(vec![reader()], reader()).expect("threads start");
     let (writer, writer_thread) =
         Writer::start(Box::new(store), readers.clone(), Vec::new()).expect("a thread starts");
     let users: Vec<_> = (0..USERS)
