@@ -155,11 +155,15 @@ impl<R> Shared<R> {
         self.filled.notify_one();
     }
 
-    /// Adds watermarks of devices without waking the thread, which has a use for them later only.
+    /// Adds watermarks of devices. The thread is woken only if it does not know yet when to commit the first of them.
     pub fn add_watermarks(&self, watermarks: impl Iterator<Item = Watermark>) {
         let mut queue = self.lock();
+        let was_due = queue.watermarks_due.is_some();
         for (device, value) in watermarks {
             queue.add_watermark(device, value);
+        }
+        if !was_due && queue.watermarks_due.is_some() {
+            self.filled.notify_one();
         }
     }
 
