@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::completed::{CommitObserver, Completed, CompletedBatch, WriteError};
-use super::queue::{OpenReply, Opening, Queued, Shared, Watermark};
+use super::queue::{Opening, Queued, Shared, Watermark};
 use crate::protocol::Timestamp;
 use crate::readers::Readers;
 use crate::store::{InboxState, Store, StoreError, Write};
@@ -14,6 +14,8 @@ const WATERMARKS: usize = 8;
 const LAST_WATERMARKS: usize = 1024;
 /// When maintenance has failed, it is tried again after this time.
 const MAINTENANCE_RETRY: Duration = Duration::from_millis(500);
+/// Failures of maintenance are logged at most once within this time.
+const LOG_INTERVAL: Duration = Duration::from_secs(60);
 /// The maximum number of inboxes that one job of a reader opens, so that a large number is shared by the readers.
 const OPENINGS: usize = 256;
 
@@ -24,8 +26,8 @@ pub struct Thread<R> {
     observers: Vec<Box<dyn CommitObserver<R>>>,
     /// When the store is to be maintained next.
     maintain_at: Instant,
-    /// The last maintenance has failed, and this was logged.
-    maintenance_fails: bool,
+    /// When a failure of maintenance was last logged.
+    failure_logged: Option<Instant>,
     /// Watermarks that are to be committed.
     pub due_watermarks: Vec<Watermark>,
 }
@@ -43,7 +45,7 @@ impl<R> Thread<R> {
             readers,
             observers,
             maintain_at: Instant::now(),
-            maintenance_fails: false,
+            failure_logged: None,
             due_watermarks: Vec::new(),
         }
     }
@@ -126,17 +128,18 @@ impl<R: Send + 'static> Thread<R> {
     /// Lets the store maintain itself.
     fn maintain(&mut self) {
         match self.store.maintain(Timestamp::now().0) {
-            Ok(next) => {
-                self.maintain_at = next;
-                self.maintenance_fails = false;
-            }
+            Ok(next) => self.maintain_at = next,
             Err(error) => {
-                // Once, not for each attempt.
-                if !self.maintenance_fails {
+                let now = Instant::now();
+                // Not for each attempt. A success in between does not count: most calls have nothing to do.
+                if self
+                    .failure_logged
+                    .is_none_or(|at| now >= at + LOG_INTERVAL)
+                {
+                    self.failure_logged = Some(now);
                     log::error!("maintenance of the store failed and is retried: {error}");
                 }
-                self.maintenance_fails = true;
-                self.maintain_at = Instant::now() + MAINTENANCE_RETRY;
+                self.maintain_at = now + MAINTENANCE_RETRY;
             }
         }
     }
@@ -172,9 +175,8 @@ fn reply_to_openings<R>(
         Err(error) => {
             log::error!("the store could not open inboxes: {error}");
             let error = write_error(&error);
-            for reply in openings.into_iter().map(|opening| opening.reply) {
-                let reply: OpenReply = reply;
-                reply(Err(error));
+            for opening in openings {
+                (opening.reply)(Err(error));
             }
         }
     }
