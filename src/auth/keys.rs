@@ -2,7 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, PublicKeyUse};
+use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve};
 use jsonwebtoken::{Algorithm, DecodingKey};
 use serde::Deserialize;
 use tokio_rustls::rustls::pki_types::SubjectPublicKeyInfoDer;
@@ -134,16 +134,21 @@ impl Key {
     }
 
     fn from_jwk(value: &serde_json::Value) -> Option<Self> {
-        let jwk = Jwk::deserialize(value).ok()?;
-        if jwk
-            .common
-            .public_key_use
-            .is_some_and(|usage| usage != PublicKeyUse::Signature)
-        {
+        // Only these members are checked: a set may contain others that are malformed, such as a certificate.
+        #[derive(Deserialize)]
+        struct Common {
+            kid: Option<String>,
+            #[serde(rename = "use")]
+            usage: Option<String>,
+            alg: Option<String>,
+        }
+
+        let common = Common::deserialize(value).ok()?;
+        if common.usage.is_some_and(|usage| usage != "sig") {
             return None;
         }
         let decode = |number: &str| URL_SAFE_NO_PAD.decode(number).ok();
-        let key = match jwk.algorithm {
+        let key = match AlgorithmParameters::deserialize(value).ok()? {
             AlgorithmParameters::RSA(rsa) => Self::rsa(&decode(&rsa.n)?, &decode(&rsa.e)?),
             AlgorithmParameters::EllipticCurve(ec) if ec.curve == EllipticCurve::P256 => {
                 Self::p256(&[&[4], &*decode(&ec.x)?, &*decode(&ec.y)?].concat())
@@ -160,11 +165,11 @@ impl Key {
             _ => "EdDSA",
         };
         // Compared as text, because `KeyAlgorithm` does not know the name `Ed25519` (RFC 9864).
-        let matches = value
-            .get("alg")
+        let matches = common
+            .alg
             .is_none_or(|alg| alg == name || alg == "Ed25519" && name == "EdDSA");
         matches.then_some(Self {
-            id: jwk.common.key_id,
+            id: common.kid,
             ..key
         })
     }
@@ -293,6 +298,10 @@ mod tests {
             with("use", json!("sig")),
             with("alg", json!("EdDSA")),
             with("alg", json!("Ed25519")),
+            with("alg", json!(null)),
+            with("use", json!(null)),
+            with("x5c", json!("a malformed member that is not needed")),
+            with("key_ops", json!("verify")),
             json!({"kty": "RSA", "n": format!("AAAA{}", number(256)), "e": "AQAB"}),
             json!({"kty": "EC", "crv": "P-256", "x": number(32), "y": number(32)}),
         ] {
