@@ -147,7 +147,8 @@ fn jwks(raw: &RawValue) -> Result<Option<Jwks>, String> {
     if !matches!(url.scheme(), "http" | "https") {
         return Err(invalid());
     }
-    if !url.username().is_empty() || url.password().is_some() {
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    if authority.contains('@') {
         return Err(
             "an address with a password in it would be displayed; remove the password".into(),
         );

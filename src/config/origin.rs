@@ -19,9 +19,10 @@ pub(super) fn origins(values: &[RawValue]) -> Result<Vec<String>, String> {
 pub(super) fn hosts(values: &[RawValue]) -> Result<Vec<String>, String> {
     let host = |value: &RawValue| {
         let text = value.as_str().to_ascii_lowercase();
-        let host = Some(text.as_str()).filter(|text| is_plain_host(text));
-        host.and_then(|text| Host::parse(text).ok())
+        Host::parse(&text)
             .map(|host| host.to_string())
+            .ok()
+            .filter(|host| is_unchanged(&text, host))
             .ok_or_else(|| {
                 format!("{value} is not a host name such as chat.example.org, 10.0.0.5 or [2001:db8::5], without a port")
             })
@@ -77,7 +78,7 @@ fn origin(entry: &str) -> Result<String, String> {
     })?;
     let host = url
         .host_str()
-        .filter(|_| is_plain_host(host))
+        .filter(|canonical| is_unchanged(host, canonical))
         .ok_or_else(|| invalid(HOST))?;
     Ok(match url.port() {
         Some(port) => format!("{scheme}://{host}:{port}"),
@@ -85,14 +86,11 @@ fn origin(entry: &str) -> Result<String, String> {
     })
 }
 
-/// Whether a host consists of characters that need no decoding: a name, an IPv4 address, or an IPv6 address in brackets.
-fn is_plain_host(host: &str) -> bool {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
-    let within_brackets = host.strip_prefix('[');
-    within_brackets.map_or_else(
-        || !host.is_empty() && host.chars().all(plain),
-        |rest| rest.ends_with(']'),
-    )
+/// Whether the URL parser has kept a host as it was written, so that a setting allows no other host than the one that it
+/// shows: the parser decodes escapes, and reads `010.0.0.5` and `0x8.5` as the address 8.0.0.5. An IPv6 address has many
+/// spellings, which are the same address.
+fn is_unchanged(written: &str, canonical: &str) -> bool {
+    written == canonical || written.starts_with('[') && canonical.starts_with('[')
 }
 
 #[cfg(test)]
@@ -135,6 +133,8 @@ mod tests {
             ("https://a\\b", "host"),
             ("https://a b", "host"),
             ("https://%61", "host"),
+            ("http://0x7f.1", "host"),
+            ("http://010.0.0.5", "host"),
             ("https://[::1", "host"),
             ("https://[::1]x", "port"),
             ("https://münchen.de", "xn--"),
@@ -160,7 +160,18 @@ mod tests {
             assert_eq!(hosts(text).unwrap(), [expected]);
         }
         for invalid in [
-            "", "a:80", "[::1]:80", "::1", "a/b", "é", "%61", "a b", "[::1",
+            "",
+            "a:80",
+            "[::1]:80",
+            "::1",
+            "a/b",
+            "é",
+            "%61",
+            "a b",
+            "[::1",
+            "1.2.3",
+            "010.0.0.5",
+            "0x7f.1",
         ] {
             assert!(hosts(invalid).is_err(), "{invalid}");
         }
