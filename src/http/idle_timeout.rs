@@ -5,8 +5,8 @@
 //!
 //! - The head of a request must be complete 40 s ([`IDLE_TIMEOUT`]) after the previous request. Received bytes do not extend this
 //!   deadline, so that a client cannot send a head byte by byte.
-//! - While a response is sent, or the body of a request is received, each byte extends the deadline by the time that it takes at
-//!   [`MIN_BYTES_PER_SECOND`], up to 40 s from now. A slow transfer may therefore take as long as it needs, while a client that
+//! - While a response is sent, each byte extends the deadline by the time that it takes at [`MIN_BYTES_PER_SECOND`], up to 40 s
+//!   from now. A slow transfer may therefore take as long as it needs, while a client that
 //!   transfers a byte now and then is disconnected.
 //!
 //! A connection that is upgraded to WebSocket leaves this stream; sessions have timeouts of their own.
@@ -61,13 +61,7 @@ struct State {
     deadline: Cell<Instant>,
     /// Bytes were received since the last request started.
     received: Cell<bool>,
-    /// Number of requests whose handlers are running: received bytes may belong to their bodies.
-    active_requests: Cell<u32>,
 }
-
-/// A request whose handler is running.
-#[derive(Debug)]
-pub struct ActiveRequest(Activity);
 
 impl Activity {
     fn new(timeout: Duration) -> Self {
@@ -75,42 +69,25 @@ impl Activity {
             timeout,
             deadline: Cell::new(Instant::now() + timeout),
             received: Cell::new(false),
-            active_requests: Cell::new(0),
         }))
     }
 
     /// Marks the start of a request, which renews the deadline. A pipelined request that arrived together with an earlier one does
     /// not renew it: the client may have sent it long ago and read no response since.
-    pub fn start_request(&self) -> ActiveRequest {
+    pub fn start_request(&self) {
         let Self(state) = self;
         if state.received.take() {
             state.deadline.set(Instant::now() + state.timeout);
         }
-        state.active_requests.set(state.active_requests.get() + 1);
-        ActiveRequest(self.clone())
     }
 
-    fn on_received(&self, bytes: usize) {
-        self.0.received.set(true);
-        if self.0.active_requests.get() > 0 {
-            self.extend(bytes);
-        }
-    }
-
-    /// Extends the deadline after a transfer of so many bytes.
+    /// Extends the deadline after so many bytes were sent.
     fn extend(&self, bytes: usize) {
         let Self(state) = self;
         let gain = Duration::from_micros(bytes as u64 * 1_000_000 / MIN_BYTES_PER_SECOND);
         let deadline = state.deadline.get();
         let extended = (deadline + gain).min(Instant::now() + state.timeout);
         state.deadline.set(extended.max(deadline));
-    }
-}
-
-impl Drop for ActiveRequest {
-    fn drop(&mut self) {
-        let active_requests = &self.0.0.active_requests;
-        active_requests.set(active_requests.get() - 1);
     }
 }
 
@@ -177,7 +154,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for TimeoutStream<T> {
         let read = Pin::new(&mut self.io).poll_read(cx, buffer);
         let received = buffer.filled().len() - before;
         if received > 0 {
-            self.activity.on_received(received);
+            self.activity.0.received.set(true);
             self.received = MAX_HEAD.min(self.received + received);
             let (total, held) = (self.received, self.memory.held());
             self.memory.set(total);
@@ -330,17 +307,6 @@ mod tests {
     }
 
     #[test]
-    fn the_body_of_a_request_may_arrive_slowly_but_not_byte_by_byte() {
-        run(async {
-            for (step, expected) in [(900, None), (1, Some(io::ErrorKind::TimedOut))] {
-                let (mut stream, peer) = connection();
-                let _request = stream.activity.start_request();
-                assert_eq!(receive(&mut stream, peer, step).await, expected, "{step}");
-            }
-        });
-    }
-
-    #[test]
     fn a_new_request_renews_the_deadline_and_a_pipelined_one_does_not() {
         run(async {
             let (mut stream, mut peer) = connection();
@@ -348,10 +314,10 @@ mod tests {
                 sleep(PAUSE).await;
                 peer.write_all(b"x").await.expect("the stream is open");
                 stream.read_u8().await.expect("the deadline was renewed");
-                drop(stream.activity.start_request());
+                stream.activity.start_request();
             }
             let deadline = stream.activity.0.deadline.get();
-            drop(stream.activity.start_request());
+            stream.activity.start_request();
             assert_eq!(stream.activity.0.deadline.get(), deadline);
         });
     }

@@ -54,13 +54,10 @@ pub fn app(
         )
         .default_service(web::to(not_found))
         .wrap_fn(|request, service| {
-            let activity = request.request().conn_data::<Activity>();
-            let active = activity.map(Activity::start_request);
-            let response = service.call(request);
-            async move {
-                let _active = active;
-                response.await
+            if let Some(activity) = request.request().conn_data::<Activity>() {
+                activity.start_request();
             }
+            service.call(request)
         })
 }
 
