@@ -119,7 +119,7 @@ pub fn open_echo(context: &Context, identity: Identity) -> Result<SessionParams,
     Ok(params(context, outbox, Some(auth), None))
 }
 
-/// A connection that was upgraded only to send `disconnect` with this detail.
+/// A connection that was upgraded only to send `goodbye` with the reason of `disconnect` and this detail.
 pub fn goodbye_only(context: &Context, disconnect: &Disconnect, detail: &str) -> SessionParams {
     let outbox = anonymous_outbox(context);
     outbox.send_goodbye_with(disconnect, detail);

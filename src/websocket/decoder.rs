@@ -10,7 +10,7 @@
 //! 6.6 us of CPU per message (actix-ws 5.3, fastest 4.6). An idle connection holds 4.3 KiB (actix-ws 14.1 KiB, and 206 KiB after one
 //! message of 60 KiB).
 //!
-//! `tests/websocket/conformance` covers RFC 6455, and the fuzz target `wire` checks that the result does not depend on how the bytes
+//! `tests/websocket/conformance` covers RFC 6455, and the fuzz target `websocket` checks that the result does not depend on how the bytes
 //! are split.
 
 use super::{Opcode, close_codes};
