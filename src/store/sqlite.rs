@@ -114,6 +114,7 @@ impl Sqlite {
         let log = with_path(&file.path, PendingLog::load(&connection))?;
         let shared = Arc::new(Shared::default());
         shared.set_pending(!log.is_empty());
+        shared.set_heads(log.heads());
         Ok(Self {
             checkpointer,
             connection,
@@ -165,7 +166,11 @@ impl Sqlite {
         })?;
         if !pending.is_empty() {
             self.added = pending.len();
+            let recompute = self.shared.add_heads(pending.entries());
             self.log.append(pending, first);
+            if recompute {
+                self.shared.set_heads(self.log.heads());
+            }
         }
         Ok(outcomes)
     }
@@ -193,6 +198,7 @@ impl Sqlite {
         if self.log.is_empty() {
             self.cache.log_flushed();
             self.shared.set_pending(false);
+            self.shared.clear_heads();
         }
         if done.is_err() {
             self.forget();

@@ -28,7 +28,7 @@ mod rows;
 mod view;
 
 pub use self::flush::TrimmedTo;
-pub use self::index::{PendingLog, Selection, read_heads};
+pub use self::index::{PendingLog, Selection};
 pub use self::legacy::{VERSIONED_RECORDS, upgrade};
 pub use self::record::Record;
 pub use self::rows::PendingBatch;

@@ -104,7 +104,7 @@ impl Reader for SqliteReader {
         if devices.len() == 1 {
             return Ok(self.read_inboxes(devices)?);
         }
-        // Cheaper than a transaction for each device.
+        // Cheaper than a transaction for each device. It sees the file as of its first query.
         let view = self.connection.unchecked_transaction()?;
         let states = self.read_inboxes(devices)?;
         view.finish()?;

@@ -1,18 +1,21 @@
-//! State that the store shares with its readers: whether the pending log must be flushed before a query, and the users who have
-//! connected recently.
+//! State that the store shares with its readers: whether the pending log must be flushed before a query, the newest inbox
+//! entries in the log, and the users who have connected recently.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use crate::store::Waker;
 
 /// The maximum number of newly connected users. Beyond it the set is emptied: by then most have a device in the table, or the
 /// store does not accept writes.
 const MAX_NEWLY_CONNECTED: usize = 100_000;
+/// The number of entries that are added to the heads before they are computed again from the log, which may have become
+/// shorter. Several times the entries of a full log.
+const MAX_ADDED_HEADS: usize = 65_536;
 
-/// Its locks are held for a lookup or a change of one entry, and never while the other is held.
+/// Its locks are held for a lookup or a change of one entry, or of the entries of a batch, and never while another is held.
 #[derive(Debug, Default)]
 pub struct Shared {
     /// True while the pending log has messages: a reader must have it flushed before a query. Set before a commit returns, so
@@ -22,6 +25,7 @@ pub struct Shared {
     requested: AtomicU64,
     flushes: Mutex<Flushes>,
     flushed: Condvar,
+    heads: Mutex<Heads>,
     /// Users who have connected and have no device in the table yet.
     newly_connected: Mutex<HashSet<Box<str>>>,
 }
@@ -35,6 +39,17 @@ struct Flushes {
     waker: Option<Waker>,
     /// The store is closed.
     closed: bool,
+}
+
+/// For users with messages in the pending log: the newest inbox entry that these make. It may include messages that have moved
+/// to their tables: their entries are not newer than those in the tables.
+#[derive(Debug, Default)]
+struct Heads {
+    by_user: Arc<HashMap<i64, u64>>,
+    /// Entries that have not been added to `by_user`. The writer only appends to this list; a reader adds them.
+    added: Vec<(i64, u64)>,
+    /// The number of entries that were added since the heads were computed from the log.
+    count: usize,
 }
 
 impl fmt::Debug for Flushes {
@@ -96,6 +111,53 @@ impl Shared {
         self.pending.store(pending, Ordering::Release);
     }
 
+    fn heads(&self) -> MutexGuard<'_, Heads> {
+        self.heads.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// For the store: messages were added to the pending log that make these entries, of a user each. True: the heads must be
+    /// computed from the log and set.
+    pub fn add_heads(&self, entries: impl Iterator<Item = (i64, u64)>) -> bool {
+        let mut heads = self.heads();
+        let before = heads.added.len();
+        heads.added.extend(entries);
+        heads.count += heads.added.len() - before;
+        heads.count > MAX_ADDED_HEADS
+    }
+
+    /// For the store: sets the newest entries in the pending log.
+    pub fn set_heads(&self, by_user: HashMap<i64, u64>) {
+        *self.heads() = Heads {
+            by_user: Arc::new(by_user),
+            ..Heads::default()
+        };
+    }
+
+    /// For the store: the pending log is empty.
+    pub fn clear_heads(&self) {
+        let mut heads = self.heads();
+        heads.added.clear();
+        heads.count = 0;
+        if !heads.by_user.is_empty() {
+            heads.by_user = Arc::default();
+        }
+    }
+
+    /// For a reader: the newest entries in the pending log, by user. To be called before the tables are read: an entry that
+    /// is missing here is in its table.
+    pub fn read_heads(&self) -> Arc<HashMap<i64, u64>> {
+        let mut heads = self.heads();
+        let added = std::mem::take(&mut heads.added);
+        if !added.is_empty() {
+            let by_user = Arc::make_mut(&mut heads.by_user);
+            for (user, seq) in added {
+                let head = by_user.entry(user).or_default();
+                *head = seq.max(*head);
+            }
+        }
+        heads.by_user.clone()
+    }
+
     pub fn set_waker(&self, waker: Waker) {
         self.flushes().waker = Some(waker);
     }
@@ -131,5 +193,37 @@ impl Shared {
     /// The user has a device in the table now.
     pub fn remove_newly_connected(&self, user: &str) {
         self.newly_connected().remove(user);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn heads_are_the_newest_entries_until_the_log_is_empty() {
+        let shared = Shared::default();
+        shared.set_heads(HashMap::from([(1, 5), (2, 7)]));
+        assert!(!shared.add_heads([(1, 6), (3, 1), (3, 2)].into_iter()));
+        let first = shared.read_heads();
+        assert_eq!(*first, HashMap::from([(1, 6), (2, 7), (3, 2)]));
+        // What a reader has taken does not change.
+        assert!(!shared.add_heads([(3, 3)].into_iter()));
+        assert_eq!((shared.read_heads()[&3], first[&3]), (3, 2));
+        assert!(!shared.add_heads([(3, 4)].into_iter()));
+        shared.clear_heads();
+        assert!(shared.read_heads().is_empty());
+    }
+
+    #[test]
+    fn heads_are_computed_again_after_many_entries() {
+        let shared = Shared::default();
+        let entries = |n: usize| (0..n as i64).map(|user| (user, 1));
+        assert!(!shared.add_heads(entries(MAX_ADDED_HEADS)));
+        assert_eq!(shared.read_heads().len(), MAX_ADDED_HEADS);
+        assert!(shared.add_heads(entries(1)));
+        shared.set_heads(HashMap::from([(1, 5)]));
+        assert_eq!(*shared.read_heads(), HashMap::from([(1, 5)]));
+        assert!(!shared.add_heads(entries(MAX_ADDED_HEADS)));
     }
 }

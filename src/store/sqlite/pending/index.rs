@@ -149,7 +149,13 @@ impl PendingLog {
         let mut heads = HashMap::new();
         // Some of these messages have moved already; their entries are not newer than those in the tables.
         for row in &self.rows {
-            add_heads(&row.bytes, &mut heads);
+            let mut bytes = row.bytes.as_slice();
+            while let Some(record) = Record::read(&mut bytes) {
+                for (user, seq) in record.entries() {
+                    let head: &mut u64 = heads.entry(user).or_default();
+                    *head = seq.max(*head);
+                }
+            }
         }
         heads
     }
@@ -230,25 +236,5 @@ impl PendingLog {
         let pending = self.conversations.get(&conversation)?;
         let (row, offset) = pending.messages.front()?;
         Record::read(&mut &self.rows[self.index_of(*row)].bytes[*offset as usize..])
-    }
-}
-
-/// Reads the newest inbox entry of each user that the log in the database makes. For readers: it needs no flush.
-pub fn read_heads(connection: &Connection) -> rusqlite::Result<HashMap<i64, u64>> {
-    let mut heads = HashMap::new();
-    let mut statement = connection.prepare_cached("SELECT records FROM pending")?;
-    let mut rows = statement.query(())?;
-    while let Some(row) = rows.next()? {
-        add_heads(row.get_ref(0)?.as_blob()?, &mut heads);
-    }
-    Ok(heads)
-}
-
-fn add_heads(mut row: &[u8], heads: &mut HashMap<i64, u64>) {
-    while let Some(record) = Record::read(&mut row) {
-        for (user, seq) in record.entries() {
-            let head = heads.entry(user).or_default();
-            *head = seq.max(*head);
-        }
     }
 }

@@ -21,6 +21,7 @@ pub struct PendingBatch {
 pub(super) struct Location {
     pub conversation: i64,
     pub sender: i64,
+    pub sender_seq: u64,
     pub recipients: Recipients<i64>,
     pub id: Id,
     /// The index of the row in the batch.
@@ -57,11 +58,21 @@ impl PendingBatch {
         self.records.push(Location {
             conversation: record.conversation,
             sender: record.sender,
+            sender_seq: record.sender_seq,
             id: *record.id,
             recipients: record.recipients,
             row,
             offset,
         });
+    }
+
+    /// The inbox entries that the messages make: user and entry.
+    pub fn entries(&self) -> impl Iterator<Item = (i64, u64)> {
+        self.records.iter().flat_map(|location| {
+            let sender = (location.sender, location.sender_seq);
+            let others = location.recipients.iter();
+            std::iter::once(sender).chain(others.map(|recipient| (recipient.user, recipient.seq)))
+        })
     }
 
     /// True if the batch has added messages of this conversation.

@@ -1,28 +1,23 @@
 //! Reads inboxes.
 
-use std::collections::HashMap;
+use std::sync::Arc;
 
 use rusqlite::{Result, params};
 
 use super::SqliteReader;
 use super::row::{OVERHEAD, select_messages, stored_message};
 use crate::store::sqlite::number::{signed, unsigned};
-use crate::store::sqlite::pending;
 use crate::store::{DeviceRef, Entry, EntryKind, InboxRange, InboxState};
 
 impl SqliteReader {
-    /// Reads the state of inboxes. The newest entry of an inbox may be in the pending log only; the log is read, but not
-    /// flushed, because a session that has nothing to replay does not read its messages.
+    /// Reads the state of inboxes. The newest entry of an inbox may be in the pending log only, which is not flushed for it,
+    /// because a session that has nothing to replay does not read its messages.
     pub(super) fn read_inboxes(&self, devices: &[DeviceRef]) -> Result<Vec<InboxState>> {
-        // The log before the tables: messages that move meanwhile are seen in either.
-        let is_pending = self
-            .shared
-            .as_ref()
-            .is_none_or(|shared| shared.is_pending());
-        let heads = if is_pending {
-            pending::read_heads(&self.connection)?
-        } else {
-            HashMap::new()
+        // The log before the tables: messages that move meanwhile are seen in either. Without a store, the views of the
+        // tables include the log.
+        let heads = match &self.shared {
+            Some(shared) if shared.is_pending() => shared.read_heads(),
+            _ => Arc::default(),
         };
         // One row, also if there is no such user.
         let mut statement = self.connection.prepare_cached(
