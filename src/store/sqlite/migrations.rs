@@ -13,7 +13,7 @@ const LOG_BYTES: i64 = 64 << 20;
 const CACHE_KIB: i64 = -32_768;
 
 /// The steps from one version to the next; `user_version` is the number of steps that a file has seen. A released step never
-/// changes; new ones are appended.
+/// changes, and neither does a comment within a statement of it, which SQLite stores with the table; new steps are appended.
 const STEPS: &[&str] = &["
     CREATE TABLE meta (key TEXT PRIMARY KEY, value ANY NOT NULL) STRICT, WITHOUT ROWID;
 
@@ -32,7 +32,7 @@ const STEPS: &[&str] = &["
         conversation INTEGER NOT NULL, n INTEGER NOT NULL, id BLOB NOT NULL,
         sender INTEGER NOT NULL, recipient INTEGER NOT NULL, from_seq INTEGER NOT NULL, to_seq INTEGER NOT NULL,
         sent_at INTEGER NOT NULL, edited_at INTEGER, deleted_at INTEGER, change_seq INTEGER, reply_to BLOB, first BLOB,
-        -- Last, because the columns before it can then be read without it.
+        -- Last: what stands before it is read without it.
         content TEXT,
         PRIMARY KEY (conversation, n)
     ) STRICT, WITHOUT ROWID;
