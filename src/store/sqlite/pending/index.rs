@@ -74,8 +74,9 @@ impl Selection {
 }
 
 impl PendingLog {
-    /// Reads the messages that an earlier run has left in the table. They are not moved here: that needs space on the disk, and a store must
-    /// open and be readable when the disk is full.
+    /// Reads the messages that an earlier run has left in the table. They are not moved here: that needs space on the disk, and
+    /// a store of this version must open and be readable when the disk is full. (A store of an older version needs space for
+    /// its migration.)
     pub fn load(connection: &Connection) -> rusqlite::Result<Self> {
         let (batch, first) = PendingBatch::load(connection)?;
         let mut log = Self::default();
