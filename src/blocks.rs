@@ -1,7 +1,7 @@
 //! The blocks between users, in memory: for frames that are delivered without the store, such as `typing`.
 //!
-//! The store is authoritative and decides about stored messages. This copy is read when the server starts, and updated before a `block` or
-//! `unblock` is acknowledged. Its lock is held for one access only.
+//! The store is authoritative and decides about stored messages. This copy is read when the server starts, and updated before a
+//! `block` or `unblock` is acknowledged. Its lock is held for one access only.
 
 use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};

@@ -1,11 +1,12 @@
 //! Delivers outcomes to sessions: the reply to the session that acted, new inbox entries to the sessions of the recipients,
 //! receipts and `typing`.
 //!
-//! [`Delivery`] observes the writer: it is called on the writer's thread after each commit, so nothing is acknowledged or
-//! delivered before it is durable. A frame is encoded once for all sessions that get it ([`render`]). Sessions are woken or
+//! [`Delivery`] observes the writer: outcomes are delivered on the writer's thread after each commit, so nothing is acknowledged
+//! or delivered before it is durable. `typing` is pushed on the writer's thread too, or, if [`Contacts`] had to look the pair of
+//! users up, on a reader's thread. A frame is encoded once for all sessions that get it ([`render`]). Sessions are woken or
 //! flushed once per batch, when everything has been appended to their outboxes.
 //!
-//! The router pushes ephemeral frames, which are not stored, with [`Delivery::push_ephemeral`].
+//! The router pushes ephemeral frames, which are not stored, with [`Delivery::push_ephemeral`] on the worker's thread.
 
 mod ephemeral;
 mod receipt;

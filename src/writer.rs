@@ -12,8 +12,8 @@
 //! 3. The read may also see later commits. Their entries may be pushed to the session before or after it has its state; the
 //!    session's cursor drops those that it has already.
 //!
-//! All openings of a turn are read in one job, so that a thousand sessions that reconnect cost a few queries of the store
-//! rather than a thousand round trips to this thread.
+//! The openings of a turn are read in jobs of up to 256, so that a thousand sessions that reconnect cost a few round trips to
+//! the readers rather than a thousand.
 //!
 //! A [`Writer`] is a cheap handle over `Arc`. Its mutex guards the queue and is held only to add to it or to swap it out.
 

@@ -107,7 +107,7 @@ impl<'a> EntryView<'a> {
         })
     }
 
-    /// An entry that was read from the store. It body the present (PROTOCOL section 5, "Replay").
+    /// An entry that was read from the store. The body has the current content (PROTOCOL section 5, "Replay").
     pub fn of_entry(entry: &'a Entry) -> Self {
         let message = &entry.message;
         // In a direct conversation the actor addresses the other user.

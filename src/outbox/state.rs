@@ -18,6 +18,7 @@ use crate::protocol::types::Integer;
 const MAX_PENDING_ACKS: usize = 4096;
 /// Number of writes that may wait for the store's reply before the session stops reading its client's frames.
 const MAX_PENDING_WRITES: usize = 4096;
+
 /// A snapshot of an outbox for its session's task.
 #[derive(Clone, Copy, Debug)]
 pub struct Status {

@@ -44,7 +44,8 @@ pub fn open(path: &Path) -> Result<Connection, StoreError> {
     Ok(connection)
 }
 
-/// Opens the store at `path` to read the conversations of a user. Each query sees the store in its state at that moment: one long transaction would keep the server from checkpointing its log.
+/// Opens the store at `path` to read the conversations of a user. Each query sees the store in its state at that moment: one
+/// long transaction would keep the server from checkpointing its log.
 ///
 /// # Errors
 /// [`StoreError`], also if the user is unknown.
