@@ -4,7 +4,7 @@
 //! - Such a pair stays valid, because a conversation is never removed while the server runs: retention removes messages, and
 //!   `dmwire erase` needs a stopped server.
 //! - The absence of a conversation is not cached, so the first message between two users invalidates nothing.
-//! - Blocks are not part of it: [`crate::blocks::Blocks`] is looked at for every signal.
+//! - Blocks are not part of it: [`crate::blocks::Blocks`] is checked for every signal, before and after a lookup.
 //!
 //! It is filled by the reader threads, with the results of [`Contacts::look_up`]. It is consulted by
 //! [`crate::delivery::Delivery`] on the writer's thread, in the order of the queue: a signal is handled after the messages that
@@ -89,7 +89,7 @@ impl Contacts {
         pairs.known.contains(&key) && !pairs.waiting.contains_key(&key)
     }
 
-    /// Has the store asked for a conversation of two users, and pushes `signal` on a reader's thread if there is one. The
+    /// Queries the store for a conversation of two users, and pushes `signal` on a reader's thread if there is one. The
     /// signal is dropped if too many wait.
     pub fn look_up(&self, a: &Arc<str>, b: &Arc<str>, signal: Signal) {
         let key = self.shared.key(a, b);

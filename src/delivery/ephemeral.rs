@@ -56,7 +56,7 @@ impl Delivery {
         wakeups: &mut WakeupBatch,
     ) {
         let user = from.user();
-        if self.blocks.contains(user, to) || self.blocks.contains(to, user) {
+        if self.is_blocked(user, to) {
             return;
         }
         if self.contacts.contains(user, to) {
@@ -64,7 +64,10 @@ impl Delivery {
         }
         let (delivery, session, recipient) = (self.clone(), from.clone(), to.clone());
         let push = move |wakeups: &mut WakeupBatch| {
-            delivery.push_typing(&session, &recipient, active, wakeups);
+            // Either of the two may have blocked the other during the lookup.
+            if !delivery.is_blocked(session.user(), &recipient) {
+                delivery.push_typing(&session, &recipient, active, wakeups);
+            }
         };
         let signal = Signal {
             from: user.clone(),
@@ -72,6 +75,11 @@ impl Delivery {
             push: Box::new(push),
         };
         self.contacts.look_up(user, to, signal);
+    }
+
+    /// True if one of the two users blocks the other.
+    fn is_blocked(&self, a: &str, b: &str) -> bool {
+        self.blocks.contains(a, b) || self.blocks.contains(b, a)
     }
 
     fn push_typing(&self, from: &Arc<Outbox>, to: &str, active: bool, wakeups: &mut WakeupBatch) {
