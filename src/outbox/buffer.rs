@@ -1,9 +1,9 @@
 //! The encoded frames of a session that the socket has not accepted, and the decision about who writes them.
 //!
 //! Frames are written by one of two: by the session's task, which takes the bytes with [`Buffer::take`], or by the thread that
-//! added them, with [`Buffer::start_flush`] and [`Buffer::finish_flush`]. The second saves a wakeup of the task, which
-//! often runs on another thread; such a wakeup costs more than the write itself. Only one writes at a time, so that frames stay whole
-//! and in order: a flush starts only while the task waits and has no bytes in hand, and the task takes no bytes during a
+//! added them, with [`Buffer::start_flush`] and [`Buffer::finish_flush`]. The second saves a wakeup of the task, which often
+//! runs on another thread; such a wakeup costs more than the write itself. Only one writes at a time, so that frames stay
+//! whole and in order: a flush starts only while the task waits and has no bytes in hand, and the task takes no bytes during a
 //! flush. Neither holds the outbox's lock while it writes.
 
 use std::task::Waker;
