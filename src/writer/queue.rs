@@ -267,3 +267,27 @@ impl<R> Queue<R> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_added_watermark_wakes_the_thread() {
+        let shared = Arc::new(Shared::<()>::default());
+        let waiting = shared.clone();
+        let (taken, due) = std::sync::mpsc::channel();
+        let thread = std::thread::spawn(move || {
+            let maintain_at = Instant::now() + Duration::from_secs(3600);
+            let mut due = Vec::new();
+            while due.is_empty() && waiting.take(maintain_at, &mut due).is_some() {}
+            taken.send(due.len()).expect("the test waits");
+        });
+        // Whether or not the thread waits already, the watermark must be taken when it is due.
+        std::thread::sleep(Duration::from_millis(50));
+        let device = ("u".into(), "d".into());
+        shared.add_watermarks([(device, (1, Uuid::nil()))].into_iter());
+        assert_eq!(due.recv_timeout(Duration::from_secs(20)), Ok(1));
+        thread.join().expect("the thread ends");
+    }
+}
