@@ -1,13 +1,14 @@
 //! Where a client may put its token (PROTOCOL section 2): the `Authorization` header, a subprotocol (browsers cannot set headers),
 //! or the URL. In this order the first one counts.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use actix_http::RequestHead;
 use actix_web::http::header;
+use percent_encoding::percent_decode_str;
 
 use super::rejection::Rejection;
-use super::upgrade::decoded;
 
 /// The token of a request. `Debug` does not print it.
 #[derive(Clone, PartialEq, Eq)]
@@ -106,4 +107,10 @@ fn query_tokens(head: &RequestHead) -> impl Iterator<Item = &str> {
         .filter_map(|pair| pair.split_once('='))
         .filter(|(name, _)| decoded(name) == "token")
         .map(|(_, token)| token)
+}
+
+/// Percent-decoded once. `+` is not decoded to a space, because it is a character of user ids. Bytes that are not UTF-8 become
+/// U+FFFD, which no user id contains.
+pub(super) fn decoded(text: &str) -> Cow<'_, str> {
+    percent_decode_str(text).decode_utf8_lossy()
 }

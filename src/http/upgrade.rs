@@ -9,18 +9,16 @@ use std::borrow::Cow;
 
 use actix_http::RequestHead;
 use actix_web::http::{Method, Version, header};
-use percent_encoding::percent_decode_str;
 
 use super::client_addr::{ClientAddr, single_header};
-use super::credentials::{self, Token};
+use super::credentials::{self, Token, decoded};
 use super::origin::{self, OriginRules};
 use super::rejection::Rejection;
 use crate::config::{Access, AuthConfig, NetworkConfig};
 use crate::protocol::PROTOCOL;
 use crate::protocol::json::MAX_INTEGER;
 use crate::protocol::types::{is_name, parse_uuid};
-use crate::session::AckMode;
-use crate::session::open::SessionQuery;
+use crate::session::{AckMode, SessionQuery};
 use crate::websocket;
 
 /// The settings that decide about a request.
@@ -382,12 +380,6 @@ fn session_query(query: &str) -> Result<SessionQuery, Rejection> {
         epoch,
         ack,
     })
-}
-
-/// Percent-decoded once. `+` is not decoded to a space, because it is a character of user ids. Bytes that are not UTF-8 become
-/// U+FFFD, which no user id contains.
-pub(super) fn decoded(text: &str) -> Cow<'_, str> {
-    percent_decode_str(text).decode_utf8_lossy()
 }
 
 /// The first bytes of a value that the client sent, for the log.
