@@ -22,7 +22,7 @@ use std::time::Instant;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
-pub use self::params::{AckMode, Auth, SessionParams, UserSession};
+pub use self::params::{AckMode, Auth, SessionParams, SessionQuery, UserSession};
 pub use self::rate_limit::FrameLimits;
 use self::state::{Phase, SessionState};
 use crate::limits::memory::FREE_PER_SESSION;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::replay::Start;
-use super::{AckMode, Auth, FrameLimits, SessionParams, UserSession};
+use super::{Auth, FrameLimits, SessionParams, SessionQuery, UserSession};
 use crate::auth::Identity;
 use crate::context::Context;
 use crate::outbox::disconnect::TOO_MANY_SESSIONS;
@@ -20,19 +20,6 @@ use crate::writer::WriteError;
 
 /// How long a client may wait until its inbox is opened.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// The query parameters of a session (PROTOCOL section 2).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SessionQuery {
-    /// The device of the user.
-    pub device: Arc<str>,
-    /// The `seq` after which the replay starts; `None`: after the device's `received` mark.
-    pub since: Option<u64>,
-    /// The epoch that `since` belongs to.
-    pub epoch: Option<Uuid>,
-    /// What confirms entries as received.
-    pub ack: AckMode,
-}
 
 /// Why a session could not be opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use uuid::Uuid;
+
 use super::rate_limit::FrameLimits;
 use crate::auth::Identity;
 use crate::config::KeepaliveConfig;
@@ -19,6 +21,19 @@ pub enum AckMode {
     Auto,
     /// Only `received` frames.
     Manual,
+}
+
+/// The query parameters of a session (PROTOCOL section 2).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SessionQuery {
+    /// The device of the user.
+    pub device: Arc<str>,
+    /// The `seq` after which the replay starts; `None`: after the device's `received` mark.
+    pub since: Option<u64>,
+    /// The epoch that `since` belongs to.
+    pub epoch: Option<Uuid>,
+    /// What confirms entries as received.
+    pub ack: AckMode,
 }
 
 /// The parts of a session, made by [`open`](super::open).

@@ -5,14 +5,13 @@ use std::collections::VecDeque;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use super::state::SessionState;
 use crate::delivery::render::{past_message, target_fields, target_of};
 use crate::delivery::send_error;
 use crate::outbox::Outbox;
 use crate::protocol::server::{Conversation, Conversations, History};
 use crate::protocol::types::Integer;
 use crate::protocol::{ErrorCode, FrameError, MessageId, ServerFrame};
-use crate::router::{Query, RunningQuery};
+use crate::router::{Query, Router, RunningQuery};
 use crate::store::{ConversationsPage, HistoryAnswer, HistoryPosition, HistoryQuery};
 
 /// Number of queries that may wait before the session stops reading its client's frames.
@@ -46,29 +45,23 @@ impl Queries {
     pub fn is_idle(&self) -> bool {
         self.running.is_none() && self.waiting.is_empty()
     }
-}
 
-impl SessionState {
     /// Starts the next query while there is room, and answers the one that was read. True: something was done.
-    pub(super) fn poll_queries(&mut self, cx: &mut Context<'_>) -> bool {
-        let Some(user) = &self.user else {
-            return false;
-        };
-        let outbox = &self.outbox;
-        if let Some((reference, running)) = &mut self.queries.running {
+    pub fn poll(&mut self, cx: &mut Context<'_>, outbox: &Outbox, router: &Router) -> bool {
+        if let Some((reference, running)) = &mut self.running {
             if poll_answer(running, cx, outbox, reference.as_deref()).is_pending() {
                 return false;
             }
-            self.queries.running = None;
+            self.running = None;
             return true;
         }
-        if !self.queries.has_waiting() || outbox.status().unsent >= outbox.limit() / 2 {
+        if !self.has_waiting() || outbox.status().unsent >= outbox.limit() / 2 {
             return false;
         }
-        let Some(query) = self.queries.waiting.pop_front() else {
+        let Some(query) = self.waiting.pop_front() else {
             return false;
         };
-        self.queries.running = Some(user.router.start_query(query, |bytes| outbox.cap(bytes)));
+        self.running = Some(router.start_query(query, |bytes| outbox.cap(bytes)));
         true
     }
 }

@@ -5,19 +5,17 @@
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Instant;
 
 use uuid::Uuid;
 
-use super::open::SessionQuery;
-use super::state::SessionState;
+use super::params::SessionQuery;
 use crate::delivery::render::EntryView;
-use crate::outbox::disconnect::STORE_FAILED;
 use crate::outbox::{Outbox, Status};
 use crate::protocol::ServerFrame;
 use crate::protocol::server::{Truncated, TruncatedReason};
 use crate::protocol::types::Integer;
 use crate::readers::PendingRead;
+use crate::router::Router;
 use crate::store::{Entry, InboxRange, InboxState};
 
 /// About this many bytes of content are read at a time.
@@ -58,49 +56,64 @@ pub struct Replay {
     failed: bool,
 }
 
-impl SessionState {
-    /// Reads the entries from the cursor to the head, while there is room. True: something was done.
-    pub(super) fn poll_replay(&mut self, cx: &mut Context<'_>) -> bool {
-        let Some(user) = &self.user else {
-            return false;
-        };
-        if let Some(page) = &mut self.replay.page {
+/// Result of [`Replay::poll`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReplayStep {
+    /// Nothing could be done.
+    Waiting,
+    /// Entries were appended, or a read was started.
+    Progress,
+    /// The inbox cannot be read: the session has to end.
+    Failed,
+}
+
+impl Replay {
+    /// Reads the entries from the cursor to the head, while there is room. With `start` false, only a read that is under way is
+    /// finished.
+    pub fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        outbox: &Outbox,
+        router: &Router,
+        start: bool,
+    ) -> ReplayStep {
+        if let Some(page) = &mut self.page {
             let Poll::Ready(entries) = Pin::new(page).poll(cx) else {
-                return false;
+                return ReplayStep::Waiting;
             };
-            self.replay.page = None;
+            self.page = None;
             match entries {
-                Ok(Ok(entries)) => send_entries(&self.outbox, &entries, self.replay.last),
+                Ok(Ok(entries)) => send_entries(outbox, &entries, self.last),
                 Ok(Err(error)) => {
-                    log::error!(user = &**self.outbox.user(), session:% = self.outbox.session(); "cannot read an inbox, the session ends: {error}");
-                    self.replay.failed = true;
-                    self.start_draining(STORE_FAILED, Instant::now());
+                    log::error!(user = &**outbox.user(), session:% = outbox.session(); "cannot read an inbox, the session ends: {error}");
+                    self.failed = true;
+                    return ReplayStep::Failed;
                 }
                 // The readers have ended: the server shuts down and will close the session.
-                Err(_) => self.replay.failed = true,
+                Err(_) => self.failed = true,
             }
-            return true;
+            return ReplayStep::Progress;
         }
         let Status {
             cursor,
             head,
             unsent,
             ..
-        } = self.outbox.status();
-        let has_room = unsent < self.outbox.limit() / 2;
-        if cursor > head || !has_room || self.replay.failed || self.is_ending() {
-            return false;
+        } = outbox.status();
+        let has_room = unsent < outbox.limit() / 2;
+        if cursor > head || !has_room || self.failed || !start {
+            return ReplayStep::Waiting;
         }
-        self.replay.last = head;
-        self.replay.page = Some(user.router.read_inbox(InboxRange {
-            user: self.outbox.user().clone(),
+        self.last = head;
+        self.page = Some(router.read_inbox(InboxRange {
+            user: outbox.user().clone(),
             first: cursor,
             // Not beyond the known head: an entry beyond it may be this session's own send, whose ack is not known yet. It
             // would be sent as a message.
             last: head,
-            bytes: PAGE_BYTES.min(self.outbox.limit()),
+            bytes: PAGE_BYTES.min(outbox.limit()),
         }));
-        true
+        ReplayStep::Progress
     }
 }
 

@@ -8,8 +8,8 @@ use super::keepalive::{Action, KeepAlive};
 use super::params::{Auth, SessionParams, UserSession};
 use super::queries::Queries;
 use super::rate_limit::{BadFrames, FrameRate, Rejections};
-use super::replay::Replay;
-use crate::outbox::disconnect::{OVERLOADED, TOO_LARGE};
+use super::replay::{Replay, ReplayStep};
+use crate::outbox::disconnect::{OVERLOADED, STORE_FAILED, TOO_LARGE};
 use crate::outbox::{Disconnect, Outbox, Status};
 use crate::protocol::server::Heartbeat;
 use crate::protocol::{ServerFrame, Timestamp};
@@ -99,6 +99,29 @@ impl SessionState {
     /// True after the last frame was appended.
     pub(super) fn is_ending(&self) -> bool {
         matches!(self.phase, Phase::Closing(_) | Phase::Discarding(_))
+    }
+
+    /// Reads and sends entries of the inbox. True: something was done.
+    pub(super) fn poll_replay(&mut self, cx: &mut Context<'_>) -> bool {
+        let start = !self.is_ending();
+        let Some(user) = &self.user else {
+            return false;
+        };
+        match self.replay.poll(cx, &self.outbox, &user.router, start) {
+            ReplayStep::Waiting => false,
+            ReplayStep::Progress => true,
+            ReplayStep::Failed => {
+                self.start_draining(STORE_FAILED, Instant::now());
+                true
+            }
+        }
+    }
+
+    /// Reads and answers queries of the client. True: something was done.
+    pub(super) fn poll_queries(&mut self, cx: &mut Context<'_>) -> bool {
+        let Self { user, queries, .. } = self;
+        let router = user.as_ref().map(|user| &user.router);
+        router.is_some_and(|router| queries.poll(cx, &self.outbox, router))
     }
 
     pub(super) fn on_protocol_error(&mut self, error: ProtocolError) {
