@@ -170,7 +170,12 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Session<T> {
         let Self { stream, state, .. } = self;
         let reading = match state.phase {
             _ if state.peer_closed => return Poll::Pending,
-            Phase::Draining { read_until, .. } if now >= read_until => return Poll::Pending,
+            // Reads once more after the time: on a busy machine the runtime may not have noticed earlier that bytes had arrived.
+            Phase::Draining { read_until, .. }
+                if now >= read_until && std::mem::replace(&mut state.final_read_done, true) =>
+            {
+                return Poll::Pending;
+            }
             Phase::Discarding(_) => stream.poll_discard(cx),
             _ => stream.poll_read(cx, &mut |message| state.on_message(message, now)),
         };

@@ -54,6 +54,8 @@ pub(super) struct SessionState {
     pub(super) keepalive: KeepAlive,
     pub(super) replay: Replay,
     pub(super) queries: Queries,
+    /// The last read of the draining phase was done.
+    pub(super) final_read_done: bool,
     /// The client has closed the connection, or the connection is lost.
     pub(super) peer_closed: bool,
     /// See [`super::End::reason`].
@@ -88,6 +90,7 @@ impl SessionState {
             ),
             replay: Replay::default(),
             queries: Queries::default(),
+            final_read_done: false,
             peer_closed: false,
             reason: "-",
             outbox,
