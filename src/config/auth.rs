@@ -31,7 +31,7 @@ section! {
     /// or a file.
     jwt_secret: Vec<Secret> = Vec::new(), secrets("SECRET");
 
-    /// File with a secret that tokens are signed with (HS256), without the line break at its end; may be repeated
+    /// File with a secret that tokens are signed with (HS256); a line break at its end is ignored; may be repeated
     jwt_secret_file: Vec<PathBuf> = Vec::new(), files().common();
 
     /// File with a public key in PEM that tokens are verified with: RSA (RS256), P-256 (ES256) or Ed25519 (`EdDSA`); may

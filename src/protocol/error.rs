@@ -113,7 +113,7 @@ impl FrameError {
 
     /// The room that the frame is addressed to does not exist.
     pub fn unknown_room() -> Self {
-        let detail = "this room does not exist";
+        let detail = "this room does not exist: this version of the server has no rooms";
         Self::in_field("target_room", ErrorCode::UnknownRoom, detail)
     }
 
@@ -121,6 +121,12 @@ impl FrameError {
     pub fn unknown_message(field: &str) -> Self {
         let detail = "this message does not exist in this conversation";
         Self::in_field(field, ErrorCode::UnknownMessage, detail)
+    }
+
+    /// A cursor of `conversations` is not one that the user was given.
+    pub fn unknown_cursor() -> Self {
+        let detail = "this cursor is not from an answer to `conversations`";
+        Self::in_field("cursor", ErrorCode::UnknownMessage, detail)
     }
 
     /// The user is not the author of the message to be changed.

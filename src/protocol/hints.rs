@@ -16,9 +16,11 @@ pub(super) fn complete(
         (ErrorCode::UnknownType, "/type") => {
             let found = tag(Some(root));
             let hint = if found == "text" {
-                "; `type` names the frame; put the text into `message`".to_owned()
+                "; `type` names the frame; put the text into `message` and leave out `type`"
+                    .to_owned()
             } else if content_types.contains(&found.as_ref()) {
-                "; `type` names the frame; put the content into `message`".to_owned()
+                "; `type` names the frame; put the content into `message` with this `type`"
+                    .to_owned()
             } else {
                 did_you_mean(&found, ClientFrame::TAGS)
             };
@@ -46,7 +48,7 @@ pub(super) fn complete(
     error
 }
 
-const TEXT_IS_A_STRING: &str = "; text is a plain string: {\"message\":\"hi\"}";
+const TEXT_IS_A_STRING: &str = "; text is a plain string: `\"message\":\"hi\"`";
 
 fn tag<'a>(object: Option<Value<'_, 'a>>) -> std::borrow::Cow<'a, str> {
     object

@@ -71,10 +71,7 @@ impl Router {
     ) -> Result<Query, CommandError> {
         let cursor = match &frame.cursor {
             None => None,
-            Some(cursor) => {
-                let invalid = || FrameError::unknown_message("cursor");
-                Some(parse_uuid(&cursor.0).ok_or_else(invalid)?)
-            }
+            Some(cursor) => Some(parse_uuid(&cursor.0).ok_or_else(FrameError::unknown_cursor)?),
         };
         Ok(Query {
             reference: owned(frame.reference.as_ref()),

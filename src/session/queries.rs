@@ -138,7 +138,7 @@ fn answer_conversations(
     reference: Option<&str>,
 ) {
     let Some(page) = page else {
-        let error = FrameError::unknown_message("cursor");
+        let error = FrameError::unknown_cursor();
         return send_error(outbox, &error, reference, None);
     };
     let cursor = page.cursor.map(|id| id.hyphenated().to_string());
