@@ -6,6 +6,10 @@ import { connect } from 'dmwire';
 import { fileStorage } from 'dmwire/node';
 
 const [, , user, peer, url = 'http://localhost:8080'] = process.argv;
+if (!user || !peer) {
+  console.error('usage: node chat.mjs USER PEER [http://localhost:8080]');
+  process.exit(2);
+}
 const client = connect({ url, user, storage: fileStorage(`chat-${user}.json`) });
 
 client.on('state', ({ status, reason }) => console.error(`(${status}${reason ? `: ${reason}` : ''})`));

@@ -4,6 +4,8 @@ import asyncio, contextlib, json, sys, uuid
 
 import websockets
 
+if len(sys.argv) < 3:
+    sys.exit(__doc__)
 user, peer, server = (*sys.argv[1:], "ws://localhost:8080")[:3]
 pending, sockets = {}, []  # messages without an ack (the id prevents duplicates); the current connection, once synced
 
