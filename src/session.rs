@@ -52,14 +52,14 @@ struct Session<T> {
 /// Runs a session until it has ended.
 pub async fn run<T: AsyncRead + AsyncWrite + Unpin>(
     stream: MessageStream<T>,
-    params: SessionParams,
+    params: Box<SessionParams>,
 ) -> End {
     // Runs also after a panic: other threads may keep the outbox, but it accepts no more frames and releases the socket.
     let _destroy = DestroyOnDrop(params.outbox.clone());
     let now = Instant::now();
     let mut session = Session {
         stream,
-        state: SessionState::new(params, now),
+        state: SessionState::new(*params, now),
         incoming: 0,
     };
     let Session { stream, state, .. } = &mut session;
@@ -364,7 +364,7 @@ mod tests {
                 };
                 MessageStream::new(io, 1024, Vec::new(), Vec::new())
             };
-            let ended = actix_rt::spawn(run(stream, params)).await;
+            let ended = actix_rt::spawn(run(stream, Box::new(params))).await;
             assert!(ended.expect_err("the session panicked").is_panic());
             assert!(registry.all().is_empty(), "the session is unregistered");
             assert!(!outbox.push_ephemeral(b"x").0, "the outbox is destroyed");

@@ -34,7 +34,8 @@ pub struct Handover {
 
 /// A connection whose handshake is complete.
 struct Accepted {
-    params: SessionParams,
+    /// Boxed, because the futures between here and the session would each reserve memory for it until the connection ends.
+    params: Box<SessionParams>,
     /// Counts the WebSocket connection; `None` if the limit is reached and the client only gets a `goodbye`.
     permit: Option<WebSocketPermit>,
     /// The first bytes to send: the response to the handshake and the first frames.
@@ -102,7 +103,7 @@ async fn answer(
     // The first frames are sent in one write with the response.
     params.outbox.take_into(&mut reply);
     Ok(Accepted {
-        params,
+        params: Box::new(params),
         permit,
         reply,
         ip: client.name(),
