@@ -56,7 +56,9 @@ where
         received,
         unsent,
     } = handover;
-    match answer(&context, request, unsent).await {
+    // In a box, so that the connection does not reserve memory for the handshake until it ends.
+    let answered = Box::pin(answer(&context, request, unsent)).await;
+    match answered {
         Ok(accepted) => run(&context, io, received, accepted).await,
         Err(response) => close_with(&mut io, &response).await,
     }
