@@ -17,6 +17,7 @@ pub struct Server {
     log: Arc<Log>,
     out: Arc<Log>,
     arguments: Vec<String>,
+    environment: Vec<(String, PathBuf)>,
     folder: Arc<Folder>,
 }
 
@@ -24,10 +25,15 @@ impl Server {
     /// Starts the server on a free loopback port, with a database file in a temporary folder.
     pub fn start(arguments: &[&str]) -> Self {
         let arguments = arguments.iter().map(ToString::to_string).collect();
-        Self::launch(arguments, Arc::new(Folder::new()), 0)
+        Self::launch(arguments, Vec::new(), Arc::new(Folder::new()), 0)
     }
 
-    fn launch(arguments: Vec<String>, folder: Arc<Folder>, port: u16) -> Self {
+    fn launch(
+        arguments: Vec<String>,
+        environment: Vec<(String, PathBuf)>,
+        folder: Arc<Folder>,
+        port: u16,
+    ) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_dmwire"));
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("DMWIRE_")) {
             command.env_remove(name);
@@ -39,6 +45,7 @@ impl Server {
             .args(&arguments)
             // A private database that a killed server leaves behind is removed with the folder.
             .env("TMPDIR", &folder.0)
+            .envs(environment.iter().map(|(name, value)| (name, value)))
             .current_dir(&folder.0)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -60,6 +67,7 @@ impl Server {
             log,
             out,
             arguments,
+            environment,
             folder,
         }
     }
@@ -67,7 +75,12 @@ impl Server {
     /// Starts the server again with the same folder and port, after [`Server::kill`] or [`Server::wait`].
     pub fn restart(&mut self) {
         let port = self.address.port();
-        let again = Self::launch(self.arguments.clone(), self.folder.clone(), port);
+        let again = Self::launch(
+            self.arguments.clone(),
+            self.environment.clone(),
+            self.folder.clone(),
+            port,
+        );
         drop(std::mem::replace(self, again));
     }
 
@@ -193,8 +206,21 @@ impl Server {
 
     /// As [`Server::start`], in an existing folder.
     pub fn start_in(folder: &Arc<Folder>, arguments: &[&str]) -> Self {
+        Self::start_with(folder, arguments, &[])
+    }
+
+    /// As [`Server::start_in`], with more variables in the environment.
+    pub fn start_with(
+        folder: &Arc<Folder>,
+        arguments: &[&str],
+        environment: &[(&str, &Path)],
+    ) -> Self {
         let arguments = arguments.iter().map(ToString::to_string).collect();
-        Self::launch(arguments, folder.clone(), 0)
+        let environment = environment
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect();
+        Self::launch(arguments, environment, folder.clone(), 0)
     }
 
     /// The database file.

@@ -7,6 +7,7 @@
 mod client;
 mod frames;
 pub mod pair;
+pub mod preload;
 mod process;
 mod random;
 mod raw;
