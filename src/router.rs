@@ -238,7 +238,7 @@ impl Router {
             Write::Block { on, .. } => on,
             _ => false,
         };
-        if needs_space && self.disk_space.is_below_threshold() {
+        if needs_space && self.disk_space.is_below_threshold() || !self.writer.files_in_place() {
             return Err(CommandError {
                 error: overloaded(),
                 retry_after_ms: Some(RETRY_LATER_MS),

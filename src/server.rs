@@ -26,7 +26,7 @@ use crate::readers::Readers;
 use crate::registry::Registry;
 use crate::router::Router;
 use crate::store::sqlite::Sqlite;
-use crate::store::{LiveCursors, Store, StoreError, StoreOptions};
+use crate::store::{LiveCursors, Store, StoreError, StoreFiles, StoreOptions};
 use crate::tls::{Tls, TlsError};
 use crate::writer::{CommitObserver, Writer};
 
@@ -97,6 +97,7 @@ struct Parts {
     context: Arc<Context>,
     tls: Option<Arc<Tls>>,
     disk_space: Arc<DiskSpaceMonitor>,
+    files: Arc<StoreFiles>,
     readers: Readers,
     writer: Writer<ReplyTo>,
     writer_thread: JoinHandle<()>,
@@ -128,8 +129,8 @@ pub async fn serve(
         context.limits.clone(),
         context.registry.clone(),
     )));
-    let watch = watch_disk_space(parts.disk_space.clone());
-    let _watch_disk_space = AbortOnDropHandle::new(actix_rt::spawn(watch));
+    let watch = watch_storage(parts.disk_space.clone(), parts.files.clone());
+    let _watch_storage = AbortOnDropHandle::new(actix_rt::spawn(watch));
     let server = actix_rt::spawn(server);
     shutdown.await;
 
@@ -181,7 +182,7 @@ impl Parts {
         if let Some(reader) = readers.first_mut() {
             reader.blocks(&mut |user, other| blocks.set(user, other, true))?;
         }
-        let epoch = store.epoch();
+        let (epoch, files) = (store.epoch(), store.files());
         let readers = Readers::start(readers, store.reader()?)?;
         let delivery = Delivery::new(registry.clone(), blocks, Contacts::new(readers.clone()));
         let observers: Vec<Box<dyn CommitObserver<_>>> = vec![Box::new(delivery.clone())];
@@ -209,6 +210,7 @@ impl Parts {
             context,
             tls,
             disk_space,
+            files,
             readers,
             writer,
             writer_thread,
@@ -293,12 +295,16 @@ async fn maintain_limits(limits: Arc<Limits>, registry: Arc<Registry>) {
     }
 }
 
-/// Checks the free disk space once a second.
-async fn watch_disk_space(disk_space: Arc<DiskSpaceMonitor>) {
+/// Checks the free disk space and the files of the store once a second.
+async fn watch_storage(disk_space: Arc<DiskSpaceMonitor>, files: Arc<StoreFiles>) {
     loop {
         actix_rt::time::sleep(Duration::from_secs(1)).await;
-        let disk_space = disk_space.clone();
-        // The check may block. After a panic the last result remains valid.
-        drop(actix_rt::task::spawn_blocking(move || disk_space.check()).await);
+        let (disk_space, files) = (disk_space.clone(), files.clone());
+        // The checks may block. After a panic the last results remain valid.
+        let check = move || {
+            files.check();
+            disk_space.check();
+        };
+        drop(actix_rt::task::spawn_blocking(check).await);
     }
 }

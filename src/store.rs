@@ -6,6 +6,7 @@
 //!
 //! To add a store, implement both traits and add it to `tests/store`.
 
+mod files;
 mod model;
 mod options;
 mod query;
@@ -13,6 +14,7 @@ mod recipients;
 pub mod sqlite;
 mod traits;
 
+pub use self::files::{FileId, FileRole, StoreFiles};
 pub use self::model::{
     Conversation, Entry, EntryKind, InboxState, MessageRef, NewMessage, Outcome, Received,
     RecipientQuota, StoredMessage, Write,

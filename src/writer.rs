@@ -65,7 +65,7 @@ impl<R: Send + 'static> Writer<R> {
         readers: Readers,
         observers: Vec<Box<dyn CommitObserver<R>>>,
     ) -> std::io::Result<(Self, JoinHandle<()>)> {
-        let shared = Arc::new(Shared::default());
+        let shared = Arc::new(Shared::new(store.files()));
         let waking = shared.clone();
         store.set_waker(Arc::new(move || waking.request_maintenance()));
         let writer = Self {
@@ -125,6 +125,11 @@ impl<R> Writer<R> {
     /// Why a write would be rejected or would wait for long at the moment; `None`: it would not.
     pub fn unavailable(&self) -> Option<Unavailable> {
         self.shared.unavailable()
+    }
+
+    /// Whether the files of the store were in their place at the last check. If not, nothing is stored.
+    pub fn files_in_place(&self) -> bool {
+        self.shared.files.are_in_place()
     }
 
     /// Rejects everything from now on; the thread ends when everything accepted is done.

@@ -116,6 +116,9 @@ impl Rejection {
                 Unavailable::Failing => "the last write to the store failed",
                 Unavailable::Stuck => "a write to the store takes too long",
                 Unavailable::NoRoom => "there is too little free disk space",
+                Unavailable::Displaced => {
+                    "a file of the store has been removed, moved or replaced; the log says which"
+                }
                 Unavailable::Closed => return Self::draining(),
             }
             .into(),

@@ -20,6 +20,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
+use rusqlite::config::DbConfig;
 use uuid::Uuid;
 
 pub use crate::config::Durability;
@@ -33,7 +34,7 @@ use self::plan::{Direct, plan};
 use self::read::SqliteReader;
 use self::retention::{RetentionRules, RetentionSweeper};
 use self::shared::Shared;
-use super::{Outcome, Reader, Store, StoreError, StoreOptions, Waker, Write};
+use super::{FileRole, Outcome, Reader, Store, StoreError, StoreFiles, StoreOptions, Waker, Write};
 
 /// The minimum number of messages that one call of `maintain` flushes.
 const FLUSH_MESSAGES: usize = 128;
@@ -70,6 +71,9 @@ pub struct Sqlite {
     now: i64,
     numbers: MessageNumbers,
     options: StoreOptions,
+    /// Whether the files are where they were opened, and whether the content of a displaced log has been saved.
+    files: Arc<StoreFiles>,
+    log_saved: bool,
     // Last: the connections are closed before a temporary file is removed.
     file: DataFile,
 }
@@ -112,6 +116,7 @@ impl Sqlite {
         let checkpointer = with_path(&file.path, checkpointer)?;
         let epoch = with_path(&file.path, migrations::epoch(&connection))?;
         let log = with_path(&file.path, PendingLog::load(&connection))?;
+        let files = Arc::new(file.files()?);
         let shared = Arc::new(Shared::default());
         shared.set_pending(!log.is_empty());
         shared.set_heads(log.heads());
@@ -132,6 +137,8 @@ impl Sqlite {
             now: 0,
             numbers: MessageNumbers::default(),
             options,
+            files,
+            log_saved: false,
             file,
         })
     }
@@ -293,6 +300,35 @@ impl Sqlite {
         }
     }
 
+    /// Maintenance while a file is displaced. Readers that wait for a flush continue without it.
+    fn while_displaced(&mut self, role: FileRole) -> Result<Instant, StoreError> {
+        self.answered = self.shared.requested();
+        self.shared.answer(self.answered, false);
+        if role == FileRole::Log && !self.log_saved {
+            self.save_log()?;
+            self.log_saved = true;
+        }
+        Ok(Instant::now() + SWEEP_EVERY)
+    }
+
+    /// Copies the whole log to the database file, because no later start will find the log.
+    fn save_log(&self) -> rusqlite::Result<()> {
+        self.connection
+            .query_row("PRAGMA wal_checkpoint(FULL)", (), |_| Ok(()))
+    }
+
+    /// Prepares the end while a file is displaced.
+    fn end_displaced(&self) -> rusqlite::Result<()> {
+        // SQLite would remove a log by its name, which may be that of another store.
+        let keep = DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE;
+        self.connection.set_db_config(keep, true)?;
+        if self.files.displaced() == Some(FileRole::Database) {
+            // Another process may use the database file under its new name: it stays as it is, with its log.
+            return Ok(());
+        }
+        self.save_log()
+    }
+
     /// Empties the cache after a rollback, because it has rows of the transaction that was rolled back.
     fn forget(&mut self) {
         self.cache = Cache::new(self.log.heads());
@@ -303,6 +339,10 @@ impl Sqlite {
 impl Store for Sqlite {
     fn epoch(&self) -> Uuid {
         self.epoch
+    }
+
+    fn files(&self) -> Arc<StoreFiles> {
+        self.files.clone()
     }
 
     fn commit(&mut self, now: i64, batch: &[&Write]) -> Result<Vec<Outcome>, StoreError> {
@@ -324,6 +364,10 @@ impl Store for Sqlite {
     }
 
     fn maintain(&mut self, now: i64) -> Result<Instant, StoreError> {
+        if let Some(role) = self.files.displaced() {
+            return self.while_displaced(role);
+        }
+        self.log_saved = false;
         let flushed = self.flush_due();
         let swept = self.sweep(now);
         self.checkpoint();
@@ -350,8 +394,20 @@ impl Drop for Sqlite {
     fn drop(&mut self) {
         // A closed file has an empty log, so that the commands that read it need not include one. If this fails, the messages
         // move after the next start.
-        if let Err(error) = self.flush() {
+        let flushed = if self.files.displaced() == Some(FileRole::Database) {
+            Ok(())
+        } else {
+            self.flush()
+        };
+        if let Err(error) = flushed {
             log::warn!("the pending log could not be flushed: {error}");
+        }
+        if !self.files.check()
+            && let Err(error) = self.end_displaced()
+        {
+            log::warn!(
+                "the files of the store are not in their place, and the log could not be saved: {error}"
+            );
         }
         self.shared.close();
     }

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use uuid::Uuid;
 
+use super::files::StoreFiles;
 use super::model::{Entry, InboxState, Outcome, Write};
 use super::query::{
     ConversationsPage, ConversationsQuery, DeviceRef, HistoryAnswer, HistoryQuery, InboxRange,
@@ -28,6 +29,9 @@ pub type Waker = Arc<dyn Fn() + Send + Sync>;
 pub trait Store: Send {
     /// Identifies the meaning of sequence numbers: it changes when the store is replaced or restored from a backup.
     fn epoch(&self) -> Uuid;
+
+    /// The files of the store, which the caller checks: nothing may be committed while one is not in its place.
+    fn files(&self) -> Arc<StoreFiles>;
 
     /// Applies a batch in order, as of `now` (milliseconds since 1970-01-01T00:00:00Z), commits it durably, and returns the
     /// outcome of each operation in the same order. An operation that is refused does not affect the others.

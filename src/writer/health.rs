@@ -21,6 +21,8 @@ pub enum Unavailable {
     Stuck,
     /// There is too little space on the disk.
     NoRoom,
+    /// A file of the store has been removed, moved or replaced.
+    Displaced,
     /// The server is shutting down.
     Closed,
 }

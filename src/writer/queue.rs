@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::completed::WriteError;
 use super::health::{Health, Unavailable};
-use crate::store::{DeviceRef, InboxState, Write};
+use crate::store::{DeviceRef, InboxState, StoreFiles, Write};
 
 /// The maximum number of queued writes; beyond it senders get `overloaded`. This is some tenths of a second of work, enough
 /// for the messages of thousands of clients that reconnect at once.
@@ -79,6 +79,8 @@ pub struct Shared<R> {
     queue: Mutex<Queue<R>>,
     filled: Condvar,
     pub health: Health,
+    /// The files of the store.
+    pub files: Arc<StoreFiles>,
 }
 
 struct Queue<R> {
@@ -97,8 +99,8 @@ struct Queue<R> {
     closed: bool,
 }
 
-impl<R> Default for Shared<R> {
-    fn default() -> Self {
+impl<R> Shared<R> {
+    pub fn new(files: Arc<StoreFiles>) -> Self {
         Self {
             queue: Mutex::new(Queue {
                 items: Vec::new(),
@@ -113,11 +115,10 @@ impl<R> Default for Shared<R> {
             }),
             filled: Condvar::new(),
             health: Health::default(),
+            files,
         }
     }
-}
 
-impl<R> Shared<R> {
     fn lock(&self) -> MutexGuard<'_, Queue<R>> {
         // Every change leaves the queue consistent, so a panic elsewhere does no harm.
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
@@ -190,6 +191,9 @@ impl<R> Shared<R> {
         let queue = self.lock();
         if queue.closed {
             return Some(Unavailable::Closed);
+        }
+        if !self.files.are_in_place() {
+            return Some(Unavailable::Displaced);
         }
         if queue.items.len() >= MAX_WRITES || queue.bytes + LONG_MESSAGE > MAX_BYTES {
             return Some(Unavailable::Full);
@@ -274,7 +278,7 @@ mod tests {
 
     #[test]
     fn the_first_added_watermark_wakes_the_thread() {
-        let shared = Arc::new(Shared::<()>::default());
+        let shared = Arc::new(Shared::<()>::new(Arc::default()));
         let waiting = shared.clone();
         let (taken, due) = std::sync::mpsc::channel();
         let thread = std::thread::spawn(move || {

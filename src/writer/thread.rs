@@ -83,6 +83,9 @@ impl<R: Send + 'static> Thread<R> {
         }));
         let (outcomes, error) = if batch.is_empty() {
             (Vec::new(), None)
+        } else if !self.shared.files.check_before_commit() {
+            // No later start would find what is committed now.
+            (Vec::new(), Some(WriteError::Overloaded))
         } else {
             let store = &mut self.store;
             match self.shared.health.watch(|| store.commit(at.0, &batch)) {

@@ -16,6 +16,12 @@ impl<R> Thread<R> {
         if count == 0 {
             return;
         }
+        if !self.shared.files.check_before_commit() {
+            // They are committed when the files are back.
+            self.shared
+                .put_back(self.due_watermarks.drain(..), MAX_KEPT);
+            return;
+        }
         let first = self.due_watermarks.len() - count;
         let watermarks: Vec<Watermark> = self.due_watermarks.drain(first..).collect();
         let writes: Vec<Write> = watermarks

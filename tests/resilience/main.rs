@@ -4,6 +4,7 @@
 mod support;
 
 mod crash;
+mod displaced_files;
 mod resend;
 mod shutdown;
 mod store_errors;

@@ -13,7 +13,7 @@ use std::thread::JoinHandle;
 
 use rusqlite::Connection;
 
-use super::file::BUSY_TIMEOUT;
+use super::file::{BUSY_TIMEOUT, open_all};
 
 /// A checkpoint starts when the log has this many pages of 4 KiB.
 const PAGES: usize = 2000;
@@ -63,6 +63,7 @@ impl Checkpointer {
         copier
             .pragma_update(None, "synchronous", synchronous)
             .map_err(text)?;
+        open_all(&copier).map_err(text)?;
         let state = Arc::new(AtomicU8::new(IDLE));
         let shared = state.clone();
         let (start, started) = sync_channel::<()>(1);

@@ -10,7 +10,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 use uuid::Uuid;
 
 use super::migrations;
-use crate::store::StoreError;
+use crate::store::{FileRole, StoreError, StoreFiles};
 
 /// How long a connection waits for a lock that another one holds.
 pub const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -19,8 +19,10 @@ pub const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct DataFile {
     pub path: PathBuf,
+    /// The path without symbolic links: SQLite's other files are beside it.
+    real: PathBuf,
     /// Held so that no second server writes to the file: the heads of inboxes are cached in memory.
-    _lock: Option<File>,
+    lock: Option<File>,
     /// The file is removed when the store is dropped.
     temporary: bool,
 }
@@ -31,6 +33,11 @@ impl DataFile {
     pub fn lock(path: &Path) -> Result<Self, StoreError> {
         // The lock has the real name of the store, so that a link to it has the same lock.
         let real = std::fs::canonicalize(path).or_else(|_| -> std::io::Result<PathBuf> {
+            if path.is_symlink() {
+                // The target of the link is created, as its name determines that of the lock.
+                drop(open_private(path)?);
+                return std::fs::canonicalize(path);
+            }
             let directory = path.parent().filter(|dir| !dir.as_os_str().is_empty());
             let directory = std::fs::canonicalize(directory.unwrap_or(Path::new(".")))?;
             Ok(directory.join(path.file_name().unwrap_or_default()))
@@ -40,7 +47,8 @@ impl DataFile {
         match lock.try_lock() {
             Ok(()) => Ok(Self {
                 path: path.to_owned(),
-                _lock: Some(lock),
+                real,
+                lock: Some(lock),
                 temporary: false,
             }),
             Err(TryLockError::WouldBlock) => with_path(path, Err("in use by another dmwire")),
@@ -50,11 +58,31 @@ impl DataFile {
 
     /// A file of a random name in the directory `dir`, which is removed when it is dropped.
     pub fn temporary(dir: &Path) -> Self {
+        let name = format!("dmwire-{}.db", Uuid::new_v4());
         Self {
-            path: dir.join(format!("dmwire-{}.db", Uuid::new_v4())),
-            _lock: None,
+            path: dir.join(&name),
+            real: std::fs::canonicalize(dir)
+                .map_or_else(|_| dir.join(&name), |dir| dir.join(&name)),
+            lock: None,
             temporary: true,
         }
+    }
+
+    /// All files of the store, after they have been opened.
+    pub fn files(&self) -> Result<StoreFiles, StoreError> {
+        let beside = |role, suffix| (role, with_suffix(&self.real, suffix));
+        // Not relative, so that a move of the working directory is noticed; with the links that lead to the file.
+        let path = with_path(&self.path, std::path::absolute(&self.path))?;
+        let mut files = vec![
+            (FileRole::Database, path),
+            (FileRole::Database, self.real.clone()),
+            beside(FileRole::Log, "-wal"),
+            beside(FileRole::Index, "-shm"),
+        ];
+        if self.lock.is_some() {
+            files.push(beside(FileRole::Lock, "-lock"));
+        }
+        with_path(&self.path, StoreFiles::new(files))
     }
 }
 
@@ -63,7 +91,7 @@ impl Drop for DataFile {
         if self.temporary {
             for suffix in ["", "-wal", "-shm"] {
                 // A file that does not exist or cannot be removed does no harm.
-                drop(std::fs::remove_file(with_suffix(&self.path, suffix)));
+                drop(std::fs::remove_file(with_suffix(&self.real, suffix)));
             }
         }
     }
@@ -133,7 +161,14 @@ pub fn connect_to_read(path: &Path) -> rusqlite::Result<Connection> {
     // Reading must work when the disk is full.
     connection.pragma_update(None, "temp_store", "MEMORY")?;
     connection.set_prepared_statement_cache_capacity(32);
+    open_all(&connection)?;
     Ok(connection)
+}
+
+/// Has a connection open all files now: SQLite opens the log by its name when it is needed first, and that name may then lead to
+/// another file.
+pub fn open_all(connection: &Connection) -> rusqlite::Result<()> {
+    connection.query_row("SELECT count(*) FROM sqlite_schema", (), |_| Ok(()))
 }
 
 /// Runs `work` in a transaction, which is rolled back if it fails. `BEGIN` and `COMMIT` are prepared statements, because they
