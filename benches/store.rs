@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 use dmwire::store::sqlite::{Durability, Sqlite};
 use dmwire::store::{
-    Conversation, ConversationsQuery, DeviceRef, HistoryAnswer, HistoryQuery, NewMessage, Outcome,
-    Retention, Store, StoreError, StoreOptions, Write,
+    Conversation, ConversationsQuery, DeviceRef, HistoryAnswer, HistoryQuery, InboxQuery,
+    NewMessage, Outcome, Retention, Store, StoreError, StoreOptions, Write,
 };
 use uuid::Uuid;
 
@@ -207,11 +207,11 @@ fn store_options() -> StoreOptions {
     StoreOptions::new(RETENTION)
 }
 
-fn device(user: &Arc<str>) -> DeviceRef {
-    DeviceRef {
+fn device(user: &Arc<str>) -> InboxQuery {
+    InboxQuery::from(DeviceRef {
         user: user.clone(),
         device: "default".into(),
-    }
+    })
 }
 
 fn open(folder: &Folder, mode: Mode, name: &str) -> Result<Box<dyn Store>, StoreError> {

@@ -13,6 +13,7 @@ mod origin;
 mod rejection;
 mod routes;
 mod service;
+mod session_query;
 pub mod upgrade;
 
 use std::time::Duration;

@@ -14,7 +14,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use tokio::sync::oneshot;
 
 use crate::store::{
-    ConversationsPage, ConversationsQuery, DeviceRef, Entry, HistoryAnswer, HistoryQuery,
+    ConversationsPage, ConversationsQuery, Entry, HistoryAnswer, HistoryQuery, InboxQuery,
     InboxRange, InboxState, Reader, StoreError,
 };
 
@@ -86,10 +86,10 @@ impl Readers {
     /// `done` is dropped instead.
     pub fn open_inboxes(
         &self,
-        devices: Vec<DeviceRef>,
+        queries: Vec<InboxQuery>,
         done: impl FnOnce(Result<Vec<InboxState>, StoreError>) + Send + 'static,
     ) {
-        self.add_short(Box::new(move |reader| done(reader.open_inboxes(&devices))));
+        self.add_short(Box::new(move |reader| done(reader.open_inboxes(&queries))));
     }
 
     /// Looks up whether two users have a conversation, and calls `done` on the reader's thread. If the server is shutting
@@ -201,6 +201,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::store::DeviceRef;
 
     /// Each query of a conversation list reports its start and waits until the test ends.
     struct SlowReader {
@@ -209,13 +210,14 @@ mod tests {
     }
 
     impl Reader for SlowReader {
-        fn open_inboxes(&mut self, devices: &[DeviceRef]) -> Result<Vec<InboxState>, StoreError> {
+        fn open_inboxes(&mut self, queries: &[InboxQuery]) -> Result<Vec<InboxState>, StoreError> {
             let state = InboxState {
                 head: 0,
                 oldest: 1,
                 received: 0,
+                diverged: false,
             };
-            Ok(vec![state; devices.len()])
+            Ok(vec![state; queries.len()])
         }
 
         fn entries(&mut self, _: &InboxRange) -> Result<Vec<Entry>, StoreError> {
@@ -278,7 +280,7 @@ mod tests {
                 user: "u".into(),
                 device: "d".into(),
             };
-            readers.open_inboxes(vec![device], move |states| {
+            readers.open_inboxes(vec![device.into()], move |states| {
                 opened
                     .send(states.is_ok_and(|states| states.len() == 1))
                     .expect("the test waits");

@@ -22,8 +22,8 @@ use crate::protocol::server::{Ack, AckStatus, Pong, RawContent, ServerMessage};
 use crate::protocol::{ClientFrame, FrameError, MessageId, Ref, ServerFrame, Target, Timestamp};
 use crate::readers::{PendingRead, Readers};
 use crate::store::{
-    Conversation, DeviceRef, Entry, InboxRange, InboxState, MessageRef, NewMessage, RecipientQuota,
-    Write,
+    Conversation, DeviceRef, Entry, InboxQuery, InboxRange, InboxState, MessageRef, NewMessage,
+    RecipientQuota, Write,
 };
 use crate::websocket;
 use crate::writer::{Unavailable, WriteError, Writer};
@@ -123,11 +123,11 @@ impl Router {
     /// Reads the state of an inbox for a new session; see [`Writer::open`].
     pub fn open_inbox(
         &self,
-        device: DeviceRef,
+        query: InboxQuery,
         session: Uuid,
         reply: impl FnOnce(Result<InboxState, WriteError>) + Send + 'static,
     ) {
-        self.writer.open(device, session, reply);
+        self.writer.open(query, session, reply);
     }
 
     /// Why a message would not be stored at the moment; `None`: it would.

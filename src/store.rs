@@ -22,7 +22,7 @@ pub use self::model::{
 pub use self::options::{LiveCursors, StoreOptions};
 pub use self::query::{
     ConversationItem, ConversationsPage, ConversationsQuery, DeviceRef, HistoryAnswer, HistoryPage,
-    HistoryPosition, HistoryQuery, InboxRange,
+    HistoryPosition, HistoryQuery, InboxQuery, InboxRange, KnownEntry,
 };
 pub use self::recipients::{Recipient, Recipients};
 pub use self::traits::{Reader, Store, StoreError, Waker};

@@ -34,7 +34,7 @@ pub use self::health::Unavailable;
 use self::queue::{Opening, Queued, Shared};
 use self::thread::Thread;
 use crate::readers::Readers;
-use crate::store::{DeviceRef, InboxState, Store, Write};
+use crate::store::{DeviceRef, InboxQuery, InboxState, Store, Write};
 
 /// The handle through which everything is written to the store. `R` is the caller's handle for the reply.
 pub struct Writer<R> {
@@ -84,13 +84,13 @@ impl<R: Send + 'static> Writer<R> {
     /// was used. `reply` is called on another thread; it is dropped if the server is shutting down.
     pub fn open(
         &self,
-        device: DeviceRef,
+        query: InboxQuery,
         session: Uuid,
         reply: impl FnOnce(Result<InboxState, WriteError>) + Send + 'static,
     ) {
         let refused = self.shared.add_opening(Opening {
             after: 0,
-            device,
+            query,
             session,
             reply: Box::new(reply),
         });

@@ -5,8 +5,6 @@
 //! clock, so the fuzz target and the tests call it directly. `connect` then checks the limits, authenticates the client, calls
 //! `Upgrade::authorize`, and opens the session.
 
-use std::borrow::Cow;
-
 use actix_http::RequestHead;
 use actix_web::http::{Method, Version, header};
 
@@ -14,11 +12,11 @@ use super::client_addr::{ClientAddr, single_header};
 use super::credentials::{self, Token, decoded};
 use super::origin::{self, OriginRules};
 use super::rejection::Rejection;
+use super::session_query::session_query;
 use crate::config::{Access, AuthConfig, NetworkConfig};
 use crate::protocol::PROTOCOL;
-use crate::protocol::json::MAX_INTEGER;
-use crate::protocol::types::{is_name, parse_uuid};
-use crate::session::{AckMode, SessionQuery};
+use crate::protocol::types::is_name;
+use crate::session::SessionQuery;
 use crate::websocket;
 
 /// The settings that decide about a request.
@@ -314,72 +312,6 @@ fn check_origin(
         ),
         Some(log),
     ))
-}
-
-/// Parses the query string of a session. Unknown parameters are ignored (PROTOCOL section 10, "Handshake").
-fn session_query(query: &str) -> Result<SessionQuery, Rejection> {
-    let (mut device, mut since, mut epoch, mut ack) = (None, None, None, None);
-    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        let slot = match &*decoded(name) {
-            "device" => &mut device,
-            "since" => &mut since,
-            "epoch" => &mut epoch,
-            "ack" => &mut ack,
-            "room" => {
-                return Err(Rejection::invalid_request(
-                    "`room` requests to join a room, which this version of the server does not support",
-                ));
-            }
-            _ => continue,
-        };
-        if slot.replace(decoded(value)).is_some() {
-            return Err(Rejection::invalid_request(format!(
-                "`{}` occurs twice in the URL",
-                decoded(name)
-            )));
-        }
-    }
-    let device = device.unwrap_or(Cow::Borrowed("default"));
-    if !is_name(&device) {
-        return Err(Rejection::invalid_request(
-            "`device` must be 1 to 64 characters from A-Z a-z 0-9 . _ ~ @ : + -",
-        ));
-    }
-    let since = since
-        .map(|since| {
-            let digits = !since.is_empty() && since.bytes().all(|b| b.is_ascii_digit());
-            since
-                .parse()
-                .ok()
-                .filter(|n| digits && *n <= MAX_INTEGER)
-                .ok_or_else(|| {
-                    Rejection::invalid_request("`since` must be an integer, 0 or greater")
-                })
-        })
-        .transpose()?;
-    let epoch = epoch
-        .map(|epoch| {
-            parse_uuid(&epoch).ok_or_else(|| {
-                Rejection::invalid_request("`epoch` must be the UUID from `welcome`")
-            })
-        })
-        .transpose()?;
-    let ack = match ack.as_deref() {
-        None | Some("auto") => AckMode::Auto,
-        Some("manual") => AckMode::Manual,
-        Some(_) => {
-            return Err(Rejection::invalid_request(
-                "`ack` must be `auto` or `manual`",
-            ));
-        }
-    };
-    Ok(SessionQuery {
-        device: (*device).into(),
-        since,
-        epoch,
-        ack,
-    })
 }
 
 /// The first bytes of a value that the client sent, for the log.

@@ -12,6 +12,14 @@ use serde::{Serialize, Serializer};
 /// Three digits of a second, always.
 const PRINTER: DateTimePrinter = DateTimePrinter::new().precision(Some(3));
 
+/// The start of the year 0.
+const YEAR_0: i64 = -62_167_219_200_000;
+
+/// The last time that a frame can have: jiff converts no milliseconds beyond its last whole second.
+fn last() -> i64 {
+    jiff::Timestamp::MAX.as_second() * 1000
+}
+
 /// A point in time, in milliseconds since 1970-01-01T00:00:00Z.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Timestamp(pub i64);
@@ -25,6 +33,17 @@ impl Timestamp {
         Self(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
     }
 
+    /// Reads a time in RFC 3339, to the millisecond.
+    pub fn parse(text: &str) -> Option<Self> {
+        let time: jiff::Timestamp = text.parse().ok()?;
+        Some(Self(time.as_millisecond()))
+    }
+
+    /// False for the first and the last time that a frame can have. All times beyond are written like them.
+    pub fn is_exact(self) -> bool {
+        self.0 > YEAR_0 && self.0 < last()
+    }
+
     /// Appends the time, in the form `2026-11-20T11:03:00.123Z`. It is limited to the years that this form and jiff can
     /// represent, 0 to 9999.
     pub fn write(self, out: &mut Vec<u8>) {
@@ -33,11 +52,7 @@ impl Timestamp {
     }
 
     fn limited(self) -> jiff::Timestamp {
-        const YEAR_0: i64 = -62_167_219_200_000;
-        // jiff converts no milliseconds beyond its last whole second.
-        let ms = self
-            .0
-            .clamp(YEAR_0, jiff::Timestamp::MAX.as_second() * 1000);
+        let ms = self.0.clamp(YEAR_0, last());
         jiff::Timestamp::from_millisecond(ms).unwrap_or_default()
     }
 }
@@ -92,6 +107,32 @@ mod tests {
             let mut out = Vec::new();
             Timestamp(ms).write(&mut out);
             assert_eq!(out, text.as_bytes());
+            let parsed = Timestamp::parse(text).expect("a time that was written");
+            assert_eq!(parsed.to_string(), text);
+            assert!(parsed.0 == ms || !parsed.is_exact() && !Timestamp(ms).is_exact());
+        }
+    }
+
+    #[test]
+    fn equivalent_forms_of_a_time_are_read() {
+        let expected = Some(Timestamp(1_795_172_580_123));
+        for text in [
+            "2026-11-20T11:03:00.123Z",
+            "2026-11-20t11:03:00.123z",
+            "2026-11-20T12:33:00.123+01:30",
+            "2026-11-20T11:03:00.123000Z",
+        ] {
+            assert_eq!(Timestamp::parse(text), expected, "{text}");
+        }
+        for text in [
+            "",
+            "now",
+            "1795172580123",
+            "2026-11-20",
+            "2026-11-20T11:03:00.123",
+            "2026-13-20T11:03:00.123Z",
+        ] {
+            assert_eq!(Timestamp::parse(text), None, "{text}");
         }
     }
 }

@@ -15,7 +15,7 @@ use crate::outbox::{Disconnect, Outbox};
 use crate::protocol::server::{Limits, Truncated, Welcome};
 use crate::protocol::types::{Id, Integer};
 use crate::protocol::{PROTOCOL, ServerFrame, Timestamp};
-use crate::store::{DeviceRef, InboxState, RecipientQuota};
+use crate::store::{DeviceRef, InboxQuery, InboxState, RecipientQuota};
 use crate::writer::WriteError;
 
 /// How long a client may wait until its inbox is opened.
@@ -54,7 +54,7 @@ pub async fn open_session(
     );
     // Registered before the inbox is read: a message that is delivered in the meantime raises the outbox's head.
     let auth = register(context, identity, &outbox)?;
-    let inbox = open_inbox(context, &user, &query.device, session).await?;
+    let inbox = open_inbox(context, &user, &query, session).await?;
     let start = Start::of(&query, context.epoch, &inbox);
     outbox.send(&ServerFrame::Welcome(Welcome {
         protocol: PROTOCOL,
@@ -158,7 +158,7 @@ fn register(
 async fn open_inbox(
     context: &Context,
     user: &Arc<str>,
-    device: &Arc<str>,
+    query: &SessionQuery,
     session: Uuid,
 ) -> Result<InboxState, OpenError> {
     let (sender, receiver) = tokio::sync::oneshot::channel();
@@ -166,11 +166,14 @@ async fn open_inbox(
         // The receiver is gone if the client has disconnected in the meantime.
         let _ = sender.send(inbox);
     };
-    let device = DeviceRef {
-        user: user.clone(),
-        device: device.clone(),
+    let query = InboxQuery {
+        device: DeviceRef {
+            user: user.clone(),
+            device: query.device.clone(),
+        },
+        known: query.known_entry(context.epoch),
     };
-    context.router.open_inbox(device, session, reply);
+    context.router.open_inbox(query, session, reply);
     match tokio::time::timeout(OPEN_TIMEOUT, receiver).await {
         Ok(Ok(Ok(inbox))) => Ok(inbox),
         Ok(Ok(Err(WriteError::Overloaded | WriteError::Internal)) | Err(_)) | Err(_) => {

@@ -9,10 +9,10 @@ use crate::auth::Identity;
 use crate::config::KeepaliveConfig;
 use crate::limits::{Limits, UserKey};
 use crate::outbox::Outbox;
-use crate::protocol::Contract;
+use crate::protocol::{Contract, Timestamp};
 use crate::registry::Registered;
 use crate::router::Router;
-use crate::store::RecipientQuota;
+use crate::store::{KnownEntry, RecipientQuota};
 
 /// What confirms entries as received by a device (PROTOCOL section 2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,8 +32,23 @@ pub struct SessionQuery {
     pub since: Option<u64>,
     /// The epoch that `since` belongs to.
     pub epoch: Option<Uuid>,
+    /// The message that the entry at `since` is about, as far as the client knows.
+    pub since_id: Option<Uuid>,
+    /// The time of the entry at `since`, as far as the client knows.
+    pub since_at: Option<Timestamp>,
     /// What confirms entries as received.
     pub ack: AckMode,
+}
+
+impl SessionQuery {
+    /// What the client knows of the entry at its cursor, if that can be compared with a log of this epoch.
+    pub fn known_entry(&self, epoch: Uuid) -> Option<KnownEntry> {
+        let seq = self.since.filter(|seq| *seq > 0)?;
+        let id = self.since_id;
+        let at = self.since_at.filter(|at| at.is_exact()).map(|at| at.0);
+        let same_epoch = self.epoch.is_none_or(|known| known == epoch);
+        (same_epoch && (id.is_some() || at.is_some())).then_some(KnownEntry { seq, id, at })
+    }
 }
 
 /// The parts of a session, made by [`open`](super::open).

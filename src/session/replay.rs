@@ -35,7 +35,7 @@ impl Start {
     pub fn of(query: &SessionQuery, epoch: Uuid, inbox: &InboxState) -> Self {
         let other_epoch = query.since.is_some() && query.epoch.is_some_and(|known| known != epoch);
         let since = query.since.unwrap_or(inbox.received);
-        let (first, truncated) = if other_epoch || since > inbox.head {
+        let (first, truncated) = if other_epoch || since > inbox.head || inbox.diverged {
             (inbox.oldest, Some(TruncatedReason::Reset))
         } else if since + 1 < inbox.oldest {
             (inbox.oldest, Some(TruncatedReason::Retention))
@@ -152,8 +152,9 @@ fn send_truncated(outbox: &Outbox, reason: TruncatedReason, oldest: u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::Timestamp;
     use crate::session::AckMode;
-    use crate::store::{Conversation, EntryKind, StoredMessage};
+    use crate::store::{Conversation, EntryKind, KnownEntry, StoredMessage};
 
     const EPOCH: Uuid = Uuid::from_u128(1);
     /// Entries 11 to 20 are stored; the device has received 15.
@@ -161,16 +162,22 @@ mod tests {
         head: 20,
         oldest: 11,
         received: 15,
+        diverged: false,
     };
 
-    fn start(since: Option<u64>, epoch: Option<Uuid>) -> (u64, Option<TruncatedReason>) {
-        let query = SessionQuery {
+    fn query(since: Option<u64>, epoch: Option<Uuid>) -> SessionQuery {
+        SessionQuery {
             device: "d".into(),
             since,
             epoch,
+            since_id: None,
+            since_at: None,
             ack: AckMode::Auto,
-        };
-        let start = Start::of(&query, EPOCH, &INBOX);
+        }
+    }
+
+    fn start(since: Option<u64>, epoch: Option<Uuid>) -> (u64, Option<TruncatedReason>) {
+        let start = Start::of(&query(since, epoch), EPOCH, &INBOX);
         (start.first, start.truncated)
     }
 
@@ -229,5 +236,48 @@ mod tests {
         assert_eq!(start(Some(21), None), (11, reset));
         assert_eq!(start(Some(12), Some(Uuid::nil())), (11, reset));
         assert_eq!(start(None, Some(Uuid::nil())), (16, None));
+    }
+
+    #[test]
+    fn a_log_with_another_entry_at_the_cursor_resets_the_replay() {
+        let diverged = InboxState {
+            diverged: true,
+            ..INBOX
+        };
+        let start = Start::of(&query(Some(20), Some(EPOCH)), EPOCH, &diverged);
+        assert_eq!(
+            (start.first, start.truncated),
+            (11, Some(TruncatedReason::Reset))
+        );
+    }
+
+    #[test]
+    fn an_entry_is_compared_only_if_the_client_knows_it_in_this_epoch() {
+        let known = |since, epoch, since_id, since_at| {
+            let query = SessionQuery {
+                since_id,
+                since_at,
+                ..query(since, epoch)
+            };
+            query.known_entry(EPOCH)
+        };
+        let (id, at) = (Some(Uuid::from_u128(7)), Some(Timestamp(5)));
+        let entry = KnownEntry {
+            seq: 12,
+            id,
+            at: Some(5),
+        };
+        assert_eq!(known(Some(12), None, id, at), Some(entry));
+        assert_eq!(known(Some(12), Some(EPOCH), id, at), Some(entry));
+        let without_time = KnownEntry { at: None, ..entry };
+        assert_eq!(known(Some(12), None, id, None), Some(without_time));
+        // The last time that a frame can have stands for all later ones.
+        let last = Some(Timestamp(i64::MAX));
+        assert_eq!(known(Some(12), None, id, last), Some(without_time));
+        assert_eq!(known(Some(12), None, None, last), None);
+        assert_eq!(known(Some(12), None, None, None), None);
+        assert_eq!(known(Some(12), Some(Uuid::nil()), id, at), None);
+        assert_eq!(known(Some(0), None, id, at), None);
+        assert_eq!(known(None, None, id, at), None);
     }
 }

@@ -201,6 +201,8 @@ pub struct InboxState {
     pub oldest: u64,
     /// The newest entry that this device has received; for a new device, the newest that any device of the user has.
     pub received: u64,
+    /// The entry that the client knows ([`KnownEntry`](super::KnownEntry)) is kept and is another one.
+    pub diverged: bool,
 }
 
 /// The event that an inbox entry records.

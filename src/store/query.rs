@@ -15,6 +15,36 @@ pub struct DeviceRef {
     pub device: Arc<str>,
 }
 
+/// Asks for the state of a device's inbox.
+#[derive(Clone, Debug)]
+pub struct InboxQuery {
+    /// The device.
+    pub device: DeviceRef,
+    /// What the client knows of the entry at its cursor; `None`: nothing that can be compared.
+    pub known: Option<KnownEntry>,
+}
+
+impl From<DeviceRef> for InboxQuery {
+    fn from(device: DeviceRef) -> Self {
+        Self {
+            device,
+            known: None,
+        }
+    }
+}
+
+/// What a client knows of an entry of its inbox. If the store's entry of this number is another one, the log was rolled back and
+/// has continued since.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KnownEntry {
+    /// The number of the entry.
+    pub seq: u64,
+    /// The message that the entry is about.
+    pub id: Option<Uuid>,
+    /// The time of the entry as the client was told, in milliseconds since 1970-01-01T00:00:00Z.
+    pub at: Option<i64>,
+}
+
 /// A range of inbox entries to read.
 #[derive(Clone, Debug)]
 pub struct InboxRange {

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::files::StoreFiles;
 use super::model::{Entry, InboxState, Outcome, Write};
 use super::query::{
-    ConversationsPage, ConversationsQuery, DeviceRef, HistoryAnswer, HistoryQuery, InboxRange,
+    ConversationsPage, ConversationsQuery, HistoryAnswer, HistoryQuery, InboxQuery, InboxRange,
 };
 
 /// Why a store failed.
@@ -62,11 +62,12 @@ pub trait Store: Send {
 /// The reading half. Each call sees everything that was committed before it.
 pub trait Reader: Send {
     /// Reads the state of the inboxes of these devices, in the same order. From then on their users count as connected: see
-    /// [`Outcome::UnknownUser`].
+    /// [`Outcome::UnknownUser`]. An entry that the client knows is compared with the stored one by the message's id and by
+    /// every time that a session may have been told for it, now or earlier.
     ///
     /// # Errors
     /// [`StoreError`]
-    fn open_inboxes(&mut self, devices: &[DeviceRef]) -> Result<Vec<InboxState>, StoreError>;
+    fn open_inboxes(&mut self, queries: &[InboxQuery]) -> Result<Vec<InboxState>, StoreError>;
 
     /// Reads part of an inbox, in order.
     ///

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::completed::WriteError;
 use super::health::{Health, Unavailable};
-use crate::store::{DeviceRef, InboxState, StoreFiles, Write};
+use crate::store::{DeviceRef, InboxQuery, InboxState, StoreFiles, Write};
 
 /// The maximum number of queued writes; beyond it senders get `overloaded`. This is some tenths of a second of work, enough
 /// for the messages of thousands of clients that reconnect at once.
@@ -37,7 +37,7 @@ pub type OpenReply = Box<dyn FnOnce(Result<InboxState, WriteError>) + Send>;
 pub struct Opening {
     /// The number of writes that were accepted before it, and that its state must include.
     pub after: u64,
-    pub device: DeviceRef,
+    pub query: InboxQuery,
     pub session: Uuid,
     pub reply: OpenReply,
 }

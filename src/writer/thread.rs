@@ -120,9 +120,9 @@ impl<R: Send + 'static> Thread<R> {
         while !openings.is_empty() {
             let rest = openings.split_off(openings.len().min(OPENINGS));
             let part = std::mem::replace(&mut openings, rest);
-            let devices = part.iter().map(|opening| opening.device.clone()).collect();
+            let queries = part.iter().map(|opening| opening.query.clone()).collect();
             let shared = self.shared.clone();
-            self.readers.open_inboxes(devices, move |states| {
+            self.readers.open_inboxes(queries, move |states| {
                 reply_to_openings(&shared, part, states);
             });
         }
@@ -166,7 +166,7 @@ fn reply_to_openings<R>(
     match states {
         Ok(states) => {
             let used = openings.iter().zip(&states).map(|(opening, state)| {
-                let device = &opening.device;
+                let device = &opening.query.device;
                 let device = (device.user.clone(), device.device.clone());
                 (device, (state.received, opening.session))
             });

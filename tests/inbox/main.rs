@@ -9,4 +9,5 @@ mod delivery;
 mod history;
 mod receipts;
 mod replay;
+mod resume;
 mod retention;

@@ -184,7 +184,7 @@ impl TestStore {
             user: user.into(),
             device: device.into(),
         };
-        let states = self.reader().open_inboxes(&[device]);
+        let states = self.reader().open_inboxes(&[device.into()]);
         states.expect("the inbox opens")[0]
     }
 

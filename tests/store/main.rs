@@ -9,6 +9,7 @@ mod support;
 
 mod changes;
 mod fixture;
+mod known;
 mod limits;
 mod messages;
 mod migration;
@@ -43,6 +44,10 @@ macro_rules! test_store {
             changes::both_users_react,
             changes::reactions_are_limited_per_user,
             changes::a_reaction_to_a_message_to_oneself_is_one_entry,
+            known::a_pending_or_moved_message_is_compared,
+            known::an_edit_is_known_by_its_own_time_and_by_those_of_later_edits,
+            known::a_reaction_is_known_by_its_ack_or_as_deleted,
+            known::a_removed_entry_is_not_compared,
             limits::a_block_applies_to_the_writes_behind_it,
             limits::blocks_are_listed_and_limited,
             limits::messages_to_unknown_recipients_are_limited,

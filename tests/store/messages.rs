@@ -15,6 +15,7 @@ pub fn users_exist_from_their_first_message(store: &mut TestStore) {
         head: 0,
         oldest: 1,
         received: 0,
+        diverged: false,
     };
     assert_eq!(store.open_inbox("ada", "phone"), empty);
     assert_eq!(store.inbox_range("ada"), None);

@@ -1,6 +1,7 @@
 use actix_http::header::{HeaderName, HeaderValue};
 
 use super::*;
+use crate::session::AckMode;
 
 /// The head of a valid handshake for `path` with further headers.
 fn head(path: &str, headers: &[(&'static str, &str)]) -> RequestHead {
@@ -48,7 +49,8 @@ fn decide(
 
 #[test]
 fn a_request_is_parsed_into_endpoint_token_and_parameters() {
-    let path = "/demo/ws/a%40b?since=41&device=phone&ack=manual&token=T&other=1";
+    let path = "/demo/ws/a%40b?since=41&device=phone&ack=manual&token=T&other=1\
+                &since_id=019A2F4E-7B1C-7D3E-9A55-0C1D2E3F4A5B&since_at=2026-11-20T12:03:00.123%2B01:00";
     let upgrade = decide(true, path, &[]).expect("an upgrade");
     assert_eq!(upgrade.token, Token::Present("T".into()));
     assert_eq!(upgrade.endpoint.user(), Some("a@b"));
@@ -56,6 +58,8 @@ fn a_request_is_parsed_into_endpoint_token_and_parameters() {
         device: "phone".into(),
         since: Some(41),
         epoch: None,
+        since_id: Some(uuid::uuid!("019a2f4e-7b1c-7d3e-9a55-0c1d2e3f4a5b")),
+        since_at: crate::protocol::Timestamp::parse("2026-11-20T11:03:00.123Z"),
         ack: AckMode::Manual,
     };
     assert_eq!(upgrade.endpoint.authorize("a@b"), Ok(Some(query)));
@@ -99,6 +103,9 @@ fn invalid_parameters_are_reported_after_the_authentication() {
     for (path, user, status) in [
         ("/demo/ws/a?since=x", "a", 400),
         ("/demo/ws/a?device=x&device=y", "a", 400),
+        ("/demo/ws/a?since_id=x", "a", 400),
+        ("/demo/ws/a?since_at=yesterday", "a", 400),
+        ("/demo/ws/a?since_at=", "a", 400),
         ("/demo/ws/a%20b", "a b", 400),
         ("/demo/ws", "", 400),
         ("/demo/ws/a?since=x", "b", 403),

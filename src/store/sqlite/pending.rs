@@ -31,5 +31,5 @@ pub use self::flush::TrimmedTo;
 pub use self::index::{PendingLog, Selection};
 pub use self::legacy::{VERSIONED_RECORDS, upgrade};
 pub use self::record::Record;
-pub use self::rows::PendingBatch;
+pub use self::rows::{PendingBatch, each_record};
 pub use self::view::{exclude, include};

@@ -3,6 +3,7 @@
 mod conversations;
 mod history;
 mod inbox;
+mod known;
 mod row;
 
 use std::path::Path;
@@ -14,7 +15,7 @@ use super::file::connect_to_read;
 use super::pending;
 use super::shared::Shared;
 use crate::store::{
-    ConversationsPage, ConversationsQuery, DeviceRef, Entry, HistoryAnswer, HistoryQuery,
+    ConversationsPage, ConversationsQuery, Entry, HistoryAnswer, HistoryQuery, InboxQuery,
     InboxRange, InboxState, Reader, StoreError,
 };
 
@@ -98,15 +99,17 @@ impl SqliteReader {
 impl Reader for SqliteReader {
     fn open_inboxes(
         &mut self,
-        devices: &[DeviceRef],
+        queries: &[InboxQuery],
     ) -> std::result::Result<Vec<InboxState>, StoreError> {
         self.exclude_pending()?;
-        if devices.len() == 1 {
-            return Ok(self.read_inboxes(devices)?);
+        if let [query] = queries
+            && query.known.is_none()
+        {
+            return Ok(self.read_inboxes(queries)?);
         }
         // Cheaper than a transaction for each device. It sees the file as of its first query.
         let view = self.connection.unchecked_transaction()?;
-        let states = self.read_inboxes(devices)?;
+        let states = self.read_inboxes(queries)?;
         view.finish()?;
         Ok(states)
     }

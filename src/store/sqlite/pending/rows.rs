@@ -30,6 +30,22 @@ pub(super) struct Location {
     pub offset: u32,
 }
 
+/// Reads all messages of the table. Some of them may have moved to their tables.
+pub fn each_record(
+    connection: &Connection,
+    mut each: impl FnMut(&Record<'_>),
+) -> rusqlite::Result<()> {
+    let mut statement = connection.prepare_cached("SELECT records FROM pending")?;
+    let mut rows = statement.query(())?;
+    while let Some(row) = rows.next()? {
+        let mut bytes = row.get_ref(0)?.as_blob()?;
+        while !bytes.is_empty() {
+            each(&Record::read(&mut bytes).ok_or_else(damaged)?);
+        }
+    }
+    Ok(())
+}
+
 impl PendingBatch {
     /// Adds a message.
     pub fn add(&mut self, record: Record<'_>) {

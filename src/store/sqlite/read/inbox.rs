@@ -5,14 +5,15 @@ use std::sync::Arc;
 use rusqlite::{Result, params};
 
 use super::SqliteReader;
+use super::known::Comparison;
 use super::row::{OVERHEAD, select_messages, stored_message};
 use crate::store::sqlite::number::{signed, unsigned};
-use crate::store::{DeviceRef, Entry, EntryKind, InboxRange, InboxState};
+use crate::store::{DeviceRef, Entry, EntryKind, InboxQuery, InboxRange, InboxState};
 
 impl SqliteReader {
     /// Reads the state of inboxes. The newest entry of an inbox may be in the pending log only, which is not flushed for it,
     /// because a session that has nothing to replay does not read its messages.
-    pub(super) fn read_inboxes(&self, devices: &[DeviceRef]) -> Result<Vec<InboxState>> {
+    pub(super) fn read_inboxes(&self, queries: &[InboxQuery]) -> Result<Vec<InboxState>> {
         // The log before the tables: messages that move meanwhile are seen in either. Without a store, the views of the
         // tables include the log.
         let heads = match &self.shared {
@@ -25,9 +26,11 @@ impl SqliteReader {
                 max(d.received), max(CASE WHEN d.device = ?2 THEN d.received END)
              FROM users AS u LEFT JOIN devices AS d ON d.user = u.n WHERE u.id = ?1",
         )?;
-        let mut states = Vec::with_capacity(devices.len());
-        for DeviceRef { user, device } in devices {
-            let (state, has_device) = statement.query_row(params![user, device], |row| {
+        let mut states = Vec::with_capacity(queries.len());
+        let mut known = Vec::new();
+        for (index, query) in queries.iter().enumerate() {
+            let DeviceRef { user, device } = &query.device;
+            let (state, n, has_device) = statement.query_row(params![user, device], |row| {
                 let n: Option<i64> = row.get(0)?;
                 let trimmed_to = row.get::<_, Option<i64>>(1)?.map_or(0, unsigned);
                 let newest: Option<i64> = row.get(2)?;
@@ -41,13 +44,22 @@ impl SqliteReader {
                     head,
                     oldest,
                     received: unsigned(received.or(furthest).unwrap_or(0)),
+                    diverged: false,
                 };
-                Ok((state, furthest.is_some()))
+                Ok((state, n, furthest.is_some()))
             })?;
             if !has_device && let Some(shared) = &self.shared {
                 shared.add_newly_connected(user);
             }
+            if let (Some(user), Some(entry)) = (n, query.known)
+                && (state.oldest..=state.head).contains(&entry.seq)
+            {
+                known.push(Comparison { index, user, entry });
+            }
             states.push(state);
+        }
+        for index in self.diverged(&known)? {
+            states[index].diverged = true;
         }
         Ok(states)
     }
