@@ -3,6 +3,7 @@ WORKDIR /build
 
 # Build the dependencies first, with empty sources: this layer is rebuilt only when Cargo.toml or Cargo.lock changes.
 COPY Cargo.toml Cargo.lock ./
+COPY .cargo .cargo
 RUN mkdir src \
     && echo 'fn main() {}' > src/main.rs \
     && touch src/lib.rs \
