@@ -15,7 +15,9 @@ use std::fmt::Display;
 use std::path::PathBuf;
 
 use clap::{Arg, ArgMatches};
+use dmwire::DISK_FAILED;
 use dmwire::config::{ConfigError, Resolved, StoreUrl};
+use dmwire::store::StoreError;
 
 /// A reason for which a command ends without success.
 #[derive(Debug, thiserror::Error)]
@@ -29,13 +31,17 @@ pub enum CommandError {
     /// The command has failed.
     #[error("{0}")]
     Failed(String),
+    /// The command has failed, with this exit code.
+    #[error("{0}")]
+    FailedWith(String, u8),
 }
 
 impl CommandError {
-    /// 1 for a failure; 2 for invalid settings, as clap ends with for an invalid command line.
+    /// 1 for a failure, 74 if the disk has failed; 2 for invalid settings, as clap ends with for an invalid command line.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Failed(_) => 1,
+            Self::FailedWith(_, code) => *code,
             Self::Config(_) | Self::Usage(_) => 2,
         }
     }
@@ -101,6 +107,14 @@ fn user_arg() -> Arg {
 /// The value of a required argument.
 fn required<'a>(matches: &'a ArgMatches, name: &str) -> &'a str {
     matches.get_one::<String>(name).map_or("", String::as_str)
+}
+
+/// Puts the failed step in front of an error of the store.
+fn store_failed(what: impl Display) -> impl FnOnce(StoreError) -> CommandError {
+    move |error| match &error {
+        StoreError::Broken(_) => CommandError::FailedWith(format!("{what}: {error}"), DISK_FAILED),
+        _ => CommandError::Failed(format!("{what}: {error}")),
+    }
 }
 
 /// Puts the failed step in front of an error.

@@ -49,3 +49,4 @@ pub mod websocket;
 pub mod writer;
 
 pub use server::{RunError, run, serve};
+pub use supervise::DISK_FAILED;

@@ -27,6 +27,7 @@ use crate::registry::Registry;
 use crate::router::Router;
 use crate::store::sqlite::Sqlite;
 use crate::store::{LiveCursors, Store, StoreError, StoreFiles, StoreOptions};
+use crate::supervise::DISK_FAILED;
 use crate::tls::{Tls, TlsError};
 use crate::writer::{CommitObserver, Writer};
 
@@ -55,6 +56,16 @@ pub enum RunError {
     /// The operating system refused a thread, a signal handler or a socket.
     #[error(transparent)]
     System(#[from] io::Error),
+}
+
+impl RunError {
+    /// The exit code of the process.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Store(StoreError::Broken(_)) => DISK_FAILED,
+            _ => 1,
+        }
+    }
 }
 
 /// Listens on the configured addresses and serves until SIGTERM or Ctrl-C. A second signal ends the process at once.

@@ -1,4 +1,10 @@
-//! Supervision of threads that the server cannot work without.
+//! Supervision of threads that the server cannot work without, and the exit codes of a server that cannot continue.
+
+/// The exit code when a thread has panicked (`EX_SOFTWARE` of BSD's `sysexits.h`).
+const PANICKED: i32 = 70;
+/// The exit code when the disk has failed: a sync, or a write to the store, ended with an error other than "disk full"
+/// (`EX_IOERR`). A service manager may start the server again, but not at once.
+pub const DISK_FAILED: u8 = 74;
 
 /// Ends the process if the thread that holds it panics. Without that thread the server would accept connections and serve
 /// none. Everything acknowledged is on disk, so a restart by the service manager loses nothing.
@@ -9,7 +15,7 @@ impl Drop for AbortOnPanic {
     fn drop(&mut self) {
         if std::thread::panicking() {
             log::error!("the {} panicked; ending the server", self.0);
-            std::process::exit(70);
+            std::process::exit(PANICKED);
         }
     }
 }

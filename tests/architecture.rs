@@ -37,6 +37,7 @@ const EXPORTED: &[(&str, &str)] = &[
     ("run", "server"),
     ("serve", "server"),
     ("RunError", "server"),
+    ("DISK_FAILED", "supervise"),
 ];
 
 fn layer_of(name: &str) -> Option<usize> {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Arg, ArgMatches, value_parser};
 use dmwire::store::sqlite::admin;
 
-use super::{Command, CommandError, Settings, failed, store_file};
+use super::{Command, CommandError, Settings, store_failed, store_file};
 
 pub const COMMAND: Command = Command {
     clap: || {
@@ -25,5 +25,5 @@ pub const COMMAND: Command = Command {
 fn run(matches: &ArgMatches, own: &ArgMatches) -> Result<(), CommandError> {
     let path = store_file(matches)?;
     let copy = own.get_one::<PathBuf>("file").cloned().unwrap_or_default();
-    admin::backup(&path, &copy).map_err(failed("no backup was made"))
+    admin::backup(&path, &copy).map_err(store_failed("no backup was made"))
 }

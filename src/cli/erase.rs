@@ -5,7 +5,9 @@ use std::io::{self, Write as _};
 use clap::ArgMatches;
 use dmwire::store::sqlite::admin;
 
-use super::{Command, CommandError, Settings, failed, required, store_file, user_arg};
+use super::{
+    Command, CommandError, Settings, failed, required, store_failed, store_file, user_arg,
+};
 
 pub const COMMAND: Command = Command {
     clap: || {
@@ -21,7 +23,7 @@ fn run(matches: &ArgMatches, own: &ArgMatches) -> Result<(), CommandError> {
     let path = store_file(matches)?;
     let user = required(own, "user");
     let now = dmwire::protocol::Timestamp::now().0;
-    let erased = admin::erase(&path, user, now).map_err(failed("cannot erase"))?;
+    let erased = admin::erase(&path, user, now).map_err(store_failed("cannot erase"))?;
     writeln!(
         io::stdout(),
         "erased {user}: {} messages, {} reactions, {} inbox entries",

@@ -9,7 +9,9 @@ use dmwire::store::{
     StoreError, StoredMessage,
 };
 
-use super::{Command, CommandError, Settings, failed, required, store_file, user_arg};
+use super::{
+    Command, CommandError, Settings, failed, required, store_failed, store_file, user_arg,
+};
 
 pub const COMMAND: Command = Command {
     clap: || {
@@ -30,7 +32,7 @@ fn run(matches: &ArgMatches, own: &ArgMatches) -> Result<(), CommandError> {
     let path = store_file(matches)?;
     let user = required(own, "user");
     let cannot = "cannot export";
-    let mut reader = admin::reader_of(&path, user).map_err(failed(cannot))?;
+    let mut reader = admin::reader_of(&path, user).map_err(store_failed(cannot))?;
     let mut out = io::BufWriter::new(io::stdout());
     let mut cursor = None;
     loop {

@@ -21,5 +21,6 @@ fn run(matches: &ArgMatches, _: &ArgMatches) -> Result<(), CommandError> {
     for name in unknown_variables() {
         log::warn!("{name} {NOT_A_SETTING}");
     }
-    dmwire::run(config.clone()).map_err(|error| CommandError::Failed(error.to_string()))
+    dmwire::run(config.clone())
+        .map_err(|error| CommandError::FailedWith(error.to_string(), error.exit_code()))
 }

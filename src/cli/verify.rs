@@ -5,7 +5,7 @@ use std::io::{self, Write as _};
 use clap::ArgMatches;
 use dmwire::store::sqlite::admin;
 
-use super::{Command, CommandError, Settings, failed, store_file};
+use super::{Command, CommandError, Settings, failed, store_failed, store_file};
 
 pub const COMMAND: Command = Command {
     clap: || {
@@ -18,7 +18,7 @@ pub const COMMAND: Command = Command {
 
 fn run(matches: &ArgMatches, _: &ArgMatches) -> Result<(), CommandError> {
     let path = store_file(matches)?;
-    let findings = admin::verify(&path).map_err(failed("cannot verify"))?;
+    let findings = admin::verify(&path).map_err(store_failed("cannot verify"))?;
     let mut out = io::stdout();
     for finding in &findings {
         writeln!(out, "{finding}").map_err(failed("cannot print the findings"))?;

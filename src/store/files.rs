@@ -9,7 +9,7 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-use std::sync::{Mutex, TryLockError};
+use std::sync::{Mutex, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
 /// Before a commit, the files are checked if the last check is older.
@@ -199,11 +199,41 @@ impl StoreFiles {
         found.is_none()
     }
 
+    /// Removes the log and its index if the database file has no name any more: nobody can use them, and they must not be
+    /// mixed with a file that was put in its place.
+    pub fn remove_orphans(&self) {
+        let checked = self.checked.lock().unwrap_or_else(PoisonError::into_inner);
+        let database = checked
+            .files
+            .iter()
+            .find(|file| file.role == FileRole::Database);
+        if !database.is_some_and(|file| has_no_name(file.id)) {
+            return;
+        }
+        for file in &checked.files {
+            let is_orphan = matches!(file.role, FileRole::Log | FileRole::Index);
+            if is_orphan && file.problem().is_none() {
+                // If it cannot be removed, the next start refuses to use it.
+                drop(std::fs::remove_file(&file.path));
+            }
+        }
+    }
+
     fn now(&self) -> u64 {
         self.started
             .map_or(0, |started| started.elapsed().as_millis() as u64)
             + 1
     }
+}
+
+/// True if this process has the file open, and it was removed or replaced. A file that was moved has a name.
+fn has_no_name(id: FileId) -> bool {
+    let Ok(open) = std::fs::read_dir("/proc/self/fd") else {
+        return false;
+    };
+    open.flatten()
+        .filter_map(|entry| std::fs::metadata(entry.path()).ok())
+        .any(|metadata| FileId::of(&metadata) == id && metadata.nlink() == 0)
 }
 
 impl Checked {

@@ -5,22 +5,27 @@ mod batch;
 mod cache;
 mod checkpoint;
 mod content_eq;
+mod fault;
 mod file;
+mod log_record;
+mod maintenance;
 mod migrations;
 mod number;
+mod open;
 mod pending;
 mod plan;
 mod read;
+mod recovery;
 mod retention;
+mod run;
 mod shared;
+mod truncation;
 mod unknown_recipients;
 
-use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rusqlite::Connection;
-use rusqlite::config::DbConfig;
 use uuid::Uuid;
 
 pub use crate::config::Durability;
@@ -28,21 +33,15 @@ pub use crate::config::Durability;
 use self::batch::{Batch, MessageNumbers};
 use self::cache::Cache;
 use self::checkpoint::Checkpointer;
-use self::file::{DataFile, atomically, connect, with_path};
+use self::file::{DataFile, atomically};
 use self::pending::{PendingBatch, PendingLog, Selection};
 use self::plan::{Direct, plan};
 use self::read::SqliteReader;
 use self::retention::{RetentionRules, RetentionSweeper};
+use self::run::Run;
 use self::shared::Shared;
-use super::{FileRole, Outcome, Reader, Store, StoreError, StoreFiles, StoreOptions, Waker, Write};
-
-/// The minimum number of messages that one call of `maintain` flushes.
-const FLUSH_MESSAGES: usize = 128;
-/// When a flush has failed, it is tried again after this time.
-const FLUSH_RETRY: Duration = Duration::from_millis(500);
-/// The pause between two steps of the retention sweep, and between two looks when nothing is left to remove.
-const SWEEP_PAUSE: Duration = Duration::from_millis(20);
-const SWEEP_EVERY: Duration = Duration::from_secs(1);
+use self::truncation::Truncation;
+use super::{Outcome, Reader, Store, StoreError, StoreFiles, StoreOptions, Waker, Write};
 
 /// The writing half. Holds the lock of its file until it is dropped.
 #[derive(Debug)]
@@ -51,6 +50,14 @@ pub struct Sqlite {
     checkpointer: Checkpointer,
     connection: Connection,
     epoch: Uuid,
+    /// `None` for a temporary file.
+    run: Option<Run>,
+    /// The epoch is to change when the run begins.
+    new_epoch: bool,
+    truncation: Truncation,
+    /// When a failed checkpoint was last logged.
+    failure_logged: Option<Instant>,
+    closed: bool,
     /// Whether a commit waits for the disk (`--durability full`), and whether the connection is set to wait at the moment.
     durable: bool,
     waits: bool,
@@ -79,70 +86,6 @@ pub struct Sqlite {
 }
 
 impl Sqlite {
-    /// Opens the file at `path`, and creates it if it does not exist.
-    ///
-    /// # Errors
-    /// If the file cannot be opened, created or written, is in use by another server, is not a dmwire file, or was written by
-    /// a newer version.
-    pub fn open(
-        path: &Path,
-        durability: Durability,
-        options: StoreOptions,
-    ) -> Result<Self, StoreError> {
-        let file = DataFile::lock(path)?;
-        let synchronous = match durability {
-            Durability::Full => "FULL",
-            Durability::Normal => "NORMAL",
-        };
-        Self::open_with(file, synchronous, options)
-    }
-
-    /// Opens a private temporary database in the directory `dir`. It is written without waiting for the disk, and removed
-    /// when it is dropped.
-    ///
-    /// # Errors
-    /// If no file can be created there.
-    pub fn temporary(dir: &Path, options: StoreOptions) -> Result<Self, StoreError> {
-        Self::open_with(DataFile::temporary(dir), "OFF", options)
-    }
-
-    fn open_with(
-        file: DataFile,
-        synchronous: &str,
-        options: StoreOptions,
-    ) -> Result<Self, StoreError> {
-        let mut connection = with_path(&file.path, connect(&file.path, synchronous))?;
-        let checkpointer = Checkpointer::start(&mut connection, &file.path, synchronous);
-        let checkpointer = with_path(&file.path, checkpointer)?;
-        let epoch = with_path(&file.path, migrations::epoch(&connection))?;
-        let log = with_path(&file.path, PendingLog::load(&connection))?;
-        let files = Arc::new(file.files()?);
-        let shared = Arc::new(Shared::default());
-        shared.set_pending(!log.is_empty());
-        shared.set_heads(log.heads());
-        Ok(Self {
-            checkpointer,
-            connection,
-            epoch,
-            durable: synchronous == "FULL",
-            waits: synchronous == "FULL",
-            cache: Cache::new(log.heads()),
-            log,
-            shared,
-            added: 0,
-            answered: 0,
-            flush_after: Instant::now(),
-            sweeper: RetentionSweeper::default(),
-            sweep_at: Instant::now(),
-            now: 0,
-            numbers: MessageNumbers::default(),
-            options,
-            files,
-            log_saved: false,
-            file,
-        })
-    }
-
     fn transaction(
         &mut self,
         now: i64,
@@ -209,6 +152,8 @@ impl Sqlite {
         }
         if done.is_err() {
             self.forget();
+        } else {
+            self.truncation.written(false);
         }
         done.and(restored)
     }
@@ -226,62 +171,6 @@ impl Sqlite {
         })
     }
 
-    /// Flushes everything if a reader waits for it; otherwise messages that are due, a few more than the last batch has added, so
-    /// that the log does not grow and no batch waits for long.
-    fn flush_due(&mut self) -> rusqlite::Result<()> {
-        let requested = self.shared.requested();
-        let all = requested > self.answered;
-        if !all {
-            let now = Instant::now();
-            let is_due = self.log.due().is_some_and(|due| due <= now);
-            if now < self.flush_after || !is_due && self.cache.overfull.is_empty() {
-                return Ok(());
-            }
-        }
-        let limit = FLUSH_MESSAGES.max(self.added + self.added / 4);
-        self.added = 0;
-        let selection = self.log.select(if all { usize::MAX } else { limit }, all);
-        let flushed = self.flush_selection(&selection);
-        if flushed.is_err() {
-            self.flush_after = Instant::now() + FLUSH_RETRY;
-        }
-        if all {
-            self.answered = requested;
-            self.shared.answer(requested, flushed.is_ok());
-        }
-        flushed
-    }
-
-    /// When a flush is due next. `None`: the log is empty.
-    fn flush_at(&mut self) -> Option<Instant> {
-        self.log.due().map(|due| due.max(self.flush_after))
-    }
-
-    /// Runs a step of the retention sweep if it is due.
-    fn sweep(&mut self, now: i64) -> rusqlite::Result<()> {
-        if Instant::now() < self.sweep_at {
-            return Ok(());
-        }
-        let freed = self.sweeper.freed_space();
-        let rules = RetentionRules {
-            retention: &self.options.retention,
-            live_cursors: &self.options.live_cursors,
-            now,
-        };
-        let step = self
-            .sweeper
-            .step(&mut self.connection, &mut self.cache, &rules);
-        let has_more = matches!(step, Ok(true));
-        if freed && matches!(step, Ok(false)) {
-            self.checkpointer.hasten();
-        }
-        if step.is_err() {
-            self.forget();
-        }
-        self.sweep_at = Instant::now() + if has_more { SWEEP_PAUSE } else { SWEEP_EVERY };
-        step.map(drop)
-    }
-
     /// Sets whether a commit waits for the disk.
     fn wait_for_disk(&mut self, wait: bool) -> rusqlite::Result<()> {
         if self.durable && wait != self.waits {
@@ -291,42 +180,6 @@ impl Sqlite {
             self.waits = wait;
         }
         Ok(())
-    }
-
-    fn checkpoint(&mut self) {
-        if let Err(error) = self.checkpointer.after_commit(&self.connection) {
-            // Nothing is lost: the checkpoint is tried again.
-            log::warn!("the checkpoint of the write-ahead log failed: {error}");
-        }
-    }
-
-    /// Maintenance while a file is displaced. Readers that wait for a flush continue without it.
-    fn while_displaced(&mut self, role: FileRole) -> Result<Instant, StoreError> {
-        self.answered = self.shared.requested();
-        self.shared.answer(self.answered, false);
-        if role == FileRole::Log && !self.log_saved {
-            self.save_log()?;
-            self.log_saved = true;
-        }
-        Ok(Instant::now() + SWEEP_EVERY)
-    }
-
-    /// Copies the whole log to the database file, because no later start will find the log.
-    fn save_log(&self) -> rusqlite::Result<()> {
-        self.connection
-            .query_row("PRAGMA wal_checkpoint(FULL)", (), |_| Ok(()))
-    }
-
-    /// Prepares the end while a file is displaced.
-    fn end_displaced(&self) -> rusqlite::Result<()> {
-        // SQLite would remove a log by its name, which may be that of another store.
-        let keep = DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE;
-        self.connection.set_db_config(keep, true)?;
-        if self.files.displaced() == Some(FileRole::Database) {
-            // Another process may use the database file under its new name: it stays as it is, with its log.
-            return Ok(());
-        }
-        self.save_log()
     }
 
     /// Empties the cache after a rollback, because it has rows of the transaction that was rolled back.
@@ -346,6 +199,8 @@ impl Store for Sqlite {
     }
 
     fn commit(&mut self, now: i64, batch: &[&Write]) -> Result<Vec<Outcome>, StoreError> {
+        self.checkpointer.check()?;
+        self.begin()?;
         self.now = now;
         self.cache.shrink(|| self.log.heads());
         let (direct, needed) = plan(&self.connection, &mut self.cache, &self.log, batch)?;
@@ -359,7 +214,9 @@ impl Store for Sqlite {
         })?;
         // Set before the caller learns of the commit: a client that gets the ack may ask a reader at once.
         self.shared.set_pending(!self.log.is_empty());
-        self.checkpoint();
+        let replaces = |write: &&Write| matches!(write, Write::Delete(_) | Write::Edit(..));
+        self.truncation.written(batch.iter().any(replaces));
+        self.checkpoint()?;
         Ok(outcomes)
     }
 
@@ -368,12 +225,28 @@ impl Store for Sqlite {
             return self.while_displaced(role);
         }
         self.log_saved = false;
+        self.checkpointer.check()?;
+        if let Err(error) = self.begin() {
+            self.answer_requests(false);
+            return Err(error);
+        }
         let flushed = self.flush_due();
         let swept = self.sweep(now);
-        self.checkpoint();
+        self.checkpoint()?;
         flushed.and(swept)?;
-        let next = self.sweep_at;
-        Ok(self.flush_at().map_or(next, |at| at.min(next)))
+        let due = [Some(self.sweep_at), self.flush_at(), self.truncation.due()];
+        Ok(due.into_iter().flatten().min().unwrap_or(self.sweep_at))
+    }
+
+    fn close(&mut self) -> Result<(), StoreError> {
+        if self.closed {
+            return Ok(());
+        }
+        self.closed = true;
+        self.checkpointer.stop();
+        let closed = self.checkpointer.check().and_then(|()| self.end());
+        self.shared.close();
+        closed
     }
 
     fn set_waker(&mut self, waker: Waker) {
@@ -392,23 +265,8 @@ impl Store for Sqlite {
 
 impl Drop for Sqlite {
     fn drop(&mut self) {
-        // A closed file has an empty log, so that the commands that read it need not include one. If this fails, the messages
-        // move after the next start.
-        let flushed = if self.files.displaced() == Some(FileRole::Database) {
-            Ok(())
-        } else {
-            self.flush()
-        };
-        if let Err(error) = flushed {
-            log::warn!("the pending log could not be flushed: {error}");
+        if let Err(error) = self.close() {
+            log::warn!("the store could not be closed: {error}");
         }
-        if !self.files.check()
-            && let Err(error) = self.end_displaced()
-        {
-            log::warn!(
-                "the files of the store are not in their place, and the log could not be saved: {error}"
-            );
-        }
-        self.shared.close();
     }
 }

@@ -20,6 +20,10 @@ pub enum StoreError {
     /// Any other error: the outcome is unknown.
     #[error("{0}")]
     Failed(String),
+    /// The disk has failed: what was written may not be on it, although it can be read. The store must not be used any more. A
+    /// start reads what is on the disk, writes it again and syncs it.
+    #[error("{0}")]
+    Broken(String),
 }
 
 /// Asks for [`Store::maintain`] before it is due. May be called on any thread.
@@ -37,7 +41,7 @@ pub trait Store: Send {
     /// outcome of each operation in the same order. An operation that is refused does not affect the others.
     ///
     /// # Errors
-    /// [`StoreError`]: nothing of the batch is stored, or, for `Failed`, the outcome is unknown.
+    /// [`StoreError`]: nothing of the batch is stored, or, for `Failed` and `Broken`, the outcome is unknown.
     fn commit(&mut self, now: i64, batch: &[&Write]) -> Result<Vec<Outcome>, StoreError>;
 
     /// Does a part of the work that is not part of a commit, such as retention. It takes a few milliseconds at most, because
@@ -47,6 +51,13 @@ pub trait Store: Send {
     /// # Errors
     /// [`StoreError`]: it is called again later.
     fn maintain(&mut self, now: i64) -> Result<Instant, StoreError>;
+
+    /// Closes the store: what is committed is moved to its place, so that the files can be copied. Nothing may be called after
+    /// it. A store that is dropped instead is closed as far as possible.
+    ///
+    /// # Errors
+    /// [`StoreError`]: nothing is lost, except with `Broken`; the next start does the rest.
+    fn close(&mut self) -> Result<(), StoreError>;
 
     /// Sets the function by which the store and its readers ask for [`Store::maintain`]. Without one, readers must do without
     /// maintenance, which may be slow.

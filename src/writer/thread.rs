@@ -8,6 +8,7 @@ use super::queue::{Opening, Queued, Shared, Watermark};
 use crate::protocol::Timestamp;
 use crate::readers::Readers;
 use crate::store::{InboxState, Store, StoreError, Write};
+use crate::supervise::DISK_FAILED;
 
 /// The number of watermarks that are committed in one turn while no client waits for them, and the number at shutdown.
 const WATERMARKS: usize = 8;
@@ -52,7 +53,7 @@ impl<R> Thread<R> {
 }
 
 impl<R: Send + 'static> Thread<R> {
-    /// Runs until the queue is closed and empty. Then the store is dropped, which flushes it.
+    /// Runs until the queue is closed and empty. Then the store is closed.
     pub fn run(mut self) {
         let shared = self.shared.clone();
         while let Some(turn) = shared.take(self.maintain_at, &mut self.due_watermarks) {
@@ -70,6 +71,11 @@ impl<R: Send + 'static> Thread<R> {
             if is_commit || turn.maintenance || self.maintain_at <= Instant::now() {
                 self.maintain();
             }
+        }
+        if let Err(error) = self.store.close() {
+            exit_if_broken(&error);
+            // Nothing is lost: the next start does the rest.
+            log::warn!("the store could not be closed: {error}");
         }
     }
 
@@ -91,6 +97,7 @@ impl<R: Send + 'static> Thread<R> {
             match self.shared.health.watch(|| store.commit(at.0, &batch)) {
                 Ok(outcomes) => (outcomes, None),
                 Err(error) => {
+                    exit_if_broken(&error);
                     log::error!("the store could not commit: {error}");
                     (Vec::new(), Some(write_error(&error)))
                 }
@@ -133,6 +140,7 @@ impl<R: Send + 'static> Thread<R> {
         match self.store.maintain(Timestamp::now().0) {
             Ok(next) => self.maintain_at = next,
             Err(error) => {
+                exit_if_broken(&error);
                 let now = Instant::now();
                 // Not for each attempt. A success in between does not count: most calls have nothing to do.
                 if self
@@ -188,6 +196,19 @@ fn reply_to_openings<R>(
 fn write_error(error: &StoreError) -> WriteError {
     match error {
         StoreError::Unavailable(_) => WriteError::Overloaded,
-        StoreError::Failed(_) => WriteError::Internal,
+        StoreError::Failed(_) | StoreError::Broken(_) => WriteError::Internal,
+    }
+}
+
+/// Ends the process if the disk has failed. After a failed sync the operating system may count data as written that is not on
+/// the disk, and a later sync succeeds: whatever the server acknowledged from then on could be lost. Only a start that reads
+/// and writes everything again can tell.
+pub fn exit_if_broken(error: &StoreError) {
+    if let StoreError::Broken(error) = error {
+        log::error!(
+            "the disk of the store has failed, so nothing more can be acknowledged: {error}; exiting with code {DISK_FAILED}. \
+             Nothing that was acknowledged is lost if the disk works again"
+        );
+        std::process::exit(DISK_FAILED.into());
     }
 }

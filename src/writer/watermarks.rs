@@ -2,7 +2,7 @@
 
 use super::completed::{CompletedBatch, ReceivedUpdate};
 use super::queue::Watermark;
-use super::thread::Thread;
+use super::thread::{Thread, exit_if_broken};
 use crate::protocol::Timestamp;
 use crate::store::{Outcome, Write};
 
@@ -45,6 +45,7 @@ impl<R> Thread<R> {
                 });
             }
             Err(error) => {
+                exit_if_broken(&error);
                 log::error!("the store could not commit watermarks: {error}");
                 self.shared.put_back(watermarks.into_iter(), MAX_KEPT);
             }

@@ -4,16 +4,22 @@
 //! The thread has a connection of its own and copies most of the log while the writer continues (a passive checkpoint). Little
 //! is appended meanwhile, so the writer then copies the rest itself between two batches, and the log starts again at its
 //! beginning. Without that last step the log would grow for ever under a steady load.
+//!
+//! If a checkpoint fails because the disk does, the store must not be used any more, although nothing of a later commit fails:
+//! SQLite counts pages of an incomplete checkpoint as copied before the main file is synced.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 
 use rusqlite::Connection;
 
+use super::fault::with_path;
 use super::file::{BUSY_TIMEOUT, open_all};
+use super::shared::Shared;
+use crate::store::StoreError;
 
 /// A checkpoint starts when the log has this many pages of 4 KiB.
 const PAGES: usize = 2000;
@@ -35,12 +41,15 @@ pub struct Checkpointer {
     hastened: AtomicBool,
     /// `IDLE`, `COPYING` (the thread is at work) or `COPIED` (the writer has to copy the rest).
     state: Arc<AtomicU8>,
+    /// Why the thread cannot continue.
+    broken: Arc<OnceLock<String>>,
     start: Option<SyncSender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Checkpointer {
-    /// Replaces the automatic checkpoints of `connection`, which is the writing one.
+    /// Replaces the automatic checkpoints of `connection`, which is the writing one. The thread wakes the store when it has
+    /// copied the log.
     ///
     /// # Errors
     /// If the thread cannot be started or the file cannot be opened.
@@ -48,8 +57,8 @@ impl Checkpointer {
         connection: &mut Connection,
         path: &Path,
         synchronous: &str,
-    ) -> Result<Self, String> {
-        let text = |error: rusqlite::Error| error.to_string();
+        waking: Arc<Shared>,
+    ) -> Result<Self, StoreError> {
         let pages = Arc::new(AtomicUsize::new(0));
         let counted = pages.clone();
         // SQLite's automatic checkpoint is such a hook, which this one replaces.
@@ -57,49 +66,67 @@ impl Checkpointer {
             counted.store(usize::try_from(pages).unwrap_or(0), Ordering::Relaxed);
             Ok(())
         };
-        connection.wal_hook(Some(hook)).map_err(text)?;
-        let copier = Connection::open(path).map_err(text)?;
-        copier.busy_timeout(BUSY_TIMEOUT).map_err(text)?;
-        copier
-            .pragma_update(None, "synchronous", synchronous)
-            .map_err(text)?;
-        open_all(&copier).map_err(text)?;
+        connection.wal_hook(Some(hook))?;
+        let copier = Connection::open(path)?;
+        copier.busy_timeout(BUSY_TIMEOUT)?;
+        copier.pragma_update(None, "synchronous", synchronous)?;
+        open_all(&copier)?;
         let state = Arc::new(AtomicU8::new(IDLE));
-        let shared = state.clone();
+        let broken = Arc::new(OnceLock::new());
+        let (shared, failed) = (state.clone(), broken.clone());
         let (start, started) = sync_channel::<()>(1);
         let thread = std::thread::Builder::new()
             .name("checkpointer".into())
             .spawn(move || {
                 while started.recv().is_ok() {
                     for _ in 0..ROUNDS {
-                        match copy(&copier) {
+                        match copy(&copier).map_err(StoreError::from) {
                             Ok(left) if left > FEW_PAGES => {}
-                            Ok(_) => break,
-                            Err(error) => {
-                                log::warn!("the checkpoint of the write-ahead log failed: {error}");
+                            Err(StoreError::Broken(error)) => {
+                                let _ = failed.set(error);
                                 break;
                             }
+                            // The writer tries it again, and reports why it fails.
+                            Ok(_) | Err(_) => break,
                         }
                     }
                     shared.store(COPIED, Ordering::Release);
+                    waking.wake();
                 }
-            })
-            .map_err(|error| error.to_string())?;
+            });
+        let thread = with_path(path, thread)?;
         Ok(Self {
             pages,
             hastened: AtomicBool::new(false),
             state,
+            broken,
             start: Some(start),
             thread: Some(thread),
         })
     }
 
-    /// Called by the writer after a commit: starts a checkpoint when the log is long enough, and finishes one that the thread
-    /// has done.
+    /// True if the thread has met an error after which the store must not be used.
     ///
     /// # Errors
-    /// If the rest cannot be copied; the log then stays as it is.
-    pub fn after_commit(&self, connection: &Connection) -> rusqlite::Result<()> {
+    /// That error.
+    pub fn check(&self) -> Result<(), StoreError> {
+        match self.broken.get() {
+            Some(error) => Err(StoreError::Broken(error.clone())),
+            None => Ok(()),
+        }
+    }
+
+    /// The number of pages in the log after the last commit, 0 after a complete checkpoint.
+    pub fn pages(&self) -> usize {
+        self.pages.load(Ordering::Relaxed)
+    }
+
+    /// Called by the writer after a commit: starts a checkpoint when the log is long enough, and finishes one that the thread
+    /// has done. True: the whole log has been copied.
+    ///
+    /// # Errors
+    /// If the log cannot be copied; it then stays as it is.
+    pub fn after_commit(&self, connection: &Connection) -> Result<bool, StoreError> {
         match self.state.load(Ordering::Acquire) {
             IDLE if self.pages.load(Ordering::Relaxed) >= PAGES
                 || self.hastened.load(Ordering::Relaxed) =>
@@ -112,18 +139,20 @@ impl Checkpointer {
             }
             COPIED => {
                 self.state.store(IDLE, Ordering::Release);
+                self.check()?;
                 if copy(connection)? == 0 {
                     self.pages.store(0, Ordering::Relaxed);
                     self.hastened.store(false, Ordering::Relaxed);
+                    return Ok(true);
                 }
             }
             _ => {}
         }
-        Ok(())
+        Ok(false)
     }
 
-    /// Requests a checkpoint although the log is short, because the main file shrinks only with one. The request stays until it
-    /// is done, whatever is committed meanwhile.
+    /// Requests a checkpoint although the log is short, because the main file shrinks, and the log can be truncated, only with
+    /// one. The request stays until it is done, whatever is committed meanwhile.
     pub fn hasten(&self) {
         self.hastened.store(true, Ordering::Relaxed);
     }
@@ -132,7 +161,7 @@ impl Checkpointer {
     pub fn stop(&mut self) {
         self.start = None;
         if let Some(thread) = self.thread.take() {
-            // The thread logs its errors itself.
+            // It reports errors through `check`.
             drop(thread.join());
         }
     }
@@ -170,7 +199,8 @@ mod tests {
         connection
             .pragma_update(None, "journal_mode", "wal")
             .unwrap();
-        let mut checkpointer = Checkpointer::start(&mut connection, &path, "normal").unwrap();
+        let mut checkpointer =
+            Checkpointer::start(&mut connection, &path, "normal", Arc::default()).unwrap();
         connection.execute_batch("CREATE TABLE t (a)").unwrap();
         checkpointer.after_commit(&connection).unwrap();
         assert_eq!(
@@ -186,7 +216,7 @@ mod tests {
         // Joins the thread, which finishes the checkpoint first.
         checkpointer.stop();
         assert_eq!(checkpointer.state.load(Ordering::Acquire), COPIED);
-        checkpointer.after_commit(&connection).unwrap();
+        assert!(checkpointer.after_commit(&connection).unwrap());
         assert!(!checkpointer.hastened.load(Ordering::Relaxed));
         drop((checkpointer, connection));
         remove();

@@ -1,14 +1,14 @@
 //! The database file: its lock, its permissions, and its connections.
 
-use std::fmt::Display;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rusqlite::{Connection, ErrorCode, OpenFlags};
+use rusqlite::{Connection, OpenFlags};
 use uuid::Uuid;
 
+use super::fault::with_path;
 use super::migrations;
 use crate::store::{FileRole, StoreError, StoreFiles};
 
@@ -21,8 +21,9 @@ pub struct DataFile {
     pub path: PathBuf,
     /// The path without symbolic links: SQLite's other files are beside it.
     real: PathBuf,
-    /// Held so that no second server writes to the file: the heads of inboxes are cached in memory.
-    lock: Option<File>,
+    /// Held so that no second server writes to the file: the heads of inboxes are cached in memory. It names the last run: see
+    /// `run`.
+    pub lock: Option<File>,
     /// The file is removed when the store is dropped.
     temporary: bool,
 }
@@ -38,8 +39,7 @@ impl DataFile {
                 drop(open_private(path)?);
                 return std::fs::canonicalize(path);
             }
-            let directory = path.parent().filter(|dir| !dir.as_os_str().is_empty());
-            let directory = std::fs::canonicalize(directory.unwrap_or(Path::new(".")))?;
+            let directory = std::fs::canonicalize(directory_of(path))?;
             Ok(directory.join(path.file_name().unwrap_or_default()))
         });
         let real: PathBuf = with_path(path, real)?;
@@ -97,21 +97,6 @@ impl Drop for DataFile {
     }
 }
 
-impl From<rusqlite::Error> for StoreError {
-    fn from(error: rusqlite::Error) -> Self {
-        match error.sqlite_error_code() {
-            // After each of these the transaction is rolled back, so that nothing is stored.
-            Some(
-                ErrorCode::DiskFull
-                | ErrorCode::DatabaseBusy
-                | ErrorCode::DatabaseLocked
-                | ErrorCode::ReadOnly,
-            ) => Self::Unavailable(error.to_string()),
-            _ => Self::Failed(error.to_string()),
-        }
-    }
-}
-
 /// A path with a suffix to its name.
 pub fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
@@ -119,9 +104,10 @@ pub fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
-/// Prefixes an error with the path of the file.
-pub fn with_path<T, E: Display>(path: &Path, result: Result<T, E>) -> Result<T, StoreError> {
-    result.map_err(|error| StoreError::Failed(format!("{}: {error}", path.display())))
+/// The directory of a file.
+pub fn directory_of(path: &Path) -> PathBuf {
+    let directory = path.parent().filter(|dir| !dir.as_os_str().is_empty());
+    directory.unwrap_or(Path::new(".")).to_owned()
 }
 
 /// Opens a file for writing, and creates it, if it does not exist, so that only its owner may read it. SQLite gives the files
@@ -130,25 +116,25 @@ pub fn open_private(path: &Path) -> std::io::Result<File> {
     OpenOptions::new()
         .create(true)
         .truncate(false)
+        .read(true)
         .write(true)
         .mode(0o600)
         .open(path)
 }
 
 /// Opens a database for writing and migrates it to the present version.
-pub fn connect(path: &Path, synchronous: &str) -> Result<Connection, String> {
-    let text = |error: rusqlite::Error| error.to_string();
+pub fn connect(path: &Path, synchronous: &str) -> Result<Connection, StoreError> {
     if !path.exists() {
-        drop(open_private(path).map_err(|error| error.to_string())?);
+        drop(with_path(path, open_private(path))?);
     }
-    let mut connection = Connection::open(path).map_err(text)?;
-    connection.busy_timeout(BUSY_TIMEOUT).map_err(text)?;
-    migrations::recognise(&connection)?;
-    if connection.is_readonly("main").map_err(text)? {
-        return Err("the file cannot be written".to_owned());
+    let mut connection = with_path(path, Connection::open(path))?;
+    with_path(path, connection.busy_timeout(BUSY_TIMEOUT))?;
+    with_path(path, migrations::recognise(&connection))?;
+    if with_path(path, connection.is_readonly("main"))? {
+        return with_path(path, Err("the file cannot be written"));
     }
-    migrations::configure(&connection, synchronous).map_err(text)?;
-    migrations::migrate(&mut connection).map_err(text)?;
+    with_path(path, migrations::configure(&connection, synchronous))?;
+    with_path(path, migrations::migrate(&mut connection))?;
     connection.set_prepared_statement_cache_capacity(96);
     Ok(connection)
 }

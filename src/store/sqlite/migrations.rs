@@ -4,11 +4,12 @@ use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior};
 use uuid::Uuid;
 
 use super::pending;
+use crate::store::StoreError;
 
 /// `application_id` of a dmwire file: "dmw1".
 const APPLICATION: i64 = 0x646d_7731;
 /// The write-ahead log is truncated to this size after a checkpoint.
-const LOG_BYTES: i64 = 64 << 20;
+pub const LOG_BYTES: i64 = 64 << 20;
 /// The page cache of the writing connection in KiB; SQLite takes a negative number as KiB.
 const CACHE_KIB: i64 = -32_768;
 
@@ -86,18 +87,16 @@ const STEPS: &[&str] = &["
     CREATE INDEX unclaimed_by_sender ON unclaimed (sender, messages);
 ", "
     -- The records of `pending` have a version byte and a list of recipients. `migrate` rewrites those that are there.
+", "
+    -- `meta` has the record of the run and of the write-ahead log: see `log_record`. A version without it must not open the file.
 "];
 
 /// The version that this program writes.
 pub const VERSION: i64 = STEPS.len() as i64;
 
 /// Checks that a file is one that this program can use. The error is a text for users.
-pub fn recognise(connection: &Connection) -> Result<(), String> {
-    let number = |sql: &str| -> Result<i64, String> {
-        connection
-            .query_row(sql, (), |row| row.get(0))
-            .map_err(|error| error.to_string())
-    };
+pub fn recognise(connection: &Connection) -> Result<(), StoreError> {
+    let number = |sql: &str| connection.query_row(sql, (), |row| row.get::<_, i64>(0));
     let tables = number("SELECT count(*) FROM sqlite_schema")?;
     let application = number("PRAGMA application_id")?;
     let version = number("PRAGMA user_version")?;
@@ -105,12 +104,14 @@ pub fn recognise(connection: &Connection) -> Result<(), String> {
     let is_new = (tables, application, version) == (0, 0, 0);
     let is_ours = tables > 0 && application == APPLICATION;
     if !is_new && !is_ours {
-        return Err("a database, but not one of dmwire".to_owned());
+        return Err(StoreError::Failed(
+            "a database, but not one of dmwire".to_owned(),
+        ));
     }
     if version > VERSION {
-        return Err(format!(
+        return Err(StoreError::Failed(format!(
             "written by a newer dmwire (version {version} of its tables; this one knows {VERSION})"
-        ));
+        )));
     }
     Ok(())
 }

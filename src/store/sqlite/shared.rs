@@ -158,6 +158,14 @@ impl Shared {
         heads.by_user.clone()
     }
 
+    /// Has the store maintained.
+    pub fn wake(&self) {
+        let waker = self.flushes().waker.clone();
+        if let Some(waker) = waker {
+            waker();
+        }
+    }
+
     pub fn set_waker(&self, waker: Waker) {
         self.flushes().waker = Some(waker);
     }

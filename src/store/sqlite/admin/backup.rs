@@ -7,8 +7,9 @@ use uuid::Uuid;
 
 use super::view::open;
 use crate::store::StoreError;
-use crate::store::sqlite::file::{open_private, with_path, with_suffix};
-use crate::store::sqlite::migrations;
+use crate::store::sqlite::fault::with_path;
+use crate::store::sqlite::file::{open_private, with_suffix};
+use crate::store::sqlite::run;
 
 /// Writes a copy of the store at `path` to `copy`, which must not exist. The copy is consistent, also while a server writes to
 /// the store. It has a new epoch, so that clients of a server that uses the copy start from the beginning.
@@ -47,5 +48,5 @@ pub fn backup(path: &Path, copy: &Path) -> Result<(), StoreError> {
 
 fn own_epoch(path: &Path) -> rusqlite::Result<()> {
     let connection = Connection::open(path)?;
-    migrations::renew_epoch(&connection)
+    run::detach(&connection)
 }

@@ -5,9 +5,9 @@ use std::path::Path;
 use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior, params};
 use uuid::Uuid;
 
-use crate::store::sqlite::file::with_path;
+use crate::store::sqlite::fault::with_path;
 use crate::store::sqlite::{Durability, Sqlite, migrations};
-use crate::store::{Retention, StoreError, StoreOptions};
+use crate::store::{Retention, Store as _, StoreError, StoreOptions};
 
 /// The numbers of rows that [`erase`] has changed or removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,7 +42,11 @@ pub fn erase(path: &Path, user: &str, now: i64) -> Result<Erased, StoreError> {
     let Some(erased) = erased else {
         return with_path(path, Err(format!("no user {user:?} is known")));
     };
-    with_path(path, wipe(&store.connection)).map_err(|error| {
+    // From here on the file does not need its log.
+    let wiped = store
+        .close()
+        .and_then(|()| with_path(path, wipe(&store.connection)));
+    wiped.map_err(|error| {
         StoreError::Failed(format!(
             "{error}; {user} is erased, but the file may still hold traces until it has been rewritten (VACUUM)"
         ))

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::view::view;
 use crate::store::StoreError;
-use crate::store::sqlite::file::with_path;
+use crate::store::sqlite::fault::with_path;
 
 /// Checks the consistency of a store. Returns a line for each finding; none if the store is consistent.
 ///

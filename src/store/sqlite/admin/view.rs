@@ -4,9 +4,10 @@ use std::path::Path;
 
 use rusqlite::Connection;
 
-use crate::store::sqlite::file::{connect_to_read, with_path};
+use crate::store::sqlite::fault::with_path;
+use crate::store::sqlite::file::connect_to_read;
 use crate::store::sqlite::read::SqliteReader;
-use crate::store::sqlite::{migrations, pending};
+use crate::store::sqlite::{migrations, pending, recovery};
 use crate::store::{Reader, StoreError};
 
 /// Opens a store for reading in its present state, with the pending log included.
@@ -37,6 +38,7 @@ pub fn open(path: &Path) -> Result<Connection, StoreError> {
     if !path.exists() {
         return with_path(path, Err("there is no such file"));
     }
+    recovery::check(path)?;
     let connection = with_path(path, connect_to_read(path))?;
     with_path(path, migrations::recognise(&connection))?;
     with_path(path, migrations::epoch(&connection))?;

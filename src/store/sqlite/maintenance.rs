@@ -1,0 +1,187 @@
+//! The parts of [`Store::maintain`](crate::store::Store::maintain): flushes of the pending log, the retention sweep, and
+//! checkpoints.
+
+use std::time::{Duration, Instant};
+
+use rusqlite::Connection;
+use rusqlite::config::DbConfig;
+
+use super::log_record::LogRecord;
+use super::retention::RetentionRules;
+use super::{Sqlite, migrations};
+use crate::store::{FileRole, StoreError};
+
+/// The minimum number of messages that one call of `maintain` flushes.
+const FLUSH_MESSAGES: usize = 128;
+/// When a flush has failed, it is tried again after this time.
+const FLUSH_RETRY: Duration = Duration::from_millis(500);
+/// The pause between two steps of the retention sweep, and between two looks when nothing is left to remove.
+const SWEEP_PAUSE: Duration = Duration::from_millis(20);
+const SWEEP_EVERY: Duration = Duration::from_secs(1);
+/// A truncated write-ahead log has no more pages than this: those of the record at its beginning.
+const FEW_PAGES: usize = 4;
+/// Failures of a checkpoint are logged at most once within this time.
+const LOG_INTERVAL: Duration = Duration::from_secs(60);
+
+impl Sqlite {
+    /// Flushes everything if a reader waits for it; otherwise messages that are due, a few more than the last batch has added, so
+    /// that the log does not grow and no batch waits for long.
+    pub(super) fn flush_due(&mut self) -> rusqlite::Result<()> {
+        let requested = self.shared.requested();
+        let all = requested > self.answered;
+        if !all {
+            let now = Instant::now();
+            let is_due = self.log.due().is_some_and(|due| due <= now);
+            if now < self.flush_after || !is_due && self.cache.overfull.is_empty() {
+                return Ok(());
+            }
+        }
+        let limit = FLUSH_MESSAGES.max(self.added + self.added / 4);
+        self.added = 0;
+        let selection = self.log.select(if all { usize::MAX } else { limit }, all);
+        let flushed = self.flush_selection(&selection);
+        if flushed.is_err() {
+            self.flush_after = Instant::now() + FLUSH_RETRY;
+        }
+        if all {
+            self.answer_requests(flushed.is_ok());
+        }
+        flushed
+    }
+
+    /// Maintenance while a file is displaced. Readers that wait for a flush continue without it.
+    pub(super) fn while_displaced(&mut self, role: FileRole) -> Result<Instant, StoreError> {
+        self.answer_requests(false);
+        if role == FileRole::Log && !self.log_saved {
+            self.end_run()?;
+            self.log_saved = true;
+        }
+        Ok(Instant::now() + SWEEP_EVERY)
+    }
+
+    /// Moves everything to its place at the end.
+    pub(super) fn end(&mut self) -> Result<(), StoreError> {
+        if !self.files.check() {
+            // SQLite would remove a log by its name, which may be that of another store.
+            let keep = DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE;
+            self.connection.set_db_config(keep, true)?;
+        }
+        if self.files.displaced() == Some(FileRole::Database) {
+            // Another process may use the database file under its new name: it stays as it is, with its log.
+            self.files.remove_orphans();
+            return Ok(());
+        }
+        self.flush()?;
+        self.end_run()
+    }
+
+    /// Copies the whole log to the database file, which then does not need it. A later commit begins the run again.
+    fn end_run(&mut self) -> Result<(), StoreError> {
+        match &mut self.run {
+            Some(run) if run.has_begun() => run.close(&self.connection),
+            _ => Ok(()),
+        }
+    }
+
+    /// Answers the requests of readers for a flush.
+    pub(super) fn answer_requests(&mut self, succeeded: bool) {
+        self.answered = self.shared.requested();
+        self.shared.answer(self.answered, succeeded);
+    }
+
+    /// When a flush is due next. `None`: the log is empty.
+    pub(super) fn flush_at(&mut self) -> Option<Instant> {
+        self.log.due().map(|due| due.max(self.flush_after))
+    }
+
+    /// Runs a step of the retention sweep if it is due.
+    pub(super) fn sweep(&mut self, now: i64) -> rusqlite::Result<()> {
+        if Instant::now() < self.sweep_at {
+            return Ok(());
+        }
+        let freed = self.sweeper.freed_space();
+        let rules = RetentionRules {
+            retention: &self.options.retention,
+            live_cursors: &self.options.live_cursors,
+            now,
+        };
+        let before = self.connection.total_changes();
+        let step = self
+            .sweeper
+            .step(&mut self.connection, &mut self.cache, &rules);
+        if self.connection.total_changes() != before {
+            self.truncation.written(true);
+        }
+        let has_more = matches!(step, Ok(true));
+        if freed && matches!(step, Ok(false)) {
+            self.checkpointer.hasten();
+        }
+        if step.is_err() {
+            self.forget();
+        }
+        self.sweep_at = Instant::now() + if has_more { SWEEP_PAUSE } else { SWEEP_EVERY };
+        step.map(drop)
+    }
+
+    /// Starts or finishes a checkpoint if it is due.
+    ///
+    /// # Errors
+    /// [`StoreError::Broken`]. Any other failure is logged: nothing is lost, and the checkpoint is tried again.
+    pub(super) fn checkpoint(&mut self) -> Result<(), StoreError> {
+        if self
+            .truncation
+            .due()
+            .is_some_and(|due| due <= Instant::now())
+        {
+            self.truncation.attempt();
+            self.checkpointer.hasten();
+        }
+        let done = match self.checkpointer.after_commit(&self.connection) {
+            Ok(true) => self.next_generation(),
+            Ok(false) => Ok(()),
+            Err(error) => Err(error),
+        };
+        match done {
+            Err(error) if !matches!(error, StoreError::Broken(_)) => {
+                let now = Instant::now();
+                if self
+                    .failure_logged
+                    .is_none_or(|at| now >= at + LOG_INTERVAL)
+                {
+                    self.failure_logged = Some(now);
+                    log::warn!("the checkpoint of the write-ahead log failed: {error}");
+                }
+                Ok(())
+            }
+            done => done,
+        }
+    }
+
+    /// Begins a generation of the write-ahead log, which is truncated if it has content that was removed.
+    fn next_generation(&mut self) -> Result<(), StoreError> {
+        let truncate = self.truncation.is_wanted();
+        let limit = |connection: &Connection, bytes: i64| {
+            connection.pragma_update(None, "journal_size_limit", bytes)
+        };
+        if truncate {
+            limit(&self.connection, 0)?;
+        }
+        // The next commit that waits for the disk includes it.
+        let begun = self
+            .wait_for_disk(false)
+            .and_then(|()| match &mut self.run {
+                Some(run) if run.has_begun() => run.next_generation(&self.connection),
+                Some(_) => Ok(()),
+                // A temporary file has no use for a record, but a truncation needs a commit.
+                None => LogRecord::first().write(&self.connection),
+            });
+        if truncate {
+            limit(&self.connection, migrations::LOG_BYTES)?;
+            // With more pages than these, a reader has kept the log from starting again at its beginning.
+            if self.checkpointer.pages() <= FEW_PAGES {
+                self.truncation.done();
+            }
+        }
+        Ok(begun?)
+    }
+}

@@ -1,0 +1,146 @@
+//! How a store is opened.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+use uuid::Uuid;
+
+use super::batch::MessageNumbers;
+use super::cache::Cache;
+use super::checkpoint::Checkpointer;
+use super::fault::with_path;
+use super::file::{DataFile, connect};
+use super::pending::PendingLog;
+use super::retention::RetentionSweeper;
+use super::run::Run;
+use super::shared::Shared;
+use super::truncation::Truncation;
+use super::{Durability, Sqlite, migrations, recovery};
+use crate::store::{StoreError, StoreOptions};
+
+impl Sqlite {
+    /// Opens the file at `path`, and creates it if it does not exist.
+    ///
+    /// # Errors
+    /// If the file cannot be opened, created or written, is in use by another server, is not a dmwire file, or was written by
+    /// a newer version.
+    pub fn open(
+        path: &Path,
+        durability: Durability,
+        options: StoreOptions,
+    ) -> Result<Self, StoreError> {
+        let file = DataFile::lock(path)?;
+        recovery::prepare(path)?;
+        let synchronous = match durability {
+            Durability::Full => "FULL",
+            Durability::Normal => "NORMAL",
+        };
+        Self::open_with(file, synchronous, options)
+    }
+
+    /// Opens a private temporary database in the directory `dir`. It is written without waiting for the disk, and removed
+    /// when it is dropped.
+    ///
+    /// # Errors
+    /// If no file can be created there.
+    pub fn temporary(dir: &Path, options: StoreOptions) -> Result<Self, StoreError> {
+        Self::open_with(DataFile::temporary(dir), "OFF", options)
+    }
+
+    fn open_with(
+        file: DataFile,
+        synchronous: &str,
+        options: StoreOptions,
+    ) -> Result<Self, StoreError> {
+        let mut connection = connect(&file.path, synchronous)?;
+        let shared = Arc::new(Shared::default());
+        let checkpointer =
+            Checkpointer::start(&mut connection, &file.path, synchronous, shared.clone());
+        let checkpointer = with_path(&file.path, checkpointer)?;
+        let log = with_path(&file.path, PendingLog::load(&connection))?;
+        shared.set_pending(!log.is_empty());
+        shared.set_heads(log.heads());
+        let files = Arc::new(file.files()?);
+        let (run, doubt) = match &file.lock {
+            Some(lock) => {
+                let (run, doubt) =
+                    Run::prepare(&connection, &file.path, lock, synchronous == "NORMAL")?;
+                (Some(run), doubt)
+            }
+            None => (None, None),
+        };
+        let mut store = Self {
+            checkpointer,
+            connection,
+            epoch: Uuid::nil(),
+            run,
+            new_epoch: doubt.is_some(),
+            truncation: Truncation::default(),
+            failure_logged: None,
+            closed: false,
+            durable: synchronous == "FULL",
+            waits: synchronous == "FULL",
+            cache: Cache::new(log.heads()),
+            log,
+            shared,
+            added: 0,
+            answered: 0,
+            flush_after: Instant::now(),
+            sweeper: RetentionSweeper::default(),
+            sweep_at: Instant::now(),
+            now: 0,
+            numbers: MessageNumbers::default(),
+            options,
+            files,
+            log_saved: false,
+            file,
+        };
+        store.begin_first(doubt)?;
+        let epoch = migrations::epoch(&store.connection);
+        store.epoch = with_path(&store.file.path, epoch)?;
+        Ok(store)
+    }
+
+    /// Begins the run when the store is opened. With a full disk that is left to the first commit, so that the store can be
+    /// read; but not if clients must learn of a new epoch.
+    fn begin_first(&mut self, doubt: Option<&str>) -> Result<(), StoreError> {
+        match self.begin() {
+            Err(StoreError::Unavailable(error)) if doubt.is_none() => {
+                log::warn!("nothing can be stored at the moment: {error}");
+            }
+            begun => begun?,
+        }
+        if let Some(doubt) = doubt {
+            log::error!(
+                "{}: {doubt}. Clients may know messages that are not in it: it gets a new epoch, and clients read their inboxes again",
+                self.file.path.display()
+            );
+        }
+        Ok(())
+    }
+
+    /// Begins the run, unless it has begun.
+    pub(super) fn begin(&mut self) -> Result<(), StoreError> {
+        let (Some(run), Some(lock)) = (&mut self.run, &self.file.lock) else {
+            return Ok(());
+        };
+        if run.has_begun() {
+            return Ok(());
+        }
+        let synchronous = |value| {
+            self.connection
+                .pragma_update(None, "synchronous", value)
+                .map_err(StoreError::from)
+        };
+        synchronous("FULL")?;
+        let begun = run.begin(&self.connection, &self.file.path, lock, self.new_epoch);
+        if !self.durable {
+            synchronous("NORMAL")?;
+        }
+        with_path(&self.file.path, begun)?;
+        self.waits = self.durable;
+        self.new_epoch = false;
+        Ok(())
+    }
+}

@@ -1,0 +1,248 @@
+//! What happens to the files of a store before they are opened: a write-ahead log (WAL) that another run has left is checked,
+//! written to the disk again and copied into the main file.
+//!
+//! **Why it is written again.** If a sync failed, the operating system may count pages as written that are not on the disk.
+//! They can be read until they leave its memory, and no later sync writes them. A start cannot tell whether that has happened
+//! to the run before it, so it writes the whole WAL once more, syncs it, and copies all of it into the main file.
+//!
+//! **Why it is checked.** See `log_record`.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, ErrorCode, OpenFlags};
+
+use super::fault::{SyncError, with_path};
+use super::file::{BUSY_TIMEOUT, directory_of, with_suffix};
+use super::log_record::LogRecord;
+use super::migrations;
+use crate::store::StoreError;
+
+/// The header of a WAL; frames follow.
+const WAL_HEADER: u64 = 32;
+/// How often a check is repeated while a server may be checkpointing the file.
+const ATTEMPTS: u32 = 5;
+
+/// Prepares the file at `path` to be opened. The caller holds its lock. A file that does not exist needs no preparation.
+///
+/// # Errors
+/// If the WAL beside the file is missing or belongs to another file, or the files cannot be read, written or synced.
+pub fn prepare(path: &Path) -> Result<(), StoreError> {
+    let Some(wal) = left_wal(path)? else {
+        return Ok(());
+    };
+    with_path(&wal, write_again(&wal))?;
+    sync_directory(path)?;
+    let connection = with_path(path, connect_alone(path))?;
+    with_path(path, migrations::recognise(&connection))?;
+    assert_belongs(path, &wal, &connection)?;
+    let checkpoint = connection.query_row("PRAGMA wal_checkpoint(FULL)", (), |row| {
+        row.get::<_, i64>(0)
+    });
+    match checkpoint {
+        Ok(0) => {}
+        Ok(_) => log::warn!(
+            "{}: the write-ahead log cannot be copied completely, because another process reads the file",
+            path.display()
+        ),
+        // The log stays, and it is on the disk.
+        Err(error) if error.sqlite_error_code() == Some(ErrorCode::DiskFull) => log::warn!(
+            "{}: the write-ahead log cannot be copied, because the disk is full",
+            path.display()
+        ),
+        Err(error) => return with_path(path, Err(error)),
+    }
+    Ok(())
+}
+
+/// Checks that the WAL beside a file belongs to it. A server may be writing to the file.
+///
+/// # Errors
+/// If it is missing or belongs to another file, or the files cannot be read.
+pub fn check(path: &Path) -> Result<(), StoreError> {
+    let Some(wal) = left_wal(path)? else {
+        return Ok(());
+    };
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = with_path(path, Connection::open_with_flags(path, flags))?;
+    with_path(path, connection.busy_timeout(BUSY_TIMEOUT))?;
+    with_path(path, migrations::recognise(&connection))?;
+    let mut result = Ok(());
+    for _ in 0..ATTEMPTS {
+        result = assert_belongs(path, &wal, &connection);
+        if result.is_ok() {
+            break;
+        }
+    }
+    result
+}
+
+/// Reads the main file as it is without its WAL.
+///
+/// # Errors
+/// If it cannot be opened.
+pub fn open_without_wal(path: &Path) -> rusqlite::Result<Connection> {
+    let mut uri = String::from("file:");
+    let name = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    uri.extend(percent_encoding::percent_encode(
+        name.as_os_str().as_encoded_bytes(),
+        percent_encoding::NON_ALPHANUMERIC,
+    ));
+    uri.push_str("?immutable=1");
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
+        | OpenFlags::SQLITE_OPEN_URI
+        | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    Connection::open_with_flags(uri, flags)
+}
+
+/// Syncs the directory of a file, so that the names of new files in it are on the disk.
+///
+/// # Errors
+/// If that fails.
+pub fn sync_directory(path: &Path) -> Result<(), StoreError> {
+    let directory = directory_of(path);
+    let opened = with_path(&directory, File::open(&directory))?;
+    with_path(&directory, opened.sync_all().map_err(SyncError))
+}
+
+/// The WAL beside a file. `None`: there is none, or it is empty, and none is missing.
+fn left_wal(path: &Path) -> Result<Option<PathBuf>, StoreError> {
+    let is_missing = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
+    // SQLite puts the WAL beside the file that a link points to.
+    let (real, file_length) = match std::fs::canonicalize(path) {
+        Err(error) if is_missing(&error) => (path.to_owned(), 0),
+        real => {
+            let real = with_path(path, real)?;
+            let length = with_path(path, std::fs::metadata(&real))?.len();
+            (real, length)
+        }
+    };
+    let wal = with_suffix(&real, "-wal");
+    let length = match std::fs::metadata(&wal) {
+        Ok(metadata) => metadata.len(),
+        Err(error) if is_missing(&error) => 0,
+        Err(error) => return with_path(&wal, Err(error)),
+    };
+    if length > WAL_HEADER {
+        if file_length == 0 {
+            // SQLite would remove it.
+            return with_path(
+                path,
+                Err(format!(
+                    "the file is missing or empty, and {} has messages that belong to it: put the file back, or remove both. {RESTORE}",
+                    wal.display()
+                )),
+            );
+        }
+        return Ok(Some(wal));
+    }
+    if file_length == 0 {
+        return Ok(None);
+    }
+    match alone(path) {
+        Ok(Some(record)) if record.open => with_path(
+            path,
+            Err(format!(
+                "its write-ahead log {} is missing or empty, and what it had is not in this file: put it back. {RESTORE}",
+                wal.display()
+            )),
+        ),
+        // What is wrong with the file shows when it is opened.
+        _ => Ok(None),
+    }
+}
+
+/// What an operator can do about a WAL that is missing or foreign.
+const RESTORE: &str = "Or restore a backup with `dmwire restore FILE`; with the store itself as FILE, what was in the log is \
+     given up";
+
+fn assert_belongs(path: &Path, wal: &Path, connection: &Connection) -> Result<(), StoreError> {
+    let alone = match alone(path) {
+        Ok(alone) => alone,
+        // A checkpoint that was interrupted can leave a page half written. The page is in the WAL then.
+        Err(error) if is_damage(&error) => return assert_intact(path, connection),
+        Err(error) => return with_path(path, Err(error)),
+    };
+    let Some(together) = with_path(path, LogRecord::read(connection))? else {
+        // Both are of an older version, which did not write records.
+        return assert_intact(path, connection);
+    };
+    if together.follows(alone) {
+        return Ok(());
+    }
+    with_path(
+        path,
+        Err(format!(
+            "{} is the write-ahead log of another file: was a backup put in the place of the store? The two must not be mixed. \
+             If the store is to be what {} has without that log, remove {0}. {RESTORE}",
+            wal.display(),
+            path.display(),
+        )),
+    )
+}
+
+fn assert_intact(path: &Path, connection: &Connection) -> Result<(), StoreError> {
+    let found: String = with_path(
+        path,
+        connection.query_row("PRAGMA integrity_check(1)", (), |row| row.get(0)),
+    )?;
+    if found == "ok" {
+        return Ok(());
+    }
+    with_path(
+        path,
+        Err(format!(
+            "the file and its write-ahead log do not belong together, or are damaged: {found}. {RESTORE}"
+        )),
+    )
+}
+
+/// The record in the main file.
+fn alone(path: &Path) -> rusqlite::Result<Option<LogRecord>> {
+    LogRecord::read(&open_without_wal(path)?)
+}
+
+fn is_damage(error: &rusqlite::Error) -> bool {
+    matches!(
+        error.sqlite_error_code(),
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)
+    )
+}
+
+/// Opens a file so that no other process can use it, which makes SQLite read the whole WAL again instead of relying on an index
+/// that an earlier process has left. If another process uses the file, it is shared after all.
+fn connect_alone(path: &Path) -> rusqlite::Result<Connection> {
+    let open = |mode: &str| -> rusqlite::Result<Connection> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(path, flags)?;
+        // The WAL stays until the file says that it is closed.
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+        connection.busy_timeout(BUSY_TIMEOUT)?;
+        connection.pragma_update(None, "locking_mode", mode)?;
+        connection.query_row("SELECT count(*) FROM sqlite_schema", (), |_| Ok(()))?;
+        Ok(connection)
+    };
+    match open("EXCLUSIVE") {
+        Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) => open("NORMAL"),
+        opened => opened,
+    }
+}
+
+/// Writes a file again in its place and syncs it.
+fn write_again(path: &Path) -> Result<(), StoreError> {
+    let file = with_path(path, OpenOptions::new().read(true).write(true).open(path))?;
+    let mut buffer = vec![0; 1 << 20];
+    let mut at = 0;
+    loop {
+        let count = with_path(path, file.read_at(&mut buffer, at))?;
+        if count == 0 {
+            break;
+        }
+        with_path(path, file.write_all_at(&buffer[..count], at))?;
+        at += count as u64;
+    }
+    with_path(path, file.sync_all().map_err(SyncError))
+}
