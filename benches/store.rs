@@ -186,7 +186,7 @@ fn commit(store: &mut dyn Store, now: &mut i64, batch: &[Write]) -> Result<(), S
     };
     assert!(outcomes.iter().all(stored), "every message is new");
     // As the writer does after each batch.
-    store.maintain(*now)?;
+    store.maintain(Some(*now))?;
     Ok(())
 }
 
@@ -393,7 +393,7 @@ fn large(options: &Options, folder: &Folder) -> Result<(), Failed> {
             user: user.clone(),
             limit: 50,
             cursor: None,
-            not_before: i64::MIN,
+            not_before: None,
             bytes: 250 << 10,
         })?;
         lists.push(began.elapsed());
@@ -406,7 +406,7 @@ fn large(options: &Options, folder: &Folder) -> Result<(), Failed> {
             conversation: conversation.clone(),
             position: None,
             limit: 50,
-            not_before: i64::MIN,
+            not_before: None,
             bytes: 250 << 10,
         })?;
         histories.push(began.elapsed());

@@ -266,7 +266,7 @@ mod tests {
             user: "u".into(),
             limit: 1,
             cursor: None,
-            not_before: 0,
+            not_before: None,
             bytes: usize::MAX,
         };
         let long: Vec<_> = (0..3).map(|_| readers.conversations(query())).collect();

@@ -25,5 +25,5 @@ pub use self::query::{
     HistoryPosition, HistoryQuery, InboxQuery, InboxRange, KnownEntry,
 };
 pub use self::recipients::{Recipient, Recipients};
-pub use self::traits::{Reader, Store, StoreError, Waker};
+pub use self::traits::{Reader, Store, StoreError, StoredTimes, Waker};
 pub use crate::config::{Quotas, Retention};

@@ -41,7 +41,7 @@ fn run(matches: &ArgMatches, own: &ArgMatches) -> Result<(), CommandError> {
                 user: user.into(),
                 limit: CONVERSATIONS,
                 cursor,
-                not_before: i64::MIN,
+                not_before: None,
                 bytes: PAGE_BYTES,
             })
             .map_err(failed(cannot))?;
@@ -78,7 +78,7 @@ fn history(
             conversation: conversation.clone(),
             position,
             limit: MESSAGES,
-            not_before: i64::MIN,
+            not_before: None,
             bytes: PAGE_BYTES,
         })?;
         let HistoryAnswer::Page(page) = page else {

@@ -86,9 +86,8 @@ impl Router {
     }
 
     /// Older messages are not shown (milliseconds since 1970-01-01T00:00:00Z).
-    fn not_before(&self) -> i64 {
-        self.history_ms
-            .map_or(i64::MIN, |ms| Timestamp::now().0 - ms)
+    fn not_before(&self) -> Option<i64> {
+        self.history_ms.map(|ms| Timestamp::now().0 - ms)
     }
 
     /// Starts to read a query. `cap` reduces the size of the answer to the memory that is available now. Also returns the

@@ -69,8 +69,8 @@ pub struct HistoryQuery {
     pub position: Option<HistoryPosition>,
     /// The maximum number of messages.
     pub limit: usize,
-    /// Older messages are left out (milliseconds since 1970-01-01T00:00:00Z).
-    pub not_before: i64,
+    /// The oldest messages are left out up to the first one that is not older (milliseconds since 1970-01-01T00:00:00Z).
+    pub not_before: Option<i64>,
     /// Stop before this many bytes. At least one message is read.
     pub bytes: usize,
 }
@@ -113,8 +113,8 @@ pub struct ConversationsQuery {
     pub limit: usize,
     /// The cursor of the previous page: continue after it.
     pub cursor: Option<Uuid>,
-    /// Conversations whose newest message is older are left out.
-    pub not_before: i64,
+    /// Conversations in which all messages are older are left out.
+    pub not_before: Option<i64>,
     /// Stop before this many bytes. At least one conversation is read.
     pub bytes: usize,
 }

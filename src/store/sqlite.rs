@@ -19,6 +19,7 @@ mod recovery;
 mod retention;
 mod run;
 mod shared;
+mod times;
 mod truncation;
 mod unknown_recipients;
 
@@ -40,8 +41,11 @@ use self::read::SqliteReader;
 use self::retention::{RetentionRules, RetentionSweeper};
 use self::run::Run;
 use self::shared::Shared;
+use self::times::RecordedTimes;
 use self::truncation::Truncation;
-use super::{Outcome, Reader, Store, StoreError, StoreFiles, StoreOptions, Waker, Write};
+use super::{
+    Outcome, Reader, Store, StoreError, StoreFiles, StoreOptions, StoredTimes, Waker, Write,
+};
 
 /// The writing half. Holds the lock of its file until it is dropped.
 #[derive(Debug)]
@@ -74,8 +78,9 @@ pub struct Sqlite {
     sweeper: RetentionSweeper,
     /// When the sweeper runs next.
     sweep_at: Instant,
-    /// The time of the last commit, in milliseconds since 1970-01-01T00:00:00Z.
-    now: i64,
+    /// The time by which things expire; `None`: nothing expires.
+    expire_at: Option<i64>,
+    recorded: RecordedTimes,
     numbers: MessageNumbers,
     options: StoreOptions,
     /// Whether the files are where they were opened, and whether the content of a displaced log has been saved.
@@ -110,6 +115,8 @@ impl Sqlite {
                 outcomes.push(run.apply(write)?);
             }
             run.cache.unknown_recipients.write(&self.connection)?;
+            self.recorded
+                .update(&self.connection, now, self.expire_at.is_some())?;
             let pending = run.pending;
             let first = pending.insert(&self.connection)?;
             Ok((outcomes, pending, first))
@@ -162,7 +169,7 @@ impl Sqlite {
         let rules = RetentionRules {
             retention: &self.options.retention,
             live_cursors: &self.options.live_cursors,
-            now: self.now,
+            expire_at: self.expire_at,
         };
         let (log, cache) = (&self.log, &mut self.cache);
         atomically(&self.connection, || {
@@ -186,6 +193,7 @@ impl Sqlite {
     fn forget(&mut self) {
         self.cache = Cache::new(self.log.heads());
         self.numbers = MessageNumbers::default();
+        self.recorded = RecordedTimes::default();
     }
 }
 
@@ -201,7 +209,6 @@ impl Store for Sqlite {
     fn commit(&mut self, now: i64, batch: &[&Write]) -> Result<Vec<Outcome>, StoreError> {
         self.checkpointer.check()?;
         self.begin()?;
-        self.now = now;
         self.cache.shrink(|| self.log.heads());
         let (direct, needed) = plan(&self.connection, &mut self.cache, &self.log, batch)?;
         if !needed.is_empty() {
@@ -220,7 +227,8 @@ impl Store for Sqlite {
         Ok(outcomes)
     }
 
-    fn maintain(&mut self, now: i64) -> Result<Instant, StoreError> {
+    fn maintain(&mut self, expire_at: Option<i64>) -> Result<Instant, StoreError> {
+        self.expire_at = expire_at;
         if let Some(role) = self.files.displaced() {
             return self.while_displaced(role);
         }
@@ -231,7 +239,7 @@ impl Store for Sqlite {
             return Err(error);
         }
         let flushed = self.flush_due();
-        let swept = self.sweep(now);
+        let swept = self.sweep();
         self.checkpoint()?;
         flushed.and(swept)?;
         let due = [Some(self.sweep_at), self.flush_at(), self.truncation.due()];
@@ -247,6 +255,10 @@ impl Store for Sqlite {
         let closed = self.checkpointer.check().and_then(|()| self.end());
         self.shared.close();
         closed
+    }
+
+    fn stored_times(&self) -> Result<Option<StoredTimes>, StoreError> {
+        Ok(times::read(&self.connection)?)
     }
 
     fn set_waker(&mut self, waker: Waker) {

@@ -26,6 +26,15 @@ pub enum StoreError {
     Broken(String),
 }
 
+/// By which times a store was written, in milliseconds since 1970-01-01T00:00:00Z.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StoredTimes {
+    /// The time of the newest commit.
+    pub newest: i64,
+    /// The time of the newest commit that was made while the present time was certain.
+    pub trusted: i64,
+}
+
 /// Asks for [`Store::maintain`] before it is due. May be called on any thread.
 pub type Waker = Arc<dyn Fn() + Send + Sync>;
 
@@ -46,11 +55,18 @@ pub trait Store: Send {
 
     /// Does a part of the work that is not part of a commit, such as retention. It takes a few milliseconds at most, because
     /// commits wait for it. Called after each commit, when the returned time has come, and after a call of the waker. Returns
-    /// the time when it is due again.
+    /// the time when it is due again. Entries and messages expire as of `expire_at`, also in later commits (milliseconds since
+    /// 1970-01-01T00:00:00Z); `None`: none expire, because the present time is uncertain.
     ///
     /// # Errors
     /// [`StoreError`]: it is called again later.
-    fn maintain(&mut self, now: i64) -> Result<Instant, StoreError>;
+    fn maintain(&mut self, expire_at: Option<i64>) -> Result<Instant, StoreError>;
+
+    /// The times of the newest commits of earlier runs, with a precision of a minute. `None`: nothing was committed.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    fn stored_times(&self) -> Result<Option<StoredTimes>, StoreError>;
 
     /// Closes the store: what is committed is moved to its place, so that the files can be copied. Nothing may be called after
     /// it. A store that is dropped instead is closed as far as possible.

@@ -137,7 +137,7 @@ impl<R: Send + 'static> Thread<R> {
 
     /// Lets the store maintain itself.
     fn maintain(&mut self) {
-        match self.store.maintain(Timestamp::now().0) {
+        match self.store.maintain(Some(Timestamp::now().0)) {
             Ok(next) => self.maintain_at = next,
             Err(error) => {
                 exit_if_broken(&error);

@@ -10,7 +10,7 @@ use dmwire::store::sqlite::{Durability, Sqlite};
 use dmwire::store::{
     ConversationsPage, ConversationsQuery, DeviceRef, Entry, HistoryAnswer, HistoryPage,
     HistoryPosition, HistoryQuery, InboxRange, InboxState, Outcome, Quotas, Reader, Retention,
-    Store, StoreOptions, StoredMessage, Write,
+    Store, StoreOptions, StoredMessage, StoredTimes, Write,
 };
 
 use uuid::Uuid;
@@ -89,6 +89,8 @@ pub struct TestStore {
     halves: Option<(Box<dyn Reader>, StoreThread)>,
     /// The time of the last commit.
     pub now: i64,
+    /// Whether entries and messages expire.
+    pub is_certain: bool,
 }
 
 impl TestStore {
@@ -104,6 +106,7 @@ impl TestStore {
             quotas: Quotas::default(),
             halves: None,
             now: START,
+            is_certain: true,
         };
         store.open();
         store
@@ -143,6 +146,11 @@ impl TestStore {
 
     pub fn epoch(&mut self) -> Uuid {
         self.with_store(|store| store.epoch())
+    }
+
+    pub fn stored_times(&mut self) -> Option<StoredTimes> {
+        self.with_store(|store| store.stored_times())
+            .expect("the times are read")
     }
 
     /// Commits a batch, one second after the previous one.
@@ -275,8 +283,8 @@ impl TestStore {
     pub fn maintain(&mut self) {
         let mut rests = 0;
         for _ in 0..10_000 {
-            let now = self.now;
-            let next = self.with_store(move |store| store.maintain(now));
+            let expire_at = self.is_certain.then_some(self.now);
+            let next = self.with_store(move |store| store.maintain(expire_at));
             let next = next.expect("maintenance succeeds");
             let pause = next.saturating_duration_since(Instant::now());
             if pause >= Duration::from_millis(500) {
@@ -307,7 +315,7 @@ impl StoreThread {
         let waking = tasks.clone();
         store.set_waker(Arc::new(move || {
             // At the earliest possible time, so that nothing expires that a test does not expect to.
-            let maintain: Task = Box::new(|store| drop(store.maintain(START)));
+            let maintain: Task = Box::new(|store| drop(store.maintain(Some(START))));
             drop(waking.send(Some(maintain)));
         }));
         let thread = std::thread::spawn(move || {

@@ -8,6 +8,7 @@
 mod support;
 
 mod changes;
+mod clock;
 mod fixture;
 mod known;
 mod limits;
@@ -63,6 +64,13 @@ macro_rules! test_store {
             retention::expired_entries_and_messages_are_removed,
             retention::sequence_numbers_continue_after_everything_has_expired,
             retention::the_epoch_stays_when_the_store_is_reopened,
+            clock::a_time_that_is_too_early_removes_nothing_before_it,
+            clock::a_time_that_is_too_late_keeps_what_follows_it,
+            clock::nothing_expires_while_the_time_is_uncertain,
+            clock::hiding_follows_the_time_in_both_directions,
+            clock::the_least_recently_used_device_is_forgotten_whatever_the_time,
+            clock::reactions_keep_their_order_whatever_the_time,
+            clock::the_times_of_commits_are_known_after_a_start,
         }
     };
     ($backend:ident: $fixture:ty; $($topic:ident::$test:ident,)+) => {

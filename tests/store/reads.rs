@@ -65,7 +65,7 @@ pub fn a_history_page_ends_where_its_bytes_do(store: &mut TestStore) {
 pub fn a_history_ends_at_the_oldest_message_to_show(store: &mut TestStore) {
     talk(store);
     let mut query = history_query("una", "vic", None, 20);
-    query.not_before = store.now - 4000;
+    query.not_before = Some(store.now - 4000);
     let page = store.history_page(&query).expect("there is no position");
     let numbers: Vec<_> = page.messages.iter().map(number).collect();
     assert_eq!((numbers, page.more), ((116..=120).collect(), false));
@@ -137,7 +137,7 @@ pub fn a_page_of_conversations_ends_where_its_bytes_do(store: &mut TestStore) {
     let page = store.conversations(&query);
     assert_eq!((page.items.len(), page.cursor.is_some()), (1, true));
     query.bytes = usize::MAX;
-    query.not_before = store.now - 1000;
+    query.not_before = Some(store.now - 1000);
     let page = store.conversations(&query);
     assert_eq!((page.items.len(), page.cursor), (2, None));
     let unread: Vec<_> = page.items.iter().map(|item| item.unread).collect();

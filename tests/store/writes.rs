@@ -101,7 +101,7 @@ pub fn history_query(
         conversation: Conversation::Direct(peer.into()),
         position,
         limit,
-        not_before: i64::MIN,
+        not_before: None,
         bytes: usize::MAX,
     }
 }
@@ -111,7 +111,7 @@ pub fn conversations_query(user: &str, cursor: Option<Uuid>, limit: usize) -> Co
         user: user.into(),
         limit,
         cursor,
-        not_before: i64::MIN,
+        not_before: None,
         bytes: usize::MAX,
     }
 }

@@ -95,7 +95,7 @@ impl Sqlite {
     }
 
     /// Runs a step of the retention sweep if it is due.
-    pub(super) fn sweep(&mut self, now: i64) -> rusqlite::Result<()> {
+    pub(super) fn sweep(&mut self) -> rusqlite::Result<()> {
         if Instant::now() < self.sweep_at {
             return Ok(());
         }
@@ -103,7 +103,7 @@ impl Sqlite {
         let rules = RetentionRules {
             retention: &self.options.retention,
             live_cursors: &self.options.live_cursors,
-            now,
+            expire_at: self.expire_at,
         };
         let before = self.connection.total_changes();
         let step = self

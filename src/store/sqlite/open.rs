@@ -15,6 +15,7 @@ use super::pending::PendingLog;
 use super::retention::RetentionSweeper;
 use super::run::Run;
 use super::shared::Shared;
+use super::times::RecordedTimes;
 use super::truncation::Truncation;
 use super::{Durability, Sqlite, migrations, recovery};
 use crate::store::{StoreError, StoreOptions};
@@ -89,7 +90,8 @@ impl Sqlite {
             flush_after: Instant::now(),
             sweeper: RetentionSweeper::default(),
             sweep_at: Instant::now(),
-            now: 0,
+            expire_at: None,
+            recorded: RecordedTimes::default(),
             numbers: MessageNumbers::default(),
             options,
             files,

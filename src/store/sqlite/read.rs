@@ -1,6 +1,7 @@
 //! The reading half of the store.
 
 mod conversations;
+mod hidden;
 mod history;
 mod inbox;
 mod known;
@@ -11,6 +12,7 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension as _};
 
+use self::hidden::HiddenMessages;
 use super::file::connect_to_read;
 use super::pending;
 use super::shared::Shared;
@@ -29,6 +31,7 @@ pub struct SqliteReader {
     shared: Option<Arc<Shared>>,
     /// The maximum number of entries of an inbox.
     inbox_limit: u64,
+    hidden: HiddenMessages,
 }
 
 type Result<T> = rusqlite::Result<T>;
@@ -41,6 +44,7 @@ impl SqliteReader {
             includes_pending: false,
             shared: Some(shared),
             inbox_limit,
+            hidden: HiddenMessages::default(),
         })
     }
 
@@ -51,6 +55,7 @@ impl SqliteReader {
             includes_pending: false,
             shared: None,
             inbox_limit: u64::MAX,
+            hidden: HiddenMessages::default(),
         }
     }
 

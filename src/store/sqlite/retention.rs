@@ -1,7 +1,13 @@
 //! Retention: removes inbox entries and messages that have expired or exceed a limit, and returns free space to the disk. It
 //! runs in small steps. Each is a transaction of a few milliseconds between two batches, so that no write waits for long.
+//!
+//! A stored time may be wrong, because the clock was wrong when it was stored. So time removes only from the start: an entry
+//! or a message expires when it, and everything before it in its inbox or conversation, is older than the limit. One time that
+//! is too early then removes nothing that was stored before it.
 
-use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior, params};
+use std::time::{Duration, Instant};
+
+use rusqlite::{Connection, TransactionBehavior};
 
 use super::cache::Cache;
 use super::number::{signed, unsigned};
@@ -16,7 +22,7 @@ const KEEP_PAGES: i64 = 256;
 /// Free pages that one step returns to the disk.
 const RETURN_PAGES: i64 = 128;
 /// The pause after a sweep of the whole store, in milliseconds.
-const REST: i64 = 60_000;
+const REST_MS: i64 = 60_000;
 
 /// Entries that a connected session still needs are kept up to this multiple of the limit of an inbox.
 const SLOW_READER_FACTOR: i64 = 20;
@@ -26,8 +32,17 @@ const SLOW_READER_FACTOR: i64 = 20;
 pub struct RetentionRules<'a> {
     pub retention: &'a Retention,
     pub live_cursors: &'a LiveCursors,
-    /// Milliseconds since 1970-01-01T00:00:00Z.
-    pub now: i64,
+    /// The time by which things expire, in milliseconds since 1970-01-01T00:00:00Z. `None`: nothing expires, because the
+    /// present time is uncertain.
+    pub expire_at: Option<i64>,
+}
+
+impl RetentionRules<'_> {
+    /// Entries with an earlier time have expired.
+    fn inbox_cutoff(&self) -> i64 {
+        let cutoff = |now: i64| now.saturating_sub(self.retention.inbox_ms);
+        self.expire_at.map_or(i64::MIN, cutoff)
+    }
 }
 
 /// The progress of the sweep.
@@ -39,8 +54,38 @@ pub struct RetentionSweeper {
     phase: Phase,
     /// True if this sweep has returned space to the disk.
     freed_space: bool,
-    /// When the next sweep begins.
-    rest_until: i64,
+    /// The pause before the next sweep.
+    rest: Option<Rest>,
+}
+
+/// A pause between two sweeps.
+#[derive(Clone, Copy, Debug)]
+struct Rest {
+    until: Instant,
+    /// The time by which things expired in the last sweep, and how far it may move until the next one.
+    expired_at: Option<i64>,
+    ms: i64,
+}
+
+impl Rest {
+    fn new(retention: &Retention, expired_at: Option<i64>) -> Self {
+        let shortest = retention.history_ms.unwrap_or(i64::MAX);
+        let ms = REST_MS.min(shortest).min(retention.inbox_ms);
+        Self {
+            until: Instant::now() + Duration::from_millis(ms.unsigned_abs()),
+            expired_at,
+            ms,
+        }
+    }
+
+    /// False when the pause is over: also if the clock has been set, or is trusted again.
+    fn lasts(&self, expire_at: Option<i64>) -> bool {
+        Instant::now() < self.until
+            && match (self.expired_at, expire_at) {
+                (Some(then), Some(now)) => (then..then.saturating_add(self.ms)).contains(&now),
+                (then, now) => then == now,
+            }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -61,20 +106,17 @@ impl RetentionSweeper {
         cache: &mut Cache,
         rules: &RetentionRules<'_>,
     ) -> Result<bool> {
-        let RetentionRules { retention, now, .. } = *rules;
-        // A clock that was set back must not make the pause longer.
-        if now < self.rest_until && now >= self.rest_until - REST {
+        if self.rest.is_some_and(|rest| rest.lasts(rules.expire_at)) {
             return Ok(false);
         }
+        self.rest = None;
         match self.phase {
             Phase::Inboxes => self.inboxes(connection, cache, rules)?,
-            Phase::Messages => self.messages(connection, cache, retention, now)?,
+            Phase::Messages => self.messages(connection, cache, rules)?,
             Phase::Space => {
                 if !return_pages(connection)? {
-                    let shortest = retention.history_ms.unwrap_or(i64::MAX);
-                    let shortest = shortest.min(retention.inbox_ms);
                     *self = Self {
-                        rest_until: now + REST.min(shortest),
+                        rest: Some(Rest::new(rules.retention, rules.expire_at)),
                         ..Self::default()
                     };
                     return Ok(false);
@@ -127,14 +169,14 @@ impl RetentionSweeper {
         &mut self,
         connection: &mut Connection,
         cache: &mut Cache,
-        retention: &Retention,
-        now: i64,
+        rules: &RetentionRules<'_>,
     ) -> Result<()> {
-        let Some(history_ms) = retention.history_ms else {
+        let retention = rules.retention;
+        let (Some(history_ms), Some(now)) = (retention.history_ms, rules.expire_at) else {
             self.phase = Phase::Space;
             return Ok(());
         };
-        let cutoff = now - history_ms.max(retention.inbox_ms);
+        let cutoff = now.saturating_sub(history_ms.max(retention.inbox_ms));
         let conversations = numbers(
             connection,
             "SELECT n FROM conversations WHERE n > ?1 ORDER BY n LIMIT ?2",
@@ -218,17 +260,19 @@ fn expired(connection: &Connection, rules: &RetentionRules<'_>, user: i64) -> Re
         beyond =
             beyond.min((signed(cursor) - 1).max(newest - limit.saturating_mul(SLOW_READER_FACTOR)));
     }
-    connection
-        .prepare_cached(
-            "SELECT max(seq) FROM (SELECT seq, at FROM inbox WHERE user = ?1 ORDER BY seq LIMIT ?4)
-             WHERE at < ?2 OR seq <= ?3",
-        )?
-        .query_row(
-            params![user, rules.now - rules.retention.inbox_ms, beyond, REMOVE],
-            |row| row.get(0),
-        )
-        .optional()
-        .map(Option::flatten)
+    let cutoff = rules.inbox_cutoff();
+    let mut statement = connection
+        .prepare_cached("SELECT seq, at FROM inbox WHERE user = ?1 ORDER BY seq LIMIT ?2")?;
+    let mut rows = statement.query([user, REMOVE])?;
+    let mut last = None;
+    while let Some(row) = rows.next()? {
+        let (seq, at): (i64, i64) = (row.get(0)?, row.get(1)?);
+        if seq > beyond && at >= cutoff {
+            break;
+        }
+        last = Some(seq);
+    }
+    Ok(last)
 }
 
 /// Trims a user's inbox as far as one step goes. Returns the number of entries removed.
@@ -267,19 +311,23 @@ fn old_messages(
     cutoff: i64,
 ) -> Result<(Vec<i64>, i64)> {
     let mut statement = connection.prepare_cached(
-        "SELECT n, 1 + coalesce(octet_length(content), 0) / 4096
-         FROM (SELECT * FROM messages WHERE conversation = ?1 ORDER BY n LIMIT ?3)
-         WHERE sent_at < ?2
-         AND from_seq <= (SELECT floor FROM users WHERE users.n = sender)
-         AND to_seq <= (SELECT floor FROM users WHERE users.n = recipient)
-         AND NOT EXISTS (SELECT 1 FROM inbox AS i
-            WHERE i.conversation = ?1 AND i.message = n AND i.kind != 0)",
+        "SELECT n, sent_at, 1 + coalesce(octet_length(content), 0) / 4096,
+            from_seq <= (SELECT floor FROM users WHERE users.n = sender)
+            AND to_seq <= (SELECT floor FROM users WHERE users.n = recipient)
+            AND NOT EXISTS (SELECT 1 FROM inbox AS i
+                WHERE i.conversation = ?1 AND i.message = messages.n AND i.kind != 0)
+         FROM messages WHERE conversation = ?1 ORDER BY n LIMIT ?2",
     )?;
-    let mut rows = statement.query([conversation, cutoff, REMOVE])?;
+    let mut rows = statement.query([conversation, REMOVE])?;
     let (mut gone, mut work) = (Vec::new(), 0);
     while let Some(row) = rows.next()? {
-        gone.push(row.get(0)?);
-        work += row.get::<_, i64>(1)?;
+        if row.get::<_, i64>(1)? >= cutoff {
+            break;
+        }
+        if row.get(3)? {
+            gone.push(row.get(0)?);
+            work += row.get::<_, i64>(2)?;
+        }
         if work >= REMOVE {
             break;
         }

@@ -171,7 +171,11 @@ impl Batch<'_> {
         } else {
             Change::Reacted(emoji)
         };
-        let outcome = self.append_change(at, found, change)?;
+        let changed_at = self.after_reactions(found)?;
+        let mut outcome = self.append_change(at, found, change)?;
+        if let Outcome::Stored { at, .. } = &mut outcome {
+            *at = changed_at;
+        }
         self.tx
             .prepare_cached(
                 "INSERT INTO reactions (conversation, message, user, emoji, removed, seq, at)
@@ -185,9 +189,24 @@ impl Batch<'_> {
                 emoji,
                 remove,
                 signed(found.actor.head + 1),
-                self.now
+                changed_at
             ])?;
         Ok(outcome)
+    }
+
+    /// The time of a new reaction. If the clock was set back, it is later than all others on the message, because the times of
+    /// reactions of different users are their order.
+    fn after_reactions(&self, found: &Found) -> Result<i64> {
+        let newest: Option<i64> = self
+            .tx
+            .prepare_cached(
+                "SELECT max(at) FROM reactions WHERE conversation = ?1 AND message = ?2",
+            )?
+            .query_row([found.conversation, found.n], |row| row.get(0))?;
+        Ok(match newest {
+            Some(newest) if newest > self.now => newest.saturating_add(1),
+            _ => self.now,
+        })
     }
 
     /// True if the user may add one more reaction to a message. Forgets the oldest removed reactions beyond the maximum.
@@ -198,7 +217,7 @@ impl Batch<'_> {
                 "DELETE FROM reactions WHERE conversation = ?1 AND message = ?2 AND user = ?3 AND removed
                  AND emoji NOT IN (SELECT emoji FROM reactions
                     WHERE conversation = ?1 AND message = ?2 AND user = ?3 AND removed
-                    ORDER BY at DESC, seq DESC LIMIT ?4)",
+                    ORDER BY seq DESC LIMIT ?4)",
             )?
             .execute(key)?;
         self.tx

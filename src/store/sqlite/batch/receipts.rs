@@ -36,22 +36,24 @@ impl Batch<'_> {
     pub fn watermark(&mut self, id: &Arc<str>, device: &str, seq: u64) -> Result<Vec<Received>> {
         let user = self.user(id)?;
         let seq = signed(seq.min(user.head));
-        let before: Option<i64> = self
+        let (before, last_used): (Option<i64>, Option<i64>) = self
             .tx
-            .prepare_cached("SELECT max(received) FROM devices WHERE user = ?1")?
-            .query_row([user.n], |row| row.get(0))?;
+            .prepare_cached("SELECT max(received), max(used) FROM devices WHERE user = ?1")?
+            .query_row([user.n], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        // Later than any other device was used, also if the clock was set back: the order decides which one is forgotten.
+        let used = last_used.map_or(self.now, |last| self.now.max(last.saturating_add(1)));
         let updated = self
             .tx
             .prepare_cached(
                 "UPDATE devices SET received = max(received, ?3), used = ?4 WHERE user = ?1 AND device = ?2",
             )?
-            .execute(params![user.n, device, seq, self.now])?;
+            .execute(params![user.n, device, seq, used])?;
         if updated == 0 {
             self.tx
                 .prepare_cached(
                     "INSERT INTO devices (user, device, received, used) VALUES (?1, ?2, ?3, ?4)",
                 )?
-                .execute(params![user.n, device, seq, self.now])?;
+                .execute(params![user.n, device, seq, used])?;
             self.tx
                 .prepare_cached(
                     "DELETE FROM devices WHERE user = ?1 AND device IN

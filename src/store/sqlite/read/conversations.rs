@@ -34,10 +34,10 @@ impl SqliteReader {
         let mut bytes = 0;
         let mut last = 0;
         for (n, conversation, other) in newest {
-            let item = self.item(user, conversation, other, n)?;
-            if item.last.sent_at < query.not_before {
-                break;
+            if self.first_shown(conversation, query.not_before)?.is_none() {
+                continue;
             }
+            let item = self.item(user, conversation, other, n)?;
             bytes += size(&item.last) + OVERHEAD;
             if page.items.len() == query.limit || (bytes > query.bytes && !page.items.is_empty()) {
                 page.cursor = Some(cursor_at(&query.user, last));

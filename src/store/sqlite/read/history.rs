@@ -36,23 +36,30 @@ impl SqliteReader {
                 }
             }
         };
+        // Numbers are not that high: without a first message there is none to show.
+        let first = self.first_shown(conversation, query.not_before)?;
+        let mut first = first.unwrap_or(i64::MAX);
+        if forwards {
+            first = first.max(from + 1);
+        }
         let sql = if forwards {
             select_messages!(
                 "m.n, ",
                 "FROM messages AS m JOIN users AS f ON f.n = m.sender JOIN users AS t ON t.n = m.recipient
-                 WHERE m.conversation = ?1 AND m.n > ?2 AND m.sent_at >= ?3 ORDER BY m.n ASC LIMIT ?4"
+                 WHERE m.conversation = ?1 AND m.n < ?2 AND m.n >= ?3 ORDER BY m.n ASC LIMIT ?4"
             )
         } else {
             select_messages!(
                 "m.n, ",
                 "FROM messages AS m JOIN users AS f ON f.n = m.sender JOIN users AS t ON t.n = m.recipient
-                 WHERE m.conversation = ?1 AND m.n < ?2 AND m.sent_at >= ?3 ORDER BY m.n DESC LIMIT ?4"
+                 WHERE m.conversation = ?1 AND m.n < ?2 AND m.n >= ?3 ORDER BY m.n DESC LIMIT ?4"
             )
         };
         let mut statement = self.connection.prepare_cached(sql)?;
         // One more than requested tells whether there are more.
         let limit = query.limit as i64 + 1;
-        let mut rows = statement.query([conversation, from, query.not_before, limit])?;
+        let before = if forwards { i64::MAX } else { from };
+        let mut rows = statement.query([conversation, before, first, limit])?;
         let mut messages = Vec::new();
         let mut bytes = 0;
         let mut more = false;
