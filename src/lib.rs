@@ -19,13 +19,14 @@
 //!
 //! Beside that path: [`limits`] restricts connections, rates and memory, [`blocks`] lists the users who block each other,
 //! [`contacts`] caches pairs of users with a conversation, [`disk_space`] watches the free disk space, [`tls`] loads
-//! certificates, [`logging`] writes the log, [`config`] reads the settings. [`server`] builds all parts, and [`context`] is the
+//! certificates, [`clock`] tells the time, [`logging`] writes the log, [`config`] reads the settings. [`server`] builds all parts, and [`context`] is the
 //! part of them that connections share.
 //!
 //! Comments that name a section of PROTOCOL mean `docs/protocol.md`.
 
 pub mod auth;
 pub mod blocks;
+pub mod clock;
 pub mod config;
 pub mod contacts;
 pub mod context;
