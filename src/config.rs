@@ -38,7 +38,7 @@ pub use resolved::Resolved;
 pub use secret::Secret;
 pub use storage::{Durability, Retention, StorageConfig, StoreUrl, temporary_directory};
 pub use tls::TlsConfig;
-pub use value::{Auto, Days};
+pub use value::{Auto, Days, Span};
 
 use setting::Setting;
 use source::RawValue;

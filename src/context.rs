@@ -115,6 +115,7 @@ impl Drop for SessionCount {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::Clock;
     use crate::delivery::Delivery;
     use crate::disk_space::DiskSpaceMonitor;
     use crate::readers::Readers;
@@ -129,13 +130,20 @@ mod tests {
         let store = Sqlite::temporary(&std::env::temp_dir(), options);
         let store = store.expect("a store can be created");
         let epoch = store.epoch();
-        let (writer, thread) = Writer::start(Box::new(store), Readers::default(), Vec::new())
-            .expect("a thread starts");
+        let clock = Arc::new(Clock::new(0));
+        let (writer, thread) = Writer::start(
+            Box::new(store),
+            Readers::default(),
+            Vec::new(),
+            clock.clone(),
+        )
+        .expect("a thread starts");
         let router = Router::new(
             Delivery::default(),
             Arc::new(DiskSpaceMonitor::new(&std::env::temp_dir(), None)),
             writer.clone(),
             Readers::default(),
+            clock,
             None,
         );
         let limits = Limits::new(

@@ -10,9 +10,10 @@ mod query;
 
 use std::sync::Arc;
 
-use uuid::Uuid;
+use uuid::{ContextV7, Uuid};
 
 pub use self::query::{Query, RunningQuery};
+use crate::clock::Clock;
 use crate::delivery::{Delivery, Push, RETRY_LATER_MS, ReplyTo, overloaded, write_error};
 use crate::disk_space::DiskSpaceMonitor;
 use crate::outbox::Outbox;
@@ -28,6 +29,11 @@ use crate::store::{
 use crate::websocket;
 use crate::writer::{Unavailable, WriteError, Writer};
 
+thread_local! {
+    /// Counts the ids of a millisecond.
+    static IDS: ContextV7 = const { ContextV7::new() };
+}
+
 /// Executes the commands of clients.
 #[derive(Clone, Debug)]
 pub struct Router {
@@ -35,6 +41,7 @@ pub struct Router {
     disk_space: Arc<DiskSpaceMonitor>,
     writer: Writer<ReplyTo>,
     readers: Readers,
+    clock: Arc<Clock>,
     /// Queries do not show messages that are older; in milliseconds.
     history_ms: Option<i64>,
 }
@@ -109,6 +116,7 @@ impl Router {
         disk_space: Arc<DiskSpaceMonitor>,
         writer: Writer<ReplyTo>,
         readers: Readers,
+        clock: Arc<Clock>,
         history_ms: Option<i64>,
     ) -> Self {
         Self {
@@ -116,8 +124,18 @@ impl Router {
             disk_space,
             writer,
             readers,
+            clock,
             history_ms,
         }
+    }
+
+    /// The time of the server.
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    fn now(&self) -> Timestamp {
+        Timestamp(self.clock.now())
     }
 
     /// Reads the state of an inbox for a new session; see [`Writer::open`].
@@ -203,7 +221,7 @@ impl Router {
             }
             ClientFrame::Ping(frame) => {
                 return Ok(Executed::Reply(ServerFrame::Pong(Pong {
-                    server_time: Timestamp::now(),
+                    server_time: self.now(),
                     reference: frame.reference.as_ref().map(Ref::as_str),
                 })));
             }
@@ -224,6 +242,15 @@ impl Router {
             on,
         };
         self.submit(write, reference, command)
+    }
+
+    /// An id of version 7, which begins with the time.
+    fn new_id(&self) -> Uuid {
+        let ms = u64::try_from(self.clock.now()).unwrap_or(0);
+        let nanoseconds = (ms % 1000) as u32 * 1_000_000;
+        IDS.with(|context| {
+            Uuid::new_v7(uuid::Timestamp::from_unix(context, ms / 1000, nanoseconds))
+        })
     }
 
     /// Queues a write.
@@ -262,7 +289,7 @@ impl Router {
         message: &'a ClientMessage<'a>,
         command: &Command<'a>,
     ) -> Result<Executed<'a>, CommandError> {
-        let id = message.id.map_or_else(Uuid::now_v7, |id| id.0);
+        let id = message.id.map_or_else(|| self.new_id(), |id| id.0);
         if message.ephemeral == Some(true) {
             return self.ephemeral_message(message, MessageId(id), command);
         }
@@ -289,7 +316,7 @@ impl Router {
         let Target::User(to) = message.target() else {
             return Err(FrameError::unknown_room().into());
         };
-        let now = Timestamp::now();
+        let now = self.now();
         let mut frame = Vec::new();
         websocket::write_text(&mut frame, |out| {
             ServerFrame::Message(ServerMessage {

@@ -13,6 +13,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::auth::{AuthSetupError, PageLinks, Verifier};
 use crate::blocks::Blocks;
+use crate::clock::Clock;
 use crate::config::{Access, Config, StorageConfig, StoreUrl, temporary_directory};
 use crate::contacts::Contacts;
 use crate::context::Context;
@@ -140,6 +141,7 @@ pub async fn serve(
         context.limits.clone(),
         context.registry.clone(),
     )));
+    let _watch_clock = AbortOnDropHandle::new(actix_rt::spawn(watch_clock(context.clone())));
     let watch = watch_storage(parts.disk_space.clone(), parts.files.clone());
     let _watch_storage = AbortOnDropHandle::new(actix_rt::spawn(watch));
     let server = actix_rt::spawn(server);
@@ -194,10 +196,15 @@ impl Parts {
             reader.blocks(&mut |user, other| blocks.set(user, other, true))?;
         }
         let (epoch, files) = (store.epoch(), store.files());
+        let clock = Arc::new(Clock::new(config.storage.clock_settle.0));
+        if let Some(times) = store.stored_times()? {
+            clock.compare_with(times.newest, times.trusted);
+        }
         let readers = Readers::start(readers, store.reader()?)?;
         let delivery = Delivery::new(registry.clone(), blocks, Contacts::new(readers.clone()));
         let observers: Vec<Box<dyn CommitObserver<_>>> = vec![Box::new(delivery.clone())];
-        let (writer, writer_thread) = Writer::start(store, readers.clone(), observers)?;
+        let (writer, writer_thread) =
+            Writer::start(store, readers.clone(), observers, clock.clone())?;
         let disk_space = Arc::new(DiskSpaceMonitor::new(
             &config.storage.directory(),
             config.storage.min_free_disk.0,
@@ -208,6 +215,7 @@ impl Parts {
             disk_space.clone(),
             writer.clone(),
             readers.clone(),
+            clock,
             retention.history_ms,
         );
         let limits = Limits::new(
@@ -261,7 +269,8 @@ fn announce(parts: &Parts, addresses: &[SocketAddr]) {
     }
 }
 
-/// Reads keys and certificates again when they change, and on SIGHUP, until the handles are dropped.
+/// Reads keys and certificates again when they change, and on SIGHUP, until the handles are dropped. SIGHUP also accepts the
+/// clock of the machine as it is.
 fn reload_when_changed(
     context: &Arc<Context>,
     tls: Option<&Arc<Tls>>,
@@ -272,6 +281,7 @@ fn reload_when_changed(
     let on_hangup = actix_rt::spawn(async move {
         while hangup.recv().await.is_some() {
             log::info!("SIGHUP: reading keys and certificates again");
+            context.router.clock().accept();
             context.auth.refresh();
             if let Some(tls) = &tls {
                 tls.reload();
@@ -303,6 +313,14 @@ async fn maintain_limits(limits: Arc<Limits>, registry: Arc<Registry>) {
                 log::warn!(count = rejected; "connections were rejected within a minute (too_many_connections)");
             }
         }
+    }
+}
+
+/// Notices within a second that the clock of the machine has jumped, also on an idle server.
+async fn watch_clock(context: Arc<Context>) {
+    loop {
+        context.router.clock().is_settled();
+        actix_rt::time::sleep(Duration::from_secs(1)).await;
     }
 }
 

@@ -33,6 +33,7 @@ pub use self::health::Unavailable;
 
 use self::queue::{Opening, Queued, Shared};
 use self::thread::Thread;
+use crate::clock::Clock;
 use crate::readers::Readers;
 use crate::store::{DeviceRef, InboxQuery, InboxState, Store, Write};
 
@@ -56,7 +57,7 @@ impl<R> std::fmt::Debug for Writer<R> {
 }
 
 impl<R: Send + 'static> Writer<R> {
-    /// Starts the writer's thread. The observers are called in this order.
+    /// Starts the writer's thread. The observers are called in this order. What is stored has the time of `clock`.
     ///
     /// # Errors
     /// If the thread cannot be started.
@@ -64,6 +65,7 @@ impl<R: Send + 'static> Writer<R> {
         mut store: Box<dyn Store>,
         readers: Readers,
         observers: Vec<Box<dyn CommitObserver<R>>>,
+        clock: Arc<Clock>,
     ) -> std::io::Result<(Self, JoinHandle<()>)> {
         let shared = Arc::new(Shared::new(store.files()));
         let waking = shared.clone();
@@ -75,7 +77,7 @@ impl<R: Send + 'static> Writer<R> {
             .name("writer".into())
             .spawn(move || {
                 let _guard = crate::supervise::AbortOnPanic("writer's thread");
-                Thread::new(shared, store, readers, observers).run();
+                Thread::new(shared, store, readers, observers, clock).run();
             })?;
         Ok((writer, thread))
     }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::RawValue;
 use super::setting::{Kind, choice, number, number_or_auto, quoted, section, text};
-use super::value::{Auto, Days};
+use super::value::{Auto, Days, Span};
 
 section! {
     /// Where messages are stored, when a message counts as stored, and for how long it is kept.
@@ -29,6 +29,12 @@ section! {
     history_days: Option<Days> = None, Kind::one("DAYS|forever", days_or_forever, |days| {
         days.map_or_else(|| quoted("forever"), |days| days.to_string())
     });
+
+    /// After the machine's clock has jumped, or differs by more than a day from the newest stored message at a start, nothing
+    /// is removed because of its age until the clock has not jumped for this time, such as 90s, 15m or 1h
+    ///
+    /// Until then, the times of messages continue from the time before the jump. SIGHUP accepts the clock at once.
+    clock_settle: Span = Span::hours(1), text("TIME", Span::parse);
 
     /// Free disk space below which the server stores nothing more, 0 for no minimum; auto: 256 MiB, or a 64th of a
     /// smaller disk

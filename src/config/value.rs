@@ -74,6 +74,63 @@ pub(super) fn switch(raw: &RawValue) -> Result<bool, String> {
     }
 }
 
+/// A duration in seconds, or with a unit, stored in milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Span(pub i64);
+
+impl Span {
+    /// The units, the largest first.
+    const UNITS: [(&str, i64); 5] = [
+        ("d", 86_400_000),
+        ("h", 3_600_000),
+        ("m", 60_000),
+        ("s", 1000),
+        ("ms", 1),
+    ];
+    /// 30 days.
+    const MAX: f64 = 30.0 * 86_400_000.0;
+
+    /// A whole number of hours.
+    pub const fn hours(hours: i64) -> Self {
+        Self(hours * 3_600_000)
+    }
+
+    pub(super) fn parse(raw: &RawValue) -> Result<Self, String> {
+        let text = raw.as_str();
+        let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+        let unit = match &text[digits.len()..] {
+            "" => Some(1000),
+            unit => Self::UNITS
+                .iter()
+                .find(|(name, _)| *name == unit)
+                .map(|(_, ms)| *ms),
+        };
+        // Not `inf`, `nan`, `1e3` or `+1`, which a float may be as well.
+        let plain = digits
+            .bytes()
+            .all(|byte| byte.is_ascii_digit() || byte == b'.');
+        let number = digits.parse::<f64>().ok().filter(|_| plain);
+        number
+            .zip(unit)
+            .map(|(number, unit)| number * unit as f64)
+            .filter(|ms| *ms <= Self::MAX)
+            .map(|ms| Self(ms.ceil() as i64))
+            .ok_or_else(|| {
+                format!("{raw} is not a time such as 3600 (seconds), 500ms, 90s, 15m or 1h, up to 30 days")
+            })
+    }
+}
+
+impl Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let divides = |(_, ms): &&(&str, i64)| self.0 % ms == 0;
+        match Self::UNITS.iter().find(divides) {
+            Some((name, ms)) if self.0 != 0 => write!(f, "{}{name}", self.0 / ms),
+            _ => f.write_str("0"),
+        }
+    }
+}
+
 /// A time in days, stored in milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Days(pub i64);

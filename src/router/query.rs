@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{CommandError, Router, conversation};
 use crate::protocol::client::{ClientConversations, ClientHistory, DEFAULT_LIMIT};
 use crate::protocol::types::parse_uuid;
-use crate::protocol::{FrameError, Ref, Timestamp};
+use crate::protocol::{FrameError, Ref};
 use crate::readers::PendingRead;
 use crate::store::{
     ConversationsPage, ConversationsQuery, HistoryAnswer, HistoryPosition, HistoryQuery,
@@ -85,9 +85,10 @@ impl Router {
         })
     }
 
-    /// Older messages are not shown (milliseconds since 1970-01-01T00:00:00Z).
+    /// Older messages are not shown (milliseconds since 1970-01-01T00:00:00Z). `None`: all are shown.
     fn not_before(&self) -> Option<i64> {
-        self.history_ms.map(|ms| Timestamp::now().0 - ms)
+        let now = self.clock.expiry_now()?;
+        self.history_ms.map(|ms| now.saturating_sub(ms))
     }
 
     /// Starts to read a query. `cap` reduces the size of the answer to the memory that is available now. Also returns the

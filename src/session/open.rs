@@ -63,7 +63,7 @@ pub async fn open_session(
         device: &query.device,
         epoch: Id(context.epoch),
         seq: Integer(inbox.head),
-        server_time: Timestamp::now(),
+        server_time: Timestamp(context.router.clock().now()),
         schema: context.contract.hash(),
         heartbeat_seconds: Integer(config.keepalive.heartbeat_seconds),
         limits: Limits {

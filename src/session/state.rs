@@ -243,9 +243,12 @@ impl SessionState {
             Action::Ping => self.send_ping(now),
             Action::Heartbeat => {
                 self.outbox.shrink();
-                self.outbox.send(&ServerFrame::Heartbeat(Heartbeat {
-                    timestamp: Timestamp::now(),
-                }));
+                // Only sessions of users get heartbeats.
+                if let Some(user) = &self.user {
+                    let timestamp = Timestamp(user.router.clock().now());
+                    let heartbeat = Heartbeat { timestamp };
+                    self.outbox.send(&ServerFrame::Heartbeat(heartbeat));
+                }
             }
         }
         true

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::completed::{CommitObserver, Completed, CompletedBatch, WriteError};
 use super::queue::{Opening, Queued, Shared, Watermark};
+use crate::clock::Clock;
 use crate::protocol::Timestamp;
 use crate::readers::Readers;
 use crate::store::{InboxState, Store, StoreError, Write};
@@ -25,6 +26,7 @@ pub struct Thread<R> {
     pub store: Box<dyn Store>,
     readers: Readers,
     observers: Vec<Box<dyn CommitObserver<R>>>,
+    pub clock: Arc<Clock>,
     /// When the store is to be maintained next.
     maintain_at: Instant,
     /// When a failure of maintenance was last logged.
@@ -39,12 +41,14 @@ impl<R> Thread<R> {
         store: Box<dyn Store>,
         readers: Readers,
         observers: Vec<Box<dyn CommitObserver<R>>>,
+        clock: Arc<Clock>,
     ) -> Self {
         Self {
             shared,
             store,
             readers,
             observers,
+            clock,
             maintain_at: Instant::now(),
             failure_logged: None,
             due_watermarks: Vec::new(),
@@ -56,6 +60,8 @@ impl<R: Send + 'static> Thread<R> {
     /// Runs until the queue is closed and empty. Then the store is closed.
     pub fn run(mut self) {
         let shared = self.shared.clone();
+        // Before the first commit, so that the store knows whether the time is certain.
+        self.maintain();
         while let Some(turn) = shared.take(self.maintain_at, &mut self.due_watermarks) {
             let is_commit = !turn.items.is_empty();
             if is_commit {
@@ -81,7 +87,7 @@ impl<R: Send + 'static> Thread<R> {
 
     /// Commits a batch and hands it to the observers.
     fn commit(&mut self, items: Vec<Queued<R>>) {
-        let at = Timestamp::now();
+        let at = Timestamp(self.clock.now());
         let mut batch: Vec<&Write> = Vec::with_capacity(items.len());
         batch.extend(items.iter().filter_map(|item| match item {
             Queued::Write(write, _) => Some(write),
@@ -137,7 +143,7 @@ impl<R: Send + 'static> Thread<R> {
 
     /// Lets the store maintain itself.
     fn maintain(&mut self) {
-        match self.store.maintain(Some(Timestamp::now().0)) {
+        match self.store.maintain(self.clock.expiry_now()) {
             Ok(next) => self.maintain_at = next,
             Err(error) => {
                 exit_if_broken(&error);

@@ -32,7 +32,7 @@ impl<R> Thread<R> {
                 seq: *seq,
             })
             .collect();
-        let at = Timestamp::now();
+        let at = Timestamp(self.clock.now());
         let batch: Vec<&Write> = writes.iter().collect();
         let store = &mut self.store;
         match self.shared.health.watch(|| store.commit(at.0, &batch)) {

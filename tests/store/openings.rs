@@ -1,8 +1,10 @@
 //! Opens inboxes through the writer while writes go on.
 
+use std::sync::Arc;
 use std::sync::mpsc::channel;
 use std::thread;
 
+use dmwire::clock::Clock;
 use dmwire::readers::Readers;
 use dmwire::store::sqlite::{Durability, Sqlite};
 use dmwire::store::{DeviceRef, InboxState, Store as _, StoreOptions};
@@ -36,8 +38,13 @@ fn an_opened_inbox_includes_all_that_was_accepted_before() {
     let store = Sqlite::open(&path, Durability::Normal, options).expect("the store opens");
     let reader = || store.reader().expect("a reader opens");
     let readers = Readers::start(vec![reader()], reader()).expect("threads start");
-    let (writer, writer_thread) =
-        Writer::start(Box::new(store), readers.clone(), Vec::new()).expect("a thread starts");
+    let (writer, writer_thread) = Writer::start(
+        Box::new(store),
+        readers.clone(),
+        Vec::new(),
+        Arc::new(Clock::new(0)),
+    )
+    .expect("a thread starts");
     let users: Vec<_> = (0..USERS)
         .map(|user| {
             let writer = writer.clone();

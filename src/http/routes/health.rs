@@ -24,7 +24,13 @@ pub fn ready(request: HttpRequest) -> HttpResponse {
         }
     });
     let mut response = match rejection {
-        None => HttpResponse::Ok().json(json!({"status": "ready"})),
+        None => {
+            let mut status = json!({"status": "ready"});
+            if context(&request).is_some_and(|context| !context.router.clock().is_settled()) {
+                status["clock"] = json!("unsettled");
+            }
+            HttpResponse::Ok().json(status)
+        }
         Some(rejection) => rejection.to_http(),
     };
     let no_store = header::HeaderValue::from_static("no-store");
