@@ -41,19 +41,19 @@ impl Batch<'_> {
             .prepare_cached("SELECT max(received), max(used) FROM devices WHERE user = ?1")?
             .query_row([user.n], |row| Ok((row.get(0)?, row.get(1)?)))?;
         // Later than any other device was used, also if the clock was set back: the order decides which one is forgotten.
-        let used = last_used.map_or(self.now, |last| self.now.max(last.saturating_add(1)));
+        let use_time = last_used.map_or(self.now, |last| self.now.max(last.saturating_add(1)));
         let updated = self
             .tx
             .prepare_cached(
                 "UPDATE devices SET received = max(received, ?3), used = ?4 WHERE user = ?1 AND device = ?2",
             )?
-            .execute(params![user.n, device, seq, used])?;
+            .execute(params![user.n, device, seq, use_time])?;
         if updated == 0 {
             self.tx
                 .prepare_cached(
                     "INSERT INTO devices (user, device, received, used) VALUES (?1, ?2, ?3, ?4)",
                 )?
-                .execute(params![user.n, device, seq, used])?;
+                .execute(params![user.n, device, seq, use_time])?;
             self.tx
                 .prepare_cached(
                     "DELETE FROM devices WHERE user = ?1 AND device IN
