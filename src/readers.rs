@@ -10,6 +10,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
 
 use tokio::sync::oneshot;
 
@@ -36,6 +37,7 @@ struct Shared {
     added: Condvar,
     /// Wakes the thread that runs only short jobs.
     short_added: Condvar,
+    threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
 #[derive(Default)]
@@ -70,7 +72,7 @@ impl Readers {
         let all = readers.into_iter().map(|reader| (reader, Kind::All));
         for (mut reader, kind) in all.chain([(short, Kind::Short)]) {
             let shared = handle.shared.clone();
-            std::thread::Builder::new()
+            let thread = std::thread::Builder::new()
                 .name("reader".into())
                 .spawn(move || {
                     let _guard = crate::supervise::AbortOnPanic("reader's thread");
@@ -78,6 +80,7 @@ impl Readers {
                         job(reader.as_mut());
                     }
                 })?;
+            handle.shared.threads().push(thread);
         }
         Ok(handle)
     }
@@ -155,17 +158,27 @@ impl Readers {
         }
     }
 
-    /// Ends the threads after the jobs that have been added.
+    /// Ends the threads after the jobs that have been added, and waits for their end, so that nothing reads the store when it
+    /// is closed.
     pub fn close(&self) {
         self.shared.lock().closed = true;
         self.shared.added.notify_all();
         self.shared.short_added.notify_all();
+        let threads = std::mem::take(&mut *self.shared.threads());
+        for thread in threads {
+            // A panic has ended the process.
+            drop(thread.join());
+        }
     }
 }
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, Queues> {
         self.queues.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn threads(&self) -> MutexGuard<'_, Vec<JoinHandle<()>>> {
+        self.threads.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits for a job. `None`: there will be none.

@@ -158,9 +158,12 @@ pub async fn serve(
     }
     handle.stop(false).await;
     drop(server.await);
-    parts.readers.close();
-    parts.writer.close();
-    let joined = tokio::task::spawn_blocking(move || parts.writer_thread.join()).await;
+    let joined = tokio::task::spawn_blocking(move || {
+        parts.readers.close();
+        parts.writer.close();
+        parts.writer_thread.join()
+    })
+    .await;
     if !matches!(joined, Ok(Ok(()))) {
         return Err(io::Error::other("the writer's thread panicked").into());
     }

@@ -5,6 +5,7 @@ mod support;
 
 mod crash;
 mod displaced_files;
+mod log_files;
 mod resend;
 mod shutdown;
 mod store_errors;

@@ -102,7 +102,11 @@ impl Run {
         // The WAL may be a new file.
         sync_directory(path)?;
         // From here on the main file says "open".
-        checkpoint(connection, "PASSIVE")?;
+        if checkpoint(connection, "PASSIVE")? {
+            // The file that the last run has closed is two generations behind from here on: a copy of it is not taken for
+            // the file that this run's WAL belongs to.
+            self.next_generation(connection)?;
+        }
         with_path(path, write_runs(lock, self.record.run, self.record.run))?;
         self.begun = true;
         Ok(())

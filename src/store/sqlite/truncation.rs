@@ -19,7 +19,8 @@ pub struct Truncation {
     written: Option<Instant>,
     /// When content was removed that the WAL may have.
     removed: Option<Instant>,
-    /// No attempt before this time.
+    /// A truncation is due, and has been attempted or is being attempted; no other attempt before this time.
+    attempted: bool,
     not_before: Instant,
 }
 
@@ -28,6 +29,7 @@ impl Default for Truncation {
         Self {
             written: None,
             removed: None,
+            attempted: false,
             not_before: Instant::now(),
         }
     }
@@ -55,11 +57,12 @@ impl Truncation {
 
     /// True if a complete checkpoint is to be followed by a truncation.
     pub fn is_wanted(&self) -> bool {
-        self.removed.is_some() || self.due().is_some_and(|due| due <= Instant::now())
+        self.removed.is_some() || self.attempted
     }
 
     /// An attempt begins: the next one follows after a pause, unless this one succeeds.
     pub fn attempt(&mut self) {
+        self.attempted = true;
         self.not_before = Instant::now() + RETRY;
     }
 
@@ -67,5 +70,6 @@ impl Truncation {
     pub fn done(&mut self) {
         self.written = None;
         self.removed = None;
+        self.attempted = false;
     }
 }
