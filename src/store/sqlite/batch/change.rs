@@ -88,7 +88,7 @@ impl Batch<'_> {
             return Ok(Outcome::Blocked);
         }
         let first = self.first(found)?;
-        let outcome = self.append_change(at, found, Change::Edited)?;
+        let outcome = self.append_change(at, found, Change::Edited, self.now)?;
         self.tx
             .prepare_cached(
                 "UPDATE messages SET content = ?3, edited_at = ?4, change_seq = ?5, first = ?6
@@ -119,7 +119,7 @@ impl Batch<'_> {
             return Ok(Outcome::Blocked);
         }
         let first = self.first(found)?;
-        let outcome = self.append_change(at, found, Change::Deleted)?;
+        let outcome = self.append_change(at, found, Change::Deleted, self.now)?;
         self.tx
             .prepare_cached(
                 "UPDATE messages SET content = NULL, deleted_at = ?3, change_seq = ?4, first = ?5
@@ -172,10 +172,7 @@ impl Batch<'_> {
             Change::Reacted(emoji)
         };
         let changed_at = self.after_reactions(found)?;
-        let mut outcome = self.append_change(at, found, change)?;
-        if let Outcome::Stored { at, .. } = &mut outcome {
-            *at = changed_at;
-        }
+        let outcome = self.append_change(at, found, change, changed_at)?;
         self.tx
             .prepare_cached(
                 "INSERT INTO reactions (conversation, message, user, emoji, removed, seq, at)
@@ -245,19 +242,21 @@ impl Batch<'_> {
         at: &MessageRef,
         found: &Found,
         change: Change<'_>,
+        changed_at: i64,
     ) -> Result<Outcome> {
-        self.append_change_to(&at.actor, found.actor.n, found.actor.head, found, change)?;
+        let entry = (found, change, changed_at);
+        self.append_change_to(&at.actor, found.actor.n, found.actor.head, entry)?;
         let (peer_id, peer) = &found.peer;
         let recipients = if peer.n == found.actor.n {
             Recipients::NONE
         } else {
-            self.append_change_to(peer_id, peer.n, peer.head, found, change)?;
+            self.append_change_to(peer_id, peer.n, peer.head, entry)?;
             Recipients::one(peer_id.clone(), peer.head + 1)
         };
         Ok(Outcome::Stored {
             seq: Some(found.actor.head + 1),
             recipients,
-            at: self.now,
+            at: changed_at,
             duplicate: false,
         })
     }
@@ -267,8 +266,7 @@ impl Batch<'_> {
         id: &str,
         user: i64,
         head: u64,
-        found: &Found,
-        change: Change<'_>,
+        (found, change, changed_at): (&Found, Change<'_>, i64),
     ) -> Result<()> {
         let (kind, emoji) = change.columns();
         self.tx
@@ -279,7 +277,7 @@ impl Batch<'_> {
             .execute(params![
                 user,
                 signed(head + 1),
-                self.now,
+                changed_at,
                 found.conversation,
                 found.n,
                 kind,
