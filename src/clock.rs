@@ -22,7 +22,8 @@ const START: u64 = 24 * 3_600_000;
 const STEP: u64 = 1_000;
 /// Between two readings of the time since boot, the wall clock is read. If they are further apart, the thread was interrupted.
 const READING: i64 = 100;
-/// Log lines about further jumps are at least this far apart.
+/// A clock that keeps jumping is logged this many times within this time.
+const MAX_LOGGED: u32 = 5;
 const LOG_INTERVAL: i64 = 60_000;
 /// No time is later than this.
 const LIMIT: i64 = i64::MAX / 4;
@@ -59,8 +60,9 @@ struct State {
     reference_at: i64,
     /// The time since boot at the last jump, or at the start.
     jumped_at: i64,
-    /// The time since boot when a jump was last logged.
-    logged_at: i64,
+    /// The number of jumps that were logged since this time since boot.
+    logged: u32,
+    logged_since: i64,
 }
 
 impl fmt::Debug for Clock {
@@ -92,7 +94,8 @@ impl Clock {
                 reference: offset,
                 reference_at: boot,
                 jumped_at: boot,
-                logged_at: boot,
+                logged: 0,
+                logged_since: boot,
             }),
         }
     }
@@ -188,8 +191,12 @@ impl Clock {
         state.reference = offset;
         state.reference_at = now.boot;
         state.jumped_at = now.boot;
-        if was_settled || now.boot - state.logged_at >= LOG_INTERVAL {
-            state.logged_at = now.boot;
+        if now.boot - state.logged_since >= LOG_INTERVAL {
+            state.logged = 0;
+            state.logged_since = now.boot;
+        }
+        state.logged += 1;
+        if was_settled || state.logged <= MAX_LOGGED {
             log::warn!(
                 "the clock of this machine was set {} by {}: times continue from before, and nothing expires, until it has not \
                  jumped for {} or SIGHUP accepts it",
