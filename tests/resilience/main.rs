@@ -3,6 +3,7 @@
 #[path = "../support/support.rs"]
 mod support;
 
+mod clock;
 mod crash;
 mod displaced_files;
 mod log_files;
