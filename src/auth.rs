@@ -23,6 +23,8 @@ use crate::config::{Access, AuthConfig, Secret};
 
 /// Maximum length of a token, in bytes.
 pub const MAX_TOKEN: usize = 8192;
+/// Maximum lifetime of a token, in seconds: ten years.
+pub const MAX_LIFETIME: u64 = 3653 * 86_400;
 
 /// An authenticated user, or any user if authentication is off. Only this module can create one.
 #[derive(Clone, Debug)]

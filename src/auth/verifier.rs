@@ -8,12 +8,11 @@ use jsonwebtoken::{Header, Validation, decode, decode_header};
 
 use super::jwks::{JwksSource, KeySet};
 use super::keys::Key;
-use super::{AuthError, AuthSetupError, Identity, MAX_TOKEN, key_files, ring_provider};
+use super::{
+    AuthError, AuthSetupError, Identity, MAX_LIFETIME, MAX_TOKEN, key_files, ring_provider,
+};
 use crate::config::{AuthConfig, Secret};
 use crate::protocol::types::is_name;
-
-/// Maximum remaining lifetime of a token in seconds; longer ones are cut to it, so that times can be computed without overflow.
-const MAX_LIFETIME: u64 = 100 * 365 * 86_400;
 
 /// Verifies tokens. The lock of the keys is held for one clone or one replacement, never across an await.
 pub struct TokenVerifier {
@@ -181,14 +180,19 @@ impl TokenVerifier {
         }
         let exp = claims.get("exp").and_then(serde_json::Value::as_f64);
         let now = SystemTime::now();
-        // The claim may be any number; it is limited to the range of times that can be computed with.
-        let max = now
-            .duration_since(SystemTime::UNIX_EPOCH)
-            .unwrap_or_default()
-            .as_secs()
-            + MAX_LIFETIME;
-        let exp = Duration::from_secs_f64(exp.unwrap_or_default().clamp(0.0, max as f64));
-        let expires = SystemTime::UNIX_EPOCH + exp + Duration::from_secs(self.leeway);
+        let since_1970 = now.duration_since(SystemTime::UNIX_EPOCH);
+        // Any number is valid JSON, so this comes before the conversion to a time. A time in milliseconds would be valid for
+        // tens of thousands of years.
+        let latest = since_1970.unwrap_or_default().as_secs() + MAX_LIFETIME + self.leeway;
+        let exp = exp.unwrap_or_default().max(0.0);
+        if exp > latest as f64 {
+            return Err(AuthError::Invalid(
+                "the token's `exp` is more than ten years ahead; it must be in seconds since 1970",
+            ));
+        }
+        let expires = SystemTime::UNIX_EPOCH
+            + Duration::from_secs_f64(exp)
+            + Duration::from_secs(self.leeway);
         if expires <= now {
             return Err(AuthError::Expired);
         }

@@ -3,6 +3,7 @@
 use std::io::{self, Write as _};
 
 use clap::{Arg, ArgMatches};
+use dmwire::auth::MAX_LIFETIME;
 use dmwire::config::Resolved;
 
 use super::{Command, CommandError, Settings, failed, required, user_arg};
@@ -53,7 +54,6 @@ fn run(matches: &ArgMatches, own: &ArgMatches) -> Result<(), CommandError> {
 
 /// A time such as `90s`, `15m`, `1h` or `7d`, in seconds.
 fn duration(text: &str) -> Result<u64, String> {
-    const MAX: u64 = 10 * 365 * 86_400;
     let (digits, unit) = match text.char_indices().last() {
         Some((at, unit)) if !unit.is_ascii_digit() => (&text[..at], unit),
         _ => (text, 's'),
@@ -70,7 +70,7 @@ fn duration(text: &str) -> Result<u64, String> {
         .zip(digits.parse::<u64>().ok().filter(|_| plain))
         .and_then(|(factor, count)| count.checked_mul(factor));
     seconds
-        .filter(|seconds| (1..=MAX).contains(seconds))
+        .filter(|seconds| (1..=MAX_LIFETIME).contains(seconds))
         .ok_or_else(|| {
             format!("{text:?} is not a time such as 90s, 15m, 1h or 7d, up to ten years")
         })
@@ -88,6 +88,7 @@ mod tests {
             ("15m", 900),
             ("1h", 3600),
             ("7d", 604_800),
+            ("3653d", MAX_LIFETIME),
         ] {
             assert_eq!(duration(text), Ok(seconds));
         }
@@ -100,7 +101,8 @@ mod tests {
             "1.5h",
             "1y",
             "1 h",
-            "4000d",
+            "3654d",
+            "315619201s",
             "1é",
             "99999999999999999999d",
         ] {

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::helpers::{
     assert_not_logged, assert_rejected, assert_unauthorized, bearer, connect, server_with_secret,
 };
-use crate::support::tokens::{SECRET, claims, hmac_of, hs256, now, signed};
+use crate::support::tokens::{SECRET, claims, hmac_of, hs256, now, signed, signed_text};
 
 #[test]
 fn invalid_claims_are_unauthorized_and_the_log_has_the_reason() {
@@ -153,7 +153,7 @@ fn the_leeway_applies_to_expiry_and_start_of_validity() {
         json!({"sub": "a", "exp": now() - 60}),
         json!({"sub": "a", "exp": now() + 60, "nbf": now() + 60}),
         json!({"sub": "a", "exp": now() as f64 + 0.5}),
-        json!({"sub": "a", "exp": 1e18}),
+        json!({"sub": "a", "exp": now() + 3652 * 86_400}),
     ] {
         connect(&server, "/ws/a", &bearer(&hs256(SECRET, &claims)));
     }
@@ -165,4 +165,50 @@ fn the_leeway_applies_to_expiry_and_start_of_validity() {
         401,
         "unauthorized",
     );
+}
+
+#[test]
+fn an_expiry_of_more_than_ten_years_ahead_is_unauthorized() {
+    const TEN_YEARS: u64 = 3653 * 86_400;
+    let server = server_with_secret(&[]);
+    let token = |exp: &str| {
+        // Not every number can be made with `json!`.
+        let claims = format!(r#"{{"sub":"8888","exp":{exp}}}"#);
+        signed_text(r#"{"alg":"HS256"}"#, &claims, SECRET)
+    };
+    for exp in [
+        (now() + 3600).to_string(),
+        (now() + TEN_YEARS - 60).to_string(),
+        format!("{}.75", now() + 3600),
+    ] {
+        connect(&server, "/ws/8888", &bearer(&token(&exp)));
+    }
+    let why = "`exp` is more than ten years ahead";
+    for exp in [
+        // Milliseconds, microseconds, nanoseconds.
+        format!("{}", now() * 1000 + 60_000),
+        format!("{}", now() * 1_000_000),
+        format!("{}", now() * 1_000_000_000),
+        format!("{}.5", now() * 1000),
+        (now() + TEN_YEARS + 60).to_string(),
+        "99999999999".into(),
+        "1e18".into(),
+        "1e300".into(),
+        u64::MAX.to_string(),
+        format!("{}0", u64::MAX),
+        "1".repeat(300),
+    ] {
+        assert_unauthorized(&server, &token(&exp), why);
+    }
+    for (exp, why) in [
+        // Larger than a double.
+        ("1e400".to_owned(), "claims are invalid"),
+        (format!("\"{}\"", now() + 60), "it is not a number"),
+        ("true".into(), "it is not a number"),
+    ] {
+        assert_unauthorized(&server, &token(&exp), why);
+    }
+    let late = json!({"sub": "8888", "exp": now() + 60, "nbf": now() * 1000});
+    assert_unauthorized(&server, &hs256(SECRET, &late), "not valid yet");
+    assert_not_logged(&server, &["99999999999", &token("1e18")]);
 }

@@ -43,6 +43,11 @@ fn the_token_command_makes_valid_tokens() {
     for (arguments, code, parts) in [
         (&["--user", "a b"][..], 1, ["user id", "64"]),
         (&["--user", "a", "--ttl", "soon"], 2, ["--ttl", "1h"]),
+        (
+            &["--user", "a", "--ttl", "3654d"],
+            2,
+            ["--ttl", "ten years"],
+        ),
         (&[], 2, ["--user", "required"]),
     ] {
         let output = made(arguments);

@@ -105,7 +105,8 @@ fn tokens() -> Vec<Vec<u8>> {
         "\0eyJhbGciOiJub25lIn0.e30.",
         "\u{1}{\"alg\":\"HS256\",\"typ\":\"JWT\",\"kid\":\"1\",\"crit\":[\"exp\"],\"b64\":false}",
         "\u{1}{\"alg\":\"RS256\",\"jku\":\"http://a\",\"jwk\":{\"kty\":\"oct\"}}",
-        "\u{2}{\"sub\":\"8888\",\"exp\":32503680000,\"iss\":\"me\",\"nbf\":0,\"iat\":0}",
+        "\u{2}{\"sub\":\"8888\",\"exp\":2100000000,\"iss\":\"me\",\"nbf\":0,\"iat\":0}",
+        "\u{2}{\"sub\":\"8888\",\"exp\":1795172580123,\"iss\":\"me\"}",
         "\u{2}{\"sub\":\"8888\",\"exp\":1e18,\"iss\":[\"me\",\"x\"],\"aud\":[\"chat\"]}",
     ]
     .map(|text| text.as_bytes().to_vec())

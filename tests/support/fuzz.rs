@@ -6,6 +6,7 @@
 use std::cell::RefCell;
 use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll, Waker};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use actix_codec::Decoder as _;
 use actix_http::h1;
@@ -260,7 +261,11 @@ fn check_response(response: Vec<u8>) {
 pub fn token(data: &[u8]) {
     const SECRET: &[u8] = b"a secret of thirty-two bytes, or more";
     const HEADER: &[u8] = br#"{"alg":"HS256"}"#;
-    const CLAIMS: &[u8] = br#"{"sub":"8888","exp":32503680000,"iss":"me"}"#;
+    static CLAIMS: LazyLock<Vec<u8>> = LazyLock::new(|| {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let exp = now.expect("it is later than 1970").as_secs() + 365 * 86_400;
+        format!(r#"{{"sub":"8888","exp":{exp},"iss":"me"}}"#).into_bytes()
+    });
     static AUTH: LazyLock<Verifier> = LazyLock::new(|| {
         let mut config = Config::default();
         config.auth.auth = dmwire::config::AuthMode::Jwt;
@@ -281,7 +286,7 @@ pub fn token(data: &[u8]) {
     };
     let token = match kind % 3 {
         0 => String::from_utf8_lossy(data).into_owned(),
-        1 => signed(data, CLAIMS),
+        1 => signed(data, &CLAIMS),
         _ => signed(HEADER, data),
     };
     let judged = {
@@ -300,7 +305,7 @@ pub fn token(data: &[u8]) {
         assert!(identity.expires_in().is_some_and(|left| !left.is_zero()));
         // A fuzzer cannot guess a signature, and signed claims are returned unchanged.
         assert!(kind % 3 != 0, "{token}");
-        let claims = if kind % 3 == 1 { CLAIMS } else { data };
+        let claims = if kind % 3 == 1 { &CLAIMS } else { data };
         let claims: Value = serde_json::from_slice(claims).expect("the claims are JSON");
         assert_eq!(
             (&claims["sub"], &claims["iss"]),
