@@ -25,7 +25,7 @@ fn last() -> i64 {
 pub struct Timestamp(pub i64);
 
 impl Timestamp {
-    /// The current time by this machine's clock.
+    /// The current time by this machine's clock, for the log. Times that are stored or sent come from the module `clock`.
     pub fn now() -> Self {
         let since = SystemTime::now()
             .duration_since(UNIX_EPOCH)
