@@ -6,6 +6,7 @@ mod config;
 mod erase;
 mod export;
 mod healthcheck;
+mod restore;
 mod schema;
 mod serve;
 mod token;
@@ -64,10 +65,11 @@ struct Command {
 }
 
 /// All commands in the order of the help.
-const COMMANDS: [Command; 9] = [
+const COMMANDS: [Command; 10] = [
     serve::COMMAND,
     schema::COMMAND,
     backup::COMMAND,
+    restore::COMMAND,
     verify::COMMAND,
     export::COMMAND,
     erase::COMMAND,

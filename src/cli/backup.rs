@@ -1,11 +1,13 @@
 //! `dmwire backup`: copies the store to a file.
 
+use std::io::{self, Write as _};
 use std::path::PathBuf;
 
 use clap::{Arg, ArgMatches, value_parser};
-use dmwire::store::sqlite::admin;
+use dmwire::protocol::Timestamp;
+use dmwire::store::sqlite::admin::{self, Contents};
 
-use super::{Command, CommandError, Settings, store_failed, store_file};
+use super::{Command, CommandError, Settings, failed, store_failed, store_file};
 
 pub const COMMAND: Command = Command {
     clap: || {
@@ -24,6 +26,33 @@ pub const COMMAND: Command = Command {
 
 fn run(matches: &ArgMatches, own: &ArgMatches) -> Result<(), CommandError> {
     let path = store_file(matches)?;
-    let copy = own.get_one::<PathBuf>("file").cloned().unwrap_or_default();
-    admin::backup(&path, &copy).map_err(store_failed("no backup was made"))
+    let file = own.get_one::<PathBuf>("file").cloned().unwrap_or_default();
+    let now = Timestamp::now();
+    let backup = admin::backup(&path, &file).map_err(store_failed("no backup was made"))?;
+    let removed = backup.removed.iter().map(|path| {
+        format!(
+            "removed {}, which an earlier file of this name had left",
+            path.display()
+        )
+    });
+    let mut lines: Vec<String> = removed.collect();
+    lines.push(format!(
+        "wrote {}: {}; it has everything that {} had acknowledged by {now}",
+        file.display(),
+        describe(&backup.contents),
+        path.display()
+    ));
+    writeln!(io::stdout(), "{}", lines.join("\n"))
+        .map_err(failed("the backup is made, but this cannot be printed"))
+}
+
+/// What a file contains, for people.
+pub fn describe(contents: &Contents) -> String {
+    let newest = contents.newest.map_or_else(String::new, |at| {
+        format!(" (the newest of {})", Timestamp(at))
+    });
+    format!(
+        "{} bytes, {} users, {} messages{newest}",
+        contents.bytes, contents.users, contents.messages
+    )
 }

@@ -1,7 +1,7 @@
 //! Storage: where messages are stored, when a message counts as stored, and for how long it is kept.
 
 use std::fmt::{self, Display};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::RawValue;
 use super::setting::{Kind, choice, number, number_or_auto, quoted, section, text};
@@ -59,6 +59,10 @@ impl StoreUrl {
             Some(("sqlite", path)) if path.starts_with("//") => Err(format!(
                 "{raw} has the slashes of a URL before its path; {expected}"
             )),
+            // SQLite would take this name as a URI.
+            Some(("sqlite", path)) if path.starts_with("file:") => {
+                Ok(Self::Sqlite(Path::new(".").join(path)))
+            }
             Some(("sqlite", path)) if !path.is_empty() => Ok(Self::Sqlite(path.into())),
             _ => Err(format!("{raw} is not a store; {expected}")),
         }
@@ -161,6 +165,10 @@ mod tests {
         assert_eq!(
             parse("sqlite:/var/lib/a.db"),
             Ok(StoreUrl::Sqlite("/var/lib/a.db".into()))
+        );
+        assert_eq!(
+            parse("sqlite:file:a.db"),
+            Ok(StoreUrl::Sqlite("./file:a.db".into()))
         );
         for invalid in [
             "",

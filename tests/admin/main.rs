@@ -7,4 +7,5 @@ mod backup;
 mod erase;
 mod export;
 mod helpers;
+mod restore;
 mod verify;

@@ -385,3 +385,36 @@ fn a_full_disk_is_reported_by_start_and_backup() {
     disk.fill_up_to(4096);
     assert_store_rejected(&folder.0, "disk/dmwire.db", "full");
 }
+
+#[test]
+fn a_backup_or_restore_to_a_full_disk_fails_and_leaves_no_part() {
+    let (folder, _) = used_store();
+    let disk = Disk::new(&folder, "1m");
+    let names = || {
+        let entries = fs::read_dir(&disk.0).expect("the folder");
+        let names = entries.map(|entry| entry.expect("an entry").file_name());
+        let mut names: Vec<_> = names.collect();
+        names.sort();
+        names
+    };
+    let in_use = |name: &str| format!("sqlite:disk/{name}");
+    assert_eq!(dmwire(&folder.0, &["backup", "disk/copy.db"]).code, Some(0));
+    let arguments = ["restore", "disk/copy.db", "--store", &in_use("small.db")];
+    assert_eq!(dmwire(&folder.0, &arguments).code, Some(0));
+    let before = fs::read(disk.0.join("small.db")).expect("the store");
+    for free in [0, 4096, 30_000] {
+        disk.fill_up_to(free);
+        let left = names();
+        let output = dmwire(&folder.0, &["backup", "disk/other.db"]);
+        assert_eq!(output.code, Some(1), "{output:?}");
+        assert!(output.err.contains("no backup was made"), "{output:?}");
+        assert_eq!(names(), left);
+        let output = dmwire(&folder.0, &arguments);
+        assert_eq!(output.code, Some(1), "{output:?}");
+        assert!(output.err.contains("nothing was restored"), "{output:?}");
+        assert_eq!(names(), left);
+        assert!(fs::read(disk.0.join("small.db")).expect("the store") == before);
+        disk.free();
+    }
+    assert_eq!(dmwire(&folder.0, &arguments).code, Some(0));
+}

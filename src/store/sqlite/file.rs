@@ -20,7 +20,7 @@ pub const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 pub struct DataFile {
     pub path: PathBuf,
     /// The path without symbolic links: SQLite's other files are beside it.
-    real: PathBuf,
+    pub real: PathBuf,
     /// Held so that no second server writes to the file: the heads of inboxes are cached in memory. It names the last run: see
     /// `run`.
     pub lock: Option<File>,
@@ -65,6 +65,14 @@ impl DataFile {
                 .map_or_else(|_| dir.join(&name), |dir| dir.join(&name)),
             lock: None,
             temporary: true,
+        }
+    }
+
+    /// Makes the lock file forget the runs of servers on the store, which is another one now.
+    pub fn forget_runs(&self) {
+        if let Some(lock) = &self.lock {
+            // If this fails, the next start gives the store another epoch.
+            drop(lock.set_len(0));
         }
     }
 

@@ -98,14 +98,21 @@ pub fn open_without_wal(path: &Path) -> rusqlite::Result<Connection> {
     Connection::open_with_flags(uri, flags)
 }
 
+/// Syncs a file.
+///
+/// # Errors
+/// If that fails.
+pub fn sync_file(path: &Path) -> Result<(), StoreError> {
+    let opened = with_path(path, File::open(path))?;
+    with_path(path, opened.sync_all().map_err(SyncError))
+}
+
 /// Syncs the directory of a file, so that the names of new files in it are on the disk.
 ///
 /// # Errors
 /// If that fails.
 pub fn sync_directory(path: &Path) -> Result<(), StoreError> {
-    let directory = directory_of(path);
-    let opened = with_path(&directory, File::open(&directory))?;
-    with_path(&directory, opened.sync_all().map_err(SyncError))
+    sync_file(&directory_of(path))
 }
 
 /// The WAL beside a file. `None`: there is none, or it is empty, and none is missing.

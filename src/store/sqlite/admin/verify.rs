@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use rusqlite::Connection;
+
 use super::view::view;
 use crate::store::StoreError;
 use crate::store::sqlite::fault::with_path;
@@ -11,8 +13,12 @@ use crate::store::sqlite::fault::with_path;
 /// # Errors
 /// [`StoreError`] if the store cannot be read.
 pub fn verify(path: &Path) -> Result<Vec<String>, StoreError> {
+    findings(path, &view(path)?)
+}
+
+/// Checks what a connection sees, which must include the pending log.
+pub fn findings(path: &Path, connection: &Connection) -> Result<Vec<String>, StoreError> {
     const LIMIT: usize = 100;
-    let connection = view(path)?;
     let mut findings = Vec::new();
     let mut statement = with_path(path, connection.prepare("PRAGMA integrity_check(100)"))?;
     let lines = with_path(path, statement.query_map((), |row| row.get::<_, String>(0)))?;

@@ -13,9 +13,15 @@ use crate::store::{Reader, StoreError};
 /// Opens a store for reading in its present state, with the pending log included.
 pub fn view(path: &Path) -> Result<Connection, StoreError> {
     let connection = open(path)?;
+    include_all(path, &connection)?;
+    Ok(connection)
+}
+
+/// Has a connection see the pending log, and the tables of the present version.
+pub fn include_all(path: &Path, connection: &Connection) -> Result<(), StoreError> {
     // Files of the first version have no pending log.
     if with_path(path, connection.table_exists(None, "pending"))? {
-        with_path(path, pending::include(&connection))?;
+        with_path(path, pending::include(connection))?;
     }
     // Tables that older files do not have are replaced by empty temporary ones.
     for (table, columns) in [
@@ -30,7 +36,7 @@ pub fn view(path: &Path) -> Result<Connection, StoreError> {
             with_path(path, connection.execute_batch(&empty))?;
         }
     }
-    Ok(connection)
+    Ok(())
 }
 
 /// As [`view`], but without the messages of the pending log.
