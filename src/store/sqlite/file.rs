@@ -174,9 +174,9 @@ pub fn atomically<T>(
     let run = |sql| connection.prepare_cached(sql)?.execute(()).map(drop);
     run("BEGIN IMMEDIATE")?;
     let done = work().and_then(|value| run("COMMIT").map(|()| value));
-    // Some errors roll the transaction back by themselves.
+    // Some errors roll the transaction back by themselves. The first error tells more than one of the rollback.
     if done.is_err() && !connection.is_autocommit() {
-        run("ROLLBACK")?;
+        drop(run("ROLLBACK"));
     }
     done
 }
