@@ -10,3 +10,4 @@ mod invalid;
 mod run;
 mod sources;
 mod startup;
+mod unit_file;
