@@ -68,9 +68,9 @@ impl Cause for rusqlite::Error {
 impl Cause for io::Error {
     fn class(&self) -> fn(String) -> StoreError {
         match self.kind() {
-            io::ErrorKind::StorageFull
-            | io::ErrorKind::QuotaExceeded
-            | io::ErrorKind::ReadOnlyFilesystem => StoreError::Unavailable,
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StoreError::Unavailable,
+            // A file system becomes read-only when its device fails.
+            io::ErrorKind::ReadOnlyFilesystem => StoreError::Broken,
             _ if self.raw_os_error() == Some(EIO) => StoreError::Broken,
             _ => StoreError::Failed,
         }

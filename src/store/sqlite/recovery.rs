@@ -5,15 +5,22 @@
 //! They can be read until they leave its memory, and no later sync writes them. A start cannot tell whether that has happened
 //! to the run before it, so it writes the whole WAL once more, syncs it, and copies all of it into the main file.
 //!
+//! Before that, it has the operating system forget both files. ext4 does not make blocks readable whose first write failed when
+//! it writes the same page of its memory again: the sync succeeds, and after a power failure the blocks are zeros. A page that
+//! is written after it was forgotten is not affected.
+//!
 //! **Why it is checked.** See `log_record`.
 
 use std::fs::{File, OpenOptions};
-use std::io;
+use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::num::NonZeroU64;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
+#[cfg(target_os = "linux")]
+use rustix::fs::{Advice, fadvise};
 
 use super::fault::{SyncError, with_path};
 use super::file::{BUSY_TIMEOUT, directory_of, with_suffix};
@@ -23,6 +30,10 @@ use crate::store::StoreError;
 
 /// The header of a WAL; frames follow.
 const WAL_HEADER: u64 = 32;
+/// The part of a WAL that is written again at once, in bytes. A multiple of the units in which the operating system keeps files.
+const AT_ONCE: u64 = 32 << 20;
+/// The length of a file that may be new, in bytes.
+const NEW: u64 = 64 << 10;
 /// How often a check is repeated while a server may be checkpointing the file.
 const ATTEMPTS: u32 = 5;
 
@@ -32,9 +43,10 @@ const ATTEMPTS: u32 = 5;
 /// If the WAL beside the file is missing or belongs to another file, or the files cannot be read, written or synced.
 pub fn prepare(path: &Path) -> Result<(), StoreError> {
     let Some(wal) = left_wal(path)? else {
-        return Ok(());
+        return write_again_if_new(path);
     };
-    with_path(&wal, write_again(&wal))?;
+    write_again(&wal)?;
+    forget_unwritten(path)?;
     sync_directory(path)?;
     let connection = with_path(path, connect_alone(path))?;
     with_path(path, migrations::recognise(&connection))?;
@@ -241,15 +253,48 @@ fn connect_alone(path: &Path) -> rusqlite::Result<Connection> {
 /// Writes a file again in its place and syncs it.
 fn write_again(path: &Path) -> Result<(), StoreError> {
     let file = with_path(path, OpenOptions::new().read(true).write(true).open(path))?;
-    let mut buffer = vec![0; 1 << 20];
+    with_path(path, file.sync_all().map_err(SyncError))?;
+    let mut buffer = Vec::with_capacity(AT_ONCE as usize);
     let mut at = 0;
     loop {
-        let count = with_path(path, file.read_at(&mut buffer, at))?;
+        buffer.clear();
+        let mut rest = &file;
+        with_path(path, rest.seek(SeekFrom::Start(at)))?;
+        let count = with_path(path, rest.take(AT_ONCE).read_to_end(&mut buffer))?;
         if count == 0 {
             break;
         }
-        with_path(path, file.write_all_at(&buffer[..count], at))?;
+        with_path(path, forget(&file, at, NonZeroU64::new(AT_ONCE)))?;
+        with_path(path, file.write_all_at(&buffer, at))?;
         at += count as u64;
     }
     with_path(path, file.sync_all().map_err(SyncError))
+}
+
+/// Writes a file again that is so small that the first start of a server may have failed to write it. There was no WAL then.
+fn write_again_if_new(path: &Path) -> Result<(), StoreError> {
+    match std::fs::metadata(path) {
+        Ok(metadata) if (1..=NEW).contains(&metadata.len()) => write_again(path),
+        // What is wrong with the file shows when it is opened.
+        _ => Ok(()),
+    }
+}
+
+/// Has the operating system forget the pages of the main file that it could not write. All of them are in the WAL: a WAL starts
+/// again only after a successful sync of the main file.
+fn forget_unwritten(path: &Path) -> Result<(), StoreError> {
+    let file = with_path(path, OpenOptions::new().read(true).write(true).open(path))?;
+    with_path(path, file.sync_all().map_err(SyncError))?;
+    with_path(path, forget(&file, 0, None))
+}
+
+/// Has the operating system forget what it keeps of a file in memory, except pages that it has not tried to write yet.
+#[cfg(target_os = "linux")]
+fn forget(file: &File, from: u64, length: Option<NonZeroU64>) -> io::Result<()> {
+    Ok(fadvise(file, from, length, Advice::DontNeed)?)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn forget(_: &File, _: u64, _: Option<NonZeroU64>) -> io::Result<()> {
+    Ok(())
 }
