@@ -82,7 +82,7 @@ pub fn nothing_expires_while_the_time_is_uncertain(store: &mut TestStore) {
         messages.collect::<Vec<_>>()
     };
     store.commit(&messages(1));
-    store.is_certain = false;
+    store.set_certain(false);
     store.now += 400 * DAY;
     store.maintain();
     assert_eq!(store.inbox_range("bob"), Some((1, INBOX_LIMIT)));
@@ -97,7 +97,7 @@ pub fn nothing_expires_while_the_time_is_uncertain(store: &mut TestStore) {
         page.map(|(kept, _)| kept.len())
     };
     assert_eq!(kept(store), Some(2 * count as usize));
-    store.is_certain = true;
+    store.set_certain(true);
     store.maintain();
     assert_eq!(kept(store), Some(count as usize));
     store.now += 400 * DAY;
@@ -194,7 +194,7 @@ pub fn the_times_of_commits_are_known_after_a_start(store: &mut TestStore) {
     store.commit_one(message("ada", "bob", 3, "a"));
     assert_eq!(store.stored_times(), times(second, second));
     // The newest commit counts, not the latest time; and only a time that is certain is trusted.
-    store.is_certain = false;
+    store.set_certain(false);
     store.maintain();
     for days in [400, -800, 10] {
         store.now += days * DAY;

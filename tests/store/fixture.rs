@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -90,7 +91,7 @@ pub struct TestStore {
     /// The time of the last commit.
     pub now: i64,
     /// Whether entries and messages expire.
-    pub is_certain: bool,
+    is_certain: Arc<AtomicBool>,
 }
 
 impl TestStore {
@@ -106,7 +107,7 @@ impl TestStore {
             quotas: Quotas::default(),
             halves: None,
             now: START,
-            is_certain: true,
+            is_certain: Arc::new(AtomicBool::new(true)),
         };
         store.open();
         store
@@ -116,7 +117,7 @@ impl TestStore {
         self.halves = None;
         let store = (self.open)(self.quotas);
         let reader = store.reader().expect("a reader opens");
-        self.halves = Some((reader, StoreThread::start(store)));
+        self.halves = Some((reader, StoreThread::start(store, self.is_certain.clone())));
     }
 
     /// Closes the store and opens it again, if the backend is persistent.
@@ -277,13 +278,18 @@ impl TestStore {
         page.expect("the conversations are read")
     }
 
+    /// Whether the present time is certain.
+    pub fn set_certain(&mut self, is_certain: bool) {
+        self.is_certain.store(is_certain, Ordering::Relaxed);
+    }
+
     /// Removes everything that has expired or exceeds the limit. A store does that in small steps, with pauses, and may rest for
     /// a while after it has looked at everything: so this goes on until the store has rested several times, each time a few
     /// minutes later.
     pub fn maintain(&mut self) {
         let mut rests = 0;
         for _ in 0..10_000 {
-            let expire_at = self.is_certain.then_some(self.now);
+            let expire_at = self.is_certain.load(Ordering::Relaxed).then_some(self.now);
             let next = self.with_store(move |store| store.maintain(expire_at));
             let next = next.expect("maintenance succeeds");
             let pause = next.saturating_duration_since(Instant::now());
@@ -310,12 +316,13 @@ struct StoreThread {
 }
 
 impl StoreThread {
-    fn start(mut store: Box<dyn Store>) -> Self {
+    fn start(mut store: Box<dyn Store>, is_certain: Arc<AtomicBool>) -> Self {
         let (tasks, receiver) = channel::<Option<Task>>();
         let waking = tasks.clone();
         store.set_waker(Arc::new(move || {
             // At the earliest possible time, so that nothing expires that a test does not expect to.
-            let maintain: Task = Box::new(|store| drop(store.maintain(Some(START))));
+            let expire_at = is_certain.load(Ordering::Relaxed).then_some(START);
+            let maintain: Task = Box::new(move |store| drop(store.maintain(expire_at)));
             drop(waking.send(Some(maintain)));
         }));
         let thread = std::thread::spawn(move || {
