@@ -9,7 +9,7 @@ import { iterateMessages } from './messages.js';
 import type { ConnectOptions, Events, HistoryOptions, RequestFrame, SendOptions, Target } from './options.js';
 import { type InFrame, Outbox, type OutFrame } from './outbox.js';
 import { conversations, history } from './pages.js';
-import { Persistence, UNKNOWN_EPOCH } from './persistence.js';
+import { Persistence } from './persistence.js';
 import { Receiver } from './receiver.js';
 import type { State } from './state.js';
 
@@ -233,14 +233,18 @@ export class Client<App = never> {
 
   #url(): string {
     const url = new URL(socketUrl(this.#options.url, this.#options.user ?? null));
-    const query = url.searchParams;
-    const { device } = this.#persistence;
-    query.set('ack', 'manual');
-    if (device !== undefined) query.set('device', device);
     const { position } = this.#inbox;
-    if (position) {
-      query.set('since', String(position.seq));
-      if (position.epoch !== UNKNOWN_EPOCH) query.set('epoch', position.epoch);
+    const parameters = {
+      ack: 'manual',
+      device: this.#persistence.device,
+      since: position?.seq,
+      // `UNKNOWN_EPOCH` is empty.
+      epoch: position?.epoch || undefined,
+      since_id: position?.id,
+      since_at: position?.at,
+    };
+    for (const [name, value] of Object.entries(parameters)) {
+      if (value !== undefined) url.searchParams.set(name, String(value));
     }
     // URLSearchParams encodes a space as `+`, which the server reads as a plus sign.
     url.search = url.search.replaceAll('+', '%20');

@@ -46,6 +46,7 @@ export class Connection {
   #transport: Transport | undefined;
   /** Number of the current attempt. An attempt that was overtaken while it waited for a token gives up. */
   #attempt = 0;
+  /** By `performance.now()`: unlike the wall clock, it is never set. */
   #syncedAt: number | undefined;
   #retryTimer: ReturnType<typeof setTimeout> | undefined;
 
@@ -117,7 +118,7 @@ export class Connection {
 
   /** `synced` has arrived: the replay is complete. */
   synced(): void {
-    this.#syncedAt = Date.now();
+    this.#syncedAt = performance.now();
   }
 
   /** Drops the connection, and schedules a reconnect unless it cannot succeed. */
@@ -154,7 +155,7 @@ export class Connection {
     this.#attempt += 1;
     this.#transport?.close();
     this.#transport = undefined;
-    if (this.#syncedAt !== undefined && Date.now() - this.#syncedAt >= STABLE_MS) this.#backoff.reset();
+    if (this.#syncedAt !== undefined && performance.now() - this.#syncedAt >= STABLE_MS) this.#backoff.reset();
     this.#syncedAt = undefined;
     this.#events.onDown();
     return !this.closed;

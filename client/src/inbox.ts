@@ -2,6 +2,9 @@
 export interface LogPosition {
   readonly epoch: string;
   readonly seq: number;
+  /** Id and time of that entry, if they are known. The server recognizes by them that its log was rolled back. */
+  readonly id?: string | undefined;
+  readonly at?: string | undefined;
 }
 
 /** An event for the application. */
@@ -52,10 +55,10 @@ export class Inbox {
   #position: LogPosition | undefined;
   #delivered: LogPosition | undefined;
   readonly #queue: InboxItem[] = [];
-  /** Lowest `seq` that the application failed on. It and later entries do not count as handled. */
-  #failedSeq = Number.POSITIVE_INFINITY;
-  /** Lowest `seq` that an iterator left unfinished. It and later entries do not count as handled. */
-  #unfinishedSeq = Number.POSITIVE_INFINITY;
+  /** Position before the first entry that the application failed on. Later entries do not count as handled. */
+  #failed: LogPosition | undefined;
+  /** Position before the first entry that an iterator left unfinished. Later entries do not count as handled. */
+  #unfinished: LogPosition | undefined;
   #queuedSkips = 0;
   #pumping = false;
   #stopped = false;
@@ -83,13 +86,7 @@ export class Inbox {
 
   /** Position up to which the application has handled all entries. */
   get handled(): LogPosition | undefined {
-    const delivered = this.#delivered;
-    return (
-      delivered && {
-        epoch: delivered.epoch,
-        seq: Math.min(delivered.seq, this.#failedSeq - 1, this.#unfinishedSeq - 1),
-      }
-    );
+    return [this.#failed, this.#unfinished].reduce(earlier, this.#delivered);
   }
 
   /** Whether a skip is queued. Then {@link Inbox.handled} refers to entries that the server no longer knows. */
@@ -129,15 +126,15 @@ export class Inbox {
     return hasRoom;
   }
 
-  /** Marks an entry as unfinished: an iterator yielded it, and its loop ended before it asked for the next one. */
-  leaveUnfinished(seq: number): void {
-    this.#unfinishedSeq = Math.min(this.#unfinishedSeq, seq);
+  /** Marks the entry being delivered as unfinished: the loop of an iterator ended before it asked for the next one. */
+  leaveUnfinished(): void {
+    this.#unfinished = earlier(this.#delivered, this.#unfinished);
   }
 
   /** A new iterator continues after the unfinished entry, which counts as handled from now on. */
   finish(): void {
-    if (this.#unfinishedSeq === Number.POSITIVE_INFINITY) return;
-    this.#unfinishedSeq = Number.POSITIVE_INFINITY;
+    if (!this.#unfinished) return;
+    this.#unfinished = undefined;
     this.#events.onProgress();
   }
 
@@ -156,14 +153,14 @@ export class Inbox {
       try {
         await this.#events.deliver(item);
       } catch (error) {
-        if (item.position && !item.skip) this.#failedSeq = Math.min(this.#failedSeq, item.position.seq);
+        if (item.position && !item.skip) this.#failed = earlier(this.#delivered, this.#failed);
         this.#events.onError(item, error);
       }
       if (this.#stopped) return;
       if (item.skip) {
         this.#queuedSkips -= 1;
         // The server cannot deliver entries before the skip again.
-        this.#failedSeq = this.#unfinishedSeq = Number.POSITIVE_INFINITY;
+        this.#failed = this.#unfinished = undefined;
       }
       if (item.position) {
         this.#delivered = item.position;
@@ -178,4 +175,9 @@ export class Inbox {
     this.#queue.push(item);
     void this.pump();
   }
+}
+
+/** Returns the earlier one of two positions in the same log. */
+function earlier(a: LogPosition | undefined, b: LogPosition | undefined): LogPosition | undefined {
+  return b && (!a || b.seq < a.seq) ? b : a;
 }

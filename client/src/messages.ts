@@ -51,7 +51,7 @@ export async function* iterateMessages<App>(
         isFinished = true;
       } finally {
         // The loop ended with `break`, `return` or an error while it handled this message.
-        if (!isFinished && message.seq !== undefined) source.inbox.leaveUnfinished(message.seq);
+        if (!isFinished && message.seq !== undefined) source.inbox.leaveUnfinished();
         handled();
       }
     }

@@ -47,6 +47,7 @@ export class Outbox {
   /** Prefix of all `ref`s, so that they differ from those of other runs and of raw frames. */
   readonly #refPrefix = newId().slice(-6);
   #refCount = 0;
+  /** Nothing is sent before this time by `performance.now()`: unlike the wall clock, it is never set. */
   #resumeAt = 0;
   #timer: ReturnType<typeof setTimeout> | undefined;
 
@@ -197,6 +198,11 @@ export class Outbox {
     this.#frames = this.#frames.filter(pending => !(pending.settled && (pending.seq ?? 0) <= seq));
   }
 
+  /** The log starts over and has entries up to `seq`. An unanswered frame, which is sent again, produces a later one. */
+  restart(seq: number): void {
+    for (const pending of this.#frames) if (pending.after) pending.after = Math.min(pending.after, seq);
+  }
+
   /** Takes an `error` frame. Returns false if it answers none of our frames. */
   reject(error: ServerError): boolean {
     const pending = this.#inFlight(error.ref);
@@ -207,7 +213,7 @@ export class Outbox {
     if (error.retryable && !(pending.delivery === 'once' && pending.maybeStored)) {
       if (error.code === 'rate_limited') this.#bucket.drain();
       const delay = error.retry_after_ms ?? this.#backoff.next();
-      this.#resumeAt = Math.max(this.#resumeAt, Date.now() + delay);
+      this.#resumeAt = Math.max(this.#resumeAt, performance.now() + delay);
     } else {
       this.#fail(pending, DmwireError.from(error));
     }
@@ -226,7 +232,7 @@ export class Outbox {
   flush(): void {
     clearTimeout(this.#timer);
     if (this.#isDown()) return;
-    const delay = this.#resumeAt - Date.now();
+    const delay = this.#resumeAt - performance.now();
     if (delay > 0) return this.#flushIn(delay);
     const busyKeys = new Set<string>();
     for (const pending of [...this.#frames]) {

@@ -72,7 +72,8 @@ export class Persistence {
     const handle = this.#isClosed() ? undefined : await storage?.open(`${user ?? ''}@${server}`, user);
     const saved = handle?.saved;
     if (saved?.epoch !== undefined && saved.seq !== undefined) {
-      this.#inbox.restore({ epoch: saved.epoch, seq: saved.seq });
+      const { epoch, seq, id, at } = saved;
+      this.#inbox.restore({ epoch, seq, id, at });
     } else if (since !== undefined) {
       this.#inbox.restore({ epoch: UNKNOWN_EPOCH, seq: since });
     }
@@ -88,7 +89,7 @@ export class Persistence {
       v: 1,
       ...(this.device !== undefined && { device: this.device }),
       ...(this.user !== undefined && { user: this.user }),
-      ...(handled && handled.epoch !== UNKNOWN_EPOCH && { epoch: handled.epoch, seq: handled.seq }),
+      ...(handled && handled.epoch !== UNKNOWN_EPOCH && handled),
       outbox: this.#outbox.records(),
     });
   }

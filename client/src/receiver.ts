@@ -29,6 +29,8 @@ export class Receiver {
   /** The inbox was full and entries were dropped. The client reconnects to get them once the inbox is empty. */
   #overflowed = false;
   #acknowledgedSeq = 0;
+  /** `welcome` has arrived, and the next frame will show whether the server continues the log of our position. */
+  #isResuming = false;
   #acknowledgeTimer: ReturnType<typeof setTimeout> | undefined;
 
   constructor(parts: ReceiverParts) {
@@ -38,6 +40,10 @@ export class Receiver {
   /** Handles a frame. */
   receive(frame: InFrame): void {
     const { connection, events, inbox, outbox } = this.#parts;
+    if (this.#isResuming && frame.type !== 'truncated') {
+      this.#isResuming = false;
+      this.acknowledge();
+    }
     switch (frame.type) {
       case 'welcome':
         this.#welcome(frame as unknown as ServerWelcome);
@@ -108,7 +114,7 @@ export class Receiver {
     const { connection, inbox } = this.#parts;
     const handled = inbox.handled;
     const { session } = connection;
-    if (!session || !handled || inbox.skipping || handled.epoch !== session.epoch) return;
+    if (!session || this.#isResuming || !handled || inbox.skipping || handled.epoch !== session.epoch) return;
     if (handled.seq <= this.#acknowledgedSeq) return;
     this.#acknowledgedSeq = handled.seq;
     connection.send(JSON.stringify({ type: 'received', seq: handled.seq }));
@@ -130,18 +136,20 @@ export class Receiver {
     persistence.user = session.user_id;
     this.#overflowed = false;
     this.#acknowledgedSeq = 0;
+    this.#isResuming = true;
     connection.welcomed(session);
     // A handler of `state` may have closed the client.
     if (!connection.session) return;
-    this.acknowledge();
     outbox.welcome(session.limits);
   }
 
   #truncated(frame: ServerTruncated): void {
-    const { connection, inbox } = this.#parts;
+    const { connection, inbox, outbox } = this.#parts;
     const { session } = connection;
     if (!session || this.#overflowed) return;
+    if (frame.reason === 'reset') outbox.restart(session.seq);
     inbox.skipTo({ epoch: session.epoch, seq: frame.oldest_seq - 1 }, 'truncated', frame);
+    this.#isResuming = false;
   }
 
   #ack(frame: InFrame): void {
@@ -156,7 +164,7 @@ export class Receiver {
       const handled = inbox.handled;
       outbox.dropSettled(handled ? handled.seq : Number.POSITIVE_INFINITY);
       void persistence.save()?.catch(() => {});
-    } else if (this.#offer(seq, 'sent', event) && pending) {
+    } else if (this.#offer(frame, seq, 'sent', event) && pending) {
       pending.reported = true;
     }
     outbox.flush();
@@ -166,29 +174,35 @@ export class Receiver {
     const { inbox, outbox, persistence } = this.#parts;
     const { user } = persistence;
     const own = frame.from_user === user && frame.target_user !== user && outbox.findEntry(frame);
-    if (!own) return void this.#offer(seq, frame.type, frame);
+    if (!own) return void this.#offer(frame, seq, frame.type, frame);
     // The frame was stored, and the connection was lost before its ack, or the ack arrived ahead of its turn. The entry
     // stands for that ack.
     const { id } = frame;
-    const sent_at = frame.sent_at ?? frame.edited_at ?? frame.deleted_at ?? '';
+    const sent_at = timeOf(frame) ?? '';
     const ack: InFrame = { type: 'ack', id, ...(!own.superseded && { seq }), status: 'stored', sent_at, ref: own.ref };
     if (!own.settled) outbox.settle(own, ack);
     const event = own.reported ? undefined : { frame: own.frame, ack };
     if (own.superseded) {
       // The entry shows a newer change of another device, which the application does not know yet.
       own.reported = inbox.add('sent', event);
-      this.#offer(seq, frame.type, frame);
-    } else if (this.#offer(seq, 'sent', event)) own.reported = true;
+      this.#offer(frame, seq, frame.type, frame);
+    } else if (this.#offer(frame, seq, 'sent', event)) own.reported = true;
   }
 
-  /** Offers an entry to the inbox. Returns whether it was accepted. */
-  #offer(seq: number, type: string, event: unknown): boolean {
+  /** Offers the entry of a frame to the inbox. Returns whether it was accepted. */
+  #offer(frame: InFrame, seq: number, type: string, event: unknown): boolean {
     const { connection, inbox } = this.#parts;
     const { session } = connection;
     if (!session || this.#overflowed) return false;
-    const result = inbox.offer({ epoch: session.epoch, seq }, type, event);
+    const id = frame.id as string | undefined;
+    const result = inbox.offer({ epoch: session.epoch, seq, id, at: timeOf(frame) }, type, event);
     if (result === 'full') this.#overflowed = true;
     if (result === 'gap') connection.lost('an entry of the log is missing');
     return result === 'accepted';
   }
+}
+
+/** Returns the time of an entry; `reacted` has none. */
+function timeOf(frame: InFrame): string | undefined {
+  return (frame.sent_at ?? frame.edited_at ?? frame.deleted_at) as string | undefined;
 }

@@ -8,25 +8,26 @@ const SHARE = 0.95;
 export class TokenBucket {
   #perSecond = 1;
   #tokens = 0;
+  /** By `performance.now()`: unlike the wall clock, it is never set. */
   #refilledAt = 0;
 
   /** Starts a session. The server's own bucket is full then, and holds the frames of two seconds by default. */
   start(perSecond: number): void {
     this.#perSecond = Math.max(1, perSecond * SHARE);
     this.#tokens = this.#perSecond;
-    this.#refilledAt = Date.now();
+    this.#refilledAt = performance.now();
   }
 
   /** Empties the bucket after the server has answered `rate_limited`. */
   drain(): void {
     this.#tokens = 0;
-    this.#refilledAt = Date.now();
+    this.#refilledAt = performance.now();
   }
 
   /** Takes one token. Returns 0, or the milliseconds until a token is available. */
   take(): number {
-    const now = Date.now();
-    const elapsed = Math.max(0, now - this.#refilledAt) / 1000;
+    const now = performance.now();
+    const elapsed = (now - this.#refilledAt) / 1000;
     this.#refilledAt = now;
     this.#tokens = Math.min(this.#perSecond, this.#tokens + elapsed * this.#perSecond);
     if (this.#tokens < 1) return Math.ceil(((1 - this.#tokens) / this.#perSecond) * 1000) + 1;

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, describe, it, mock } from 'node:test';
 import { type Client, type ConnectOptions, connect, type State } from '../src/index.js';
-import { FakeServer, flushMicrotasks } from './support/fake.js';
+import { FakeServer, flushMicrotasks, mockClock } from './support/fake.js';
 
 describe('connection', { timeout: 20_000 }, () => {
   let server: FakeServer;
@@ -11,7 +11,7 @@ describe('connection', { timeout: 20_000 }, () => {
 
   beforeEach(() => {
     jitter = 0.5;
-    mock.timers.enable({ apis: ['setTimeout', 'Date'] });
+    mockClock();
     mock.method(Math, 'random', () => jitter);
     server = new FakeServer();
   });

@@ -221,6 +221,87 @@ describe('incoming entries', { timeout: 20_000 }, () => {
     assert.deepEqual(requested(await server.accept()), ['1', 'e2']);
   });
 
+  it('are named with id and time when the next connection continues after them', async () => {
+    listen({ since: 0 });
+    /** Returns what a connection tells of the entry at its position. */
+    const told = (socket: FakeSocket) => ['since', 'since_id', 'since_at'].map(key => socket.url.searchParams.get(key));
+    let socket = await server.accept();
+    assert.deepEqual(told(socket), ['0', null, null]);
+    const next = async () => {
+      await flushMicrotasks();
+      socket.drop();
+      socket = await server.accept();
+      return told(socket);
+    };
+    const open = () => {
+      socket.welcome();
+      socket.frame({ type: 'synced', seq: 0 });
+    };
+    open();
+    const entry = { from_user: 'you', target_user: 'me' };
+    socket.frame({ ...entry, type: 'message', seq: 1, id: 'i1', message: 'x', sent_at: 't1', edited_at: 't2' });
+    assert.deepEqual(await next(), ['1', 'i1', 't1']);
+    open();
+    socket.frame({ ...entry, type: 'edited', seq: 2, id: 'i1', message: 'y', edited_at: 't2' });
+    assert.deepEqual(await next(), ['2', 'i1', 't2']);
+    open();
+    socket.frame({ ...entry, type: 'deleted', seq: 3, id: 'i1', deleted_at: 't3' });
+    // Neither moves the position.
+    socket.frame({ type: 'ack', seq: 4, id: 'i0', status: 'stored', sent_at: 't0', duplicate: true });
+    socket.frame({ ...entry, type: 'message', seq: 2, id: 'i2', message: 'again', sent_at: 't0' });
+    assert.deepEqual(await next(), ['3', 'i1', 't3']);
+    open();
+    socket.frame({ ...entry, type: 'reacted', seq: 4, id: 'i2', emoji: '+' });
+    assert.deepEqual(await next(), ['4', 'i2', null]);
+    open();
+    void client.send('you', 'mine', { id: 'i5' });
+    socket.ack(await socket.expect('message'), 5, { sent_at: 't5' });
+    assert.deepEqual(await next(), ['5', 'i5', 't5']);
+    open();
+    socket.frame({ type: 'truncated', reason: 'retention', oldest_seq: 9 });
+    assert.deepEqual(await next(), ['8', null, null]);
+    open();
+    const own = { from_user: 'me', target_user: 'you' };
+    void client.react('you', 'i2', '-');
+    await socket.expect('react');
+    socket.drop();
+    socket = await server.accept();
+    socket.welcome(9);
+    socket.frame({ ...own, type: 'reacted', seq: 9, id: 'i2', emoji: '-' });
+    assert.deepEqual(await next(), ['9', 'i2', null]);
+  });
+
+  it('of a log that was rolled back are neither acknowledged nor missed', async () => {
+    listen();
+    const socket = await server.session();
+    for (const seq of [1, 2, 3]) socket.message(seq);
+    await flushMicrotasks();
+    socket.drop();
+    // The connection is lost before `truncated`.
+    const broken = await server.accept();
+    broken.welcome(4);
+    await new Promise(resolve => setTimeout(resolve, 60));
+    assert.deepEqual(acknowledged(broken), []);
+    broken.drop();
+    const next = await server.accept();
+    assert.equal(next.url.searchParams.get('since'), '3');
+    next.welcome(4);
+    next.frame({ type: 'truncated', reason: 'reset', oldest_seq: 1 });
+    next.message(1);
+    for (const seq of [2, 3, 4]) next.message(seq, `new${seq}`);
+    next.frame({ type: 'synced', seq: 4 });
+    await waitUntil(() => acknowledged(next).at(-1) === 4);
+    assert.deepEqual(seen, ['m1', 'm2', 'm3', 'm1', 'new2', 'new3', 'new4']);
+    assert.ok(!acknowledged(next).includes(3) || acknowledged(next).indexOf(3) > 0, 'the old position');
+    next.drop();
+    const last = await server.accept();
+    assert.deepEqual(requested(last), ['4', 'e1']);
+    // The position is acknowledged again as soon as the server continues after it.
+    last.welcome(4);
+    last.frame({ type: 'synced', seq: 4 });
+    assert.deepEqual(acknowledged(last), [4]);
+  });
+
   it('are not acknowledged to a new store if they are from the old one', async () => {
     const waiting: (() => void)[] = [];
     start().on('message', () => new Promise<void>(resolve => waiting.push(resolve)));
@@ -315,7 +396,9 @@ describe('incoming entries', { timeout: 20_000 }, () => {
 
   it('are not acknowledged from a failed one on, but later ones are delivered', async () => {
     const failures: unknown[] = [];
-    start().on('fault', ({ error }) => void failures.push(error));
+    const states: Saved[] = [];
+    const storage: Storage = { open: async () => ({ save: saved => void states.push(saved), close() {} }) };
+    start({ storage }).on('fault', ({ error }) => void failures.push(error));
     client.on('message', message => {
       if (message.seq === 2) throw new Error('no');
       seen.push(message.message);
@@ -326,6 +409,7 @@ describe('incoming entries', { timeout: 20_000 }, () => {
     assert.deepEqual(seen, ['m1', 'm3']);
     await waitUntil(() => acknowledged(socket).at(-1) === 1);
     assert.equal(failures.length, 1);
+    assert.deepEqual([states.at(-1)?.seq, states.at(-1)?.id], [1, '00000000-0000-0000-0000-000000000001']);
   });
 
   it('do not grow the saved state when every handler fails', async () => {

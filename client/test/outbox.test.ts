@@ -1,14 +1,14 @@
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, describe, it, mock } from 'node:test';
 import { type Client, type ConnectOptions, connect, DmwireError, type InFrame } from '../src/index.js';
-import { FakeServer, type FakeSocket, flushMicrotasks } from './support/fake.js';
+import { FakeServer, type FakeSocket, flushMicrotasks, mockClock } from './support/fake.js';
 
 describe('outgoing frames', { timeout: 20_000 }, () => {
   let server: FakeServer;
   let client: Client;
 
   beforeEach(() => {
-    mock.timers.enable({ apis: ['setTimeout', 'Date'] });
+    mockClock();
     mock.method(Math, 'random', () => 0.5);
     server = new FakeServer();
   });

@@ -1,7 +1,7 @@
 /**
  * Randomised tests against a model of the server. The model follows the protocol, but drops connections at random points,
- * loses answers, repeats entries, answers with retryable and final errors, and may replace its store. The client program may
- * crash at random points, and its storage may fail.
+ * loses answers, repeats entries, answers with retryable and final errors, and may replace its store or be rolled back to an
+ * earlier state. The client program may crash at random points, and its storage may fail.
  */
 
 import assert from 'node:assert/strict';
@@ -33,6 +33,8 @@ class Model {
   /** Numbers of the frames that were rejected for good. */
   readonly rejected = new Set<number>();
   readonly fake: FakeServer;
+  /** Number of entries that were ever appended. */
+  #appended = 0;
   /** Position that the user's device has acknowledged. */
   #acknowledged = 0;
   #socket: FakeSocket | undefined;
@@ -73,6 +75,22 @@ class Model {
     this.#acknowledged = 0;
   }
 
+  /** Removes up to three of the newest entries. The log continues in the same epoch. */
+  rollBack(): void {
+    this.#drop();
+    const kept = Math.max(0, this.log.length - 1 - Math.floor(this.chance() * 3));
+    this.log = this.log.slice(0, kept);
+    this.#acknowledged = Math.min(this.#acknowledged, kept);
+    this.#stored = new Map([...this.#stored].filter(([key, seq]) => seq <= kept && key !== 'edit true'));
+    this.order = new Map();
+    for (const { type, from_user, target_user, message, seq } of this.log) {
+      if (from_user !== 'me') continue;
+      const orderKey = type === 'edited' ? 'edits' : String(target_user);
+      this.order.set(orderKey, [...(this.order.get(orderKey) ?? []), Number(message)]);
+      if (type === 'edited') this.#stored.set('edit true', seq as number);
+    }
+  }
+
   #open(socket: FakeSocket): void {
     this.#drop();
     this.#socket = socket;
@@ -84,8 +102,11 @@ class Model {
     const head = this.log.length;
     const epoch = `e${this.epoch}`;
     let since = requestedSince === null ? this.#acknowledged : Number(requestedSince);
+    const [id, at] = [socket.url.searchParams.get('since_id'), socket.url.searchParams.get('since_at')];
+    const entry = this.log[since - 1];
+    const diverged = entry !== undefined && id !== null && (id !== entry.id || at !== entry.sent_at);
     this.#send(() => socket.welcome(head, { epoch }));
-    if ((requestedEpoch !== null && requestedEpoch !== epoch) || since > head) {
+    if ((requestedEpoch !== null && requestedEpoch !== epoch) || since > head || diverged) {
       since = 0;
       this.#send(() => socket.frame({ type: 'truncated', reason: 'reset', oldest_seq: 1 }));
     }
@@ -113,7 +134,9 @@ class Model {
 
   #receive(frame: InFrame): void {
     const socket = this.#socket as FakeSocket;
-    if (frame.type === 'received') this.#acknowledged = Math.max(this.#acknowledged, frame.seq as number);
+    if (frame.type === 'received') {
+      this.#acknowledged = Math.max(this.#acknowledged, Math.min(frame.seq as number, this.log.length));
+    }
     if (frame.type !== 'message' && frame.type !== 'edit') return;
     if (!this.calm && this.chance() < 0.1) return this.#drop();
     const number = Number(frame.message);
@@ -144,11 +167,13 @@ class Model {
 
   #append(entry: Record<string, unknown>, own: InFrame | undefined): void {
     const seq = this.log.length + 1;
-    const whole = { ...entry, seq, sent_at: '2026-01-01T00:00:00.000Z' };
+    this.#appended += 1;
+    const sent_at = `time ${this.#appended}`;
+    const whole = { ...entry, seq, sent_at };
     this.log.push(whole);
     const socket = this.#socket;
     if (!socket) return;
-    this.#send(() => (own ? socket.ack(own, seq) : socket.frame(whole)));
+    this.#send(() => (own ? socket.ack(own, seq, { sent_at }) : socket.frame(whole)));
     if (this.chance() < 0.1) {
       const again = this.log[Math.floor(this.chance() * seq)] ?? whole;
       this.#send(() => socket.frame(this.#shown(again)));
@@ -203,10 +228,13 @@ async function run(seed: number): Promise<void> {
   // A program that crashes before it knows its position relies on the position of the device.
   const model = new Model(chance, !crashes);
   const resets = seed % 5 === 0;
+  let rollBacks = seed % 5 === 1 ? 3 : 0;
   const hasStorage = crashes || seed % 3 === 0;
   const storage = new Memory(() => !model.calm && chance() < 0.03);
   const handled: string[] = [];
-  /** Number of messages that arrived before the store was replaced; they may be lost. */
+  /** Number of messages that were handled before the log started over. */
+  let handledBefore = 0;
+  /** Number of messages that arrived before the store was replaced or rolled back; they may be lost. */
   let excused = 0;
   const settled = new Set<number>();
   const notStored = new Set<number>();
@@ -232,6 +260,9 @@ async function run(seed: number): Promise<void> {
       if (own !== program) return new Promise(() => {});
       if (message.from_user === 'you') handled.push(message.message as string);
       return undefined;
+    });
+    client.on('truncated', () => {
+      if (own === program) handledBefore = handled.length;
     });
     client.on('sent', ({ frame }) => {
       if (own === program) settled.add(Number((frame as unknown as InFrame).message));
@@ -260,7 +291,12 @@ async function run(seed: number): Promise<void> {
   let arrived = 0;
   const handledCount = () => new Set(handled.filter(text => Number(text) >= excused)).size;
   const done = () =>
-    arrived === COUNT && sent >= COUNT && handledCount() === COUNT - excused && settled.size === sent && !needsReset();
+    arrived === COUNT &&
+    sent >= COUNT &&
+    handledCount() === COUNT - excused &&
+    settled.size === sent &&
+    !needsReset() &&
+    rollBacks === 0;
   const needsReset = () => resets && model.epoch === 1;
   for (let turn = 0; !done(); turn += 1) {
     assert.ok(turn < 200_000, `handled ${handledCount()}, excused ${excused}, sent ${settled.size} of ${sent}`);
@@ -273,6 +309,11 @@ async function run(seed: number): Promise<void> {
     if (needsReset() && arrived > COUNT / 2 && chance() < 0.05) {
       excused = arrived;
       model.reset();
+    }
+    if (rollBacks > 0 && model.log.length > 3 && chance() < 0.05) {
+      rollBacks -= 1;
+      excused = arrived;
+      model.rollBack();
     }
     if (crashes && !model.calm && chance() < 0.01) {
       storage.crash();
@@ -296,7 +337,10 @@ async function run(seed: number): Promise<void> {
     [...once].sort((x, y) => x - y),
     'messages were handled in order',
   );
-  if (!crashes) assert.deepEqual(all, once, 'messages were handled once');
+  if (!crashes) {
+    const since = all.slice(handledBefore);
+    assert.deepEqual(since, [...new Set(since)], 'messages were handled once');
+  }
   for (const [orderKey, stored] of model.order) {
     assert.deepEqual(
       stored,

@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'node:test';
 import { type Client, connect, newId, type ServerMessage } from '../src/index.js';
 import { fileStorage } from '../src/node.js';
+import { waitUntil } from './support/fake.js';
 import { DEADLINE, Server } from './support/server.js';
 
 describe('with a real server', { timeout: 4 * DEADLINE }, () => {
@@ -93,6 +94,36 @@ describe('with a real server', { timeout: 4 * DEADLINE }, () => {
     // The third was yielded, but the next one was not requested.
     await first.close();
     assert.deepEqual(await take(client('b', { storage: storage() }).messages(), 2), ['3', '4']);
+  });
+
+  it('a log that was rolled back and has grown again is delivered anew', async () => {
+    server = await Server.start();
+    const [a, saved] = [client('a'), join(folder, 'b.json')];
+    const seen: unknown[] = [];
+    const reasons: string[] = [];
+    const listen = () => {
+      const b = client('b', { storage: fileStorage(saved), since: 0 });
+      b.on('message', ({ message }) => void seen.push(message));
+      b.on('truncated', ({ reason }) => void reasons.push(reason));
+      return b;
+    };
+    await a.send('b', 'kept');
+    const online = listen();
+    await waitUntil(() => seen.length === 1);
+    const snapshot = await server.snapshot();
+    await a.send('b', 'lost 1');
+    await a.send('b', 'lost 2');
+    await waitUntil(() => seen.length === 3);
+    await online.close();
+    await a.close();
+    await server.rollBack(snapshot);
+    // The user writes from another device, so that the log overtakes the position of the first one.
+    const again = client('a', { device: 'other' });
+    for (const text of ['new 1', 'new 2', 'new 3']) await again.send('b', text);
+    listen();
+    await waitUntil(() => seen.length === 7);
+    assert.deepEqual(seen, ['kept', 'lost 1', 'lost 2', 'kept', 'new 1', 'new 2', 'new 3']);
+    assert.deepEqual(reasons, ['reset']);
   });
 
   it('all devices of a user see the same messages', async () => {

@@ -128,8 +128,22 @@ describe('a storage', { timeout: 20_000 }, () => {
     completeAll();
     await flushMicrotasks();
     assert.equal(writes.at(-1)?.saved.seq, 1);
+    assert.equal(writes.at(-1)?.saved.id, '00000000-0000-0000-0000-000000000001');
     release();
     await waitUntil(() => writes.at(-1)?.saved.seq === 3);
+    assert.equal(writes.at(-1)?.saved.id, '00000000-0000-0000-0000-000000000003');
+    assert.equal(writes.at(-1)?.saved.at, '2026-01-01T00:00:00.000Z');
+  });
+
+  it('restores id and time of the entry at the position', async () => {
+    const { storage, completeAll } = slow({ v: 1, epoch: 'e1', seq: 7, id: 'i7', at: 't7', outbox: [] });
+    completeAll();
+    start(storage);
+    const { searchParams } = (await server.accept()).url;
+    assert.deepEqual(
+      ['since', 'epoch', 'since_id', 'since_at'].map(key => searchParams.get(key)),
+      ['7', 'e1', 'i7', 't7'],
+    );
   });
 
   it('restores position, device and outbox, and sends restored frames first', async () => {

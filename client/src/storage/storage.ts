@@ -11,6 +11,9 @@ export interface Saved {
   /** The application has handled the log of this epoch up to `seq`. */
   readonly epoch?: string;
   readonly seq?: number;
+  /** Id and time of that entry, if they are known. */
+  readonly id?: string | undefined;
+  readonly at?: string | undefined;
   /** Unanswered and settled frames, in order. */
   readonly outbox: readonly OutboxRecord[];
 }

@@ -1,6 +1,7 @@
 /** A scripted server without a network: each test controls its sockets. */
 
 import assert from 'node:assert/strict';
+import { mock } from 'node:test';
 import type { InFrame, WebSocketClass, WebSocketLike } from '../../src/index.js';
 
 type Listener = Parameters<WebSocketLike['addEventListener']>[1];
@@ -145,6 +146,21 @@ export class Queue<T> {
     if (item !== undefined) return item;
     return new Promise(resolve => this.#waiting.push(resolve));
   }
+}
+
+/**
+ * Replaces timers and clocks until `mock.timers.reset` and `mock.restoreAll`. Only `mock.timers.tick` advances the timers and
+ * `performance.now`. The wall clock jumps back an hour whenever it is read, because nothing may depend on it.
+ */
+export function mockClock(): void {
+  mock.timers.enable({ apis: ['setTimeout', 'Date'] });
+  const ticked = Date.now;
+  mock.method(performance, 'now', () => ticked());
+  let wallClock = Date.UTC(2026, 0, 1);
+  mock.method(Date, 'now', () => {
+    wallClock -= 3_600_000;
+    return wallClock;
+  });
 }
 
 /** Runs all pending microtasks. */

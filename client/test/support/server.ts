@@ -3,7 +3,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -71,6 +71,34 @@ export class Server {
       return;
     }
     throw new Error(`the server did not start:\n${log.join('\n')}`);
+  }
+
+  /** Restarts the server and returns a copy of its database from between the two runs. */
+  async snapshot(): Promise<Buffer> {
+    await this.#terminate();
+    const copy = await readFile(join(this.folder, 'dmwire.db'));
+    await this.restart();
+    return copy;
+  }
+
+  /** Restarts the server with an earlier copy of its database, as after a rollback of the whole volume. */
+  async rollBack(snapshot: Buffer): Promise<void> {
+    await this.#terminate();
+    for (const file of await readdir(this.folder)) {
+      if (file.startsWith('dmwire.db-')) await rm(join(this.folder, file));
+    }
+    await writeFile(join(this.folder, 'dmwire.db'), snapshot);
+    await this.restart();
+  }
+
+  /** Shuts the server down, and waits until its data is in the database file. */
+  async #terminate(): Promise<void> {
+    const child = this.#child;
+    if (!child) return;
+    const exited = once(child, 'exit');
+    child.kill('SIGTERM');
+    await exited;
+    this.#child = undefined;
   }
 
   async stop(): Promise<void> {
