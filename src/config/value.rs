@@ -163,3 +163,33 @@ impl Display for Days {
         write!(f, "{}", self.0 as f64 / Self::MS)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_span_is_in_seconds_or_has_a_unit() {
+        for (text, ms, shown) in [
+            ("0", 0, "0"),
+            ("3600", 3_600_000, "1h"),
+            ("90s", 90_000, "90s"),
+            ("500ms", 500, "500ms"),
+            ("15m", 900_000, "15m"),
+            ("1.5h", 5_400_000, "90m"),
+            ("0.25", 250, "250ms"),
+            ("30d", 30 * 86_400_000, "30d"),
+        ] {
+            let span = Span::parse(&text.into());
+            assert_eq!(span, Ok(Span(ms)), "{text}");
+            assert_eq!(Span(ms).to_string(), shown);
+            assert_eq!(Span::parse(&shown.into()), span);
+        }
+        for invalid in [
+            "", "h", "-1", "+1h", "1 h", "1y", "1H", "1e3", "inf", "nan", "1..5", ".", "31d",
+            "1hh", "1é",
+        ] {
+            assert!(Span::parse(&invalid.into()).is_err(), "{invalid}");
+        }
+    }
+}

@@ -58,6 +58,7 @@ fn an_error_names_the_valid_values() {
         ("--buffer-bytes 1000", "1048576 to 1099511627776"),
         ("--heartbeat-seconds 30s", "1 to 3600"),
         ("--ping-seconds=-1", "1 to 3600"),
+        ("--clock-settle soon", "500ms, 90s, 15m or 1h"),
         ("--log verbose", "debug or trace"),
         ("--log-format xml", "plain nor json"),
     ] {
