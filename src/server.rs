@@ -135,8 +135,9 @@ pub async fn serve(
         .collect::<Result<Vec<_>, _>>()?;
     let server = crate::http::serve(context, listeners, tls.as_deref())?;
     let handle = server.handle();
-    announce(&parts, &addresses);
+    // Before the server says that it listens: without a handler, SIGHUP ends the process.
     let _reload = reload_when_changed(context, tls.as_ref())?;
+    announce(&parts, &addresses);
     let _maintain_limits = AbortOnDropHandle::new(actix_rt::spawn(maintain_limits(
         context.limits.clone(),
         context.registry.clone(),
