@@ -258,7 +258,7 @@ impl Store for Sqlite {
     }
 
     fn stored_times(&self) -> Result<Option<StoredTimes>, StoreError> {
-        Ok(times::read(&self.connection)?)
+        Ok(times::read(&self.connection, self.log.newest_time())?)
     }
 
     fn set_waker(&mut self, waker: Waker) {

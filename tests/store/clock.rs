@@ -193,6 +193,17 @@ pub fn the_times_of_commits_are_known_after_a_start(store: &mut TestStore) {
     store.now += 58_000;
     store.commit_one(message("ada", "bob", 3, "a"));
     assert_eq!(store.stored_times(), times(second, second));
+    // A server that nobody writes to was right until its end.
+    store.now += 7 * DAY;
+    store.maintain();
+    let end = store.now;
+    let second = if store.is_persistent {
+        store.reopen();
+        assert_eq!(store.stored_times(), times(end, end));
+        end
+    } else {
+        second
+    };
     // The newest commit counts, not the latest time; and only a time that is certain is trusted.
     store.set_certain(false);
     store.maintain();

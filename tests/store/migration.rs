@@ -75,6 +75,13 @@ fn a_store_of_version_4_is_migrated_with_its_pending_messages() {
     for round in ["migrated", "opened again"] {
         let store = Sqlite::open(&path, Durability::Full, StoreOptions::new(RETENTION))
             .expect("the store opens");
+        // The file does not record it.
+        let times = store.stored_times().expect("the times are read");
+        assert_eq!(
+            times.map(|times| times.newest),
+            Some(1_795_825_337_764),
+            "{round}"
+        );
         let mut reader = store.reader().expect("a reader opens");
         let history = reader.history(&history_query("ada", "bob", None, 10));
         let HistoryAnswer::Page(page) = history.expect("the history is read") else {

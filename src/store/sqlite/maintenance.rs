@@ -6,10 +6,12 @@ use std::time::{Duration, Instant};
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 
+use super::file::atomically;
 use super::log_record::LogRecord;
 use super::retention::RetentionRules;
+use super::run::Run;
 use super::{Sqlite, migrations};
-use crate::store::{FileRole, StoreError};
+use crate::store::{FileRole, Store as _, StoreError};
 
 /// The minimum number of messages that one call of `maintain` flushes.
 const FLUSH_MESSAGES: usize = 128;
@@ -72,7 +74,27 @@ impl Sqlite {
             return Ok(());
         }
         self.flush()?;
+        self.record_end()?;
         self.end_run()
+    }
+
+    /// Records until when the store was in use, so that a server which nobody has written to for days trusts the clock when it
+    /// is restarted.
+    fn record_end(&mut self) -> Result<(), StoreError> {
+        let has_begun = self.run.as_ref().is_none_or(Run::has_begun);
+        let Some(now) = self.expire_at.filter(|_| has_begun) else {
+            return Ok(());
+        };
+        if self.stored_times()?.is_none() {
+            return Ok(());
+        }
+        let (connection, recorded) = (&self.connection, &mut self.recorded);
+        let done = atomically(connection, || recorded.update(connection, now, true));
+        match done.map_err(StoreError::from) {
+            // The disk is full.
+            Err(StoreError::Unavailable(_)) => Ok(()),
+            done => done,
+        }
     }
 
     /// Copies the whole log to the database file, which then does not need it. A later commit begins the run again.

@@ -55,8 +55,11 @@ fn record(
 }
 
 /// Reads the rows. The newest commit counts, not the latest time: a single time that was too late would otherwise count
-/// forever.
-pub fn read(connection: &Connection) -> rusqlite::Result<Option<StoredTimes>> {
+/// forever. `pending`: the time of the newest message in the pending log, for a file of a version that did not have the rows.
+pub fn read(
+    connection: &Connection,
+    pending: Option<i64>,
+) -> rusqlite::Result<Option<StoredTimes>> {
     let row = |key: &str| {
         connection
             .query_row("SELECT value FROM meta WHERE key = ?1", [key], |row| {
@@ -66,6 +69,7 @@ pub fn read(connection: &Connection) -> rusqlite::Result<Option<StoredTimes>> {
     };
     let newest: Option<i64> = match row(NEWEST)? {
         Some(newest) => Some(newest),
+        None if pending.is_some() => pending,
         None => newest_message(connection)?,
     };
     let Some(newest) = newest else {

@@ -130,6 +130,16 @@ impl PendingLog {
         }
     }
 
+    /// The time of the newest message, also if it has moved. `None`: there is none.
+    pub fn newest_time(&self) -> Option<i64> {
+        let mut bytes = self.rows.back()?.bytes.as_slice();
+        let mut newest = None;
+        while let Some(record) = Record::read(&mut bytes) {
+            newest = Some(record.sent_at);
+        }
+        newest
+    }
+
     /// True if there are no messages.
     pub fn is_empty(&self) -> bool {
         self.messages == 0
