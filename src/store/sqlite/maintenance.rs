@@ -34,7 +34,9 @@ impl Sqlite {
         if !all {
             let now = Instant::now();
             let is_due = self.log.due().is_some_and(|due| due <= now);
-            if now < self.flush_after || !is_due && self.cache.overfull.is_empty() {
+            // An inbox is trimmed to its limit when its entries are in their table.
+            let trims = self.log.is_empty() && !self.cache.overfull.is_empty();
+            if now < self.flush_after || !is_due && !trims {
                 return Ok(());
             }
         }
