@@ -83,6 +83,8 @@ impl Used {
         let first = b.recv();
         assert_eq!(first["message"], "before", "{first}: {}", self.server.log());
         b.expect("synced");
+        // The state changes before the line is written.
+        self.server.wait_for_log("nothing more is stored");
         let errors = self.errors();
         assert_eq!(errors.len(), 1, "{errors:?}");
         for word in words {

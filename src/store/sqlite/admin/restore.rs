@@ -89,10 +89,21 @@ impl<'a> Source<'a> {
             real,
         };
         match recovery::check(&source.real) {
-            Err(error) if is_own => {
-                source.has_log = false;
-                source.without_log = Some(error.to_string());
+            // SQLite creates an index of the log beside it. Without one, the log is not known to be lost.
+            Err(error) if source.has_log && error.to_string().contains("unable to open") => {
+                return with_path(
+                    path,
+                    Err(format!(
+                        "{error}. It has a write-ahead log, which must be readable; and its folder must be writable, or both must be \
+                         copied to another one"
+                    )),
+                );
             }
+            Err(StoreError::Failed(reason)) if is_own => {
+                source.has_log = false;
+                source.without_log = Some(reason);
+            }
+            // A log that cannot be read at the moment is not lost either.
             checked => checked?,
         }
         Ok(source)
