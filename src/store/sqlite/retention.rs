@@ -310,23 +310,27 @@ fn old_messages(
     conversation: i64,
     cutoff: i64,
 ) -> Result<(Vec<i64>, i64)> {
+    // Inboxes are examined for expired messages only.
     let mut statement = connection.prepare_cached(
-        "SELECT n, sent_at, 1 + coalesce(octet_length(content), 0) / 4096,
-            from_seq <= (SELECT floor FROM users WHERE users.n = sender)
-            AND to_seq <= (SELECT floor FROM users WHERE users.n = recipient)
-            AND NOT EXISTS (SELECT 1 FROM inbox AS i
-                WHERE i.conversation = ?1 AND i.message = messages.n AND i.kind != 0)
+        "SELECT n, 1 + coalesce(octet_length(content), 0) / 4096,
+            CASE WHEN sent_at < ?3 THEN
+                from_seq <= (SELECT floor FROM users WHERE users.n = sender)
+                AND to_seq <= (SELECT floor FROM users WHERE users.n = recipient)
+                AND NOT EXISTS (SELECT 1 FROM inbox AS i
+                    WHERE i.conversation = ?1 AND i.message = messages.n AND i.kind != 0)
+            END
          FROM messages WHERE conversation = ?1 ORDER BY n LIMIT ?2",
     )?;
-    let mut rows = statement.query([conversation, REMOVE])?;
+    let mut rows = statement.query([conversation, REMOVE, cutoff])?;
     let (mut gone, mut work) = (Vec::new(), 0);
     while let Some(row) = rows.next()? {
-        if row.get::<_, i64>(1)? >= cutoff {
+        // `None`: it has not expired.
+        let Some(is_in_no_inbox) = row.get::<_, Option<bool>>(2)? else {
             break;
-        }
-        if row.get(3)? {
+        };
+        if is_in_no_inbox {
             gone.push(row.get(0)?);
-            work += row.get::<_, i64>(2)?;
+            work += row.get::<_, i64>(1)?;
         }
         if work >= REMOVE {
             break;
