@@ -268,7 +268,7 @@ fn boot_time() -> i64 {
     milliseconds(FIRST.get_or_init(Instant::now).elapsed())
 }
 
-/// A duration for the log, in its largest unit.
+/// A duration for the log, rounded to a unit.
 struct Span(u64);
 
 impl fmt::Display for Span {
@@ -276,11 +276,11 @@ impl fmt::Display for Span {
         let (unit, name) = match self.0 {
             0..1_000 => (1, "ms"),
             1_000..120_000 => (1_000, "s"),
-            120_000..7_200_000 => (60_000, "min"),
-            7_200_000..172_800_000 => (3_600_000, "h"),
+            120_000..3_600_000 => (60_000, "min"),
+            3_600_000..172_800_000 => (3_600_000, "h"),
             _ => (86_400_000, "days"),
         };
-        write!(f, "{} {name}", self.0 / unit)
+        write!(f, "{} {name}", (self.0 + unit / 2) / unit)
     }
 }
 
