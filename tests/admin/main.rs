@@ -7,5 +7,6 @@ mod backup;
 mod erase;
 mod export;
 mod helpers;
+mod interrupted;
 mod restore;
 mod verify;

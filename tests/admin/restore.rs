@@ -247,7 +247,7 @@ fn a_file_that_cannot_be_used_is_not_restored() {
 
 #[test]
 fn a_restore_that_is_killed_leaves_the_former_store_or_the_new_one() {
-    const ROUNDS: usize = 25;
+    const ROUNDS: usize = 10;
     let folder = Arc::new(Folder::new());
     let long = "old ".repeat(1000);
     let mut server = store_with(&folder, &[long.as_str(); 40]);
