@@ -80,7 +80,7 @@ impl Checkpointer {
             .spawn(move || {
                 while started.recv().is_ok() {
                     for _ in 0..ROUNDS {
-                        match copy(&copier).map_err(StoreError::from) {
+                        match copy(&copier) {
                             Ok(left) if left > FEW_PAGES => {}
                             Err(StoreError::Broken(error)) => {
                                 let _ = failed.set(error);
@@ -174,10 +174,17 @@ impl Drop for Checkpointer {
 }
 
 /// Copies the pages that can be copied without waiting for readers. Returns the number of pages that are left.
-fn copy(connection: &Connection) -> rusqlite::Result<i64> {
-    connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", (), |row| {
+fn copy(connection: &Connection) -> Result<i64, StoreError> {
+    let copied = connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", (), |row| {
         let (log, copied): (i64, i64) = (row.get(1)?, row.get(2)?);
         Ok(log - copied)
+    });
+    copied.map_err(|error| match StoreError::from(error) {
+        // SQLite reports an I/O error of a read as "malformed". A checkpoint has no other reason to do so.
+        StoreError::Failed(error) => {
+            StoreError::Broken(format!("the write-ahead log cannot be copied: {error}"))
+        }
+        error => error,
     })
 }
 

@@ -5,6 +5,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 use uuid::Uuid;
 
@@ -136,6 +137,10 @@ pub fn connect(path: &Path, synchronous: &str) -> Result<Connection, StoreError>
         drop(with_path(path, open_private(path))?);
     }
     let mut connection = with_path(path, Connection::open(path))?;
+    // Otherwise SQLite removes the write-ahead log when it closes the file, also after a start that has failed. The main file then
+    // still says that it has one.
+    let keep = DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE;
+    with_path(path, connection.set_db_config(keep, true))?;
     with_path(path, connection.busy_timeout(BUSY_TIMEOUT))?;
     with_path(path, migrations::recognise(&connection))?;
     if with_path(path, connection.is_readonly("main"))? {

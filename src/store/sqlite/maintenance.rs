@@ -65,11 +65,7 @@ impl Sqlite {
 
     /// Moves everything to its place at the end.
     pub(super) fn end(&mut self) -> Result<(), StoreError> {
-        if !self.files.check() {
-            // SQLite would remove a log by its name, which may be that of another store.
-            let keep = DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE;
-            self.connection.set_db_config(keep, true)?;
-        }
+        self.files.check();
         if self.files.displaced() == Some(FileRole::Database) {
             // Another process may use the database file under its new name: it stays as it is, with its log.
             self.files.remove_orphans();
@@ -77,7 +73,14 @@ impl Sqlite {
         }
         self.flush()?;
         self.record_end()?;
-        self.end_run()
+        let has_begun = self.run.as_ref().is_none_or(Run::has_begun);
+        self.end_run()?;
+        if has_begun && self.files.are_in_place() {
+            // The log is empty, and SQLite removes it. It does so by the name, which may otherwise be that of another store.
+            let keep = DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE;
+            self.connection.set_db_config(keep, false)?;
+        }
+        Ok(())
     }
 
     /// Records until when the store was in use, so that a server which nobody has written to for days trusts the clock when it

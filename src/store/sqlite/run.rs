@@ -54,7 +54,7 @@ impl Run {
             boot,
             open: true,
             normal,
-            ..found.map_or_else(LogRecord::first, LogRecord::next)
+            ..found.unwrap_or_else(LogRecord::first)
         };
         Ok((
             Self {
@@ -83,10 +83,11 @@ impl Run {
         new_epoch: bool,
     ) -> Result<(), StoreError> {
         let before = with_path(path, LogRecord::read(connection))?;
-        let record = LogRecord {
-            open: true,
-            ..self.record
+        let next = match before {
+            Some(_) if is_copied(connection)? => self.record.next(),
+            _ => self.record,
         };
+        let record = LogRecord { open: true, ..next };
         if let Some(before) = before {
             // Whichever of the two the file has after a power failure, it is known.
             with_path(path, write_runs(lock, before.run, self.record.run))?;
@@ -128,9 +129,14 @@ impl Run {
     /// # Errors
     /// [`StoreError`]
     pub fn close(&mut self, connection: &Connection) -> Result<(), StoreError> {
+        let next = if is_copied(connection)? {
+            self.record.next()
+        } else {
+            self.record
+        };
         let record = LogRecord {
             open: false,
-            ..self.record.next()
+            ..next
         };
         atomically(connection, || record.write(connection))?;
         self.record = record;
@@ -168,6 +174,15 @@ fn doubt(found: &LogRecord, boot: Uuid, runs: &[Uuid]) -> Option<&'static str> {
         );
     }
     None
+}
+
+/// Copies the WAL to the main file. True if all of it is there. Only then may another generation begin: a WAL with two of them
+/// would not follow the record in the main file.
+fn is_copied(connection: &Connection) -> Result<bool, StoreError> {
+    match checkpoint(connection, "PASSIVE").map_err(StoreError::from) {
+        Err(StoreError::Unavailable(_)) => Ok(false),
+        copied => copied,
+    }
 }
 
 /// Runs a checkpoint. True if the whole WAL is copied.
