@@ -13,7 +13,7 @@ import {
 } from '../../src/index.js';
 import { BlockList } from './block-list.js';
 import { type ConnectionState, connectionState } from './connection-state.js';
-import type { Conversation, Message } from './conversation.js';
+import { Conversation, type Message } from './conversation.js';
 import { ConversationList } from './conversation-list.js';
 import { type ChangeEntry, Conversations } from './conversations.js';
 import { type DisplayedMessage, displayedMessages, errorText } from './display.js';
@@ -71,8 +71,9 @@ export class Chat {
     this.#blocks = new BlockList(this.me, options.url);
     this.list = new ConversationList({
       client: () => this.#client,
-      onItem: item => {
-        if (item.target_user !== undefined) this.conversations.with(item.target_user).mergeListItem(item, this.me);
+      onItem: (item, ...place) => {
+        if (item.target_user === undefined) return;
+        this.conversations.with(item.target_user).mergeListItem(item, this.me, ...place);
       },
       onChange: () => this.#changed(),
     });
@@ -107,11 +108,11 @@ export class Chat {
 
   /** The conversations, those with unsent and with the newest messages first. */
   get sortedConversations(): Conversation[] {
-    const sortKey = (conversation: Conversation) =>
-      this.#outgoing.some(frame => frame.target_user === conversation.peer) ? '~' : (conversation.newest?.sentAt ?? '');
+    const sending = new Set(this.#outgoing.map(frame => frame.target_user));
+    const rank = ({ peer, rank }: Conversation) => (sending.has(peer) ? Number.MAX_VALUE : rank);
     return [...this.conversations]
-      .filter(conversation => conversation === this.current || sortKey(conversation) !== '')
-      .sort((a, b) => (sortKey(a) < sortKey(b) ? 1 : sortKey(a) > sortKey(b) ? -1 : 0));
+      .filter(conversation => conversation === this.current || conversation.newest || sending.has(conversation.peer))
+      .sort((a, b) => rank(b) - rank(a));
   }
 
   /** Returns the messages of a conversation as displayed. */
@@ -306,7 +307,11 @@ export class Chat {
     const error = new DmwireError('closed', 'The connection was closed before it was sent.');
     if (!this.#options.storage) for (const frame of left) this.#onFailed(frame, error);
     this.#connect();
-    for (const conversation of this.conversations) conversation.loaded = false;
+    for (const conversation of this.conversations) {
+      conversation.loaded = false;
+      // The new client may deliver messages again that arrived before.
+      conversation.pageAt = Conversation.arrivals;
+    }
   }
 
   async close(): Promise<void> {
@@ -429,6 +434,7 @@ export class Chat {
   #onSent(frame: OutFrame, time: string, isDuplicate: boolean): void {
     this.#outgoing = this.#outgoing.filter(({ ref }) => ref !== frame.ref);
     this.conversations.onSent(frame, time, isDuplicate);
+    if (isDuplicate && this.current?.loaded === false) void this.#load(this.current);
     this.#changed();
   }
 

@@ -4,6 +4,7 @@ import type { State } from '../../src/index.js';
 export type ConnectionState =
   /** `catching up` is the time between `welcome` and the end of the replay. */
   | { readonly status: 'connecting' | 'catching up' | 'open' }
+  /** `until` is a time of `performance.now()`. */
   | { readonly status: 'waiting'; readonly until: number; readonly reason: string }
   /** `code` is the close code of the server or an error code of the client. */
   | { readonly status: 'closed'; readonly reason: string; readonly code: number | string };
@@ -16,7 +17,7 @@ export function connectionState(state: State): ConnectionState {
     case 'open':
       return { status: 'catching up' };
     case 'waiting':
-      return { status: 'waiting', until: Date.now() + state.retryInMs, reason: state.reason };
+      return { status: 'waiting', until: performance.now() + state.retryInMs, reason: state.reason };
     case 'closed': {
       const { error } = state;
       const goodbye = error?.cause as { code?: number } | undefined;

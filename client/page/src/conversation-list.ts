@@ -1,4 +1,5 @@
 import type { Client, Conversation as ListItem, ServerConversations } from '../../src/index.js';
+import { Conversation } from './conversation.js';
 
 const PAGE_SIZE = 100;
 
@@ -6,7 +7,8 @@ const PAGE_SIZE = 100;
 export interface ListEvents {
   /** Returns the current client. An answer to an earlier client is ignored. */
   client(): Client;
-  onItem(item: ListItem): void;
+  /** `index`, `listAt` and `pageAt` as for {@link Conversation.mergeListItem}. */
+  onItem(item: ListItem, index: number, listAt: number, pageAt: number): void;
   onChange(): void;
 }
 
@@ -23,6 +25,8 @@ export class ConversationList {
   #cursor: string | undefined;
   /** Number of loaded conversations. */
   #length = 0;
+  /** Number of arrivals when the first page was requested. */
+  #listAt = 0;
 
   constructor(events: ListEvents) {
     this.#events = events;
@@ -34,7 +38,7 @@ export class ConversationList {
     this.loading = true;
     this.#events.onChange();
     try {
-      const page = await this.#load(client, this.#cursor);
+      const page = await this.#load(client, this.#cursor, this.#length);
       if (client === this.#events.client()) this.#setEnd(page.cursor, this.#length + page.items.length);
     } finally {
       this.loading = false;
@@ -48,8 +52,9 @@ export class ConversationList {
     const length = Math.max(PAGE_SIZE, this.#length);
     let count = 0;
     let page: ServerConversations | undefined;
+    this.#listAt = Conversation.arrivals;
     do {
-      page = await this.#load(client, page?.cursor);
+      page = await this.#load(client, page?.cursor, count);
       count += page.items.length;
     } while (page.cursor !== undefined && page.items.length > 0 && count < length);
     if (client !== this.#events.client()) return false;
@@ -64,10 +69,13 @@ export class ConversationList {
     this.#setEnd(undefined, 0);
   }
 
-  async #load(client: Client, cursor: string | undefined): Promise<ServerConversations> {
+  async #load(client: Client, cursor: string | undefined, first: number): Promise<ServerConversations> {
+    const pageAt = Conversation.arrivals;
     const position = cursor === undefined ? {} : { cursor };
     const page = await client.request<ServerConversations>({ type: 'conversations', limit: PAGE_SIZE, ...position });
-    if (client === this.#events.client()) for (const item of page.items) this.#events.onItem(item);
+    if (client === this.#events.client()) {
+      page.items.forEach((item, i) => void this.#events.onItem(item, first + i, this.#listAt, pageAt));
+    }
     return page;
   }
 

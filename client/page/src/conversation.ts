@@ -12,6 +12,8 @@ export interface Message {
   readonly deletedAt?: string;
   readonly ephemeral?: boolean;
   readonly reactions: readonly Reactions[];
+  /** Position in the order of arrival, if it arrived live; absent if it is from a history page. */
+  readonly arrival?: number;
 }
 
 /** Converts a message from a frame. */
@@ -33,8 +35,13 @@ export function fromFrame(frame: PastMessage & { readonly ephemeral?: boolean })
 /** Number of messages kept of a conversation that is not open. */
 const KEPT = 200;
 
-/** The conversation with one user. */
+/**
+ * The conversation with one user. The log and the answers of the server determine all orders: times may run backwards, because
+ * clocks are set.
+ */
 export class Conversation {
+  /** Number of messages that have arrived live, in all conversations. */
+  static arrivals = 0;
   /** In log order. Contiguous from the first to the newest message once `loaded`. */
   messages: readonly Message[] = [];
   /** The newest history page has arrived. Before that `messages` holds live messages only. */
@@ -43,6 +50,8 @@ export class Conversation {
   more = false;
   /** The newest message according to the list of conversations. */
   last: Message | undefined;
+  /** Place in the list, the highest first: the arrival of the newest message, or just before the next one if the list named it. */
+  rank = 0;
   unread = 0;
   myRead: string | undefined;
   theirRead: string | undefined;
@@ -51,6 +60,12 @@ export class Conversation {
   typingTimer: ReturnType<typeof setTimeout> | undefined;
   /** The first unread message at the time the conversation was opened. */
   firstUnread: string | undefined;
+  /** Messages that arrived later than this may be newer than the newest history page. */
+  pageAt = 0;
+  /** Messages that arrived later than this may be newer than `last`. */
+  #lastAt = 0;
+  /** How many of `unread` the list may include as well, because `last` has not arrived yet. */
+  #uncertain = 0;
   #loading: Promise<void> | undefined;
   /** Changes that arrived while a history page was loading. The page may not include them. */
   #changesWhileLoading: [id: string, change: (message: Message) => Message][] = [];
@@ -69,17 +84,26 @@ export class Conversation {
 
   get newest(): Message | undefined {
     const known = this.messages.at(-1);
-    if (known && this.last && this.last.sentAt > known.sentAt && !this.loaded) return this.last;
-    return known ?? this.last;
+    const isNewer = !this.loaded && !isAfter(this.#lastAt)(known) && this.#indexOf(this.last?.id) < 0;
+    return isNewer ? (this.last ?? known) : (known ?? this.last);
   }
 
   find(id: string): Message | undefined {
     return this.messages.find(message => message.id === id);
   }
 
-  /** Merges the item of the list of conversations. */
-  mergeListItem(item: ListItem, me: string): void {
+  /**
+   * Merges the item `index` of the list of conversations.
+   * @param listAt Number of arrivals when the list was requested. @param pageAt The same for the page with this item.
+   */
+  mergeListItem(item: ListItem, me: string, index: number, listAt: number, pageAt: number): void {
     this.last = fromFrame(item.last);
+    const last = this.#indexOf(item.last.id);
+    // The messages that arrived live after the server made the list.
+    const after = last < 0 ? this.messages.filter(isAfter(pageAt)) : this.messages.slice(last + 1);
+    if (after.length === 0) this.rank = listAt + 1 / (index + 2);
+    this.#lastAt = pageAt;
+    this.#uncertain = 0;
     const countsAsUnread = ({ from, content, ephemeral }: Message) =>
       from !== me && content !== undefined && !ephemeral;
     const read = this.#indexOf(this.myRead);
@@ -87,9 +111,9 @@ export class Conversation {
       // The server made the list before it received our read mark.
       this.unread = this.messages.slice(read + 1).filter(countsAsUnread).length;
     } else {
-      // Add the messages that arrived live after the server made the list.
-      const last = this.#indexOf(item.last.id);
-      this.unread = item.unread + (last < 0 ? 0 : this.messages.slice(last + 1).filter(countsAsUnread).length);
+      const added = after.filter(countsAsUnread).length;
+      if (last < 0) this.#uncertain = added;
+      this.unread = item.unread + added;
       this.myRead = item.my_read ?? this.myRead;
     }
     this.mark('read', item.their_read);
@@ -115,24 +139,40 @@ export class Conversation {
 
   /** Adds a message from the log, or one of ours that was stored. Returns whether it is new. */
   add(message: Message): boolean {
+    Conversation.arrivals += 1;
+    const added = { ...message, arrival: Conversation.arrivals };
     const index = this.#indexOf(message.id);
-    if (index >= 0) {
-      // A replayed message is up to date except for its reactions, which follow as separate entries.
-      const known = this.messages[index] as Message;
-      this.messages = this.messages.with(index, { ...message, reactions: known.reactions });
-      return false;
+    const known = this.messages[index];
+    if (!known) {
+      this.messages = [...this.messages, added];
+      this.rank = added.arrival;
+      return true;
     }
-    this.messages = [...this.messages, message];
-    return true;
+    // A history page may have come before the message. Those behind it that arrived since then are older: the log is in order.
+    const isOlder = (other: Message) => known.arrival === undefined && isAfter(this.pageAt)(other);
+    const after = this.messages.slice(index + 1);
+    this.messages = [
+      ...this.messages.slice(0, index),
+      ...after.filter(isOlder),
+      // A replayed message is up to date except for its reactions, which follow as separate entries.
+      { ...added, reactions: known.reactions },
+      ...after.filter(other => !isOlder(other)),
+    ];
+    return false;
   }
 
-  /** Inserts one of our messages by its time, because its ack arrived late. */
-  insert(message: Message): void {
-    if (this.find(message.id)) return;
-    const index = this.messages.findLastIndex(({ sentAt }) => sentAt <= message.sentAt) + 1;
-    // Older than all loaded messages: its history page will include it. Inserted here it would hide a gap.
-    if (index === 0 && this.more) return;
-    this.messages = this.messages.toSpliced(index, 0, message);
+  /** Adds a message as {@link Conversation.add}, and counts it if it is unread. */
+  receive(message: Message, isUnread: boolean): boolean {
+    const isNew = this.add(message);
+    if (message.id === this.last?.id) {
+      // The list has counted it and all before it.
+      this.unread = Math.max(0, this.unread - this.#uncertain);
+      this.#uncertain = 0;
+    } else if (isNew && isUnread) {
+      this.unread += 1;
+      this.#uncertain += 1;
+    }
+    return isNew;
   }
 
   /** Drops the oldest messages; scrolling loads them again. */
@@ -150,19 +190,23 @@ export class Conversation {
 
   /**
    * Merges the newest history page. Live messages are in the page or newer. If the page and the known messages do not
-   * overlap, the time decides which known messages are newer.
+   * overlap, those that arrived after the page was requested are newer.
    */
   mergeNewest(page: readonly Message[], more: boolean): void {
     const known = this.messages;
     const pageIds = new Set(page.map(({ id }) => id));
     const lastShared = known.findLastIndex(({ id }) => pageIds.has(id));
-    const end = page.at(-1);
     let after = known.slice(lastShared + 1);
-    if (lastShared < 0 && end) after = known.filter(({ sentAt }) => sentAt >= end.sentAt);
+    if (lastShared < 0 && page.length > 0) after = known.filter(isAfter(this.pageAt));
     const start = known.findIndex(({ id }) => id === page[0]?.id);
     const before = start > 0 && this.loaded ? known.slice(0, start) : [];
-    const knownById = new Map(known.map(message => [message.id, message]));
-    this.messages = [...before, ...page.map(message => newer(message, knownById.get(message.id))), ...after];
+    // The page includes all changes but those that have arrived since it was requested.
+    const arrivals = new Map(known.map(({ id, arrival }) => [id, arrival]));
+    const withArrival = (message: Message): Message => {
+      const arrival = arrivals.get(message.id);
+      return arrival === undefined ? message : { ...message, arrival };
+    };
+    this.messages = [...before, ...page.map(withArrival), ...after];
     if (before.length === 0) this.more = more;
     this.loaded = true;
     this.#applyChangesWhileLoading();
@@ -207,11 +251,9 @@ export class Conversation {
   }
 }
 
-/** Returns the version of a message that was changed last. */
-function newer(loaded: Message, known: Message | undefined): Message {
-  if (!known) return loaded;
-  const changedAt = (message: Message) => message.deletedAt ?? message.editedAt ?? '';
-  return changedAt(known) > changedAt(loaded) ? known : loaded;
+/** Returns a check whether a message arrived later than another one. */
+function isAfter(arrival: number): (message: Message | undefined) => boolean {
+  return message => (message?.arrival ?? 0) > arrival;
 }
 
 /** Returns a message with a user's reaction added or removed. */

@@ -52,11 +52,7 @@ export class Conversations {
     const conversation = this.#of(frame);
     if (!conversation) return undefined;
     const message = fromFrame(frame as PastMessage & ServerMessage);
-    const { last } = conversation;
-    // The unread count of the list includes it already.
-    const isCounted = last && (last.id === message.id || last.sentAt > message.sentAt) && !message.ephemeral;
-    const isNew = conversation.add(message);
-    if (isNew && message.from !== this.me && !isCounted && !message.ephemeral) conversation.unread += 1;
+    const isNew = conversation.receive(message, message.from !== this.me && !message.ephemeral);
     return { conversation, message, isNew };
   }
 
@@ -69,8 +65,10 @@ export class Conversations {
       return;
     }
     const message = ownMessage(frame, this.me, time);
-    if (isDuplicate) conversation.insert(message);
-    else if (!conversation.find(message.id)) conversation.add(message);
+    const known = conversation.find(message.id);
+    if (!isDuplicate) conversation.receive(known ?? message, false);
+    // It was stored earlier: its history page shows the place.
+    else if (!known) conversation.loaded = false;
   }
 
   /** Applies a change of a message. */

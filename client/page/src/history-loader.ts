@@ -1,5 +1,5 @@
 import type { Client, ServerHistory } from '../../src/index.js';
-import { type Conversation, fromFrame, type Message } from './conversation.js';
+import { Conversation, fromFrame, type Message } from './conversation.js';
 
 const PAGE_SIZE = 50;
 /** Largest page that the server returns (docs/protocol.md section 4). */
@@ -26,6 +26,7 @@ export class HistoryLoader {
   /** Loads all unread messages and a few before them, within the largest page. */
   async loadNewest(conversation: Conversation, onLoaded: () => void): Promise<void> {
     if (conversation.loading) return;
+    conversation.pageAt = Conversation.arrivals;
     const limit = Math.min(MAX_PAGE_SIZE, Math.max(PAGE_SIZE, conversation.unread + PAGE_SIZE / 5));
     await this.#load(conversation, { limit }, (messages, more) => {
       conversation.mergeNewest(messages, more);

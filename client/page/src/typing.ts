@@ -7,23 +7,25 @@ const TIMEOUT_MS = 5000;
 
 /** Decides when the page reports that the user is typing. */
 export class TypingReporter {
-  #lastReport = 0;
+  /** Time of the last report by `performance.now()`; undefined if nothing is being typed. */
+  #lastReport: number | undefined;
 
   /** Returns the state to report after the text has changed; undefined if nothing needs to be reported. */
   next(text: string): boolean | undefined {
     if (text === '') {
-      const wasTyping = this.#lastReport > 0;
-      this.#lastReport = 0;
+      const wasTyping = this.#lastReport !== undefined;
+      this.#lastReport = undefined;
       return wasTyping ? false : undefined;
     }
-    if (Date.now() - this.#lastReport <= INTERVAL_MS) return undefined;
-    this.#lastReport = Date.now();
+    const now = performance.now();
+    if (this.#lastReport !== undefined && now - this.#lastReport <= INTERVAL_MS) return undefined;
+    this.#lastReport = now;
     return true;
   }
 
   /** A message was sent or another conversation opened: nothing is being typed. */
   reset(): void {
-    this.#lastReport = 0;
+    this.#lastReport = undefined;
   }
 }
 

@@ -24,22 +24,28 @@ const numbers = ({ messages }: Conversation) => messages.map(({ id }) => Number(
 
 describe('Conversation', () => {
   it('places live messages after the history page, in any order of arrival', () => {
-    for (const [live, page, expected] of [
-      [[], range(1, 5), range(1, 5)],
-      [[6, 7], range(1, 5), range(1, 7)],
-      [[4, 5, 6], range(1, 5), range(1, 6)],
-      [[4, 5], range(1, 5), range(1, 5)],
+    for (const [before, during, page, expected] of [
+      [[], [], range(1, 5), range(1, 5)],
+      [[], [6, 7], range(1, 5), range(1, 7)],
+      [[4, 5], [6], range(1, 5), range(1, 6)],
+      [[4], [5, 6], range(1, 5), range(1, 6)],
+      [[4, 5], [], range(1, 5), range(1, 5)],
       // Older messages that do not overlap with the page are dropped; scrolling loads them again.
-      [[1, 2], range(5, 9), range(5, 9)],
-      [[1, 2], [], [1, 2]],
+      [[1, 2], [], range(5, 9), range(5, 9)],
+      [[1, 2], [10], range(5, 9), range(5, 10)],
+      [[1], [2], [], [1, 2]],
     ] as const) {
       const conversation = new Conversation('you');
-      for (const n of live) conversation.add(message(n));
+      // The later a message was sent, the earlier its time: the clock runs backwards.
+      const message = (n: number) => fromFrame(pastMessage(n, { sent_at: time(-n) }));
+      for (const n of before) conversation.add(message(n));
+      conversation.pageAt = Conversation.arrivals;
+      for (const n of during) conversation.add(message(n));
       conversation.mergeNewest(
         page.map(n => message(n)),
         true,
       );
-      assert.deepEqual(numbers(conversation), expected, `${live} and ${page}`);
+      assert.deepEqual(numbers(conversation), expected, `${before}, ${during} and ${page}`);
       assert.equal(conversation.more, true);
     }
   });
@@ -66,40 +72,37 @@ describe('Conversation', () => {
     assert.equal(conversation.more, false);
   });
 
-  it('keeps the version of a message that was changed last', () => {
+  it('keeps the version of a message that was changed last, whatever the time of the change', () => {
     const conversation = new Conversation('you');
     conversation.add(message(1));
-    conversation.change(id(1), known => ({ ...known, content: 'new', editedAt: time(9) }));
-    conversation.mergeNewest([message(1, { message: 'old', edited_at: time(5) })], false);
-    assert.equal(conversation.find(id(1))?.content, 'new');
-    conversation.mergeNewest([message(1, { message: 'newest', edited_at: time(10) })], false);
-    assert.equal(conversation.find(id(1))?.content, 'newest');
+    conversation.change(id(1), known => ({ ...known, content: 'first', editedAt: time(9) }));
+    // The page was requested after the first edit, so it includes it and all before it.
+    conversation.mergeNewest([message(1, { message: 'second', edited_at: time(5) })], false);
+    assert.equal(conversation.find(id(1))?.content, 'second');
+    conversation.loading = Promise.resolve();
+    conversation.change(id(1), known => ({ ...known, content: 'third', editedAt: time(3) }));
+    conversation.mergeNewest([message(1, { message: 'second', edited_at: time(5) })], false);
+    assert.equal(conversation.find(id(1))?.content, 'third');
   });
 
-  it('ignores duplicates and inserts late own messages by time', () => {
+  it('ignores duplicates', () => {
     const conversation = new Conversation('you');
     for (const n of [1, 2, 4]) assert.equal(conversation.add(message(n)), true);
     assert.equal(conversation.add(message(2)), false);
-    conversation.insert(message(3));
-    conversation.insert(message(3));
-    assert.deepEqual(numbers(conversation), range(1, 4));
-    conversation.insert(message(0));
-    assert.deepEqual(numbers(conversation), range(0, 4));
+    assert.deepEqual(numbers(conversation), [1, 2, 4]);
   });
 
-  it('leaves own messages older than the loaded ones to their history page', () => {
+  it('puts messages in log order when a history page overtakes them', () => {
     const conversation = new Conversation('you');
+    for (const n of range(1, 3)) conversation.add(message(n));
+    conversation.pageAt = Conversation.arrivals;
+    conversation.add(message(4));
     conversation.mergeNewest(
-      range(40, 42).map(n => message(n)),
+      range(8, 12).map(n => message(n)),
       true,
     );
-    conversation.insert(message(1));
-    assert.deepEqual(numbers(conversation), range(40, 42));
-    conversation.mergeOlder(
-      range(1, 39).map(n => message(n)),
-      false,
-    );
-    assert.deepEqual(numbers(conversation), range(1, 42));
+    for (const n of range(5, 14)) conversation.add(message(n));
+    assert.deepEqual(numbers(conversation), range(4, 14));
   });
 
   it('ignores the unread count of a list older than its read mark', () => {
@@ -113,6 +116,9 @@ describe('Conversation', () => {
       conversation.mergeListItem(
         { target_user: 'you', last: pastMessage(5), unread, ...(my_read && { my_read }) },
         'me',
+        0,
+        Conversation.arrivals,
+        Conversation.arrivals,
       );
     list(5);
     assert.deepEqual([conversation.unread, conversation.myRead], [1, id(4)]);
@@ -137,6 +143,9 @@ describe('Conversation', () => {
     conversation.mergeListItem(
       { target_user: 'you', last: pastMessage(6), unread: 0, their_read: id(2), their_received: id(3) },
       'me',
+      0,
+      Conversation.arrivals,
+      Conversation.arrivals,
     );
     assert.deepEqual([conversation.theirRead, conversation.theirReceived], [id(3), id(5)]);
     conversation.mark('read', id(6));
@@ -186,6 +195,90 @@ describe('Chat', { timeout: 60_000 }, () => {
     socket.frame({ type: 'receipt', kind: 'read', by_user: 'me', target_user: 'you', id: id(3), at: time(3) });
     await flushMicrotasks();
     assert.equal(chat.conversations.unread, 0);
+  });
+
+  it('orders and counts by the log, however the times of messages run', async () => {
+    const year = 365 * 86_400;
+    /** Sends the log entry `n` from a user, with a time. */
+    const arrive = async (n: number, from: string, at: number) => {
+      socket.message(n, `m${n}`, from, { sent_at: time(at) });
+      await flushMicrotasks();
+    };
+    const last = (n: number, from_user: string, at: number, unread: number) => ({
+      target_user: from_user,
+      last: pastMessage(n, { from_user, sent_at: time(at) }),
+      unread,
+    });
+    const order = () => chat.sortedConversations.map(({ peer }) => peer).join(' ');
+    const unread = () => chat.conversations.get('you')?.unread;
+    await arrive(1, 'early', year);
+    // The list is in the order of the log: `you` wrote last, with the oldest time.
+    await answerList([last(4, 'you', -year, 2), last(3, 'other', 0, 0), last(1, 'early', year, 1)]);
+    assert.equal(order(), 'you other early');
+    assert.equal(unread(), 2);
+    // The messages that the list names arrive after the list, behind earlier ones.
+    await arrive(2, 'you', -5);
+    await arrive(3, 'other', 0);
+    await arrive(4, 'you', -year);
+    assert.equal(unread(), 2);
+    assert.equal(order(), 'you other early');
+    await arrive(5, 'you', -2 * year);
+    await arrive(6, 'you', 2 * year);
+    await arrive(7, 'you', 5);
+    assert.equal(unread(), 5);
+    assert.equal(chat.conversations.get('you')?.newest?.id, id(7));
+    await arrive(8, 'other', -3 * year);
+    assert.equal(order(), 'other you early');
+    chat.send('early', 'x');
+    assert.equal(order(), 'early other you');
+    socket.ack(await socket.expect('message'), 9, { sent_at: time(-4 * year) });
+    await flushMicrotasks();
+    assert.equal(order(), 'early other you');
+    await arrive(10, 'other', -5 * year);
+    assert.equal(order(), 'other early you');
+    // Messages of the open conversation keep the order of the log.
+    chat.open('you');
+    const { ref } = await socket.expect('history');
+    await arrive(11, 'you', -9 * year);
+    const page = [2, 4, 5, 6, 7].map(n => pastMessage(n, { sent_at: time(n % 3 === 0 ? year : -n) }));
+    socket.frame({ type: 'history', target_user: 'you', messages: page, more: false, ref });
+    await arrive(12, 'you', 0);
+    assert.deepEqual(chat.current && numbers(chat.current), [2, 4, 5, 6, 7, 11, 12]);
+    assert.equal(chat.current?.firstUnread, id(2));
+  });
+
+  it('loads a conversation again when a message of the user turns out to be stored earlier', async () => {
+    await answerList();
+    chat.open('you');
+    const answer = async (numbers: readonly number[]) => {
+      const { ref } = await socket.expect('history');
+      const messages = numbers.map(n => pastMessage(n));
+      socket.frame({ type: 'history', target_user: 'you', messages, more: false, ref });
+      await flushMicrotasks();
+    };
+    await answer([1, 3]);
+    chat.send('you', 'm2', undefined, id(2));
+    socket.ack(await socket.expect('message'), 2, { duplicate: true });
+    await flushMicrotasks();
+    await answer([1, 2, 3]);
+    assert.deepEqual(chat.current && numbers(chat.current), [1, 2, 3]);
+  });
+
+  it('reports typing at intervals, also after the clock was set back', async context => {
+    await answerList();
+    const now = performance.now.bind(performance);
+    let passed = 0;
+    context.mock.method(performance, 'now', () => now() + passed);
+    context.mock.method(Date, 'now', () => 1_000_000 - passed * 1000);
+    chat.open('you');
+    assert.ok(chat.current);
+    const typing = () => socket.sent.filter(({ type }) => type === 'typing').length;
+    chat.onInput(chat.current, 'a');
+    chat.onInput(chat.current, 'ab');
+    assert.equal(typing(), 1);
+    passed += 3_100;
+    chat.onInput(chat.current, 'abc');
+    assert.equal(typing(), 2);
   });
 
   it('shows unsent messages at the end, and stored ones in log order', async () => {

@@ -91,9 +91,9 @@ function title({ code }: Closed, hasToken: boolean): string {
   }
 }
 
-/** Seconds until the next attempt. Hidden from screen readers, which would read every change. */
+/** Seconds until the next attempt, at `until` of `performance.now()`. Hidden from screen readers, which would read every change. */
 function Countdown({ until }: { until: number }): JSX.Element {
-  const left = () => Math.max(0, Math.ceil((until - Date.now()) / 1000));
+  const left = () => Math.max(0, Math.ceil((until - performance.now()) / 1000));
   const [seconds, setSeconds] = useState(left);
   useEffect(() => {
     const timer = setInterval(() => setSeconds(left()), 250);

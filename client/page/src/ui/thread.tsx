@@ -179,7 +179,7 @@ export function Thread({ chat, conversation, hasToken, showFrames, onBack, onTog
     const isFirstUnread = message.id === conversation.firstUnread;
     if (isNewDay) {
       rows.push(
-        <li key={`day ${time.toDateString()}`} class="day">
+        <li key={`day ${message.id}`} class="day">
           <span>{formatDay(time)}</span>
         </li>,
       );
@@ -191,7 +191,7 @@ export function Thread({ chat, conversation, hasToken, showFrames, onBack, onTog
         </li>,
       );
     }
-    const isSoon = before !== undefined && time.getTime() - parseTime(before.sentAt).getTime() < GROUP_MS;
+    const isSoon = before !== undefined && Math.abs(time.getTime() - parseTime(before.sentAt).getTime()) < GROUP_MS;
     rows.push(
       <MessageRow
         key={message.id}
