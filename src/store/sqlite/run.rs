@@ -228,9 +228,9 @@ mod tests {
     fn an_open_run_is_trusted_if_the_disk_or_the_same_boot_has_all_of_it() {
         let boot = Uuid::new_v4();
         let found = |open, normal| LogRecord {
+            boot,
             open,
             normal,
-            boot,
             ..LogRecord::first()
         };
         for other in [Uuid::new_v4(), Uuid::nil()] {
