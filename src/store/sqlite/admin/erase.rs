@@ -5,7 +5,7 @@ use std::path::Path;
 use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior, params};
 use uuid::Uuid;
 
-use crate::store::sqlite::fault::with_path;
+use crate::store::sqlite::fault::{Cause as _, with_path};
 use crate::store::sqlite::{Durability, Sqlite, migrations};
 use crate::store::{Retention, Store as _, StoreError, StoreOptions};
 
@@ -43,11 +43,9 @@ pub fn erase(path: &Path, user: &str, now: i64) -> Result<Erased, StoreError> {
         return with_path(path, Err(format!("no user {user:?} is known")));
     };
     // From here on the file does not need its log.
-    let wiped = store
-        .close()
-        .and_then(|()| with_path(path, wipe(&store.connection)));
-    wiped.map_err(|error| {
-        StoreError::Failed(format!(
+    let wiped = store.close().and_then(|()| wipe(&store.connection));
+    with_path(path, wiped).map_err(|error| {
+        error.class()(format!(
             "{error}; {user} is erased, but the file may still hold traces until it has been rewritten (VACUUM)"
         ))
     })?;
@@ -56,17 +54,15 @@ pub fn erase(path: &Path, user: &str, now: i64) -> Result<Erased, StoreError> {
 
 /// Rewrites the file. SQLite overwrites a removed row, but not copies of it that were left when the row moved to another page,
 /// and the write-ahead log has the former pages.
-fn wipe(connection: &Connection) -> Result<(), String> {
-    let text = |error: rusqlite::Error| error.to_string();
+fn wipe(connection: &Connection) -> Result<(), StoreError> {
     // The memory may be too small for a copy.
-    let rewritten = connection.execute_batch("PRAGMA temp_store = FILE; VACUUM");
-    rewritten.map_err(text)?;
+    connection.execute_batch("PRAGMA temp_store = FILE; VACUUM")?;
     let truncated = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", (), |row| row.get(0));
-    match truncated.map_err(text)? {
+    match truncated? {
         0 => Ok(()),
-        _ => {
-            Err("another process is reading the file, so that its log cannot be removed".to_owned())
-        }
+        _ => Err(StoreError::Failed(
+            "another process is reading the file, so that its log cannot be removed".to_owned(),
+        )),
     }
 }
 
