@@ -6,6 +6,8 @@ mod support;
 mod clock;
 mod crash;
 mod displaced_files;
+mod failing_calls;
+mod failing_device;
 mod log_files;
 mod resend;
 mod shutdown;

@@ -5,6 +5,7 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
@@ -34,6 +35,17 @@ impl Server {
         folder: Arc<Folder>,
         port: u16,
     ) -> Self {
+        let started = Self::try_launch(arguments, environment, folder, port);
+        started.unwrap_or_else(|(status, log)| panic!("the server does not start: {status}\n{log}"))
+    }
+
+    /// An error if the server exits before it listens: its exit status and its log.
+    fn try_launch(
+        arguments: Vec<String>,
+        environment: Vec<(String, PathBuf)>,
+        folder: Arc<Folder>,
+        port: u16,
+    ) -> Result<Self, (ExitStatus, String)> {
         let mut command = Command::new(env!("CARGO_BIN_EXE_dmwire"));
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("DMWIRE_")) {
             command.env_remove(name);
@@ -54,14 +66,28 @@ impl Server {
             .expect("the server can be started");
         let log = Log::of(child.stderr.take().expect("stderr is piped"));
         let out = Log::of(child.stdout.take().expect("stdout is piped"));
-        let line = log.wait_for("listening on http");
+        let until = Instant::now() + DEADLINE;
+        let line = loop {
+            if let Some(line) = log.find("listening on http") {
+                break line;
+            }
+            if let Some(status) = child.try_wait().expect("the server can be waited for") {
+                return Err((status, log.whole()));
+            }
+            assert!(
+                Instant::now() < until,
+                "the server does not start: {}",
+                log.text()
+            );
+            std::thread::sleep(Duration::from_millis(2));
+        };
         let address = line
             .split("://")
             .nth(1)
             .and_then(|rest| rest.split(['/', ' ', '"']).next())
             .and_then(|address| address.parse().ok())
             .unwrap_or_else(|| panic!("no address in {line:?}"));
-        Self {
+        Ok(Self {
             child,
             address,
             log,
@@ -69,7 +95,7 @@ impl Server {
             arguments,
             environment,
             folder,
-        }
+        })
     }
 
     /// Starts the server again with the same folder and port, after [`Server::kill`] or [`Server::wait`].
@@ -112,7 +138,7 @@ impl Server {
     pub fn wait(&mut self, within: Duration) -> ExitStatus {
         let until = Instant::now() + within;
         loop {
-            if let Some(status) = self.child.try_wait().expect("the server can be waited for") {
+            if let Some(status) = self.status() {
                 return status;
             }
             assert!(
@@ -145,7 +171,7 @@ impl Server {
     }
 
     pub fn log(&self) -> String {
-        self.log.lines.lock().expect("the log is whole").join("\n")
+        self.log.text()
     }
 
     /// Resident memory in KiB, from /proc.
@@ -215,12 +241,31 @@ impl Server {
         arguments: &[&str],
         environment: &[(&str, &Path)],
     ) -> Self {
+        let started = Self::try_start_with(folder, arguments, environment);
+        started.unwrap_or_else(|(status, log)| panic!("the server does not start: {status}\n{log}"))
+    }
+
+    /// As [`Server::start_with`]. An error if the server exits before it listens: its exit status and its log.
+    pub fn try_start_with(
+        folder: &Arc<Folder>,
+        arguments: &[&str],
+        environment: &[(&str, &Path)],
+    ) -> Result<Self, (ExitStatus, String)> {
         let arguments = arguments.iter().map(ToString::to_string).collect();
         let environment = environment
             .iter()
             .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
             .collect();
-        Self::launch(arguments, environment, folder.clone(), 0)
+        Self::try_launch(arguments, environment, folder.clone(), 0)
+    }
+
+    /// The exit status if the server has exited. Its log is then complete.
+    pub fn status(&mut self) -> Option<ExitStatus> {
+        let status = self.child.try_wait().expect("the server can be waited for");
+        if status.is_some() {
+            self.log.whole();
+        }
+        status
     }
 
     /// The database file.
@@ -239,6 +284,7 @@ impl Drop for Server {
 struct Log {
     lines: Mutex<Vec<String>>,
     grown: Condvar,
+    ended: AtomicBool,
 }
 
 impl Log {
@@ -251,8 +297,27 @@ impl Log {
                 sink.lines.lock().expect("the log is whole").push(line);
                 sink.grown.notify_all();
             }
+            sink.ended.store(true, Ordering::Release);
         });
         log
+    }
+
+    fn text(&self) -> String {
+        self.lines.lock().expect("the log is whole").join("\n")
+    }
+
+    /// The log of a process that has exited, up to its end.
+    fn whole(&self) -> String {
+        let until = Instant::now() + DEADLINE;
+        while !self.ended.load(Ordering::Acquire) && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        self.text()
+    }
+
+    fn find(&self, text: &str) -> Option<String> {
+        let lines = self.lines.lock().expect("the log is whole");
+        lines.iter().find(|line| line.contains(text)).cloned()
     }
 
     fn wait_for(&self, text: &str) -> String {
