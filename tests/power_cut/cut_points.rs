@@ -72,9 +72,22 @@ fn interesting(records: &[Record]) -> BTreeMap<&'static str, Vec<u64>> {
     let starts = points.get("start").cloned().unwrap_or_default();
     let soon = starts.iter().flat_map(|start| *start..all.min(start + 40));
     points.insert("soon after a start", soon.collect());
-    let ends = starts.iter().skip(1).copied().chain([all]);
-    let ending = ends.flat_map(|end| end.saturating_sub(30)..=end);
+    let ends: Vec<u64> = starts.iter().skip(1).copied().chain([all]).collect();
+    let ending = ends.iter().flat_map(|end| end.saturating_sub(30)..=*end);
     points.insert("end of a run", ending.collect());
+    // The first and the last sync of the file in each run are parts of the recovery and of the shutdown.
+    let syncs = points.get("before the sync of the file").cloned();
+    let syncs = syncs.unwrap_or_default();
+    for (kind, bounds, back) in [("recovery", &starts, 0), ("shutdown", &ends, 1)] {
+        let place = |bound: &u64| syncs.partition_point(|sync| sync < bound).checked_sub(back);
+        let edges: Vec<u64> = bounds
+            .iter()
+            .filter_map(|bound| syncs.get(place(bound)?).copied())
+            .collect();
+        if !edges.is_empty() {
+            points.insert(kind, edges);
+        }
+    }
     points.insert("first start", (0..all.min(60)).collect());
     points
 }
