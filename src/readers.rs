@@ -307,9 +307,9 @@ mod tests {
         }
         let third = has_started.try_recv();
         assert!(third.is_err(), "the third query waits for a thread");
-        // The jobs that have been added are done after `close`.
-        readers.close();
+        // `close` waits for the jobs that have been added.
         drop(ends);
+        readers.close();
         for pending in long {
             assert!(matches!(pending.blocking_recv(), Ok(Ok(None))));
         }

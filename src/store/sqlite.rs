@@ -207,6 +207,46 @@ impl Store for Sqlite {
     }
 
     fn commit(&mut self, now: i64, batch: &[&Write]) -> Result<Vec<Outcome>, StoreError> {
+        let committed = self.commit_batch(now, batch);
+        self.noting_failure(committed)
+    }
+
+    fn maintain(&mut self, expire_at: Option<i64>) -> Result<Instant, StoreError> {
+        let maintained = self.do_maintenance(expire_at);
+        self.noting_failure(maintained)
+    }
+
+    fn close(&mut self) -> Result<(), StoreError> {
+        if self.closed {
+            return Ok(());
+        }
+        self.closed = true;
+        self.checkpointer.stop();
+        let closed = self.checkpointer.check().and_then(|()| self.end());
+        self.shared.close();
+        self.noting_failure(closed)
+    }
+
+    fn stored_times(&self) -> Result<Option<StoredTimes>, StoreError> {
+        Ok(times::read(&self.connection, self.log.newest_time())?)
+    }
+
+    fn set_waker(&mut self, waker: Waker) {
+        self.shared.set_waker(waker);
+    }
+
+    fn reader(&self) -> Result<Box<dyn Reader>, StoreError> {
+        let reader = SqliteReader::open(
+            &self.file.path,
+            self.shared.clone(),
+            self.options.retention.inbox_limit,
+        )?;
+        Ok(Box::new(reader))
+    }
+}
+
+impl Sqlite {
+    fn commit_batch(&mut self, now: i64, batch: &[&Write]) -> Result<Vec<Outcome>, StoreError> {
         self.checkpointer.check()?;
         self.begin()?;
         self.cache.shrink(|| self.log.heads());
@@ -224,10 +264,12 @@ impl Store for Sqlite {
         let replaces = |write: &&Write| matches!(write, Write::Delete(_) | Write::Edit(..));
         self.truncation.written(batch.iter().any(replaces));
         self.checkpoint()?;
+        // Nothing is acknowledged after a checkpoint has failed.
+        self.checkpointer.check()?;
         Ok(outcomes)
     }
 
-    fn maintain(&mut self, expire_at: Option<i64>) -> Result<Instant, StoreError> {
+    fn do_maintenance(&mut self, expire_at: Option<i64>) -> Result<Instant, StoreError> {
         self.expire_at = expire_at;
         if let Some(role) = self.files.displaced() {
             return self.while_displaced(role);
@@ -246,32 +288,20 @@ impl Store for Sqlite {
         Ok(due.into_iter().flatten().min().unwrap_or(self.sweep_at))
     }
 
-    fn close(&mut self) -> Result<(), StoreError> {
-        if self.closed {
-            return Ok(());
+    /// Names the file in an error of the disk, and records it where that matters.
+    fn noting_failure<T>(&self, result: Result<T, StoreError>) -> Result<T, StoreError> {
+        let Err(StoreError::Broken(error)) = result else {
+            return result;
+        };
+        if let (Some(lock), false) = (&self.file.lock, self.durable) {
+            run::disk_failed(lock);
         }
-        self.closed = true;
-        self.checkpointer.stop();
-        let closed = self.checkpointer.check().and_then(|()| self.end());
-        self.shared.close();
-        closed
-    }
-
-    fn stored_times(&self) -> Result<Option<StoredTimes>, StoreError> {
-        Ok(times::read(&self.connection, self.log.newest_time())?)
-    }
-
-    fn set_waker(&mut self, waker: Waker) {
-        self.shared.set_waker(waker);
-    }
-
-    fn reader(&self) -> Result<Box<dyn Reader>, StoreError> {
-        let reader = SqliteReader::open(
-            &self.file.path,
-            self.shared.clone(),
-            self.options.retention.inbox_limit,
-        )?;
-        Ok(Box::new(reader))
+        let path = self.file.path.display().to_string();
+        Err(StoreError::Broken(if error.contains(&path) {
+            error
+        } else {
+            format!("{path}: {error}")
+        }))
     }
 }
 

@@ -77,6 +77,12 @@ impl DataFile {
         }
     }
 
+    /// The length of the write-ahead log in bytes. `None`: it cannot be determined.
+    pub fn log_length(&self) -> Option<u64> {
+        let log = std::fs::metadata(with_suffix(&self.real, "-wal"));
+        log.map(|metadata| metadata.len()).ok()
+    }
+
     /// All files of the store, after they have been opened.
     pub fn files(&self) -> Result<StoreFiles, StoreError> {
         let beside = |role, suffix| (role, with_suffix(&self.real, suffix));

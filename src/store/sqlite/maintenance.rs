@@ -22,6 +22,8 @@ const SWEEP_PAUSE: Duration = Duration::from_millis(20);
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 /// A truncated write-ahead log has no more pages than this: those of the record at its beginning.
 const FEW_PAGES: usize = 4;
+/// The length of such a log in bytes: a header, and a header for each page of 4 KiB.
+const SHORT: u64 = 32 + FEW_PAGES as u64 * (24 + 4096);
 /// Failures of a checkpoint are logged at most once within this time.
 const LOG_INTERVAL: Duration = Duration::from_secs(60);
 
@@ -204,8 +206,10 @@ impl Sqlite {
             });
         if truncate {
             limit(&self.connection, migrations::LOG_BYTES)?;
-            // With more pages than these, a reader has kept the log from starting again at its beginning.
-            if self.checkpointer.pages() <= FEW_PAGES {
+            // With more pages than these, a reader has kept the log from starting again at its beginning. SQLite does not report
+            // a truncation that fails.
+            let is_short = self.file.log_length().is_none_or(|length| length <= SHORT);
+            if self.checkpointer.pages() <= FEW_PAGES && is_short {
                 self.truncation.done();
             }
         }

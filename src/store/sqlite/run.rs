@@ -151,6 +151,13 @@ impl Run {
     }
 }
 
+/// Records that the disk has failed during a run that does not wait for it, so that the next start gives the store a new epoch:
+/// the newest commits may be in the memory of the operating system only.
+pub fn disk_failed(lock: &File) {
+    // On the failed disk, or at least in that memory.
+    drop(write_runs(lock, Uuid::nil(), Uuid::nil()));
+}
+
 /// Makes a copy of a store a store of its own: closed, with a new epoch, and no write-ahead log belongs to it.
 ///
 /// # Errors
@@ -162,6 +169,11 @@ pub fn detach(connection: &Connection) -> rusqlite::Result<()> {
 
 /// Why clients may know sequence numbers that the store can use again. `None`: they cannot.
 fn doubt(found: &LogRecord, boot: Uuid, runs: &[Uuid]) -> Option<&'static str> {
+    if runs.contains(&Uuid::nil()) {
+        return Some(
+            "the disk failed while the last server used it, and --durability normal does not wait for the disk",
+        );
+    }
     if !runs.is_empty() && !runs.contains(&found.run) {
         return Some("the file is an earlier state of the store than the last server had");
     }
@@ -252,5 +264,6 @@ mod tests {
         let other = Uuid::new_v4();
         assert!(doubt(&found, Uuid::nil(), &[other, found.run]).is_none());
         assert!(doubt(&found, Uuid::nil(), &[other, other]).is_some());
+        assert!(doubt(&found, Uuid::nil(), &[Uuid::nil(), Uuid::nil()]).is_some());
     }
 }
