@@ -5,7 +5,7 @@
 //! that were opened: the server does so once a second, and the writer before a commit.
 
 use std::fs::{File, Metadata, OpenOptions};
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, Read as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
@@ -14,6 +14,9 @@ use std::time::{Duration, Instant};
 
 /// Before a commit, the files are checked if the last check is older.
 const RECENT: Duration = Duration::from_millis(50);
+
+/// The first number of a write-ahead log, without its last bit.
+pub const WAL_MAGIC: u32 = 0x377f_0682;
 
 /// Identifies a file independently of its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,6 +96,7 @@ impl FileRole {
 enum Problem {
     Missing,
     Replaced,
+    Truncated,
     Unreadable(ErrorKind),
 }
 
@@ -105,10 +109,26 @@ struct Named {
 }
 
 impl Named {
-    fn problem(&self) -> Option<Problem> {
-        match FileId::at(&self.path) {
-            Ok(id) if id == self.id => None,
-            Ok(_) => Some(Problem::Replaced),
+    /// True if another program has truncated the file. The next commit makes a log longer again, but without its beginning.
+    fn is_truncated(&self, metadata: &Metadata, log_length: &AtomicU64) -> bool {
+        match self.role {
+            FileRole::Database => metadata.len() == 0,
+            // The store does not touch the beginning of the log while it has a length.
+            FileRole::Log => {
+                log_length.load(Ordering::Acquire) > 0
+                    && !has_beginning(&self.path)
+                    && log_length.load(Ordering::Acquire) > 0
+            }
+            FileRole::Index | FileRole::Lock => false,
+        }
+    }
+
+    fn problem(&self, log_length: &AtomicU64) -> Option<Problem> {
+        match std::fs::metadata(&self.path) {
+            Ok(metadata) if FileId::of(&metadata) != self.id => Some(Problem::Replaced),
+            Ok(metadata) => self
+                .is_truncated(&metadata, log_length)
+                .then_some(Problem::Truncated),
             Err(error) => Some(match error.kind() {
                 ErrorKind::NotFound | ErrorKind::NotADirectory => Problem::Missing,
                 kind => Problem::Unreadable(kind),
@@ -123,6 +143,8 @@ pub struct StoreFiles {
     checked: Mutex<Checked>,
     /// The result of the last check: the role of the first displaced file as a number, 0 if there is none.
     displaced: AtomicU8,
+    /// The write-ahead log has this length in bytes. 0: it may be empty.
+    log_length: AtomicU64,
     /// When the last check ended: in milliseconds since `Checked::started`, plus one; 0 before the first check.
     checked_at: AtomicU64,
     started: Option<Instant>,
@@ -172,6 +194,11 @@ impl StoreFiles {
         self.displaced().is_none()
     }
 
+    /// The store has written the log up to this length. 0: it is about to begin again, or to be truncated.
+    pub fn set_log_length(&self, bytes: u64) {
+        self.log_length.store(bytes, Ordering::Release);
+    }
+
     /// As [`StoreFiles::check`], unless a check was made a moment ago.
     pub fn check_before_commit(&self) -> bool {
         let checked_at = self.checked_at.load(Ordering::Relaxed);
@@ -191,8 +218,12 @@ impl StoreFiles {
             // Another thread is checking.
             Err(TryLockError::WouldBlock) => return self.are_in_place(),
         };
-        let found = checked.find_problem();
-        let displaced = found.map_or(0, |(at, _)| checked.files[at].role.number());
+        let found = checked.find_problem(&self.log_length);
+        let displaced = found.map_or(0, |(at, problem)| match problem {
+            // A log without its beginning must not be copied to the database.
+            Problem::Truncated => FileRole::Database.number(),
+            _ => checked.files[at].role.number(),
+        });
         self.displaced.store(displaced, Ordering::Release);
         self.checked_at.store(self.now(), Ordering::Relaxed);
         checked.log_change(found);
@@ -212,7 +243,7 @@ impl StoreFiles {
         }
         for file in &checked.files {
             let is_orphan = matches!(file.role, FileRole::Log | FileRole::Index);
-            if is_orphan && file.problem().is_none() {
+            if is_orphan && file.problem(&AtomicU64::new(0)).is_none() {
                 // If it cannot be removed, the next start refuses to use it.
                 drop(std::fs::remove_file(&file.path));
             }
@@ -223,6 +254,17 @@ impl StoreFiles {
         self.started
             .map_or(0, |started| started.elapsed().as_millis() as u64)
             + 1
+    }
+}
+
+/// True if a write-ahead log begins as one. See "The Database File Format", section 4, of SQLite's documentation.
+fn has_beginning(log: &Path) -> bool {
+    let mut magic = [0; 4];
+    let read = File::open(log).and_then(|mut log| log.read_exact(&mut magic));
+    match read {
+        Ok(()) => u32::from_be_bytes(magic) & !1 == WAL_MAGIC,
+        // Only a short file counts.
+        Err(error) => error.kind() != ErrorKind::UnexpectedEof,
     }
 }
 
@@ -238,8 +280,8 @@ fn has_no_name(id: FileId) -> bool {
 
 impl Checked {
     /// Returns the first problem, and the index of its file.
-    fn find_problem(&mut self) -> Option<(usize, Problem)> {
-        let problems = self.files.iter().map(Named::problem);
+    fn find_problem(&mut self, log_length: &AtomicU64) -> Option<(usize, Problem)> {
+        let problems = self.files.iter().map(|file| file.problem(log_length));
         let mut found = problems
             .enumerate()
             .find_map(|(at, problem)| problem.map(|problem| (at, problem)));
@@ -292,9 +334,16 @@ impl Named {
         let what = match problem {
             Problem::Missing => "has been removed or moved".to_owned(),
             Problem::Replaced => "has been replaced by another file".to_owned(),
+            Problem::Truncated => "has been truncated by another program".to_owned(),
             Problem::Unreadable(kind) => format!("cannot be examined ({kind})"),
         };
-        let (name, remedy) = (self.role.name(), self.role.remedy());
+        let name = self.role.name();
+        let remedy = match problem {
+            Problem::Truncated => {
+                "stop the server, restore a backup with `dmwire restore`, and start it again"
+            }
+            _ => self.role.remedy(),
+        };
         log::error!(file:% = self.path.display(); "{name} {what}: nothing more is stored; {remedy}");
     }
 }

@@ -213,7 +213,7 @@ pub fn exit_if_broken(error: &StoreError) {
     if let StoreError::Broken(error) = error {
         log::error!(
             "the disk of the store has failed, so nothing more can be acknowledged: {error}; exiting with code {DISK_FAILED}. \
-             Nothing that was acknowledged is lost if the disk works again"
+             Start the server again when the disk works: with --durability full, nothing that was acknowledged is lost"
         );
         std::process::exit(DISK_FAILED.into());
     }

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rusqlite::Connection;
 use serde_json::json;
 
 use crate::support::{
@@ -169,14 +170,100 @@ fn a_missing_or_emptied_log_is_noticed() {
     let log = used.path("dmwire.db-wal");
     let content = fs::read(&log).expect("the log");
     fs::remove_file(&log).expect("it can be removed");
-    assert_refused(&used.folder.0, &["missing or empty"]);
-    for length in [0, 32] {
-        fs::write(&log, &content[..length]).expect("a file");
-        assert_refused(&used.folder.0, &["missing or empty"]);
+    assert_refused(&used.folder.0, &["missing, empty or damaged"]);
+    let zeros = vec![0; content.len()];
+    let mut other_header = content.clone();
+    other_header[20] ^= 1;
+    for damaged in [&content[..0], &content[..32], &zeros, &other_header] {
+        fs::write(&log, damaged).expect("a file");
+        assert_refused(&used.folder.0, &["missing, empty or damaged"]);
     }
     fs::write(&log, &content).expect("a file");
     used.server.restart();
     assert_eq!(found(&used.server), (20, used.epoch.clone()));
+}
+
+#[test]
+fn a_copy_that_was_made_during_a_checkpoint_is_refused_beside_a_later_log() {
+    let mut used = Used::new();
+    used.send(20);
+    let reader = Connection::open(used.path("dmwire.db")).expect("it can be opened");
+    let read = || reader.query_row("SELECT count(*) FROM meta", (), |row| row.get::<_, i64>(0));
+    reader.execute_batch("BEGIN").expect("a transaction");
+    read().expect("a snapshot");
+    used.send(60);
+    // What the reader does not need is copied to the file, and the log cannot begin again.
+    let store = used.path("dmwire.db");
+    let is_newer = |before: &Vec<u8>| fs::read(&store).is_ok_and(|now| now != *before);
+    let before = fs::read(&store).expect("the file");
+    reader
+        .execute_batch("COMMIT; BEGIN")
+        .expect("a transaction");
+    read().expect("a later snapshot");
+    used.send(20);
+    eventually("a part is copied", || is_newer(&before));
+    fs::copy(&store, used.path("partial.db")).expect("a copy");
+    reader.execute_batch("COMMIT").expect("the end");
+    drop(reader);
+    let length = || fs::metadata(used.path("dmwire.db-wal")).map_or(0, |file| file.len());
+    eventually("the log begins again", || length() < 50_000);
+    used.send(5);
+    used.server.kill();
+    fs::copy(used.path("partial.db"), &store).expect("a copy");
+    assert_refused_or_complete(&used, 105);
+}
+
+/// A start refuses the store, or has everything.
+fn assert_refused_or_complete(used: &Used, count: usize) {
+    let mut command = program(&used.folder.0, &["verify"]);
+    command.env("TMPDIR", &used.folder.0);
+    let output = run_to_end(command);
+    if output.code == Some(0) {
+        let server = Server::start_in(&used.folder, &[]);
+        assert_eq!(found(&server), (count, used.epoch.clone()));
+    } else {
+        assert_refused(&used.folder.0, &["another file"]);
+    }
+}
+
+#[test]
+fn nothing_is_stored_while_the_log_is_truncated_by_another_program() {
+    let mut used = Used::new();
+    used.send(30);
+    fs::write(used.path("dmwire.db-wal"), "").expect("it is truncated");
+    used.server
+        .wait_for_log("has been truncated by another program");
+    let reply = used.a.ask(&to("b", "later"));
+    assert_has(&reply, &json!({"type": "error", "code": "overloaded"}));
+    assert!(used.server.get("/readyz").starts_with("HTTP/1.1 503"));
+}
+
+#[test]
+fn content_deleted_before_a_crash_leaves_the_log_of_an_idle_server() {
+    let mut used = Used::new();
+    let ack = used.a.ask(&to("b", "a secret before the crash"));
+    used.a.ask(&about("delete", "b", &ack["id"]));
+    used.server.kill();
+    used.server.restart();
+    assert_disappears(&used, "a secret before the crash");
+}
+
+#[test]
+fn a_copy_of_a_running_store_put_back_after_a_stop_gets_a_new_epoch() {
+    let mut used = Used::new();
+    used.send(10);
+    for name in ["dmwire.db", "dmwire.db-wal"] {
+        fs::copy(used.path(name), used.path(&format!("copy-{name}"))).expect("a copy");
+    }
+    used.send(10);
+    used.stop();
+    for name in ["dmwire.db", "dmwire.db-wal"] {
+        fs::copy(used.path(&format!("copy-{name}")), used.path(name)).expect("a copy");
+    }
+    used.server.restart();
+    let (count, epoch) = found(&used.server);
+    assert_eq!(count, 10);
+    assert_ne!(epoch, used.epoch);
 }
 
 #[test]

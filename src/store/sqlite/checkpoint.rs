@@ -151,6 +151,11 @@ impl Checkpointer {
         Ok(false)
     }
 
+    /// True if the thread has copied what it could, and `after_commit` will copy the rest.
+    pub fn is_copied(&self) -> bool {
+        self.state.load(Ordering::Acquire) == COPIED
+    }
+
     /// Requests a checkpoint although the log is short, because the main file shrinks, and the log can be truncated, only with
     /// one. The request stays until it is done, whatever is committed meanwhile.
     pub fn hasten(&self) {

@@ -3,10 +3,10 @@
 //!
 //! The file and its write-ahead log (WAL) are two files that can be separated: an operator removes the WAL, or puts a backup in
 //! place of the file while the WAL of the former file is still there. SQLite would serve a mixture. Therefore each
-//! *generation* of the WAL, from one complete checkpoint to the next, has a random id, and the record has the ids of the
-//! present generation and of the one before it. The first commit of a generation writes the record into the WAL; a checkpoint
-//! copies it to the main file. So the record in the main file alone is that of the WAL's generation, or of the one before it
-//! if the WAL has not been copied yet.
+//! *generation* of the WAL, from one complete checkpoint to the next, has a random id. Its first commit writes the record into
+//! the WAL; its last one adds the id of its end. A checkpoint copies the record to the main file. So the record in the main file
+//! alone is that of the WAL's generation, as the whole of this generation is in the WAL, or has the end of the generation before
+//! it, if nothing of the WAL has been copied yet.
 //!
 //! The record also says whether the run was closed. The main file says "open" only after a WAL is durable beside it, and a
 //! WAL is never empty while its main file says "open". So a file that says "open" and has no WAL has lost it.
@@ -15,16 +15,19 @@ use rusqlite::{Connection, OptionalExtension as _};
 use uuid::Uuid;
 
 /// The length of a record in bytes.
-const LENGTH: usize = 65;
+const LENGTH: usize = 81;
 const OPEN: u8 = 1;
 const NORMAL: u8 = 2;
 
 /// What the store knows about its run and its write-ahead log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LogRecord {
-    /// The present generation of the WAL, and the one before it (nil for the first).
+    /// The present generation of the WAL.
     pub generation: Uuid,
+    /// The end of the generation before it; nil for the first.
     pub previous: Uuid,
+    /// The end of the present generation; nil while it has none. A commit that follows makes it invalid.
+    pub end: Uuid,
     /// Changes with each start of a server: see [`super::run`].
     pub run: Uuid,
     /// The boot of the operating system, nil if unknown.
@@ -41,6 +44,7 @@ impl LogRecord {
         Self {
             generation: Uuid::new_v4(),
             previous: Uuid::nil(),
+            end: Uuid::nil(),
             run: Uuid::new_v4(),
             boot: Uuid::nil(),
             open: false,
@@ -48,11 +52,20 @@ impl LogRecord {
         }
     }
 
+    /// The record at the end of the generation.
+    pub fn ended(self) -> Self {
+        Self {
+            end: Uuid::new_v4(),
+            ..self
+        }
+    }
+
     /// The record of the next generation of the same run.
     pub fn next(self) -> Self {
         Self {
             generation: Uuid::new_v4(),
-            previous: self.generation,
+            previous: self.end,
+            end: Uuid::nil(),
             ..self
         }
     }
@@ -61,7 +74,10 @@ impl LogRecord {
     /// WAL. A file of an older version has none.
     pub fn follows(self, alone: Option<Self>) -> bool {
         match alone {
-            Some(alone) => alone.generation == self.generation || alone.generation == self.previous,
+            Some(alone) => {
+                alone.generation == self.generation
+                    || !alone.end.is_nil() && alone.end == self.previous
+            }
             None => self.previous.is_nil(),
         }
     }
@@ -90,7 +106,13 @@ impl LogRecord {
     fn encode(&self) -> [u8; LENGTH] {
         let mut bytes = [0; LENGTH];
         bytes[0] = if self.open { OPEN } else { 0 } | if self.normal { NORMAL } else { 0 };
-        let ids = [self.generation, self.previous, self.run, self.boot];
+        let ids = [
+            self.generation,
+            self.previous,
+            self.end,
+            self.run,
+            self.boot,
+        ];
         for (id, space) in ids.iter().zip(bytes[1..].chunks_exact_mut(16)) {
             space.copy_from_slice(id.as_bytes());
         }
@@ -103,8 +125,9 @@ impl LogRecord {
         Some(Self {
             generation: id(0)?,
             previous: id(1)?,
-            run: id(2)?,
-            boot: id(3)?,
+            end: id(2)?,
+            run: id(3)?,
+            boot: id(4)?,
             open: flags & OPEN != 0,
             normal: flags & NORMAL != 0,
         })
@@ -128,7 +151,7 @@ mod tests {
                 open,
                 normal,
                 boot: Uuid::new_v4(),
-                ..record.next()
+                ..record.ended().next().ended()
             };
             record.write(&connection).unwrap();
             assert_eq!(LogRecord::read(&connection).unwrap(), Some(record));
@@ -138,11 +161,15 @@ mod tests {
     #[test]
     fn a_record_follows_the_one_before_it_and_no_other() {
         let first = LogRecord::first();
-        let second = first.next();
-        let third = second.next();
-        assert!(first.follows(None) && !second.follows(None));
-        assert!(second.follows(Some(first)) && second.follows(Some(second)));
-        assert!(!third.follows(Some(first)) && !first.follows(Some(second)));
+        let ended = first.ended();
+        let second = ended.next();
+        let third = second.ended().next();
+        assert!(first.follows(None) && ended.follows(None) && !second.follows(None));
+        assert!(ended.follows(Some(first)));
+        assert!(second.follows(Some(ended)) && second.follows(Some(second)));
+        // A part of the first generation is in the main file.
+        assert!(!second.follows(Some(first)) && !second.follows(Some(first.ended())));
+        assert!(!third.follows(Some(ended)) && !first.follows(Some(second)));
         assert!(!second.follows(Some(LogRecord::first())));
     }
 }

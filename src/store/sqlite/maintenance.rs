@@ -22,10 +22,18 @@ const SWEEP_PAUSE: Duration = Duration::from_millis(20);
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 /// A truncated write-ahead log has no more pages than this: those of the record at its beginning.
 const FEW_PAGES: usize = 4;
-/// The length of such a log in bytes: a header, and a header for each page of 4 KiB.
-const SHORT: u64 = 32 + FEW_PAGES as u64 * (24 + 4096);
 /// Failures of a checkpoint are logged at most once within this time.
 const LOG_INTERVAL: Duration = Duration::from_secs(60);
+
+/// The length in bytes of a log with this number of pages, as far as it is not truncated when it begins again: a header, and a
+/// header for each page of 4 KiB.
+fn log_length(pages: usize) -> u64 {
+    let bytes = match pages {
+        0 => 0,
+        pages => 32 + pages as u64 * (24 + 4096),
+    };
+    bytes.min(migrations::LOG_BYTES.unsigned_abs())
+}
 
 impl Sqlite {
     /// Flushes everything if a reader waits for it; otherwise messages that are due, a few more than the last batch has added, so
@@ -106,8 +114,9 @@ impl Sqlite {
 
     /// Copies the whole log to the database file, which then does not need it. A later commit begins the run again.
     fn end_run(&mut self) -> Result<(), StoreError> {
-        match &mut self.run {
-            Some(run) if run.has_begun() => run.close(&self.connection),
+        self.files.set_log_length(0);
+        match (&mut self.run, &self.file.lock) {
+            (Some(run), Some(lock)) if run.has_begun() => run.close(&self.connection, lock),
             _ => Ok(()),
         }
     }
@@ -157,6 +166,8 @@ impl Sqlite {
     /// # Errors
     /// [`StoreError::Broken`]. Any other failure is logged: nothing is lost, and the checkpoint is tried again.
     pub(super) fn checkpoint(&mut self) -> Result<(), StoreError> {
+        self.files
+            .set_log_length(log_length(self.checkpointer.pages()));
         if self
             .truncation
             .due()
@@ -165,11 +176,13 @@ impl Sqlite {
             self.truncation.attempt();
             self.checkpointer.hasten();
         }
-        let done = match self.checkpointer.after_commit(&self.connection) {
-            Ok(true) => self.next_generation(),
-            Ok(false) => Ok(()),
-            Err(error) => Err(error),
-        };
+        let done = self.mark_end().and_then(|()| {
+            if self.checkpointer.after_commit(&self.connection)? {
+                self.next_generation()
+            } else {
+                Ok(())
+            }
+        });
         match done {
             Err(error) if !matches!(error, StoreError::Broken(_)) => {
                 let now = Instant::now();
@@ -186,6 +199,18 @@ impl Sqlite {
         }
     }
 
+    /// Records the end of a generation of the write-ahead log if the rest of it is to be copied now.
+    fn mark_end(&mut self) -> Result<(), StoreError> {
+        if !self.checkpointer.is_copied() {
+            return Ok(());
+        }
+        self.wait_for_disk(false)?;
+        match &mut self.run {
+            Some(run) if run.has_begun() => Ok(run.mark_end(&self.connection)?),
+            _ => Ok(()),
+        }
+    }
+
     /// Begins a generation of the write-ahead log, which is truncated if it has content that was removed.
     fn next_generation(&mut self) -> Result<(), StoreError> {
         let truncate = self.truncation.is_wanted();
@@ -193,6 +218,7 @@ impl Sqlite {
             connection.pragma_update(None, "journal_size_limit", bytes)
         };
         if truncate {
+            self.files.set_log_length(0);
             limit(&self.connection, 0)?;
         }
         // The next commit that waits for the disk includes it.
@@ -208,7 +234,10 @@ impl Sqlite {
             limit(&self.connection, migrations::LOG_BYTES)?;
             // With more pages than these, a reader has kept the log from starting again at its beginning. SQLite does not report
             // a truncation that fails.
-            let is_short = self.file.log_length().is_none_or(|length| length <= SHORT);
+            let is_short = self
+                .file
+                .log_length()
+                .is_none_or(|length| length <= log_length(FEW_PAGES));
             if self.checkpointer.pages() <= FEW_PAGES && is_short {
                 self.truncation.done();
             }

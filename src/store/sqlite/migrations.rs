@@ -118,8 +118,11 @@ pub fn recognise(connection: &Connection) -> Result<(), StoreError> {
 
 /// Configures a writing connection.
 pub fn configure(connection: &Connection, synchronous: &str) -> rusqlite::Result<()> {
-    // Takes effect on an empty file only, and must come before WAL.
-    connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
+    // Takes effect on an empty file only, and must come before WAL. Otherwise it would write to the file.
+    let pages: i64 = connection.query_row("PRAGMA page_count", (), |row| row.get(0))?;
+    if pages == 0 {
+        connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
+    }
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", synchronous)?;
     connection.pragma_update(None, "cache_size", CACHE_KIB)?;

@@ -77,7 +77,7 @@ impl Sqlite {
             epoch: Uuid::nil(),
             run,
             new_epoch: doubt.is_some(),
-            truncation: Truncation::default(),
+            truncation: Truncation::of_run_before(),
             failure_logged: None,
             closed: false,
             durable: synchronous == "FULL",

@@ -27,6 +27,7 @@ use super::file::{BUSY_TIMEOUT, directory_of, with_suffix};
 use super::log_record::LogRecord;
 use super::migrations;
 use crate::store::StoreError;
+use crate::store::files::WAL_MAGIC;
 
 /// The header of a WAL; frames follow.
 const WAL_HEADER: u64 = 32;
@@ -45,12 +46,16 @@ pub fn prepare(path: &Path) -> Result<(), StoreError> {
     let Some(wal) = left_wal(path)? else {
         return write_again_if_new(path);
     };
+    log::info!(
+        "{}: the last run has left its write-ahead log, which is checked and completed",
+        path.display()
+    );
     write_again(&wal)?;
     forget_unwritten(path)?;
     sync_directory(path)?;
+    let alone = alone(path);
     let connection = with_path(path, connect_alone(path))?;
-    with_path(path, migrations::recognise(&connection))?;
-    assert_belongs(path, &wal, &connection)?;
+    assert_belongs(path, &wal, alone, &connection)?;
     let checkpoint = connection.query_row("PRAGMA wal_checkpoint(FULL)", (), |row| {
         row.get::<_, i64>(0)
     });
@@ -81,10 +86,9 @@ pub fn check(path: &Path) -> Result<(), StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = with_path(path, Connection::open_with_flags(path, flags))?;
     with_path(path, connection.busy_timeout(BUSY_TIMEOUT))?;
-    with_path(path, migrations::recognise(&connection))?;
     let mut result = Ok(());
     for _ in 0..ATTEMPTS {
-        result = assert_belongs(path, &wal, &connection);
+        result = assert_belongs(path, &wal, alone(path), &connection);
         if result.is_ok() {
             break;
         }
@@ -151,12 +155,15 @@ fn left_wal(path: &Path) -> Result<Option<PathBuf>, StoreError> {
             return with_path(
                 path,
                 Err(format!(
-                    "the file is missing or empty, and {} has messages that belong to it: put the file back, or remove both. {RESTORE}",
+                    "the file is missing or empty, and {} has messages that belong to it: put the file back, or restore a backup \
+                     with `dmwire restore FILE`, or remove both files to begin with an empty store",
                     wal.display()
                 )),
             );
         }
-        return Ok(Some(wal));
+        if with_path(&wal, has_header(&wal))? {
+            return Ok(Some(wal));
+        }
     }
     if file_length == 0 {
         return Ok(None);
@@ -165,8 +172,11 @@ fn left_wal(path: &Path) -> Result<Option<PathBuf>, StoreError> {
         Ok(Some(record)) if record.open => with_path(
             path,
             Err(format!(
-                "its write-ahead log {} is missing or empty, and what it had is not in this file: put it back. {RESTORE}",
-                wal.display()
+                "its write-ahead log {} is missing, empty or damaged, so that messages may be missing in this file: put the log \
+                 back. If another program, such as sqlite3, has opened the store since the server ended, it has copied the log \
+                 to the file and removed it, and nothing is missing. {}",
+                wal.display(),
+                restore_hint(path)
             )),
         ),
         // What is wrong with the file shows when it is opened.
@@ -175,46 +185,95 @@ fn left_wal(path: &Path) -> Result<Option<PathBuf>, StoreError> {
 }
 
 /// What an operator can do about a WAL that is missing or foreign.
-const RESTORE: &str = "Or restore a backup with `dmwire restore FILE`; with the store itself as FILE, what was in the log is \
-     given up";
-
-fn assert_belongs(path: &Path, wal: &Path, connection: &Connection) -> Result<(), StoreError> {
-    let alone = match alone(path) {
-        Ok(alone) => alone,
-        // A checkpoint that was interrupted can leave a page half written. The page is in the WAL then.
-        Err(error) if is_damage(&error) => return assert_intact(path, connection),
-        Err(error) => return with_path(path, Err(error)),
-    };
-    let Some(together) = with_path(path, LogRecord::read(connection))? else {
-        // Both are of an older version, which did not write records.
-        return assert_intact(path, connection);
-    };
-    if together.follows(alone) {
-        return Ok(());
-    }
-    with_path(
-        path,
-        Err(format!(
-            "{} is the write-ahead log of another file: was a backup put in the place of the store? The two must not be mixed. \
-             If the store is to be what {} has without that log, remove {0}. {RESTORE}",
-            wal.display(),
-            path.display(),
-        )),
+fn restore_hint(path: &Path) -> String {
+    format!(
+        "Restore a backup with `dmwire restore FILE`, or, to continue with what the database file has by itself, run `dmwire \
+         restore {0} --store sqlite:{0}`",
+        path.display()
     )
 }
 
-fn assert_intact(path: &Path, connection: &Connection) -> Result<(), StoreError> {
-    let found: String = with_path(
-        path,
-        connection.query_row("PRAGMA integrity_check(1)", (), |row| row.get(0)),
-    )?;
+/// True if a WAL begins with a valid header: SQLite ignores all of it otherwise. Numbers are big-endian; the last bit of the
+/// first one tells how the checksum reads them. See "The Database File Format", section 4, of SQLite's documentation.
+fn has_header(wal: &Path) -> io::Result<bool> {
+    let mut header = [0; WAL_HEADER as usize];
+    File::open(wal)?.read_exact(&mut header)?;
+    let big_endian = |n: usize| {
+        let mut bytes = [0; 4];
+        bytes.copy_from_slice(&header[4 * n..4 * n + 4]);
+        u32::from_be_bytes(bytes)
+    };
+    let magic = big_endian(0);
+    let word = |n: usize| {
+        if magic & 1 == 1 {
+            big_endian(n)
+        } else {
+            big_endian(n).swap_bytes()
+        }
+    };
+    let (mut a, mut b) = (0_u32, 0_u32);
+    for pair in 0..3 {
+        a = a.wrapping_add(word(2 * pair)).wrapping_add(b);
+        b = b.wrapping_add(word(2 * pair + 1)).wrapping_add(a);
+    }
+    Ok(magic & !1 == WAL_MAGIC && (a, b) == (big_endian(6), big_endian(7)))
+}
+
+/// `alone` is the record in the main file, `connection` reads the file together with its WAL.
+fn assert_belongs(
+    path: &Path,
+    wal: &Path,
+    alone: rusqlite::Result<Option<LogRecord>>,
+    connection: &Connection,
+) -> Result<(), StoreError> {
+    let foreign = || {
+        with_path(
+            path,
+            Err(format!(
+                "{} is the write-ahead log of another file: was a backup or a copy put in the place of the store? The two must not \
+                 be mixed. {}",
+                wal.display(),
+                restore_hint(path)
+            )),
+        )
+    };
+    let alone = match alone {
+        Ok(alone) => alone,
+        // A checkpoint that was interrupted can leave a page half written. The page is in the WAL then.
+        Err(error) if is_damage(&error) => return assert_intact(path, wal, connection),
+        Err(error) => return with_path(path, Err(error)),
+    };
+    match migrations::recognise(connection) {
+        // The two have pages of different files.
+        Err(StoreError::Failed(_)) if alone.is_some() => return foreign(),
+        recognised => with_path(path, recognised)?,
+    }
+    match LogRecord::read(connection) {
+        Ok(Some(together)) if together.follows(alone) => Ok(()),
+        // Both are of an older version, which did not write records.
+        Ok(None) if alone.is_none() => assert_intact(path, wal, connection),
+        Ok(_) => foreign(),
+        Err(error) if is_damage(&error) => foreign(),
+        Err(error) => with_path(path, Err(error)),
+    }
+}
+
+fn assert_intact(path: &Path, wal: &Path, connection: &Connection) -> Result<(), StoreError> {
+    let found = connection.query_row("PRAGMA integrity_check(1)", (), |row| row.get(0));
+    let found: String = match found {
+        Err(error) if is_damage(&error) => error.to_string(),
+        found => with_path(path, found)?,
+    };
     if found == "ok" {
         return Ok(());
     }
     with_path(
         path,
         Err(format!(
-            "the file and its write-ahead log do not belong together, or are damaged: {found}. {RESTORE}"
+            "the file and its write-ahead log {} do not belong together, or are damaged ({}). {}",
+            wal.display(),
+            found.replace('\n', " "),
+            restore_hint(path)
         )),
     )
 }

@@ -28,6 +28,8 @@ const ID_LENGTH: usize = 37;
 #[derive(Debug)]
 pub struct Run {
     record: LogRecord,
+    boot: Uuid,
+    normal: bool,
     /// The record is in the file: see [`Run::begin`].
     begun: bool,
 }
@@ -49,20 +51,13 @@ impl Run {
             Some(found) => doubt(found, boot, &runs_in(lock)),
             None => None,
         };
-        let record = LogRecord {
-            run: Uuid::new_v4(),
+        let run = Self {
+            record: found.unwrap_or_else(LogRecord::first),
             boot,
-            open: true,
             normal,
-            ..found.unwrap_or_else(LogRecord::first)
+            begun: false,
         };
-        Ok((
-            Self {
-                record,
-                begun: false,
-            },
-            reason,
-        ))
+        Ok((run, reason))
     }
 
     /// True if [`Run::begin`] has succeeded.
@@ -82,16 +77,20 @@ impl Run {
         lock: &File,
         new_epoch: bool,
     ) -> Result<(), StoreError> {
-        let before = with_path(path, LogRecord::read(connection))?;
-        let next = match before {
-            Some(_) if is_copied(connection)? => self.record.next(),
-            _ => self.record,
-        };
-        let record = LogRecord { open: true, ..next };
-        if let Some(before) = before {
+        let run = Uuid::new_v4();
+        if let Some(before) = with_path(path, LogRecord::read(connection))? {
             // Whichever of the two the file has after a power failure, it is known.
-            with_path(path, write_runs(lock, before.run, self.record.run))?;
+            with_path(path, write_runs(lock, before.run, run))?;
+            self.record = before;
+            self.end_generation(connection)?;
         }
+        let record = LogRecord {
+            run,
+            boot: self.boot,
+            open: true,
+            normal: self.normal,
+            ..self.record
+        };
         atomically(connection, || {
             record.write(connection)?;
             if new_epoch {
@@ -102,18 +101,42 @@ impl Run {
         self.record = record;
         // The WAL may be a new file.
         sync_directory(path)?;
-        // From here on the main file says "open".
-        if checkpoint(connection, "PASSIVE")? {
-            // The file that the last run has closed is two generations behind from here on: a copy of it is not taken for
-            // the file that this run's WAL belongs to.
-            self.next_generation(connection)?;
+        // From here on the main file says "open". The file that the last run has closed is two generations behind: a copy of it
+        // is not taken for the file that this run's WAL belongs to.
+        if self.end_generation(connection)? {
+            atomically(connection, || self.record.write(connection))?;
         }
         with_path(path, write_runs(lock, self.record.run, self.record.run))?;
         self.begun = true;
         Ok(())
     }
 
-    /// Begins a generation of the WAL, after a complete checkpoint.
+    /// Records the end of the present generation of the WAL, before a checkpoint that may copy all of it.
+    ///
+    /// # Errors
+    /// If the record cannot be written.
+    pub fn mark_end(&mut self, connection: &Connection) -> rusqlite::Result<()> {
+        let record = self.record.ended();
+        atomically(connection, || record.write(connection))?;
+        self.record = record;
+        Ok(())
+    }
+
+    /// Ends the present generation if all of it can be copied to the main file. Only then may another one begin, with the
+    /// record as it is then, which the caller writes. True if so.
+    fn end_generation(&mut self, connection: &Connection) -> Result<bool, StoreError> {
+        self.mark_end(connection)?;
+        let is_copied = match checkpoint(connection, "PASSIVE").map_err(StoreError::from) {
+            Err(StoreError::Unavailable(_)) => false,
+            copied => copied?,
+        };
+        if is_copied {
+            self.record = self.record.next();
+        }
+        Ok(is_copied)
+    }
+
+    /// Begins a generation of the WAL, after a complete checkpoint that has copied the end of the one before it.
     ///
     /// # Errors
     /// If the record cannot be written; it may be tried again.
@@ -128,26 +151,26 @@ impl Run {
     ///
     /// # Errors
     /// [`StoreError`]
-    pub fn close(&mut self, connection: &Connection) -> Result<(), StoreError> {
-        let next = if is_copied(connection)? {
-            self.record.next()
-        } else {
-            self.record
-        };
+    pub fn close(&mut self, connection: &Connection, lock: &File) -> Result<(), StoreError> {
+        self.end_generation(connection)?;
+        // A copy of the files of a running server is an earlier state from here on.
+        let run = Uuid::new_v4();
+        write_runs(lock, self.record.run, run)?;
         let record = LogRecord {
             open: false,
-            ..next
+            run,
+            ..self.record
         };
         atomically(connection, || record.write(connection))?;
         self.record = record;
         self.begun = false;
-        if checkpoint(connection, "TRUNCATE")? {
-            Ok(())
-        } else {
-            Err(StoreError::Unavailable(
-                "another process is reading the file, so its write-ahead log stays".to_owned(),
-            ))
+        if !checkpoint(connection, "TRUNCATE")? {
+            return Err(StoreError::Unavailable(
+                "another process is reading the file, so its write-ahead log stays and must be kept"
+                    .to_owned(),
+            ));
         }
+        write_runs(lock, run, run)
     }
 }
 
@@ -186,15 +209,6 @@ fn doubt(found: &LogRecord, boot: Uuid, runs: &[Uuid]) -> Option<&'static str> {
         );
     }
     None
-}
-
-/// Copies the WAL to the main file. True if all of it is there. Only then may another generation begin: a WAL with two of them
-/// would not follow the record in the main file.
-fn is_copied(connection: &Connection) -> Result<bool, StoreError> {
-    match checkpoint(connection, "PASSIVE").map_err(StoreError::from) {
-        Err(StoreError::Unavailable(_)) => Ok(false),
-        copied => copied,
-    }
 }
 
 /// Runs a checkpoint. True if the whole WAL is copied.
