@@ -34,11 +34,11 @@ fn run(matches: &ArgMatches, own: &ArgMatches) -> Result<(), CommandError> {
         "restored {store} from {file}: {}",
         describe(contents)
     )];
-    lines.extend(restored.without_log.iter().map(|reason| {
-        format!(
-            "{file} was read without its write-ahead log, and what only the log had is lost: {reason}"
-        )
-    }));
+    if restored.without_log {
+        lines.push(format!(
+            "{file} was read without its write-ahead log: what only the log had is lost"
+        ));
+    }
     lines.extend(restored.removed.iter().map(|path| {
         format!(
             "removed {}, which the former store had left",

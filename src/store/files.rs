@@ -230,17 +230,17 @@ impl StoreFiles {
         found.is_none()
     }
 
-    /// Removes the log and its index if the database file has no name any more: nobody can use them, and they must not be
-    /// mixed with a file that was put in its place.
+    /// True if the database file was removed, or another one was renamed to its name: this process is the last to have it.
+    pub fn is_database_removed(&self) -> bool {
+        let checked = self.checked.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut files = checked.files.iter();
+        files.any(|file| file.role == FileRole::Database && has_no_name(file.id))
+    }
+
+    /// Removes the log and its index after the database file was removed: nobody can use them, and they must not be mixed with
+    /// a file that was put in its place.
     pub fn remove_orphans(&self) {
         let checked = self.checked.lock().unwrap_or_else(PoisonError::into_inner);
-        let database = checked
-            .files
-            .iter()
-            .find(|file| file.role == FileRole::Database);
-        if !database.is_some_and(|file| has_no_name(file.id)) {
-            return;
-        }
         for file in &checked.files {
             let is_orphan = matches!(file.role, FileRole::Log | FileRole::Index);
             if is_orphan && file.problem(&AtomicU64::new(0)).is_none() {

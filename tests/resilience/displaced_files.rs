@@ -239,6 +239,25 @@ fn the_content_of_a_removed_or_replaced_log_is_saved() {
 }
 
 #[test]
+fn a_removed_database_is_saved_when_the_server_stops() {
+    let mut used = Used::new();
+    fs::remove_file(used.path("data/dmwire.db")).expect("it can be removed");
+    used.assert_nothing_is_stored(&["the database file", "removed or moved"]);
+    used.stop();
+    let saved: Vec<_> = fs::read_dir(used.path("data"))
+        .expect("the folder")
+        .map(|entry| entry.expect("an entry").path())
+        .filter(|path| path.to_string_lossy().contains(".removed-"))
+        .collect();
+    assert_eq!(saved.len(), 1, "{saved:?}");
+    let saved = saved[0].to_str().expect("a name");
+    let store = ["--store", "sqlite:data/dmwire.db"];
+    let output = dmwire(&used.folder.0, &[&["restore", saved][..], &store].concat());
+    assert_eq!(output.code, Some(0), "{output:?}");
+    assert_eq!(used.found_after_restart(), [r#""before""#]);
+}
+
+#[test]
 fn a_link_to_the_store_must_lead_to_it() {
     let folder = Arc::new(Folder::new());
     for name in ["one", "two"] {

@@ -5,12 +5,14 @@ use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
+use uuid::Uuid;
 
-use super::file::atomically;
+use super::fault::with_path;
+use super::file::{atomically, open_private, with_suffix};
 use super::log_record::LogRecord;
 use super::retention::RetentionRules;
 use super::run::Run;
-use super::{Sqlite, migrations};
+use super::{Sqlite, migrations, recovery, run};
 use crate::store::{FileRole, Store as _, StoreError};
 
 /// The minimum number of messages that one call of `maintain` flushes.
@@ -78,7 +80,12 @@ impl Sqlite {
         self.files.check();
         if self.files.displaced() == Some(FileRole::Database) {
             // Another process may use the database file under its new name: it stays as it is, with its log.
-            self.files.remove_orphans();
+            if self.files.is_database_removed() {
+                if self.run.is_some() {
+                    self.save_removed();
+                }
+                self.files.remove_orphans();
+            }
             return Ok(());
         }
         self.flush()?;
@@ -91,6 +98,32 @@ impl Sqlite {
             self.connection.set_db_config(keep, false)?;
         }
         Ok(())
+    }
+
+    /// Writes a copy of a database file that was removed, which disappears with the process.
+    fn save_removed(&mut self) {
+        let path = with_suffix(&self.file.real, &format!(".removed-{}", Uuid::now_v7()));
+        let saved = self.flush().and_then(|()| {
+            drop(with_path(&path, open_private(&path))?);
+            let name = path.to_string_lossy();
+            with_path(&path, self.connection.execute("VACUUM INTO ?1", [&*name]))?;
+            with_path(
+                &path,
+                Connection::open(&path).and_then(|copy| run::detach(&copy)),
+            )?;
+            recovery::sync_file(&path)?;
+            recovery::sync_directory(&path)
+        });
+        match saved {
+            Ok(()) => log::error!(
+                file:% = path.display();
+                "the database file was removed while the server used it; all that it had is saved in a copy: `dmwire restore` \
+                 with the copy puts it back"
+            ),
+            Err(error) => log::error!(
+                "the database file was removed while the server used it, and cannot be saved: {error}"
+            ),
+        }
     }
 
     /// Records until when the store was in use, so that a server which nobody has written to for days trusts the clock when it

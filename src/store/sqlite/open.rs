@@ -17,7 +17,7 @@ use super::run::Run;
 use super::shared::Shared;
 use super::times::RecordedTimes;
 use super::truncation::Truncation;
-use super::{Durability, Sqlite, migrations, recovery};
+use super::{Durability, Sqlite, migrations, recovery, run};
 use crate::store::{StoreError, StoreOptions};
 
 impl Sqlite {
@@ -33,11 +33,22 @@ impl Sqlite {
     ) -> Result<Self, StoreError> {
         let file = DataFile::lock(path)?;
         recovery::prepare(path)?;
+        let is_new = std::fs::metadata(path).map_or(true, |file| file.len() == 0);
         let synchronous = match durability {
             Durability::Full => "FULL",
             Durability::Normal => "NORMAL",
         };
-        Self::open_with(file, synchronous, options)
+        let names_run = file.lock.as_ref().is_some_and(run::is_named);
+        let store = Self::open_with(file, synchronous, options)?;
+        if is_new && names_run {
+            log::warn!(
+                "{}: the file of the store was missing, and a new and empty store was created",
+                path.display()
+            );
+        } else if is_new {
+            log::info!("{}: a new store was created", path.display());
+        }
+        Ok(store)
     }
 
     /// Opens a private temporary database in the directory `dir`. It is written without waiting for the disk, and removed

@@ -239,6 +239,11 @@ fn runs_in(lock: &File) -> Vec<Uuid> {
         .collect()
 }
 
+/// True if a store with this lock file was in use before.
+pub fn is_named(lock: &File) -> bool {
+    !runs_in(lock).is_empty()
+}
+
 fn write_runs(lock: &File, before: Uuid, now: Uuid) -> Result<(), StoreError> {
     let text = format!("{before} {now}\n");
     let path = Path::new("the lock file");

@@ -21,8 +21,8 @@ pub struct Restored {
     pub contents: Contents,
     /// Files of the former store that were removed.
     pub removed: Vec<PathBuf>,
-    /// Why the file was read without its write-ahead log, which is lost.
-    pub without_log: Option<String>,
+    /// The file was read without its write-ahead log, which is missing or of another file.
+    pub without_log: bool,
 }
 
 /// Replaces the store at `store` by a copy of `file`, with a new epoch. The store must not be in use; it need not exist. `file`
@@ -75,7 +75,7 @@ struct Source<'a> {
     real: PathBuf,
     /// It has a write-ahead log, and is read together with it.
     has_log: bool,
-    without_log: Option<String>,
+    without_log: bool,
 }
 
 impl<'a> Source<'a> {
@@ -85,7 +85,7 @@ impl<'a> Source<'a> {
         let mut source = Self {
             path,
             has_log: log.is_ok_and(|log| log.len() > 0),
-            without_log: None,
+            without_log: false,
             real,
         };
         match recovery::check(&source.real) {
@@ -99,9 +99,9 @@ impl<'a> Source<'a> {
                     )),
                 );
             }
-            Err(StoreError::Failed(reason)) if is_own => {
+            Err(StoreError::Failed(_)) if is_own => {
                 source.has_log = false;
-                source.without_log = Some(reason);
+                source.without_log = true;
             }
             // A log that cannot be read at the moment is not lost either.
             checked => checked?,
