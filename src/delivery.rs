@@ -19,7 +19,7 @@ pub use self::ephemeral::Push;
 use self::receipt::ReceiptUpdate;
 use self::render::EntryView;
 use self::reply::Reply;
-pub use self::reply::{RETRY_LATER_MS, overloaded, send_error, write_error};
+pub use self::reply::{RETRY_DISPLACED_MS, RETRY_LATER_MS, overloaded, send_error, write_error};
 use crate::blocks::Blocks;
 use crate::contacts::Contacts;
 use crate::outbox::Outbox;

@@ -14,7 +14,9 @@ use uuid::{ContextV7, Uuid};
 
 pub use self::query::{Query, RunningQuery};
 use crate::clock::Clock;
-use crate::delivery::{Delivery, Push, RETRY_LATER_MS, ReplyTo, overloaded, write_error};
+use crate::delivery::{
+    Delivery, Push, RETRY_DISPLACED_MS, RETRY_LATER_MS, ReplyTo, overloaded, write_error,
+};
 use crate::disk_space::DiskSpaceMonitor;
 use crate::outbox::Outbox;
 use crate::outbox::wakeup::defer_wakeups;
@@ -265,10 +267,17 @@ impl Router {
             Write::Block { on, .. } => on,
             _ => false,
         };
-        if needs_space && self.disk_space.is_below_threshold() || !self.writer.files_in_place() {
+        let retry_after_ms = if !self.writer.files_in_place() {
+            Some(RETRY_DISPLACED_MS)
+        } else if needs_space && self.disk_space.is_below_threshold() {
+            Some(RETRY_LATER_MS)
+        } else {
+            None
+        };
+        if retry_after_ms.is_some() {
             return Err(CommandError {
                 error: overloaded(),
-                retry_after_ms: Some(RETRY_LATER_MS),
+                retry_after_ms,
             });
         }
         let outbox = command.source.outbox();

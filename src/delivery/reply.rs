@@ -14,6 +14,8 @@ use crate::writer::WriteError;
 const RETRY_AFTER_MS: u64 = 500;
 /// The same where the server cannot resolve the cause by itself, such as a full disk.
 pub const RETRY_LATER_MS: u64 = 60_000;
+/// The same while a file of the store is displaced: it may be back at any moment.
+pub const RETRY_DISPLACED_MS: u64 = 5_000;
 
 /// A session that waits for a reply, and the `ref` of its frame.
 #[derive(Clone, Copy)]

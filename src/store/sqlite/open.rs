@@ -32,14 +32,17 @@ impl Sqlite {
         options: StoreOptions,
     ) -> Result<Self, StoreError> {
         let file = DataFile::lock(path)?;
-        recovery::prepare(path)?;
+        let has_left_log = recovery::prepare(path)?;
         let is_new = std::fs::metadata(path).map_or(true, |file| file.len() == 0);
         let synchronous = match durability {
             Durability::Full => "FULL",
             Durability::Normal => "NORMAL",
         };
         let names_run = file.lock.as_ref().is_some_and(run::is_named);
-        let store = Self::open_with(file, synchronous, options)?;
+        let mut store = Self::open_with(file, synchronous, options)?;
+        if has_left_log {
+            store.truncation.written(true);
+        }
         if is_new && names_run {
             log::warn!(
                 "{}: the file of the store was missing, and a new and empty store was created",
@@ -88,7 +91,7 @@ impl Sqlite {
             epoch: Uuid::nil(),
             run,
             new_epoch: doubt.is_some(),
-            truncation: Truncation::of_run_before(),
+            truncation: Truncation::default(),
             failure_logged: None,
             closed: false,
             durable: synchronous == "FULL",

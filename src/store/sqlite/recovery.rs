@@ -38,13 +38,14 @@ const NEW: u64 = 64 << 10;
 /// How often a check is repeated while a server may be checkpointing the file.
 const ATTEMPTS: u32 = 5;
 
-/// Prepares the file at `path` to be opened. The caller holds its lock. A file that does not exist needs no preparation.
+/// Prepares the file at `path` to be opened. The caller holds its lock. A file that does not exist needs no preparation. True if
+/// another run has left a WAL, which still has what was removed since.
 ///
 /// # Errors
 /// If the WAL beside the file is missing or belongs to another file, or the files cannot be read, written or synced.
-pub fn prepare(path: &Path) -> Result<(), StoreError> {
+pub fn prepare(path: &Path) -> Result<bool, StoreError> {
     let Some(wal) = left_wal(path)? else {
-        return write_again_if_new(path);
+        return write_again_if_new(path).map(|()| false);
     };
     log::info!(
         "{}: the last run has left its write-ahead log, which is checked and completed",
@@ -72,7 +73,7 @@ pub fn prepare(path: &Path) -> Result<(), StoreError> {
         ),
         Err(error) => return with_path(path, Err(error)),
     }
-    Ok(())
+    Ok(true)
 }
 
 /// Checks that the WAL beside a file belongs to it. A server may be writing to the file.

@@ -36,13 +36,6 @@ impl Default for Truncation {
 }
 
 impl Truncation {
-    /// The WAL may have content that was removed in the run before.
-    pub fn of_run_before() -> Self {
-        let mut truncation = Self::default();
-        truncation.written(true);
-        truncation
-    }
-
     /// Something was written; `removed`: and content was removed or replaced.
     pub fn written(&mut self, removed: bool) {
         let now = Instant::now();
