@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::ops::AddAssign;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde_json::{Value, json};
 use tungstenite::Message;
@@ -12,6 +13,9 @@ use crate::disk::{self, Contents, Disk, Loss};
 use crate::known::{Entry, Known, text};
 use crate::recorder::{Library, Recorder, Recording, boot, start};
 use crate::support::{Client, Folder, Random, Server};
+
+/// The number of starts so far.
+static BOOTS: AtomicU32 = AtomicU32::new(0);
 
 /// What all checks have in common.
 pub struct Setting {
@@ -65,11 +69,8 @@ pub fn check(setting: &Setting, known: &Known, image: &Image) -> Checked {
         fs::write(folder.0.join("dmwire.db-shm"), bytes).expect("a file can be written");
     }
     let library = &setting.library;
-    let boot_name = if known.earlier.is_some() {
-        "third boot"
-    } else {
-        "second boot"
-    };
+    // Each start follows a power cut, so it is another boot.
+    let boot_name = &format!("boot {:011}", BOOTS.fetch_add(1, Ordering::Relaxed));
     let files = Folder::new();
     let recorder = (image.second > 0).then(|| Recorder::new(library, folder.clone(), boot_name));
     let server = if let Some(recorder) = &recorder {
