@@ -12,7 +12,7 @@ use crate::support::{Client, Folder, Server, dmwire, preload, program, run_to_en
 /// Runs commands with a library that records and interrupts them.
 struct Interrupted {
     folder: Arc<Folder>,
-    library: PathBuf,
+    preloaded: PathBuf,
     // The library's folder.
     _other: Folder,
 }
@@ -22,14 +22,14 @@ impl Interrupted {
         let other = Folder::new();
         Self {
             folder: Arc::new(Folder::new()),
-            library: preload::compile(&other.0, "name_operations"),
+            preloaded: preload::compile(&other.0, "name_operations"),
             _other: other,
         }
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = program(&self.folder.0, arguments);
-        command.env(preload::VARIABLE, &self.library);
+        command.env(preload::VARIABLE, &self.preloaded);
         command
     }
 

@@ -19,7 +19,7 @@ static BOOTS: AtomicU32 = AtomicU32::new(0);
 
 /// What all checks have in common.
 pub struct Setting {
-    pub library: Library,
+    pub preloaded: Library,
     pub arguments: Vec<&'static str>,
     /// A power cut loses nothing that a client was told, so the epoch must stay.
     pub keeps_epoch: bool,
@@ -68,7 +68,7 @@ pub fn check(setting: &Setting, known: &Known, image: &Image) -> Checked {
         let bytes: Vec<u8> = (0..32 << 10).map(|_| random.next() as u8).collect();
         fs::write(folder.0.join("dmwire.db-shm"), bytes).expect("a file can be written");
     }
-    let library = &setting.library;
+    let library = &setting.preloaded;
     // Each start follows a power cut, so it is another boot.
     let boot_name = &format!("boot {:011}", BOOTS.fetch_add(1, Ordering::Relaxed));
     let files = Folder::new();

@@ -127,7 +127,7 @@ fn survive_power_cuts(durability: &'static str, load: &Load, cuts: u64) {
         began.elapsed().as_secs_f64()
     );
     let setting = Setting {
-        library,
+        preloaded: library,
         arguments,
         keeps_epoch: durability == "full",
     };

@@ -19,7 +19,7 @@ const HISTORY: [&str; 2] = ["--history-days", "90"];
 /// A machine with a clock that can be set.
 struct Machine {
     folder: Arc<Folder>,
-    library: PathBuf,
+    preloaded: PathBuf,
     file: PathBuf,
 }
 
@@ -27,7 +27,7 @@ impl Machine {
     fn new() -> Self {
         let folder = Arc::new(Folder::new());
         let machine = Self {
-            library: library(),
+            preloaded: faketime(),
             file: folder.0.join("clock"),
             folder,
         };
@@ -44,7 +44,7 @@ impl Machine {
 
     fn start(&self, arguments: &[&str]) -> Server {
         let environment = [
-            ("LD_PRELOAD", self.library.as_path()),
+            ("LD_PRELOAD", self.preloaded.as_path()),
             ("FAKETIME_TIMESTAMP_FILE", &self.file),
             ("FAKETIME_DONT_FAKE_MONOTONIC", Path::new("1")),
             ("FAKETIME_NO_CACHE", Path::new("1")),
@@ -56,7 +56,7 @@ impl Machine {
 }
 
 /// The Debian package `libfaketime`.
-fn library() -> PathBuf {
+fn faketime() -> PathBuf {
     let folders = std::fs::read_dir("/usr/lib").expect("/usr/lib is readable");
     let libraries = folders.flatten().map(|folder| {
         let folder = folder.path();

@@ -83,7 +83,7 @@ impl Used {
         let first = b.recv();
         assert_eq!(first["message"], "before", "{first}: {}", self.server.log());
         b.expect("synced");
-        // The state changes before the line is written.
+        // The server becomes not ready before it logs the error.
         self.server.wait_for_log("nothing more is stored");
         let errors = self.errors();
         assert_eq!(errors.len(), 1, "{errors:?}");
