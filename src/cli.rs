@@ -15,7 +15,7 @@ mod verify;
 use std::fmt::Display;
 use std::path::PathBuf;
 
-use clap::{Arg, ArgMatches};
+use clap::{Arg, ArgMatches, value_parser};
 use dmwire::DISK_FAILED;
 use dmwire::config::{ConfigError, Resolved, StoreUrl};
 use dmwire::store::StoreError;
@@ -104,6 +104,20 @@ fn store_file(matches: &ArgMatches) -> Result<PathBuf, CommandError> {
 /// The argument `--user` of the commands that concern one user.
 fn user_arg() -> Arg {
     Arg::new("user").long("user").required(true).help("User id")
+}
+
+/// The argument FILE.
+fn file_arg(help: &'static str) -> Arg {
+    Arg::new("file")
+        .value_name("FILE")
+        .required(true)
+        .value_parser(value_parser!(PathBuf))
+        .help(help)
+}
+
+/// The value of [`file_arg`].
+fn file_of(own: &ArgMatches) -> PathBuf {
+    own.get_one("file").cloned().unwrap_or_default()
 }
 
 /// The value of a required argument.

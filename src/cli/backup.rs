@@ -1,21 +1,16 @@
 //! `dmwire backup`: copies the store to a file.
 
 use std::io::{self, Write as _};
-use std::path::PathBuf;
 
-use clap::{Arg, ArgMatches, value_parser};
+use clap::ArgMatches;
 use dmwire::protocol::Timestamp;
 use dmwire::store::sqlite::admin::{self, Contents};
 
-use super::{Command, CommandError, Settings, failed, store_failed, store_file};
+use super::{Command, CommandError, Settings, failed, file_arg, file_of, store_failed, store_file};
 
 pub const COMMAND: Command = Command {
     clap: || {
-        let file = Arg::new("file")
-            .value_name("FILE")
-            .required(true)
-            .value_parser(value_parser!(PathBuf))
-            .help("File to write; it must not exist");
+        let file = file_arg("File to write; it must not exist");
         clap::Command::new("backup")
             .about("Copy a consistent snapshot of the store to a file, also while the server runs")
             .arg(file)
@@ -26,7 +21,7 @@ pub const COMMAND: Command = Command {
 
 fn run(matches: &ArgMatches, own: &ArgMatches) -> Result<(), CommandError> {
     let path = store_file(matches)?;
-    let file = own.get_one::<PathBuf>("file").cloned().unwrap_or_default();
+    let file = file_of(own);
     let now = Timestamp::now();
     let backup = admin::backup(&path, &file).map_err(store_failed("no backup was made"))?;
     let removed = backup.removed.iter().map(|path| {

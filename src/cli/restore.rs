@@ -1,21 +1,18 @@
 //! `dmwire restore`: puts a copy of a backup in place of the store.
 
 use std::io::{self, Write as _};
-use std::path::PathBuf;
 
-use clap::{Arg, ArgMatches, value_parser};
+use clap::ArgMatches;
 use dmwire::store::sqlite::admin;
 
 use super::backup::describe;
-use super::{Command, CommandError, Settings, failed, store_failed, store_file};
+use super::{Command, CommandError, Settings, failed, file_arg, file_of, store_failed, store_file};
 
 pub const COMMAND: Command = Command {
     clap: || {
-        let file = Arg::new("file")
-            .value_name("FILE")
-            .required(true)
-            .value_parser(value_parser!(PathBuf))
-            .help("Backup to restore; the store itself, to continue without its write-ahead log if that is lost");
+        let file = file_arg(
+            "Backup to restore; the store itself, to continue without its write-ahead log if that is lost",
+        );
         clap::Command::new("restore")
             .about("Replace the store by a copy of a backup; the server must not be running on it")
             .arg(file)
@@ -26,7 +23,7 @@ pub const COMMAND: Command = Command {
 
 fn run(matches: &ArgMatches, own: &ArgMatches) -> Result<(), CommandError> {
     let store = store_file(matches)?;
-    let file = own.get_one::<PathBuf>("file").cloned().unwrap_or_default();
+    let file = file_of(own);
     let restored = admin::restore(&file, &store).map_err(store_failed("nothing was restored"))?;
     let (store, file) = (store.display(), file.display());
     let contents = &restored.contents;
