@@ -150,6 +150,25 @@ fn run_all(phases: &[Phase]) {
     each(FATAL.iter().filter(wanted), run_fatal);
 }
 
+/// Commits that did not wait for the disk may be lost with it, so clients must not rely on their numbers.
+#[test]
+fn a_failed_disk_changes_the_epoch_of_a_store_that_does_not_wait_for_it() {
+    for (durability, keeps_epoch) in [("normal", false), ("full", true)] {
+        let mut scene = Scene::new(durability, &["--durability", durability]);
+        scene.faults.set(&["sync .db EIO 0 1 checkpointer -"]);
+        scene.delete();
+        scene.faults.wait_for_failure(durability);
+        scene.assert_exits();
+        scene.restart();
+        assert_eq!(scene.keeps_epoch(), keeps_epoch, "{durability}");
+        // A later crash is not a failed disk.
+        let epoch = scene.server_epoch();
+        scene.server.kill();
+        scene.restart();
+        assert_eq!(scene.server_epoch(), epoch, "{durability}");
+    }
+}
+
 /// Runs all cases and reports all that fail.
 fn each<'a>(cases: impl Iterator<Item = &'a Case>, run: impl Fn(&Case)) {
     let failed: Vec<_> = cases

@@ -263,6 +263,17 @@ impl Scene {
         self.client = Some(connect(&self.server, "a"));
     }
 
+    /// The epoch that the client has been told last.
+    pub fn server_epoch(&self) -> String {
+        let client = self.client.as_ref().expect("the client is connected");
+        client.epoch().to_owned()
+    }
+
+    /// True if the server still has the epoch of the first start.
+    pub fn keeps_epoch(&self) -> bool {
+        self.server_epoch() == self.epoch
+    }
+
     /// Asserts that both inboxes contain each acknowledged message once and in its place, and else only messages whose outcome
     /// the client does not know; that a client which has everything resumes without a gap; and that messages are stored.
     pub fn check(&mut self) {
