@@ -7,6 +7,7 @@
 //! To add a store, implement both traits and add it to `tests/store`.
 
 mod files;
+mod log_header;
 mod model;
 mod options;
 mod query;

@@ -5,18 +5,17 @@
 //! that were opened: the server does so once a second, and the writer before a commit.
 
 use std::fs::{File, Metadata, OpenOptions};
-use std::io::{self, ErrorKind, Read as _};
+use std::io::{self, ErrorKind};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
+use super::log_header::LogHeader;
+
 /// Before a commit, the files are checked if the last check is older.
 const RECENT: Duration = Duration::from_millis(50);
-
-/// The first number of a write-ahead log, without its last bit.
-pub const WAL_MAGIC: u32 = 0x377f_0682;
 
 /// Identifies a file independently of its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,24 +109,24 @@ struct Named {
 
 impl Named {
     /// True if another program has truncated the file. The next commit makes a log longer again, but without its beginning.
-    fn is_truncated(&self, metadata: &Metadata, log_length: &AtomicU64) -> bool {
+    fn is_truncated(&self, metadata: &Metadata, log_in_use: &AtomicBool) -> bool {
         match self.role {
             FileRole::Database => metadata.len() == 0,
-            // The store does not touch the beginning of the log while it has a length.
             FileRole::Log => {
-                log_length.load(Ordering::Acquire) > 0
-                    && !has_beginning(&self.path)
-                    && log_length.load(Ordering::Acquire) > 0
+                let header = LogHeader::read(&self.path);
+                let has_none = header.is_ok_and(|header| !header.is_some_and(|it| it.has_magic()));
+                // Examined last: the store itself may have emptied the log meanwhile.
+                has_none && log_in_use.load(Ordering::Acquire)
             }
             FileRole::Index | FileRole::Lock => false,
         }
     }
 
-    fn problem(&self, log_length: &AtomicU64) -> Option<Problem> {
+    fn problem(&self, log_in_use: &AtomicBool) -> Option<Problem> {
         match std::fs::metadata(&self.path) {
             Ok(metadata) if FileId::of(&metadata) != self.id => Some(Problem::Replaced),
             Ok(metadata) => self
-                .is_truncated(&metadata, log_length)
+                .is_truncated(&metadata, log_in_use)
                 .then_some(Problem::Truncated),
             Err(error) => Some(match error.kind() {
                 ErrorKind::NotFound | ErrorKind::NotADirectory => Problem::Missing,
@@ -143,8 +142,8 @@ pub struct StoreFiles {
     checked: Mutex<Checked>,
     /// The result of the last check: the role of the first displaced file as a number, 0 if there is none.
     displaced: AtomicU8,
-    /// The write-ahead log has this length in bytes. 0: it may be empty.
-    log_length: AtomicU64,
+    /// The write-ahead log has commits, so that it has a header.
+    log_in_use: AtomicBool,
     /// When the last check ended: in milliseconds since `Checked::started`, plus one; 0 before the first check.
     checked_at: AtomicU64,
     started: Option<Instant>,
@@ -194,9 +193,9 @@ impl StoreFiles {
         self.displaced().is_none()
     }
 
-    /// The store has written the log up to this length. 0: it is about to begin again, or to be truncated.
-    pub fn set_log_length(&self, bytes: u64) {
-        self.log_length.store(bytes, Ordering::Release);
+    /// Whether the log has commits. To be set to false before the store empties it.
+    pub fn set_log_in_use(&self, in_use: bool) {
+        self.log_in_use.store(in_use, Ordering::Release);
     }
 
     /// As [`StoreFiles::check`], unless a check was made a moment ago.
@@ -218,7 +217,7 @@ impl StoreFiles {
             // Another thread is checking.
             Err(TryLockError::WouldBlock) => return self.are_in_place(),
         };
-        let found = checked.find_problem(&self.log_length);
+        let found = checked.find_problem(&self.log_in_use);
         let displaced = found.map_or(0, |(at, problem)| match problem {
             // A log without its beginning must not be copied to the database.
             Problem::Truncated => FileRole::Database.number(),
@@ -243,7 +242,7 @@ impl StoreFiles {
         let checked = self.checked.lock().unwrap_or_else(PoisonError::into_inner);
         for file in &checked.files {
             let is_orphan = matches!(file.role, FileRole::Log | FileRole::Index);
-            if is_orphan && file.problem(&AtomicU64::new(0)).is_none() {
+            if is_orphan && file.problem(&AtomicBool::new(false)).is_none() {
                 // If it cannot be removed, the next start refuses to use it.
                 drop(std::fs::remove_file(&file.path));
             }
@@ -254,17 +253,6 @@ impl StoreFiles {
         self.started
             .map_or(0, |started| started.elapsed().as_millis() as u64)
             + 1
-    }
-}
-
-/// True if a write-ahead log begins as one. See "The Database File Format", section 4, of SQLite's documentation.
-fn has_beginning(log: &Path) -> bool {
-    let mut magic = [0; 4];
-    let read = File::open(log).and_then(|mut log| log.read_exact(&mut magic));
-    match read {
-        Ok(()) => u32::from_be_bytes(magic) & !1 == WAL_MAGIC,
-        // Only a short file counts.
-        Err(error) => error.kind() != ErrorKind::UnexpectedEof,
     }
 }
 
@@ -280,8 +268,8 @@ fn has_no_name(id: FileId) -> bool {
 
 impl Checked {
     /// Returns the first problem, and the index of its file.
-    fn find_problem(&mut self, log_length: &AtomicU64) -> Option<(usize, Problem)> {
-        let problems = self.files.iter().map(|file| file.problem(log_length));
+    fn find_problem(&mut self, log_in_use: &AtomicBool) -> Option<(usize, Problem)> {
+        let problems = self.files.iter().map(|file| file.problem(log_in_use));
         let mut found = problems
             .enumerate()
             .find_map(|(at, problem)| problem.map(|problem| (at, problem)));

@@ -13,4 +13,7 @@ pub use self::contents::Contents;
 pub use self::erase::{Erased, erase};
 pub use self::restore::{Restored, restore};
 pub use self::verify::verify;
+
+pub(super) use self::contents::copy;
+pub(super) use self::part::PartFile;
 pub use self::view::reader_of;

@@ -105,10 +105,10 @@ impl Checkpointer {
         })
     }
 
-    /// True if the thread has met an error after which the store must not be used.
+    /// Checks that the store may still be used.
     ///
     /// # Errors
-    /// That error.
+    /// [`StoreError::Broken`], which the thread has met.
     pub fn check(&self) -> Result<(), StoreError> {
         match self.broken.get() {
             Some(error) => Err(StoreError::Broken(error.clone())),

@@ -7,12 +7,13 @@ use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 use uuid::Uuid;
 
-use super::fault::with_path;
-use super::file::{atomically, open_private, with_suffix};
+use super::admin::{self, PartFile};
+use super::file::{atomically, with_suffix};
 use super::log_record::LogRecord;
 use super::retention::RetentionRules;
 use super::run::Run;
-use super::{Sqlite, migrations, recovery, run};
+use super::{Sqlite, migrations};
+use crate::store::log_header;
 use crate::store::{FileRole, Store as _, StoreError};
 
 /// The minimum number of messages that one call of `maintain` flushes.
@@ -24,18 +25,10 @@ const SWEEP_PAUSE: Duration = Duration::from_millis(20);
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 /// A truncated write-ahead log has no more pages than this: those of the record at its beginning.
 const FEW_PAGES: usize = 4;
+/// The length of such a log in bytes: a header, and a header for each page of 4 KiB.
+const SHORT: u64 = log_header::LENGTH as u64 + FEW_PAGES as u64 * (24 + 4096);
 /// Failures of a checkpoint are logged at most once within this time.
 const LOG_INTERVAL: Duration = Duration::from_secs(60);
-
-/// The length in bytes of a log with this number of pages, as far as it is not truncated when it begins again: a header, and a
-/// header for each page of 4 KiB.
-fn log_length(pages: usize) -> u64 {
-    let bytes = match pages {
-        0 => 0,
-        pages => 32 + pages as u64 * (24 + 4096),
-    };
-    bytes.min(migrations::LOG_BYTES.unsigned_abs())
-}
 
 impl Sqlite {
     /// Flushes everything if a reader waits for it; otherwise messages that are due, a few more than the last batch has added, so
@@ -104,15 +97,9 @@ impl Sqlite {
     fn save_removed(&mut self) {
         let path = with_suffix(&self.file.real, &format!(".removed-{}", Uuid::now_v7()));
         let saved = self.flush().and_then(|()| {
-            drop(with_path(&path, open_private(&path))?);
-            let name = path.to_string_lossy();
-            with_path(&path, self.connection.execute("VACUUM INTO ?1", [&*name]))?;
-            with_path(
-                &path,
-                Connection::open(&path).and_then(|copy| run::detach(&copy)),
-            )?;
-            recovery::sync_file(&path)?;
-            recovery::sync_directory(&path)
+            let part = PartFile::create(&path)?;
+            admin::copy(&self.connection, &part)?;
+            part.put()
         });
         match saved {
             Ok(()) => log::error!(
@@ -147,7 +134,7 @@ impl Sqlite {
 
     /// Copies the whole log to the database file, which then does not need it. A later commit begins the run again.
     fn end_run(&mut self) -> Result<(), StoreError> {
-        self.files.set_log_length(0);
+        self.files.set_log_in_use(false);
         match (&mut self.run, &self.file.lock) {
             (Some(run), Some(lock)) if run.has_begun() => run.close(&self.connection, lock),
             _ => Ok(()),
@@ -199,8 +186,7 @@ impl Sqlite {
     /// # Errors
     /// [`StoreError::Broken`]. Any other failure is logged: nothing is lost, and the checkpoint is tried again.
     pub(super) fn checkpoint(&mut self) -> Result<(), StoreError> {
-        self.files
-            .set_log_length(log_length(self.checkpointer.pages()));
+        self.files.set_log_in_use(self.checkpointer.pages() > 0);
         if self
             .truncation
             .due()
@@ -251,7 +237,7 @@ impl Sqlite {
             connection.pragma_update(None, "journal_size_limit", bytes)
         };
         if truncate {
-            self.files.set_log_length(0);
+            self.files.set_log_in_use(false);
             limit(&self.connection, 0)?;
         }
         // The next commit that waits for the disk includes it.
@@ -267,10 +253,7 @@ impl Sqlite {
             limit(&self.connection, migrations::LOG_BYTES)?;
             // With more pages than these, a reader has kept the log from starting again at its beginning. SQLite does not report
             // a truncation that fails.
-            let is_short = self
-                .file
-                .log_length()
-                .is_none_or(|length| length <= log_length(FEW_PAGES));
+            let is_short = self.file.log_length().is_none_or(|length| length <= SHORT);
             if self.checkpointer.pages() <= FEW_PAGES && is_short {
                 self.truncation.done();
             }

@@ -27,10 +27,8 @@ use super::file::{BUSY_TIMEOUT, directory_of, with_suffix};
 use super::log_record::LogRecord;
 use super::migrations;
 use crate::store::StoreError;
-use crate::store::files::WAL_MAGIC;
+use crate::store::log_header::{self, LogHeader};
 
-/// The header of a WAL; frames follow.
-const WAL_HEADER: u64 = 32;
 /// The part of a WAL that is written again at once, in bytes. A multiple of the units in which the operating system keeps files.
 const AT_ONCE: u64 = 32 << 20;
 /// The length of a file that may be new, in bytes.
@@ -150,7 +148,7 @@ fn left_wal(path: &Path) -> Result<Option<PathBuf>, StoreError> {
         Err(error) if is_missing(&error) => 0,
         Err(error) => return with_path(&wal, Err(error)),
     };
-    if length > WAL_HEADER {
+    if length > log_header::LENGTH as u64 {
         if file_length == 0 {
             // SQLite would remove it.
             return with_path(
@@ -162,7 +160,8 @@ fn left_wal(path: &Path) -> Result<Option<PathBuf>, StoreError> {
                 )),
             );
         }
-        if with_path(&wal, has_header(&wal))? {
+        let header = with_path(&wal, LogHeader::read(&wal))?;
+        if header.is_some_and(|header| header.is_valid()) {
             return Ok(Some(wal));
         }
     }
@@ -192,32 +191,6 @@ fn restore_hint(path: &Path) -> String {
          restore {0} --store sqlite:{0}`",
         path.display()
     )
-}
-
-/// True if a WAL begins with a valid header: SQLite ignores all of it otherwise. Numbers are big-endian; the last bit of the
-/// first one tells how the checksum reads them. See "The Database File Format", section 4, of SQLite's documentation.
-fn has_header(wal: &Path) -> io::Result<bool> {
-    let mut header = [0; WAL_HEADER as usize];
-    File::open(wal)?.read_exact(&mut header)?;
-    let big_endian = |n: usize| {
-        let mut bytes = [0; 4];
-        bytes.copy_from_slice(&header[4 * n..4 * n + 4]);
-        u32::from_be_bytes(bytes)
-    };
-    let magic = big_endian(0);
-    let word = |n: usize| {
-        if magic & 1 == 1 {
-            big_endian(n)
-        } else {
-            big_endian(n).swap_bytes()
-        }
-    };
-    let (mut a, mut b) = (0_u32, 0_u32);
-    for pair in 0..3 {
-        a = a.wrapping_add(word(2 * pair)).wrapping_add(b);
-        b = b.wrapping_add(word(2 * pair + 1)).wrapping_add(a);
-    }
-    Ok(magic & !1 == WAL_MAGIC && (a, b) == (big_endian(6), big_endian(7)))
 }
 
 /// `alone` is the record in the main file, `connection` reads the file together with its WAL.
