@@ -89,7 +89,7 @@ const STEPS: &[&str] = &["
     -- The records of `pending` have a version byte and a list of recipients. `migrate` rewrites those that are there.
 ", "
     -- `meta` has the record of the run and of the write-ahead log: see `log_record`. A version without it must not open the file.
-"];
+", include_str!("migrations/version_7.sql")];
 
 /// The version that this program writes.
 pub const VERSION: i64 = STEPS.len() as i64;

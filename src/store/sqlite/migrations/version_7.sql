@@ -1,0 +1,8 @@
+-- Devices and quotas.
+
+
+-- Superseded changes.
+
+
+-- Lists of conversations.
+
