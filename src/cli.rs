@@ -18,6 +18,7 @@ use std::path::PathBuf;
 use clap::{Arg, ArgMatches, value_parser};
 use dmwire::DISK_FAILED;
 use dmwire::config::{ConfigError, Resolved, StoreUrl};
+use dmwire::protocol::types::is_erased_name;
 use dmwire::store::StoreError;
 
 /// A reason for which a command ends without success.
@@ -104,6 +105,17 @@ fn store_file(matches: &ArgMatches) -> Result<PathBuf, CommandError> {
 /// The argument `--user` of the commands that concern one user.
 fn user_arg() -> Arg {
     Arg::new("user").long("user").required(true).help("User id")
+}
+
+/// The value of [`user_arg`] for commands that concern the data of a user.
+fn user_of(own: &ArgMatches) -> Result<&str, CommandError> {
+    let user = required(own, "user");
+    if is_erased_name(user) {
+        return Err(CommandError::Failed(format!(
+            "{user}: this user was erased; the server reserves names of this form"
+        )));
+    }
+    Ok(user)
 }
 
 /// The argument FILE.

@@ -22,6 +22,7 @@ use crate::outbox::Outbox;
 use crate::outbox::wakeup::defer_wakeups;
 use crate::protocol::client::{ClientMessage, ClientTyping};
 use crate::protocol::server::{Ack, AckStatus, Pong, RawContent, ServerMessage};
+use crate::protocol::types::is_erased_name;
 use crate::protocol::{ClientFrame, FrameError, MessageId, Ref, ServerFrame, Target, Timestamp};
 use crate::readers::{PendingRead, Readers};
 use crate::store::{
@@ -178,6 +179,7 @@ impl Router {
         match command.frame {
             ClientFrame::Message(frame) => return self.message(frame, command),
             ClientFrame::Edit(frame) => {
+                to_existing_user(frame.target())?;
                 let message = message_ref(command, frame.target(), frame.id)?;
                 let write = Write::Edit(message, frame.message.raw.into());
                 self.submit(write, frame.reference.as_ref(), command)?;
@@ -187,6 +189,7 @@ impl Router {
                 self.submit(write, frame.reference.as_ref(), command)?;
             }
             ClientFrame::React(frame) => {
+                to_existing_user(frame.target())?;
                 let write = Write::React {
                     message: message_ref(command, frame.target(), frame.id)?,
                     emoji: (*frame.emoji.0).into(),
@@ -238,6 +241,9 @@ impl Router {
         reference: Option<&Ref<'_>>,
         command: &Command<'_>,
     ) -> Result<(), CommandError> {
+        if is_erased_name(user) {
+            return Err(FrameError::erased_user("user").into());
+        }
         let write = Write::Block {
             actor: command.actor.clone(),
             user: user.into(),
@@ -298,6 +304,7 @@ impl Router {
         message: &'a ClientMessage<'a>,
         command: &Command<'a>,
     ) -> Result<Executed<'a>, CommandError> {
+        to_existing_user(message.target())?;
         let id = message.id.map_or_else(|| self.new_id(), |id| id.0);
         if message.ephemeral == Some(true) {
             return self.ephemeral_message(message, MessageId(id), command);
@@ -371,6 +378,16 @@ impl Router {
             active: typing.active.unwrap_or(true),
         }));
         Ok(())
+    }
+}
+
+/// Rejects frames that send something to an erased user. Reading the conversation and deleting one's own messages stay possible.
+fn to_existing_user(target: Target<'_>) -> Result<(), CommandError> {
+    match target {
+        Target::User(user) if is_erased_name(user) => {
+            Err(FrameError::erased_user("target_user").into())
+        }
+        _ => Ok(()),
     }
 }
 

@@ -12,7 +12,7 @@ use serde_json::json;
 use super::key_files::secrets;
 use super::{AuthSetupError, generated_secret, ring_provider};
 use crate::config::{Access, AuthConfig, Secret};
-use crate::protocol::types::is_name;
+use crate::protocol::types::{is_erased_name, is_name};
 
 /// Lifetime of the tokens in [`PageLinks`], in seconds.
 const LINK_LIFETIME: u64 = 24 * 3600;
@@ -34,6 +34,9 @@ pub fn issue_token(
     let error = |reason: &str| Err(AuthSetupError(reason.to_owned()));
     if !is_name(user) {
         return error("a user id is 1 to 64 characters from A-Z a-z 0-9 . _ ~ @ : + -");
+    }
+    if is_erased_name(user) {
+        return error("this user was erased; nobody can connect by a name of this form");
     }
     if let Some(secret) = secrets(config)?.first() {
         let name = match (config.jwt_secret.first(), config.jwt_secret_file.first()) {

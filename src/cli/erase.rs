@@ -5,9 +5,7 @@ use std::io::{self, Write as _};
 use clap::ArgMatches;
 use dmwire::store::sqlite::admin;
 
-use super::{
-    Command, CommandError, Settings, failed, required, store_failed, store_file, user_arg,
-};
+use super::{Command, CommandError, Settings, failed, store_failed, store_file, user_arg, user_of};
 
 pub const COMMAND: Command = Command {
     clap: || {
@@ -21,7 +19,7 @@ pub const COMMAND: Command = Command {
 
 fn run(matches: &ArgMatches, own: &ArgMatches) -> Result<(), CommandError> {
     let path = store_file(matches)?;
-    let user = required(own, "user");
+    let user = user_of(own)?;
     let now = dmwire::protocol::Timestamp::now().0;
     let erased = admin::erase(&path, user, now).map_err(store_failed("cannot erase"))?;
     writeln!(

@@ -9,9 +9,7 @@ use dmwire::store::{
     StoreError, StoredMessage,
 };
 
-use super::{
-    Command, CommandError, Settings, failed, required, store_failed, store_file, user_arg,
-};
+use super::{Command, CommandError, Settings, failed, store_failed, store_file, user_arg, user_of};
 
 pub const COMMAND: Command = Command {
     clap: || {
@@ -30,7 +28,7 @@ const PAGE_BYTES: usize = 1 << 20;
 
 fn run(matches: &ArgMatches, own: &ArgMatches) -> Result<(), CommandError> {
     let path = store_file(matches)?;
-    let user = required(own, "user");
+    let user = user_of(own)?;
     let cannot = "cannot export";
     let mut reader = admin::reader_of(&path, user).map_err(store_failed(cannot))?;
     let mut out = io::BufWriter::new(io::stdout());

@@ -16,6 +16,7 @@ use crate::auth::{AuthError, Identity};
 use crate::context::Context;
 use crate::limits::{ConnectionPermit, WebSocketPermit};
 use crate::outbox::Disconnect;
+use crate::protocol::types::is_erased_name;
 use crate::session::open::{OpenError, goodbye_only, open_echo, open_session};
 use crate::session::{self, SessionParams};
 use crate::websocket::socket_writer::Transport;
@@ -208,7 +209,12 @@ async fn open(
         Ok(None) => open_echo(context, identity).map_err(Rejection::from),
         Err(rejection) => {
             if rejection.status == 403 {
-                log::info!(user = &**identity.user(), requested = requested, ip:% = client.name(); "handshake rejected: the token belongs to another user");
+                let why = if is_erased_name(identity.user()) {
+                    "the name is reserved for an erased user"
+                } else {
+                    "the token belongs to another user"
+                };
+                log::info!(user = &**identity.user(), requested = requested, ip:% = client.name(); "handshake rejected: {why}");
             }
             Err(rejection)
         }

@@ -15,7 +15,7 @@ use super::rejection::Rejection;
 use super::session_query::session_query;
 use crate::config::{Access, AuthConfig, NetworkConfig};
 use crate::protocol::PROTOCOL;
-use crate::protocol::types::is_name;
+use crate::protocol::types::{is_erased_name, is_name};
 use crate::session::SessionQuery;
 use crate::websocket;
 
@@ -144,8 +144,13 @@ impl Endpoint {
     /// `/echo`.
     ///
     /// # Errors
-    /// [`Rejection`] for an invalid user id, the session of another user, or invalid parameters.
+    /// [`Rejection`] for an invalid user id, the name of an erased user, the session of another user, or invalid parameters.
     pub fn authorize(self, user: &str) -> Result<Option<SessionQuery>, Rejection> {
+        if is_erased_name(user) {
+            return Err(Rejection::forbidden(
+                "this user was erased; the server reserves names of this form",
+            ));
+        }
         let Self::Session { user: named, query } = self else {
             return Ok(None);
         };

@@ -153,6 +153,12 @@ impl FrameError {
         Self::in_field("target_user", ErrorCode::Forbidden, detail)
     }
 
+    /// The user was erased. `field` is the field of the frame that names the user.
+    pub fn erased_user(field: &str) -> Self {
+        let detail = "this user was erased; the server reserves names of this form";
+        Self::in_field(field, ErrorCode::Forbidden, detail)
+    }
+
     /// The user to be blocked is the user of the session.
     pub fn blocks_self() -> Self {
         Self::in_field("user", ErrorCode::Forbidden, "you cannot block yourself")

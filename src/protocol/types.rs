@@ -27,6 +27,14 @@ pub fn is_name(text: &str) -> bool {
             .all(|b| b.is_ascii_alphanumeric() || b"._~@:+-".contains(&b))
 }
 
+/// Whether a user id is one that the server has given to an erased user: `erased.` and 32 hexadecimal digits in lower case
+/// (PROTOCOL section 10, "Erased users"). Nobody can act as such a user.
+pub fn is_erased_name(user: &str) -> bool {
+    user.strip_prefix("erased.").is_some_and(|hex| {
+        hex.len() == 32 && hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+    })
+}
+
 /// Parses a hyphenated UUID in either case. Other notations of UUIDs are rejected.
 pub fn parse_uuid(text: &str) -> Option<Uuid> {
     if text.len() == 36 {

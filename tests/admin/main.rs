@@ -5,6 +5,7 @@ mod support;
 
 mod backup;
 mod erase;
+mod erased_names;
 mod export;
 mod helpers;
 mod interrupted;

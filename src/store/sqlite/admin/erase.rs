@@ -104,6 +104,7 @@ fn erase_in(connection: &mut Connection, user: &str, now: i64) -> rusqlite::Resu
         [n],
     )?;
     tx.execute("DELETE FROM blocks WHERE user = ?1 OR blocked = ?1", [n])?;
+    // The form that `protocol::types::is_erased_name` recognizes, so that nobody can connect by this name.
     let placeholder = format!("erased.{}", Uuid::new_v4().simple());
     tx.execute(
         "UPDATE users SET id = ?2, floor = max(floor, coalesce(?3, 0)) WHERE n = ?1",
