@@ -61,6 +61,7 @@ export class Client<App = never> {
       send: text => this.#connection.send(text),
       position: () => this.#inbox.position?.seq,
       save: () => this.#persistence.save(),
+      saveSoon: () => this.#persistence.saveSoon(),
       onFailed: (frame, error) => this.#events.emit('failed', { frame, error }),
     });
     this.#connection = new Connection(options, {
@@ -217,7 +218,7 @@ export class Client<App = never> {
     return true;
   }
 
-  /** While offline: starts the next attempt now, and replaces an attempt that is under way. */
+  /** While offline: starts the next attempt now, and replaces an attempt that has lasted 5 seconds. */
   reconnect(): void {
     this.#connection.retry();
   }
@@ -229,6 +230,11 @@ export class Client<App = never> {
   async close(): Promise<void> {
     this.#receiver.acknowledge();
     await this.#end();
+  }
+
+  /** Like {@link Client.close}, without a promise: for places that accept none, such as the effects of React. */
+  dispose(): void {
+    this.close().catch(() => {});
   }
 
   #url(): string {

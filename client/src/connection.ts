@@ -8,8 +8,15 @@ import { Transport, webSocketClass } from './transport.js';
 
 /** Timeout for the server's `welcome`, and for the application's `getToken`. */
 const WELCOME_TIMEOUT_MS = 15_000;
-/** Timeout for the answer to a `ping` after the network has changed. */
+/** Timeout for the answer to a `ping` after one of {@link RETURN_EVENTS}. */
 const PROBE_TIMEOUT_MS = 5_000;
+/** An attempt that has lasted this long may hang, and may be replaced by a new one. */
+const HANGING_MS = 5_000;
+/**
+ * Browser events after which a wait is pointless and a connection may be dead: the network is back; the page is visible again,
+ * has left the back/forward cache, or is no longer frozen.
+ */
+const RETURN_EVENTS = ['online', 'visibilitychange', 'pageshow', 'resume'];
 /** A connection that lasted this long after `synced` resets the backoff, however it ended. */
 const STABLE_MS = 5_000;
 /** Close codes after which a reconnect would fail again (docs/protocol.md sections 2 and 8). */
@@ -46,7 +53,9 @@ export class Connection {
   #transport: Transport | undefined;
   /** Number of the current attempt. An attempt that was overtaken while it waited for a token gives up. */
   #attempt = 0;
-  /** By `performance.now()`: unlike the wall clock, it is never set. */
+  /** When it began, by `performance.now()`: unlike the wall clock, it is never set. */
+  #attemptedAt = performance.now();
+  /** By `performance.now()`. */
   #syncedAt: number | undefined;
   #retryTimer: ReturnType<typeof setTimeout> | undefined;
 
@@ -54,7 +63,8 @@ export class Connection {
     this.#options = options;
     this.#events = events;
     this.#backoff = new Backoff(options.backoff?.base, options.backoff?.max);
-    globalThis.addEventListener?.('online', this.#onOnline);
+    // Captures events of the document on their way to it. Node has no such events, and no `addEventListener`.
+    for (const type of RETURN_EVENTS) globalThis.addEventListener?.(type, this.#onReturn, true);
   }
 
   /** Current state. */
@@ -75,6 +85,7 @@ export class Connection {
   async connect(): Promise<void> {
     if (!this.#reset()) return;
     const attempt = this.#attempt;
+    this.#attemptedAt = performance.now();
     this.#setState({ status: 'connecting' });
     if (attempt !== this.#attempt) return;
     this.#retryTimer = setTimeout(() => this.lost('getToken timed out'), WELCOME_TIMEOUT_MS);
@@ -99,10 +110,11 @@ export class Connection {
     }
   }
 
-  /** Starts the next attempt now if one is scheduled, and replaces an attempt that is under way, which may hang. */
+  /** Starts the next attempt now if one is scheduled, and replaces an attempt that hangs. */
   retry(): void {
-    // No timer is set while the handlers of `state` run at the start of an attempt, so they cannot restart it.
-    if (this.#retryTimer && !this.session) void this.connect();
+    const { status } = this.#state;
+    const hangs = status === 'connecting' && performance.now() - this.#attemptedAt >= HANGING_MS;
+    if (hangs || status === 'waiting') void this.connect();
   }
 
   send(text: string): void {
@@ -137,7 +149,7 @@ export class Connection {
   /** Closes the connection for good. */
   end(error?: DmwireError): void {
     if (!this.#reset()) return;
-    globalThis.removeEventListener?.('online', this.#onOnline);
+    for (const type of RETURN_EVENTS) globalThis.removeEventListener?.(type, this.#onReturn, true);
     this.#setState(error ? { status: 'closed', error } : { status: 'closed' });
   }
 
@@ -183,10 +195,11 @@ export class Connection {
     this.#events.onFrame(frame);
   }
 
-  /** The network is back or has changed. A connection that seems open may be dead, so it is probed. */
-  readonly #onOnline = (): void => {
+  /** One of {@link RETURN_EVENTS}. A connection that seems open may be dead, so it is probed. */
+  readonly #onReturn = (event?: Event): void => {
+    if (event?.type === 'visibilitychange' && document.visibilityState === 'hidden') return;
     this.retry();
-    if (this.#state.status !== 'open') return;
+    if (!this.session) return;
     this.send('{"type":"ping"}');
     this.#transport?.expectFrameWithin(PROBE_TIMEOUT_MS);
   };

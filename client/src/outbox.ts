@@ -15,6 +15,8 @@ export interface OutboxEvents {
   position(): number | undefined;
   /** Writes {@link Outbox.records} to the storage. Returns `undefined` if there is no storage. */
   save(): Promise<void> | undefined;
+  /** Writes them without waiting for it. */
+  saveSoon(): void;
   /** The server has rejected a durable frame for good. */
   onFailed(frame: OutFrame, error: DmwireError): void;
 }
@@ -286,6 +288,6 @@ export class Outbox {
 
   #remove(pending: PendingFrame): void {
     this.#frames = this.#frames.filter(other => other !== pending);
-    if (pending.delivery === 'durable') void this.#events.save()?.catch(() => {});
+    if (pending.delivery === 'durable') this.#events.saveSoon();
   }
 }

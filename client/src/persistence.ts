@@ -55,6 +55,11 @@ export class Persistence {
     return this.#saver?.save();
   }
 
+  /** Saves the state without waiting for it. A failed save is made up for by the next one. */
+  saveSoon(): void {
+    void this.save()?.catch(() => {});
+  }
+
   /** Saves the state a last time and releases the storage. */
   async close(): Promise<void> {
     const saved = this.#saver?.save();

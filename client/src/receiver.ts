@@ -39,7 +39,7 @@ export class Receiver {
 
   /** Handles a frame. */
   receive(frame: InFrame): void {
-    const { connection, events, inbox, outbox } = this.#parts;
+    const { connection, events, inbox, outbox, persistence } = this.#parts;
     if (this.#isResuming && frame.type !== 'truncated') {
       this.#isResuming = false;
       this.acknowledge();
@@ -54,6 +54,8 @@ export class Receiver {
         // everything. Without this, entries that another program of the same device acknowledges during a disconnect would
         // be missed.
         if (session && !this.#overflowed) inbox.begin({ epoch: session.epoch, seq: session.seq });
+        // A position that this session has defined holds for the next run, too.
+        persistence.saveSoon();
         connection.synced();
         outbox.synced();
         break;
@@ -94,7 +96,7 @@ export class Receiver {
     const { inbox, outbox, persistence } = this.#parts;
     const handled = inbox.handled;
     if (handled) outbox.dropSettled(handled.seq);
-    void persistence.save()?.catch(() => {});
+    persistence.saveSoon();
     if (this.#acknowledgeTimer !== undefined) return;
     this.acknowledge();
     this.#acknowledgeTimer = setTimeout(() => {
@@ -134,6 +136,8 @@ export class Receiver {
     const { position } = inbox;
     if (position?.epoch === UNKNOWN_EPOCH) inbox.restore({ epoch: session.epoch, seq: position.seq });
     persistence.user = session.user_id;
+    // The device name: with another one in each run, the server would have to remember a device for every run.
+    persistence.saveSoon();
     this.#overflowed = false;
     this.#acknowledgedSeq = 0;
     this.#isResuming = true;
@@ -163,7 +167,7 @@ export class Receiver {
       if (pending?.delivery === 'durable') pending.reported = inbox.add('sent', event);
       const handled = inbox.handled;
       outbox.dropSettled(handled ? handled.seq : Number.POSITIVE_INFINITY);
-      void persistence.save()?.catch(() => {});
+      persistence.saveSoon();
     } else if (this.#offer(frame, seq, 'sent', event) && pending) {
       pending.reported = true;
     }

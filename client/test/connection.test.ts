@@ -205,6 +205,10 @@ describe('connection', { timeout: 20_000 }, () => {
   it('replaces a hanging attempt on reconnect()', async () => {
     start();
     const hanging = await server.accept();
+    await after(4_999);
+    client.reconnect();
+    assert.equal(hanging.closed, false, 'the attempt has just started');
+    await after(1);
     client.reconnect();
     await server.session();
     assert.equal(hanging.closed, true);
@@ -238,6 +242,7 @@ describe('connection', { timeout: 20_000 }, () => {
     await after(250);
     assert.equal(status(), 'connecting');
     assert.equal(asked, 2);
+    await after(5000);
     client.reconnect();
     await server.session();
     await after(20_000);
@@ -392,40 +397,91 @@ describe('connection', { timeout: 20_000 }, () => {
     assert.deepEqual(await last, { done: true, value: undefined });
   });
 
+  it('is closed by dispose(), which returns nothing', async () => {
+    start();
+    const socket = await server.session();
+    assert.equal(client.dispose(), undefined);
+    assert.equal(status(), 'closed');
+    assert.equal(socket.closed, true);
+    client.dispose();
+  });
+
   describe('in a browser', () => {
-    let listeners: Map<string, () => void>;
+    type Listener = (event: { type: string }) => void;
+    let listeners: Map<string, Listener>;
+    let document: { visibilityState: string };
     beforeEach(() => {
       listeners = new Map();
+      document = { visibilityState: 'visible' };
       Object.assign(globalThis, {
-        addEventListener: (type: string, listener: () => void) => listeners.set(type, listener),
-        removeEventListener: (type: string) => listeners.delete(type),
+        document,
+        addEventListener: (type: string, listener: Listener) => listeners.set(type, listener),
+        removeEventListener: (type: string, listener: Listener) => {
+          if (listeners.get(type) === listener) listeners.delete(type);
+        },
       });
     });
     afterEach(() => {
-      for (const name of ['addEventListener', 'removeEventListener']) Reflect.deleteProperty(globalThis, name);
+      for (const name of ['document', 'addEventListener', 'removeEventListener']) {
+        Reflect.deleteProperty(globalThis, name);
+      }
     });
+    const dispatch = (type: string) => listeners.get(type)?.({ type });
 
-    it('reconnects at once when the browser is online again', async () => {
-      start();
-      (await server.accept()).drop();
-      listeners.get('online')?.();
-      await flushMicrotasks();
-      assert.equal(server.sockets.length, 2);
-      await client.close();
-      assert.equal(listeners.size, 0);
-    });
+    for (const type of ['online', 'visibilitychange', 'pageshow', 'resume']) {
+      it(`reconnects at once on ${type}`, async () => {
+        start();
+        (await server.accept()).drop();
+        dispatch(type);
+        await flushMicrotasks();
+        assert.equal(server.sockets.length, 2);
+        await client.close();
+        assert.equal(listeners.size, 0);
+      });
 
-    it('probes the connection with a ping when the network changes', async () => {
+      it(`probes the connection with a ping on ${type}`, async () => {
+        start();
+        const socket = await server.session();
+        dispatch(type);
+        await socket.expect('ping');
+        socket.frame({ type: 'pong', server_time: '' });
+        await after(5000);
+        assert.equal(status(), 'open');
+        dispatch(type);
+        await after(4999);
+        assert.equal(status(), 'open');
+        await after(1);
+        assert.equal(status(), 'waiting');
+      });
+
+      it(`leaves an attempt alone that has just started on ${type}`, async () => {
+        start();
+        const first = await server.accept();
+        for (let i = 0; i < 4; i += 1) {
+          dispatch(type);
+          assert.equal(await after(1000), false);
+        }
+        assert.equal(first.closed, false);
+        await after(1000);
+        dispatch(type);
+        await server.session();
+        assert.equal(first.closed, true);
+        assert.equal(server.sockets.length, 2);
+      });
+    }
+
+    it('does nothing when the page is hidden', async () => {
       start();
       const socket = await server.session();
-      listeners.get('online')?.();
-      await socket.expect('ping');
-      socket.frame({ type: 'pong', server_time: '' });
+      document.visibilityState = 'hidden';
+      dispatch('visibilitychange');
       await after(5000);
       assert.equal(status(), 'open');
-      listeners.get('online')?.();
-      await after(5000);
-      assert.equal(status(), 'waiting');
+      assert.deepEqual(socket.sent, []);
+      socket.drop();
+      dispatch('visibilitychange');
+      await flushMicrotasks();
+      assert.equal(server.sockets.length, 1);
     });
   });
 });

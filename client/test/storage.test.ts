@@ -111,6 +111,36 @@ describe('a storage', { timeout: 20_000 }, () => {
     assert.deepEqual(texts(writes.at(-1)), ['x']);
   });
 
+  it('contains the device from the first session on, and the position once it is known', async () => {
+    const { storage, writes, completeAll } = slow();
+    completeAll();
+    start(storage);
+    const socket = await server.accept();
+    const device = socket.url.searchParams.get('device');
+    assert.match(String(device), /^d-/);
+    assert.equal(writes.length, 0);
+    socket.welcome(7, { device, resumed: 'new' });
+    await waitUntil(() => writes.length === 1);
+    // The entries up to 7 are not replayed yet, so the next run must not start after them.
+    assert.deepEqual(writes[0]?.saved, { v: 1, device, user: 'me', outbox: [] });
+    socket.frame({ type: 'synced', seq: 7 });
+    await waitUntil(() => writes.length === 2);
+    assert.deepEqual(writes[1]?.saved, { v: 1, device, user: 'me', epoch: 'e1', seq: 7, outbox: [] });
+  });
+
+  it('contains the position before the first entry while that waits for a handler', async () => {
+    const { storage, writes, completeAll } = slow();
+    completeAll();
+    start(storage);
+    const socket = await server.accept();
+    socket.welcome(7);
+    socket.message(6);
+    socket.message(7);
+    socket.frame({ type: 'synced', seq: 7 });
+    await waitUntil(() => writes.at(-1)?.saved.seq === 5);
+    assert.equal(writes.at(-1)?.saved.epoch, 'e1');
+  });
+
   it('that cannot be opened closes the client', async () => {
     const client = start({ open: () => Promise.reject(new Error('broken')) });
     const sending = client.send('you', 'x');
