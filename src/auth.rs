@@ -19,6 +19,7 @@ use std::time::{Duration, SystemTime};
 pub use issue::{PageLinks, issue_token};
 pub use verifier::TokenVerifier;
 
+use self::jwks::Undecided;
 use crate::config::{Access, AuthConfig, Secret};
 
 /// Maximum length of a token, in bytes.
@@ -60,9 +61,21 @@ pub enum AuthError {
     /// Any other reason. The text contains nothing of the token.
     #[error("{0}")]
     Invalid(&'static str),
-    /// No key is loaded yet.
-    #[error("the keys for verifying tokens are not loaded yet")]
-    NotReady,
+    /// The key of the token is not known, and may be newer than the keys that were fetched last.
+    #[error("the token's key is not known, and the keys cannot be fetched again yet")]
+    Undecided {
+        /// When another attempt makes sense, in milliseconds.
+        retry_after_ms: u64,
+    },
+}
+
+impl From<Undecided> for AuthError {
+    fn from(Undecided(left): Undecided) -> Self {
+        let ms = left.as_millis().try_into().unwrap_or(u64::MAX);
+        Self::Undecided {
+            retry_after_ms: ms.max(1),
+        }
+    }
 }
 
 /// A key or a secret cannot be used; the text names the setting.

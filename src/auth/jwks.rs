@@ -3,7 +3,14 @@
 //! A [`KeySet`] is a cheap handle over an `Arc`. A thread fetches the set, so that a slow or unreachable key server delays nothing else.
 //! The mutex protects a few fields; it is held neither while fetching nor across an await. After an error, the keys of the last
 //! successful fetch stay in use.
+//!
+//! A token whose key is not in the set causes an early fetch, because the key may be newer than the set. Anybody can send such tokens, so
+//! there is a pause between two early fetches ([`EARLY_PAUSE`]). Until the next one, it is undecided whether such a token is valid: the
+//! client has to come back ([`Undecided`]). It is rejected if a fetch that started after the token was seen has no such key, or if the key
+//! was in the set and has been removed from it.
 
+use std::collections::{HashMap, VecDeque};
+use std::hash::{BuildHasher as _, RandomState};
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -20,6 +27,15 @@ use crate::config::Jwks;
 const MAX_SET: u64 = 256 * 1024;
 /// Timeout for fetching a set, including the name resolution.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(10);
+/// Minimum time between the end of a fetch that a token with an unknown key has caused and the start of the next one.
+const EARLY_PAUSE: Duration = Duration::from_secs(5);
+/// When a client should come back if an early fetch is possible at once.
+const RETRY_SOON: Duration = Duration::from_secs(1);
+/// Maximum number of tokens without a known key that are remembered, and how long.
+const MAX_SEEN: usize = 4096;
+/// Maximum number of removed keys whose ids are remembered.
+const MAX_REMOVED: usize = 256;
+const REMEMBERED: Duration = Duration::from_secs(60);
 /// Maximum time until a failed fetch is retried.
 const RETRY_INTERVAL: Duration = Duration::from_secs(30);
 
@@ -98,7 +114,13 @@ struct Shared {
     changed: Condvar,
     /// Number of fetches, successful or not.
     fetches: watch::Sender<u64>,
+    /// For the hashes of tokens, with a secret key.
+    hasher: RandomState,
 }
+
+/// Whether a key exists that signed a token is not known now. The value is the time after which it can be decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Undecided(pub Duration);
 
 #[derive(Default)]
 struct State {
@@ -107,8 +129,16 @@ struct State {
     requested: bool,
     /// A fetch is in progress.
     fetching: bool,
-    /// The time of the last fetch that a token with an unknown key caused.
-    last_early_fetch: Option<Instant>,
+    /// The requested or running fetch is caused by a token.
+    early: bool,
+    /// The end of the last fetch that a token has caused.
+    last_early: Option<Instant>,
+    /// The start of the last successful fetch.
+    loaded: Option<Instant>,
+    /// The ids of the keys that were removed from the set, the newest first.
+    removed: VecDeque<String>,
+    /// When tokens without a known key were first seen, by their hashes.
+    seen: HashMap<u64, Instant>,
     /// The handle was dropped.
     closed: bool,
 }
@@ -135,6 +165,7 @@ impl KeySet {
             state: Mutex::new(state),
             changed: Condvar::new(),
             fetches: watch::Sender::new(0),
+            hasher: RandomState::new(),
         });
         let worker = shared.clone();
         std::thread::Builder::new()
@@ -147,38 +178,102 @@ impl KeySet {
         Ok(Self(shared))
     }
 
-    /// The keys of the last successful fetch.
-    pub fn keys(&self) -> Arc<[Key]> {
-        self.0.lock().keys.clone()
-    }
-
-    /// The keys after another fetch, for a token with an unknown key. There is at most one such fetch per interval: calls during a fetch
-    /// wait for its result, and later ones return the known keys.
-    pub async fn fetch_newer(&self) -> Arc<[Key]> {
+    /// The keys with the id `kid` that may have signed `token`; without an id all keys. Fetches the set again if it has none. An empty
+    /// list: no such key exists.
+    ///
+    /// # Errors
+    /// [`Undecided`]: the key is not known, and the set may be older than the key.
+    pub async fn find(&self, kid: Option<&str>, token: &str) -> Result<Vec<Key>, Undecided> {
         let mut fetches = self.0.fetches.subscribe();
-        {
+        let first_seen = {
             let mut state = self.0.lock();
+            let found = state.matching(kid);
+            if !found.is_empty() {
+                return Ok(found);
+            }
+            let first_seen = state.first_seen(self.0.hasher.hash_one(token));
             if !state.fetching {
-                let now = Instant::now();
-                let due = |at: Instant| now.saturating_duration_since(at) >= self.0.interval;
-                if !state.last_early_fetch.is_none_or(due) {
-                    return state.keys.clone();
+                if let Some(left) = state.early_pause() {
+                    return state.decide(kid, first_seen, left);
                 }
-                state.last_early_fetch = Some(now);
                 state.requested = true;
                 state.fetching = true;
+                state.early = true;
                 self.0.changed.notify_all();
             }
-        }
-        // After a timeout, the known keys are used.
+            first_seen
+        };
+        // A timeout is like an error of the key server.
         let _ = tokio::time::timeout(FETCH_TIMEOUT, fetches.changed()).await;
-        self.keys()
+        let state = self.0.lock();
+        let found = state.matching(kid);
+        if !found.is_empty() {
+            return Ok(found);
+        }
+        let left = state.early_pause().unwrap_or(RETRY_SOON);
+        state.decide(kid, first_seen, left)
     }
 
     /// Requests a fetch.
     pub fn refresh(&self) {
         self.0.lock().requested = true;
         self.0.changed.notify_all();
+    }
+}
+
+impl State {
+    fn matching(&self, kid: Option<&str>) -> Vec<Key> {
+        let matches = |key: &&Key| kid.is_none() || key.id.as_deref() == kid;
+        self.keys.iter().filter(matches).cloned().collect()
+    }
+
+    /// The time until the next early fetch is possible; `None`: now.
+    fn early_pause(&self) -> Option<Duration> {
+        let left = EARLY_PAUSE.saturating_sub(self.last_early?.elapsed());
+        (!left.is_zero()).then_some(left)
+    }
+
+    /// When a token without a known key was first seen: now, or at an earlier attempt of its client.
+    fn first_seen(&mut self, token: u64) -> Instant {
+        let now = Instant::now();
+        let is_recent = |first: &Instant| now.duration_since(*first) < REMEMBERED;
+        if let Some(first) = self.seen.get(&token).copied().filter(is_recent) {
+            return first;
+        }
+        if self.seen.len() >= MAX_SEEN {
+            self.seen.retain(|_, first| is_recent(first));
+        }
+        // A token that is not remembered is decided by a fetch that it causes itself.
+        if self.seen.len() < MAX_SEEN || self.seen.contains_key(&token) {
+            self.seen.insert(token, now);
+        }
+        now
+    }
+
+    /// Decides about a token whose key is not in the set: no such key exists if it has been removed from the set, or if a fetch has
+    /// succeeded that started after the token was first seen, whoever caused it.
+    fn decide(
+        &self,
+        kid: Option<&str>,
+        first_seen: Instant,
+        left: Duration,
+    ) -> Result<Vec<Key>, Undecided> {
+        let is_removed = kid.is_some_and(|kid| self.removed.iter().any(|removed| removed == kid));
+        match self.loaded {
+            Some(loaded) if is_removed || loaded >= first_seen => Ok(Vec::new()),
+            _ => Err(Undecided(left)),
+        }
+    }
+
+    /// Replaces the keys by those of a fetch that was started at this time.
+    fn replace(&mut self, keys: Vec<Key>, started: Instant) {
+        let lacks = |id: &String| !keys.iter().any(|key| key.id.as_ref() == Some(id));
+        let former = self.keys.iter().filter_map(|key| key.id.clone());
+        let mut removed: VecDeque<_> = former.chain(self.removed.drain(..)).filter(lacks).collect();
+        removed.truncate(MAX_REMOVED);
+        self.removed = removed;
+        self.keys = keys.into();
+        self.loaded = Some(started);
     }
 }
 
@@ -196,6 +291,7 @@ impl Shared {
 
     fn run(&self) {
         loop {
+            let started = Instant::now();
             let result = self.source.fetch();
             let mut pause = self.interval;
             let mut state = self.lock();
@@ -204,7 +300,7 @@ impl Shared {
                     if state.keys.len() != keys.len() {
                         log::info!(keys = keys.len(), from = self.source.source.redacted().as_str(); "loaded the keys for tokens");
                     }
-                    state.keys = keys.into();
+                    state.replace(keys, started);
                 }
                 Err(error) => {
                     log::warn!(
@@ -215,6 +311,9 @@ impl Shared {
                 }
             }
             state.fetching = false;
+            if std::mem::take(&mut state.early) {
+                state.last_early = Some(Instant::now());
+            }
             self.fetches.send_modify(|count| *count += 1);
             let wait = self
                 .changed

@@ -4,7 +4,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
 use jsonwebtoken::errors::{Error, ErrorKind};
-use jsonwebtoken::{Header, Validation, decode, decode_header};
+use jsonwebtoken::{Algorithm, Header, Validation, decode, decode_header};
 
 use super::jwks::{JwksSource, KeySet};
 use super::keys::Key;
@@ -126,22 +126,13 @@ impl TokenVerifier {
         let Some(key_set) = &self.key_set else {
             return Err(no_matching_key(&header, &keys, &[]));
         };
-        let mut known = key_set.keys();
-        let named = known.iter().any(|key| key.id == header.kid);
-        if known.is_empty() || header.kid.is_some() && !named {
-            // The key may be newer than the set that was fetched last. After the start no set has been fetched yet.
-            known = key_set.fetch_newer().await;
+        // The set has public keys only.
+        if header.alg == Algorithm::HS256 {
+            return Err(no_matching_key(&header, &keys, &[]));
         }
-        let candidates: Vec<_> = known
-            .iter()
-            .filter(|key| header.kid.is_none() || key.id == header.kid)
-            .cloned()
-            .collect();
+        let candidates = key_set.find(header.kid.as_deref(), token).await?;
         if let Some(result) = self.verify_with(token, &header, &candidates) {
             return result;
-        }
-        if known.is_empty() && keys.is_empty() {
-            return Err(AuthError::NotReady);
         }
         Err(no_matching_key(&header, &keys, &candidates))
     }

@@ -49,7 +49,7 @@ section! {
 
     /// Time between two downloads of --jwks
     ///
-    /// A token signed with an unknown key causes one additional download.
+    /// A token signed with an unknown key causes an additional download, at most one in 5 seconds.
     jwks_refresh_seconds: u64 = 300, number("SECONDS", 1..=86_400);
 
     /// Required issuer of a token (its iss claim); may be repeated, one of them must match

@@ -250,7 +250,7 @@ async fn authenticate(
         AuthError::Invalid(_) => {
             Rejection::unauthorized("the token is not accepted; the server's log has the reason")
         }
-        AuthError::NotReady => Rejection::not_ready(),
+        AuthError::Undecided { retry_after_ms } => Rejection::undecided_token(retry_after_ms),
     })
 }
 

@@ -126,11 +126,12 @@ impl Rejection {
         }
     }
 
-    /// No key for verifying tokens is available yet.
-    pub fn not_ready() -> Self {
+    /// The key of the token is not known, and may be newer than the keys that were fetched last.
+    pub fn undecided_token(retry_after_ms: u64) -> Self {
         Self {
-            detail: "the keys for verifying tokens are not loaded yet; connect again in a moment"
+            detail: "the key of the token is not known yet; connect again after `retry_after_ms`"
                 .into(),
+            retry_after_ms: Some(retry_after_ms),
             ..Self::overloaded()
         }
     }

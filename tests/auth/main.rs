@@ -9,4 +9,6 @@ mod expiry;
 mod generated_secret;
 mod helpers;
 mod jwks;
+mod key_server;
 mod keys;
+mod new_keys;
