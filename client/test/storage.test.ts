@@ -298,14 +298,59 @@ describe('fileStorage', () => {
     const handle = await fileStorage(path).open('s');
     const link = join(path, '../link');
     await symlink(join(path, '..'), link);
-    for (const same of [path, relative('.', path), join(link, 'state.json')]) {
-      await assert.rejects(fileStorage(same).open('s'), /already open in this process/);
-    }
     await handle.save(text('x'));
     await symlink(path, join(path, '../other.json'));
-    await assert.rejects(fileStorage(join(path, '../other.json')).open('s'), /already open in this process/);
+    const paths = [path, relative('.', path), join(link, 'state.json'), join(path, '../other.json')];
+    await Promise.all(paths.map(same => assert.rejects(fileStorage(same).open('s'), /already open in this process/)));
     await handle.close();
     assert.deepEqual((await readdir(join(path, '..'))).sort(), ['link', 'other.json', 'state.json']);
+  });
+
+  it('waits in the order of the calls for clients of this process that close it', async () => {
+    const order: number[] = [];
+    const [first, ...others] = [1, 2, 3, 4].map(n =>
+      fileStorage(n % 2 ? path : relative('.', path))
+        .open('s')
+        .then(handle => {
+          order.push(n);
+          return handle;
+        }),
+    );
+    for (let handle = first; handle; handle = others.shift()) {
+      const opened = await handle;
+      const known = texts(opened.saved) ?? [];
+      await opened.save({
+        v: 1,
+        outbox: [...known, order.length].map(message => ({ frame: { type: 'message', message } })),
+      });
+      void opened.close();
+    }
+    assert.deepEqual(order, [1, 2, 3, 4]);
+    const last = await fileStorage(path).open('s');
+    assert.deepEqual(texts(last.saved), [1, 2, 3, 4]);
+    await last.close();
+  });
+
+  it('continues in a client that is created right after another was disposed of', async () => {
+    const server = new FakeServer();
+    const start = () =>
+      connect({ url: 'ws://host', user: 'me', WebSocket: server.WebSocket, storage: fileStorage(path) });
+    for (const message of ['1', '2']) {
+      const client = start();
+      client.send('you', message).catch(() => {});
+      client.dispose();
+    }
+    const last = start();
+    const socket = await server.session();
+    assert.deepEqual(
+      last.pending.map(frame => 'message' in frame && frame.message),
+      ['1', '2'],
+    );
+    const device = socket.url.searchParams.get('device');
+    assert.equal(server.sockets.length, 1);
+    await last.close();
+    const { device: saved, outbox } = JSON.parse(await readFile(path, 'utf8'));
+    assert.deepEqual([saved, outbox.length], [device, 2]);
   });
 
   it('is exclusive among processes and ignores the lock of a crashed one', async () => {
@@ -531,9 +576,24 @@ describe('webStorage', { timeout: 20_000 }, () => {
     });
   }
 
+  for (const withLocks of [true, false]) {
+    it(`gives a client the slot of a client that closes it, ${withLocks ? 'with' : 'without'} Web Locks`, async () => {
+      const page = tab(new Memory(), withLocks);
+      const first = open(page).then(async handle => {
+        await flushMicrotasks();
+        await handle.save({ ...text('1'), device: 'd1' });
+        await handle.close();
+      });
+      const second = await open(page);
+      assert.deepEqual([second.saved?.device, texts(second.saved)], ['d1', ['1']]);
+      await first;
+    });
+  }
+
   it('works without Web Locks, by sessionStorage', async () => {
     const one = tab(new Memory(), false);
     await (await open(one)).save(text('1'));
+    // The page of a duplicated tab has the same slot.
     assert.deepEqual(texts((await open(one)).saved), ['1']);
     assert.equal((await open(tab(new Memory(), false))).saved, undefined);
   });

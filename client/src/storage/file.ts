@@ -3,19 +3,27 @@ import { basename, dirname, join, resolve } from 'node:path';
 import { DmwireError } from '../errors.js';
 import { newId } from '../ids.js';
 import type { Saved, Storage, StorageHandle } from './storage.js';
+import { Turns } from './turns.js';
 
-/** Files that this process has open, by their canonical paths. */
-const openFiles = new Set<string>();
+/** The clients of this process that have a file open, by its canonical path. */
+const turns = new Turns();
+/** How long a client waits for another one of this process to close the file, which it may be doing. */
+const CLOSE_MS = 5_000;
+/** The newest resolution of a path. They run one after the other, so that clients get a file in the order in which they began. */
+let resolution: Promise<unknown> = Promise.resolve();
 
 /**
  * Stores cursor and outbox in a file. A save writes a new file, syncs it and renames it over the old one, so that a crash
  * leaves either the old or the new state. `path.lock` names the process that has the file open: one at a time, on one machine
- * (processes in two containers that share a volume cannot see whether the other one is running).
+ * (processes in two containers that share a volume cannot see whether the other one is running). Within a process a client
+ * waits up to 5 seconds for the one before it to close the file.
  */
 export function fileStorage(path: string): Storage {
   return {
     async open(scope): Promise<StorageHandle> {
-      const file = await canonicalPath(path);
+      const resolved = resolution.then(() => canonicalPath(path));
+      resolution = resolved.catch(() => {});
+      const file = await resolved;
       const unlock = await lock(file);
       try {
         const text = await readFile(file, 'utf8').catch(ignoreMissing);
@@ -63,13 +71,16 @@ async function sync(path: string, flags: string): Promise<void> {
 
 /** Takes the lock or throws. Returns a function that releases it. */
 async function lock(file: string): Promise<() => Promise<void>> {
-  if (openFiles.has(file)) throw new Error(`${file} is already open in this process`);
-  openFiles.add(file);
+  const release = await turns.take(file, CLOSE_MS);
+  if (!release) throw new Error(`${file} is already open in this process`);
   const path = `${file}.lock`;
   const own = `${process.pid} ${await startTime(process.pid)} ${newId()}`;
   const unlock = async () => {
-    if ((await ownerOf(path)) === own) await rm(path, { force: true });
-    openFiles.delete(file);
+    try {
+      if ((await ownerOf(path)) === own) await rm(path, { force: true });
+    } finally {
+      release();
+    }
   };
   try {
     for (;;) {

@@ -1,6 +1,7 @@
 import { newId } from '../ids.js';
 import type { OutboxRecord } from '../outbox.js';
 import type { Saved, Storage, StorageHandle } from './storage.js';
+import { Turns } from './turns.js';
 
 /** The browser APIs that {@link webStorage} uses. */
 export interface WebStorageApis {
@@ -12,8 +13,10 @@ export interface WebStorageApis {
 
 /** Maximum number of tabs with a storage. The server remembers 16 devices of a user. */
 const SLOTS = 12;
-/** How long a reloaded tab waits for its previous slot, which the old page may not have released yet. */
+/** How long a client waits for the slot of its tab, which the old page or a closed client may not have released yet. */
 const RELOAD_MS = 1000;
+/** The newest call of `open`. The calls run one after the other: a client finds the slot of the one before it. */
+let opening: Promise<unknown> = Promise.resolve();
 
 /**
  * Stores cursor and outbox in `localStorage`, so that a reload or a crash of the tab or the browser loses nothing.
@@ -27,63 +30,72 @@ const RELOAD_MS = 1000;
  */
 export function webStorage(name = 'dmwire', apis?: WebStorageApis): Storage {
   return {
-    async open(scope, user): Promise<StorageHandle> {
-      const {
-        localStorage,
-        sessionStorage,
-        locks = undefined,
-      }: WebStorageApis = apis ?? {
-        localStorage: globalThis.localStorage,
-        sessionStorage: globalThis.sessionStorage,
-        locks: navigator.locks,
-      };
-      const prefix = `${name}:${scope}:`;
-      /** Reads a slot. Content of another format counts as empty. */
-      const read = (slot: string): Saved | undefined => {
-        try {
-          const saved: Saved = JSON.parse(localStorage.getItem(prefix + slot) ?? '');
-          return saved.v === 1 && saved.outbox.every(({ frame }) => frame.type) ? saved : undefined;
-        } catch {
-          return undefined;
-        }
-      };
-      const previous = sessionStorage.getItem(prefix);
-      const slot = locks ? await lockSlot(locks, prefix, previous) : { key: previous ?? newId(), release() {} };
-      const ownKey = prefix + slot.key;
-      const save = (next: Saved) => localStorage.setItem(ownKey, JSON.stringify(next));
-      let saved = read(slot.key);
-      ignoreErrors(() => {
-        sessionStorage.setItem(prefix, slot.key);
-        // Keep damaged content for inspection before it is overwritten.
-        const damaged = saved ? null : localStorage.getItem(ownKey);
-        if (damaged !== null) localStorage.setItem(`${ownKey}:damaged`, damaged);
-      });
-      // Unsent messages must not be sent as another user: if the user of either slot is unknown, they stay where they are.
-      const owner = user ?? saved?.user;
-      for (let i = 0; locks && i < SLOTS; i += 1) {
-        const other = String(i);
-        if (other === slot.key || !read(other)?.outbox.length) continue;
-        const adopt = (lock: Lock | null) => {
-          const left = lock && read(other);
-          if (!left || owner === undefined || (left.user ?? user) !== owner) return;
-          const merged: Saved = {
-            v: 1,
-            ...saved,
-            outbox: [...(saved?.outbox ?? []), ...left.outbox.filter(unsettled)],
-          };
-          // Write our slot first: if the page ends between the two writes, both slots hold the messages under the same ids.
-          // If there is no room for them, they stay for a later tab.
-          ignoreErrors(() => {
-            save(merged);
-            saved = merged;
-            localStorage.setItem(prefix + other, JSON.stringify({ ...left, outbox: [] }));
-          });
-        };
-        await locks.request(prefix + other, { ifAvailable: true }, adopt).catch(() => {});
-      }
-      return { saved, save, close: slot.release };
+    open(scope, user) {
+      const opened = opening.then(() => openSlot(`${name}:${scope}:`, user, apis));
+      opening = opened.catch(() => {});
+      return opened;
     },
   };
+}
+
+async function openSlot(
+  prefix: string,
+  user: string | undefined,
+  apis: WebStorageApis | undefined,
+): Promise<StorageHandle> {
+  const {
+    localStorage,
+    sessionStorage,
+    locks = undefined,
+  }: WebStorageApis = apis ?? {
+    localStorage: globalThis.localStorage,
+    sessionStorage: globalThis.sessionStorage,
+    locks: navigator.locks,
+  };
+  /** Reads a slot. Content of another format counts as empty. */
+  const read = (slot: string): Saved | undefined => {
+    try {
+      const saved: Saved = JSON.parse(localStorage.getItem(prefix + slot) ?? '');
+      return saved.v === 1 && saved.outbox.every(({ frame }) => frame.type) ? saved : undefined;
+    } catch {
+      return undefined;
+    }
+  };
+  const previous = sessionStorage.getItem(prefix);
+  const slot = await (locks ? lockSlot(locks, prefix, previous) : shareSlot(prefix, previous ?? newId()));
+  const ownKey = prefix + slot.key;
+  const save = (next: Saved) => localStorage.setItem(ownKey, JSON.stringify(next));
+  let saved = read(slot.key);
+  ignoreErrors(() => {
+    sessionStorage.setItem(prefix, slot.key);
+    // Keep damaged content for inspection before it is overwritten.
+    const damaged = saved ? null : localStorage.getItem(ownKey);
+    if (damaged !== null) localStorage.setItem(`${ownKey}:damaged`, damaged);
+  });
+  // Unsent messages must not be sent as another user: if the user of either slot is unknown, they stay where they are.
+  const owner = user ?? saved?.user;
+  for (let i = 0; locks && i < SLOTS; i += 1) {
+    const other = String(i);
+    if (other === slot.key || !read(other)?.outbox.length) continue;
+    const adopt = (lock: Lock | null) => {
+      const left = lock && read(other);
+      if (!left || owner === undefined || (left.user ?? user) !== owner) return;
+      const merged: Saved = {
+        v: 1,
+        ...saved,
+        outbox: [...(saved?.outbox ?? []), ...left.outbox.filter(unsettled)],
+      };
+      // Write our slot first: if the page ends between the two writes, both slots hold the messages under the same ids.
+      // If there is no room for them, they stay for a later tab.
+      ignoreErrors(() => {
+        save(merged);
+        saved = merged;
+        localStorage.setItem(prefix + other, JSON.stringify({ ...left, outbox: [] }));
+      });
+    };
+    await locks.request(prefix + other, { ifAvailable: true }, adopt).catch(() => {});
+  }
+  return { saved, save, close: slot.release };
 }
 
 /** Runs a write that may fail because the storage is full or disabled. */
@@ -99,14 +111,23 @@ function unsettled(record: OutboxRecord): boolean {
   return !record.settled;
 }
 
+interface Slot {
+  readonly key: string;
+  release(): void;
+}
+
+/** The clients of this page that use a slot, by its key. Used where there are no Web Locks. */
+const turns = new Turns();
+
+/** Takes a slot without a Web Lock. Only a client of the same page is waited for, and only for a second. */
+async function shareSlot(prefix: string, key: string): Promise<Slot> {
+  return { key, release: (await turns.take(prefix + key, RELOAD_MS)) ?? (() => {}) };
+}
+
 /** Locks a slot until it is released: `previous` if it becomes free within a second, else the first free one. */
-async function lockSlot(
-  locks: Pick<LockManager, 'request'>,
-  prefix: string,
-  previous: string | null,
-): Promise<{ key: string; release(): void }> {
+async function lockSlot(locks: Pick<LockManager, 'request'>, prefix: string, previous: string | null): Promise<Slot> {
   const lock = (key: string, options: LockOptions) =>
-    new Promise<{ key: string; release(): void } | undefined>(resolve => {
+    new Promise<Slot | undefined>(resolve => {
       locks
         .request(prefix + key, options, lock => {
           if (!lock) return resolve(undefined);
