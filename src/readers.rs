@@ -254,6 +254,10 @@ mod tests {
             Ok(true)
         }
 
+        fn is_mutual(&mut self, _: &str, _: &str) -> Result<bool, StoreError> {
+            Ok(true)
+        }
+
         fn blocks(&mut self, _: &mut dyn FnMut(&str, &str)) -> Result<(), StoreError> {
             Ok(())
         }

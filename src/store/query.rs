@@ -126,7 +126,7 @@ pub struct ConversationItem {
     pub conversation: Conversation,
     /// The newest message.
     pub last: StoredMessage,
-    /// The number of messages of others after the read mark, without deleted ones.
+    /// The number of messages of others after the read mark, without deleted and hidden ones.
     pub unread: u64,
     /// The user has read up to this message.
     pub my_read: Option<Uuid>,

@@ -5,6 +5,7 @@ mod batch;
 mod cache;
 mod checkpoint;
 mod content_eq;
+mod counts;
 mod fault;
 mod file;
 mod log_record;
@@ -170,6 +171,7 @@ impl Sqlite {
             retention: &self.options.retention,
             live_cursors: &self.options.live_cursors,
             expire_at: self.expire_at,
+            log: &self.log,
         };
         let (log, cache) = (&self.log, &mut self.cache);
         atomically(&self.connection, || {

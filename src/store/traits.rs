@@ -123,6 +123,13 @@ pub trait Reader: Send {
     /// [`StoreError`]
     fn have_conversation(&mut self, a: &str, b: &str) -> Result<bool, StoreError>;
 
+    /// True if the store has messages of both users in their direct conversation, also deleted ones; always for one user. It sees
+    /// messages as soon as they are committed, and never waits for the writer.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    fn is_mutual(&mut self, a: &str, b: &str) -> Result<bool, StoreError>;
+
     /// Calls `each` with every block: the user who blocks, and the user who is blocked.
     ///
     /// # Errors

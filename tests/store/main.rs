@@ -9,6 +9,7 @@ mod support;
 
 mod changes;
 mod clock;
+mod counts;
 mod fixture;
 mod known;
 mod limits;
@@ -59,6 +60,8 @@ macro_rules! test_store {
             reads::conversations_are_read_in_pages,
             reads::a_conversation_with_a_new_message_moves_to_the_front,
             reads::a_page_of_conversations_ends_where_its_bytes_do,
+            counts::unread_messages_are_those_that_a_history_shows,
+            counts::both_users_have_written_while_messages_of_both_are_kept,
             retention::inboxes_are_trimmed_to_their_limit,
             retention::a_message_is_kept_while_an_inbox_shows_it,
             retention::expired_entries_and_messages_are_removed,

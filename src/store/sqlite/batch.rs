@@ -11,6 +11,7 @@ use std::sync::Arc;
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::cache::{self, Cache, DirectConversation, User};
+use super::counts::Counts;
 use super::number::unsigned;
 use super::pending::{PendingBatch, PendingLog};
 use super::plan::Direct;
@@ -102,7 +103,7 @@ impl Batch<'_> {
     }
 
     fn find_conversation(&mut self, a: i64, b: i64) -> Result<Option<DirectConversation>> {
-        self.cache.find_conversation(self.tx, a, b)
+        self.cache.find_conversation(self.tx, self.log, a, b)
     }
 
     /// Finds the message that an operation is about. `None`: the conversation has no such message.
@@ -200,6 +201,9 @@ impl Batch<'_> {
             n: self.tx.last_insert_rowid(),
             low_blocks: own && from < to,
             high_blocks: own && to < from,
+            low_wrote: false,
+            high_wrote: false,
+            counts: Counts::NONE,
         };
         self.cache.add_conversation(pair, conversation);
         Ok(Some(conversation))

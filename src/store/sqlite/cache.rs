@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension as _};
 
+use super::counts::{self, Counts};
 use super::number::unsigned;
-use super::pending::TrimmedTo;
+use super::pending::{PendingLog, TrimmedTo};
 use super::unknown_recipients::UnknownRecipients;
 
 /// The maximum number of users and of conversations in the cache. Beyond it the cache is emptied.
@@ -46,6 +47,11 @@ pub struct DirectConversation {
     /// the conversation anyway.
     pub low_blocks: bool,
     pub high_blocks: bool,
+    /// There are messages of the user with the lower number, and of the other one.
+    pub low_wrote: bool,
+    pub high_wrote: bool,
+    /// Of the newest message, also if that is in the pending log.
+    pub counts: Counts,
 }
 
 impl DirectConversation {
@@ -56,6 +62,13 @@ impl DirectConversation {
         } else {
             self.high_blocks
         }
+    }
+
+    /// True if there are messages of both users, also deleted ones; always for one user. The writing side of
+    /// [`Reader::is_mutual`](crate::store::Reader::is_mutual).
+    #[allow(dead_code)]
+    pub fn is_mutual(&self, a: i64, b: i64) -> bool {
+        a == b || self.low_wrote && self.high_wrote
     }
 
     /// True if one of the two users blocks the other.
@@ -133,6 +146,7 @@ impl Cache {
     pub fn find_conversation(
         &mut self,
         connection: &Connection,
+        log: &PendingLog,
         a: i64,
         b: i64,
     ) -> rusqlite::Result<Option<DirectConversation>> {
@@ -143,7 +157,7 @@ impl Cache {
         let conversation = connection
             .prepare_cached(
                 "SELECT n, EXISTS (SELECT 1 FROM blocks WHERE user = ?1 AND blocked = ?2),
-                    EXISTS (SELECT 1 FROM blocks WHERE user = ?2 AND blocked = ?1)
+                    EXISTS (SELECT 1 FROM blocks WHERE user = ?2 AND blocked = ?1), low_wrote, high_wrote
                  FROM conversations WHERE low = ?1 AND high = ?2",
             )?
             .query_row([pair.0, pair.1], |row| {
@@ -151,13 +165,39 @@ impl Cache {
                     n: row.get(0)?,
                     low_blocks: row.get(1)?,
                     high_blocks: row.get(2)?,
+                    low_wrote: row.get(3)?,
+                    high_wrote: row.get(4)?,
+                    counts: Counts::NONE,
                 })
             })
             .optional()?;
-        if let Some(conversation) = conversation {
-            self.conversations.insert(pair, conversation);
+        let Some(mut conversation) = conversation else {
+            return Ok(None);
+        };
+        conversation.counts = match log.newest_counts(conversation.n) {
+            Some(counts) => counts,
+            None => counts::newest(connection, conversation.n)?,
+        };
+        self.conversations.insert(pair, conversation);
+        Ok(Some(conversation))
+    }
+
+    /// A message was added to a conversation: `counts` are its own.
+    pub fn message_added(&mut self, pair: (i64, i64), counts: Counts) {
+        if let Some(conversation) = self.conversations.get_mut(&pair) {
+            conversation.counts = counts;
         }
-        Ok(conversation)
+    }
+
+    /// A conversation has messages of one of its users, or none any more.
+    pub fn set_wrote(&mut self, pair: (i64, i64), is_low: bool, wrote: bool) {
+        if let Some(conversation) = self.conversations.get_mut(&pair) {
+            if is_low {
+                conversation.low_wrote = wrote;
+            } else {
+                conversation.high_wrote = wrote;
+            }
+        }
     }
 
     /// Adds a conversation that has just been created.

@@ -3,6 +3,9 @@
 use serde_json::{Number, Value};
 use sha2::{Digest, Sha256};
 
+/// A keyed hash of content.
+pub type ContentHash = [u8; 16];
+
 /// True if two raw JSON texts are the same value: members in any order, strings by their characters, numbers by their value.
 pub fn equal(a: &str, b: &str) -> bool {
     if a == b {

@@ -162,6 +162,7 @@ impl Sqlite {
             retention: &self.options.retention,
             live_cursors: &self.options.live_cursors,
             expire_at: self.expire_at,
+            log: &self.log,
         };
         let before = self.connection.total_changes();
         let step = self

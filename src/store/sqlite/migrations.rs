@@ -1,8 +1,11 @@
 //! The tables, and the migration of files of older versions.
 
+mod counted;
+
 use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior};
 use uuid::Uuid;
 
+pub use self::counted::COUNTED;
 use super::pending;
 use crate::store::StoreError;
 
@@ -141,6 +144,9 @@ pub fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
         tx.execute_batch(step)?;
         if n as i64 + 1 == pending::VERSIONED_RECORDS {
             pending::upgrade(&tx)?;
+        }
+        if n as i64 + 1 == COUNTED {
+            counted::count_messages(&tx)?;
         }
         if n == 0 {
             tx.execute(

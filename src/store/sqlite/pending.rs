@@ -29,7 +29,7 @@ mod view;
 
 pub use self::flush::TrimmedTo;
 pub use self::index::{PendingLog, Selection};
-pub use self::legacy::{VERSIONED_RECORDS, upgrade};
+pub use self::legacy::{VERSIONED_RECORDS, rewrite, upgrade};
 pub use self::record::Record;
 pub use self::rows::{PendingBatch, each_record};
 pub use self::view::{exclude, include};

@@ -110,7 +110,9 @@ impl Finder<'_> {
         ) else {
             return Ok(None);
         };
-        let known = self.cache.find_conversation(self.connection, a.n, b.n)?;
+        let known = self
+            .cache
+            .find_conversation(self.connection, self.log, a.n, b.n)?;
         Ok(known.map(|conversation| conversation.n))
     }
 }

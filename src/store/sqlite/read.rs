@@ -12,7 +12,6 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension as _};
 
-use self::hidden::HiddenMessages;
 use super::file::connect_to_read;
 use super::pending;
 use super::shared::Shared;
@@ -31,7 +30,6 @@ pub struct SqliteReader {
     shared: Option<Arc<Shared>>,
     /// The maximum number of entries of an inbox.
     inbox_limit: u64,
-    hidden: HiddenMessages,
 }
 
 type Result<T> = rusqlite::Result<T>;
@@ -44,7 +42,6 @@ impl SqliteReader {
             includes_pending: false,
             shared: Some(shared),
             inbox_limit,
-            hidden: HiddenMessages::default(),
         })
     }
 
@@ -55,7 +52,6 @@ impl SqliteReader {
             includes_pending: false,
             shared: None,
             inbox_limit: u64::MAX,
-            hidden: HiddenMessages::default(),
         }
     }
 
@@ -146,6 +142,21 @@ impl Reader for SqliteReader {
     fn have_conversation(&mut self, a: &str, b: &str) -> std::result::Result<bool, StoreError> {
         // Conversations are in their table as soon as they are committed.
         Ok(self.conversation(a, b)?.is_some())
+    }
+
+    fn is_mutual(&mut self, a: &str, b: &str) -> std::result::Result<bool, StoreError> {
+        if a == b {
+            return Ok(true);
+        }
+        // In its table as soon as it is committed, like the conversation.
+        let Some(conversation) = self.conversation(a, b)? else {
+            return Ok(false);
+        };
+        let is_mutual = self
+            .connection
+            .prepare_cached("SELECT low_wrote AND high_wrote FROM conversations WHERE n = ?1")?
+            .query_row([conversation], |row| row.get(0))?;
+        Ok(is_mutual)
     }
 
     fn blocks(&mut self, each: &mut dyn FnMut(&str, &str)) -> std::result::Result<(), StoreError> {

@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 use rusqlite::{Connection, TransactionBehavior};
 
 use super::cache::Cache;
+use super::counts::{self, Examined};
 use super::number::{signed, unsigned};
+use super::pending::PendingLog;
 use crate::store::{LiveCursors, Retention};
 
 /// Users or conversations that one step examines.
@@ -35,6 +37,7 @@ pub struct RetentionRules<'a> {
     /// The time by which things expire, in milliseconds since 1970-01-01T00:00:00Z. `None`: nothing expires, because the
     /// present time is uncertain.
     pub expire_at: Option<i64>,
+    pub log: &'a PendingLog,
 }
 
 impl RetentionRules<'_> {
@@ -184,25 +187,12 @@ impl RetentionSweeper {
         )?;
         let mut removed = 0;
         for conversation in &conversations {
-            let (gone, work) = old_messages(connection, *conversation, cutoff)?;
-            if gone.is_empty() {
+            let (examined, work) = old_messages(connection, *conversation, cutoff)?;
+            if work == 0 {
                 continue;
             }
             let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            for n in &gone {
-                let (recipient, sender) = tx
-                    .prepare_cached(
-                        "DELETE FROM messages WHERE conversation = ?1 AND n = ?2 RETURNING recipient, sender",
-                    )?
-                    .query_row([conversation, n], |row| Ok((row.get(0)?, row.get(1)?)))?;
-                cache
-                    .unknown_recipients
-                    .message_removed(&tx, recipient, sender)?;
-                tx.prepare_cached(
-                    "DELETE FROM reactions WHERE conversation = ?1 AND message = ?2",
-                )?
-                .execute([conversation, n])?;
-            }
+            remove(&tx, (cache, rules.log), *conversation, &examined)?;
             tx.commit()?;
             removed += work;
             if removed >= REMOVE {
@@ -303,13 +293,45 @@ fn trim(
     Ok(i64::try_from(removed).unwrap_or(i64::MAX))
 }
 
-/// The oldest messages of a conversation that have expired and are in no inbox. Returns with them the work of removing them,
-/// of which `REMOVE` is enough for one step: a long message occupies many pages.
+/// Removes messages of a conversation.
+fn remove(
+    tx: &Connection,
+    (cache, log): (&mut Cache, &PendingLog),
+    conversation: i64,
+    examined: &[Examined],
+) -> Result<()> {
+    let mut last = None;
+    for message in examined.iter().filter(|message| message.gone) {
+        let (recipient, sender, low, high): (i64, i64, i64, i64) = tx
+            .prepare_cached(
+                "DELETE FROM messages WHERE conversation = ?1 AND n = ?2
+                 RETURNING recipient, sender, low_count, high_count",
+            )?
+            .query_row([conversation, message.n], |row| {
+                Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+            })?;
+        cache
+            .unknown_recipients
+            .message_removed(tx, recipient, sender)?;
+        tx.prepare_cached("DELETE FROM reactions WHERE conversation = ?1 AND message = ?2")?
+            .execute([conversation, message.n])?;
+        let pair = (sender.min(recipient), sender.max(recipient));
+        last = Some((pair, (low, high)));
+    }
+    counts::correct_kept(tx, conversation, examined)?;
+    if let Some((pair, removed)) = last {
+        counts::update_wrote(tx, (cache, log), pair, removed)?;
+    }
+    Ok(())
+}
+
+/// The oldest messages of a conversation that have expired: those that are in no inbox are to be removed. Returns with them the
+/// work of removing them, of which `REMOVE` is enough for one step: a long message occupies many pages.
 fn old_messages(
     connection: &Connection,
     conversation: i64,
     cutoff: i64,
-) -> Result<(Vec<i64>, i64)> {
+) -> Result<(Vec<Examined>, i64)> {
     // Inboxes are examined for expired messages only.
     let mut statement = connection.prepare_cached(
         "SELECT n, 1 + coalesce(octet_length(content), 0) / 4096,
@@ -318,25 +340,29 @@ fn old_messages(
                 AND to_seq <= (SELECT floor FROM users WHERE users.n = recipient)
                 AND NOT EXISTS (SELECT 1 FROM inbox AS i
                     WHERE i.conversation = ?1 AND i.message = messages.n AND i.kind != 0)
-            END
+            END, sender <= recipient
          FROM messages WHERE conversation = ?1 ORDER BY n LIMIT ?2",
     )?;
     let mut rows = statement.query([conversation, REMOVE, cutoff])?;
-    let (mut gone, mut work) = (Vec::new(), 0);
+    let (mut examined, mut work) = (Vec::new(), 0);
     while let Some(row) = rows.next()? {
         // `None`: it has not expired.
-        let Some(is_in_no_inbox) = row.get::<_, Option<bool>>(2)? else {
+        let Some(gone) = row.get::<_, Option<bool>>(2)? else {
             break;
         };
-        if is_in_no_inbox {
-            gone.push(row.get(0)?);
+        examined.push(Examined {
+            n: row.get(0)?,
+            is_low: row.get(3)?,
+            gone,
+        });
+        if gone {
             work += row.get::<_, i64>(1)?;
         }
         if work >= REMOVE {
             break;
         }
     }
-    Ok((gone, work))
+    Ok((examined, work))
 }
 
 /// Returns some free pages to the disk. False: there are none to return.

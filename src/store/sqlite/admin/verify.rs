@@ -7,6 +7,7 @@ use rusqlite::Connection;
 use super::view::view;
 use crate::store::StoreError;
 use crate::store::sqlite::fault::with_path;
+use crate::store::sqlite::migrations::COUNTED;
 
 /// Checks the consistency of a store. Returns a line for each finding; none if the store is consistent.
 ///
@@ -28,7 +29,16 @@ pub fn findings(path: &Path, connection: &Connection) -> Result<Vec<String>, Sto
             findings.push(line);
         }
     }
-    for (finding, sql) in CHECKS {
+    let version: i64 = with_path(
+        path,
+        connection.query_row("PRAGMA user_version", (), |row| row.get(0)),
+    )?;
+    let counted = if version < COUNTED {
+        &[][..]
+    } else {
+        COUNT_CHECKS
+    };
+    for (finding, sql) in CHECKS.iter().chain(counted) {
         let mut statement = with_path(path, connection.prepare(sql))?;
         let rows = with_path(
             path,
@@ -43,6 +53,25 @@ pub fn findings(path: &Path, connection: &Connection) -> Result<Vec<String>, Sto
     }
     Ok(findings)
 }
+
+/// As [`CHECKS`], for files whose messages carry counts.
+const COUNT_CHECKS: &[(&str, &str)] = &[
+    (
+        "the counts of a message do not follow those of the message before it (conversation, message)",
+        "SELECT conversation, n FROM (
+            SELECT conversation, n, sender <= recipient AS is_low, sent_at + behind AS latest, behind,
+                low_count - lag(low_count) OVER w AS low, high_count - lag(high_count) OVER w AS high,
+                lag(sent_at + behind) OVER w AS before
+            FROM messages WINDOW w AS (PARTITION BY conversation ORDER BY n))
+         WHERE behind < 0 OR latest < before OR low != is_low OR high != (NOT is_low)",
+    ),
+    (
+        "a conversation has messages of a user although it records none, or the reverse (conversation, user)",
+        "SELECT c.n, c.user FROM (SELECT n, low AS user, low_wrote AS wrote FROM conversations
+            UNION ALL SELECT n, high, high_wrote FROM conversations WHERE low != high) AS c
+         WHERE c.wrote != EXISTS (SELECT 1 FROM messages AS m WHERE m.conversation = c.n AND m.sender = c.user)",
+    ),
+];
 
 /// Descriptions of inconsistencies, each with a query that finds them: two numbers a row.
 const CHECKS: &[(&str, &str)] = &[

@@ -19,12 +19,9 @@ pub fn view(path: &Path) -> Result<Connection, StoreError> {
 
 /// Has a connection see the pending log, and the tables of the present version.
 pub fn include_all(path: &Path, connection: &Connection) -> Result<(), StoreError> {
-    // Files of the first version have no pending log.
-    if with_path(path, connection.table_exists(None, "pending"))? {
-        with_path(path, pending::include(connection))?;
-    }
     // Tables that older files do not have are replaced by empty temporary ones.
     for (table, columns) in [
+        ("pending", "n INTEGER, records BLOB"),
         ("blocks", "user INTEGER, blocked INTEGER"),
         (
             "unclaimed",
@@ -36,7 +33,7 @@ pub fn include_all(path: &Path, connection: &Connection) -> Result<(), StoreErro
             with_path(path, connection.execute_batch(&empty))?;
         }
     }
-    Ok(())
+    with_path(path, pending::include(connection))
 }
 
 /// As [`view`], but without the messages of the pending log.

@@ -6,8 +6,9 @@ use rusqlite::params;
 use uuid::Uuid;
 
 use super::{Batch, Result};
-use crate::store::sqlite::cache::User;
+use crate::store::sqlite::cache::{DirectConversation, User};
 use crate::store::sqlite::content_eq;
+use crate::store::sqlite::counts::{self, Counts};
 use crate::store::sqlite::number::{signed, unsigned};
 use crate::store::sqlite::pending::Record;
 use crate::store::{NewMessage, Outcome, Recipients};
@@ -24,6 +25,7 @@ struct Placed<'a> {
     /// The other user; `None` for a message to oneself.
     to: Option<(&'a Arc<str>, User)>,
     recipients: Recipients<i64>,
+    counts: Counts,
 }
 
 impl Batch<'_> {
@@ -58,7 +60,7 @@ impl Batch<'_> {
         if conversation.blocks(from.n, to.n) {
             return self.refuse(message, from.n, to.n, Outcome::Blocked);
         }
-        let conversation = conversation.n;
+        let (conversation, state) = (conversation.n, conversation);
         let direct = self.direct.contains(&message.from, recipient);
         if !direct && !message.fresh && self.id_is_taken(conversation, message)? {
             return self.duplicate(conversation, from.n, message);
@@ -81,12 +83,14 @@ impl Batch<'_> {
             } else {
                 Recipients::one(to.n, to.head + 1)
             },
+            counts: state.counts.next(from.n <= to.n, self.now),
         };
         if !direct {
             self.add_to_log(&placed);
         } else if !self.insert(&placed)? {
             return self.duplicate(conversation, from.n, message);
         }
+        self.count(&placed, state)?;
         if !connected && self.quotas.counts_unknown_recipients() {
             self.count_unknown_recipient(message, from.n, to.n);
         }
@@ -101,6 +105,24 @@ impl Batch<'_> {
         })
     }
 
+    /// Records that a conversation, whose state before it was `before`, has one more message.
+    fn count(&mut self, placed: &Placed<'_>, before: DirectConversation) -> Result<()> {
+        let from = placed.from.n;
+        let to = placed.to.map_or(from, |(_, user)| user.n);
+        let (pair, is_low) = ((from.min(to), from.max(to)), from <= to);
+        self.cache.message_added(pair, placed.counts);
+        let wrote = if is_low {
+            before.low_wrote
+        } else {
+            before.high_wrote
+        };
+        if !wrote {
+            counts::set_wrote(self.tx, before.n, is_low, true)?;
+            self.cache.set_wrote(pair, is_low, true);
+        }
+        Ok(())
+    }
+
     fn add_to_log(&mut self, placed: &Placed<'_>) {
         let message = placed.message;
         self.pending.add(Record {
@@ -111,7 +133,9 @@ impl Batch<'_> {
             sender_seq: placed.from.head + 1,
             recipients: placed.recipients.clone(),
             sent_at: self.now,
+            counts: placed.counts,
             reply_to: message.reply_to.as_ref().map(Uuid::as_bytes),
+            hash: None,
             content: &message.content,
         });
         self.inbox_grown(&message.from);
@@ -128,8 +152,9 @@ impl Batch<'_> {
             .tx
             .prepare_cached(
                 "INSERT INTO messages
-                 (conversation, n, id, sender, recipient, from_seq, to_seq, sent_at, reply_to, content)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) ON CONFLICT DO NOTHING",
+                 (conversation, n, id, sender, recipient, from_seq, to_seq, sent_at, reply_to, content,
+                    low_count, high_count, behind)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13) ON CONFLICT DO NOTHING",
             )?
             .execute(params![
                 placed.conversation,
@@ -141,7 +166,10 @@ impl Batch<'_> {
                 signed(to.head + 1),
                 self.now,
                 message.reply_to.as_ref().map(Uuid::as_bytes),
-                message.content
+                message.content,
+                placed.counts.low,
+                placed.counts.high,
+                placed.counts.behind(self.now),
             ])?;
         if inserted == 0 {
             return Ok(false);

@@ -6,6 +6,24 @@
 
 -- Lists of conversations.
 
+-- `low_wrote`, `high_wrote`: there are messages of the user with the lower and with the higher number.
+ALTER TABLE conversations ADD COLUMN low_wrote INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE conversations ADD COLUMN high_wrote INTEGER NOT NULL DEFAULT 0;
+
+-- `low_count`, `high_count`: the number of messages of each of the two users up to this one, not from zero if earlier ones were
+-- removed. `behind`: by how much an earlier message has a later time. `hash`: a keyed hash of long content. `migrate` copies the
+-- messages.
+ALTER TABLE messages RENAME TO messages_6;
+DROP INDEX message_ids;
+CREATE TABLE messages (
+    conversation INTEGER NOT NULL, n INTEGER NOT NULL, id BLOB NOT NULL,
+    sender INTEGER NOT NULL, recipient INTEGER NOT NULL, from_seq INTEGER NOT NULL, to_seq INTEGER NOT NULL,
+    low_count INTEGER NOT NULL, high_count INTEGER NOT NULL, behind INTEGER NOT NULL,
+    sent_at INTEGER NOT NULL, edited_at INTEGER, deleted_at INTEGER, change_seq INTEGER, reply_to BLOB, first BLOB, hash BLOB,
+    content TEXT,
+    PRIMARY KEY (conversation, n)
+) STRICT, WITHOUT ROWID;
+
 
 -- Names of erased users. They could be blocked, and cannot be unblocked any more.
 DELETE FROM blocks WHERE blocked IN

@@ -119,8 +119,9 @@ impl<'a> Tables<'a> {
             connection,
             message: connection.prepare_cached(
                 "INSERT INTO messages
-                 (conversation, n, id, sender, recipient, from_seq, to_seq, sent_at, reply_to, content)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) ON CONFLICT DO NOTHING",
+                 (conversation, n, id, sender, recipient, from_seq, to_seq, sent_at, reply_to, content,
+                    low_count, high_count, behind, hash)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14) ON CONFLICT DO NOTHING",
             )?,
             entry: connection.prepare_cached(
                 "INSERT INTO inbox (user, seq, at, conversation, message, by) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
@@ -143,7 +144,11 @@ impl<'a> Tables<'a> {
             signed(recipient_seq),
             record.sent_at,
             record.reply_to,
-            record.content
+            record.content,
+            record.counts.low,
+            record.counts.high,
+            record.counts.behind(record.sent_at),
+            record.hash,
         ])?;
         for (user, seq) in record.entries() {
             if seq <= trimmed_to(self.connection, self.trimmed_to, user)? {

@@ -8,6 +8,7 @@ use rusqlite::Connection;
 use super::encoding::Id;
 use super::record::Record;
 use super::rows::PendingBatch;
+use crate::store::sqlite::counts::Counts;
 use crate::store::sqlite::number::unsigned;
 
 /// How long a message may wait for more messages of its conversation, so that they move together.
@@ -241,6 +242,14 @@ impl PendingLog {
                 entries.any(|(member, entry)| member == user && entry <= seq)
             })
         })
+    }
+
+    /// The counts of the newest message of a conversation. `None`: there is none.
+    pub fn newest_counts(&self, conversation: i64) -> Option<Counts> {
+        let pending = self.conversations.get(&conversation)?;
+        let (row, offset) = pending.messages.back()?;
+        let bytes = &self.rows[self.index_of(*row)].bytes[*offset as usize..];
+        Record::read(&mut &*bytes).map(|record| record.counts)
     }
 
     fn oldest_record(&self, conversation: i64) -> Option<Record<'_>> {

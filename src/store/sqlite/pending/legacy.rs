@@ -5,6 +5,7 @@ use rusqlite::{Connection, params};
 use super::encoding::{damaged, read_number, take, take_id};
 use super::record::Record;
 use crate::store::Recipients;
+use crate::store::sqlite::counts::Counts;
 
 /// The schema version from which on records have a version byte.
 pub const VERSIONED_RECORDS: i64 = 5;
@@ -45,13 +46,24 @@ pub fn read<'a>(bytes: &mut &'a [u8]) -> Option<Record<'a>> {
             Recipients::one(recipient.cast_signed(), recipient_seq)
         },
         sent_at: sent_at.cast_signed(),
+        counts: Counts::NONE,
         reply_to,
+        hash: None,
         content: std::str::from_utf8(content).ok()?,
     })
 }
 
-/// Rewrites the log in the present form. Each row keeps its number and its messages.
+/// Rewrites a log of records without a version byte in the present form.
 pub fn upgrade(connection: &Connection) -> rusqlite::Result<()> {
+    rewrite(connection, read, |_| Ok(()))
+}
+
+/// Rewrites the log: reads the records with `read` and has `change` change them. Each row keeps its number and its messages.
+pub fn rewrite(
+    connection: &Connection,
+    read: for<'a> fn(&mut &'a [u8]) -> Option<Record<'a>>,
+    mut change: impl FnMut(&mut Record<'_>) -> rusqlite::Result<()>,
+) -> rusqlite::Result<()> {
     let mut rows = connection.prepare("SELECT n, records FROM pending ORDER BY n")?;
     let rows = rows.query_map((), |row| {
         Ok((row.get::<_, i64>(0)?, row.get::<_, Vec<u8>>(1)?))
@@ -61,7 +73,9 @@ pub fn upgrade(connection: &Connection) -> rusqlite::Result<()> {
         let mut rest = old.as_slice();
         let mut new = Vec::with_capacity(old.len() + old.len() / 16);
         while !rest.is_empty() {
-            read(&mut rest).ok_or_else(damaged)?.write(&mut new);
+            let mut record = read(&mut rest).ok_or_else(damaged)?;
+            change(&mut record)?;
+            record.write(&mut new);
         }
         connection.execute(
             "UPDATE pending SET records = ?2 WHERE n = ?1",

@@ -1,14 +1,21 @@
 //! The binary form of a message in the pending log.
 
 use super::encoding::{Id, read_number, take, take_id, write_number};
+use crate::store::sqlite::content_eq::ContentHash;
+use crate::store::sqlite::counts::Counts;
 use crate::store::sqlite::number::signed;
 use crate::store::{Recipient, Recipients};
 
-/// The first byte of a record. Records written before there was a version byte are in [`super::legacy`].
-const VERSION: u8 = 1;
-/// An upper bound of the bytes of a record of a direct message besides its content: seven numbers of up to ten bytes, two ids,
-/// a count, a flag and the version are at most 112, and numbers that large do not occur.
-pub const OVERHEAD: usize = 96;
+/// The first byte of a record. Records of version 1 have no counts and no hash. Records written before there was a version byte are
+/// in [`super::legacy`].
+const VERSION: u8 = 2;
+const WITHOUT_COUNTS: u8 = 1;
+/// The flags of a record: what is present.
+const REPLY_TO: u8 = 1;
+const HASH: u8 = 2;
+/// An upper bound of the bytes of a record of a direct message besides its content: ten numbers of up to ten bytes, two ids, a
+/// hash, a count, the flags and the version are at most 151, and numbers that large do not occur.
+pub const OVERHEAD: usize = 128;
 
 /// A message, and the inbox entries that it makes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,14 +28,19 @@ pub struct Record<'a> {
     /// The other users whose inboxes have an entry of the message.
     pub recipients: Recipients<i64>,
     pub sent_at: i64,
+    /// [`Counts::NONE`] in a record of an older version.
+    pub counts: Counts,
     pub reply_to: Option<&'a Id>,
+    /// The hash of long content.
+    pub hash: Option<&'a ContentHash>,
     pub content: &'a str,
 }
 
 impl<'a> Record<'a> {
     /// Appends the record to `out`. Layout: the version; conversation, `n`, sender, the sender's entry, time and number of
-    /// recipients as variable-length integers; user and entry of each recipient; the id; a flag, with the id of the message
-    /// that this one replies to if it is 1; the length of the content and the content.
+    /// recipients as variable-length integers; user and entry of each recipient; the counts of the lower and of the higher user,
+    /// and by how much the time is behind; the id; the flags, then the id of the message that this one replies to and the hash, if
+    /// they are present; the length of the content and the content.
     pub fn write(&self, out: &mut Vec<u8>) {
         out.push(VERSION);
         let numbers = [
@@ -46,13 +58,15 @@ impl<'a> Record<'a> {
             write_number(out, recipient.user.cast_unsigned());
             write_number(out, recipient.seq);
         }
+        let counts = self.counts;
+        for number in [counts.low, counts.high, counts.behind(self.sent_at)] {
+            write_number(out, number.cast_unsigned());
+        }
         out.extend_from_slice(self.id);
-        match self.reply_to {
-            Some(id) => {
-                out.push(1);
-                out.extend_from_slice(id);
-            }
-            None => out.push(0),
+        let has_reply_to = self.reply_to.map_or(0, |_| REPLY_TO);
+        out.push(has_reply_to | self.hash.map_or(0, |_| HASH));
+        for part in [self.reply_to, self.hash].into_iter().flatten() {
+            out.extend_from_slice(part);
         }
         write_number(out, self.content.len() as u64);
         out.extend_from_slice(self.content.as_bytes());
@@ -61,7 +75,8 @@ impl<'a> Record<'a> {
     /// Reads the record at the start of `bytes` and advances `bytes` past it. `None`: there is none, it is damaged, or its
     /// version is unknown.
     pub fn read(bytes: &mut &'a [u8]) -> Option<Self> {
-        if take(bytes)? != VERSION {
+        let version = take(bytes)?;
+        if version != VERSION && version != WITHOUT_COUNTS {
             return None;
         }
         let mut numbers = [0; 5];
@@ -80,12 +95,24 @@ impl<'a> Record<'a> {
                 .collect::<Option<Vec<_>>>()?
                 .into(),
         };
-        let id = take_id(bytes)?;
-        let reply_to = match take(bytes)? {
-            0 => None,
-            1 => Some(take_id(bytes)?),
-            _ => return None,
+        let counts = if version == VERSION {
+            read_counts(bytes, sent_at.cast_signed())?
+        } else {
+            Counts::NONE
         };
+        let id = take_id(bytes)?;
+        let flags = take(bytes)?;
+        if flags & !(REPLY_TO | HASH) != 0 {
+            return None;
+        }
+        let mut optional = |flag| {
+            let present = flags & flag != 0;
+            present
+                .then(|| take_id(bytes))
+                .map_or(Some(None), |id| id.map(Some))
+        };
+        let reply_to = optional(REPLY_TO)?;
+        let hash = optional(HASH)?;
         let length = usize::try_from(read_number(bytes)?).ok()?;
         let (content, rest) = bytes.split_at_checked(length)?;
         *bytes = rest;
@@ -97,7 +124,9 @@ impl<'a> Record<'a> {
             sender_seq,
             recipients,
             sent_at: sent_at.cast_signed(),
+            counts,
             reply_to,
+            hash,
             content: std::str::from_utf8(content).ok()?,
         })
     }
@@ -114,6 +143,14 @@ impl<'a> Record<'a> {
             .first()
             .map_or((self.sender, self.sender_seq), |r| (r.user, r.seq))
     }
+}
+
+fn read_counts(bytes: &mut &[u8], sent_at: i64) -> Option<Counts> {
+    Some(Counts {
+        low: read_number(bytes)?.cast_signed(),
+        high: read_number(bytes)?.cast_signed(),
+        latest: sent_at.saturating_add(read_number(bytes)?.cast_signed()),
+    })
 }
 
 fn read_recipient(bytes: &mut &[u8]) -> Option<Recipient<i64>> {
@@ -136,11 +173,12 @@ mod tests {
             Recipient { user: 3, seq: 1 },
         ];
         let records = [
-            (None, "", Recipients::NONE),
-            (Some(&[7; 16]), "\"hi\"", Recipients::one(2, 128)),
-            (None, long.as_str(), several.into()),
+            (None, None, "", Recipients::NONE),
+            (Some(&[7; 16]), None, "\"hi\"", Recipients::one(2, 128)),
+            (None, Some(&[8; 16]), long.as_str(), several.clone().into()),
+            (Some(&[7; 16]), Some(&[8; 16]), "\"\"", several.into()),
         ]
-        .map(|(reply_to, content, recipients)| Record {
+        .map(|(reply_to, hash, content, recipients)| Record {
             conversation: 1,
             n: i64::MAX,
             id: &[9; 16],
@@ -148,7 +186,13 @@ mod tests {
             sender_seq: 127,
             recipients,
             sent_at: -5,
+            counts: Counts {
+                low: 300,
+                high: 1,
+                latest: 7,
+            },
             reply_to,
+            hash,
             content,
         });
         let mut ends = vec![0];

@@ -6,16 +6,36 @@ use super::encoding::damaged;
 use super::flush::{Tables, TrimmedTo};
 use super::legacy::{self, VERSIONED_RECORDS};
 use super::record::Record;
+use crate::store::sqlite::migrations::COUNTED;
 
 /// Makes this connection see the tables with the messages that the log holds now, without writing to the file. It costs a
 /// copy of the log, and slower queries.
 pub fn include(connection: &Connection) -> rusqlite::Result<()> {
+    let is_old = version(connection)? < COUNTED;
+    // Columns that older files do not have.
+    let added = [
+        "low_count INTEGER NOT NULL DEFAULT 0",
+        "high_count INTEGER NOT NULL DEFAULT 0",
+        "behind INTEGER NOT NULL DEFAULT 0",
+        "hash BLOB",
+    ];
+    let columns = if is_old {
+        "*, 0 AS low_count, 0 AS high_count, 0 AS behind, NULL AS hash"
+    } else {
+        "*"
+    };
     let is_empty: bool =
         connection.query_row("SELECT NOT EXISTS (SELECT 1 FROM pending)", (), |row| {
             row.get(0)
         })?;
     if is_empty {
-        return Ok(());
+        return if is_old {
+            connection.execute_batch(&format!(
+                "CREATE TEMP VIEW messages AS SELECT {columns} FROM main.messages"
+            ))
+        } else {
+            Ok(())
+        };
     }
     // A temporary table hides the file's own table of the same name.
     for table in ["messages", "inbox"] {
@@ -26,17 +46,26 @@ pub fn include(connection: &Connection) -> rusqlite::Result<()> {
         )?;
         connection.execute_batch(&sql.replacen("CREATE TABLE", "CREATE TEMP TABLE", 1))?;
     }
+    if is_old {
+        for column in added {
+            connection.execute_batch(&format!("ALTER TABLE temp.messages ADD COLUMN {column}"))?;
+        }
+    }
     copy(connection)?;
-    connection.execute_batch(
+    connection.execute_batch(&format!(
         "ALTER TABLE temp.messages RENAME TO pending_messages;
          ALTER TABLE temp.inbox RENAME TO pending_inbox;
-         CREATE TEMP VIEW messages AS SELECT * FROM main.messages
+         CREATE TEMP VIEW messages AS SELECT {columns} FROM main.messages
             UNION ALL SELECT * FROM pending_messages AS p WHERE NOT EXISTS
             (SELECT 1 FROM main.messages AS m WHERE m.conversation = p.conversation AND m.n = p.n);
          CREATE TEMP VIEW inbox AS SELECT * FROM main.inbox
             UNION ALL SELECT * FROM pending_inbox AS p WHERE NOT EXISTS
-            (SELECT 1 FROM main.inbox AS i WHERE i.user = p.user AND i.seq = p.seq);",
-    )
+            (SELECT 1 FROM main.inbox AS i WHERE i.user = p.user AND i.seq = p.seq);"
+    ))
+}
+
+fn version(connection: &Connection) -> rusqlite::Result<i64> {
+    connection.query_row("PRAGMA user_version", (), |row| row.get(0))
 }
 
 /// Reverts [`include`]: this connection sees the tables as they are in the file.
@@ -50,8 +79,7 @@ pub fn exclude(connection: &Connection) -> rusqlite::Result<()> {
 /// Inserts all messages of the log into the (temporary) tables. The file may be of an older version: the commands that only
 /// read do not migrate it.
 fn copy(connection: &Connection) -> rusqlite::Result<()> {
-    let version: i64 = connection.query_row("PRAGMA user_version", (), |row| row.get(0))?;
-    let is_versioned = version >= VERSIONED_RECORDS;
+    let is_versioned = version(connection)? >= VERSIONED_RECORDS;
     let mut trimmed_to = TrimmedTo::new();
     let mut tables = Tables::new(connection, &mut trimmed_to)?;
     let mut statement = connection.prepare("SELECT records FROM pending ORDER BY n")?;

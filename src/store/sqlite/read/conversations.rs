@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::SqliteReader;
 use super::row::{OVERHEAD, select_messages, size, stored_message};
+use crate::store::sqlite::counts;
 use crate::store::sqlite::number::unsigned;
 use crate::store::{Conversation, ConversationItem, ConversationsPage, ConversationsQuery};
 
@@ -34,10 +35,12 @@ impl SqliteReader {
         let mut bytes = 0;
         let mut last = 0;
         for (n, conversation, other) in newest {
-            if self.first_shown(conversation, query.not_before)?.is_none() {
+            if let Some(not_before) = query.not_before
+                && self.first_shown(conversation, 0, not_before)?.is_none()
+            {
                 continue;
             }
-            let item = self.item(user, conversation, other, n)?;
+            let item = self.item((user, other), conversation, n, query.not_before)?;
             bytes += size(&item.last) + OVERHEAD;
             if page.items.len() == query.limit || (bytes > query.bytes && !page.items.is_empty()) {
                 page.cursor = Some(cursor_at(&query.user, last));
@@ -62,7 +65,13 @@ impl SqliteReader {
             .collect()
     }
 
-    fn item(&self, user: i64, conversation: i64, other: i64, n: i64) -> Result<ConversationItem> {
+    fn item(
+        &self,
+        (user, other): (i64, i64),
+        conversation: i64,
+        n: i64,
+        not_before: Option<i64>,
+    ) -> Result<ConversationItem> {
         let mut last = self
             .connection
             .prepare_cached(select_messages!(
@@ -82,21 +91,65 @@ impl SqliteReader {
         } else {
             self.marks(other, conversation)?
         };
-        let unread: i64 = self
-            .connection
-            .prepare_cached(
-                "SELECT count(*) FROM messages
-                 WHERE conversation = ?1 AND n > ?2 AND sender != ?3 AND deleted_at IS NULL",
-            )?
-            .query_row([conversation, my_read, user], |row| row.get(0))?;
+        let unread = if other == user {
+            0
+        } else {
+            self.unread((user, other), conversation, my_read, not_before)?
+        };
         Ok(ConversationItem {
             conversation: Conversation::Direct(peer),
             last,
-            unread: unsigned(unread),
+            unread: unsigned(unread.max(0)),
             my_read: self.id_of(conversation, my_read)?,
             their_read: self.id_of(conversation, their_read)?,
             their_received: self.id_of(conversation, their_received)?,
         })
+    }
+
+    /// The number of messages of the other user after the read mark, without deleted and hidden ones. Only deleted ones are
+    /// counted one by one.
+    fn unread(
+        &self,
+        (user, other): (i64, i64),
+        conversation: i64,
+        read: i64,
+        not_before: Option<i64>,
+    ) -> Result<i64> {
+        let after = match not_before {
+            None => read,
+            Some(not_before) => match self.first_shown(conversation, read, not_before)? {
+                Some(first) => first - 1,
+                None => return Ok(0),
+            },
+        };
+        let of_other = |counts: (i64, i64)| if other < user { counts.0 } else { counts.1 };
+        let newest = self.counts_at(conversation, i64::MAX)?;
+        let before = match self.counts_at(conversation, after)? {
+            Some(counts) => Some(counts),
+            None => counts::before_oldest(&self.connection, conversation)?,
+        };
+        let (Some(newest), Some(before)) = (newest, before) else {
+            return Ok(0);
+        };
+        let deleted: i64 = self
+            .connection
+            .prepare_cached(
+                "SELECT count(*) FROM messages
+                 WHERE conversation = ?1 AND sender = ?2 AND n > ?3 AND deleted_at IS NOT NULL",
+            )?
+            .query_row([conversation, other, after], |row| row.get(0))?;
+        Ok(of_other(newest) - of_other(before) - deleted)
+    }
+
+    /// The counts of the newest message up to number `n`.
+    fn counts_at(&self, conversation: i64, n: i64) -> Result<Option<(i64, i64)>> {
+        self.connection
+            .prepare_cached(
+                "SELECT low_count, high_count FROM messages
+                 WHERE conversation = ?1 AND n <= ?2 ORDER BY n DESC LIMIT 1",
+            )?
+            .query_row([conversation, n], |row| Ok((row.get(0)?, row.get(1)?)))
+            .optional()
     }
 
     /// True if one of two users blocks the other: then neither sees the other's marks.

@@ -1,68 +1,77 @@
 //! Which messages a conversation hides because of their age: its oldest messages, as long as every one of them has expired. One
 //! message with a time that is too early hides nothing that was stored before it, as in retention.
 
-use std::cell::RefCell;
-use std::collections::HashMap;
-
-use rusqlite::{OptionalExtension as _, Result, params};
+use rusqlite::{OptionalExtension as _, Result};
 
 use super::SqliteReader;
 
-/// The maximum number of conversations in memory. Beyond it all are forgotten.
-const MAX_KNOWN: usize = 10_000;
-
-/// For conversations: a number up to which all messages were older than a time, and that time. A later search begins there, so
-/// that hidden messages are not examined for each query.
-#[derive(Debug, Default)]
-pub struct HiddenMessages(RefCell<HashMap<i64, (i64, i64)>>);
-
-impl HiddenMessages {
-    /// Messages up to this number are older than `not_before`.
-    fn up_to(&self, conversation: i64, not_before: i64) -> i64 {
-        match self.0.borrow().get(&conversation) {
-            // The time moves back when the clock was wrong.
-            Some((older_than, n)) if *older_than <= not_before => *n,
-            _ => 0,
-        }
-    }
-
-    fn set(&self, conversation: i64, not_before: i64, n: i64) {
-        let mut known = self.0.borrow_mut();
-        if known.len() >= MAX_KNOWN {
-            *known = HashMap::new();
-        }
-        known.insert(conversation, (not_before, n));
-    }
+/// A message with the latest time of all messages up to it, which never decreases.
+struct Latest {
+    n: i64,
+    at: i64,
 }
 
 impl SqliteReader {
-    /// The number of the first message that a conversation shows. `None`: it shows none.
+    /// The number of the first message after message `after` that a conversation shows. `None`: it shows none. It takes time
+    /// logarithmic in the number of messages.
     pub(super) fn first_shown(
         &self,
         conversation: i64,
-        not_before: Option<i64>,
+        after: i64,
+        not_before: i64,
     ) -> Result<Option<i64>> {
-        let Some(not_before) = not_before else {
-            return Ok(Some(0));
+        let Some(first) = self.next_latest(conversation, after)? else {
+            return Ok(None);
         };
-        let hidden = self.hidden.up_to(conversation, not_before);
-        let first: Option<i64> = self
-            .connection
-            .prepare_cached(
-                "SELECT n FROM messages WHERE conversation = ?1 AND n > ?2 AND sent_at >= ?3 ORDER BY n LIMIT 1",
-            )?
-            .query_row(params![conversation, hidden, not_before], |row| row.get(0))
-            .optional()?;
-        let last_hidden = match first {
-            Some(first) => Some(first - 1),
-            None => self
-                .connection
-                .prepare_cached("SELECT max(n) FROM messages WHERE conversation = ?1")?
-                .query_row([conversation], |row| row.get(0))?,
-        };
-        if let Some(last) = last_hidden.filter(|last| *last > hidden) {
-            self.hidden.set(conversation, not_before, last);
+        if first.at >= not_before {
+            return Ok(Some(first.n));
         }
-        Ok(first)
+        let newest = self.newest_latest(conversation)?;
+        let Some(newest) = newest.filter(|newest| newest.at >= not_before) else {
+            return Ok(None);
+        };
+        // Up to `hidden` all are hidden, after `end` all are shown, and `shown` is the first of these.
+        let (mut hidden, mut end, mut shown) = (first.n, newest.n - 1, newest.n);
+        while hidden < end {
+            let middle = hidden + (end - hidden) / 2;
+            let Some(next) = self.next_latest(conversation, middle)? else {
+                break;
+            };
+            if next.at < not_before {
+                hidden = next.n;
+            } else {
+                shown = next.n;
+                end = middle;
+            }
+        }
+        Ok(Some(shown))
+    }
+
+    fn next_latest(&self, conversation: i64, after: i64) -> Result<Option<Latest>> {
+        self.connection
+            .prepare_cached(
+                "SELECT n, sent_at + behind FROM messages WHERE conversation = ?1 AND n > ?2 ORDER BY n LIMIT 1",
+            )?
+            .query_row([conversation, after], |row| {
+                Ok(Latest {
+                    n: row.get(0)?,
+                    at: row.get(1)?,
+                })
+            })
+            .optional()
+    }
+
+    fn newest_latest(&self, conversation: i64) -> Result<Option<Latest>> {
+        self.connection
+            .prepare_cached(
+                "SELECT n, sent_at + behind FROM messages WHERE conversation = ?1 ORDER BY n DESC LIMIT 1",
+            )?
+            .query_row([conversation], |row| {
+                Ok(Latest {
+                    n: row.get(0)?,
+                    at: row.get(1)?,
+                })
+            })
+            .optional()
     }
 }

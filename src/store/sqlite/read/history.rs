@@ -37,8 +37,12 @@ impl SqliteReader {
             }
         };
         // Numbers are not that high: without a first message there is none to show.
-        let first = self.first_shown(conversation, query.not_before)?;
-        let mut first = first.unwrap_or(i64::MAX);
+        let mut first = match query.not_before {
+            Some(not_before) => self
+                .first_shown(conversation, 0, not_before)?
+                .unwrap_or(i64::MAX),
+            None => 0,
+        };
         if forwards {
             first = first.max(from + 1);
         }

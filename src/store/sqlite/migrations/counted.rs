@@ -1,0 +1,108 @@
+//! The step to version 7: messages carry counts.
+
+use std::collections::HashMap;
+
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
+
+use crate::store::sqlite::counts::{self, Counts};
+use crate::store::sqlite::pending::{self, Record};
+
+type Result<T> = rusqlite::Result<T>;
+
+/// The schema version from which on messages carry counts.
+pub const COUNTED: i64 = 7;
+
+/// Copies the messages of the former table with their counts, and adds counts to the pending log.
+pub fn count_messages(connection: &Connection) -> Result<()> {
+    let mut messages = connection.prepare(
+        "SELECT conversation, sender <= recipient, sent_at, n FROM messages_6 ORDER BY conversation, n",
+    )?;
+    let mut copy = connection.prepare(
+        "INSERT INTO messages (conversation, n, id, sender, recipient, from_seq, to_seq, low_count, high_count, behind,
+            sent_at, edited_at, deleted_at, change_seq, reply_to, first, content)
+         SELECT conversation, n, id, sender, recipient, from_seq, to_seq, ?3, ?4, ?5,
+            sent_at, edited_at, deleted_at, change_seq, reply_to, first, content
+         FROM messages_6 WHERE conversation = ?1 AND n = ?2",
+    )?;
+    let mut rows = messages.query(())?;
+    let mut last = None;
+    while let Some(row) = rows.next()? {
+        let (conversation, is_low, sent_at, n): (i64, bool, i64, i64) =
+            (row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?);
+        let before = match last {
+            Some((of, counts)) if of == conversation => counts,
+            _ => Counts::NONE,
+        };
+        let counts = before.next(is_low, sent_at);
+        note_author(connection, conversation, before, counts)?;
+        let behind = counts.behind(sent_at);
+        copy.execute([conversation, n, counts.low, counts.high, behind])?;
+        last = Some((conversation, counts));
+    }
+    drop(rows);
+    connection.execute_batch(
+        "DROP TABLE messages_6;
+         CREATE UNIQUE INDEX message_ids ON messages (conversation, id);
+         CREATE INDEX deleted_messages ON messages (conversation, sender, n) WHERE deleted_at IS NOT NULL;",
+    )?;
+    count_pending(connection)
+}
+
+/// Records that a user has written in a conversation, with the user's first message.
+fn note_author(
+    connection: &Connection,
+    conversation: i64,
+    before: Counts,
+    counts: Counts,
+) -> Result<()> {
+    let is_low = counts.low > before.low;
+    let is_first = if is_low {
+        before.low == 0
+    } else {
+        before.high == 0
+    };
+    if is_first {
+        counts::set_wrote(connection, conversation, is_low, true)?;
+    }
+    Ok(())
+}
+
+fn count_pending(connection: &Connection) -> Result<()> {
+    let mut newest: HashMap<i64, Counts> = HashMap::new();
+    pending::rewrite(connection, read, |record| {
+        // A message may be in its table already, if a crash has kept its row of the log from being removed.
+        let stored = stored(connection, record)?;
+        if let Some(counts) = stored {
+            record.counts = counts;
+            return Ok(());
+        }
+        let before = match newest.get(&record.conversation) {
+            Some(counts) => *counts,
+            None => counts::newest(connection, record.conversation)?,
+        };
+        let is_low = record.sender <= record.recipient().0;
+        record.counts = before.next(is_low, record.sent_at);
+        newest.insert(record.conversation, record.counts);
+        note_author(connection, record.conversation, before, record.counts)
+    })
+}
+
+fn read<'a>(bytes: &mut &'a [u8]) -> Option<Record<'a>> {
+    Record::read(bytes)
+}
+
+fn stored(connection: &Connection, record: &Record<'_>) -> Result<Option<Counts>> {
+    let read = |row: &Row<'_>| {
+        Ok(Counts {
+            low: row.get(0)?,
+            high: row.get(1)?,
+            latest: row.get(2)?,
+        })
+    };
+    connection
+        .prepare_cached(
+            "SELECT low_count, high_count, sent_at + behind FROM messages WHERE conversation = ?1 AND n = ?2",
+        )?
+        .query_row(params![record.conversation, record.n], read)
+        .optional()
+}
