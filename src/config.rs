@@ -32,7 +32,7 @@ pub use auth::{AuthConfig, AuthMode, Jwks};
 pub use keepalive::KeepaliveConfig;
 pub use limits::{LimitsConfig, RateLimit};
 pub use logging::{LogFormat, LoggingConfig};
-pub use network::{Listen, NetworkConfig, TrustedProxies};
+pub use network::{Listen, NetworkConfig, ProxyHeader, TrustedProxies};
 pub use recipients::{Quotas, RecipientsConfig, Users};
 pub use resolved::Resolved;
 pub use secret::Secret;

@@ -5,7 +5,7 @@ use std::thread::available_parallelism;
 
 use ipnet::IpNet;
 
-use super::setting::{list, list_of, number, section, strings, text};
+use super::setting::{choice, list, list_of, number, section, strings, text};
 use super::{RawValue, origin};
 
 const PORT: u16 = 8080;
@@ -50,6 +50,16 @@ section! {
     /// proxy.
     trusted_proxy: TrustedProxies = TrustedProxies::default(),
         list_of("CIDR", TrustedProxies::parse, |proxies| strings(&proxies.0)).common();
+
+    /// Header that the trusted proxies write: x-forwarded-for (with -proto and -host), forwarded (RFC 7239), or auto, the
+    /// one that is present
+    ///
+    /// The other one is ignored, because it may come from the client. With auto and both of them, X-Forwarded-For counts.
+    proxy_header: ProxyHeader = ProxyHeader::Auto, choice(&[
+        ("x-forwarded-for", ProxyHeader::XForwardedFor),
+        ("forwarded", ProxyHeader::Forwarded),
+        ("auto", ProxyHeader::Auto),
+    ]);
 }
 
 /// The addresses to listen on.
@@ -106,8 +116,15 @@ fn loopback(port: u16) -> Vec<SocketAddr> {
 }
 
 fn listen_entry(entry: &str) -> Result<Vec<SocketAddr>, String> {
-    if let Ok(address) = entry.parse() {
-        return Ok(vec![address]);
+    if let Ok(address) = entry.parse::<SocketAddr>() {
+        // An IPv4-mapped address is the IPv4 address: a socket of IPv6 that takes no IPv4 cannot be bound to it.
+        let ip = address.ip().to_canonical();
+        return Ok(vec![if ip.is_ipv4() {
+            SocketAddr::new(ip, address.port())
+        } else {
+            // With the scope of a link-local address.
+            address
+        }]);
     }
     let named = entry
         .rsplit_once(':')
@@ -156,6 +173,18 @@ fn base_path(raw: &RawValue) -> Result<String, String> {
     }
 }
 
+/// The header that tells the address of a trusted proxy's client.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ProxyHeader {
+    /// The one that is present; if both are, `X-Forwarded-For`.
+    #[default]
+    Auto,
+    /// `X-Forwarded-For`, with `X-Forwarded-Proto` and `X-Forwarded-Host`.
+    XForwardedFor,
+    /// `Forwarded` (RFC 7239).
+    Forwarded,
+}
+
 /// Networks of the reverse proxies whose headers are trusted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TrustedProxies(Vec<IpNet>);
@@ -193,7 +222,7 @@ fn parse_network(text: &str) -> Result<IpNet, &'static str> {
     };
     let address: IpAddr = address.parse().map_err(|_| "it has no IP address")?;
     let Some(bits) = bits else {
-        return Ok(address.into());
+        return Ok(address.to_canonical().into());
     };
     let network = Some(bits)
         .filter(|bits| bits.bytes().all(|b| b.is_ascii_digit()))
@@ -203,7 +232,16 @@ fn parse_network(text: &str) -> Result<IpNet, &'static str> {
     if network.network() != address {
         return Err("its address has bits beyond the prefix");
     }
-    Ok(network)
+    Ok(canonical(network))
+}
+
+/// A network of IPv4-mapped IPv6 addresses as the network of IPv4: that is how addresses are compared.
+fn canonical(network: IpNet) -> IpNet {
+    let mapped = network.prefix_len().checked_sub(96);
+    match (network.addr().to_canonical(), mapped) {
+        (address @ IpAddr::V4(_), Some(bits)) => IpNet::new(address, bits).unwrap_or(network),
+        _ => network,
+    }
 }
 
 #[cfg(test)]
@@ -227,6 +265,10 @@ mod tests {
             ["127.0.0.1:81", "[::1]:81"]
         );
         assert_eq!(listen("127.0.0.1:0 127.0.0.1:0").unwrap().len(), 2);
+        assert_eq!(
+            listen("[::ffff:127.0.0.1]:81 127.0.0.1:81").unwrap(),
+            ["127.0.0.1:81"]
+        );
     }
 
     #[test]
@@ -278,6 +320,11 @@ mod tests {
             ("::1", "::1", "127.0.0.1"),
             ("fd00::/8", "fdff::1", "fc00::1"),
             ("::/0", "2001:db8::1", "10.0.0.1"),
+            ("::ffff:127.0.0.1", "127.0.0.1", "::1"),
+            ("::ffff:127.0.0.1/128", "127.0.0.1", "127.0.0.2"),
+            ("::ffff:10.1.0.0/112", "10.1.255.9", "10.2.0.0"),
+            ("::ffff:0:0/96", "203.0.113.9", "2001:db8::1"),
+            ("::FFFF:a01:0/112", "::ffff:10.1.0.7", "10.2.0.0"),
         ] {
             let proxies = TrustedProxies::parse(&[text.into()]).unwrap();
             assert!(proxies.contains(inside.parse().unwrap()), "{text} {inside}");
@@ -299,6 +346,7 @@ mod tests {
             "10.0.0.0/+8",
             "10.0.0.1/8",
             "::/129",
+            "::ffff:10.1.0.1/112",
             "localhost",
             "10/8",
         ] {

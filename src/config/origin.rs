@@ -18,11 +18,19 @@ pub(super) fn origins(values: &[RawValue]) -> Result<Vec<String>, String> {
 /// Names of hosts, without a port.
 pub(super) fn hosts(values: &[RawValue]) -> Result<Vec<String>, String> {
     let host = |value: &RawValue| {
-        let text = value.as_str().to_ascii_lowercase();
-        Host::parse(&text)
-            .map(|host| host.to_string())
+        let lower = value.as_str().to_ascii_lowercase();
+        let text = lower.strip_suffix('.').unwrap_or(&lower);
+        Host::parse(text)
             .ok()
-            .filter(|host| is_unchanged(&text, host))
+            .filter(|host| is_unchanged(text, &host.to_string()))
+            // An IPv4-mapped IPv6 address is the IPv4 address.
+            .map(|host| match host {
+                Host::Ipv6(address) => match address.to_ipv4_mapped() {
+                    Some(address) => address.to_string(),
+                    None => host.to_string(),
+                },
+                _ => host.to_string(),
+            })
             .ok_or_else(|| {
                 format!("{value} is not a host name such as chat.example.org, 10.0.0.5 or [2001:db8::5], without a port")
             })
@@ -80,6 +88,8 @@ fn origin(entry: &str) -> Result<String, String> {
         .host_str()
         .filter(|canonical| is_unchanged(host, canonical))
         .ok_or_else(|| invalid(HOST))?;
+    // A name that is written absolutely (`localhost.`) is the same name.
+    let host = host.strip_suffix('.').unwrap_or(host);
     Ok(match url.port() {
         Some(port) => format!("{scheme}://{host}:{port}"),
         None => format!("{scheme}://{host}"),

@@ -167,14 +167,16 @@ pub(super) fn switch() -> Kind<bool> {
     Kind::one("BOOL", value::switch, ToString::to_string)
 }
 
-/// One of these names.
+/// One of these names, in either case.
 pub(super) fn choice<T>(choices: &'static [(&'static str, T)]) -> Kind<T>
 where
     T: Copy + PartialEq + Sync + 'static,
 {
     let names = || choices.iter().map(|(name, _)| *name).collect::<Vec<_>>();
     let parse = move |raw: &RawValue| {
-        let found = choices.iter().find(|(name, _)| *name == raw.as_str());
+        let found = choices
+            .iter()
+            .find(|(name, _)| name.eq_ignore_ascii_case(raw.as_str()));
         found
             .map(|(_, value)| *value)
             .ok_or_else(|| format!("{raw} is neither {}", names().join(" nor ")))

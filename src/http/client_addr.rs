@@ -1,23 +1,42 @@
 //! The address of the client behind a request. A reverse proxy forwards the requests of its clients, so the address of the socket is
 //! the proxy's. The headers with the client's address are used only from a proxy that the operator trusts (`--trusted-proxy`),
 //! because every client can send them.
+//!
+//! A proxy writes either the `X-Forwarded-*` headers or `Forwarded`, and may pass the other kind on from its client. Only one kind counts
+//! for a request ([`Kind`]): address, scheme and host all come from it.
+
+mod forwarded;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use actix_web::http::header::{self, HeaderMap, HeaderName};
 
-use crate::config::TrustedProxies;
+use self::forwarded::{Element, elements, parameter};
+use crate::config::{NetworkConfig, ProxyHeader, TrustedProxies};
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
 /// The client of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientAddr {
     /// The client's address, for the log and for the limits per address.
     pub ip: Option<IpAddr>,
+    /// Whether the request came through a trusted proxy. Its address is then limited even if it is a loopback address.
+    pub proxied: bool,
     /// Whether the client uses TLS; `None` if unknown, because a proxy that is not trusted may terminate it.
     pub secure: Option<bool>,
     /// The host, with its port, that the client addressed; empty if the request has more than one `Host`.
     pub host: Option<String>,
+}
+
+/// The kind of headers of a proxy that counts.
+enum Kind {
+    XForwarded,
+    /// With the elements of all lines.
+    Forwarded(Vec<Element>),
 }
 
 impl ClientAddr {
@@ -25,39 +44,84 @@ impl ClientAddr {
     pub fn of(
         headers: &HeaderMap,
         socket: Option<SocketAddr>,
-        trusted: &TrustedProxies,
+        network: &NetworkConfig,
         tls: bool,
     ) -> Self {
         let socket = socket.map(|address| address.ip().to_canonical());
         let direct = Self {
             ip: socket,
+            proxied: false,
             secure: tls.then_some(true),
             host: headers
                 .contains_key(header::HOST)
                 .then(|| single_header(headers, &header::HOST).unwrap_or_default()),
         };
+        let trusted = &network.trusted_proxy;
         let Some(proxy) = socket.filter(|ip| trusted.contains(*ip)) else {
             if let Some(ip) = socket
-                && headers.contains_key("x-forwarded-for")
+                && [&X_FORWARDED_FOR, &header::FORWARDED]
+                    .into_iter()
+                    .any(|name| headers.contains_key(name))
             {
                 warn_of_unknown_proxy(ip);
             }
             return direct;
         };
-        let forwarded = forwarded(headers);
-        let of_proxy = |name| list(headers, &HeaderName::from_static(name)).pop();
-        let part = |name| forwarded.last().and_then(|element| element.get(name));
-        let secure = of_proxy("x-forwarded-proto").or_else(|| part("proto"));
+        let (chain, scheme, host) = match Kind::of(headers, network.proxy_header) {
+            Kind::XForwarded => {
+                let last = |name| list(headers, name).pop();
+                (
+                    list(headers, &X_FORWARDED_FOR),
+                    last(&X_FORWARDED_PROTO),
+                    last(&X_FORWARDED_HOST),
+                )
+            }
+            Kind::Forwarded(elements) => {
+                let last = |name| parameter(elements.last()?, name);
+                let addresses = elements
+                    .iter()
+                    .map(|element| parameter(element, "for").unwrap_or_default());
+                (addresses.collect(), last("proto"), last("host"))
+            }
+        };
         Self {
-            ip: Some(client_ip(headers, &forwarded, proxy, trusted)),
-            secure: secure
+            ip: Some(walk(&chain, proxy, trusted)),
+            proxied: true,
+            secure: scheme
                 .map(|scheme| {
                     scheme.eq_ignore_ascii_case("https") || scheme.eq_ignore_ascii_case("wss")
                 })
                 .or(direct.secure),
-            host: of_proxy("x-forwarded-host")
-                .or_else(|| part("host"))
-                .or(direct.host),
+            host: host.or(direct.host),
+        }
+    }
+}
+
+impl Kind {
+    fn of(headers: &HeaderMap, setting: ProxyHeader) -> Self {
+        let x_forwarded = || {
+            [&X_FORWARDED_FOR, &X_FORWARDED_PROTO, &X_FORWARDED_HOST]
+                .into_iter()
+                .any(|name| headers.contains_key(name))
+        };
+        let use_forwarded = match setting {
+            ProxyHeader::XForwardedFor => false,
+            ProxyHeader::Forwarded => true,
+            ProxyHeader::Auto => {
+                let has_forwarded = headers.contains_key(header::FORWARDED);
+                if has_forwarded && x_forwarded() {
+                    warn_of_both_kinds();
+                    false
+                } else {
+                    has_forwarded
+                }
+            }
+        };
+        if use_forwarded {
+            let lines = lines(headers, &header::FORWARDED);
+            Self::Forwarded(lines.flat_map(|line| elements(&line)).collect())
+        } else {
+            Self::XForwarded
         }
     }
 }
@@ -70,7 +134,18 @@ impl ClientAddr {
     }
 }
 
-/// Warns once of an address in a private network that sends `X-Forwarded-For` and is not trusted. It may be a proxy that is missing
+/// Warns once that both kinds of headers came through a trusted proxy. It writes one of them, and the other one is its client's.
+fn warn_of_both_kinds() {
+    static WARNED: AtomicBool = AtomicBool::new(false);
+    if !WARNED.swap(true, Ordering::Relaxed) {
+        log::warn!(
+            "a trusted proxy has sent both X-Forwarded-* and Forwarded; X-Forwarded-* counts. Name the header that the proxy writes with \
+             --proxy-header, and let the proxy remove the other one"
+        );
+    }
+}
+
+/// Warns once of an address in a private network that sends `X-Forwarded-For` or `Forwarded` and is not trusted. It may be a proxy that is missing
 /// in the settings; all of its clients would then share the limits of one address. On the public internet it is only a header of
 /// some client.
 fn warn_of_unknown_proxy(ip: IpAddr) {
@@ -80,44 +155,18 @@ fn warn_of_unknown_proxy(ip: IpAddr) {
         IpAddr::V6(ip) => ip.is_loopback() || ip.is_unique_local(),
     };
     if private && !WARNED.swap(true, Ordering::Relaxed) {
-        log::warn!(ip:% = ip; "ignoring X-Forwarded-For from this address; if it is your proxy, add it to --trusted-proxy");
+        log::warn!(ip:% = ip; "ignoring the forwarded client address (X-Forwarded-For or Forwarded) from this address; if it is your proxy, add it to --trusted-proxy");
     }
 }
 
-/// The last address in the chain that is not a trusted proxy. A proxy writes one of the two headers and forwards the other one
-/// unchanged: if both are present and disagree, the result is the proxy itself.
-fn client_ip(
-    headers: &HeaderMap,
-    forwarded: &[Element],
-    proxy: IpAddr,
-    trusted: &TrustedProxies,
-) -> IpAddr {
-    let x_forwarded_for = list(headers, &HeaderName::from_static("x-forwarded-for"));
-    let forwarded_for: Vec<_> = forwarded
-        .iter()
-        .map(|element| element.get("for").unwrap_or_default())
-        .collect();
-    match (x_forwarded_for.is_empty(), forwarded_for.is_empty()) {
-        (_, true) => walk(&x_forwarded_for, proxy, trusted),
-        (true, false) => walk(&forwarded_for, proxy, trusted),
-        (false, false) => {
-            let (one, other) = (
-                walk(&x_forwarded_for, proxy, trusted),
-                walk(&forwarded_for, proxy, trusted),
-            );
-            if one == other { one } else { proxy }
-        }
-    }
-}
-
-/// Goes back along a chain of addresses for as long as they are trusted proxies.
+/// The last address in the chain that is not a trusted proxy; the proxy itself if the chain is empty.
 fn walk(chain: &[String], proxy: IpAddr, trusted: &TrustedProxies) -> IpAddr {
     let mut at = proxy;
     for entry in chain.iter().rev() {
         if !trusted.contains(at) {
             break;
         }
-        // An entry that is not an address ("unknown", "_hidden") hides the client behind it.
+        // An entry that is not an address ("unknown", "_hidden", nothing) hides the client behind it.
         let Some(next) = address(entry) else { break };
         at = next;
     }
@@ -141,35 +190,20 @@ pub fn single_header(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
     value.to_str().ok().map(str::to_owned)
 }
 
+/// The lines of a header. Bytes that are not UTF-8 become U+FFFD, so that they affect only their own entry and not those that later proxies
+/// appended.
+fn lines(headers: &HeaderMap, name: &HeaderName) -> impl Iterator<Item = String> {
+    let lines = headers.get_all(name);
+    lines.map(|line| String::from_utf8_lossy(line.as_bytes()).into_owned())
+}
+
 /// The entries of a header whose value is a list, over all of its lines.
 fn list(headers: &HeaderMap, name: &HeaderName) -> Vec<String> {
     let mut entries = Vec::new();
-    for line in headers.get_all(name) {
-        // Invalid UTF-8 affects only its own entry, not the entries that later proxies appended.
-        let line = String::from_utf8_lossy(line.as_bytes());
+    for line in lines(headers, name) {
         entries.extend(line.split(',').map(|entry| entry.trim().to_owned()));
     }
     entries
-}
-
-/// One hop of a `Forwarded` header (RFC 7239 section 4).
-struct Element(String);
-
-impl Element {
-    fn get(&self, name: &str) -> Option<String> {
-        self.0.split(';').find_map(|pair| {
-            let (key, value) = pair.split_once('=')?;
-            let value = value.trim().trim_matches('"');
-            key.trim()
-                .eq_ignore_ascii_case(name)
-                .then(|| value.to_owned())
-        })
-    }
-}
-
-fn forwarded(headers: &HeaderMap) -> Vec<Element> {
-    let entries = list(headers, &HeaderName::from_static("forwarded"));
-    entries.into_iter().map(Element).collect()
 }
 
 #[cfg(test)]
@@ -178,8 +212,19 @@ mod tests {
     use actix_web::http::header::HeaderValue;
 
     fn peer(from: &str, headers: &[(&'static str, &str)]) -> ClientAddr {
-        let list = ["10.0.0.0/8", "127.0.0.1/32", "::1/128"];
-        let trusted = TrustedProxies::of(&list);
+        peer_with(ProxyHeader::Auto, from, headers)
+    }
+
+    fn peer_with(
+        proxy_header: ProxyHeader,
+        from: &str,
+        headers: &[(&'static str, &str)],
+    ) -> ClientAddr {
+        let network = NetworkConfig {
+            trusted_proxy: TrustedProxies::of(&["10.0.0.0/8", "127.0.0.1/32", "::1/128"]),
+            proxy_header,
+            ..NetworkConfig::default()
+        };
         let mut map = HeaderMap::new();
         for (name, value) in headers {
             map.append(
@@ -190,7 +235,7 @@ mod tests {
         ClientAddr::of(
             &map,
             Some(SocketAddr::new(from.parse().unwrap(), 1)),
-            &trusted,
+            &network,
             false,
         )
     }
@@ -253,12 +298,42 @@ mod tests {
                 "{value}"
             );
         }
-        // The client sends one of the two headers, and its proxy writes the other one.
-        for spoofed in ["for=1.1.1.1", "for=198.51.100.1"] {
-            let both = [("x-forwarded-for", "198.51.100.1"), ("forwarded", spoofed)];
-            let agree = spoofed.ends_with("198.51.100.1");
-            assert_eq!(ip("127.0.0.1", &both) == "198.51.100.1", agree);
+    }
+
+    #[test]
+    fn one_kind_of_headers_counts_for_address_scheme_and_host() {
+        let x = [
+            ("x-forwarded-for", "198.51.100.1"),
+            ("x-forwarded-proto", "https"),
+            ("x-forwarded-host", "x.example"),
+        ];
+        let forwarded = [("forwarded", "for=203.0.113.2;proto=http;host=f.example")];
+        let both = [&x[..], &forwarded].concat();
+        let of_x = (Some("198.51.100.1"), Some(true), Some("x.example"));
+        let of_forwarded = (Some("203.0.113.2"), Some(false), Some("f.example"));
+        let of_proxy = (Some("127.0.0.1"), None, None);
+        for (setting, headers, expected) in [
+            (ProxyHeader::Auto, &x[..], of_x),
+            (ProxyHeader::Auto, &forwarded, of_forwarded),
+            (ProxyHeader::Auto, &both, of_x),
+            (
+                ProxyHeader::Auto,
+                &[x[1], forwarded[0]],
+                (Some("127.0.0.1"), Some(true), None),
+            ),
+            (ProxyHeader::Auto, &[], of_proxy),
+            (ProxyHeader::XForwardedFor, &both, of_x),
+            (ProxyHeader::XForwardedFor, &forwarded, of_proxy),
+            (ProxyHeader::Forwarded, &both, of_forwarded),
+            (ProxyHeader::Forwarded, &x, of_proxy),
+        ] {
+            let client = peer_with(setting, "127.0.0.1", headers);
+            let ip = client.ip.map(|ip| ip.to_string());
+            let found = (ip.as_deref(), client.secure, client.host.as_deref());
+            assert_eq!(found, expected, "{setting:?} {headers:?}");
+            assert!(client.proxied);
         }
+        assert!(!peer("203.0.113.9", &both).proxied);
     }
 
     #[test]

@@ -75,7 +75,7 @@ async fn answer(
     let client = ClientAddr::of(
         request.head().headers(),
         request.peer_addr(),
-        &config.network.trusted_proxy,
+        &config.network,
         config.tls.is_enabled(),
     );
     let rules = UpgradeRules::new(config.access(), &config.network, &config.auth);
@@ -123,7 +123,11 @@ async fn admit(
     if context.draining.load(Ordering::SeqCst) {
         return (None, Err(Rejection::draining()));
     }
-    let permit = match context.limits.connections.open_websocket(client.ip) {
+    let permit = match context
+        .limits
+        .connections
+        .open_websocket(client.ip, client.proxied)
+    {
         Ok(permit) => permit,
         Err(error) => return (None, Err(Rejection::too_many_connections(error))),
     };
@@ -201,7 +205,7 @@ async fn open(
     let requested = endpoint.user().map(str::to_owned);
     match endpoint.authorize(identity.user()) {
         Ok(Some(query)) => {
-            let quota = context.limits.ip_quotas.get(client.ip);
+            let quota = context.limits.ip_quotas.get(client.ip, client.proxied);
             let quota = quota.map(|quota| quota as _);
             let opened = open_session(context, identity, query, quota).await;
             opened.map_err(Rejection::from)

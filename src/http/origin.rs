@@ -1,7 +1,8 @@
 //! Web pages that may connect, and names under which the server may be addressed. A browser lets any page open a WebSocket to any
 //! server and sends the origin of the page in `Origin` (RFC 6455 section 10.2). Clients other than browsers send none.
 
-use std::net::IpAddr;
+use std::borrow::Cow;
+use std::net::{IpAddr, Ipv6Addr};
 
 use url::Url;
 
@@ -31,12 +32,14 @@ impl<'a> OriginRules<'a> {
 /// the server.
 pub fn is_allowed(origin: &str, client: &ClientAddr, rules: OriginRules<'_>) -> bool {
     let origin = origin.to_ascii_lowercase();
-    if rules.allowed.contains(&origin) {
+    let Some((scheme, authority)) = origin.split_once("://") else {
+        return rules.allowed.contains(&origin);
+    };
+    let name = without_final_dot(authority);
+    let is_listed = |allowed: &String| allowed.split_once("://") == Some((scheme, &*name));
+    if rules.allowed.iter().any(is_listed) {
         return true;
     }
-    let Some((scheme, authority)) = origin.split_once("://") else {
-        return false;
-    };
     let Some(page) = parse(scheme, authority) else {
         return false;
     };
@@ -58,12 +61,16 @@ pub fn is_allowed_host(host: &str, hosts: &[String], origins: &[String]) -> bool
     let Some(url) = parse("http", host) else {
         return false;
     };
-    let name = url.host_str().unwrap_or_default();
+    let name = &*canonical_name(url.host_str().unwrap_or_default());
     let of_origin = |origin: &String| {
         origin
             .split_once("://")
             .and_then(|(scheme, authority)| parse(scheme, authority))
-            .is_some_and(|origin| origin.host_str() == Some(name))
+            .is_some_and(|origin| {
+                origin
+                    .host_str()
+                    .is_some_and(|host| *canonical_name(host) == *name)
+            })
     };
     // Nobody can register a name below `.localhost` (RFC 6761 section 6.3).
     is_loopback(name)
@@ -79,7 +86,34 @@ fn parse(scheme: &str, authority: &str) -> Option<Url> {
     if !authority.bytes().all(plain) {
         return None;
     }
+    let authority = without_final_dot(authority);
     Url::parse(&format!("{scheme}://{authority}")).ok()
+}
+
+/// A host with an optional port, without the dot at the end of a name that is written absolutely (`localhost.`). It is the same name.
+fn without_final_dot(authority: &str) -> Cow<'_, str> {
+    let is_port = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
+    let (host, port) = match authority.rsplit_once(':') {
+        Some((host, port)) if is_port(port) => (host, Some(port)),
+        _ => (authority, None),
+    };
+    match (host.strip_suffix('.'), port) {
+        (Some(host), None) if !host.is_empty() => host.into(),
+        (Some(host), Some(port)) if !host.is_empty() => format!("{host}:{port}").into(),
+        _ => authority.into(),
+    }
+}
+
+/// The name of a host; the IPv4 address for an IPv6 address that stands for one.
+fn canonical_name(host: &str) -> Cow<'_, str> {
+    let address = host
+        .strip_prefix('[')
+        .and_then(|host| host.strip_suffix(']'))
+        .and_then(|address| address.parse::<Ipv6Addr>().ok());
+    match address.and_then(|address| address.to_ipv4_mapped()) {
+        Some(address) => address.to_string().into(),
+        None => host.into(),
+    }
 }
 
 fn is_loopback(name: &str) -> bool {
@@ -100,6 +134,7 @@ mod tests {
     fn client(host: Option<&str>, secure: Option<bool>) -> ClientAddr {
         ClientAddr {
             ip: None,
+            proxied: false,
             secure,
             host: host.map(str::to_owned),
         }
@@ -120,6 +155,10 @@ mod tests {
             ("http://localhost:3000", chat),
             ("http://127.0.0.1:8080", None),
             ("http://[::1]:5173", chat),
+            ("http://localhost.:3000", chat),
+            ("https://chat.example.org.", chat),
+            ("https://chat.example.org", Some("chat.example.org.")),
+            ("http://chat.example.org.:81", Some("chat.example.org.:81")),
             ("https://chat.example.org", chat),
             ("https://CHAT.example.org", Some("chat.example.org:443")),
             (
@@ -131,6 +170,9 @@ mod tests {
         }
         for (origin, host) in [
             ("http://evil.example", chat),
+            ("http://evil.example.", chat),
+            ("http://localhost..", chat),
+            ("http://.", chat),
             ("http://chat.example.org:8081", chat),
             ("ftp://chat.example.org", chat),
             ("http://localhost.evil.example", chat),
@@ -147,6 +189,8 @@ mod tests {
         }
         let allowed = ["https://app.example".to_owned(), "null".to_owned()];
         assert!(allowed_at("https://app.example", chat, &allowed));
+        assert!(allowed_at("https://app.example.", chat, &allowed));
+        assert!(!allowed_at("https://app.example..", chat, &allowed));
         assert!(allowed_at("null", chat, &allowed));
         assert!(!allowed_at("http://app.example", chat, &allowed));
     }
@@ -196,7 +240,12 @@ mod tests {
             "127.9.9.9:1",
             "[::1]:8080",
             "app.localhost:1",
+            "localhost.",
+            "localhost.:8080",
+            "app.localhost.",
+            "chat.:80",
             "chat:80",
+            "[::ffff:10.0.0.5]:80",
             "10.0.0.5",
             "app.example",
         ] {
@@ -211,6 +260,10 @@ mod tests {
             "null",
             "[::2]",
             "evil:80",
+            "evil.",
+            "localhost..",
+            ".",
+            "[::ffff:10.0.0.6]",
             "0.0.0.0",
         ] {
             assert!(!is_allowed_host(host, &hosts, &origins), "{host}");

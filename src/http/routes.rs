@@ -71,7 +71,7 @@ fn client_addr(request: &HttpRequest, context: &Context) -> ClientAddr {
     ClientAddr::of(
         request.headers(),
         request.peer_addr(),
-        &context.config.network.trusted_proxy,
+        &context.config.network,
         context.config.tls.is_enabled(),
     )
 }

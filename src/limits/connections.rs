@@ -113,7 +113,7 @@ impl Connections {
         ip: Option<IpAddr>,
     ) -> Result<ConnectionPermit, TooManyConnections> {
         let ip = ip.filter(|ip| !self.proxies.contains(*ip));
-        let (counted_as, rated_as) = self.limited(ip);
+        let (counted_as, rated_as) = self.limited(ip, false);
         if let Some(net) = rated_as
             && let Err(retry_after_ms) = self.connection_rate.check(&net)
         {
@@ -144,15 +144,16 @@ impl Connections {
         Ok(permit)
     }
 
-    /// Counts a WebSocket connection from `ip`, in addition to [`Connections::open`].
+    /// Counts a WebSocket connection from `ip`, in addition to [`Connections::open`]. `proxied`: it came through a trusted proxy.
     ///
     /// # Errors
     /// [`TooManyConnections`]
     pub fn open_websocket(
         self: &Arc<Self>,
         ip: Option<IpAddr>,
+        proxied: bool,
     ) -> Result<WebSocketPermit, TooManyConnections> {
-        let (counted_as, rated_as) = self.limited(ip);
+        let (counted_as, rated_as) = self.limited(ip, proxied);
         if let Some(net) = rated_as
             && let Err(retry_after_ms) = self.handshake_rate.check(&net)
         {
@@ -177,8 +178,8 @@ impl Connections {
     }
 
     /// The address for the numbers of connections and the one for the rates; `None` where there is no limit.
-    fn limited(&self, ip: Option<IpAddr>) -> (Option<ClientNet>, Option<ClientNet>) {
-        let loopback = ip.is_some_and(|ip| ip.to_canonical().is_loopback());
+    fn limited(&self, ip: Option<IpAddr>, proxied: bool) -> (Option<ClientNet>, Option<ClientNet>) {
+        let loopback = !proxied && ip.is_some_and(|ip| ip.to_canonical().is_loopback());
         let net = ip.map(ClientNet::of);
         (
             net.filter(|_| !loopback || self.limits_loopback_count),
@@ -310,7 +311,8 @@ mod tests {
             ..LimitsConfig::default()
         };
         let connections = Connections::new(&config, TrustedProxies::default());
-        let open = |ip: &str| connections.open_websocket(Some(ip.parse().expect("an address")));
+        let open =
+            |ip: &str| connections.open_websocket(Some(ip.parse().expect("an address")), false);
         let held = [open("2001:db8::1"), open("2001:db8::2")];
         let error = open("2001:db8::3").expect_err("the /64 network has two connections");
         assert_eq!(error.detail, ADDRESS_FULL);

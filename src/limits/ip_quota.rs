@@ -62,10 +62,10 @@ impl IpQuotas {
         }
     }
 
-    /// The quota of the client at `ip`; `None` if there is no limit.
-    pub fn get(&self, ip: Option<IpAddr>) -> Option<Arc<IpQuota>> {
+    /// The quota of the client at `ip`; `None` if there is no limit. `proxied`: the client came through a trusted proxy.
+    pub fn get(&self, ip: Option<IpAddr>, proxied: bool) -> Option<Arc<IpQuota>> {
         let ip = ip?.to_canonical();
-        if ip.is_loopback() && !self.limits_loopback {
+        if ip.is_loopback() && !proxied && !self.limits_loopback {
             return None;
         }
         let net = ClientNet::of(ip);

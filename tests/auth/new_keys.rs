@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use ring::hmac;
 use serde_json::{Value, json};
 
-use crate::helpers::{assert_rejected, assert_unauthorized, bearer, connect};
+use crate::helpers::{DMWIRE, assert_rejected, assert_unauthorized, bearer, connect};
 use crate::key_server::{KeyServer, answer_with};
 use crate::support::tokens::{Issuer, claims, hmac_of, now, signed};
 use crate::support::{DEADLINE, Raw, Server, eventually, handshake, json_answer};
@@ -14,15 +14,18 @@ use crate::support::{DEADLINE, Raw, Server, eventually, handshake, json_answer};
 /// The pause between two early fetches, and the time that a test may lose between two steps.
 const PAUSE: Duration = Duration::from_secs(5);
 
-/// The status of a handshake with this token, and the body of a rejection.
+/// The outcome of a handshake with this token as an HTTP status, and the `goodbye` of a rejection.
 fn attempt(server: &Server, token: &str) -> (u16, Value) {
-    let mut raw = Raw::open(server);
-    raw.write(handshake("/ws/8888", &bearer(token)).as_bytes());
-    let head = raw.head();
-    if head.starts_with("HTTP/1.1 101 ") {
-        return (101, Value::Null);
-    }
-    json_answer(&server.http(&handshake("/ws/8888", &bearer(token))))
+    let more = format!("{DMWIRE}{}", bearer(token));
+    let mut raw = Raw::upgrade_with(server, "/ws/8888", &more).0;
+    let frame = raw.next().expect("a frame").json();
+    let status = match frame["code"].as_u64() {
+        None => 101,
+        Some(4401) => 401,
+        Some(1013) => 503,
+        _ => panic!("{frame}"),
+    };
+    (status, frame)
 }
 
 /// A token of another issuer, unlike all earlier ones.

@@ -73,7 +73,7 @@ fn the_output_of_config_is_a_file_with_the_same_settings() {
     let args = "config --listen localhost:0 --base-path /a --open=false --allowed-origin https://a,null --store memory: \
                 --auth jwt --jwt-secret-file a,b --jwt-key c --jwks https://a/keys --jwks-ca f --jwks-refresh-seconds 60 \
                 --jwt-issuer https://a --jwt-audience b --jwt-leeway-seconds 9 --query-token false --allowed-host chat \
-                --trusted-proxy 10.0.0.0/8 --tls-cert d --tls-key e --jwt-secret hunter2 \
+                --trusted-proxy 10.0.0.0/8 --proxy-header forwarded --tls-cert d --tls-key e --jwt-secret hunter2 \
                 --workers 7 --max-frame-bytes 2048 --messages-per-second 1 --burst 2 --bad-frames-per-minute 3 \
                 --sessions-per-user 4 --blocks-per-user 8 --users known --unknown-recipients 17 \
                 --unknown-recipients-per-user 18 --unknown-recipients-per-ip 19 --min-free-disk 20 --user-messages-per-second 10 --user-burst 11 \
@@ -101,7 +101,7 @@ fn the_output_of_config_is_a_file_with_the_same_settings() {
             .collect()
     };
     assert_eq!(values(&by_file), values(&by_flag));
-    assert_eq!(by_file.matches("# file my.toml").count(), 51);
+    assert_eq!(by_file.matches("# file my.toml").count(), 52);
 }
 
 #[test]

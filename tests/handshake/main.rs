@@ -4,6 +4,7 @@
 mod support;
 
 mod http_routes;
+mod nginx;
 mod origin;
 mod proxy;
 mod readiness;

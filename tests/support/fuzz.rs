@@ -186,12 +186,7 @@ pub fn upgrade(data: &[u8]) {
     };
     let head = request.head();
     let socket = std::net::SocketAddr::from(([127, 0, 0, 1], 1));
-    let client = ClientAddr::of(
-        head.headers(),
-        Some(socket),
-        &CONFIG.network.trusted_proxy,
-        false,
-    );
+    let client = ClientAddr::of(head.headers(), Some(socket), &CONFIG.network, false);
     let rules = UpgradeRules::new(CONFIG.access(), &CONFIG.network, &CONFIG.auth);
     for token_required in [false, true] {
         let rules = UpgradeRules {

@@ -31,6 +31,7 @@ fn decide(
 ) -> Result<Upgrade, RejectedUpgrade> {
     let client = ClientAddr {
         ip: None,
+        proxied: false,
         secure: None,
         host: Some("chat.example.org".into()),
     };
