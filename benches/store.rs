@@ -52,6 +52,7 @@ const RETENTION: Retention = Retention {
     inbox_ms: i64::MAX / 2,
     inbox_limit: 100_000_000,
     history_ms: None,
+    device_ms: i64::MAX / 4,
 };
 /// The time of the first commit, a day in November 2026, in milliseconds. Later commits advance it.
 const START: i64 = 1_795_000_000_000;

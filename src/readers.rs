@@ -228,6 +228,8 @@ mod tests {
                 head: 0,
                 oldest: 1,
                 received: 0,
+                is_known: false,
+                has_connected: false,
                 diverged: false,
             };
             Ok(vec![state; queries.len()])

@@ -82,8 +82,8 @@ impl<R: Send + 'static> Writer<R> {
         Ok((writer, thread))
     }
 
-    /// Reads the state of an inbox for a new session, after everything that was accepted before, and records that the device
-    /// was used. `reply` is called on another thread; it is dropped if the server is shutting down.
+    /// Reads the state of an inbox for a new session, after everything that was accepted before, and records that the user has
+    /// connected and, if the device has a stored position, that it was used. `reply` is called on another thread; it is dropped if the server is shutting down.
     pub fn open(
         &self,
         query: InboxQuery,
@@ -119,7 +119,8 @@ impl<R> Writer<R> {
         self.shared.add(Queued::Notice(notice))
     }
 
-    /// Records that a device has received its inbox up to `seq`. It is committed within a fraction of a second.
+    /// Records that a device has received its inbox up to `seq`, or that it is in use if `seq` is 0. It is committed within a
+    /// fraction of a second.
     pub fn received(&self, device: DeviceRef, session: Uuid, seq: u64) {
         self.shared.add_watermark(device, session, seq);
     }

@@ -268,6 +268,9 @@ export interface Data {
 /** A hyphenated UUID. */
 export type Id = string;
 
+/** How the start of the replay was found. */
+export type Resumed = "cursor" | "device" | "new";
+
 /** A time by the server's clock: RFC 3339, UTC, milliseconds. It is informational: `seq` determines the order. */
 export type Time = string;
 
@@ -354,6 +357,8 @@ export interface ServerWelcome {
   user_id: UserId;
   /** The device of this session, as the client named it. */
   device: UserId;
+  /** How the start of the replay was found. */
+  resumed: Resumed;
   /** The epoch of the store. A `seq` is valid only together with the epoch it was received in. */
   epoch: Id;
   /** The newest entry of the user's inbox; 0 if it is empty. */

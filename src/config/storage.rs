@@ -30,6 +30,11 @@ section! {
         days.map_or_else(|| quoted("forever"), |days| days.to_string())
     });
 
+    /// Days that the position of a device is kept after its last use; a user has at most 16 devices
+    ///
+    /// While a user has 16 devices that were used within this time, the position of a further one is not stored.
+    device_days: Days = Days::new(30), Kind::one("DAYS", Days::parse, ToString::to_string);
+
     /// After the machine's clock has jumped, or differs by more than a day from the newest stored message at a start, nothing
     /// is removed because of its age until the clock has not jumped for this time, such as 90s, 15m or 1h
     ///
@@ -98,6 +103,8 @@ pub struct Retention {
     pub inbox_limit: u64,
     /// Milliseconds that messages are kept, but never shorter than the inbox entries that refer to them; `None`: forever.
     pub history_ms: Option<i64>,
+    /// Milliseconds that the position of a device is kept after its last use.
+    pub device_ms: i64,
 }
 
 impl StorageConfig {
@@ -107,6 +114,7 @@ impl StorageConfig {
             inbox_ms: self.inbox_days.0,
             inbox_limit: self.inbox_limit,
             history_ms: self.history_days.map(|days| days.0),
+            device_ms: self.device_days.0,
         }
     }
 

@@ -64,8 +64,8 @@ pub enum ServerFrame<'a> {
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 #[schemars(example = json!({
     "type": "welcome", "protocol": "dmwire.v1", "session_id": "5f0c1f5e-52a3-4d1b-8f3c-9a5d7e6b4c21",
-    "user_id": "8888", "device": "default", "epoch": "0b9f4c1a-6a53-4f0e-9d3e-1f2a3b4c5d6e", "seq": 41,
-    "server_time": "2026-11-20T11:03:00.123Z", "schema": "9f86d081884c7d65", "heartbeat_seconds": 30,
+    "user_id": "8888", "device": "default", "resumed": "device",
+    "epoch": "0b9f4c1a-6a53-4f0e-9d3e-1f2a3b4c5d6e", "seq": 41, "server_time": "2026-11-20T11:03:00.123Z", "schema": "9f86d081884c7d65", "heartbeat_seconds": 30,
     "limits": {"max_frame_bytes": 65536, "messages_per_second": 50}
 }))]
 pub struct Welcome<'a> {
@@ -79,6 +79,8 @@ pub struct Welcome<'a> {
     /// The device of this session, as the client named it.
     #[schemars(with = "UserId<'a>")]
     pub device: &'a str,
+    /// How the start of the replay was found.
+    pub resumed: Resumed,
     /// The epoch of the store. A `seq` is valid only together with the epoch it was received in.
     pub epoch: Id,
     /// The newest entry of the user's inbox; 0 if it is empty.
@@ -91,6 +93,18 @@ pub struct Welcome<'a> {
     pub heartbeat_seconds: SafeInteger,
     /// Limits of this server that clients must respect.
     pub limits: Limits,
+}
+
+/// How the start of the replay was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Resumed {
+    /// By `since`.
+    Cursor,
+    /// By the stored position of this device.
+    Device,
+    /// The server knows no position of this device.
+    New,
 }
 
 /// Limits of this server that clients must respect.

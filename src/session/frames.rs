@@ -30,7 +30,7 @@ impl SessionState {
             Incoming::Text(text) => self.outbox.echo(Opcode::Text, text.as_bytes()),
             Incoming::Binary(bytes) => self.outbox.echo(Opcode::Binary, bytes),
             Incoming::Ping(payload) => self.outbox.pong(payload),
-            Incoming::Pong(payload) => self.on_pong(payload),
+            Incoming::Pong(payload) => self.on_pong(payload, now),
         }
     }
 
@@ -73,7 +73,7 @@ impl SessionState {
             Executed::Accepted => {}
             Executed::Reply(reply) => self.outbox.send(&reply),
             Executed::Query(query) => self.on_query(query, now),
-            Executed::Received(seq) => self.on_received(seq),
+            Executed::Received(seq) => self.on_received(seq, now),
         }
         Ok(())
     }
@@ -100,7 +100,7 @@ impl SessionState {
     }
 
     /// With `ack=auto`, a pong confirms the entries that were written before its ping.
-    fn on_pong(&mut self, payload: &[u8]) {
+    fn on_pong(&mut self, payload: &[u8], now: Instant) {
         let Some(seq) = self.keepalive.on_pong(payload) else {
             return;
         };
@@ -108,19 +108,27 @@ impl SessionState {
         let confirms = |user: &super::params::UserSession| seq >= user.replay_start;
         if self.keepalive.auto_ack() && self.user.as_ref().is_some_and(confirms) {
             self.keepalive.on_confirmed(seq);
-            self.on_received(seq);
+            self.on_received(seq, now);
         }
     }
 
     /// The device has received all entries up to `seq`.
-    fn on_received(&mut self, seq: u64) {
+    fn on_received(&mut self, seq: u64, now: Instant) {
         let Some(user) = &mut self.user else {
             return;
         };
         // Beyond the newest entry counts as the newest (PROTOCOL section 10).
         let seq = seq.min(self.outbox.status().head);
-        if seq > user.received {
-            user.received = seq;
+        if seq > user.received.unwrap_or(0) {
+            user.received = Some(seq);
+            self.keepalive.on_use(now);
+            self.report_received(seq);
+        }
+    }
+
+    /// Reports what the device has acknowledged; 0: only that it is in use.
+    pub(super) fn report_received(&self, seq: u64) {
+        if let Some(user) = &self.user {
             let device = DeviceRef {
                 user: self.outbox.user().clone(),
                 device: user.device.clone(),

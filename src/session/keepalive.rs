@@ -35,6 +35,8 @@ pub enum Action {
     Ping,
     /// Send a heartbeat.
     Heartbeat,
+    /// Report that the device is in use.
+    ReportUse,
 }
 
 /// What is known about the connection, and the timer for the next look at it.
@@ -69,6 +71,9 @@ pub struct KeepAlive {
     auto_ack: bool,
     /// No heartbeats: an echo connection.
     echo: bool,
+    /// The interval at which the device is reported to be in use, and when that is due; `None`: it has acknowledged nothing.
+    use_interval: Duration,
+    report_use_at: Option<Instant>,
 }
 
 impl KeepAlive {
@@ -97,11 +102,21 @@ impl KeepAlive {
             last_ping: now.checked_sub(ACK_PING).unwrap_or(now),
             ping_seq: None,
             confirmed: auto.map_or(u64::MAX, |user| {
-                user.received.max(user.replay_start.saturating_sub(1))
+                let received = user.received.unwrap_or(0);
+                received.max(user.replay_start.saturating_sub(1))
             }),
             auto_ack: auto.is_some(),
             echo: user.is_none(),
+            use_interval: user.map_or(Duration::MAX, |user| user.use_interval),
+            report_use_at: user
+                .filter(|user| user.received.is_some())
+                .and_then(|user| now.checked_add(user.use_interval)),
         }
+    }
+
+    /// The device was reported to be in use.
+    pub fn on_use(&mut self, now: Instant) {
+        self.report_use_at = now.checked_add(self.use_interval);
     }
 
     /// Bytes came from the client.
@@ -188,6 +203,9 @@ impl KeepAlive {
             }
             until
         };
+        if self.report_use_at.is_some_and(|at| now >= at) {
+            return Action::ReportUse;
+        }
         let ping_at = self.last_ping + self.ping;
         if now >= ping_at {
             return Action::Ping;
@@ -201,8 +219,8 @@ impl KeepAlive {
         let mut next = responsive_until
             .min(ping_at)
             .min(self.last_text_sent + self.heartbeat);
-        if let Some(expires) = self.expires {
-            next = next.min(expires);
+        for at in [self.expires, self.report_use_at].into_iter().flatten() {
+            next = next.min(at);
         }
         if self.needs_ack_ping(status) {
             next = next.min(self.ack_ping_at());

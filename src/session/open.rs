@@ -9,6 +9,7 @@ use uuid::Uuid;
 use super::replay::Start;
 use super::{Auth, FrameLimits, SessionParams, SessionQuery, UserSession};
 use crate::auth::Identity;
+use crate::config::Days;
 use crate::context::Context;
 use crate::outbox::disconnect::TOO_MANY_SESSIONS;
 use crate::outbox::{Disconnect, Outbox};
@@ -20,6 +21,9 @@ use crate::writer::WriteError;
 
 /// How long a client may wait until its inbox is opened.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A session of a device with a stored position reports this many times within `--device-days` that the device is in use.
+const USE_REPORTS: u64 = 32;
 
 /// Why a session could not be opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -61,6 +65,7 @@ pub async fn open_session(
         session_id: Id(session),
         user_id: &user,
         device: &query.device,
+        resumed: start.resumed,
         epoch: Id(context.epoch),
         seq: Integer(inbox.head),
         server_time: Timestamp(context.router.clock().now()),
@@ -90,10 +95,17 @@ pub async fn open_session(
         quota,
         device: query.device,
         ack: query.ack,
-        received: inbox.received,
+        received: inbox.is_known.then_some(inbox.received),
+        use_interval: use_interval(config.storage.device_days),
         replay_start: start.first,
     };
     Ok(params(context, outbox, Some(auth), Some(user)))
+}
+
+/// The interval at which a device that is kept for `days` is reported to be in use.
+fn use_interval(days: Days) -> Duration {
+    const MIN: u64 = 100;
+    Duration::from_millis((days.0.unsigned_abs() / USE_REPORTS).max(MIN))
 }
 
 /// Opens a connection that returns every message (`/echo`).

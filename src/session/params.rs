@@ -1,6 +1,7 @@
 //! The parts of which a session is made.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use uuid::Uuid;
 
@@ -92,8 +93,10 @@ pub struct UserSession {
     pub device: Arc<str>,
     /// What confirms entries as received.
     pub ack: AckMode,
-    /// The newest entry that the device is known to have received.
-    pub received: u64,
+    /// The newest entry that the device has acknowledged; `None`: it has no stored position and has acknowledged nothing.
+    pub received: Option<u64>,
+    /// A device that has acknowledged something is reported to be in use at this interval.
+    pub use_interval: Duration,
     /// The first entry that this session sends. Pongs confirm no entry before it.
     pub replay_start: u64,
 }

@@ -12,7 +12,7 @@ use super::params::SessionQuery;
 use crate::delivery::render::EntryView;
 use crate::outbox::{Outbox, Status};
 use crate::protocol::ServerFrame;
-use crate::protocol::server::{Truncated, TruncatedReason};
+use crate::protocol::server::{Resumed, Truncated, TruncatedReason};
 use crate::protocol::types::Integer;
 use crate::readers::PendingRead;
 use crate::router::Router;
@@ -28,6 +28,8 @@ pub struct Start {
     pub first: u64,
     /// Why it is not the entry that the client asked for.
     pub truncated: Option<TruncatedReason>,
+    /// How it was found.
+    pub resumed: Resumed,
 }
 
 impl Start {
@@ -42,7 +44,16 @@ impl Start {
         } else {
             (since + 1, None)
         };
-        Self { first, truncated }
+        let resumed = match query.since {
+            Some(_) => Resumed::Cursor,
+            None if inbox.is_known => Resumed::Device,
+            None => Resumed::New,
+        };
+        Self {
+            first,
+            truncated,
+            resumed,
+        }
     }
 }
 
@@ -162,6 +173,8 @@ mod tests {
         head: 20,
         oldest: 11,
         received: 15,
+        is_known: true,
+        has_connected: true,
         diverged: false,
     };
 
@@ -221,6 +234,18 @@ mod tests {
         assert_eq!(start(Some(12), Some(EPOCH)), (13, None));
         assert_eq!(start(Some(10), None), (11, None));
         assert_eq!(start(Some(20), None), (21, None));
+    }
+
+    #[test]
+    fn a_session_knows_how_its_start_was_found() {
+        let resumed = |since, is_known| {
+            let inbox = InboxState { is_known, ..INBOX };
+            Start::of(&query(since, None), EPOCH, &inbox).resumed
+        };
+        assert_eq!(resumed(Some(12), true), Resumed::Cursor);
+        assert_eq!(resumed(Some(21), false), Resumed::Cursor);
+        assert_eq!(resumed(None, true), Resumed::Device);
+        assert_eq!(resumed(None, false), Resumed::New);
     }
 
     #[test]

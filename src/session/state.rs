@@ -241,6 +241,10 @@ impl SessionState {
             Action::Overloaded => return self.overloaded(now),
             Action::Lost => self.peer_closed = true,
             Action::Ping => self.send_ping(now),
+            Action::ReportUse => {
+                self.keepalive.on_use(now);
+                self.report_received(0);
+            }
             Action::Heartbeat => {
                 self.outbox.shrink();
                 // Only sessions of users get heartbeats.

@@ -94,13 +94,15 @@ pub enum Write {
         /// True to block, false to remove the block.
         on: bool,
     },
-    /// Record that a device has received its user's inbox up to an entry. It never moves back or beyond the newest entry.
+    /// Record that a device has received its user's inbox up to an entry. It never moves back or beyond the newest entry. The
+    /// user has connected, and the device is in use. The position of a device is stored from its first watermark on, unless the
+    /// user has the maximum number of devices (PROTOCOL section 2).
     Watermark {
         /// The user.
         user: Arc<str>,
         /// The user's device.
         device: Arc<str>,
-        /// The entry.
+        /// The entry; 0: the device has acknowledged nothing.
         seq: u64,
     },
 }
@@ -199,8 +201,13 @@ pub struct InboxState {
     pub head: u64,
     /// The oldest entry that is kept; `head + 1` if there is none.
     pub oldest: u64,
-    /// The newest entry that this device has received; for a new device, the newest that any device of the user has.
+    /// The newest entry that this device has received; for a device without a stored position, the newest that any device of the
+    /// user has.
     pub received: u64,
+    /// The device has a stored position.
+    pub is_known: bool,
+    /// It is stored that a session of the user has been opened.
+    pub has_connected: bool,
     /// The entry that the client knows ([`KnownEntry`](super::KnownEntry)) is kept and is another one.
     pub diverged: bool,
 }

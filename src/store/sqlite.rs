@@ -103,6 +103,8 @@ impl Sqlite {
             cache: &mut self.cache,
             numbers: &mut self.numbers,
             inbox_limit: self.options.retention.inbox_limit,
+            device_ms: self.options.retention.device_ms,
+            is_certain: self.expire_at.is_some(),
             quotas: &self.options.quotas,
             shared: &self.shared,
             now,

@@ -128,7 +128,7 @@ impl<R: Send + 'static> Thread<R> {
         });
     }
 
-    /// Has the readers open inboxes. The devices count as used from then on, also if they never receive anything.
+    /// Has the readers open inboxes.
     fn open(&self, mut openings: Vec<Opening>) {
         while !openings.is_empty() {
             let rest = openings.split_off(openings.len().min(OPENINGS));
@@ -179,10 +179,12 @@ fn reply_to_openings<R>(
 ) {
     match states {
         Ok(states) => {
-            let used = openings.iter().zip(&states).map(|(opening, state)| {
+            // A user connects for the first time, or a device with a stored position is used. A new device is not stored: so a
+            // client that connects and acknowledges nothing costs no commit.
+            let used = openings.iter().zip(&states).filter_map(|(opening, state)| {
                 let device = &opening.query.device;
                 let device = (device.user.clone(), device.device.clone());
-                (device, (state.received, opening.session))
+                (state.is_known || !state.has_connected).then_some((device, (0, opening.session)))
             });
             shared.add_watermarks(used);
             for (opening, state) in openings.into_iter().zip(states) {

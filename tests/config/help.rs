@@ -55,6 +55,7 @@ fn the_help_names_every_flag_and_variable() {
         "inbox-days",
         "inbox-limit",
         "history-days",
+        "device-days",
         "clock-settle",
         "log",
         "log-format",

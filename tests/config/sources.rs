@@ -78,7 +78,7 @@ fn the_output_of_config_is_a_file_with_the_same_settings() {
                 --sessions-per-user 4 --blocks-per-user 8 --users known --unknown-recipients 17 \
                 --unknown-recipients-per-user 18 --unknown-recipients-per-ip 19 --min-free-disk 20 --user-messages-per-second 10 --user-burst 11 \
                 --queries-per-second 12 --query-burst 13 --connections 14 --connections-per-ip 15 \
-                --handshakes-per-second 16 --handshake-burst auto --outbox-bytes 16384 --buffer-bytes 2000000 --heartbeat-seconds 5 --ping-seconds 6 --stall-seconds 7 --durability normal --inbox-days 1.5 --inbox-limit 9 --history-days 90 --clock-settle 90s \
+                --handshakes-per-second 16 --handshake-burst auto --outbox-bytes 16384 --buffer-bytes 2000000 --heartbeat-seconds 5 --ping-seconds 6 --stall-seconds 7 --durability normal --inbox-days 1.5 --inbox-limit 9 --history-days 90 --device-days 45 --clock-settle 90s \
                 --log off,dmwire=debug --log-format json";
     let by_flag = Run::new(args).output();
     assert!(

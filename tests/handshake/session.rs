@@ -224,7 +224,7 @@ fn welcome_describes_the_session_and_the_limits() {
         welcome,
         json!({
             "type": "welcome", "protocol": "dmwire.v1", "session_id": welcome["session_id"], "user_id": "8888",
-            "device": "phone", "epoch": a.epoch(), "seq": 1, "server_time": welcome["server_time"],
+            "device": "phone", "resumed": "new", "epoch": a.epoch(), "seq": 1, "server_time": welcome["server_time"],
             "schema": index["hash"], "heartbeat_seconds": 7,
             "limits": {"max_frame_bytes": 4096, "messages_per_second": 9}
         })

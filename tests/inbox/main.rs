@@ -6,6 +6,7 @@ mod support;
 mod blocks;
 mod changes;
 mod delivery;
+mod devices;
 mod history;
 mod receipts;
 mod replay;

@@ -169,41 +169,6 @@ fn a_new_device_starts_at_the_highest_watermark_of_its_user() {
 }
 
 #[test]
-fn of_more_than_sixteen_devices_the_least_recently_used_is_forgotten() {
-    let server = Server::start(&[]);
-    let mut a = Client::fresh(&server, "a");
-    for n in 1..=3 {
-        a.ask(&to("b", &n.to_string()));
-    }
-    let received = |device: usize, seq: u64| {
-        let mut b = Client::connect(
-            &server,
-            "b",
-            &format!("?ack=manual&device=d{device}&since=0"),
-        );
-        b.send(&json!({"type": "received", "seq": seq}));
-        b.close();
-    };
-    received(0, 1);
-    for device in 1..16 {
-        received(device, 2);
-    }
-    let first = |device: &str| {
-        let mut b = Client::connect(&server, "b", &format!("?ack=manual&device={device}"));
-        let seq = b.expect("message")["seq"].clone();
-        b.close();
-        seq
-    };
-    // All sixteen are known; using d0 again makes d1 the least recently used.
-    assert_eq!(first("d0"), 2);
-    received(16, 3);
-    assert_eq!(first("d0"), 2);
-    // d1 is forgotten and starts at the highest watermark, which is the newest entry.
-    let mut b = Client::connect(&server, "b", "?ack=manual&device=d1");
-    b.expect("synced");
-}
-
-#[test]
 fn inboxes_survive_a_restart() {
     let mut server = Server::start(&[]);
     let mut a = Client::fresh(&server, "a");

@@ -450,6 +450,7 @@ fn old_store(path: &Path, count: u64) {
         inbox_ms: i64::MAX / 4,
         inbox_limit: 1 << 40,
         history_ms: None,
+        device_ms: i64::MAX / 4,
     };
     let mut store = Sqlite::open(path, Durability::Normal, StoreOptions::new(lifetimes))
         .expect("the store opens");

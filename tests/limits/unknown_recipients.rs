@@ -136,10 +136,10 @@ fn with_users_known_only_users_who_have_connected_receive_messages() {
         let _b = Client::fresh(&server, &name);
         assert_stored(&a.ask(&to(&name, "x")));
     }
-    eventually("the device is stored", || {
+    eventually("it is stored that they have connected", || {
         let file = rusqlite::Connection::open(server.store()).expect("it opens");
-        let count = file.query_row("SELECT count(*) FROM devices", (), |row| row.get(0));
-        count == Ok(21)
+        let sql = "SELECT count(*) FROM users WHERE connected";
+        file.query_row(sql, (), |row| row.get(0)) == Ok(21)
     });
     server.kill();
     server.restart();

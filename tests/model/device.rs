@@ -59,6 +59,11 @@ impl Device {
         }
     }
 
+    /// How the server found the position.
+    pub fn resumed(&self) -> &str {
+        self.client.welcome["resumed"].as_str().expect("a word")
+    }
+
     /// The log line of the end of this session.
     pub fn close_log_line(&self) -> String {
         let (user, session) = (&self.client.welcome["user_id"], self.client.session_id());

@@ -18,6 +18,16 @@ pub static RUNS: AtomicUsize = AtomicUsize::new(0);
 pub static ENTRIES: AtomicUsize = AtomicUsize::new(0);
 pub static SESSIONS_SEEN: AtomicUsize = AtomicUsize::new(0);
 
+/// What is known of the watermark that the server has stored for a device.
+#[derive(Clone, Copy, Default)]
+pub struct Watermark {
+    /// It has stored one.
+    pub is_stored: bool,
+    /// The lowest and the highest that it may be, if there is one.
+    pub low: u64,
+    pub high: u64,
+}
+
 pub struct Run<'a> {
     pub server: &'a Server,
     pub random: Random,
@@ -25,8 +35,8 @@ pub struct Run<'a> {
     pub devices: Vec<Device>,
     /// By user and device: the cursor of the last session.
     pub left: HashMap<(usize, String), u64>,
-    /// By user and device: the lowest and the highest watermark that the server may have stored.
-    pub watermarks: HashMap<(usize, String), (u64, u64)>,
+    /// By user and device: the watermark that the server may have stored. None for a device that has acknowledged nothing.
+    pub watermarks: HashMap<(usize, String), Watermark>,
     /// Log lines that appear when the sessions of cut connections have ended.
     pub cut: Vec<String>,
     pub epoch: String,
@@ -111,17 +121,13 @@ impl<'a> Run<'a> {
         cursor: u64,
     ) -> Device {
         SESSIONS_SEEN.fetch_add(1, Ordering::Relaxed);
-        let new = self.new_watermark(user);
         let device = Device::connect(
             self.server,
             &self.model,
             (user, name, manual),
             (query, cursor),
         );
-        // From now on the server knows the device.
-        self.watermarks
-            .entry((user, name.to_owned()))
-            .or_insert(new);
+        assert_eq!(device.resumed() == "cursor", query.contains("since="));
         if self.epoch.is_empty() {
             self.epoch = device.epoch();
         }
@@ -129,10 +135,12 @@ impl<'a> Run<'a> {
     }
 
     /// The position of a device that the server does not know: the highest watermark of the user's devices.
-    pub fn new_watermark(&self, user: usize) -> (u64, u64) {
+    pub fn new_watermark(&self, user: usize) -> Watermark {
         let watermarks = self.watermarks.iter().filter(|((of, _), _)| *of == user);
-        watermarks.fold((0, 0), |(low, high), (_, mark)| {
-            (low.max(mark.0), high.max(mark.1))
+        watermarks.fold(Watermark::default(), |highest, (_, mark)| Watermark {
+            is_stored: false,
+            low: highest.low.max(mark.low),
+            high: highest.high.max(mark.high),
         })
     }
 
@@ -140,8 +148,8 @@ impl<'a> Run<'a> {
     pub fn raise_watermarks(&mut self) {
         for device in &self.devices {
             if !device.manual && device.has_received_entry {
-                let mark = self.watermarks.get_mut(&(device.user, device.name.clone()));
-                let (_, high) = mark.expect("a device that has connected is known");
+                let mark = self.watermarks.entry((device.user, device.name.clone()));
+                let high = &mut mark.or_default().high;
                 *high = (*high).max(device.cursor);
             }
         }
@@ -184,12 +192,15 @@ impl<'a> Run<'a> {
                 device
             }
             _ => {
-                let (low, high) = self
-                    .watermarks
-                    .get(&key)
-                    .copied()
-                    .unwrap_or_else(|| self.new_watermark(user));
                 let mut device = self.connect(user, &name, "", 0);
+                let known = self.watermarks.get(&key).copied();
+                let is_known = device.resumed() == "device";
+                let Watermark { low, high, .. } = match known {
+                    Some(mark) if is_known => mark,
+                    None if is_known => panic!("{name} has acknowledged nothing"),
+                    Some(mark) if mark.is_stored => panic!("{name} was forgotten"),
+                    _ => self.new_watermark(user),
+                };
                 // Its cursor is unknown until it has determined its position.
                 device.find_position();
                 let place = device.cursor - u64::from(device.has_received_entry);
@@ -198,8 +209,11 @@ impl<'a> Run<'a> {
                     "{name} of {} starts after {place}, not within {low}..={high}",
                     self.model.names[user]
                 );
-                let mark = self.watermarks.get_mut(&key).expect("it has connected");
-                *mark = (place, mark.1.max(place));
+                if let Some(mark) = self.watermarks.get_mut(&key).filter(|_| is_known) {
+                    mark.is_stored = true;
+                    mark.low = place;
+                    mark.high = mark.high.max(place);
+                }
                 device
             }
         };
@@ -369,19 +383,21 @@ impl<'a> Run<'a> {
             _ => self.random.below(device.cursor as usize + 1) as u64,
         };
         let counts = confirmed.min(head);
-        let (low, high) = self
-            .watermarks
-            .get_mut(&(device.user, device.name.clone()))
-            .expect("it has connected");
         device.send(&json!({"type": "received", "seq": confirmed}), false, false);
-        *high = (*high).max(counts);
+        if counts == 0 {
+            return;
+        }
+        let mark = self.watermarks.entry((device.user, device.name.clone()));
+        let mark = mark.or_default();
+        mark.high = mark.high.max(counts);
         if self.random.percent(60) {
             self.references += 1;
             let reference = format!("f{}", self.references);
             device.send(&json!({"type": "ping", "ref": reference}), false, true);
             device.read_replies();
             device.replies.remove(&reference);
-            *low = (*low).max(counts);
+            mark.is_stored = true;
+            mark.low = mark.low.max(counts);
         }
     }
 }

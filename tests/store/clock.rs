@@ -126,35 +126,6 @@ pub fn hiding_follows_the_time_in_both_directions(store: &mut TestStore) {
     assert_eq!(page.messages.len(), 2);
 }
 
-pub fn the_least_recently_used_device_is_forgotten_whatever_the_time(store: &mut TestStore) {
-    store.commit_one(message("eve", "gus", 1, "x"));
-    let devices = |n: std::ops::Range<u32>| n.map(|n| format!("d{n}"));
-    for device in devices(0..8) {
-        store.commit_one(receive("gus", &device, 1));
-    }
-    // The clock is far behind for the others, which are used later.
-    store.now -= 400 * DAY;
-    for device in devices(8..16) {
-        store.commit_one(receive("gus", &device, 1));
-    }
-    store.commit_one(receive("gus", "d0", 1));
-    store.now += 800 * DAY;
-    store.commit_one(receive("gus", "d1", 1));
-    store.now -= 400 * DAY;
-    store.commit_one(message("eve", "gus", 2, "x"));
-    for device in devices(16..18) {
-        store.commit_one(receive("gus", &device, 2));
-    }
-    for (device, received) in [("d0", 1), ("d1", 1), ("d8", 1), ("d2", 2), ("d3", 2)] {
-        // One that is forgotten starts at the highest watermark.
-        assert_eq!(
-            store.open_inbox("gus", device).received,
-            received,
-            "{device}"
-        );
-    }
-}
-
 pub fn reactions_keep_their_order_whatever_the_time(store: &mut TestStore) {
     store.commit_one(message("ned", "oz", 1, "x"));
     store.commit_one(message("oz", "ned", 2, "x"));

@@ -26,6 +26,7 @@ pub const RETENTION: Retention = Retention {
     inbox_ms: 10 * DAY,
     inbox_limit: INBOX_LIMIT,
     history_ms: Some(20 * DAY),
+    device_ms: 30 * DAY,
 };
 /// The time of the first commit, in milliseconds since 1970.
 const START: i64 = 1_800_000_000_000;

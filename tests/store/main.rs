@@ -10,6 +10,7 @@ mod support;
 mod changes;
 mod clock;
 mod counts;
+mod devices;
 mod fixture;
 mod known;
 mod limits;
@@ -36,7 +37,6 @@ macro_rules! test_store {
             messages::a_conversation_exists_from_its_first_message,
             receipts::watermarks_only_increase,
             receipts::one_watermark_covers_several_conversations,
-            receipts::sixteen_devices_per_user_are_remembered,
             receipts::read_marks_only_increase,
             receipts::a_deleted_message_is_not_unread,
             changes::authors_edit_their_messages,
@@ -50,6 +50,12 @@ macro_rules! test_store {
             known::an_edit_is_known_by_its_own_time_and_by_those_of_later_edits,
             known::a_reaction_is_known_by_its_ack_or_as_deleted,
             known::a_removed_entry_is_not_compared,
+            devices::a_device_is_stored_from_its_first_watermark,
+            devices::a_user_is_known_from_the_first_session,
+            devices::a_device_that_was_used_recently_is_never_forgotten,
+            devices::a_device_without_a_place_makes_receipts,
+            devices::no_device_is_forgotten_while_the_time_is_uncertain,
+            devices::a_device_is_kept_whatever_the_clock_was_at_its_use,
             limits::a_block_applies_to_the_writes_behind_it,
             limits::blocks_are_listed_and_limited,
             limits::messages_to_unknown_recipients_are_limited,
@@ -71,7 +77,6 @@ macro_rules! test_store {
             clock::a_time_that_is_too_late_keeps_what_follows_it,
             clock::nothing_expires_while_the_time_is_uncertain,
             clock::hiding_follows_the_time_in_both_directions,
-            clock::the_least_recently_used_device_is_forgotten_whatever_the_time,
             clock::reactions_keep_their_order_whatever_the_time,
             clock::the_times_of_commits_are_known_after_a_start,
         }

@@ -15,6 +15,8 @@ pub fn users_exist_from_their_first_message(store: &mut TestStore) {
         head: 0,
         oldest: 1,
         received: 0,
+        is_known: false,
+        has_connected: false,
         diverged: false,
     };
     assert_eq!(store.open_inbox("ada", "phone"), empty);

@@ -63,24 +63,6 @@ pub fn one_watermark_covers_several_conversations(store: &mut TestStore) {
     assert_eq!(all, [("cy", id(40)), ("dan", id(43))]);
 }
 
-pub fn sixteen_devices_per_user_are_remembered(store: &mut TestStore) {
-    for n in 1..=4 {
-        store.commit_one(message("ada", "gus", n, "x"));
-    }
-    store.commit_one(receive("gus", "d0", 1));
-    for n in 1..16 {
-        store.commit_one(receive("gus", &format!("d{n}"), 2));
-    }
-    assert_eq!(store.open_inbox("gus", "d0").received, 1);
-    // d0 is used again, so that d1 is the least recently used one when the seventeenth connects.
-    store.commit_one(receive("gus", "d0", 1));
-    store.commit_one(receive("gus", "d16", 4));
-    assert_eq!(store.open_inbox("gus", "d0").received, 1);
-    assert_eq!(store.open_inbox("gus", "d2").received, 2);
-    let forgotten = store.open_inbox("gus", "d1");
-    assert_eq!(forgotten.received, 4, "it starts as a new device");
-}
-
 /// The unread count of a user's only conversation, and its marks: own read, peer's read, peer's received.
 fn marks(store: &mut TestStore, user: &str) -> (u64, [Option<u32>; 3]) {
     let page = store.conversations(&conversations_query(user, None, 10));

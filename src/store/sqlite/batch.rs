@@ -30,6 +30,10 @@ pub struct Batch<'a> {
     pub cache: &'a mut Cache,
     pub numbers: &'a mut MessageNumbers,
     pub inbox_limit: u64,
+    /// How long a device is kept after its last use, in milliseconds.
+    pub device_ms: i64,
+    /// The present time is certain.
+    pub is_certain: bool,
     pub quotas: &'a Quotas,
     pub shared: &'a Shared,
     /// Milliseconds since 1970-01-01T00:00:00Z.
@@ -166,6 +170,23 @@ impl Batch<'_> {
         }
     }
 
+    /// Records that a user has connected.
+    fn set_connected(&mut self, id: &Arc<str>, user: User) -> Result<()> {
+        if user.connected {
+            return Ok(());
+        }
+        self.tx
+            .prepare_cached("UPDATE users SET connected = 1 WHERE n = ?1")?
+            .execute([user.n])?;
+        let unknown = &mut self.cache.unknown_recipients;
+        unknown.recipient_connected(self.tx, user.n)?;
+        if let Some(user) = self.cache.users.get_mut(id) {
+            user.connected = true;
+        }
+        self.shared.remove_newly_connected(id);
+        Ok(())
+    }
+
     /// Finds a user or creates one.
     fn user(&mut self, id: &Arc<str>) -> Result<User> {
         if let Some(user) = self.find_user(id)? {
@@ -179,6 +200,7 @@ impl Batch<'_> {
             head: 0,
             trimmed_to: 0,
             connected: false,
+            received: 0,
         };
         self.cache.users.insert(id.clone(), user);
         Ok(user)

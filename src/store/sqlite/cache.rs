@@ -37,6 +37,8 @@ pub struct User {
     pub trimmed_to: u64,
     /// The user has connected at least once.
     pub connected: bool,
+    /// The newest entry that any device has received: the received marks of conversations are moved up to here.
+    pub received: u64,
 }
 
 /// A direct conversation of two users.
@@ -116,7 +118,7 @@ impl Cache {
         let user = connection
             .prepare_cached(
                 "SELECT n, floor, (SELECT max(seq) FROM inbox WHERE user = users.n),
-                    EXISTS (SELECT 1 FROM devices WHERE user = users.n) FROM users WHERE id = ?1",
+                    connected, (SELECT max(received) FROM devices WHERE user = users.n) FROM users WHERE id = ?1",
             )?
             .query_row([id], |row| {
                 let trimmed_to = unsigned(row.get(1)?);
@@ -127,6 +129,7 @@ impl Cache {
                     // Numbers are not used again after all entries were removed.
                     head: newest.map_or(trimmed_to, unsigned),
                     connected: row.get(3)?,
+                    received: row.get::<_, Option<i64>>(4)?.map_or(0, unsigned),
                 })
             })
             .optional()?;

@@ -8,8 +8,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use crate::store::Waker;
 
-/// The maximum number of newly connected users. Beyond it the set is emptied: by then most have a device in the table, or the
-/// store does not accept writes.
+/// The maximum number of newly connected users. Beyond it the set is emptied: by then the table has most of them, or the store
+/// does not accept writes.
 const MAX_NEWLY_CONNECTED: usize = 100_000;
 /// The number of entries that are added to the heads before they are computed again from the log, which may have become
 /// shorter. Several times the entries of a full log.
@@ -26,7 +26,7 @@ pub struct Shared {
     flushes: Mutex<Flushes>,
     flushed: Condvar,
     heads: Mutex<Heads>,
-    /// Users who have connected and have no device in the table yet.
+    /// Users who have connected, which the table does not have yet.
     newly_connected: Mutex<HashSet<Box<str>>>,
 }
 
@@ -184,7 +184,7 @@ impl Shared {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A user without a device in the table has connected.
+    /// A user has connected for the first time.
     pub fn add_newly_connected(&self, user: &str) {
         let mut users = self.newly_connected();
         if users.len() >= MAX_NEWLY_CONNECTED {
@@ -193,12 +193,12 @@ impl Shared {
         users.insert(user.into());
     }
 
-    /// True if this user has connected and has no device in the table yet.
+    /// True if this user has connected, and the table does not have it yet.
     pub fn is_newly_connected(&self, user: &str) -> bool {
         self.newly_connected().contains(user)
     }
 
-    /// The user has a device in the table now.
+    /// The table has it now that the user has connected.
     pub fn remove_newly_connected(&self, user: &str) {
         self.newly_connected().remove(user);
     }

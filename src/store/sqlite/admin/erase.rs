@@ -35,6 +35,7 @@ pub fn erase(path: &Path, user: &str, now: i64) -> Result<Erased, StoreError> {
         inbox_ms: i64::MAX / 2,
         inbox_limit: u64::MAX / 4,
         history_ms: None,
+        device_ms: i64::MAX / 2,
     };
     let mut store = Sqlite::open(path, Durability::Full, StoreOptions::new(keep_all))?;
     store.flush()?;
@@ -107,7 +108,7 @@ fn erase_in(connection: &mut Connection, user: &str, now: i64) -> rusqlite::Resu
     // The form that `protocol::types::is_erased_name` recognizes, so that nobody can connect by this name.
     let placeholder = format!("erased.{}", Uuid::new_v4().simple());
     tx.execute(
-        "UPDATE users SET id = ?2, floor = max(floor, coalesce(?3, 0)) WHERE n = ?1",
+        "UPDATE users SET id = ?2, connected = 0, floor = max(floor, coalesce(?3, 0)) WHERE n = ?1",
         params![n, placeholder, head],
     )?;
     migrations::renew_epoch(&tx)?;

@@ -128,6 +128,10 @@ const CHECKS: &[(&str, &str)] = &[
          WHERE d.received > max(u.floor, coalesce((SELECT max(seq) FROM inbox WHERE user = d.user), 0))",
     ),
     (
+        "a device is of a user who has not connected (user, entry)",
+        "SELECT user, received FROM devices WHERE user NOT IN (SELECT n FROM connected_users)",
+    ),
+    (
         "a read mark is ahead of the received mark (user, conversation)",
         "SELECT user, conversation FROM marks WHERE read > received",
     ),
@@ -138,7 +142,7 @@ const CHECKS: &[(&str, &str)] = &[
     ),
     (
         "messages are counted for a recipient who has connected, or do not exist (recipient, sender)",
-        "SELECT recipient, sender FROM unclaimed WHERE recipient IN (SELECT user FROM devices)
+        "SELECT recipient, sender FROM unclaimed WHERE recipient IN (SELECT n FROM connected_users)
          OR messages > (SELECT count(*) FROM conversations AS c JOIN messages AS m ON m.conversation = c.n
             WHERE c.low = min(unclaimed.recipient, unclaimed.sender)
             AND c.high = max(unclaimed.recipient, unclaimed.sender) AND m.sender = unclaimed.sender)",

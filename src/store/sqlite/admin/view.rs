@@ -33,6 +33,14 @@ pub fn include_all(path: &Path, connection: &Connection) -> Result<(), StoreErro
             with_path(path, connection.execute_batch(&empty))?;
         }
     }
+    // In older files, each user who has connected has a device.
+    let connected = if with_path(path, connection.column_exists(None, "users", "connected"))? {
+        "SELECT n FROM users WHERE connected"
+    } else {
+        "SELECT DISTINCT user AS n FROM devices"
+    };
+    let connected = format!("CREATE TEMP VIEW connected_users AS {connected}");
+    with_path(path, connection.execute_batch(&connected))?;
     with_path(path, pending::include(connection))
 }
 

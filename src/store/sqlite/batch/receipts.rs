@@ -9,8 +9,11 @@ use super::{Batch, Result};
 use crate::store::sqlite::number::signed;
 use crate::store::{MessageRef, Outcome, Received};
 
-/// The maximum number of devices per user; the least recently used is forgotten (PROTOCOL section 2).
+/// The maximum number of devices per user (PROTOCOL section 2).
 const MAX_DEVICES: i64 = 16;
+/// A device is kept longer than required by the required time divided by this, because a session reports only from time to time
+/// that it is in use.
+const USE_TOLERANCE: i64 = 16;
 
 impl Batch<'_> {
     /// Moves the read mark of the acting user. A message that was read was received, too.
@@ -31,51 +34,67 @@ impl Batch<'_> {
         })
     }
 
-    /// Records how far a device has received its user's inbox, and the device itself. Returns the conversations whose
-    /// received mark has moved.
+    /// Records that a device is in use and how far it has received its user's inbox. Returns the conversations whose received
+    /// mark has moved.
     pub fn watermark(&mut self, id: &Arc<str>, device: &str, seq: u64) -> Result<Vec<Received>> {
         let user = self.user(id)?;
-        let seq = signed(seq.min(user.head));
-        let (before, last_used): (Option<i64>, Option<i64>) = self
-            .tx
-            .prepare_cached("SELECT max(received), max(used) FROM devices WHERE user = ?1")?
-            .query_row([user.n], |row| Ok((row.get(0)?, row.get(1)?)))?;
-        // Later than any other device was used, also if the clock was set back: the order decides which one is forgotten.
-        let use_time = last_used.map_or(self.now, |last| self.now.max(last.saturating_add(1)));
+        self.set_connected(id, user)?;
+        let seq = seq.min(user.head);
+        // Not before any other device was used, also if the clock was set back.
         let updated = self
             .tx
             .prepare_cached(
-                "UPDATE devices SET received = max(received, ?3), used = ?4 WHERE user = ?1 AND device = ?2",
+                "UPDATE devices SET received = max(received, ?3),
+                    used = max(?4, (SELECT max(used) FROM devices WHERE user = ?1))
+                 WHERE user = ?1 AND device = ?2",
             )?
-            .execute(params![user.n, device, seq, use_time])?;
-        if updated == 0 {
+            .execute(params![user.n, device, signed(seq), self.now])?;
+        if updated == 0 && seq > 0 && self.has_place(user.n)? {
             self.tx
                 .prepare_cached(
-                    "INSERT INTO devices (user, device, received, used) VALUES (?1, ?2, ?3, ?4)",
+                    "INSERT INTO devices (user, device, received, used)
+                     SELECT ?1, ?2, ?3, max(?4, coalesce(max(used), 0)) FROM devices WHERE user = ?1",
                 )?
-                .execute(params![user.n, device, seq, use_time])?;
-            self.tx
-                .prepare_cached(
-                    "DELETE FROM devices WHERE user = ?1 AND device IN
-                     (SELECT device FROM devices WHERE user = ?1
-                      ORDER BY used DESC, device = ?3 DESC LIMIT -1 OFFSET ?2)",
-                )?
-                .execute(params![user.n, MAX_DEVICES, device])?;
-            if !user.connected {
-                let unknown = &mut self.cache.unknown_recipients;
-                unknown.recipient_connected(self.tx, user.n)?;
-                if let Some(user) = self.cache.users.get_mut(id) {
-                    user.connected = true;
-                }
-            }
-            self.shared.remove_newly_connected(id);
+                .execute(params![user.n, device, signed(seq), self.now])?;
         }
-        let before = before.unwrap_or(0);
-        if seq > before {
-            self.move_received_marks(user.n, before, seq)
-        } else {
-            Ok(Vec::new())
+        // Senders are told also if the device has no place.
+        if seq <= user.received {
+            return Ok(Vec::new());
         }
+        if let Some(user) = self.cache.users.get_mut(id) {
+            user.received = seq;
+        }
+        self.move_received_marks(user.n, signed(user.received), signed(seq))
+    }
+
+    /// True if a user may have one more device, for which one that was not used for long may be forgotten. A device that was used
+    /// recently is never forgotten: it would miss what other devices have received meanwhile.
+    fn has_place(&self, user: i64) -> Result<bool> {
+        let count: i64 = self
+            .tx
+            .prepare_cached("SELECT count(*) FROM devices WHERE user = ?1")?
+            .query_row([user], |row| row.get(0))?;
+        if count < MAX_DEVICES {
+            return Ok(true);
+        }
+        if !self.is_certain {
+            return Ok(false);
+        }
+        // A time in the future was stored while the clock was wrong: the device has been used until now at the latest.
+        self.tx
+            .prepare_cached("UPDATE devices SET used = ?2 WHERE user = ?1 AND used > ?2")?
+            .execute([user, self.now])?;
+        let unused_for = self
+            .device_ms
+            .saturating_add(self.device_ms / USE_TOLERANCE);
+        let forgotten = self
+            .tx
+            .prepare_cached(
+                "DELETE FROM devices WHERE user = ?1 AND device =
+                    (SELECT device FROM devices WHERE user = ?1 AND used < ?2 ORDER BY used LIMIT 1)",
+            )?
+            .execute([user, self.now.saturating_sub(unused_for)])?;
+        Ok(forgotten > 0)
     }
 
     /// Moves the received marks of the conversations with messages of others among the entries after `before` up to `seq`.

@@ -1,5 +1,9 @@
 -- Devices and quotas.
 
+-- Whether a session of the user has ever been opened. Until now each of these sessions had a row in `devices`.
+ALTER TABLE users ADD COLUMN connected INTEGER NOT NULL DEFAULT 0;
+UPDATE users SET connected = 1 WHERE n IN (SELECT user FROM devices);
+
 
 -- Superseded changes.
 

@@ -23,14 +23,14 @@ impl SqliteReader {
         // One row, also if there is no such user.
         let mut statement = self.connection.prepare_cached(
             "SELECT u.n, u.floor, (SELECT max(seq) FROM inbox WHERE user = u.n),
-                max(d.received), max(CASE WHEN d.device = ?2 THEN d.received END)
+                max(d.received), max(CASE WHEN d.device = ?2 THEN d.received END), u.connected
              FROM users AS u LEFT JOIN devices AS d ON d.user = u.n WHERE u.id = ?1",
         )?;
         let mut states = Vec::with_capacity(queries.len());
         let mut known = Vec::new();
         for (index, query) in queries.iter().enumerate() {
             let DeviceRef { user, device } = &query.device;
-            let (state, n, has_device) = statement.query_row(params![user, device], |row| {
+            let (state, n) = statement.query_row(params![user, device], |row| {
                 let n: Option<i64> = row.get(0)?;
                 let trimmed_to = row.get::<_, Option<i64>>(1)?.map_or(0, unsigned);
                 let newest: Option<i64> = row.get(2)?;
@@ -44,11 +44,15 @@ impl SqliteReader {
                     head,
                     oldest,
                     received: unsigned(received.or(furthest).unwrap_or(0)),
+                    is_known: received.is_some(),
+                    has_connected: row.get::<_, Option<bool>>(5)?.unwrap_or(false),
                     diverged: false,
                 };
-                Ok((state, n, furthest.is_some()))
+                Ok((state, n))
             })?;
-            if !has_device && let Some(shared) = &self.shared {
+            if !state.has_connected
+                && let Some(shared) = &self.shared
+            {
                 shared.add_newly_connected(user);
             }
             if let (Some(user), Some(entry)) = (n, query.known)
