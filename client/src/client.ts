@@ -11,10 +11,15 @@ import { type InFrame, Outbox, type OutFrame } from './outbox.js';
 import { conversations, history } from './pages.js';
 import { Persistence } from './persistence.js';
 import { Receiver } from './receiver.js';
+import { Retries } from './retries.js';
 import type { State } from './state.js';
 
-/** Maximum number of entries queued for the application. Further ones are dropped and requested again later. */
-const MAX_QUEUED = 1_000;
+/**
+ * Maximum number of characters queued for the application, about 40,000 short messages. Further entries are dropped and
+ * requested again later, by a new connection. No frame of the protocol, and no WebSocket of a browser, stops the server from
+ * sending entries while the replies and heartbeats behind them still arrive.
+ */
+const MAX_QUEUED = 2 ** 25;
 
 /** Connects to a server and stays connected until {@link Client.close}. */
 export function connect<App = never>(options: ConnectOptions): Client<App> {
@@ -40,12 +45,14 @@ export class Client<App = never> {
   readonly #connection: Connection;
   readonly #persistence: Persistence;
   readonly #receiver: Receiver;
+  readonly #retries: Retries;
   /** Callbacks that wake waiting iterators when the client is closed. */
   readonly #wakeups = new Set<() => void>();
 
   /** Use {@link connect}. */
   constructor(options: ConnectOptions) {
     this.#options = options;
+    this.#retries = new Retries(options.onHandlerError);
     this.#inbox = new Inbox(
       {
         // Messages wait for a handler. Events of other types need none.
@@ -69,7 +76,7 @@ export class Client<App = never> {
       url: () => this.#url(),
       onState: state => this.#events.emit('state', state),
       onWire: (direction, text) => this.#events.emit('wire', { direction, text }),
-      onFrame: frame => this.#receiver.receive(frame),
+      onFrame: (frame, size) => this.#receiver.receive(frame, size),
       onDown: () => this.#outbox.down(),
       onFatal: error => void this.#end(error),
     });
@@ -80,6 +87,7 @@ export class Client<App = never> {
       inbox: this.#inbox,
       outbox: this.#outbox,
       persistence: this.#persistence,
+      retries: this.#retries,
       fail: error => void this.#end(error),
     });
     queueMicrotask(() => void this.#connection.connect());
@@ -99,7 +107,8 @@ export class Client<App = never> {
    * Adds an event handler. `type` is the `type` of a frame, or one of {@link Events}. A log entry (`message`, `edited`,
    * `deleted`, `reacted`) counts as handled when the handler returns or its promise is fulfilled; the next entry is
    * delivered after that. A handler may therefore wait for the answer to a frame that it sends, but not for another event.
-   * If a handler fails, the next run delivers its entry and all later ones again.
+   * If a handler fails, the next run delivers its entry and all later ones again, unless {@link ConnectOptions.onHandlerError}
+   * says otherwise.
    *
    * Messages wait until there is a handler or a {@link Client.messages} loop.
    *
@@ -278,10 +287,12 @@ export class Client<App = never> {
     return (await this.#outbox.add(frame, 'durable')) as unknown as ServerAck;
   }
 
-  #fault({ type, event }: InboxItem, error: unknown): void {
+  /** Reports that a handler has failed on an item. Returns whether the item is skipped. */
+  #fault({ type, event }: InboxItem, error: unknown): boolean {
     if (this.#events.has('fault')) this.#events.emit('fault', { error, type, event });
     // Without a handler the error becomes an unhandled rejection, like other errors in promises.
     else void Promise.reject(error);
+    return this.#retries.skips;
   }
 }
 

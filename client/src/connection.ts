@@ -36,7 +36,8 @@ export interface ConnectionEvents {
   url(): string;
   onState(state: State): void;
   onWire(direction: 'in' | 'out', text: string): void;
-  onFrame(frame: InFrame): void;
+  /** `size`: length of its text in characters. */
+  onFrame(frame: InFrame, size: number): void;
   /** The session, if there was one, has ended. */
   onDown(): void;
   /** Reconnecting cannot succeed. */
@@ -192,7 +193,7 @@ export class Connection {
     } catch {
       return this.lost('the server sent a frame that is not JSON');
     }
-    this.#events.onFrame(frame);
+    this.#events.onFrame(frame, text.length);
   }
 
   /** One of {@link RETURN_EVENTS}. A connection that seems open may be dead, so it is probed. */

@@ -24,10 +24,10 @@ export class Emitter {
     for (const handler of [...(this.#handlers.get(type) ?? [])]) void call(handler, event);
   }
 
-  /** Calls all handlers and waits for all of them, then throws the first error. */
-  async deliver(type: string, event: unknown): Promise<void> {
+  /** Calls all handlers by `run` and waits for all of them, then throws the first error. */
+  async deliver(type: string, event: unknown, run: (call: () => Promise<void>) => Promise<void>): Promise<void> {
     const results = await Promise.allSettled(
-      [...(this.#handlers.get(type) ?? [])].map(handler => call(handler, event)),
+      [...(this.#handlers.get(type) ?? [])].map(handler => run(() => call(handler, event))),
     );
     const failed = results.find(result => result.status === 'rejected');
     if (failed) throw failed.reason;

@@ -7,11 +7,18 @@ export interface LogPosition {
   readonly at?: string | undefined;
 }
 
+/** Added to the size of each item: its objects take memory, too. */
+const ITEM_SIZE = 500;
+/** How long items are delivered without giving other tasks a turn: network, timers, user input. */
+const TASK_MS = 50;
+
 /** An event for the application. */
 export interface InboxItem {
   /** Event type. */
   readonly type: string;
   readonly event: unknown;
+  /** Size in characters. */
+  readonly size: number;
   /** Position of the log after this item; absent if the item is not an entry of the log. */
   readonly position?: LogPosition;
   /** True for `truncated`: the log continues at `position`, and the entries before it are gone. */
@@ -24,8 +31,8 @@ export interface InboxEvents {
   canDeliver(item: InboxItem): boolean;
   /** Passes the item to the application; resolves when the application has handled it. */
   deliver(item: InboxItem): Promise<void>;
-  /** The application failed to handle the item. */
-  onError(item: InboxItem, error: unknown): void;
+  /** The application failed to handle the item. Returns whether it counts as handled all the same. */
+  onError(item: InboxItem, error: unknown): boolean;
   /** {@link Inbox.handled} has advanced. */
   onProgress(): void;
   /** No item can be delivered at the moment. */
@@ -55,6 +62,8 @@ export class Inbox {
   #position: LogPosition | undefined;
   #delivered: LogPosition | undefined;
   readonly #queue: InboxItem[] = [];
+  /** Size of the queued items. */
+  #queued = 0;
   /** Position before the first entry that the application failed on. Later entries do not count as handled. */
   #failed: LogPosition | undefined;
   /** Position before the first entry that an iterator left unfinished. Later entries do not count as handled. */
@@ -63,7 +72,7 @@ export class Inbox {
   #pumping = false;
   #stopped = false;
 
-  /** @param limit Maximum number of queued items. */
+  /** @param limit Size of the queue, in characters, from which on no more items are queued. */
   constructor(events: InboxEvents, limit: number) {
     this.#events = events;
     this.#limit = limit;
@@ -100,15 +109,15 @@ export class Inbox {
   }
 
   /** Queues an entry of the log if it is the next one. The very first entry defines where the log begins. */
-  offer(position: LogPosition, type: string, event: unknown): OfferResult {
+  offer(position: LogPosition, type: string, event: unknown, size: number): OfferResult {
     const { seq, epoch } = position;
     if (this.#position && this.#position.epoch !== epoch) return 'gap';
     if (this.#position && seq <= this.#position.seq) return 'duplicate';
     if (this.#position && seq > this.#position.seq + 1) return 'gap';
-    if (this.#queue.length >= this.#limit) return 'full';
+    if (this.#queued >= this.#limit) return 'full';
     this.#delivered ??= { epoch, seq: seq - 1 };
     this.#position = position;
-    this.#push({ type, event, position });
+    this.#push({ type, event, size, position });
     return 'accepted';
   }
 
@@ -116,13 +125,13 @@ export class Inbox {
   skipTo(position: LogPosition, type: string, event: unknown): void {
     this.#position = position;
     this.#queuedSkips += 1;
-    this.#push({ type, event, position, skip: true });
+    this.#push({ type, event, size: 0, position, skip: true });
   }
 
   /** Queues an event that is not an entry of the log. Returns false if the queue is full. */
-  add(type: string, event: unknown): boolean {
-    const hasRoom = this.#queue.length < this.#limit;
-    if (hasRoom) this.#push({ type, event });
+  add(type: string, event: unknown, size: number): boolean {
+    const hasRoom = this.#queued < this.#limit;
+    if (hasRoom) this.#push({ type, event, size });
     return hasRoom;
   }
 
@@ -148,13 +157,15 @@ export class Inbox {
   async pump(): Promise<void> {
     if (this.#pumping) return;
     this.#pumping = true;
+    let startedAt = performance.now();
     for (let item = this.#queue[0]; item && this.#events.canDeliver(item); item = this.#queue[0]) {
       this.#queue.shift();
+      this.#queued -= item.size + ITEM_SIZE;
       try {
         await this.#events.deliver(item);
       } catch (error) {
-        if (item.position && !item.skip) this.#failed = earlier(this.#delivered, this.#failed);
-        this.#events.onError(item, error);
+        const isHandled = this.#events.onError(item, error) || !item.position || item.skip;
+        if (!isHandled) this.#failed = earlier(this.#delivered, this.#failed);
       }
       if (this.#stopped) return;
       if (item.skip) {
@@ -166,6 +177,10 @@ export class Inbox {
         this.#delivered = item.position;
         this.#events.onProgress();
       }
+      if (performance.now() - startedAt > TASK_MS) {
+        await nextTask();
+        startedAt = performance.now();
+      }
     }
     this.#pumping = false;
     this.#events.onIdle();
@@ -173,8 +188,21 @@ export class Inbox {
 
   #push(item: InboxItem): void {
     this.#queue.push(item);
+    this.#queued += item.size + ITEM_SIZE;
     void this.pump();
   }
+}
+
+/** Resolves in a later task. (Timers are slowed down in pages in the background.) */
+function nextTask(): Promise<void> {
+  return new Promise(resolve => {
+    const { port1, port2 } = new MessageChannel();
+    port1.onmessage = () => {
+      port1.close();
+      resolve();
+    };
+    port2.postMessage(0);
+  });
 }
 
 /** Returns the earlier one of two positions in the same log. */

@@ -29,11 +29,25 @@ export interface ConnectOptions {
    * after the last entry that this device acknowledged.
    */
   readonly since?: number;
+  /** What happens when a handler fails on an entry of the log. Default: `keep`. */
+  readonly onHandlerError?: HandlerErrorPolicy;
   /** The WebSocket class to use. Default: the runtime's own, or that of the package `ws`. */
   readonly WebSocket?: WebSocketClass;
   /** Bounds of the delay before a reconnect, in milliseconds. Default: 500 for the first, 30 000 for any. */
   readonly backoff?: { readonly base?: number; readonly max?: number };
 }
+
+/** What happens when a handler fails on an entry of the log. The event `fault` reports the error in all cases. */
+export type HandlerErrorPolicy =
+  /** The entry stays unhandled: later entries are delivered, and the next run delivers it and all of them again. */
+  | 'keep'
+  /** The entry counts as handled. */
+  | 'skip'
+  /**
+   * The failed handler is called again up to `retry` times, after delays that grow to 30 seconds. Later entries wait. If it
+   * fails each time, the entry is kept, or skipped with `skip: true`.
+   */
+  | { readonly retry: number; readonly skip?: boolean };
 
 /** Recipient of a frame: a user name, `{ user }` or `{ room }`. */
 export type Target =
@@ -70,7 +84,7 @@ export type Events<App = never> = { [Frame in ServerFrame<App> as Frame['type']]
   /** The server has rejected a frame of this client for good; it is not sent again. */
   failed: { readonly frame: ClientFrame<App>; readonly error: DmwireError };
   /**
-   * A handler has failed on an entry of the log. The next run delivers the entry again. Without a handler for this event the
+   * A handler has failed on an event, after the retries of the option `onHandlerError`. Without a handler for this event the
    * error becomes an unhandled rejection.
    */
   fault: { readonly error: unknown; readonly type: string; readonly event: unknown };

@@ -5,6 +5,7 @@ import type { ServerError, ServerGoodbye, ServerTruncated, ServerWelcome } from 
 import type { Inbox, InboxItem } from './inbox.js';
 import type { InFrame, Outbox } from './outbox.js';
 import { type Persistence, UNKNOWN_EPOCH } from './persistence.js';
+import type { Retries } from './retries.js';
 
 /** Minimum interval between two acknowledgements while many entries are handled. */
 const ACKNOWLEDGE_MS = 50;
@@ -16,6 +17,7 @@ export interface ReceiverParts {
   readonly inbox: Inbox;
   readonly outbox: Outbox;
   readonly persistence: Persistence;
+  readonly retries: Retries;
   /** Closes the client for good. */
   fail(error: DmwireError): void;
 }
@@ -32,14 +34,17 @@ export class Receiver {
   /** `welcome` has arrived, and the next frame will show whether the server continues the log of our position. */
   #isResuming = false;
   #acknowledgeTimer: ReturnType<typeof setTimeout> | undefined;
+  /** Characters of the frame that is being handled. */
+  #size = 0;
 
   constructor(parts: ReceiverParts) {
     this.#parts = parts;
   }
 
-  /** Handles a frame. */
-  receive(frame: InFrame): void {
+  /** Handles a frame of `size` characters. */
+  receive(frame: InFrame, size: number): void {
     const { connection, events, inbox, outbox, persistence } = this.#parts;
+    this.#size = size;
     if (this.#isResuming && frame.type !== 'truncated') {
       this.#isResuming = false;
       this.acknowledge();
@@ -79,13 +84,14 @@ export class Receiver {
     }
     // Ephemeral messages are queued too, so that they keep their order among the others.
     if (frame.type === 'message') {
-      if (events.has('message')) inbox.add('message', frame);
+      if (events.has('message')) inbox.add('message', frame, size);
     } else events.emit(frame.type, frame);
   }
 
   /** Passes an inbox item to the application's handlers. */
   async deliver(item: InboxItem): Promise<void> {
-    if (item.event !== undefined) await this.#parts.events.deliver(item.type, item.event);
+    const { events, retries } = this.#parts;
+    if (item.event !== undefined) await events.deliver(item.type, item.event, call => retries.run(call));
     if (item.type === 'truncated' && (item.event as ServerTruncated).reason === 'reset') {
       this.#parts.outbox.dropSettled(Number.POSITIVE_INFINITY);
     }
@@ -122,9 +128,10 @@ export class Receiver {
     connection.send(JSON.stringify({ type: 'received', seq: handled.seq }));
   }
 
-  /** Stops the timer. */
+  /** Stops all timers. */
   close(): void {
     clearTimeout(this.#acknowledgeTimer);
+    this.#parts.retries.stop();
   }
 
   #welcome(session: ServerWelcome): void {
@@ -160,11 +167,13 @@ export class Receiver {
     const { inbox, outbox, persistence } = this.#parts;
     const pending = outbox.resolve(frame);
     const sent = pending?.frame;
+    // The event contains the sent frame as well.
+    if (pending) this.#size += pending.text.length;
     const event = sent && { frame: sent, ack: frame };
     const seq = typeof frame.seq === 'number' && !frame.duplicate ? frame.seq : undefined;
     // A message to oneself also arrives as `message` with the same `seq`; that one advances the log.
     if (seq === undefined || sent?.target_user === persistence.user) {
-      if (pending?.delivery === 'durable') pending.reported = inbox.add('sent', event);
+      if (pending?.delivery === 'durable') pending.reported = inbox.add('sent', event, this.#size);
       const handled = inbox.handled;
       outbox.dropSettled(handled ? handled.seq : Number.POSITIVE_INFINITY);
       persistence.saveSoon();
@@ -186,9 +195,10 @@ export class Receiver {
     const ack: InFrame = { type: 'ack', id, ...(!own.superseded && { seq }), status: 'stored', sent_at, ref: own.ref };
     if (!own.settled) outbox.settle(own, ack);
     const event = own.reported ? undefined : { frame: own.frame, ack };
+    this.#size += own.text.length;
     if (own.superseded) {
       // The entry shows a newer change of another device, which the application does not know yet.
-      own.reported = inbox.add('sent', event);
+      own.reported = inbox.add('sent', event, this.#size);
       this.#offer(frame, seq, frame.type, frame);
     } else if (this.#offer(frame, seq, 'sent', event)) own.reported = true;
   }
@@ -199,7 +209,7 @@ export class Receiver {
     const { session } = connection;
     if (!session || this.#overflowed) return false;
     const id = frame.id as string | undefined;
-    const result = inbox.offer({ epoch: session.epoch, seq, id, at: timeOf(frame) }, type, event);
+    const result = inbox.offer({ epoch: session.epoch, seq, id, at: timeOf(frame) }, type, event, this.#size);
     if (result === 'full') this.#overflowed = true;
     if (result === 'gap') connection.lost('an entry of the log is missing');
     return result === 'accepted';

@@ -1,14 +1,15 @@
 import assert from 'node:assert/strict';
-import { afterEach, beforeEach, describe, it } from 'node:test';
+import { afterEach, beforeEach, describe, it, mock } from 'node:test';
 import {
   type Client,
   type ConnectOptions,
   connect,
+  type HandlerErrorPolicy,
   type Saved,
   type ServerMessage,
   type Storage,
 } from '../src/index.js';
-import { FakeServer, type FakeSocket, flushMicrotasks, waitUntil } from './support/fake.js';
+import { FakeServer, type FakeSocket, flushMicrotasks, mockClock, waitUntil } from './support/fake.js';
 
 describe('incoming entries', { timeout: 20_000 }, () => {
   let server: FakeServer;
@@ -83,10 +84,11 @@ describe('incoming entries', { timeout: 20_000 }, () => {
     start();
     const socket = await server.accept();
     socket.welcome(1);
-    for (let i = 0; i <= 1000; i += 1) {
+    const text = 'x'.repeat(2 ** 20);
+    for (let i = 0; i <= 32; i += 1) {
       const ephemeral = { seq: undefined, ephemeral: true };
       if (i === 0) client.on('message', () => new Promise(() => {}));
-      socket.message(0, 'flash', 'you', ephemeral);
+      socket.message(0, text, 'you', ephemeral);
     }
     socket.message(1);
     socket.frame({ type: 'synced', seq: 1 });
@@ -368,30 +370,149 @@ describe('incoming entries', { timeout: 20_000 }, () => {
     listen();
     const socket = await server.session();
     for (let seq = 1; seq <= 500; seq += 1) socket.message(seq);
-    while (seen.length < 500) await flushMicrotasks();
-    await flushMicrotasks();
     await waitUntil(() => acknowledged(socket).at(-1) === 500);
+    assert.equal(seen.length, 500);
     assert.ok(acknowledged(socket).length < 20, `${acknowledged(socket).length} frames`);
   });
 
   it('are dropped when the queue is full and requested again later', async () => {
+    // The queue has room for 32 of them.
+    const text = 'x'.repeat(2 ** 20);
     const replay = (socket: FakeSocket) => {
       const since = Number(socket.url.searchParams.get('since'));
-      socket.welcome(2500);
-      for (let seq = since + 1; seq <= 2500; seq += 1) socket.message(seq);
-      socket.frame({ type: 'synced', seq: 2500 });
+      socket.welcome(80);
+      for (let seq = since + 1; seq <= 80; seq += 1) socket.message(seq, text);
+      socket.frame({ type: 'synced', seq: 80 });
+      return since;
     };
     start({ since: 0 });
-    replay(await server.accept());
+    assert.equal(replay(await server.accept()), 0);
     await flushMicrotasks();
     client.on('message', message => void seen.push(message.seq));
-    replay(await server.accept());
-    replay(await server.accept());
-    while (seen.length < 2500) await flushMicrotasks();
+    assert.equal(replay(await server.accept()), 32);
+    assert.equal(replay(await server.accept()), 65, 'one was delivered at once');
+    await waitUntil(() => seen.length === 80);
     assert.deepEqual(
       seen,
-      Array.from({ length: 2500 }, (_, i) => i + 1),
+      Array.from({ length: 80 }, (_, i) => i + 1),
     );
+  });
+
+  it('wait in the queue behind a slow handler, without a reconnect', async () => {
+    let handled = 0;
+    start({ since: 0 }).on('message', async ({ seq }) => {
+      assert.equal(seq, handled + 1);
+      if (seq === 1) await new Promise(resolve => setImmediate(resolve));
+      handled += 1;
+    });
+    const socket = await server.accept();
+    socket.welcome(20_000);
+    for (let seq = 1; seq <= 20_000; seq += 1) socket.message(seq);
+    socket.frame({ type: 'synced', seq: 20_000 });
+    // Replies do not wait for the queue.
+    const sending = client.send('you', 'x', { ephemeral: true });
+    socket.ack(await socket.expect('message'), 0, { seq: undefined, status: 'sent' });
+    assert.equal((await sending).status, 'sent');
+    assert.ok(handled < 20_000);
+    await waitUntil(() => acknowledged(socket).at(-1) === 20_000);
+    assert.equal(server.sockets.length, 1);
+  });
+
+  it('do not keep other tasks waiting while handlers compute', async () => {
+    let handled = 0;
+    start({ since: 0 }).on('message', () => {
+      for (const end = performance.now() + 10; performance.now() < end; );
+      handled += 1;
+    });
+    const socket = await server.accept();
+    socket.welcome(100);
+    for (let seq = 1; seq <= 100; seq += 1) socket.message(seq);
+    await new Promise(resolve => setTimeout(resolve, 0));
+    assert.ok(handled < 50, `${handled} of 100 entries before the timer`);
+    await waitUntil(() => handled === 100);
+  });
+
+  it('of which one fails are skipped if the program says so', async () => {
+    const states: Saved[] = [];
+    const storage: Storage = { open: async () => ({ save: saved => void states.push(saved), close() {} }) };
+    start({ storage, onHandlerError: 'skip' }).on('fault', ({ event }) => {
+      seen.push(`fault ${(event as ServerMessage).message}`);
+    });
+    client.on('message', ({ message }) => {
+      if (message === 'm2') throw new Error('no');
+      seen.push(message);
+    });
+    const socket = await server.session();
+    for (const seq of [1, 2, 3]) socket.message(seq);
+    await waitUntil(() => acknowledged(socket).at(-1) === 3);
+    assert.deepEqual(seen, ['m1', 'fault m2', 'm3']);
+    await waitUntil(() => states.at(-1)?.seq === 3);
+  });
+
+  describe('whose handler fails and is called again', () => {
+    beforeEach(() => {
+      mockClock();
+      mock.method(Math, 'random', () => 1);
+    });
+    afterEach(() => {
+      mock.timers.reset();
+      mock.restoreAll();
+    });
+    const after = async (milliseconds: number) => {
+      mock.timers.tick(milliseconds);
+      // After 50 ms by the clock the next entry is delivered in another task.
+      for (let i = 0; i < 5; i += 1) await new Promise(resolve => setImmediate(resolve));
+    };
+    /** Starts a client with a handler that fails the first `failures` times on `m1`. */
+    async function startFailing(failures: number, onHandlerError: HandlerErrorPolicy): Promise<FakeSocket> {
+      start({ onHandlerError }).on('fault', () => void seen.push('fault'));
+      client.on('message', ({ message }) => void seen.push(`other ${message}`));
+      let calls = 0;
+      client.on('message', ({ message }) => {
+        if (message === 'm1' && calls++ < failures) {
+          seen.push('failed');
+          throw new Error('no');
+        }
+        seen.push(message);
+      });
+      const socket = await server.session();
+      for (const seq of [1, 2]) socket.message(seq);
+      await flushMicrotasks();
+      return socket;
+    }
+
+    it('are delivered after a delay, in order', async () => {
+      const socket = await startFailing(2, { retry: 2 });
+      assert.deepEqual(seen, ['other m1', 'failed']);
+      await after(499);
+      assert.equal(seen.length, 2);
+      await after(1);
+      assert.deepEqual(seen.slice(2), ['failed']);
+      assert.deepEqual(acknowledged(socket), []);
+      await after(1000);
+      // Only the call that failed is repeated.
+      assert.deepEqual(seen.slice(3), ['m1', 'other m2', 'm2']);
+      await after(50);
+      assert.equal(acknowledged(socket).at(-1), 2);
+    });
+
+    for (const skip of [false, true]) {
+      it(`are ${skip ? 'skipped' : 'kept'} after the last call`, async () => {
+        const socket = await startFailing(Number.POSITIVE_INFINITY, { retry: 3, skip });
+        for (const delay of [500, 1000, 2000]) await after(delay);
+        assert.deepEqual(seen, ['other m1', 'failed', 'failed', 'failed', 'failed', 'fault', 'other m2', 'm2']);
+        await after(50);
+        assert.deepEqual(acknowledged(socket).at(-1), skip ? 2 : undefined);
+      });
+    }
+
+    it('are not handled if the client is closed before that', async () => {
+      const socket = await startFailing(Number.POSITIVE_INFINITY, { retry: 9, skip: true });
+      await client.close();
+      await after(1_000_000);
+      assert.deepEqual(seen, ['other m1', 'failed']);
+      assert.deepEqual(acknowledged(socket), []);
+    });
   });
 
   it('are not acknowledged from a failed one on, but later ones are delivered', async () => {
