@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
-import { mkdir, mkdtemp, readFile, rm, symlink } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, afterEach, before, describe, it } from 'node:test';
@@ -182,6 +182,42 @@ describe('the examples', { timeout: 6 * DEADLINE }, () => {
       2 * DEADLINE,
     );
     assert.deepEqual(received, ['one', 'two']);
+  });
+
+  it('React: compiles, and so does the example in the README, while close() as a cleanup does not', async () => {
+    const modules = join(examples, 'react/node_modules');
+    await mkdir(modules, { recursive: true });
+    for (const [name, path] of [
+      ['dmwire', client],
+      ['@types', join(client, 'node_modules/@types')],
+    ] as const) {
+      if (!existsSync(join(modules, name))) await symlink(path, join(modules, name), 'dir');
+    }
+    const readme = await readFile(join(client, 'README.md'), 'utf8');
+    const effect = /```tsx\n(.*?)```/s.exec(readme)?.[1] ?? assert.fail('the README has no example');
+    const imports = `
+      import { connect, type ServerMessage, webStorage } from 'dmwire';
+      import { useEffect, useState } from 'react';
+    `;
+    const component = `
+      export function Component({ user }: { user: string }) {
+        const [messages, setMessages] = useState<ServerMessage[]>([]);
+        ${effect}
+        return messages.length;
+      }
+    `;
+    const snippet = join(examples, 'react/node_modules/readme.tsx');
+    const wrong = join(examples, 'react/node_modules/wrong.tsx');
+    await writeFile(snippet, imports + component);
+    await writeFile(wrong, imports + component.replace('client.dispose()', 'client.close()'));
+    const compile = (file: string) => {
+      const options = '--noEmit --strict --jsx react-jsx --target es2022 --module esnext --moduleResolution bundler';
+      const tsc = join(client, 'node_modules/typescript/bin/tsc');
+      return run(process.execPath, [tsc, ...options.split(' '), '--ignoreConfig', file], { cwd: folder });
+    };
+    await compile(join(examples, 'react/chat.tsx'));
+    await compile(snippet);
+    await assert.rejects(compile(wrong), ({ stdout }: { stdout: string }) => stdout.includes('Promise<void>'));
   });
 
   it('page without a build: exchanges messages', async () => {
