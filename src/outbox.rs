@@ -35,6 +35,8 @@ use crate::websocket::socket_writer::SocketWriter;
 
 /// Upper bound of the size of an encoded `ack`.
 const ACK_BYTES: usize = 512;
+/// Writes of one [`Outbox::flush`]. Other threads may append as fast as the socket accepts; the session's task continues then.
+const WRITES_PER_FLUSH: usize = 16;
 
 /// The sending side of one session.
 #[derive(Debug)]
@@ -288,7 +290,10 @@ impl Outbox {
     pub fn flush(&self) {
         let mut state = self.lock();
         state.buffer.clear_flush_request();
-        while let Some((socket, bytes)) = state.buffer.start_flush() {
+        for _ in 0..WRITES_PER_FLUSH {
+            let Some((socket, bytes)) = state.buffer.start_flush() else {
+                return;
+            };
             drop(state);
             let sent = socket.write(&bytes);
             let now = Instant::now();
@@ -297,6 +302,7 @@ impl Outbox {
                 return wake(state);
             }
         }
+        wake(state);
     }
 
     /// Takes the bytes that the task writes next, and registers `waker`; see `Buffer::take`.

@@ -2,7 +2,8 @@
 //!
 //! A session is one task on one worker thread. Other threads reach it only through its [`Outbox`]. Each turn of the task does
 //! everything that is possible now, in this order: read frames (`frames`), read the inbox (`replay`), answer queries
-//! (`queries`), write, check whether the session has ended, and act on timers (`keepalive`).
+//! (`queries`), write, check whether the session has ended, and act on timers (`keepalive`). A turn ends early when its
+//! [`TurnBudget`] is spent; the rest is done in the next turn, after those of other sessions.
 //!
 //! [`open`] creates a session after the HTTP upgrade; `Phase` describes how it ends.
 
@@ -15,7 +16,8 @@ mod rate_limit;
 mod replay;
 mod state;
 
-use std::future::poll_fn;
+use std::future::{Future as _, poll_fn};
+use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
@@ -27,9 +29,10 @@ pub use self::rate_limit::FrameLimits;
 use self::state::{Phase, SessionState};
 use crate::limits::memory::FREE_PER_SESSION;
 use crate::outbox::{Interest, Outbox, Status, wakeup};
+use crate::websocket::TurnBudget;
 use crate::websocket::stream::{MessageStream, ReadProgress};
 
-/// Steps in one turn, so that one session does not occupy its worker thread; the rest is done in the next turn.
+/// Steps in one turn.
 const STEPS_PER_TURN: usize = 16;
 
 /// How a session ended, for the log.
@@ -56,16 +59,11 @@ pub async fn run<T: AsyncRead + AsyncWrite + Unpin>(
 ) -> End {
     // Runs also after a panic: other threads may keep the outbox, but it accepts no more frames and releases the socket.
     let _destroy = DestroyOnDrop(params.outbox.clone());
-    let now = Instant::now();
     let mut session = Session {
         stream,
-        state: SessionState::new(*params, now),
+        state: SessionState::new(*params, Instant::now()),
         incoming: 0,
     };
-    let Session { stream, state, .. } = &mut session;
-    if let Err(error) = stream.decode_early(&mut |message| state.on_message(message, now)) {
-        state.on_protocol_error(error);
-    }
     let how = poll_fn(|cx| session.poll(cx)).await;
     End {
         how,
@@ -89,36 +87,43 @@ impl Drop for DestroyOnDrop {
 impl<T: AsyncRead + AsyncWrite + Unpin> Session<T> {
     /// Runs one turn. `Ready` with how the connection ended.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<&'static str> {
+        let mut now = Instant::now();
+        let mut turn = TurnBudget::new(now);
         for _ in 0..STEPS_PER_TURN {
-            match self.step(cx) {
+            match self.step(cx, now, &mut turn) {
                 Step::Again => {}
                 Step::Wait => return Poll::Pending,
                 Step::End(how) => return Poll::Ready(how),
             }
+            now = Instant::now();
+            if turn.at(now) {
+                break;
+            }
         }
-        cx.waker().wake_by_ref();
-        Poll::Pending
+        // Wakes the task after the runtime has looked for other events. `wake_by_ref` would run it some sixty times before.
+        pin!(tokio::task::yield_now()).poll(cx).map(|()| "-")
     }
 
     /// Does everything that is possible now, once.
-    fn step(&mut self, cx: &mut Context<'_>) -> Step {
-        let now = Instant::now();
+    fn step(&mut self, cx: &mut Context<'_>, now: Instant, turn: &mut TurnBudget) -> Step {
         let status = self.state.outbox.start_turn();
         let reserved_before = status.reserved;
         if let Some(disconnect) = status.disconnect {
             self.state.start_draining(disconnect, now);
         }
         let congested = status.congested || self.state.queries.is_full();
-        if congested {
+        let paused = congested || self.state.is_delayed(now);
+        if paused {
             // While the server does not read, silence says nothing about the client.
             self.state.keepalive.on_receive(now);
         }
         // In the last phases bytes are read and dropped, which needs no room.
-        let reading = if !congested || self.state.is_ending() {
-            self.poll_read(cx, now)
+        let reading = if !paused || self.state.is_ending() {
+            self.poll_read(cx, now, turn)
         } else {
             Poll::Pending
         };
+        self.state.finish_reading(turn.take_used(), now);
         // Frames for other sessions are sent before the replies to this client, and also if its connection is lost.
         wakeup::run_deferred_wakeups();
         let mut progress = match reading {
@@ -159,14 +164,20 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Session<T> {
         if let Some(how) = self.ended(cx, now, &status) {
             return Step::End(how);
         }
+        let unread = self.stream.has_undecoded();
         progress |= self
             .state
-            .poll_timers(cx, now, &status, self.stream.unsent());
+            .poll_timers(cx, now, &status, self.stream.unsent(), unread);
         if progress { Step::Again } else { Step::Wait }
     }
 
     /// Reads and processes messages. `Ready(true)`: there may be more.
-    fn poll_read(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<std::io::Result<bool>> {
+    fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        now: Instant,
+        turn: &mut TurnBudget,
+    ) -> Poll<std::io::Result<bool>> {
         let Self { stream, state, .. } = self;
         let reading = match state.phase {
             _ if state.peer_closed => return Poll::Pending,
@@ -174,10 +185,17 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Session<T> {
             Phase::Draining { read_until, .. }
                 if now >= read_until && std::mem::replace(&mut state.final_read_done, true) =>
             {
-                return Poll::Pending;
+                if !stream.has_undecoded() {
+                    return Poll::Pending;
+                }
+                let rest = stream.decode_rest(turn, &mut |message| state.on_message(message, now));
+                Poll::Ready(Ok(match rest {
+                    Ok(()) => ReadProgress::More,
+                    Err(error) => ReadProgress::ProtocolError(error),
+                }))
             }
             Phase::Discarding(_) => stream.poll_discard(cx),
-            _ => stream.poll_read(cx, &mut |message| state.on_message(message, now)),
+            _ => stream.poll_read(cx, turn, &mut |message| state.on_message(message, now)),
         };
         let mut more = true;
         match std::task::ready!(reading)? {
@@ -293,85 +311,4 @@ struct Written {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::io;
-    use std::pin::Pin;
-
-    use tokio::io::ReadBuf;
-    use uuid::Uuid;
-
-    use super::*;
-    use crate::auth::Verifier;
-    use crate::config::{KeepaliveConfig, LimitsConfig};
-    use crate::limits::memory::MemoryBudget;
-    use crate::registry::Registry;
-
-    /// A socket whose first read panics, as a bug in the server would.
-    struct PanickingSocket {
-        _socket: Arc<()>,
-    }
-
-    impl AsyncRead for PanickingSocket {
-        fn poll_read(
-            self: Pin<&mut Self>,
-            _: &mut Context<'_>,
-            _: &mut ReadBuf<'_>,
-        ) -> Poll<io::Result<()>> {
-            panic!("a bug in the server")
-        }
-    }
-
-    impl AsyncWrite for PanickingSocket {
-        fn poll_write(
-            self: Pin<&mut Self>,
-            _: &mut Context<'_>,
-            bytes: &[u8],
-        ) -> Poll<io::Result<usize>> {
-            Poll::Ready(Ok(bytes.len()))
-        }
-
-        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-            Poll::Ready(Ok(()))
-        }
-
-        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-            Poll::Ready(Ok(()))
-        }
-    }
-
-    #[test]
-    fn a_panic_ends_its_own_session_and_leaves_nothing_behind() {
-        actix_rt::System::new().block_on(async {
-            let registry = Arc::new(Registry::default());
-            let outbox = Outbox::new(Uuid::nil(), "u".into(), 1024, &MemoryBudget::new(1 << 20));
-            let registered = registry.register(&outbox);
-            outbox.open(1, 0);
-            let identity = Verifier::Open.authenticate(Some("u"), None).await;
-            let params = SessionParams {
-                keepalive: KeepaliveConfig::default(),
-                limits: FrameLimits::new(&LimitsConfig::default()),
-                outbox: outbox.clone(),
-                auth: Some(Auth {
-                    identity: identity.expect("authentication is off"),
-                    registered,
-                }),
-                user: None,
-            };
-            let socket = Arc::new(());
-            let stream = {
-                let io = PanickingSocket {
-                    _socket: socket.clone(),
-                };
-                MessageStream::new(io, 1024, Vec::new(), Vec::new())
-            };
-            let ended = actix_rt::spawn(run(stream, Box::new(params))).await;
-            assert!(ended.expect_err("the session panicked").is_panic());
-            assert!(registry.all().is_empty(), "the session is unregistered");
-            assert!(!outbox.push_ephemeral(b"x").0, "the outbox is destroyed");
-            assert_eq!(Arc::strong_count(&socket), 1, "the socket is closed");
-            actix_rt::spawn(async {})
-                .await
-                .expect("the worker runs other tasks");
-        });
-    }
-}
+mod tests;

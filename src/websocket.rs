@@ -9,10 +9,12 @@ mod encoder;
 mod handshake_key;
 pub mod socket_writer;
 pub mod stream;
+mod turn_budget;
 
 pub use decoder::{Decoder, Incoming, ProtocolError};
 pub use encoder::{write_close, write_frame, write_header, write_text};
 pub use handshake_key::accept_key;
+pub use turn_budget::TurnBudget;
 
 /// The type of a frame (RFC 6455 section 5.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -29,6 +29,19 @@ section! {
     /// Queries that a user can send at once after a pause; auto: same as --burst
     query_burst: Auto = Auto::AUTO, number_or_auto("N|auto", 1..=4_000_000);
 
+    /// Average number of `ping` frames per second from one session, and twice as many at once after a pause
+    ///
+    /// All sessions of a user together may send four times as many.
+    pings_per_second: u32 = 1000, number("N", 1..=1_000_000);
+
+    /// Average number of frames per second from one connection that are read later instead of rejected: `received`, pings,
+    /// pongs and fragments of the WebSocket protocol, and messages to /echo; twice as many at once after a pause
+    control_frames_per_second: u32 = 10_000, number("N", 1..=1_000_000);
+
+    /// Average number of bytes per second that are read from one connection, and twice as many at once after a pause; auto:
+    /// --messages-per-second frames of --max-frame-bytes, at least 4 MiB
+    session_bytes_per_second: Auto<u64> = Auto::AUTO, number_or_auto("BYTES|auto", 1024..=1 << 40);
+
     /// Maximum number of open WebSocket connections
     connections: usize = 50_000, number("N", 1..=10_000_000);
 
@@ -84,6 +97,32 @@ impl LimitsConfig {
             per_second: per_second.unwrap_or(self.messages_per_second.saturating_mul(4)),
             burst: burst.unwrap_or(self.burst.saturating_mul(4)),
         }
+    }
+
+    /// The rate of `ping` frames from one session.
+    pub fn ping_rate(&self) -> RateLimit {
+        RateLimit {
+            per_second: self.pings_per_second,
+            burst: self.pings_per_second.saturating_mul(2),
+        }
+    }
+
+    /// The rate of `ping` frames from one user.
+    pub fn user_ping_rate(&self) -> RateLimit {
+        let RateLimit { per_second, burst } = self.ping_rate();
+        RateLimit {
+            per_second: per_second.saturating_mul(4),
+            burst: burst.saturating_mul(4),
+        }
+    }
+
+    /// Bytes per second that are read from one connection.
+    pub fn session_bytes_per_second(&self) -> u64 {
+        const MINIMUM: u64 = 4 << 20;
+        let frames = u64::from(self.messages_per_second) * self.max_frame_bytes as u64;
+        self.session_bytes_per_second
+            .0
+            .unwrap_or(frames.max(MINIMUM))
     }
 
     /// The rate of queries from one user.

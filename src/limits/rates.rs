@@ -20,6 +20,8 @@ pub struct UserRates {
     hasher: RandomState,
     /// Frames from clients.
     frames: KeyedRateLimit<UserKey>,
+    /// `ping` frames.
+    pings: KeyedRateLimit<UserKey>,
     /// Queries of the store.
     queries: KeyedRateLimit<UserKey>,
 }
@@ -30,6 +32,7 @@ impl UserRates {
         Self {
             hasher: RandomState::new(),
             frames: KeyedRateLimit::new(config.user_rate()),
+            pings: KeyedRateLimit::new(config.user_ping_rate()),
             queries: KeyedRateLimit::new(config.query_rate()),
         }
     }
@@ -47,6 +50,14 @@ impl UserRates {
         self.frames.check(&user)
     }
 
+    /// Counts a `ping` from a user.
+    ///
+    /// # Errors
+    /// The time in milliseconds until the user may send the next one.
+    pub fn check_ping(&self, user: UserKey) -> Result<(), u64> {
+        self.pings.check(&user)
+    }
+
     /// Counts a query of a user.
     ///
     /// # Errors
@@ -57,6 +68,7 @@ impl UserRates {
 
     pub(super) fn sweep(&self) {
         self.frames.sweep();
+        self.pings.sweep();
         self.queries.sweep();
     }
 }

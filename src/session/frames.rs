@@ -19,6 +19,11 @@ thread_local! {
 impl SessionState {
     /// Processes a WebSocket message from the client.
     pub(super) fn on_message(&mut self, message: Incoming<'_>, now: Instant) {
+        let has_rate =
+            matches!(message, Incoming::Text(_) | Incoming::Binary(_)) && self.user.is_some();
+        if !has_rate {
+            self.control_frames += 1;
+        }
         match message {
             Incoming::Close(code) => {
                 self.peer_closed = true;
@@ -30,7 +35,7 @@ impl SessionState {
             Incoming::Text(text) => self.outbox.echo(Opcode::Text, text.as_bytes()),
             Incoming::Binary(bytes) => self.outbox.echo(Opcode::Binary, bytes),
             Incoming::Ping(payload) => self.outbox.pong(payload),
-            Incoming::Pong(payload) => self.on_pong(payload, now),
+            Incoming::Pong(payload) => self.on_pong(payload),
         }
     }
 
@@ -38,9 +43,14 @@ impl SessionState {
         TAPE.with_borrow_mut(|tape| {
             let scanned = Scanned::new(tape, text);
             let reference = || scanned.reference();
-            let unlimited = scanned.is_type("ping") || scanned.is_type("received");
-            if !unlimited && !self.within_rate(now, reference) {
-                return;
+            if scanned.is_type("received") {
+                // It has no reply, so it is delayed instead of rejected.
+                self.control_frames += 1;
+            } else {
+                let is_ping = scanned.is_type("ping");
+                if !self.within_rate(is_ping, now, reference) {
+                    return;
+                }
             }
             let Some(user) = &self.user else {
                 return;
@@ -73,13 +83,13 @@ impl SessionState {
             Executed::Accepted => {}
             Executed::Reply(reply) => self.outbox.send(&reply),
             Executed::Query(query) => self.on_query(query, now),
-            Executed::Received(seq) => self.on_received(seq, now),
+            Executed::Received(seq) => self.reported = self.reported.max(seq),
         }
         Ok(())
     }
 
     fn on_binary(&mut self, now: Instant) {
-        if self.within_rate(now, || None) {
+        if self.within_rate(false, now, || None) {
             let error = FrameError::new(
                 ErrorCode::BinaryUnsupported,
                 "expected a text message, found a binary one",
@@ -100,7 +110,7 @@ impl SessionState {
     }
 
     /// With `ack=auto`, a pong confirms the entries that were written before its ping.
-    fn on_pong(&mut self, payload: &[u8], now: Instant) {
+    fn on_pong(&mut self, payload: &[u8]) {
         let Some(seq) = self.keepalive.on_pong(payload) else {
             return;
         };
@@ -108,7 +118,20 @@ impl SessionState {
         let confirms = |user: &super::params::UserSession| seq >= user.replay_start;
         if self.keepalive.auto_ack() && self.user.as_ref().is_some_and(confirms) {
             self.keepalive.on_confirmed(seq);
+            self.reported = self.reported.max(seq);
+        }
+    }
+
+    /// Acts on what the frames since the last call have in common: the newest entry that the client has received, and their
+    /// cost. `used`: fragments and bytes.
+    pub(super) fn finish_reading(&mut self, (fragments, bytes): (u32, usize), now: Instant) {
+        let seq = std::mem::take(&mut self.reported);
+        if seq > 0 {
             self.on_received(seq, now);
+        }
+        let control_frames = std::mem::take(&mut self.control_frames) + fragments;
+        if bytes > 0 {
+            self.delayed_until = self.read_rate.spend(control_frames, bytes, now);
         }
     }
 
@@ -137,16 +160,28 @@ impl SessionState {
         }
     }
 
-    /// Counts a frame against the limits of the session and the user. False: the frame was answered with `rate_limited`
-    /// (PROTOCOL section 10, "Bad frames").
+    /// Counts a frame, or a `ping`, against the limits of the session and the user. False: the frame was answered with
+    /// `rate_limited` (PROTOCOL section 10, "Bad frames").
     fn within_rate<'a>(
         &mut self,
+        is_ping: bool,
         now: Instant,
         reference: impl FnOnce() -> Option<Ref<'a>>,
     ) -> bool {
-        let retry_after_ms = self.rate.check(now).or_else(|| {
+        let rate = if is_ping {
+            &mut self.ping_rate
+        } else {
+            &mut self.rate
+        };
+        let retry_after_ms = rate.check(now).or_else(|| {
             let user = self.user.as_ref()?;
-            user.limits.users.check_frame(user.key).err()
+            let users = &user.limits.users;
+            let checked = if is_ping {
+                users.check_ping(user.key)
+            } else {
+                users.check_frame(user.key)
+            };
+            checked.err()
         });
         if let Some(retry_after_ms) = retry_after_ms {
             let reference = reference();

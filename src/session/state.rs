@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::keepalive::{Action, KeepAlive};
 use super::params::{Auth, SessionParams, UserSession};
 use super::queries::Queries;
-use super::rate_limit::{BadFrames, FrameRate, Rejections};
+use super::rate_limit::{BadFrames, FrameRate, ReadRate, Rejections};
 use super::replay::{Replay, ReplayStep};
 use crate::outbox::disconnect::{OVERLOADED, STORE_FAILED, TOO_LARGE};
 use crate::outbox::{Disconnect, Outbox, Status};
@@ -49,6 +49,14 @@ pub(super) struct SessionState {
     pub(super) user: Option<UserSession>,
     pub(super) phase: Phase,
     pub(super) rate: FrameRate,
+    pub(super) ping_rate: FrameRate,
+    pub(super) read_rate: ReadRate,
+    /// Nothing is read before this time, because the client has sent too much.
+    pub(super) delayed_until: Option<Instant>,
+    /// Frames since the last [`SessionState::finish_reading`] that count for `read_rate` only.
+    pub(super) control_frames: u32,
+    /// The newest entry that the client has reported as received since then; 0 if none.
+    pub(super) reported: u64,
     pub(super) rejections: Rejections,
     pub(super) bad_frames: BadFrames,
     pub(super) keepalive: KeepAlive,
@@ -80,6 +88,11 @@ impl SessionState {
         Self {
             phase,
             rate: FrameRate::new(limits.rate, now),
+            ping_rate: FrameRate::new(limits.pings, now),
+            read_rate: ReadRate::new(&limits, now),
+            delayed_until: None,
+            control_frames: 0,
+            reported: 0,
             rejections: Rejections::default(),
             bad_frames: BadFrames::new(limits.bad_frames_per_minute),
             keepalive: KeepAlive::new(
@@ -97,6 +110,12 @@ impl SessionState {
             _auth: auth,
             user,
         }
+    }
+
+    /// True while nothing is read, because the client has sent too much.
+    pub(super) fn is_delayed(&self, now: Instant) -> bool {
+        // A session that ends answers what it has received.
+        self.phase == Phase::Open && self.delayed_until.is_some_and(|until| now < until)
     }
 
     /// True after the last frame was appended.
@@ -195,13 +214,14 @@ impl SessionState {
     }
 
     /// Acts on timers that have expired, and sets the timer for the next. True: something was done. `in_hand`: bytes that
-    /// the socket has not accepted from the task.
+    /// the socket has not accepted from the task. `unread`: received frames are not decoded yet.
     pub(super) fn poll_timers(
         &mut self,
         cx: &mut Context<'_>,
         now: Instant,
         status: &Status,
         in_hand: usize,
+        unread: bool,
     ) -> bool {
         self.keepalive.on_status(status, now);
         let next = match self.phase {
@@ -210,7 +230,7 @@ impl SessionState {
                 read_until,
                 until,
             } => {
-                let replied = !status.awaits_replies && self.queries.is_idle();
+                let replied = !unread && !status.awaits_replies && self.queries.is_idle();
                 if now >= until || now >= read_until && replied {
                     self.send_goodbye(&disconnect, now);
                     return true;
@@ -224,7 +244,10 @@ impl SessionState {
                     .keepalive
                     .next_action(now, status, in_hand, under_pressure)
                 {
-                    Action::Wait(next) => next,
+                    Action::Wait(next) => match self.delayed_until {
+                        Some(until) if now < until => next.min(until),
+                        _ => next,
+                    },
                     action => return self.act(action, now),
                 }
             }

@@ -79,6 +79,8 @@ pub struct Decoder {
     fragments: Option<Fragments>,
     /// The last message that was joined from fragments; the caller borrows it until the next call.
     joined: Vec<u8>,
+    /// Fragments decoded since the last [`Decoder::take_fragments`], other than the last one of a message.
+    decoded_fragments: u32,
 }
 
 struct Header {
@@ -98,6 +100,7 @@ impl Decoder {
             limit,
             fragments: None,
             joined: Vec::new(),
+            decoded_fragments: 0,
         }
     }
 
@@ -126,10 +129,16 @@ impl Decoder {
             *at = to;
             start = to;
             if self.add_fragment(&header, &bytes[from..to])? {
+                self.decoded_fragments = self.decoded_fragments.saturating_add(1);
                 continue;
             }
             return self.complete(&header, &bytes[from..to]).map(Some);
         }
+    }
+
+    /// The number of fragments that were decoded since the last call, other than the last one of each message.
+    pub fn take_fragments(&mut self) -> u32 {
+        std::mem::take(&mut self.decoded_fragments)
     }
 
     /// Memory held for an incomplete fragmented message, in bytes.

@@ -11,11 +11,11 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::{Decoder, Incoming, ProtocolError};
+use super::{Decoder, Incoming, ProtocolError, TurnBudget};
 
 /// Size of the read buffer of a worker thread.
 const READ_BUFFER: usize = 64 * 1024;
-/// Reads per poll, so that one busy connection does not delay the others of its worker thread.
+/// Reads per call, so that one busy connection does not delay the others of its worker thread.
 const READS_PER_TURN: usize = 8;
 
 thread_local! {
@@ -27,8 +27,12 @@ thread_local! {
 pub struct MessageStream<T> {
     io: T,
     decoder: Decoder,
-    /// The bytes received of an incomplete frame.
+    /// Bytes received and not decoded: an incomplete frame, or more if `undecoded`.
     partial: Vec<u8>,
+    /// Where the next frame in `partial` starts.
+    at: usize,
+    /// The turn ended before all frames in `partial` were decoded.
+    undecoded: bool,
     /// Bytes to send.
     out: Vec<u8>,
     /// How many bytes of `out` are already sent.
@@ -57,38 +61,35 @@ impl<T: AsyncRead + AsyncWrite + Unpin> MessageStream<T> {
         Self {
             io,
             decoder: Decoder::new(limit),
+            undecoded: !received.is_empty(),
             partial: received,
+            at: 0,
             out,
             sent: 0,
             unflushed: false,
         }
     }
 
-    /// Decodes the bytes that arrived with the handshake and calls `on_message` for every complete message.
-    ///
-    /// # Errors
-    /// [`ProtocolError`]: no more bytes may be decoded.
-    pub fn decode_early(
-        &mut self,
-        on_message: &mut impl FnMut(Incoming<'_>),
-    ) -> Result<(), ProtocolError> {
-        let mut early = std::mem::take(&mut self.partial);
-        let result = self.decode(&mut early, on_message);
-        result.map(|used| self.partial = early.split_off(used))
-    }
-
-    /// Reads the available bytes and calls `on_message` for every complete message.
+    /// Reads the available bytes and calls `on_message` for every complete message, until `turn` is spent. Frames that are left
+    /// then are decoded by the next call.
     ///
     /// # Errors
     /// If the connection failed.
     pub fn poll_read(
         &mut self,
         cx: &mut Context<'_>,
+        turn: &mut TurnBudget,
         on_message: &mut impl FnMut(Incoming<'_>),
     ) -> Poll<io::Result<ReadProgress>> {
+        let mut read_some = self.undecoded;
+        if let Err(error) = self.decode_rest(turn, on_message) {
+            return Poll::Ready(Ok(ReadProgress::ProtocolError(error)));
+        }
         BUFFER.with_borrow_mut(|buffer| {
-            let mut read_some = false;
             for _ in 0..READS_PER_TURN {
+                if turn.is_spent() {
+                    break;
+                }
                 let mut read = ReadBuf::new(buffer);
                 match Pin::new(&mut self.io).poll_read(cx, &mut read)? {
                     Poll::Pending if read_some => return Poll::Ready(Ok(ReadProgress::Drained)),
@@ -100,13 +101,35 @@ impl<T: AsyncRead + AsyncWrite + Unpin> MessageStream<T> {
                     return Poll::Ready(Ok(ReadProgress::End));
                 }
                 read_some = true;
-                if let Err(error) = self.received(bytes, on_message) {
+                if let Err(error) = self.received(bytes, turn, on_message) {
                     return Poll::Ready(Ok(ReadProgress::ProtocolError(error)));
                 }
                 // Read again even after a short read: the read that finds nothing also registers the waker.
             }
             Poll::Ready(Ok(ReadProgress::More))
         })
+    }
+
+    /// Decodes frames that are left from earlier calls. Nothing is read.
+    ///
+    /// # Errors
+    /// [`ProtocolError`]: no more bytes may be decoded.
+    pub fn decode_rest(
+        &mut self,
+        turn: &mut TurnBudget,
+        on_message: &mut impl FnMut(Incoming<'_>),
+    ) -> Result<(), ProtocolError> {
+        if self.undecoded {
+            let mut partial = std::mem::take(&mut self.partial);
+            let used = self.decode(&mut partial, self.at, turn, on_message)?;
+            self.keep_rest(partial, used);
+        }
+        Ok(())
+    }
+
+    /// True if received frames are left because a turn ended.
+    pub fn has_undecoded(&self) -> bool {
+        self.undecoded
     }
 
     /// Reads and discards bytes. Unread bytes at the time of the close would make the kernel send a reset, which can discard bytes
@@ -116,6 +139,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> MessageStream<T> {
     /// If the connection failed.
     pub fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<ReadProgress>> {
         self.partial = Vec::new();
+        self.undecoded = false;
         self.decoder.discard();
         BUFFER.with_borrow_mut(|buffer| {
             for _ in 0..READS_PER_TURN {
@@ -132,22 +156,31 @@ impl<T: AsyncRead + AsyncWrite + Unpin> MessageStream<T> {
     fn received(
         &mut self,
         bytes: &mut [u8],
+        turn: &mut TurnBudget,
         on_message: &mut impl FnMut(Incoming<'_>),
     ) -> Result<(), ProtocolError> {
         if self.partial.is_empty() {
-            let used = self.decode(bytes, on_message)?;
+            let used = self.decode(bytes, 0, turn, on_message)?;
             self.keep(&bytes[used..]);
+            self.at = 0;
             return Ok(());
         }
         let mut partial = std::mem::take(&mut self.partial);
         partial.extend_from_slice(bytes);
-        let used = self.decode(&mut partial, on_message)?;
-        if used == 0 {
+        let used = self.decode(&mut partial, 0, turn, on_message)?;
+        self.keep_rest(partial, used);
+        Ok(())
+    }
+
+    /// Keeps `partial`, of which the first `used` bytes are decoded.
+    fn keep_rest(&mut self, partial: Vec<u8>, used: usize) {
+        if self.undecoded || used == 0 {
             self.partial = partial;
+            self.at = used;
         } else {
             self.keep(&partial[used..]);
+            self.at = 0;
         }
-        Ok(())
     }
 
     /// Keeps the start of an incomplete frame. The buffer has room for the whole frame, but at most four times the bytes received (and
@@ -166,15 +199,26 @@ impl<T: AsyncRead + AsyncWrite + Unpin> MessageStream<T> {
         self.partial.capacity() + self.decoder.incomplete_bytes()
     }
 
+    /// Decodes frames from position `used` on until there is no complete one, or `turn` is spent. Returns the position after
+    /// them.
     fn decode(
         &mut self,
         bytes: &mut [u8],
+        mut used: usize,
+        turn: &mut TurnBudget,
         on_message: &mut impl FnMut(Incoming<'_>),
     ) -> Result<usize, ProtocolError> {
-        let mut used = 0;
-        while let Some(incoming) = self.decoder.next(bytes, &mut used)? {
-            on_message(incoming);
+        while !turn.is_spent() {
+            let start = used;
+            let decoded = self.decoder.next(bytes, &mut used)?.map(&mut *on_message);
+            let complete = decoded.is_some();
+            turn.add(self.decoder.take_fragments(), complete, used - start);
+            if !complete {
+                self.undecoded = false;
+                return Ok(used);
+            }
         }
+        self.undecoded = used < bytes.len();
         Ok(used)
     }
 

@@ -151,9 +151,8 @@ impl<R> Shared<R> {
     }
 
     pub fn add_watermark(&self, device: DeviceRef, session: Uuid, seq: u64) {
-        self.lock()
-            .add_watermark((device.user, device.device), (seq, session));
-        self.filled.notify_one();
+        let device = (device.user, device.device);
+        self.add_watermarks([(device, (seq, session))].into_iter());
     }
 
     /// Adds watermarks of devices. The thread is woken only if it does not know yet when to commit the first of them.

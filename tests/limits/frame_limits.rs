@@ -285,7 +285,7 @@ fn frames_beyond_the_rate_are_rejected_and_can_be_resent() {
 }
 
 #[test]
-fn ping_and_received_frames_are_not_rate_limited() {
+fn ping_and_received_frames_do_not_count_as_messages() {
     let server = Server::start(&["--messages-per-second", "1", "--burst", "1"]);
     let mut a = Client::fresh(&server, "a");
     let mut frames = Vec::new();

@@ -3,6 +3,7 @@
 #[path = "../support/support.rs"]
 mod support;
 
+mod control_frames;
 mod disk_space;
 mod frame_limits;
 mod quotas;
