@@ -13,6 +13,7 @@ mod token;
 mod verify;
 
 use std::fmt::Display;
+use std::io;
 use std::path::PathBuf;
 
 use clap::{Arg, ArgMatches, value_parser};
@@ -36,15 +37,28 @@ pub enum CommandError {
     /// The command has failed, with this exit code.
     #[error("{0}")]
     FailedWith(String, u8),
+    /// Nobody reads the output any more, as with `| head`.
+    #[error("nobody reads the output")]
+    OutputClosed,
 }
 
 impl CommandError {
-    /// 1 for a failure, 74 if the disk has failed; 2 for invalid settings, as clap ends with for an invalid command line.
+    /// What is printed; `None`: nothing.
+    pub fn text(&self) -> Option<String> {
+        match self {
+            Self::OutputClosed => None,
+            error => Some(error.to_string()),
+        }
+    }
+
+    /// 1 for a failure, 74 if the disk has failed; 2 for invalid settings, as clap ends with for an invalid command line; 141
+    /// if nobody reads the output, as a shell reports for a program that SIGPIPE has ended.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Failed(_) => 1,
             Self::FailedWith(_, code) => *code,
             Self::Config(_) | Self::Usage(_) => 2,
+            Self::OutputClosed => 141,
         }
     }
 }
@@ -142,6 +156,14 @@ fn store_failed(what: impl Display) -> impl FnOnce(StoreError) -> CommandError {
     move |error| match &error {
         StoreError::Broken(_) => CommandError::FailedWith(format!("{what}: {error}"), DISK_FAILED),
         _ => CommandError::Failed(format!("{what}: {error}")),
+    }
+}
+
+/// The error of a command whose only effect is its output.
+fn not_printed(what: &'static str) -> impl FnOnce(io::Error) -> CommandError {
+    move |error| match error.kind() {
+        io::ErrorKind::BrokenPipe => CommandError::OutputClosed,
+        _ => CommandError::Failed(format!("cannot print {what}: {error}")),
     }
 }
 

@@ -31,7 +31,7 @@ use clap::{Arg, value_parser};
 pub use auth::{AuthConfig, AuthMode, Jwks};
 pub use keepalive::KeepaliveConfig;
 pub use limits::{LimitsConfig, RateLimit};
-pub use logging::{LogFormat, LoggingConfig};
+pub use logging::{LogFormat, LoggingConfig, stderr_shows_colors};
 pub use network::{Listen, NetworkConfig, ProxyHeader, TrustedProxies};
 pub use recipients::{Quotas, RecipientsConfig, Users};
 pub use resolved::Resolved;

@@ -2,23 +2,42 @@
 //!
 //! Each record is exactly one line: its texts may come from clients, so control characters are escaped. Values are passed as
 //! key-values and not inside the message: `info!(user = id; "connection opened")`.
+//!
+//! The server's threads do not write to stderr: a thread of its own does ([`queue`]), because a write may block. The log is
+//! flushed with `log::logger().flush()` before the process exits, which waits for a second at most.
 
+mod queue;
+
+use std::backtrace::{Backtrace, BacktraceStatus};
 use std::fmt::{self, Display};
+use std::fs::File;
 use std::io::{self, Write};
+use std::os::fd::AsFd as _;
+use std::panic::PanicHookInfo;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
+use env_logger::{Target, WriteStyle};
 use jiff::Timestamp;
-use log::Record;
 use log::kv::{self, Key, Value, VisitSource, VisitValue};
+use log::{Level, Log, Metadata, Record};
 use serde::ser::{SerializeMap, Serializer};
 use serde_json::Value as Json;
 
-use crate::config::LogFormat;
+use self::queue::LogQueue;
+use crate::config::{LogFormat, stderr_shows_colors};
 
 /// The keys of every JSON line.
 const FIXED_KEYS: [&str; 4] = ["time", "level", "target", "message"];
 
-/// Starts logging of the records that match `filter`, such as `info` or `info,dmwire::store=debug`. Does nothing if a logger is
-/// already installed.
+/// How long the end of the process waits for the log to be written.
+const FLUSH: Duration = Duration::from_secs(1);
+
+/// The queue of the installed logger.
+static QUEUE: OnceLock<Arc<LogQueue>> = OnceLock::new();
+
+/// Starts logging of the records that match `filter`, such as `info` or `info,dmwire::store=debug`, and of panics. Does nothing
+/// if a logger is already installed.
 pub fn init(format: LogFormat, filter: &str) {
     let mut builder = env_logger::Builder::new();
     // The server logs its start and stop itself. A filter that names `actix_server` overrides this.
@@ -32,8 +51,133 @@ pub fn init(format: LogFormat, filter: &str) {
         }),
         LogFormat::Json => builder.format(|out, record| json(out, Timestamp::now(), record)),
     };
-    // The only error is that a logger is already installed.
-    let _ = builder.try_init();
+    let Ok(queue) = start_queue(format) else {
+        // The system has no thread or descriptor left; the log is written directly. The only error is that a logger is already
+        // installed.
+        let _ = builder.try_init();
+        return;
+    };
+    builder.target(Target::Pipe(Box::new(ToQueue(queue.clone()))));
+    builder.write_style(if stderr_shows_colors() {
+        WriteStyle::Always
+    } else {
+        WriteStyle::Never
+    });
+    let formatter = builder.build();
+    let level = formatter.filter();
+    let logger = Logger {
+        formatter,
+        queue: queue.clone(),
+    };
+    if log::set_boxed_logger(Box::new(logger)).is_ok() {
+        log::set_max_level(level);
+        let _ = QUEUE.set(queue.clone());
+        std::panic::set_hook(Box::new(move |panic| log_panic(panic, &queue)));
+    }
+}
+
+/// Writes a last line to stderr before the process exits: after the log, if there is one. Does not block for long once the log
+/// has been started.
+pub fn print_last(line: &str) {
+    if let Some(queue) = QUEUE.get() {
+        queue.push(format!("{line}\n").as_bytes());
+        queue.flush(FLUSH);
+    } else {
+        // If stderr is closed, the exit code is the only report.
+        let _ = writeln!(io::stderr(), "{line}");
+    }
+}
+
+fn start_queue(format: LogFormat) -> io::Result<Arc<LogQueue>> {
+    // Not through `io::stderr`, whose lock the thread would hold while a write blocks.
+    let out = File::from(io::stderr().as_fd().try_clone_to_owned()?);
+    LogQueue::start(out, move |count| dropped_notice(format, count))
+}
+
+/// The line that reports dropped lines; empty if warnings are not logged.
+fn dropped_notice(format: LogFormat, count: u64) -> Vec<u8> {
+    let mut line = Vec::new();
+    if log::log_enabled!(Level::Warn) {
+        let pairs = [("count", Value::from(count))];
+        let args =
+            format_args!("lines of the log were dropped, because stderr did not accept them");
+        let record = Record::builder()
+            .args(args)
+            .level(Level::Warn)
+            .target(module_path!())
+            .key_values(&pairs)
+            .build();
+        let written = match format {
+            LogFormat::Plain => plain(&mut line, Timestamp::now(), "WARN ", &record),
+            LogFormat::Json => json(&mut line, Timestamp::now(), &record),
+        };
+        debug_assert!(written.is_ok(), "writing to a vector succeeds");
+    }
+    line
+}
+
+/// The panic hook. The default one writes to stderr itself.
+fn log_panic(panic: &PanicHookInfo<'_>, queue: &LogQueue) {
+    let thread = std::thread::current();
+    let thread = thread.name().unwrap_or("?");
+    let payload = panic.payload();
+    let message = payload
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no message");
+    let place = panic.location().map(ToString::to_string);
+    let place = place.as_deref().unwrap_or("?");
+    if log::log_enabled!(Level::Error) {
+        log::error!(thread = thread, place = place; "panicked: {message}");
+    } else {
+        queue.push(
+            format!(
+                "thread '{thread}' panicked at {place}: {}\n",
+                OneLine(message)
+            )
+            .as_bytes(),
+        );
+    }
+    // Only if the environment asks for it.
+    let backtrace = Backtrace::capture();
+    if backtrace.status() == BacktraceStatus::Captured {
+        queue.push(format!("{backtrace}\n").as_bytes());
+    }
+}
+
+/// Formats the records, filters them, and passes them to the queue.
+struct Logger {
+    formatter: env_logger::Logger,
+    queue: Arc<LogQueue>,
+}
+
+impl Log for Logger {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        self.formatter.enabled(metadata)
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        self.formatter.log(record);
+    }
+
+    fn flush(&self) {
+        self.queue.flush(FLUSH);
+    }
+}
+
+/// Adds each line to the queue. The formatter writes a line at once.
+struct ToQueue(Arc<LogQueue>);
+
+impl Write for ToQueue {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.0.push(line);
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// `2026-11-20T11:03:00.123Z INFO  message key=value`

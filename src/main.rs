@@ -2,15 +2,20 @@
 
 mod cli;
 
-use std::io::{self, Write as _};
 use std::process::ExitCode;
+
+use dmwire::logging;
 
 fn main() -> ExitCode {
     match cli::run(&cli::args::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => {
+            log::logger().flush();
+            ExitCode::SUCCESS
+        }
         Err(error) => {
-            // If stderr is closed, the exit code is the only report.
-            let _ = writeln!(io::stderr(), "dmwire: {error}");
+            if let Some(text) = error.text() {
+                logging::print_last(&format!("dmwire: {text}"));
+            }
             ExitCode::from(error.exit_code())
         }
     }

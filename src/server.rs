@@ -28,7 +28,7 @@ use crate::registry::Registry;
 use crate::router::Router;
 use crate::store::sqlite::Sqlite;
 use crate::store::{LiveCursors, Store, StoreError, StoreFiles, StoreOptions};
-use crate::supervise::DISK_FAILED;
+use crate::supervise::{self, DISK_FAILED};
 use crate::tls::{Tls, TlsError};
 use crate::writer::{CommitObserver, Writer};
 
@@ -89,7 +89,7 @@ pub fn run(config: Config) -> Result<(), RunError> {
             actix_rt::spawn(async move {
                 first(&mut signals).await;
                 log::warn!("second signal: exiting at once");
-                std::process::exit(130);
+                supervise::exit(130);
             });
         })
         .await
@@ -267,9 +267,20 @@ fn announce(parts: &Parts, addresses: &[SocketAddr]) {
         );
     }
     if let (Some(links), Some(address)) = (&parts.links, public) {
-        // Not to the log, which must not contain tokens. An error means that nobody reads stdout.
-        let text = links.text(scheme, *address, base_path);
+        // Not to the log, which must not contain tokens.
+        print_beside(links.text(scheme, *address, base_path));
+    }
+}
+
+/// Prints on a thread of its own: the write blocks if nobody reads stdout.
+fn print_beside(text: String) {
+    let print = move || {
+        // An error means that stdout is closed.
         let _ = io::stdout().write_all(text.as_bytes());
+    };
+    let thread = std::thread::Builder::new().name("links".into());
+    if let Err(error) = thread.spawn(print) {
+        log::warn!("cannot print the sign-in links: {error}");
     }
 }
 

@@ -6,6 +6,12 @@ const PANICKED: i32 = 70;
 /// (`EX_IOERR`). A service manager may start the server again, but not at once.
 pub const DISK_FAILED: u8 = 74;
 
+/// Ends the process after the log has been written, if that is possible within a second.
+pub fn exit(code: i32) -> ! {
+    log::logger().flush();
+    std::process::exit(code);
+}
+
 /// Ends the process if the thread that holds it panics. Without that thread the server would accept connections and serve
 /// none. Everything acknowledged is on disk, so a restart by the service manager loses nothing.
 #[derive(Debug)]
@@ -15,7 +21,7 @@ impl Drop for AbortOnPanic {
     fn drop(&mut self) {
         if std::thread::panicking() {
             log::error!("the {} panicked; ending the server", self.0);
-            std::process::exit(PANICKED);
+            exit(PANICKED);
         }
     }
 }

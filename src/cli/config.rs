@@ -6,7 +6,7 @@ use clap::ArgMatches;
 use dmwire::config::{Resolved, unknown_variables};
 
 use super::serve::NOT_A_SETTING;
-use super::{Command, CommandError, Settings, failed};
+use super::{Command, CommandError, Settings, not_printed};
 
 pub const COMMAND: Command = Command {
     clap: || {
@@ -23,5 +23,5 @@ fn run(matches: &ArgMatches, _: &ArgMatches) -> Result<(), CommandError> {
     for name in unknown_variables() {
         let _ = writeln!(io::stderr(), "dmwire: {name} {NOT_A_SETTING}");
     }
-    write!(io::stdout(), "{resolved}").map_err(failed("cannot print the settings"))
+    write!(io::stdout(), "{resolved}").map_err(not_printed("the settings"))
 }

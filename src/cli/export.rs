@@ -9,7 +9,10 @@ use dmwire::store::{
     StoreError, StoredMessage,
 };
 
-use super::{Command, CommandError, Settings, failed, store_failed, store_file, user_arg, user_of};
+use super::{
+    Command, CommandError, Settings, failed, not_printed, store_failed, store_file, user_arg,
+    user_of,
+};
 
 pub const COMMAND: Command = Command {
     clap: || {
@@ -52,12 +55,12 @@ fn run(matches: &ArgMatches, own: &ArgMatches) -> Result<(), CommandError> {
             let pages = history(reader.as_mut(), user, &conversation.conversation)
                 .map_err(failed(cannot))?;
             for message in pages.iter().rev().flatten() {
-                print(message, &mut out).map_err(failed("cannot print the messages"))?;
+                print(message, &mut out).map_err(not_printed("the messages"))?;
             }
         }
         cursor = page.cursor;
         if cursor.is_none() {
-            return out.flush().map_err(failed("cannot print the messages"));
+            return out.flush().map_err(not_printed("the messages"));
         }
     }
 }

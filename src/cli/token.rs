@@ -6,7 +6,7 @@ use clap::{Arg, ArgMatches};
 use dmwire::auth::MAX_LIFETIME;
 use dmwire::config::Resolved;
 
-use super::{Command, CommandError, Settings, failed, required, user_arg};
+use super::{Command, CommandError, Settings, failed, not_printed, required, user_arg};
 
 pub const COMMAND: Command = Command {
     clap: || {
@@ -46,7 +46,7 @@ fn run(matches: &ArgMatches, own: &ArgMatches) -> Result<(), CommandError> {
         seconds,
     )
     .map_err(failed("no token can be made"))?;
-    writeln!(io::stdout(), "{token}").map_err(failed("cannot print the token"))?;
+    writeln!(io::stdout(), "{token}").map_err(not_printed("the token"))?;
     // A server with other settings rejects the token without saying why.
     let _ = writeln!(io::stderr(), "signed with {signed_with}");
     Ok(())

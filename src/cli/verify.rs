@@ -5,7 +5,7 @@ use std::io::{self, Write as _};
 use clap::ArgMatches;
 use dmwire::store::sqlite::admin;
 
-use super::{Command, CommandError, Settings, failed, store_failed, store_file};
+use super::{Command, CommandError, Settings, not_printed, store_failed, store_file};
 
 pub const COMMAND: Command = Command {
     clap: || {
@@ -21,10 +21,10 @@ fn run(matches: &ArgMatches, _: &ArgMatches) -> Result<(), CommandError> {
     let findings = admin::verify(&path).map_err(store_failed("cannot verify"))?;
     let mut out = io::stdout();
     for finding in &findings {
-        writeln!(out, "{finding}").map_err(failed("cannot print the findings"))?;
+        writeln!(out, "{finding}").map_err(not_printed("the findings"))?;
     }
     match findings.len() {
-        0 => writeln!(out, "{} is whole", path.display()).map_err(failed("cannot print")),
+        0 => writeln!(out, "{} is whole", path.display()).map_err(not_printed("the result")),
         n => Err(CommandError::Failed(format!(
             "{} is damaged: {n} findings",
             path.display()

@@ -1,5 +1,7 @@
 //! Logging: which lines are written, and how.
 
+use std::io::{self, IsTerminal as _};
+
 use super::RawValue;
 use super::setting::{choice, section, text};
 
@@ -14,6 +16,13 @@ section! {
     /// Format of a log line: plain, or json for one object per line
     log_format: LogFormat = LogFormat::Plain,
         choice(&[("plain", LogFormat::Plain), ("json", LogFormat::Json)]);
+}
+
+/// True if log lines on stderr may be coloured: it is a terminal, and neither `NO_COLOR` nor `TERM=dumb` is set.
+pub fn stderr_shows_colors() -> bool {
+    let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    let is_dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
+    io::stderr().is_terminal() && !is_set("NO_COLOR") && !is_dumb
 }
 
 /// The format of a log line.

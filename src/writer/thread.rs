@@ -9,7 +9,7 @@ use crate::clock::Clock;
 use crate::protocol::Timestamp;
 use crate::readers::Readers;
 use crate::store::{InboxState, Store, StoreError, Write};
-use crate::supervise::DISK_FAILED;
+use crate::supervise::{DISK_FAILED, exit};
 
 /// The number of watermarks that are committed in one turn while no client waits for them, and the number at shutdown.
 const WATERMARKS: usize = 8;
@@ -217,6 +217,6 @@ pub fn exit_if_broken(error: &StoreError) {
             "the disk of the store has failed, so nothing more can be acknowledged: {error}; exiting with code {DISK_FAILED}. \
              Start the server again when the disk works: with --durability full, nothing that was acknowledged is lost"
         );
-        std::process::exit(DISK_FAILED.into());
+        exit(DISK_FAILED.into());
     }
 }

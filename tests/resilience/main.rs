@@ -9,6 +9,7 @@ mod displaced_files;
 mod failing_calls;
 mod failing_device;
 mod log_files;
+mod log_pipe;
 mod resend;
 mod shutdown;
 mod store_errors;

@@ -1,14 +1,14 @@
 //! A running server.
 
 use std::fs;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::log::{Log, Reading};
 use super::{DEADLINE, Folder};
 
 /// A running server. It is killed when it is dropped.
@@ -174,6 +174,11 @@ impl Server {
         self.log.text()
     }
 
+    /// From now on, the pipe of the log is read in this way.
+    pub fn set_log_reading(&self, reading: Reading) {
+        self.log.set_reading(reading);
+    }
+
     /// Resident memory in KiB, from /proc.
     pub fn memory_kib(&self) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()));
@@ -277,67 +282,5 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.kill();
-    }
-}
-
-#[derive(Default)]
-struct Log {
-    lines: Mutex<Vec<String>>,
-    grown: Condvar,
-    ended: AtomicBool,
-}
-
-impl Log {
-    /// Collects the lines of a stream.
-    fn of(stream: impl std::io::Read + Send + 'static) -> Arc<Self> {
-        let log = Arc::new(Self::default());
-        let sink = log.clone();
-        std::thread::spawn(move || {
-            for line in BufReader::new(stream).lines().map_while(Result::ok) {
-                sink.lines.lock().expect("the log is whole").push(line);
-                sink.grown.notify_all();
-            }
-            sink.ended.store(true, Ordering::Release);
-        });
-        log
-    }
-
-    fn text(&self) -> String {
-        self.lines.lock().expect("the log is whole").join("\n")
-    }
-
-    /// The log of a process that has exited, up to its end.
-    fn whole(&self) -> String {
-        let until = Instant::now() + DEADLINE;
-        while !self.ended.load(Ordering::Acquire) && Instant::now() < until {
-            std::thread::sleep(Duration::from_millis(2));
-        }
-        self.text()
-    }
-
-    fn find(&self, text: &str) -> Option<String> {
-        let lines = self.lines.lock().expect("the log is whole");
-        lines.iter().find(|line| line.contains(text)).cloned()
-    }
-
-    fn wait_for(&self, text: &str) -> String {
-        let until = Instant::now() + DEADLINE;
-        let mut lines = self.lines.lock().expect("the log is whole");
-        loop {
-            if let Some(line) = lines.iter().find(|line| line.contains(text)) {
-                return line.clone();
-            }
-            let left = until.saturating_duration_since(Instant::now());
-            assert!(
-                !left.is_zero(),
-                "{text:?} is not in the log:\n{}",
-                lines.join("\n")
-            );
-            lines = self
-                .grown
-                .wait_timeout(lines, left)
-                .expect("the log is whole")
-                .0;
-        }
     }
 }

@@ -6,6 +6,7 @@
 
 mod client;
 mod frames;
+mod log;
 pub mod pair;
 pub mod preload;
 mod process;
@@ -16,6 +17,7 @@ pub mod tokens;
 
 pub use client::{Client, End, burst, cut};
 pub use frames::{about, assert_has, assert_server_frame, to, with};
+pub use log::Reading;
 pub use process::{Folder, Output, dmwire, program, run_to_end};
 pub use random::{Random, env_number, random_seed};
 pub use raw::{Raw, RawFrame, client_frame, handshake, json_answer};
