@@ -158,6 +158,33 @@ describe('with a real server', { timeout: 4 * DEADLINE }, () => {
     assert.deepEqual(await got, texts);
   });
 
+  it('a slow handler neither loses the connection nor delays other frames', async () => {
+    const rates = ['messages-per-second', 'burst', 'user-messages-per-second', 'user-burst'];
+    server = await Server.start(...rates.flatMap(rate => [`--${rate}`, '1000000']));
+    const count = 3_000;
+    const [slow, peer] = [client('slow'), client('peer')];
+    const states: string[] = [];
+    slow.on('state', ({ status }) => states.push(status));
+    let handled = 0;
+    slow.on('message', async ({ message }) => {
+      assert.equal(message, String(handled));
+      await new Promise(resolve => setTimeout(resolve, 1));
+      handled += 1;
+    });
+    await new Promise(resolve => slow.on('synced', resolve));
+    await Promise.all([
+      ...Array.from({ length: count }, (_, i) => peer.send('slow', String(i))),
+      (async () => {
+        while (handled < count) {
+          // Fails if the connection is lost before the ack.
+          await slow.send('peer', 'live', { ephemeral: true });
+          await new Promise(resolve => setTimeout(resolve, 20));
+        }
+      })(),
+    ]);
+    assert.deepEqual(states, ['connecting', 'open']);
+  });
+
   it('nothing is lost, duplicated or reordered while the server is killed repeatedly', async () => {
     server = await Server.start('--messages-per-second', '1000000', '--burst', '1000000');
     const count = 400;

@@ -108,6 +108,86 @@ describe('the client package with webStorage', { timeout: 10 * DEADLINE }, () =>
     await ben.close();
   });
 
+  /** Returns the device names of all connections so far. */
+  const devices = () =>
+    new Set(stage.gate.requests.map(url => new URL(url, stage.gate.url).searchParams.get('device')));
+
+  it('is one device over reloads of an idle page', async () => {
+    const page = await stage.world.visitor();
+    for (let i = 0; i < 3; i += 1) {
+      await run(page);
+      await synced(page);
+      await page.waitForFunction(() => Object.keys(localStorage).length === 1, undefined, { timeout: DEADLINE });
+    }
+    assert.equal(stage.gate.requests.length, 3);
+    assert.equal(devices().size, 1);
+  });
+
+  it('continues in a client that is created right after another was disposed of', async () => {
+    const page = await stage.world.visitor();
+    await page.goto(site.origin());
+    for (const round of [1, 2]) {
+      await page.evaluate(
+        ([url, n]) => {
+          const start = () => dmwire.connect({ url, user: 'ann', storage: dmwire.webStorage('test') });
+          for (const name of ['a', 'b']) {
+            const client = start();
+            client.send('ben', name + n).catch(() => {});
+            client.dispose();
+          }
+          const client = start();
+          Object.assign(globalThis, { program: { client, sent: [] } });
+          client.on('sent', ({ frame }) => void program.sent.push(String((frame as { message?: unknown }).message)));
+          void client.send('ben', `c${n}`);
+        },
+        [stage.gate.url, round] as const,
+      );
+      await waitForCount(page, 'sent', 3);
+      assert.deepEqual(
+        await page.evaluate(() => program.sent),
+        ['a', 'b', 'c'].map(name => name + round),
+      );
+      assert.equal((await savedStates(page)).length, 1);
+      await page.evaluate(() => program.client.close());
+    }
+    assert.deepEqual(await stored(), ['a1', 'b1', 'c1', 'a2', 'b2', 'c2']);
+    assert.equal(devices().size, 1);
+  });
+
+  for (const [type, target] of [
+    ['visibilitychange', 'document'],
+    ['resume', 'document'],
+    ['pageshow', 'window'],
+    ['online', 'window'],
+  ] as const) {
+    it(`reconnects quickly on ${type}`, async () => {
+      const page = await stage.world.visitor();
+      await page.goto(site.origin());
+      await page.evaluate(url => {
+        Math.random = () => 0.99;
+        const client = dmwire.connect({ url, user: 'ann', backoff: { base: 1_000_000, max: 1_000_000 } });
+        Object.assign(globalThis, { program: { client } });
+      }, stage.gate.url);
+      await synced(page);
+      const dispatch = () =>
+        page.evaluate(([name, on]) => void globalThis[on].dispatchEvent(new Event(name)), [type, target] as const);
+      const waiting = () =>
+        page.waitForFunction(() => program.client.state.status === 'waiting', undefined, { timeout: DEADLINE });
+      // The connection is dead, and nothing says so.
+      stage.gate.muteServer();
+      await dispatch();
+      await waiting();
+      await dispatch();
+      await synced(page);
+      stage.gate.shut();
+      await waiting();
+      stage.gate.open();
+      await dispatch();
+      await synced(page);
+      assert.equal(stage.gate.requests.length, 3);
+    });
+  }
+
   it('sends unsent messages once and in order after a reload', async () => {
     const page = await stage.world.visitor();
     await run(page);
