@@ -151,14 +151,7 @@ impl Outbox {
             return;
         }
         while let Some(ack) = state.cursor.pop_ack_before(oldest) {
-            state.buffer.append(&ServerFrame::Ack(Ack {
-                id: ack.id,
-                seq: Some(Integer(ack.seq)),
-                status: AckStatus::Stored,
-                sent_at: ack.stored_at,
-                duplicate: Some(true),
-                reference: ack.reference.as_deref(),
-            }));
+            state.buffer.append(&ack.frame(Some(true)));
         }
         state.send_synced_if_due();
     }
@@ -211,6 +204,7 @@ impl Outbox {
                 seq,
                 id,
                 stored_at,
+                to_oneself: message.is_some(),
                 reference: reference.map(Into::into),
             });
         }
@@ -263,18 +257,19 @@ impl Outbox {
         wake(state);
     }
 
-    /// Appends an entry that was read from the store, if the cursor is at it. `write` gets the `ref` if the entry is this
-    /// session's own send: it is its ack then. Returns whether there is room for more.
-    pub fn push_replayed(
-        &self,
-        seq: u64,
-        write: impl FnOnce(&mut Vec<u8>, Option<Option<&str>>),
-    ) -> bool {
+    /// Appends an entry that was read from the store, if the cursor is at it. If the entry is this session's own send, the
+    /// session gets the ack in its place; if the user wrote to themself, the entry follows. Returns whether there is room for
+    /// more.
+    pub fn push_replayed(&self, seq: u64, write: impl FnOnce(&mut Vec<u8>)) -> bool {
         let mut state = self.lock();
         if !state.buffer.is_closed() && state.cursor.is_at(seq) {
             let ack = state.cursor.pop_ack_before(seq + 1);
-            let own = ack.as_ref().map(|ack| ack.reference.as_deref());
-            state.buffer.append_text(|out| write(out, own));
+            if let Some(ack) = &ack {
+                state.buffer.append(&ack.frame(None));
+            }
+            if ack.is_none_or(|ack| ack.to_oneself) {
+                state.buffer.append_text(write);
+            }
             state.advance();
         }
         state.buffer.unsent() < self.limit()

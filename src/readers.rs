@@ -15,7 +15,7 @@ use std::thread::JoinHandle;
 use tokio::sync::oneshot;
 
 use crate::store::{
-    ConversationsPage, ConversationsQuery, Entry, HistoryAnswer, HistoryQuery, InboxQuery,
+    ConversationsPage, ConversationsQuery, HistoryAnswer, HistoryQuery, InboxItem, InboxQuery,
     InboxRange, InboxState, Reader, StoreError,
 };
 
@@ -109,7 +109,7 @@ impl Readers {
     }
 
     /// Reads part of an inbox.
-    pub fn entries(&self, range: InboxRange) -> PendingRead<Vec<Entry>> {
+    pub fn entries(&self, range: InboxRange) -> PendingRead<Vec<InboxItem>> {
         self.query(move |reader| reader.entries(&range))
     }
 
@@ -235,7 +235,7 @@ mod tests {
             Ok(vec![state; queries.len()])
         }
 
-        fn entries(&mut self, _: &InboxRange) -> Result<Vec<Entry>, StoreError> {
+        fn entries(&mut self, _: &InboxRange) -> Result<Vec<InboxItem>, StoreError> {
             Ok(Vec::new())
         }
 

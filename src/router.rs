@@ -26,7 +26,7 @@ use crate::protocol::types::is_erased_name;
 use crate::protocol::{ClientFrame, FrameError, MessageId, Ref, ServerFrame, Target, Timestamp};
 use crate::readers::{PendingRead, Readers};
 use crate::store::{
-    Conversation, DeviceRef, Entry, InboxQuery, InboxRange, InboxState, MessageRef, NewMessage,
+    Conversation, DeviceRef, InboxItem, InboxQuery, InboxRange, InboxState, MessageRef, NewMessage,
     RecipientQuota, Write,
 };
 use crate::websocket;
@@ -162,7 +162,7 @@ impl Router {
     }
 
     /// Reads part of an inbox.
-    pub fn read_inbox(&self, range: InboxRange) -> PendingRead<Vec<Entry>> {
+    pub fn read_inbox(&self, range: InboxRange) -> PendingRead<Vec<InboxItem>> {
         self.readers.entries(range)
     }
 

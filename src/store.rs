@@ -17,8 +17,8 @@ mod traits;
 
 pub use self::files::{FileId, FileRole, StoreFiles};
 pub use self::model::{
-    Conversation, Entry, EntryKind, InboxState, MessageRef, NewMessage, Outcome, Received,
-    RecipientQuota, StoredMessage, Write,
+    Conversation, Entry, EntryKind, InboxItem, InboxState, MessageRef, NewMessage, Outcome,
+    Received, RecipientQuota, StoredMessage, Write,
 };
 pub use self::options::{LiveCursors, StoreOptions};
 pub use self::query::{

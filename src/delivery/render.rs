@@ -1,7 +1,7 @@
 //! Frames of inbox entries and stored messages.
 
 use crate::protocol::server::{
-    Ack, AckStatus, Deleted, Edited, PastMessage, RawContent, Reacted, Reactions, ServerMessage,
+    Deleted, Edited, PastMessage, RawContent, Reacted, Reactions, ServerMessage, Skipped,
 };
 use crate::protocol::types::Integer;
 use crate::protocol::{MessageId, ServerFrame, Target, Timestamp};
@@ -145,15 +145,9 @@ impl<'a> EntryView<'a> {
         }
     }
 
-    /// Writes the WebSocket frames of this entry for a session: the `message` (`edited`, ...), or for the session's own send
-    /// the ack with its `ref`, followed by the `message` if the user wrote to themself (PROTOCOL section 5).
-    pub fn write(&self, out: &mut Vec<u8>, seq: u64, own: Option<Option<&str>>) {
-        if let Some(reference) = own {
-            websocket::write_text(out, |out| self.write_ack(out, seq, reference));
-        }
-        if own.is_none() || self.is_to_oneself() {
-            websocket::write_text(out, |out| self.write_entry(out, seq));
-        }
+    /// Writes this entry as a WebSocket frame: `message`, `edited`, ...
+    pub fn write(&self, out: &mut Vec<u8>, seq: u64) {
+        websocket::write_text(out, |out| self.write_entry(out, seq));
     }
 
     /// True for a message to oneself, and a change of one.
@@ -164,7 +158,7 @@ impl<'a> EntryView<'a> {
     /// The entry as a WebSocket frame, the same for all sessions that have not caused it.
     pub(super) fn encode(&self, seq: u64) -> Vec<u8> {
         let mut frame = Vec::new();
-        websocket::write_text(&mut frame, |out| self.write_entry(out, seq));
+        self.write(&mut frame, seq);
         frame
     }
 
@@ -225,18 +219,12 @@ impl<'a> EntryView<'a> {
         };
         frame.write(out);
     }
+}
 
-    fn write_ack(&self, out: &mut Vec<u8>, seq: u64, reference: Option<&str>) {
-        ServerFrame::Ack(Ack {
-            id: self.id,
-            seq: Some(Integer(seq)),
-            status: AckStatus::Stored,
-            sent_at: self.stored_at,
-            duplicate: None,
-            reference,
-        })
-        .write(out);
-    }
+/// Writes an entry whose change was superseded as a WebSocket frame.
+pub fn write_skipped(out: &mut Vec<u8>, seq: u64) {
+    let skipped = ServerFrame::Skipped(Skipped { seq: Integer(seq) });
+    websocket::write_text(out, |out| skipped.write(out));
 }
 
 /// A message as part of `history`, `conversations` and exports.

@@ -11,7 +11,9 @@
 
 use std::collections::VecDeque;
 
-use crate::protocol::{MessageId, Timestamp};
+use crate::protocol::server::{Ack, AckStatus};
+use crate::protocol::types::Integer;
+use crate::protocol::{MessageId, ServerFrame, Timestamp};
 
 /// An acknowledgement whose entry the cursor has not reached.
 #[derive(Debug)]
@@ -22,11 +24,25 @@ pub struct PendingAck {
     pub id: MessageId,
     /// When it was stored.
     pub stored_at: Timestamp,
+    /// The session's user is the recipient too: the entry follows the acknowledgement.
+    pub to_oneself: bool,
     /// The `ref` of the client's frame.
     pub reference: Option<Box<str>>,
 }
 
 impl PendingAck {
+    /// The acknowledgement, as a duplicate if its entry is not in its place.
+    pub fn frame(&self, duplicate: Option<bool>) -> ServerFrame<'_> {
+        ServerFrame::Ack(Ack {
+            id: self.id,
+            seq: Some(Integer(self.seq)),
+            status: AckStatus::Stored,
+            sent_at: self.stored_at,
+            duplicate,
+            reference: self.reference.as_deref(),
+        })
+    }
+
     fn memory(&self) -> usize {
         size_of::<Self>() + self.reference.as_ref().map_or(0, |text| text.len())
     }
@@ -146,6 +162,7 @@ mod tests {
             seq,
             id: MessageId(Uuid::nil()),
             stored_at: Timestamp(0),
+            to_oneself: false,
             reference: Some("ref".into()),
         }
     }

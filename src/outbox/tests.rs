@@ -94,12 +94,19 @@ fn an_ack_beyond_the_cursor_waits_for_the_replay() {
     let _ = outbox.push_ack(3, id, Some("r"), None);
     assert_eq!(outbox.status().unsent, 0);
     assert!(outbox.status().awaits_replies);
+    let mut written = Vec::new();
     for seq in 1..=3 {
-        outbox.push_replayed(seq, |out, own| {
-            assert_eq!(own, (seq == 3).then_some(Some("r")));
-            out.push(b'.');
-        });
+        outbox.push_replayed(seq, |_| written.push(seq));
     }
+    assert_eq!(written, [1, 2], "the ack takes the place of the entry");
     let status = outbox.status();
     assert!(!status.awaits_replies && status.cursor == 4);
+    // A message to oneself is both.
+    outbox.add_pending_write();
+    let _ = outbox.push_ack(5, id, None, Some(b"message"));
+    for seq in 4..=5 {
+        outbox.push_replayed(seq, |_| written.push(seq));
+    }
+    assert_eq!(written, [1, 2, 4, 5]);
+    assert!(!outbox.status().awaits_replies);
 }

@@ -18,6 +18,7 @@ pub use answers::{
 };
 pub use events::{
     Deleted, Edited, RawContent, Reacted, Receipt, ReceiptKind, ServerMessage, ServerTyping,
+    Skipped,
 };
 
 /// A frame from the server. `type` names it. Clients ignore fields and types that they do not know.
@@ -40,6 +41,8 @@ pub enum ServerFrame<'a> {
     Deleted(Deleted<'a>),
     /// A reaction was added or removed.
     Reacted(Reacted<'a>),
+    /// An entry of the inbox whose change was superseded.
+    Skipped(Skipped),
     /// A user has received or read a conversation up to a message.
     Receipt(Receipt<'a>),
     /// A user is typing, or has stopped.

@@ -9,14 +9,14 @@ use std::task::{Context, Poll};
 use uuid::Uuid;
 
 use super::params::SessionQuery;
-use crate::delivery::render::EntryView;
+use crate::delivery::render::{EntryView, write_skipped};
 use crate::outbox::{Outbox, Status};
 use crate::protocol::ServerFrame;
 use crate::protocol::server::{Resumed, Truncated, TruncatedReason};
 use crate::protocol::types::Integer;
 use crate::readers::PendingRead;
 use crate::router::Router;
-use crate::store::{Entry, InboxRange, InboxState};
+use crate::store::{InboxItem, InboxRange, InboxState};
 
 /// About this many bytes of content are read at a time.
 const PAGE_BYTES: usize = 256 * 1024;
@@ -60,7 +60,7 @@ impl Start {
 /// The read of the inbox that is under way.
 #[derive(Debug, Default)]
 pub struct Replay {
-    page: Option<PendingRead<Vec<Entry>>>,
+    page: Option<PendingRead<Vec<InboxItem>>>,
     /// The last entry of the range that is being read.
     last: u64,
     /// A read has failed: the session ends, and nothing more is read.
@@ -129,7 +129,7 @@ impl Replay {
 }
 
 /// Appends the entries of a page, of which `last` was the last requested.
-fn send_entries(outbox: &Outbox, entries: &[Entry], last: u64) {
+fn send_entries(outbox: &Outbox, entries: &[InboxItem], last: u64) {
     if entries.is_empty() {
         // Retention has removed all requested entries. If newer ones exist, the next page shows where the replay continues.
         let Status { cursor, head, .. } = outbox.status();
@@ -140,12 +140,16 @@ fn send_entries(outbox: &Outbox, entries: &[Entry], last: u64) {
     for entry in entries {
         // An entry may be before the cursor: a reader can see a commit before the writer delivers it, and the live push of the
         // entry at the cursor then comes before the page. `push_replayed` skips such an entry.
-        if entry.seq > outbox.status().cursor {
+        let seq = entry.seq();
+        if seq > outbox.status().cursor {
             // Retention has removed the entries between.
-            send_truncated(outbox, TruncatedReason::Retention, entry.seq);
+            send_truncated(outbox, TruncatedReason::Retention, seq);
         }
-        let view = EntryView::of_entry(entry);
-        if !outbox.push_replayed(entry.seq, |out, own| view.write(out, entry.seq, own)) {
+        let has_room = outbox.push_replayed(seq, |out| match entry {
+            InboxItem::Entry(entry) => EntryView::of_entry(entry).write(out, seq),
+            InboxItem::Superseded(seq) => write_skipped(out, *seq),
+        });
+        if !has_room {
             break;
         }
     }
@@ -165,7 +169,7 @@ mod tests {
     use super::*;
     use crate::protocol::Timestamp;
     use crate::session::AckMode;
-    use crate::store::{Conversation, EntryKind, KnownEntry, StoredMessage};
+    use crate::store::{Conversation, Entry, EntryKind, KnownEntry, StoredMessage};
 
     const EPOCH: Uuid = Uuid::from_u128(1);
     /// Entries 11 to 20 are stored; the device has received 15.
@@ -194,8 +198,8 @@ mod tests {
         (start.first, start.truncated)
     }
 
-    fn entry(seq: u64) -> Entry {
-        Entry {
+    fn entry(seq: u64) -> InboxItem {
+        InboxItem::Entry(Box::new(Entry {
             seq,
             kind: EntryKind::Message,
             actor: "other".into(),
@@ -211,7 +215,7 @@ mod tests {
                 content: "\"hi\"".into(),
                 reactions: Vec::new(),
             },
-        }
+        }))
     }
 
     #[test]

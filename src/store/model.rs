@@ -212,7 +212,8 @@ pub struct InboxState {
     pub diverged: bool,
 }
 
-/// The event that an inbox entry records.
+/// The event that an inbox entry records. A later edit or deletion of the message supersedes an edit; a later change by the same
+/// user supersedes a reaction.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EntryKind {
     /// A message.
@@ -241,8 +242,27 @@ pub struct Entry {
     pub actor: String,
     /// When, in milliseconds since 1970-01-01T00:00:00Z, like the times of the message.
     pub at: i64,
-    /// The message in its present state, without its reactions.
+    /// The message in its present state, without its reactions. The content is read only for a message and an edit.
     pub message: StoredMessage,
+}
+
+/// An item of an inbox.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum InboxItem {
+    /// An entry.
+    Entry(Box<Entry>),
+    /// The number of an entry whose change was superseded: nothing else is told of it.
+    Superseded(u64),
+}
+
+impl InboxItem {
+    /// Its number in the inbox.
+    pub fn seq(&self) -> u64 {
+        match self {
+            Self::Entry(entry) => entry.seq,
+            Self::Superseded(seq) => *seq,
+        }
+    }
 }
 
 /// A message in its present state.

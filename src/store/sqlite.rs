@@ -8,6 +8,7 @@ mod content_eq;
 mod counts;
 mod fault;
 mod file;
+mod kinds;
 mod log_record;
 mod maintenance;
 mod migrations;

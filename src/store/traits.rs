@@ -6,7 +6,7 @@ use std::time::Instant;
 use uuid::Uuid;
 
 use super::files::StoreFiles;
-use super::model::{Entry, InboxState, Outcome, Write};
+use super::model::{InboxItem, InboxState, Outcome, Write};
 use super::query::{
     ConversationsPage, ConversationsQuery, HistoryAnswer, HistoryQuery, InboxQuery, InboxRange,
 };
@@ -100,7 +100,7 @@ pub trait Reader: Send {
     ///
     /// # Errors
     /// [`StoreError`]
-    fn entries(&mut self, range: &InboxRange) -> Result<Vec<Entry>, StoreError>;
+    fn entries(&mut self, range: &InboxRange) -> Result<Vec<InboxItem>, StoreError>;
 
     /// Reads messages of a conversation.
     ///

@@ -345,8 +345,13 @@ fn a_store_of_a_version_without_blocks_is_migrated() {
     server.signal("TERM");
     assert!(server.wait(crate::support::DEADLINE).success());
     let file = rusqlite::Connection::open(server.store()).expect("it opens");
-    file.execute_batch("DROP TABLE blocks; DROP TABLE unclaimed; PRAGMA user_version = 2")
-        .expect("it is as it was");
+    file.execute_batch(
+        "DROP TABLE blocks; DROP TABLE unclaimed;
+         DROP INDEX changes; CREATE INDEX changes ON inbox (conversation, message) WHERE kind != 0;
+         ALTER TABLE users DROP COLUMN superseded;
+         PRAGMA user_version = 2",
+    )
+    .expect("it is as it was");
     file.close().expect("it closes");
     let (valid, output) = server.verify();
     assert!(valid, "{output}");

@@ -4,6 +4,7 @@ mod deletions;
 mod edits;
 mod order;
 mod reactions;
+mod superseded;
 
 use serde_json::{Value, json};
 

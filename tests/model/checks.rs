@@ -47,6 +47,16 @@ impl Model {
             ..
         } = self.actions[action];
         let change = change.clone();
+        let superseded = self.superseded_by(action);
+        if frame["type"] == "skipped" {
+            assert!(superseded.is_some(), "not superseded: {change:?} {frame}");
+            assert_eq!(frame.as_object().map(serde_json::Map::len), Some(2));
+            return;
+        }
+        assert!(
+            superseded.is_none_or(|later| later >= clock),
+            "superseded by {superseded:?}: {frame}"
+        );
         let message = &self.messages[n];
         assert_eq!(frame["id"], message.id, "{frame}");
         // The version at that moment; later versions are possible too.
@@ -72,6 +82,7 @@ impl Model {
                 message.content().is_none(),
                 "the message is not deleted: {frame}"
             );
+            assert_ne!(change, Change::Edited, "an edit is superseded: {frame}");
             return self.check_time(last, &frame["deleted_at"]);
         }
         assert!(

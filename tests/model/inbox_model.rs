@@ -193,6 +193,24 @@ impl Model {
         place.expect("the action is an entry of this inbox") as u64 + 1
     }
 
+    /// The action that supersedes this one.
+    pub fn superseded_by(&self, action: usize) -> Option<usize> {
+        let own = &self.actions[action];
+        let later = self.actions.iter().enumerate().skip(action + 1);
+        let mut later = later.filter(|(_, other)| other.message == own.message);
+        let by = later.find(|(_, other)| match (&own.change, &other.change) {
+            (Change::Edited, Change::Edited | Change::Deleted) => true,
+            (
+                Change::Reacted { emoji, .. },
+                Change::Reacted {
+                    emoji: other_emoji, ..
+                },
+            ) => emoji == other_emoji && own.by == other.by,
+            _ => false,
+        });
+        by.map(|(n, _)| n)
+    }
+
     fn find(&self, by: usize, to: usize, id: &str) -> Option<usize> {
         self.ids.get(&(pair(by, to), id.to_owned())).copied()
     }

@@ -218,6 +218,7 @@ impl<'a> Run<'a> {
         let since = self.known.told(user, self.at);
         // What the client knows of the entry at its cursor.
         let known = since.checked_sub(1).map(|n| &self.known.inboxes[user][n]);
+        let known = known.filter(|entry| entry.kind != "skipped");
         let id = known.map(|entry| format!("&since_id={}", entry.id));
         let time = known.and_then(|entry| entry.sent_at.as_ref());
         let time = time.map(|time| format!("&since_at={time}"));

@@ -11,11 +11,32 @@ pub struct Entry {
     pub at: u64,
     /// The message that the entry is about.
     pub id: String,
-    /// The type of its frame. It may be `deleted` for any entry of a message that was deleted later.
+    /// The type of its frame. It may be `deleted` for any entry of a message that was deleted later, and `skipped` for a change
+    /// that was superseded later; then nothing else is known of it.
     pub kind: &'static str,
     pub by: String,
     /// `sent_at` of a message.
     pub sent_at: Option<String>,
+}
+
+impl Entry {
+    fn is_edit_of(&self, id: &str) -> bool {
+        self.kind == "edited" && self.id == id
+    }
+
+    /// Whether `earlier` may be superseded by this one, as far as is known.
+    fn may_supersede(&self, earlier: &Self) -> bool {
+        let same = self.id == earlier.id;
+        match earlier.kind {
+            _ if self.kind == "skipped" => true,
+            "edited" => same && ["edited", "deleted"].contains(&self.kind),
+            "reacted" => same && self.kind == "reacted" && self.by == earlier.by,
+            "skipped" => self.kind != "message",
+            // It was received as `deleted`, but had been an edit or a reaction.
+            "deleted" => same,
+            _ => false,
+        }
+    }
 }
 
 /// The users' inboxes: entry `n` has the index `n - 1`.
@@ -58,7 +79,7 @@ pub fn version(id: &str, content: &Value) -> u64 {
 
 /// The type of an entry's frame.
 pub fn kind(frame: &Value) -> &'static str {
-    let kinds = ["message", "edited", "deleted", "reacted"];
+    let kinds = ["message", "edited", "deleted", "reacted", "skipped"];
     let kind = kinds.into_iter().find(|kind| frame["type"] == *kind);
     kind.unwrap_or_else(|| panic!("not an entry: {frame}"))
 }
@@ -100,17 +121,33 @@ impl Known {
     /// Checks a replay of a user's whole inbox: it is a beginning of the known one, with the contents at that point.
     pub fn check(&self, user: &str, frames: &[Value]) {
         let entries = &self.inboxes[user];
-        let mut edits: HashMap<&str, usize> = HashMap::new();
-        for frame in frames.iter().filter(|frame| frame["type"] == "edited") {
-            let id = frame["id"].as_str().expect("an id");
-            *edits.entry(id).or_default() += 1;
-        }
+        let present = &entries[..frames.len().min(entries.len())];
         for (n, frame) in frames.iter().enumerate() {
             assert_eq!(frame["seq"], n as u64 + 1, "{user}: {frame}");
             let Some(entry) = entries.get(n) else {
                 panic!("{user} has never received {frame}");
             };
+            let later = &present[n + 1..];
+            if frame["type"] == "skipped" {
+                assert!(
+                    later.iter().any(|later| later.may_supersede(entry)),
+                    "{user} had received {entry:?}, and nothing supersedes it"
+                );
+                continue;
+            }
+            if entry.kind == "skipped" {
+                let is_change = ["edited", "reacted", "deleted"].contains(&kind(frame));
+                assert!(
+                    is_change,
+                    "{user} had been told that it is superseded: {frame}"
+                );
+                continue;
+            }
             assert_eq!(frame["id"], entry.id, "{user} had received {entry:?}");
+            assert!(
+                entry.kind != "edited" || !later.iter().any(|later| later.is_edit_of(&entry.id)),
+                "{user}: a superseded edit is replayed: {frame}"
+            );
             let deletion = self.deletions.get(&(user.to_owned(), entry.id.clone()));
             if deletion.is_some_and(|n| *n < frames.len()) {
                 assert_eq!(frame["type"], "deleted", "{user}, {entry:?}: {frame}");
@@ -128,15 +165,15 @@ impl Known {
                 assert_eq!(frame["sent_at"], **sent_at, "{user}: {frame}");
             }
             if kind != "reacted" {
-                let done = edits.get(&*entry.id).copied().unwrap_or(0);
-                let expected = match done {
-                    0 => 0,
-                    _ => self.edits[&entry.id][done - 1],
-                };
-                assert_eq!(
-                    version(&entry.id, &frame["message"]),
-                    expected,
-                    "{user} after {done} edits: {frame}"
+                let done = present.iter().filter(|e| e.is_edit_of(&entry.id)).count();
+                let unknown = present.iter().filter(|e| e.kind == "skipped").count();
+                let made = self.edits.get(&entry.id).map_or(&[][..], Vec::as_slice);
+                let versions = [&[0], made].concat();
+                let possible = &versions[done..versions.len().min(done + unknown + 1)];
+                let shown = version(&entry.id, &frame["message"]);
+                assert!(
+                    possible.contains(&shown),
+                    "{user} after {done} edits and up to {unknown} more: {frame}"
                 );
             }
         }

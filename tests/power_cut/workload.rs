@@ -291,6 +291,10 @@ impl User<'_> {
     fn entry(&mut self, frame: &Value) {
         let kind = kind(frame);
         let text = |field: &str| frame[field].as_str().map(str::to_owned);
+        if kind == "skipped" {
+            self.add(frame, String::new(), kind, String::new(), None);
+            return;
+        }
         let (id, by) = (
             text("id").expect("an id"),
             text("from_user").expect("a user"),

@@ -171,8 +171,6 @@ pub fn both_users_react(store: &mut TestStore) {
             reacted("+", false, "oz"),
             reacted("+", false, "ned"),
             reacted("-", false, "ned"),
-            reacted("-", true, "ned"),
-            reacted("-", false, "ned"),
         ]
     );
 }

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use dmwire::store::sqlite::{Durability, Sqlite};
 use dmwire::store::{
     ConversationsPage, ConversationsQuery, DeviceRef, Entry, HistoryAnswer, HistoryPage,
-    HistoryPosition, HistoryQuery, InboxRange, InboxState, Outcome, Quotas, Reader, Retention,
-    Store, StoreOptions, StoredMessage, StoredTimes, Write,
+    HistoryPosition, HistoryQuery, InboxItem, InboxRange, InboxState, Outcome, Quotas, Reader,
+    Retention, Store, StoreOptions, StoredMessage, StoredTimes, Write,
 };
 
 use uuid::Uuid;
@@ -203,8 +203,20 @@ impl TestStore {
         self.open_inbox(user, "any").head
     }
 
+    /// Entries without the superseded ones.
     pub fn entries(&mut self, user: &str, first: u64, last: u64) -> Vec<Entry> {
         self.entries_within(user, (first, last), usize::MAX)
+    }
+
+    /// The numbers of superseded entries.
+    pub fn superseded(&mut self, user: &str) -> Vec<u64> {
+        let items = self.items(user, (1, u64::MAX >> 1), usize::MAX);
+        let superseded = |item: &InboxItem| matches!(item, InboxItem::Superseded(_));
+        items
+            .iter()
+            .filter(|item| superseded(item))
+            .map(InboxItem::seq)
+            .collect()
     }
 
     /// Reads entries until they exceed `bytes`.
@@ -214,6 +226,15 @@ impl TestStore {
         (first, last): (u64, u64),
         bytes: usize,
     ) -> Vec<Entry> {
+        let entry = |item| match item {
+            InboxItem::Entry(entry) => Some(*entry),
+            InboxItem::Superseded(_) => None,
+        };
+        let items = self.items(user, (first, last), bytes);
+        items.into_iter().filter_map(entry).collect()
+    }
+
+    fn items(&mut self, user: &str, (first, last): (u64, u64), bytes: usize) -> Vec<InboxItem> {
         let range = InboxRange {
             user: user.into(),
             first,
@@ -231,11 +252,11 @@ impl TestStore {
 
     /// The numbers of the first and last entry of an inbox; it must have no gap between them.
     pub fn inbox_range(&mut self, user: &str) -> Option<(u64, u64)> {
-        let entries = self.entries(user, 1, u64::MAX >> 1);
-        for pair in entries.windows(2) {
-            assert_eq!(pair[1].seq, pair[0].seq + 1, "{user}'s inbox has a gap");
+        let items = self.items(user, (1, u64::MAX >> 1), usize::MAX);
+        for pair in items.windows(2) {
+            assert_eq!(pair[1].seq(), pair[0].seq() + 1, "{user}'s inbox has a gap");
         }
-        Some((entries.first()?.seq, entries.last()?.seq))
+        Some((items.first()?.seq(), items.last()?.seq()))
     }
 
     /// `None`: the position is unknown.

@@ -20,6 +20,7 @@ mod openings;
 mod reads;
 mod receipts;
 mod retention;
+mod superseded;
 mod writes;
 
 use dmwire::store::StoreOptions;
@@ -73,6 +74,14 @@ macro_rules! test_store {
             retention::expired_entries_and_messages_are_removed,
             retention::sequence_numbers_continue_after_everything_has_expired,
             retention::the_epoch_stays_when_the_store_is_reopened,
+            superseded::an_edit_is_superseded_by_the_next_edit_or_the_deletion,
+            superseded::a_reaction_is_superseded_by_the_same_users_next_change_of_it,
+            superseded::a_reaction_that_is_no_longer_remembered_is_superseded,
+            superseded::changes_of_messages_to_oneself_are_superseded_once,
+            superseded::superseded_entries_do_not_count_towards_the_limit,
+            superseded::superseded_entries_have_a_bound_of_their_own,
+            superseded::a_superseded_entry_does_not_keep_its_message,
+            superseded::a_superseded_entry_is_known_by_its_message_and_every_time_told_for_it,
             clock::a_time_that_is_too_early_removes_nothing_before_it,
             clock::a_time_that_is_too_late_keeps_what_follows_it,
             clock::nothing_expires_while_the_time_is_uncertain,

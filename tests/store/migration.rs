@@ -1,7 +1,7 @@
 //! Opens a store of an older version.
 
 use dmwire::store::sqlite::{Durability, Sqlite, admin};
-use dmwire::store::{EntryKind, HistoryAnswer, Store as _, StoreOptions, StoredMessage};
+use dmwire::store::{EntryKind, HistoryAnswer, InboxItem, Store as _, StoreOptions, StoredMessage};
 use rusqlite::Connection;
 
 use crate::fixture::RETENTION;
@@ -98,7 +98,14 @@ fn a_store_of_version_4_is_migrated_with_its_pending_messages() {
             last: 99,
             bytes: usize::MAX,
         };
-        let entries = reader.entries(&range).expect("the inbox is read");
+        let items = reader.entries(&range).expect("the inbox is read");
+        let entries: Vec<_> = items
+            .into_iter()
+            .map(|item| match item {
+                InboxItem::Entry(entry) => entry,
+                InboxItem::Superseded(seq) => panic!("entry {seq} is no change"),
+            })
+            .collect();
         let numbers: Vec<_> = entries.iter().map(|entry| entry.seq).collect();
         assert_eq!(numbers, [1, 2, 3, 4, 5, 6, 7], "{round}");
         assert!(entries.iter().all(|entry| entry.kind == EntryKind::Message));
@@ -115,6 +122,59 @@ fn a_store_of_version_4_is_migrated_with_its_pending_messages() {
             [] as [&str; 0]
         );
     }
+}
+
+/// Edits of the message 1, and reactions to it, as older versions recorded them. Entries 1 to 7 of ada and 1 to 3 of bob are
+/// messages.
+const CHANGES: &str = "
+    INSERT INTO inbox (user, seq, at, conversation, message, kind, by, emoji) VALUES
+        (1, 8, 1795825337765, 1, 1, 1, 1, NULL), (2, 4, 1795825337765, 1, 1, 1, 1, NULL),
+        (1, 9, 1795825337766, 1, 1, 3, 2, '+'), (2, 5, 1795825337766, 1, 1, 3, 2, '+'),
+        (1, 10, 1795825337767, 1, 1, 3, 1, '+'), (2, 6, 1795825337767, 1, 1, 3, 1, '+'),
+        (1, 11, 1795825337768, 1, 1, 1, 1, NULL), (2, 7, 1795825337768, 1, 1, 1, 1, NULL),
+        (1, 12, 1795825337769, 1, 1, 4, 2, '+'), (2, 8, 1795825337769, 1, 1, 4, 2, '+'),
+        (1, 13, 1795825337770, 1, 1, 3, 2, '-'), (2, 9, 1795825337770, 1, 1, 3, 2, '-');
+    UPDATE messages SET edited_at = 1795825337768, change_seq = 11, content = '\"now\"' WHERE conversation = 1 AND n = 1;
+    INSERT INTO reactions (conversation, message, user, emoji, removed, seq, at) VALUES
+        (1, 1, 2, '+', 1, 8, 1795825337769), (1, 1, 1, '+', 0, 10, 1795825337767), (1, 1, 2, '-', 0, 9, 1795825337770);
+";
+
+#[test]
+fn superseded_changes_of_a_store_of_version_4_are_marked() {
+    let folder = Folder::new();
+    let path = old_store(&folder);
+    let old = Connection::open(&path).expect("the file opens");
+    old.execute_batch(CHANGES).expect("the changes are there");
+    drop(old);
+    assert_eq!(
+        admin::verify(&path).expect("it is readable"),
+        [] as [&str; 0]
+    );
+    let store = Sqlite::open(&path, Durability::Full, StoreOptions::new(RETENTION))
+        .expect("the store opens");
+    let mut reader = store.reader().expect("a reader opens");
+    for (user, first, superseded) in [("ada", 8, [8, 9]), ("bob", 4, [4, 5])] {
+        let range = dmwire::store::InboxRange {
+            user: user.into(),
+            first,
+            last: 99,
+            bytes: usize::MAX,
+        };
+        let items = reader.entries(&range).expect("the inbox is read");
+        assert_eq!(items.len(), 6);
+        let found: Vec<_> = items
+            .iter()
+            .filter(|item| matches!(item, InboxItem::Superseded(_)))
+            .map(InboxItem::seq)
+            .collect();
+        assert_eq!(found, superseded, "{user}");
+    }
+    drop(reader);
+    drop(store);
+    assert_eq!(
+        admin::verify(&path).expect("it is readable"),
+        [] as [&str; 0]
+    );
 }
 
 /// The version 4 ids have the version and variant bits of UUIDs.

@@ -60,7 +60,7 @@ pub fn a_message_is_kept_while_an_inbox_shows_it(store: &mut TestStore) {
     store.maintain();
     assert_eq!(store.inbox_range("zoe"), Some((3, 3)));
     assert_eq!(store.inbox_range("abe"), Some((3, 3)));
-    assert_eq!(store.entry("abe", 3).message.content, "\"old\"");
+    assert_eq!(store.message("abe", "zoe", 1).content, "\"old\"");
     let page = store.history("zoe", "abe", None, 10);
     assert_eq!(page, Some((vec![1], false)));
     let inbox = store.open_inbox("abe", "new");

@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use super::{
     Ack, AckStatus, Conversation, Conversations, Edited, History, PastMessage, ServerFrame,
-    ServerMessage,
+    ServerMessage, Skipped,
 };
 use crate::protocol::timestamp::Timestamp;
 use crate::protocol::types::MessageId;
@@ -26,6 +26,7 @@ impl ServerFrame<'_> {
             Self::Message(message) => message.write(out),
             Self::Ack(ack) => ack.write(out),
             Self::Edited(edited) => edited.write(out),
+            Self::Skipped(skipped) => skipped.write(out),
             Self::History(history) => history.write(out),
             Self::Conversations(conversations) => conversations.write(out),
             other => json(out, other),
@@ -65,6 +66,13 @@ impl ServerMessage<'_> {
                 if ephemeral { "true" } else { "false" },
             );
         }
+        out.push(b'}');
+    }
+}
+
+impl Skipped {
+    fn write(self, out: &mut Vec<u8>) {
+        number(out, r#"{"type":"skipped","seq":"#, self.seq.0);
         out.push(b'}');
     }
 }

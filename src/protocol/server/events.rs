@@ -144,6 +144,15 @@ pub struct Reacted<'a> {
     pub removed: Option<bool>,
 }
 
+/// An entry of the inbox that records a change which a later one has superseded: there is nothing to show for it. Only in a
+/// replay.
+#[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
+#[schemars(example = json!({"type": "skipped", "seq": 46}))]
+pub struct Skipped {
+    /// The sequence number of this entry in the inbox of the user of this session.
+    pub seq: SafeInteger,
+}
+
 /// The kind of a receipt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]

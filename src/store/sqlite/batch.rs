@@ -59,7 +59,6 @@ struct Found {
     sender: i64,
     from_seq: u64,
     sent_at: i64,
-    content: Option<String>,
     edited_at: Option<i64>,
     deleted_at: Option<i64>,
     change_seq: Option<i64>,
@@ -134,7 +133,7 @@ impl Batch<'_> {
     ) -> Result<Option<Found>> {
         self.tx
             .prepare_cached(
-                "SELECT n, sender, from_seq, sent_at, content, edited_at, deleted_at, change_seq, first
+                "SELECT n, sender, from_seq, sent_at, edited_at, deleted_at, change_seq, first
                  FROM messages WHERE conversation = ?1 AND id = ?2",
             )?
             .query_row(params![conversation.n, at.id.as_bytes()], |row| {
@@ -144,11 +143,10 @@ impl Batch<'_> {
                     sender: row.get(1)?,
                     from_seq: unsigned(row.get(2)?),
                     sent_at: row.get(3)?,
-                    content: row.get(4)?,
-                    edited_at: row.get(5)?,
-                    deleted_at: row.get(6)?,
-                    change_seq: row.get(7)?,
-                    first: row.get(8)?,
+                    edited_at: row.get(4)?,
+                    deleted_at: row.get(5)?,
+                    change_seq: row.get(6)?,
+                    first: row.get(7)?,
                     actor,
                     blocked: conversation.blocks(actor.n, peer.1.n),
                     has_block: conversation.has_block(),
@@ -158,13 +156,15 @@ impl Batch<'_> {
             .optional()
     }
 
-    /// Notes that a user's inbox has one more entry.
-    fn inbox_grown(&mut self, id: &str) {
+    /// Notes that a user's inbox has one more entry, by which `superseded` earlier ones are superseded.
+    fn inbox_grown(&mut self, id: &str, superseded: u64) {
         if let Some(user) = self.cache.users.get_mut(id) {
+            let before = user.excess(self.inbox_limit);
             user.head += 1;
-            let entries = user.head - user.trimmed_to;
+            user.superseded += superseded;
+            let excess = user.excess(self.inbox_limit);
             let step = TRIM_EVERY.min(self.inbox_limit);
-            if entries > self.inbox_limit && (entries - self.inbox_limit).is_multiple_of(step) {
+            if excess > before && excess.is_multiple_of(step) {
                 self.cache.overfull.push_back(user.n);
             }
         }
@@ -199,6 +199,7 @@ impl Batch<'_> {
             n: self.tx.last_insert_rowid(),
             head: 0,
             trimmed_to: 0,
+            superseded: 0,
             connected: false,
             received: 0,
         };

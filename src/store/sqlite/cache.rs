@@ -8,6 +8,7 @@ use rusqlite::{Connection, OptionalExtension as _};
 use super::counts::{self, Counts};
 use super::number::unsigned;
 use super::pending::{PendingLog, TrimmedTo};
+use super::retention::kept_entries;
 use super::unknown_recipients::UnknownRecipients;
 
 /// The maximum number of users and of conversations in the cache. Beyond it the cache is emptied.
@@ -35,6 +36,8 @@ pub struct User {
     pub head: u64,
     /// The newest entry that retention has removed.
     pub trimmed_to: u64,
+    /// The number of entries with a superseded change.
+    pub superseded: u64,
     /// The user has connected at least once.
     pub connected: bool,
     /// The newest entry that any device has received: the received marks of conversations are moved up to here.
@@ -54,6 +57,13 @@ pub struct DirectConversation {
     pub high_wrote: bool,
     /// Of the newest message, also if that is in the pending log.
     pub counts: Counts,
+}
+
+impl User {
+    /// The number of entries beyond the limit of the inbox.
+    pub fn excess(&self, inbox_limit: u64) -> u64 {
+        (self.head - self.trimmed_to).saturating_sub(kept_entries(inbox_limit, self.superseded))
+    }
 }
 
 impl DirectConversation {
@@ -118,7 +128,7 @@ impl Cache {
         let user = connection
             .prepare_cached(
                 "SELECT n, floor, (SELECT max(seq) FROM inbox WHERE user = users.n),
-                    connected, (SELECT max(received) FROM devices WHERE user = users.n) FROM users WHERE id = ?1",
+                    connected, (SELECT max(received) FROM devices WHERE user = users.n), superseded FROM users WHERE id = ?1",
             )?
             .query_row([id], |row| {
                 let trimmed_to = unsigned(row.get(1)?);
@@ -130,6 +140,7 @@ impl Cache {
                     head: newest.map_or(trimmed_to, unsigned),
                     connected: row.get(3)?,
                     received: row.get::<_, Option<i64>>(4)?.map_or(0, unsigned),
+                    superseded: unsigned(row.get(5)?),
                 })
             })
             .optional()?;

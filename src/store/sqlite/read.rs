@@ -16,7 +16,7 @@ use super::file::connect_to_read;
 use super::pending;
 use super::shared::Shared;
 use crate::store::{
-    ConversationsPage, ConversationsQuery, Entry, HistoryAnswer, HistoryQuery, InboxQuery,
+    ConversationsPage, ConversationsQuery, HistoryAnswer, HistoryQuery, InboxItem, InboxQuery,
     InboxRange, InboxState, Reader, StoreError,
 };
 
@@ -115,9 +115,12 @@ impl Reader for SqliteReader {
         Ok(states)
     }
 
-    fn entries(&mut self, range: &InboxRange) -> std::result::Result<Vec<Entry>, StoreError> {
+    fn entries(&mut self, range: &InboxRange) -> std::result::Result<Vec<InboxItem>, StoreError> {
         self.see_all_messages()?;
-        Ok(self.read_entries(range)?)
+        let view = self.connection.unchecked_transaction()?;
+        let items = self.read_items(range)?;
+        view.finish()?;
+        Ok(items)
     }
 
     fn history(&mut self, query: &HistoryQuery) -> std::result::Result<HistoryAnswer, StoreError> {

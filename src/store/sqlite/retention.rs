@@ -11,6 +11,7 @@ use rusqlite::{Connection, TransactionBehavior};
 
 use super::cache::Cache;
 use super::counts::{self, Examined};
+use super::kinds::SUPERSEDED;
 use super::number::{signed, unsigned};
 use super::pending::PendingLog;
 use crate::store::{LiveCursors, Retention};
@@ -26,6 +27,11 @@ const RETURN_PAGES: i64 = 128;
 /// The pause after a sweep of the whole store, in milliseconds.
 const REST_MS: i64 = 60_000;
 
+/// The bound of superseded entries in an inbox: a multiple of the limit of other entries, and at least a number that one user
+/// does not easily reach with small limits.
+const SUPERSEDED_FACTOR: u64 = 10;
+const MIN_SUPERSEDED: u64 = 10_000;
+
 /// Entries that a connected session still needs are kept up to this multiple of the limit of an inbox.
 const SLOW_READER_FACTOR: i64 = 20;
 
@@ -38,6 +44,14 @@ pub struct RetentionRules<'a> {
     /// present time is uncertain.
     pub expire_at: Option<i64>,
     pub log: &'a PendingLog,
+}
+
+/// The number of entries that an inbox keeps: superseded ones do not count towards the limit, but have a bound of their own.
+pub fn kept_entries(inbox_limit: u64, superseded: u64) -> u64 {
+    let bound = inbox_limit
+        .saturating_mul(SUPERSEDED_FACTOR)
+        .max(MIN_SUPERSEDED);
+    inbox_limit.saturating_add(superseded.min(bound))
 }
 
 impl RetentionRules<'_> {
@@ -231,38 +245,63 @@ fn numbers(connection: &Connection, sql: &str, after: i64) -> Result<Vec<i64>> {
         .collect()
 }
 
-/// The newest entry up to which a user's inbox is to be trimmed, as far as one step goes. `None`: nothing is to be removed.
-fn expired(connection: &Connection, rules: &RetentionRules<'_>, user: i64) -> Result<Option<i64>> {
-    let (id, newest): (String, Option<i64>) = connection
+/// The beginning of an inbox that is to be removed, as far as one step goes.
+#[derive(Clone, Copy)]
+struct Expired {
+    /// Up to this entry.
+    last: i64,
+    /// The number of superseded entries that remain.
+    superseded: i64,
+}
+
+/// `None`: nothing is to be removed.
+fn expired(
+    connection: &Connection,
+    rules: &RetentionRules<'_>,
+    user: i64,
+) -> Result<Option<Expired>> {
+    let (id, floor, mut superseded, newest): (String, i64, i64, Option<i64>) = connection
         .prepare_cached(
-            "SELECT id, (SELECT max(seq) FROM inbox WHERE user = n) FROM users WHERE n = ?1",
+            "SELECT id, floor, superseded, (SELECT max(seq) FROM inbox WHERE user = n) FROM users WHERE n = ?1",
         )?
-        .query_row([user], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        .query_row([user], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+        })?;
     let Some(newest) = newest else {
         return Ok(None);
     };
-    let limit = signed(rules.retention.inbox_limit);
-    let mut beyond = newest - limit;
-    if beyond > 0
+    let limit = rules.retention.inbox_limit;
+    let kept = |superseded: i64| signed(kept_entries(limit, unsigned(superseded)));
+    let mut entries = newest - floor;
+    let mut removable = newest;
+    if entries > kept(superseded)
         && let Some(cursor) = rules.live_cursors.lowest(&id)
     {
         // Keep entries that a connected slow reader still needs, but not without a limit.
-        beyond =
-            beyond.min((signed(cursor) - 1).max(newest - limit.saturating_mul(SLOW_READER_FACTOR)));
+        let limit = signed(limit).saturating_mul(SLOW_READER_FACTOR);
+        removable = (signed(cursor) - 1).max(newest - limit.max(kept(superseded)));
     }
     let cutoff = rules.inbox_cutoff();
     let mut statement = connection
-        .prepare_cached("SELECT seq, at FROM inbox WHERE user = ?1 ORDER BY seq LIMIT ?2")?;
+        .prepare_cached("SELECT seq, at, kind FROM inbox WHERE user = ?1 ORDER BY seq LIMIT ?2")?;
     let mut rows = statement.query([user, REMOVE])?;
-    let mut last = None;
+    let mut expired = None;
     while let Some(row) = rows.next()? {
-        let (seq, at): (i64, i64) = (row.get(0)?, row.get(1)?);
-        if seq > beyond && at >= cutoff {
+        let (seq, at, kind): (i64, i64, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
+        let exceeds_limit = entries > kept(superseded) && seq <= removable;
+        if !exceeds_limit && at >= cutoff {
             break;
         }
-        last = Some(seq);
+        entries -= 1;
+        if kind == SUPERSEDED {
+            superseded -= 1;
+        }
+        expired = Some(Expired {
+            last: seq,
+            superseded,
+        });
     }
-    Ok(last)
+    Ok(expired)
 }
 
 /// Trims a user's inbox as far as one step goes. Returns the number of entries removed.
@@ -272,12 +311,12 @@ fn trim(
     rules: &RetentionRules<'_>,
     user: i64,
 ) -> Result<i64> {
-    let Some(last) = expired(connection, rules, user)? else {
+    let Some(Expired { last, superseded }) = expired(connection, rules, user)? else {
         return Ok(0);
     };
     connection
-        .prepare_cached("UPDATE users SET floor = ?2 WHERE n = ?1")?
-        .execute([user, last])?;
+        .prepare_cached("UPDATE users SET floor = ?2, superseded = ?3 WHERE n = ?1")?
+        .execute([user, last, superseded])?;
     let removed = connection
         .prepare_cached("DELETE FROM inbox WHERE user = ?1 AND seq <= ?2")?
         .execute([user, last])?;
@@ -289,6 +328,7 @@ fn trim(
         .query_row([user], |row| row.get(0))?;
     if let Some(user) = cache.users.get_mut(id.as_str()) {
         user.trimmed_to = unsigned(last);
+        user.superseded = unsigned(superseded);
     }
     Ok(i64::try_from(removed).unwrap_or(i64::MAX))
 }
@@ -339,7 +379,7 @@ fn old_messages(
                 from_seq <= (SELECT floor FROM users WHERE users.n = sender)
                 AND to_seq <= (SELECT floor FROM users WHERE users.n = recipient)
                 AND NOT EXISTS (SELECT 1 FROM inbox AS i
-                    WHERE i.conversation = ?1 AND i.message = messages.n AND i.kind != 0)
+                    WHERE i.conversation = ?1 AND i.message = messages.n AND i.kind BETWEEN 1 AND 4)
             END, sender <= recipient
          FROM messages WHERE conversation = ?1 ORDER BY n LIMIT ?2",
     )?;

@@ -88,9 +88,9 @@ fn erase_in(connection: &mut Connection, user: &str, now: i64) -> rusqlite::Resu
             AND m.n = reactions.message AND m.deleted_at IS NOT NULL)",
         (),
     )?;
-    // Entries about the user's reactions in the inboxes of others keep their numbers and lose their content.
+    // Entries about the user's reactions in the inboxes of others keep only their numbers, like superseded changes.
     tx.execute(
-        "UPDATE inbox SET emoji = '-', kind = 4 WHERE by = ?1 AND kind IN (3, 4)",
+        "UPDATE inbox SET kind = 5, by = NULL, emoji = NULL WHERE by = ?1 AND kind IN (3, 4)",
         [n],
     )?;
     let head: Option<i64> =
@@ -110,6 +110,10 @@ fn erase_in(connection: &mut Connection, user: &str, now: i64) -> rusqlite::Resu
     tx.execute(
         "UPDATE users SET id = ?2, connected = 0, floor = max(floor, coalesce(?3, 0)) WHERE n = ?1",
         params![n, placeholder, head],
+    )?;
+    tx.execute(
+        "UPDATE users SET superseded = (SELECT count(*) FROM inbox WHERE user = users.n AND kind = 5)",
+        (),
     )?;
     migrations::renew_epoch(&tx)?;
     tx.commit()?;

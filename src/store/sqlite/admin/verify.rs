@@ -54,7 +54,7 @@ pub fn findings(path: &Path, connection: &Connection) -> Result<Vec<String>, Sto
     Ok(findings)
 }
 
-/// As [`CHECKS`], for files whose messages carry counts.
+/// As [`CHECKS`], for files whose messages and users carry counts.
 const COUNT_CHECKS: &[(&str, &str)] = &[
     (
         "the counts of a message do not follow those of the message before it (conversation, message)",
@@ -70,6 +70,15 @@ const COUNT_CHECKS: &[(&str, &str)] = &[
         "SELECT c.n, c.user FROM (SELECT n, low AS user, low_wrote AS wrote FROM conversations
             UNION ALL SELECT n, high, high_wrote FROM conversations WHERE low != high) AS c
          WHERE c.wrote != EXISTS (SELECT 1 FROM messages AS m WHERE m.conversation = c.n AND m.sender = c.user)",
+    ),
+    (
+        "the number of superseded entries is not that of the inbox (user, number)",
+        "SELECT n, superseded FROM users WHERE superseded != (SELECT count(*) FROM inbox WHERE user = n AND kind = 5)",
+    ),
+    (
+        "a superseded change is not marked (user, entry)",
+        "SELECT user, min(seq) FROM inbox WHERE kind BETWEEN 1 AND 4
+         GROUP BY user, conversation, message, by, emoji HAVING count(*) > 1",
     ),
 ];
 
@@ -88,7 +97,7 @@ const CHECKS: &[(&str, &str)] = &[
     ),
     (
         "an entry's message does not exist (user, entry)",
-        "SELECT i.user, i.seq FROM inbox AS i WHERE NOT EXISTS
+        "SELECT i.user, i.seq FROM inbox AS i WHERE i.kind != 5 AND NOT EXISTS
          (SELECT 1 FROM messages AS m WHERE m.conversation = i.conversation AND m.n = i.message)",
     ),
     (

@@ -5,6 +5,7 @@ use rusqlite::{OptionalExtension as _, params};
 use super::{Batch, Found, Result};
 use crate::store::sqlite::cache;
 use crate::store::sqlite::content_eq;
+use crate::store::sqlite::kinds;
 use crate::store::sqlite::number::{signed, unsigned};
 use crate::store::{MessageRef, Outcome, Recipients};
 
@@ -24,10 +25,10 @@ impl Change<'_> {
     /// `kind` and `emoji` of its inbox entries.
     fn columns(&self) -> (i64, Option<&str>) {
         match self {
-            Self::Edited => (1, None),
-            Self::Deleted => (2, None),
-            Self::Reacted(emoji) => (3, Some(emoji)),
-            Self::Unreacted(emoji) => (4, Some(emoji)),
+            Self::Edited => (kinds::EDITED, None),
+            Self::Deleted => (kinds::DELETED, None),
+            Self::Reacted(emoji) => (kinds::REACTED, Some(emoji)),
+            Self::Unreacted(emoji) => (kinds::UNREACTED, Some(emoji)),
         }
     }
 }
@@ -76,8 +77,8 @@ impl Batch<'_> {
         if found.sender != found.actor.n {
             return Ok(Outcome::NotAuthor);
         }
-        let now = found.content.as_deref().unwrap_or_default();
-        if content_eq::equal(now, content) {
+        let present = self.content(found)?;
+        if content_eq::equal(&present, content) {
             let seq = found.change_seq.map_or(found.from_seq, unsigned);
             return Ok(unchanged(
                 Some(seq),
@@ -87,7 +88,7 @@ impl Batch<'_> {
         if found.blocked {
             return Ok(Outcome::Blocked);
         }
-        let first = self.first(found)?;
+        let first = self.first(found, Some(present))?;
         let outcome = self.append_change(at, found, Change::Edited, self.now)?;
         self.tx
             .prepare_cached(
@@ -118,7 +119,7 @@ impl Batch<'_> {
         if found.blocked {
             return Ok(Outcome::Blocked);
         }
-        let first = self.first(found)?;
+        let first = self.first(found, None)?;
         let outcome = self.append_change(at, found, Change::Deleted, self.now)?;
         self.tx
             .prepare_cached(
@@ -225,18 +226,29 @@ impl Batch<'_> {
             .query_row(key, |row| row.get(0))
     }
 
-    /// The hash of a message's first content, by which a duplicate is recognised once the content has changed.
-    fn first(&mut self, found: &Found) -> Result<Vec<u8>> {
-        match &found.first {
-            Some(first) => Ok(first.clone()),
-            None => Ok(content_eq::keyed_hash(
-                &self.key()?,
-                found.content.as_deref().unwrap_or_default(),
-            )),
-        }
+    /// The present content of a message.
+    fn content(&self, found: &Found) -> Result<String> {
+        let content: Option<String> = self
+            .tx
+            .prepare_cached("SELECT content FROM messages WHERE conversation = ?1 AND n = ?2")?
+            .query_row([found.conversation, found.n], |row| row.get(0))?;
+        Ok(content.unwrap_or_default())
     }
 
-    /// Appends a change to the inboxes of both users.
+    /// The hash of a message's first content, by which a duplicate is recognised once the content has changed. `present`: the
+    /// present content, if it has been read.
+    fn first(&self, found: &Found, present: Option<String>) -> Result<Vec<u8>> {
+        if let Some(first) = &found.first {
+            return Ok(first.clone());
+        }
+        let present = match present {
+            Some(present) => present,
+            None => self.content(found)?,
+        };
+        Ok(content_eq::keyed_hash(&self.key()?, &present))
+    }
+
+    /// Appends a change to the inboxes of both users, and marks the changes that it supersedes.
     fn append_change(
         &mut self,
         at: &MessageRef,
@@ -269,6 +281,26 @@ impl Batch<'_> {
         (found, change, changed_at): (&Found, Change<'_>, i64),
     ) -> Result<()> {
         let (kind, emoji) = change.columns();
+        // An edit or a deletion supersedes the author's last edit, a reaction the same user's last change of it. SQLite would
+        // search the whole inbox of the user instead of the index, which has all of these columns and this condition.
+        let superseded = self
+            .tx
+            .prepare_cached(
+                "UPDATE inbox INDEXED BY changes SET kind = 5, by = NULL, emoji = NULL
+                 WHERE conversation = ?1 AND message = ?2 AND user = ?3 AND by = ?4 AND emoji IS ?5 AND kind BETWEEN 1 AND 4",
+            )?
+            .execute(params![
+                found.conversation,
+                found.n,
+                user,
+                found.actor.n,
+                emoji
+            ])?;
+        if superseded > 0 {
+            self.tx
+                .prepare_cached("UPDATE users SET superseded = superseded + ?2 WHERE n = ?1")?
+                .execute([user, superseded as i64])?;
+        }
         self.tx
             .prepare_cached(
                 "INSERT INTO inbox (user, seq, at, conversation, message, kind, by, emoji)
@@ -284,7 +316,7 @@ impl Batch<'_> {
                 found.actor.n,
                 emoji
             ])?;
-        self.inbox_grown(id);
+        self.inbox_grown(id, superseded as u64);
         Ok(())
     }
 

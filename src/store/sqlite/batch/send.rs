@@ -138,9 +138,9 @@ impl Batch<'_> {
             hash: None,
             content: &message.content,
         });
-        self.inbox_grown(&message.from);
+        self.inbox_grown(&message.from, 0);
         if let Some((id, _)) = placed.to {
-            self.inbox_grown(id);
+            self.inbox_grown(id, 0);
         }
     }
 
@@ -194,7 +194,7 @@ impl Batch<'_> {
                 placed.n,
                 (user.n == placed.from.n).then_some(user.n)
             ])?;
-        self.inbox_grown(id);
+        self.inbox_grown(id, 0);
         Ok(())
     }
 

@@ -7,6 +7,20 @@ UPDATE users SET connected = 1 WHERE n IN (SELECT user FROM devices);
 
 -- Superseded changes.
 
+-- The number of entries with `kind` 5 in the user's inbox.
+ALTER TABLE users ADD COLUMN superseded INTEGER NOT NULL DEFAULT 0;
+-- `kind` 5: a change that a later one has superseded. Such an entry keeps its number, `at`, `conversation` and `message`.
+DROP INDEX changes;
+UPDATE inbox SET kind = 5, by = NULL, emoji = NULL WHERE (user, seq) IN (
+    SELECT user, seq FROM (
+        SELECT user, seq, lead(seq) OVER (PARTITION BY user, conversation, message, by, emoji ORDER BY seq) AS later
+        FROM inbox WHERE kind BETWEEN 1 AND 4
+    ) WHERE later IS NOT NULL
+);
+UPDATE users SET superseded = (SELECT count(*) FROM inbox WHERE user = users.n AND kind = 5);
+-- The changes that are not superseded. An expired message is kept while one of them is in an inbox.
+CREATE INDEX changes ON inbox (conversation, message, user, by, emoji) WHERE kind BETWEEN 1 AND 4;
+
 
 -- Lists of conversations.
 

@@ -1,14 +1,25 @@
 //! Reads inboxes.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use rusqlite::{Result, params};
 
 use super::SqliteReader;
 use super::known::Comparison;
-use super::row::{OVERHEAD, select_messages, stored_message};
+use super::row::{OVERHEAD, message_without_content, select_messages, stored_message};
+use crate::store::sqlite::kinds;
 use crate::store::sqlite::number::{signed, unsigned};
-use crate::store::{DeviceRef, Entry, EntryKind, InboxQuery, InboxRange, InboxState};
+use crate::store::sqlite::retention::kept_entries;
+use crate::store::{
+    DeviceRef, Entry, EntryKind, InboxItem, InboxQuery, InboxRange, InboxState, StoredMessage,
+};
+
+/// An upper bound of the bytes that a superseded entry takes in a replay, also in memory.
+const SUPERSEDED_BYTES: usize = 64;
+
+/// Messages without their contents, by conversation and number.
+type KnownMessages = HashMap<(i64, i64), StoredMessage>;
 
 impl SqliteReader {
     /// Reads the state of inboxes. The newest entry of an inbox may be in the pending log only, which is not flushed for it,
@@ -23,7 +34,7 @@ impl SqliteReader {
         // One row, also if there is no such user.
         let mut statement = self.connection.prepare_cached(
             "SELECT u.n, u.floor, (SELECT max(seq) FROM inbox WHERE user = u.n),
-                max(d.received), max(CASE WHEN d.device = ?2 THEN d.received END), u.connected
+                max(d.received), max(CASE WHEN d.device = ?2 THEN d.received END), u.connected, u.superseded
              FROM users AS u LEFT JOIN devices AS d ON d.user = u.n WHERE u.id = ?1",
         )?;
         let mut states = Vec::with_capacity(queries.len());
@@ -39,7 +50,9 @@ impl SqliteReader {
                 let pending = n.and_then(|n| heads.get(&n)).copied().unwrap_or(0);
                 let head = newest.map_or(trimmed_to, unsigned).max(pending);
                 // Entries beyond the limit count as removed before the sweep has removed them.
-                let oldest = trimmed_to.max(head.saturating_sub(self.inbox_limit)) + 1;
+                let superseded = row.get::<_, Option<i64>>(6)?.map_or(0, unsigned);
+                let kept = kept_entries(self.inbox_limit, superseded);
+                let oldest = trimmed_to.max(head.saturating_sub(kept)) + 1;
                 let state = InboxState {
                     head,
                     oldest,
@@ -68,43 +81,84 @@ impl SqliteReader {
         Ok(states)
     }
 
-    pub(super) fn read_entries(&self, range: &InboxRange) -> Result<Vec<Entry>> {
+    /// Reads a part of an inbox, within a transaction of the caller.
+    pub(super) fn read_items(&self, range: &InboxRange) -> Result<Vec<InboxItem>> {
+        // The message is joined only where its content is sent.
         let mut statement = self.connection.prepare_cached(select_messages!(
-            "i.seq, i.kind, i.emoji, i.at, b.id, ",
+            "i.seq, i.kind, i.emoji, i.at, b.id, i.conversation, i.message, ",
             "FROM inbox AS i
-             JOIN messages AS m ON m.conversation = i.conversation AND m.n = i.message
-             JOIN users AS f ON f.n = m.sender
-             JOIN users AS t ON t.n = m.recipient
-             JOIN users AS b ON b.n = coalesce(i.by, m.sender)
+             LEFT JOIN messages AS m ON i.kind <= 1 AND m.conversation = i.conversation AND m.n = i.message
+             LEFT JOIN users AS f ON f.n = m.sender
+             LEFT JOIN users AS t ON t.n = m.recipient
+             LEFT JOIN users AS b ON b.n = coalesce(i.by, m.sender)
              WHERE i.user = (SELECT n FROM users WHERE id = ?1) AND i.seq BETWEEN ?2 AND ?3 ORDER BY i.seq"
         ))?;
         let mut rows =
             statement.query(params![range.user, signed(range.first), signed(range.last)])?;
-        let mut entries = Vec::new();
+        let mut items = Vec::new();
         let mut bytes = 0;
+        let mut known = KnownMessages::default();
         while let Some(row) = rows.next()? {
+            let seq = unsigned(row.get(0)?);
             let emoji: Option<String> = row.get(2)?;
-            let entry = Entry {
-                seq: unsigned(row.get(0)?),
-                kind: match (row.get(1)?, emoji) {
-                    (1, _) => EntryKind::Edited,
-                    (2, _) => EntryKind::Deleted,
-                    (kind @ (3 | 4), Some(emoji)) => EntryKind::Reacted {
-                        emoji,
-                        removed: kind == 4,
-                    },
-                    _ => EntryKind::Message,
+            let kind = match (row.get(1)?, emoji) {
+                (kinds::MESSAGE, _) => EntryKind::Message,
+                (kinds::EDITED, _) => EntryKind::Edited,
+                (kinds::DELETED, _) => EntryKind::Deleted,
+                (kind @ (kinds::REACTED | kinds::UNREACTED), Some(emoji)) => EntryKind::Reacted {
+                    emoji,
+                    removed: kind == kinds::UNREACTED,
                 },
+                _ => {
+                    items.push(InboxItem::Superseded(seq));
+                    bytes += SUPERSEDED_BYTES;
+                    if bytes >= range.bytes {
+                        break;
+                    }
+                    continue;
+                }
+            };
+            let message = match kind {
+                EntryKind::Message | EntryKind::Edited => stored_message(row, 7)?,
+                EntryKind::Deleted | EntryKind::Reacted { .. } => {
+                    self.without_content(&mut known, row.get(5)?, row.get(6)?)?
+                }
+            };
+            bytes += message.content.len() + OVERHEAD;
+            items.push(InboxItem::Entry(Box::new(Entry {
+                seq,
+                kind,
                 at: row.get(3)?,
                 actor: row.get(4)?,
-                message: stored_message(row, 5)?,
-            };
-            bytes += entry.message.content.len() + OVERHEAD;
-            entries.push(entry);
+                message,
+            })));
             if bytes >= range.bytes {
                 break;
             }
         }
-        Ok(entries)
+        Ok(items)
+    }
+
+    /// A message without its content. SQLite reads the whole row of a large message to find it, so each one is looked up only
+    /// once for a part of an inbox.
+    fn without_content(
+        &self,
+        known: &mut KnownMessages,
+        conversation: i64,
+        n: i64,
+    ) -> Result<StoredMessage> {
+        if let Some(message) = known.get(&(conversation, n)) {
+            return Ok(message.clone());
+        }
+        let message = self
+            .connection
+            .prepare_cached(
+                "SELECT f.id, t.id, m.id, m.sent_at, m.reply_to, m.edited_at, m.deleted_at
+                 FROM messages AS m JOIN users AS f ON f.n = m.sender JOIN users AS t ON t.n = m.recipient
+                 WHERE m.conversation = ?1 AND m.n = ?2",
+            )?
+            .query_row([conversation, n], |row| message_without_content(row, 0))?;
+        known.insert((conversation, n), message.clone());
+        Ok(message)
     }
 }

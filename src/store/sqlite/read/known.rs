@@ -6,11 +6,9 @@ use rusqlite::{OptionalExtension as _, Result, params};
 
 use super::SqliteReader;
 use crate::store::KnownEntry;
+use crate::store::sqlite::kinds::{EDITED, SUPERSEDED};
 use crate::store::sqlite::number::signed;
 use crate::store::sqlite::pending;
-
-/// The kind of an entry that records an edit.
-const EDITED: i64 = 1;
 
 /// An entry that a client knows, of a range that the inbox keeps.
 pub(super) struct Comparison {
@@ -23,7 +21,8 @@ pub(super) struct Comparison {
 
 /// An entry as it is stored, with the times of its message.
 struct Stored {
-    id: [u8; 16],
+    /// `None`: the message of a superseded change has expired.
+    id: Option<[u8; 16]>,
     at: i64,
     kind: i64,
     conversation: i64,
@@ -71,7 +70,7 @@ impl SqliteReader {
         self.connection
             .prepare_cached(
                 "SELECT m.id, i.at, i.kind, i.conversation, i.message, m.edited_at, m.deleted_at
-                 FROM inbox AS i JOIN messages AS m ON m.conversation = i.conversation AND m.n = i.message
+                 FROM inbox AS i LEFT JOIN messages AS m ON m.conversation = i.conversation AND m.n = i.message
                  WHERE i.user = ?1 AND i.seq = ?2",
             )?
             .query_row(params![user, signed(seq)], |row| {
@@ -91,7 +90,9 @@ impl SqliteReader {
     /// True if the client may know this entry: the message is the same, and the time is one that a session may have been sent
     /// for it.
     fn is_same(&self, stored: &Stored, user: i64, known: &KnownEntry) -> Result<bool> {
-        if known.id.is_some_and(|id| *id.as_bytes() != stored.id) {
+        if let (Some(known), Some(stored)) = (known.id, stored.id)
+            && *known.as_bytes() != stored
+        {
             return Ok(false);
         }
         let Some(at) = known.at else {
@@ -101,27 +102,28 @@ impl SqliteReader {
         if at == stored.at || Some(at) == stored.deleted_at {
             return Ok(true);
         }
-        if stored.kind != EDITED {
-            return Ok(false);
-        }
-        // The replay shows an edit with the time of the last one, which was any of those that follow in this inbox.
-        Ok(Some(at) == stored.edited_at || self.has_later_edit(stored, user, known.seq, at)?)
+        // A server that did not mark superseded edits has replayed them with the time of the last one, which was any of those
+        // that follow in this inbox.
+        Ok(stored.kind == SUPERSEDED
+            && (Some(at) == stored.edited_at
+                || self.has_later_change(stored, user, known.seq, at)?))
     }
 
-    fn has_later_edit(&self, stored: &Stored, user: i64, seq: u64, at: i64) -> Result<bool> {
-        // Its condition lets SQLite use the index `changes`. The inbox is not longer than its limit.
+    /// Examines the rest of the inbox, which has a limit. A client of the present version does not need it.
+    fn has_later_change(&self, stored: &Stored, user: i64, seq: u64, at: i64) -> Result<bool> {
         self.connection
             .prepare_cached(
-                "SELECT 1 FROM inbox WHERE conversation = ?1 AND message = ?2 AND kind != 0 AND user = ?3 AND seq > ?4
-                    AND kind = ?5 AND at = ?6 LIMIT 1",
+                "SELECT 1 FROM inbox WHERE user = ?1 AND seq > ?2 AND conversation = ?3 AND message = ?4 AND at = ?5
+                    AND kind IN (?6, ?7) LIMIT 1",
             )?
             .exists(params![
-                stored.conversation,
-                stored.message,
                 user,
                 signed(seq),
+                stored.conversation,
+                stored.message,
+                at,
                 EDITED,
-                at
+                SUPERSEDED
             ])
     }
 }

@@ -25,6 +25,13 @@ pub(super) use select_messages;
 /// Reads the message whose columns begin at `at`.
 pub fn stored_message(row: &Row<'_>, at: usize) -> Result<StoredMessage> {
     let content: Option<String> = row.get(at + 7)?;
+    let mut message = message_without_content(row, at)?;
+    message.content = content.unwrap_or_default();
+    Ok(message)
+}
+
+/// As [`stored_message`], without the last column.
+pub fn message_without_content(row: &Row<'_>, at: usize) -> Result<StoredMessage> {
     Ok(StoredMessage {
         from: row.get(at)?,
         to: Conversation::Direct(row.get(at + 1)?),
@@ -35,7 +42,7 @@ pub fn stored_message(row: &Row<'_>, at: usize) -> Result<StoredMessage> {
             .map(Uuid::from_bytes),
         edited_at: row.get(at + 5)?,
         deleted_at: row.get(at + 6)?,
-        content: content.unwrap_or_default(),
+        content: String::new(),
         reactions: Vec::new(),
     })
 }
