@@ -173,6 +173,9 @@ impl Delivery {
                 reply.ok()
             }
             Outcome::Received(_) => return,
+            Outcome::TooManyBytes { retry_after_ms } => {
+                reply.error(&FrameError::too_many_bytes(), Some(retry_after_ms))
+            }
             Outcome::UnknownRecipientTotal => reply.error(&overloaded(), Some(RETRY_LATER_MS)),
             ref rejected => match rejection(rejected) {
                 Some(error) => reply.error(&error, None),
@@ -244,6 +247,7 @@ fn rejection(outcome: &Outcome) -> Option<FrameError> {
         | Outcome::ReadMark { .. }
         | Outcome::BlockSet
         | Outcome::Received(_)
+        | Outcome::TooManyBytes { .. }
         | Outcome::UnknownRecipientTotal => return None,
     })
 }

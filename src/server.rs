@@ -185,7 +185,7 @@ impl Parts {
             &config.storage,
             StoreOptions {
                 retention,
-                quotas: config.recipients.quotas(),
+                quotas: config.recipients.quotas(&config.limits),
                 live_cursors: LiveCursors::new(move |user| sessions.lowest_cursor(user)),
             },
         )?;

@@ -42,6 +42,10 @@ section! {
     /// --messages-per-second frames of --max-frame-bytes, at least 4 MiB
     session_bytes_per_second: Auto<u64> = Auto::AUTO, number_or_auto("BYTES|auto", 1024..=1 << 40);
 
+    /// Bytes of content that one user can store per day, over all sessions; 64 more are counted for each message, edit and
+    /// reaction
+    user_bytes_per_day: u64 = 256 << 20, number("BYTES", 1..=1 << 50);
+
     /// Maximum number of open WebSocket connections
     connections: usize = 50_000, number("N", 1..=10_000_000);
 

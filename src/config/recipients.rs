@@ -1,5 +1,6 @@
 //! Recipients: to whom users can send messages, and how many messages are stored for users who have never connected.
 
+use super::limits::LimitsConfig;
 use super::setting::{choice, number, number_or_auto, section};
 use super::value::Auto;
 
@@ -46,6 +47,8 @@ pub struct Quotas {
     pub unknown_recipients: u64,
     /// As `unknown_recipients`, of one sender.
     pub unknown_recipients_per_user: u64,
+    /// Bytes of content that one user can store per day; `None`: no limit.
+    pub user_bytes_per_day: Option<u64>,
 }
 
 impl Quotas {
@@ -65,18 +68,20 @@ impl Default for Quotas {
             known_only: false,
             unknown_recipients: u64::MAX,
             unknown_recipients_per_user: u64::MAX,
+            user_bytes_per_day: None,
         }
     }
 }
 
 impl RecipientsConfig {
-    /// The limits that the store enforces.
-    pub fn quotas(&self) -> Quotas {
+    /// The limits that the store enforces, with those of `limits`.
+    pub fn quotas(&self, limits: &LimitsConfig) -> Quotas {
         Quotas {
             blocks_per_user: self.blocks_per_user,
             known_only: self.users == Users::Known,
             unknown_recipients: self.unknown_recipients,
             unknown_recipients_per_user: self.unknown_recipients_per_user,
+            user_bytes_per_day: Some(limits.user_bytes_per_day),
         }
     }
 

@@ -170,6 +170,13 @@ impl FrameError {
         Self::in_field("user", ErrorCode::Forbidden, detail)
     }
 
+    /// The user has reached the limit of bytes per day.
+    pub fn too_many_bytes() -> Self {
+        let detail =
+            "you have reached the limit of bytes that you may store per day; nothing was stored";
+        Self::new(ErrorCode::RateLimited, detail)
+    }
+
     /// The message's id is in use for another message of the conversation.
     pub fn id_conflict() -> Self {
         let detail =

@@ -162,6 +162,11 @@ pub enum Outcome {
     UnknownRecipientLimit,
     /// The server has reached its limit of messages to users who have never connected: nothing was stored.
     UnknownRecipientTotal,
+    /// The user has reached the limit of bytes per day: nothing was stored.
+    TooManyBytes {
+        /// When it may be stored, in milliseconds.
+        retry_after_ms: u64,
+    },
     /// The block is set or removed as requested.
     BlockSet,
     /// The user has the maximum number of blocks.

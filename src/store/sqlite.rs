@@ -2,6 +2,7 @@
 
 pub mod admin;
 mod batch;
+mod byte_use;
 mod cache;
 mod checkpoint;
 mod content_eq;

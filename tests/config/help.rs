@@ -59,6 +59,7 @@ fn the_help_names_every_flag_and_variable() {
         "inbox-limit",
         "history-days",
         "device-days",
+        "user-bytes-per-day",
         "clock-settle",
         "log",
         "log-format",

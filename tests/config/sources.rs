@@ -76,7 +76,7 @@ fn the_output_of_config_is_a_file_with_the_same_settings() {
                 --trusted-proxy 10.0.0.0/8 --proxy-header forwarded --tls-cert d --tls-key e --jwt-secret hunter2 \
                 --workers 7 --max-frame-bytes 2048 --messages-per-second 1 --burst 2 --bad-frames-per-minute 3 \
                 --sessions-per-user 4 --blocks-per-user 8 --users known --unknown-recipients 17 \
-                --unknown-recipients-per-user 18 --unknown-recipients-per-ip 19 --min-free-disk 20 --user-messages-per-second 10 --user-burst 11 \
+                --unknown-recipients-per-user 18 --unknown-recipients-per-ip 19 --min-free-disk 20 --user-messages-per-second 10 --user-burst 11 --user-bytes-per-day 23 \
                 --queries-per-second 12 --query-burst 13 --pings-per-second 20 --control-frames-per-second 21 --session-bytes-per-second 22000 --connections 14 --connections-per-ip 15 \
                 --handshakes-per-second 16 --handshake-burst auto --outbox-bytes 16384 --buffer-bytes 2000000 --heartbeat-seconds 5 --ping-seconds 6 --stall-seconds 7 --durability normal --inbox-days 1.5 --inbox-limit 9 --history-days 90 --device-days 45 --clock-settle 90s \
                 --log off,dmwire=debug --log-format json";
@@ -101,7 +101,7 @@ fn the_output_of_config_is_a_file_with_the_same_settings() {
             .collect()
     };
     assert_eq!(values(&by_file), values(&by_flag));
-    assert_eq!(by_file.matches("# file my.toml").count(), 55);
+    assert_eq!(by_file.matches("# file my.toml").count(), 57);
 }
 
 #[test]

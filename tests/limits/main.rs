@@ -1,8 +1,9 @@
-//! Limits: rates, sizes, connections, unknown recipients, slow readers, disk space.
+//! Limits: rates, sizes, bytes per day, connections, unknown recipients, slow readers, disk space.
 
 #[path = "../support/support.rs"]
 mod support;
 
+mod bytes;
 mod control_frames;
 mod disk_space;
 mod frame_limits;

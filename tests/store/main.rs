@@ -7,6 +7,7 @@
 #[path = "../support/support.rs"]
 mod support;
 
+mod bytes;
 mod changes;
 mod clock;
 mod counts;
@@ -51,6 +52,8 @@ macro_rules! test_store {
             known::an_edit_is_known_by_its_own_time_and_by_those_of_later_edits,
             known::a_reaction_is_known_by_its_ack_or_as_deleted,
             known::a_removed_entry_is_not_compared,
+            bytes::bytes_are_limited_and_refilled_over_a_day,
+            bytes::the_use_of_bytes_is_kept,
             devices::a_device_is_stored_from_its_first_watermark,
             devices::a_user_is_known_from_the_first_session,
             devices::a_device_that_was_used_recently_is_never_forgotten,

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 
+use super::byte_use::{self, ByteUse};
 use super::cache::{self, Cache, DirectConversation, User};
 use super::counts::Counts;
 use super::number::unsigned;
@@ -170,6 +171,38 @@ impl Batch<'_> {
         }
     }
 
+    /// Checks whether a user may store this content. `None`: it may be stored.
+    fn exceeds_bytes(&mut self, id: &str, user: &User, content: &str) -> Result<Option<Outcome>> {
+        let Some(limit) = self.quotas.user_bytes_per_day else {
+            return Ok(None);
+        };
+        let bytes = match user.bytes {
+            Some(bytes) => bytes,
+            None => ByteUse::load(self.tx, user.n, self.now, self.is_certain)?,
+        };
+        // If the clock was set back, the refill continues from now.
+        let bytes = bytes.not_after(self.now);
+        if user.bytes != Some(bytes)
+            && let Some(user) = self.cache.users.get_mut(id)
+        {
+            user.bytes = Some(bytes);
+        }
+        let wait = bytes.wait(byte_use::cost(content), self.now, limit);
+        Ok(wait.map(|retry_after_ms| Outcome::TooManyBytes { retry_after_ms }))
+    }
+
+    /// Counts content that [`Batch::exceeds_bytes`] has allowed and that is stored now.
+    fn count_bytes(&mut self, id: &str, content: &str) -> Result<()> {
+        if let Some(limit) = self.quotas.user_bytes_per_day
+            && let Some(user) = self.cache.users.get_mut(id)
+            && let Some(bytes) = &mut user.bytes
+        {
+            let cost = byte_use::cost(content);
+            bytes.add(self.tx, user.n, (cost, self.now, limit))?;
+        }
+        Ok(())
+    }
+
     /// Records that a user has connected.
     fn set_connected(&mut self, id: &Arc<str>, user: User) -> Result<()> {
         if user.connected {
@@ -202,6 +235,7 @@ impl Batch<'_> {
             superseded: 0,
             connected: false,
             received: 0,
+            bytes: None,
         };
         self.cache.users.insert(id.clone(), user);
         Ok(user)

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension as _};
 
+use super::byte_use::ByteUse;
 use super::counts::{self, Counts};
 use super::number::unsigned;
 use super::pending::{PendingLog, TrimmedTo};
@@ -42,6 +43,8 @@ pub struct User {
     pub connected: bool,
     /// The newest entry that any device has received: the received marks of conversations are moved up to here.
     pub received: u64,
+    /// What the user has stored lately; `None`: not looked up.
+    pub bytes: Option<ByteUse>,
 }
 
 /// A direct conversation of two users.
@@ -141,6 +144,7 @@ impl Cache {
                     connected: row.get(3)?,
                     received: row.get::<_, Option<i64>>(4)?.map_or(0, unsigned),
                     superseded: unsigned(row.get(5)?),
+                    bytes: None,
                 })
             })
             .optional()?;

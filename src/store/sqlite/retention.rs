@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, TransactionBehavior};
 
+use super::byte_use;
 use super::cache::Cache;
 use super::counts::{self, Examined};
 use super::kinds::SUPERSEDED;
@@ -132,6 +133,9 @@ impl RetentionSweeper {
             Phase::Messages => self.messages(connection, cache, rules)?,
             Phase::Space => {
                 if !return_pages(connection)? {
+                    if let Some(now) = rules.expire_at {
+                        byte_use::remove_full(connection, now)?;
+                    }
                     *self = Self {
                         rest: Some(Rest::new(rules.retention, rules.expire_at)),
                         ..Self::default()

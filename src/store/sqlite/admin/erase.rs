@@ -20,7 +20,7 @@ pub struct Erased {
     pub entries: u64,
 }
 
-/// Removes all data of a user: inbox, devices, marks, reactions, blocks (also those of others against this user), the content
+/// Removes all data of a user: inbox, devices, marks, use of the byte limit, reactions, blocks (also those of others against this user), the content
 /// of the user's messages, and the id itself. Others keep their own messages; in place of the user's there are deleted messages
 /// of an anonymous author, so that their inboxes have no gaps. The store must not be in use. It gets a new epoch, because the id
 /// can be used again and its new inbox begins at 1.
@@ -100,6 +100,7 @@ fn erase_in(connection: &mut Connection, user: &str, now: i64) -> rusqlite::Resu
     let entries = tx.execute("DELETE FROM inbox WHERE user = ?1", [n])?;
     tx.execute("DELETE FROM devices WHERE user = ?1", [n])?;
     tx.execute("DELETE FROM marks WHERE user = ?1", [n])?;
+    tx.execute("DELETE FROM byte_use WHERE user = ?1", [n])?;
     tx.execute(
         "DELETE FROM unclaimed WHERE recipient = ?1 OR sender = ?1",
         [n],

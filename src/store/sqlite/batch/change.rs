@@ -88,8 +88,12 @@ impl Batch<'_> {
         if found.blocked {
             return Ok(Outcome::Blocked);
         }
+        if let Some(refusal) = self.exceeds_bytes(&at.actor, &found.actor, content)? {
+            return Ok(refusal);
+        }
         let first = self.first(found, Some(present))?;
         let outcome = self.append_change(at, found, Change::Edited, self.now)?;
+        self.count_bytes(&at.actor, content)?;
         self.tx
             .prepare_cached(
                 "UPDATE messages SET content = ?3, edited_at = ?4, change_seq = ?5, first = ?6
@@ -167,6 +171,9 @@ impl Batch<'_> {
             _ if !remove && !self.may_react(found)? => return Ok(Outcome::TooManyReactions),
             _ => {}
         }
+        if let Some(refusal) = self.exceeds_bytes(&at.actor, &found.actor, emoji)? {
+            return Ok(refusal);
+        }
         let change = if remove {
             Change::Unreacted(emoji)
         } else {
@@ -174,6 +181,7 @@ impl Batch<'_> {
         };
         let changed_at = self.after_reactions(found)?;
         let outcome = self.append_change(at, found, change, changed_at)?;
+        self.count_bytes(&at.actor, emoji)?;
         self.tx
             .prepare_cached(
                 "INSERT INTO reactions (conversation, message, user, emoji, removed, seq, at)

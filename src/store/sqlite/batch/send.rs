@@ -43,6 +43,10 @@ impl Batch<'_> {
         } else {
             self.check_unknown_recipient(from.n, message)?
         };
+        let refusal = match refusal {
+            None => self.exceeds_bytes(&message.from, &from, &message.content)?,
+            refusal => refusal,
+        };
         if let Some(refusal) = refusal {
             // A message that is rejected does not create a row for its recipient.
             return match known {
@@ -91,6 +95,7 @@ impl Batch<'_> {
             return self.duplicate(conversation, from.n, message);
         }
         self.count(&placed, state)?;
+        self.count_bytes(&message.from, &message.content)?;
         if !connected && self.quotas.counts_unknown_recipients() {
             self.count_unknown_recipient(message, from.n, to.n);
         }
