@@ -228,11 +228,13 @@ fn handshakes_per_address_are_limited() {
 
 #[test]
 fn by_default_loopback_addresses_are_not_limited() {
-    let server = start(&[]);
+    let server = Server::start(&[]);
     let held: Vec<_> = (0..300)
         .map(|n| Raw::upgrade(&server, &format!("/ws/u{n}")))
         .collect();
     drop(held);
+    // Other addresses are, and so is that of a trusted proxy.
+    let server = start(&[]);
     let refused = (0..2000).find_map(|_| {
         let more = "X-Forwarded-For: 203.0.113.5\r\n";
         let answer = server.http(&handshake("/ws/a?ack=never", more));
