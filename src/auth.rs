@@ -4,6 +4,7 @@
 //! and `ring`, which TLS needs anyway, verifies their signatures (`ring_provider`). The algorithm is a property of the key, never of the
 //! token (RFC 8725 section 3.1).
 
+mod claims;
 mod generated_secret;
 mod issue;
 mod jwks;

@@ -1,18 +1,16 @@
 //! Verifies tokens (PROTOCOL section 2).
 
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use jsonwebtoken::errors::{Error, ErrorKind};
+use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{Algorithm, Header, Validation, decode, decode_header};
 
+use super::claims::{ClaimRules, Claims};
 use super::jwks::{JwksSource, KeySet};
 use super::keys::Key;
-use super::{
-    AuthError, AuthSetupError, Identity, MAX_LIFETIME, MAX_TOKEN, key_files, ring_provider,
-};
+use super::{AuthError, AuthSetupError, Identity, MAX_TOKEN, key_files, ring_provider};
 use crate::config::{AuthConfig, Secret};
-use crate::protocol::types::is_name;
 
 /// Verifies tokens. The lock of the keys is held for one clone or one replacement, never across an await.
 pub struct TokenVerifier {
@@ -22,9 +20,8 @@ pub struct TokenVerifier {
     settings: Option<AuthConfig>,
     /// The keys from `jwks`, which change over time.
     key_set: Option<KeySet>,
-    /// The requirements on the claims. Each key adds its algorithm.
-    validation: Validation,
-    leeway: u64,
+    /// The requirements on the claims.
+    rules: ClaimRules,
 }
 
 impl std::fmt::Debug for TokenVerifier {
@@ -32,9 +29,6 @@ impl std::fmt::Debug for TokenVerifier {
         f.debug_struct("TokenVerifier").finish_non_exhaustive()
     }
 }
-
-/// A map, because a struct would also be deserialized from a list.
-type Claims = serde_json::Map<String, serde_json::Value>;
 
 impl TokenVerifier {
     /// Reads the configured keys and starts to fetch remote ones.
@@ -60,29 +54,11 @@ impl TokenVerifier {
 
     fn with_keys(config: &AuthConfig, keys: Vec<Key>, key_set: Option<KeySet>) -> Self {
         ring_provider::install();
-        let mut validation = Validation {
-            leeway: config.jwt_leeway_seconds,
-            validate_nbf: true,
-            ..Validation::default()
-        };
-        // A leaked token without an expiry would be valid forever, because there is no revocation list.
-        let mut required = vec!["exp", "sub"];
-        if !config.jwt_issuer.is_empty() {
-            required.push("iss");
-            validation.set_issuer(&config.jwt_issuer);
-        }
-        // Without `set_audience`, tokens with an audience are rejected (RFC 7519 section 4.1.3).
-        if !config.jwt_audience.is_empty() {
-            required.push("aud");
-            validation.set_audience(&config.jwt_audience);
-        }
-        validation.set_required_spec_claims(&required);
         Self {
             keys: RwLock::new(keys.into()),
             settings: None,
             key_set,
-            validation,
-            leeway: config.jwt_leeway_seconds,
+            rules: ClaimRules::new(config),
         }
     }
 
@@ -145,53 +121,26 @@ impl TokenVerifier {
         keys: &[Key],
     ) -> Option<Result<Identity, AuthError>> {
         for key in keys.iter().filter(|key| key.algorithm == header.alg) {
-            let mut validation = self.validation.clone();
-            validation.algorithms = vec![key.algorithm];
-            match decode::<Claims>(token, &key.material, &validation) {
-                Ok(decoded) => return Some(self.identity(&decoded.claims)),
+            match decode::<Claims>(token, &key.material, &signature_only(key.algorithm)) {
+                Ok(decoded) => return Some(self.rules.check(&decoded.claims)),
                 Err(error) if *error.kind() == ErrorKind::InvalidSignature => {}
-                // The signature is valid, and the claims are not.
-                Err(error) => {
-                    return Some(Err(claims_error(&error, self.validation.aud.is_some())));
+                // The signature is valid, and the claims are not an object.
+                Err(_) => {
+                    return Some(Err(AuthError::Invalid("the token's claims are invalid")));
                 }
             }
         }
         None
     }
+}
 
-    fn identity(&self, claims: &Claims) -> Result<Identity, AuthError> {
-        let user = claims.get("sub").and_then(serde_json::Value::as_str);
-        let Some(user) = user.filter(|user| is_name(user)) else {
-            return Err(AuthError::Invalid("the token's `sub` is not a user id"));
-        };
-        // `jsonwebtoken` also accepts a list, but an issuer is a single value (RFC 7519 section 4.1.1).
-        let issuer = claims.get("iss");
-        if self.validation.iss.is_some() && !issuer.is_some_and(serde_json::Value::is_string) {
-            return Err(AuthError::Invalid("the token is from another issuer"));
-        }
-        let exp = claims.get("exp").and_then(serde_json::Value::as_f64);
-        let now = SystemTime::now();
-        let since_1970 = now.duration_since(SystemTime::UNIX_EPOCH);
-        // Any number is valid JSON, so this comes before the conversion to a time. A time in milliseconds would be valid for
-        // tens of thousands of years.
-        let latest = since_1970.unwrap_or_default().as_secs() + MAX_LIFETIME + self.leeway;
-        let exp = exp.unwrap_or_default().max(0.0);
-        if exp > latest as f64 {
-            return Err(AuthError::Invalid(
-                "the token's `exp` is more than ten years ahead; it must be in seconds since 1970",
-            ));
-        }
-        let expires = SystemTime::UNIX_EPOCH
-            + Duration::from_secs_f64(exp)
-            + Duration::from_secs(self.leeway);
-        if expires <= now {
-            return Err(AuthError::Expired);
-        }
-        Ok(Identity {
-            user: user.into(),
-            expires: Some(expires),
-        })
-    }
+/// The library checks the signature with this algorithm only; [`ClaimRules`] has the requirements on the claims.
+fn signature_only(algorithm: Algorithm) -> Validation {
+    let mut validation = Validation::new(algorithm);
+    validation.validate_exp = false;
+    validation.validate_aud = false;
+    validation.required_spec_claims.clear();
+    validation
 }
 
 /// The error for a token that none of these keys signed.
@@ -201,26 +150,5 @@ fn no_matching_key(header: &Header, keys: &[Key], from_set: &[Key]) -> AuthError
         "the token is not signed with a known key"
     } else {
         "no key is known for the token's `kid` and `alg`"
-    })
-}
-
-/// The error for a token with a valid signature.
-fn claims_error(error: &Error, has_audience: bool) -> AuthError {
-    let missing = |claim: &str| match claim {
-        "exp" => "the token has no `exp`, or it is not a number",
-        "iss" => "the token has no `iss`",
-        "aud" => "the token has no `aud`",
-        _ => "the token has no `sub`, or it is not a string",
-    };
-    AuthError::Invalid(match error.kind() {
-        ErrorKind::ExpiredSignature => return AuthError::Expired,
-        ErrorKind::ImmatureSignature => "the token is not valid yet",
-        ErrorKind::InvalidIssuer => "the token is from another issuer",
-        ErrorKind::InvalidAudience if has_audience => "the token is for another audience",
-        ErrorKind::InvalidAudience => {
-            "the token is for a specific audience, and --jwt-audience is not set"
-        }
-        ErrorKind::MissingRequiredClaim(claim) => missing(claim),
-        _ => "the token's claims are invalid",
     })
 }

@@ -44,21 +44,45 @@ fn invalid_claims_are_unauthorized_and_the_log_has_the_reason() {
             with("exp", json!("9999999999")),
             "no `exp`, or it is not a number",
         ),
-        (with("exp", json!(-1)), "no `exp`"),
+        (with("exp", json!(-1)), "the token has expired"),
+        (with("exp", json!([now() + 60])), "no `exp`"),
         (with("exp", Value::Null), "no `exp`"),
         (without("exp"), "no `exp`"),
         (with("nbf", json!(now() + 60)), "not valid yet"),
-        (with("nbf", json!("later")), "claims are invalid"),
+        (with("nbf", json!("later")), "`nbf` is not a number"),
+        (with("nbf", json!(true)), "`nbf` is not a number"),
+        (with("iat", json!("now")), "`iat` is not a number"),
+        (with("iat", json!([])), "`iat` is not a number"),
         (with("iss", json!("https://evil.example")), "another issuer"),
         (without("iss"), "no `iss`"),
         (
             with("iss", json!(["https://id.example", "x"])),
-            "another issuer",
+            "`iss` is not a string",
         ),
+        (with("iss", Value::Null), "no `iss`"),
         (with("aud", json!("elsewhere")), "another audience"),
         (with("aud", json!(["elsewhere"])), "another audience"),
         (with("aud", json!([])), "another audience"),
         (without("aud"), "no `aud`"),
+        (with("aud", Value::Null), "no `aud`"),
+        (with("aud", json!(1)), "neither a string nor a list"),
+        (
+            with("aud", json!({"chat": "chat"})),
+            "neither a string nor a list",
+        ),
+        (
+            with("aud", json!(["chat", 1])),
+            "neither a string nor a list",
+        ),
+        (
+            with("aud", json!(["chat", null])),
+            "neither a string nor a list",
+        ),
+        (
+            with("aud", json!([["chat"]])),
+            "neither a string nor a list",
+        ),
+        (with("sub", Value::Null), "no `sub`"),
         (without("sub"), "no `sub`"),
         (with("sub", json!(8888)), "no `sub`, or it is not a string"),
         (with("sub", json!("")), "`sub` is not a user id"),
@@ -211,4 +235,47 @@ fn an_expiry_of_more_than_ten_years_ahead_is_unauthorized() {
     let late = json!({"sub": "8888", "exp": now() + 60, "nbf": now() * 1000});
     assert_unauthorized(&server, &hs256(SECRET, &late), "not valid yet");
     assert_not_logged(&server, &["99999999999", &token("1e18")]);
+}
+
+#[test]
+fn registered_claims_of_another_type_are_unauthorized_also_if_nothing_is_required_of_them() {
+    let server = server_with_secret(&[]);
+    let with = |claim: &str, value: Value| {
+        let mut claims = claims("8888");
+        claims[claim] = value;
+        hs256(SECRET, &claims)
+    };
+    for value in [json!(1), json!(true), json!({}), json!([]), json!([1])] {
+        assert_unauthorized(&server, &with("aud", value.clone()), "`aud`");
+        assert_unauthorized(&server, &with("iss", value), "`iss` is not a string");
+    }
+    assert_unauthorized(&server, &with("iat", json!("x")), "`iat` is not a number");
+    // Some issuers write `null` for a claim without a value.
+    for claim in ["aud", "iss", "nbf", "iat"] {
+        connect(&server, "/ws/8888", &bearer(&with(claim, Value::Null)));
+    }
+    for (claim, value) in [
+        ("iat", json!(now() + 30)),
+        ("iat", json!(now() as f64 - 0.5)),
+        ("nbf", json!(now() as f64 - 0.5)),
+        ("nbf", json!(-1)),
+        ("jti", json!(7)),
+    ] {
+        connect(&server, "/ws/8888", &bearer(&with(claim, value)));
+    }
+}
+
+#[test]
+fn a_claim_that_occurs_twice_is_unauthorized() {
+    let server = server_with_secret(&[]);
+    let exp = now() + 60;
+    for claims in [
+        format!(r#"{{"sub":"6666","sub":"8888","exp":{exp}}}"#),
+        format!(r#"{{"sub":"8888","exp":{exp},"s\u0075b":"8888"}}"#),
+        format!(r#"{{"sub":"8888","exp":1,"exp":{exp}}}"#),
+        format!(r#"{{"sub":"8888","exp":{exp},"x":1,"x":1}}"#),
+    ] {
+        let token = signed_text(r#"{"alg":"HS256"}"#, &claims, SECRET);
+        assert_unauthorized(&server, &token, "claims are invalid");
+    }
 }
