@@ -81,8 +81,21 @@ impl From<Undecided> for AuthError {
 
 /// A key or a secret cannot be used; the text names the setting.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct AuthSetupError(String);
+pub enum AuthSetupError {
+    /// A file cannot be read, or another operation has failed.
+    #[error("{0}")]
+    Failed(String),
+    /// The content of a file is not what the setting requires.
+    #[error("{0}")]
+    Invalid(String),
+}
+
+impl AuthSetupError {
+    /// Whether another attempt fails as well, unless somebody changes the file.
+    pub fn is_invalid(&self) -> bool {
+        matches!(self, Self::Invalid(_))
+    }
+}
 
 /// Authenticates clients.
 #[derive(Debug)]

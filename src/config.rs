@@ -19,6 +19,7 @@ mod secret;
 mod setting;
 mod source;
 mod storage;
+mod text_file;
 mod tls;
 mod value;
 
@@ -37,6 +38,7 @@ pub use recipients::{Quotas, RecipientsConfig, Users};
 pub use resolved::Resolved;
 pub use secret::Secret;
 pub use storage::{Durability, Retention, StorageConfig, StoreUrl, temporary_directory};
+pub use text_file::encoding_fault;
 pub use tls::TlsConfig;
 pub use value::{Auto, Days, Span};
 

@@ -32,6 +32,8 @@ use crate::supervise::{self, DISK_FAILED};
 use crate::tls::{Tls, TlsError};
 use crate::writer::{CommitObserver, Writer};
 
+/// The exit code for invalid settings, to which the files with keys belong.
+const INVALID_SETTINGS: u8 = 2;
 /// Threads that read from the store, in addition to the one that runs only short reads (see [`Readers`]).
 const READERS: usize = 2;
 /// How long a shutdown waits for sessions to end.
@@ -64,6 +66,8 @@ impl RunError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Store(StoreError::Broken(_)) => DISK_FAILED,
+            Self::Verifier(error) if error.is_invalid() => INVALID_SETTINGS,
+            Self::Tls(error) if error.is_invalid() => INVALID_SETTINGS,
             _ => 1,
         }
     }

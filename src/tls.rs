@@ -19,15 +19,28 @@ use rustls::{
     ClientConfig, DigitallySignedStruct, InconsistentKeys, ServerConfig, SignatureScheme,
 };
 
-use crate::config::TlsConfig;
+use crate::config::{TlsConfig, encoding_fault};
 
 /// The interval for checking the files for changes.
 const CHECK_INTERVAL: Duration = Duration::from_secs(2);
 
 /// A certificate or a key cannot be used; the text names the setting and the file.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct TlsError(String);
+pub enum TlsError {
+    /// A file cannot be read, or the library has failed.
+    #[error("{0}")]
+    Failed(String),
+    /// The content of a file is not a certificate or a key that can be used.
+    #[error("{0}")]
+    Invalid(String),
+}
+
+impl TlsError {
+    /// Whether another attempt fails as well, unless somebody changes the file.
+    pub fn is_invalid(&self) -> bool {
+        matches!(self, Self::Invalid(_))
+    }
+}
 
 /// The server side of TLS.
 #[derive(Debug)]
@@ -76,7 +89,7 @@ impl Tls {
         let current = Arc::new(CurrentCertificate(RwLock::new(Arc::new(files.read()?))));
         let mut server = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()
-            .map_err(|error| TlsError(format!("TLS: {error}")))?
+            .map_err(|error| TlsError::Failed(format!("TLS: {error}")))?
             .with_no_client_auth()
             .with_cert_resolver(current.clone());
         server.alpn_protocols = vec![b"http/1.1".to_vec()];
@@ -126,17 +139,26 @@ type FileState = Option<(u64, u64, i64, i64)>;
 
 impl Files {
     fn read(&self) -> Result<CertifiedKey, TlsError> {
-        let invalid = |path: &Path, reason: &str| {
+        let named = |path: &Path, reason: &str| {
             let setting = if path == self.key { "key" } else { "cert" };
-            TlsError(format!("tls_{setting}: {}: {reason}", path.display()))
+            format!("tls_{setting}: {}: {reason}", path.display())
         };
-        let chain: Vec<_> = CertificateDer::pem_file_iter(&self.cert)
-            .and_then(Iterator::collect)
+        let invalid = |path: &Path, reason: &str| TlsError::Invalid(named(path, reason));
+        let text = |path: &Path| {
+            let text = std::fs::read(path)
+                .map_err(|error| TlsError::Failed(named(path, &error.to_string())))?;
+            match encoding_fault(&text) {
+                Some(fault) => Err(invalid(path, fault)),
+                None => Ok(text),
+            }
+        };
+        let chain: Vec<_> = CertificateDer::pem_slice_iter(&text(&self.cert)?)
+            .collect::<Result<_, _>>()
             .map_err(|error| invalid(&self.cert, &error.to_string()))?;
         if chain.is_empty() {
             return Err(invalid(&self.cert, "contains no certificate in PEM"));
         }
-        let key = PrivateKeyDer::from_pem_file(&self.key)
+        let key = PrivateKeyDer::from_pem_slice(&text(&self.key)?)
             .map_err(|error| invalid(&self.key, &format!("no private key in PEM: {error}")))?;
         let key = ring::sign::any_supported_type(&key)
             .map_err(|error| invalid(&self.key, &error.to_string()))?;

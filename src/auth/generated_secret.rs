@@ -9,7 +9,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::rand::{SecureRandom as _, SystemRandom};
 
-use super::key_files::{read, without_line_end};
+use super::key_files::{read, secret};
 use super::{AuthSetupError, warn_if_short};
 use crate::config::Secret;
 
@@ -17,27 +17,31 @@ use crate::config::Secret;
 pub fn load_or_generate(file: Option<&Path>) -> Result<Secret, AuthSetupError> {
     let Some(path) = file else {
         return generate()
-            .map_err(|error| AuthSetupError(format!("cannot generate a secret: {error}")));
+            .map_err(|error| AuthSetupError::Failed(format!("cannot generate a secret: {error}")));
     };
-    let failed = |error: io::Error| AuthSetupError(format!("{}: {error}", path.display()));
-    match load(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        loaded => {
-            let secret = loaded.map_err(failed)?;
-            warn_if_short(&secret, &path.display().to_string());
-            return Ok(secret);
-        }
+    if let Some(secret) = load(path)? {
+        warn_if_short(&secret, &path.display().to_string());
+        return Ok(secret);
     }
+    let failed = |error: io::Error| AuthSetupError::Failed(format!("{}: {error}", path.display()));
     let secret = generate().map_err(failed)?;
     save(path, &secret).map_err(failed)?;
     log::info!(file:% = path.display(); "generated a secret for tokens");
     Ok(secret)
 }
 
-/// Reads the secret.
-pub fn load(path: &Path) -> io::Result<Secret> {
-    let text = read(path)?;
-    Secret::new(without_line_end(&text)).ok_or_else(|| io::Error::other("the file is empty"))
+/// Reads the secret; `None` if there is no file.
+pub fn load(path: &Path) -> Result<Option<Secret>, AuthSetupError> {
+    match read(path) {
+        Ok(text) => secret(&text)
+            .map(Some)
+            .map_err(|why| AuthSetupError::Invalid(format!("{}: the file {why}", path.display()))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(AuthSetupError::Failed(format!(
+            "{}: {error}",
+            path.display()
+        ))),
+    }
 }
 
 /// 256 random bits as base64url text, so that the secret can be copied into other programs.

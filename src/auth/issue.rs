@@ -1,7 +1,6 @@
 //! Issues tokens for tests: for the `token` command and for the links that the server prints.
 
 use std::fmt;
-use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::time::SystemTime;
@@ -31,7 +30,7 @@ pub fn issue_token(
     user: &str,
     seconds: u64,
 ) -> Result<(String, String), AuthSetupError> {
-    let error = |reason: &str| Err(AuthSetupError(reason.to_owned()));
+    let error = |reason: &str| Err(AuthSetupError::Failed(reason.to_owned()));
     if !is_name(user) {
         return error("a user id is 1 to 64 characters from A-Z a-z 0-9 . _ ~ @ : + -");
     }
@@ -54,20 +53,19 @@ pub fn issue_token(
     let Some(path) = file else {
         return error("a server with --store memory: keeps its secret in no file");
     };
-    match generated_secret::load(path) {
-        Ok(secret) => Ok((
+    if let Some(secret) = generated_secret::load(path)? {
+        return Ok((
             sign(config, &secret, user, seconds)?,
             format!("the generated secret in {}", path.display()),
-        )),
-        Err(failed) if failed.kind() != io::ErrorKind::NotFound => {
-            Err(AuthSetupError(format!("{}: {failed}", path.display())))
-        }
-        Err(_) if access == Access::GeneratedSecret => Err(AuthSetupError(format!(
+        ));
+    }
+    if access == Access::GeneratedSecret {
+        return Err(AuthSetupError::Failed(format!(
             "the server generates its secret at its first start, next to its store (--store); {} does not exist yet",
             path.display()
-        ))),
-        Err(_) => error("with these settings there is no authentication, so clients need no token"),
+        )));
     }
+    error("with these settings there is no authentication, so clients need no token")
 }
 
 fn sign(
@@ -88,7 +86,7 @@ fn sign(
     }
     let key = EncodingKey::from_secret(secret.expose());
     jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &key)
-        .map_err(|error| AuthSetupError(format!("cannot sign a token: {error}")))
+        .map_err(|error| AuthSetupError::Failed(format!("cannot sign a token: {error}")))
 }
 
 /// Links to the chat page for two users. Each contains a token that is valid for a day, so they are printed once and never logged.

@@ -19,9 +19,9 @@ use tokio::sync::watch;
 use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
 
 use super::AuthSetupError;
-use super::key_files::{read, read_up_to};
+use super::key_files::{invalid, read_text, read_up_to};
 use super::keys::Key;
-use crate::config::Jwks;
+use crate::config::{Jwks, encoding_fault};
 
 /// Maximum size of a set, in bytes.
 const MAX_SET: u64 = 256 * 1024;
@@ -55,11 +55,7 @@ impl JwksSource {
         let roots = match ca {
             None => RootCerts::WebPki,
             Some(path) => {
-                let invalid = |reason: String| {
-                    AuthSetupError(format!("jwks_ca: {} {reason}", path.display()))
-                };
-                let text =
-                    read(path).map_err(|error| invalid(format!("cannot be read: {error}")))?;
+                let text = read_text("jwks_ca", path)?;
                 let found: Result<Vec<_>, _> = parse_pem(&text)
                     .filter_map(|item| match item {
                         Ok(PemItem::Certificate(certificate)) => Some(Ok(certificate)),
@@ -67,9 +63,10 @@ impl JwksSource {
                         Err(error) => Some(Err(error)),
                     })
                     .collect();
-                let found = found.map_err(|error| invalid(format!("is damaged: {error}")))?;
+                let found = found
+                    .map_err(|error| invalid("jwks_ca", path, format!("is damaged: {error}")))?;
                 if found.is_empty() {
-                    return Err(invalid("contains no certificate in PEM".into()));
+                    return Err(invalid("jwks_ca", path, "contains no certificate in PEM"));
                 }
                 RootCerts::new_with_certs(&found)
             }
@@ -88,12 +85,19 @@ impl JwksSource {
         Ok(Self { source, agent })
     }
 
-    fn fetch(&self) -> Result<Vec<Key>, String> {
+    fn fetch(&self) -> Result<Vec<Key>, FetchError> {
         let text = match &self.source {
-            Jwks::File(path) => read_up_to(path, MAX_SET).map_err(|error| error.to_string())?,
-            Jwks::Url(url) => self.get(url).map_err(|error| error.to_string())?,
+            Jwks::File(path) => {
+                read_up_to(path, MAX_SET).map_err(|error| FetchError::Failed(error.to_string()))?
+            }
+            Jwks::Url(url) => self
+                .get(url)
+                .map_err(|error| FetchError::Failed(error.to_string()))?,
         };
-        Key::from_set(&text).map_err(str::to_owned)
+        if let Some(fault) = encoding_fault(&text) {
+            return Err(FetchError::Invalid(fault));
+        }
+        Key::from_set(&text).map_err(FetchError::Invalid)
     }
 
     fn get(&self, url: &str) -> Result<Vec<u8>, ureq::Error> {
@@ -101,6 +105,17 @@ impl JwksSource {
         let body = response.body_mut().with_config().limit(MAX_SET);
         body.read_to_vec()
     }
+}
+
+/// Why a set cannot be used.
+#[derive(Debug, thiserror::Error)]
+enum FetchError {
+    /// It cannot be read or downloaded.
+    #[error("{0}")]
+    Failed(String),
+    /// It is not a set with a supported key.
+    #[error("{0}")]
+    Invalid(&'static str),
 }
 
 /// A set that a thread keeps up to date until this handle is dropped.
@@ -154,9 +169,13 @@ impl KeySet {
             ..State::default()
         };
         if let Jwks::File(path) = &source.source {
-            let keys = source
-                .fetch()
-                .map_err(|error| AuthSetupError(format!("jwks: {}: {error}", path.display())))?;
+            let keys = source.fetch().map_err(|error| {
+                let text = format!("jwks: {}: {error}", path.display());
+                match error {
+                    FetchError::Failed(_) => AuthSetupError::Failed(text),
+                    FetchError::Invalid(_) => AuthSetupError::Invalid(text),
+                }
+            })?;
             state.keys = keys.into();
         }
         let shared = Arc::new(Shared {
@@ -174,7 +193,7 @@ impl KeySet {
                 let _abort = crate::supervise::AbortOnPanic("key set thread");
                 worker.run();
             })
-            .map_err(|error| AuthSetupError(format!("jwks: {error}")))?;
+            .map_err(|error| AuthSetupError::Failed(format!("jwks: {error}")))?;
         Ok(Self(shared))
     }
 
@@ -304,7 +323,7 @@ impl Shared {
                 }
                 Err(error) => {
                     log::warn!(
-                        kept = state.keys.len(), from = self.source.source.redacted().as_str(), why = error.as_str();
+                        kept = state.keys.len(), from = self.source.source.redacted().as_str(), why:% = error;
                         "cannot fetch the keys for tokens; the known ones stay in use"
                     );
                     pause = pause.min(RETRY_INTERVAL);

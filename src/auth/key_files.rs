@@ -1,8 +1,11 @@
 //! Reads the configured secrets and keys.
 
+use std::fmt::Display;
+use std::path::Path;
+
 use super::keys::Key;
 use super::{AuthSetupError, warn_if_short};
-use crate::config::{AuthConfig, Secret};
+use crate::config::{AuthConfig, Secret, encoding_fault};
 
 /// Maximum size of a file with a secret or a key, in bytes.
 const MAX_FILE: u64 = 64 * 1024;
@@ -11,10 +14,8 @@ const MAX_FILE: u64 = 64 * 1024;
 pub fn keys(config: &AuthConfig) -> Result<Vec<Key>, AuthSetupError> {
     let mut keys: Vec<_> = secrets(config)?.iter().map(Key::secret).collect();
     for path in &config.jwt_key {
-        let invalid =
-            |reason: String| AuthSetupError(format!("jwt_key: {} {reason}", path.display()));
-        let text = read(path).map_err(|error| invalid(format!("cannot be read: {error}")))?;
-        keys.extend(Key::from_pem(&text).map_err(|reason| invalid(reason.into()))?);
+        let text = read_text("jwt_key", path)?;
+        keys.extend(Key::from_pem(&text).map_err(|why| invalid("jwt_key", path, why))?);
     }
     Ok(keys)
 }
@@ -26,31 +27,65 @@ pub fn secrets(config: &AuthConfig) -> Result<Vec<Secret>, AuthSetupError> {
         warn_if_short(secret, "a secret in jwt_secret");
     }
     for path in &config.jwt_secret_file {
-        let invalid = |reason: String| {
-            AuthSetupError(format!("jwt_secret_file: {} {reason}", path.display()))
-        };
-        let text = read(path).map_err(|error| invalid(format!("cannot be read: {error}")))?;
-        let secret =
-            Secret::new(without_line_end(&text)).ok_or_else(|| invalid("is empty".into()))?;
+        let text = read_text("jwt_secret_file", path)?;
+        let secret = secret(&text).map_err(|why| invalid("jwt_secret_file", path, why))?;
         warn_if_short(&secret, &path.display().to_string());
         secrets.push(secret);
     }
     Ok(secrets)
 }
 
-/// A secret without the line end that editors and `echo` append.
-pub fn without_line_end(text: &[u8]) -> &[u8] {
-    let text = text.strip_suffix(b"\n").unwrap_or(text);
-    text.strip_suffix(b"\r").unwrap_or(text)
+/// The secret in the text of a file: without the line end that editors and `echo` append. A text that looks like a secret with something
+/// added is rejected with the reason, because tokens are signed with the secret that its author sees.
+pub fn secret(text: &[u8]) -> Result<Secret, &'static str> {
+    if let Some(fault) = encoding_fault(text) {
+        return Err(fault);
+    }
+    let line = text
+        .strip_suffix(b"\n")
+        .map_or(text, |line| line.strip_suffix(b"\r").unwrap_or(line));
+    let invisible = |c: char| {
+        c.is_whitespace() || c.is_control() || matches!(c, '\u{200B}'..='\u{200F}' | '\u{FEFF}')
+    };
+    // Only the bytes at the ends matter. A secret that is not UTF-8 consists of any bytes.
+    let shown = String::from_utf8_lossy(line);
+    if !line.is_empty() && shown.ends_with(invisible) {
+        return Err(
+            "has blanks, line breaks or invisible characters at its end, beyond one line break; remove them",
+        );
+    }
+    if shown.starts_with(invisible) {
+        return Err("has blanks, line breaks or invisible characters at its start; remove them");
+    }
+    Secret::new(line).ok_or("is empty")
+}
+
+/// Reads the file of a setting, which has to be text.
+pub fn read_text(setting: &str, path: &Path) -> Result<Vec<u8>, AuthSetupError> {
+    let text = read(path).map_err(|error| {
+        AuthSetupError::Failed(format!(
+            "{setting}: {} cannot be read: {error}",
+            path.display()
+        ))
+    })?;
+    match encoding_fault(&text) {
+        Some(fault) => Err(invalid(setting, path, fault)),
+        None => Ok(text),
+    }
+}
+
+/// The error for the content of the file of a setting.
+pub fn invalid(setting: &str, path: &Path, why: impl Display) -> AuthSetupError {
+    AuthSetupError::Invalid(format!("{setting}: {} {why}", path.display()))
 }
 
 /// Reads a file of up to [`MAX_FILE`] bytes.
-pub fn read(path: &std::path::Path) -> std::io::Result<Vec<u8>> {
+pub fn read(path: &Path) -> std::io::Result<Vec<u8>> {
     read_up_to(path, MAX_FILE)
 }
 
 /// Reads a file of up to `max` bytes.
-pub fn read_up_to(path: &std::path::Path, max: u64) -> std::io::Result<Vec<u8>> {
+pub fn read_up_to(path: &Path, max: u64) -> std::io::Result<Vec<u8>> {
     use std::io::Read as _;
     let mut bytes = Vec::new();
     let file = std::fs::File::open(path)?;

@@ -6,7 +6,7 @@ use clap::{Arg, ArgMatches};
 use dmwire::auth::MAX_LIFETIME;
 use dmwire::config::Resolved;
 
-use super::{Command, CommandError, Settings, failed, not_printed, required, user_arg};
+use super::{Command, CommandError, Settings, not_printed, required, user_arg};
 
 pub const COMMAND: Command = Command {
     clap: || {
@@ -45,7 +45,10 @@ fn run(matches: &ArgMatches, own: &ArgMatches) -> Result<(), CommandError> {
         required(own, "user"),
         seconds,
     )
-    .map_err(failed("no token can be made"))?;
+    .map_err(|error| {
+        let code = if error.is_invalid() { 2 } else { 1 };
+        CommandError::FailedWith(format!("no token can be made: {error}"), code)
+    })?;
     writeln!(io::stdout(), "{token}").map_err(not_printed("the token"))?;
     // A server with other settings rejects the token without saying why.
     let _ = writeln!(io::stderr(), "signed with {signed_with}");

@@ -15,6 +15,7 @@ use serde::de::{
 };
 
 use super::setting::{Setting, Shape, flag, variable};
+use super::text_file::encoding_fault;
 use super::{ConfigError, settings};
 
 /// The file that is read if `--config` and `DMWIRE_CONFIG` name none. It need not exist.
@@ -198,14 +199,22 @@ fn given_at(matches: &ArgMatches, level: ValueSource, key: &'static str) -> Opti
 enum FileError {
     #[error("cannot be read: {0}")]
     Unreadable(io::Error),
+    #[error("{0}")]
+    Encoding(&'static str),
     /// With the line, the column and the expected token.
     #[error("{}", .0.to_string().trim_end())]
     Malformed(toml::de::Error),
 }
 
 fn read_file(path: &Path) -> Result<(PathBuf, FileSettings), FileError> {
-    let text = std::fs::read_to_string(path).map_err(FileError::Unreadable)?;
-    let settings = toml::from_str(&text).map_err(FileError::Malformed)?;
+    let bytes = std::fs::read(path).map_err(FileError::Unreadable)?;
+    // Editors of other systems write this mark; in TOML it has no meaning.
+    let bytes = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(&bytes);
+    if let Some(fault) = encoding_fault(bytes) {
+        return Err(FileError::Encoding(fault));
+    }
+    let text = str::from_utf8(bytes).map_err(|_| FileError::Encoding("is not in UTF-8"))?;
+    let settings = toml::from_str(text).map_err(FileError::Malformed)?;
     Ok((path.to_owned(), settings))
 }
 

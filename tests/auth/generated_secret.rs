@@ -172,14 +172,28 @@ fn a_reachable_server_generates_a_secret_and_prints_two_links() {
 fn an_invalid_secret_file_is_reported_and_not_replaced() {
     let folder = Folder::new();
     let file = folder.0.join("dmwire.db-secret");
-    fs::write(&file, "\n").expect("a file can be written");
-    let output = dmwire(&folder.0, &["--listen", "0.0.0.0:0"]);
-    assert_eq!(output.code, Some(1), "{output:?}");
-    assert!(
-        output.err.contains("dmwire.db-secret") && output.out.is_empty(),
-        "{output:?}"
-    );
-    assert_eq!(fs::read(&file).expect("it is there"), b"\n");
+    for (text, why) in [
+        (&b"\n"[..], "is empty"),
+        (b"\xEF\xBB\xBFa secret\n", "byte order mark"),
+        (b"\xFF\xFEa\0b\0", "UTF-16"),
+        (b"a secret \n", "at its end"),
+    ] {
+        fs::write(&file, text).expect("a file can be written");
+        for arguments in [
+            &["--listen", "0.0.0.0:0"][..],
+            &["token", "--listen", "0.0.0.0:0", "--user", "a"],
+        ] {
+            let output = dmwire(&folder.0, arguments);
+            assert_eq!(output.code, Some(2), "{output:?}");
+            assert!(
+                output.err.contains("dmwire.db-secret")
+                    && output.err.contains(why)
+                    && output.out.is_empty(),
+                "{output:?}"
+            );
+        }
+        assert_eq!(fs::read(&file).expect("it is there"), text);
+    }
 }
 
 #[test]

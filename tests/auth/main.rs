@@ -6,6 +6,7 @@ mod support;
 mod carriers;
 mod claims;
 mod expiry;
+mod file_encodings;
 mod generated_secret;
 mod helpers;
 mod jwks;

@@ -45,8 +45,13 @@ fn run(folder: &Path, arguments: &[&str]) -> (Option<i32>, String) {
 
 /// The server must not start in `folder`: exit code 1, and an error on one line that contains all of `parts`.
 fn assert_fails(folder: &Path, arguments: &[&str], parts: &[&str]) {
+    assert_fails_with(1, folder, arguments, parts);
+}
+
+/// As [`assert_fails`], with another exit code.
+fn assert_fails_with(expected: i32, folder: &Path, arguments: &[&str], parts: &[&str]) {
     let (code, error) = run(folder, arguments);
-    assert_eq!(code, Some(1), "{arguments:?}: {error}");
+    assert_eq!(code, Some(expected), "{arguments:?}: {error}");
     let last = error.lines().last().unwrap_or_default();
     assert!(last.starts_with("dmwire: "), "{error}");
     for part in parts {
@@ -129,6 +134,12 @@ fn an_unspecified_address_without_authentication_needs_open() {
     Client::fresh(&server, "a");
 }
 
+/// As [`assert_fails`], for a file that a setting names: exit code 2, or 1 if it cannot be read.
+fn assert_unusable(folder: &Path, arguments: &[&str], parts: &[&str]) {
+    let code = if arguments.contains(&"nowhere") { 1 } else { 2 };
+    assert_fails_with(code, folder, arguments, parts);
+}
+
 #[test]
 fn an_unusable_key_or_certificate_is_named_and_no_store_is_created() {
     let folder = Folder::new();
@@ -185,7 +196,7 @@ fn an_unusable_key_or_certificate_is_named_and_no_store_is_created() {
             ["jwks: none.json", "no supported key"],
         ),
     ] {
-        assert_fails(
+        assert_unusable(
             &folder.0,
             &[&ANYWHERE[..], &[setting, name]].concat(),
             &parts,
@@ -196,7 +207,7 @@ fn an_unusable_key_or_certificate_is_named_and_no_store_is_created() {
         ("text", "jwks_ca: text contains no certificate"),
     ] {
         let set = ["--jwks", "https://127.0.0.1:1/", "--jwks-ca", ca];
-        assert_fails(&folder.0, &[&ANYWHERE[..], &set].concat(), &[part]);
+        assert_unusable(&folder.0, &[&ANYWHERE[..], &set].concat(), &[part]);
     }
     for (cert, key, part) in [
         ("nowhere", "private.pem", "tls_cert: nowhere"),
@@ -207,7 +218,7 @@ fn an_unusable_key_or_certificate_is_named_and_no_store_is_created() {
         ),
     ] {
         let tls = ["--tls-cert", cert, "--tls-key", key];
-        assert_fails(&folder.0, &[&ANYWHERE[..], &tls].concat(), &[part]);
+        assert_unusable(&folder.0, &[&ANYWHERE[..], &tls].concat(), &[part]);
     }
     assert!(!folder.0.join("dmwire.db").exists());
 }

@@ -349,7 +349,7 @@ fn a_key_of_another_certificate_is_reported_at_start() {
         &folder.0,
         &[&["--listen", "127.0.0.1:0"][..], &SETTINGS].concat(),
     );
-    assert_eq!(output.code, Some(1), "{output:?}");
+    assert_eq!(output.code, Some(2), "{output:?}");
     assert!(
         output
             .err

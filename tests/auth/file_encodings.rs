@@ -1,0 +1,191 @@
+//! Files with secrets, keys and settings that were written with another encoding, or with more than the text that their author sees.
+
+use std::fs;
+use std::sync::Arc;
+
+use crate::helpers::{DMWIRE, bearer, connect};
+use crate::support::tokens::{self, Issuer, SECRET, claims, hs256};
+use crate::support::{Folder, Raw, Server, dmwire, eventually};
+
+const BOM: &[u8] = b"\xEF\xBB\xBF";
+
+fn utf16(text: &str, mark: bool, big: bool) -> Vec<u8> {
+    let units = mark
+        .then_some(0xFEFF)
+        .into_iter()
+        .chain(text.encode_utf16());
+    units
+        .flat_map(|unit| {
+            if big {
+                unit.to_be_bytes()
+            } else {
+                unit.to_le_bytes()
+            }
+        })
+        .collect()
+}
+
+/// Forms of a text that no program should read in silence, each with the word that names it.
+fn odd_encodings(text: &str) -> Vec<(Vec<u8>, &'static str)> {
+    vec![
+        ([BOM, text.as_bytes()].concat(), "byte order mark"),
+        (utf16(text, true, false), "UTF-16"),
+        (utf16(text, true, true), "UTF-16"),
+        (utf16(text, false, false), "NUL"),
+        (utf16(text, false, true), "NUL"),
+        ([text.as_bytes(), b"\0"].concat(), "NUL"),
+    ]
+}
+
+/// Asserts that no server starts with this setting, and that the error names the file and what is wrong with it.
+fn assert_rejected(folder: &Folder, arguments: &[&str], file: &str, why: &str) {
+    let arguments = [&["--listen", "127.0.0.1:0"][..], arguments].concat();
+    let output = dmwire(&folder.0, &arguments);
+    assert_eq!(output.code, Some(2), "{arguments:?}: {output:?}");
+    assert_eq!(output.err.lines().count(), 1, "{output:?}");
+    for part in [file, why] {
+        assert!(output.err.contains(part), "{part}: {output:?}");
+    }
+    assert!(!output.err.contains(SECRET), "{output:?}");
+}
+
+#[test]
+fn a_secret_with_something_added_is_rejected_by_name() {
+    let folder = Folder::new();
+    let line = format!("{SECRET}\n");
+    let with = |text: &str| (text.as_bytes().to_vec(), "at its end");
+    let mut files = odd_encodings(&line);
+    files.extend([
+        with(&format!("{SECRET} \n")),
+        with(&format!("{SECRET}\t")),
+        with(&format!("{SECRET}\n\n")),
+        with(&format!("{SECRET}\r\n\r\n")),
+        with(&format!("{SECRET}\r")),
+        with(&format!("{SECRET}\n\r")),
+        with(&format!("{SECRET}\u{a0}\n")),
+        with(&format!("{SECRET}\u{200b}\n")),
+        with(&format!("{SECRET}\u{feff}\n")),
+        with(&format!("{SECRET}\u{1a}")),
+        (format!(" {SECRET}\n").into_bytes(), "at its start"),
+        (format!("\n{SECRET}\n").into_bytes(), "at its start"),
+        (format!("\u{200b}{SECRET}\n").into_bytes(), "at its start"),
+        (b" \n".to_vec(), "at its"),
+        (b"\n".to_vec(), "is empty"),
+        (b"\r\n".to_vec(), "is empty"),
+    ]);
+    for (bytes, why) in files {
+        fs::write(folder.0.join("jwt.secret"), &bytes).expect("a file can be written");
+        let file = ["--jwt-secret-file", "jwt.secret"];
+        assert_rejected(&folder, &file, "jwt_secret_file: jwt.secret", why);
+        let output = dmwire(&folder.0, &[&["token", "--user", "a"][..], &file].concat());
+        assert_eq!(output.code, Some(2), "{output:?}");
+        assert!(
+            output.out.is_empty() && output.err.contains(why),
+            "{output:?}"
+        );
+    }
+}
+
+#[test]
+fn one_line_break_at_the_end_of_a_secret_is_no_part_of_it() {
+    for (file, secret) in [
+        (SECRET.to_owned(), SECRET),
+        (format!("{SECRET}\n"), SECRET),
+        (format!("{SECRET}\r\n"), SECRET),
+        (
+            "contraseña, en español, de verdad\n".into(),
+            "contraseña, en español, de verdad",
+        ),
+        (
+            "several words\nin two lines, more than 32 bytes\n".into(),
+            "several words\nin two lines, more than 32 bytes",
+        ),
+    ] {
+        let folder = Arc::new(Folder::new());
+        fs::write(folder.0.join("jwt.secret"), file).expect("a file can be written");
+        let server = Server::start_in(&folder, &["--jwt-secret-file", "jwt.secret"]);
+        connect(&server, "/ws/a", &bearer(&hs256(secret, &claims("a"))));
+    }
+}
+
+#[test]
+fn keys_certificates_and_settings_in_another_encoding_are_rejected_by_name() {
+    let folder = Folder::new();
+    let issuer = Issuer::p256();
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
+    let (cert, key) = (made.cert.pem(), made.signing_key.serialize_pem());
+    fs::write(folder.0.join("cert.pem"), &cert).expect("a file can be written");
+    fs::write(folder.0.join("key.pem"), &key).expect("a file can be written");
+    let tls = |cert, key| vec!["--tls-cert", cert, "--tls-key", key];
+    for (setting, text, arguments) in [
+        ("jwt_key", &*issuer.pem, vec!["--jwt-key", "odd"]),
+        (
+            "jwks",
+            &tokens::jwk_set(&[issuer.jwk("1")]),
+            vec!["--jwks", "odd"],
+        ),
+        (
+            "jwks_ca",
+            &cert,
+            vec!["--jwks", "https://127.0.0.1:1/", "--jwks-ca", "odd"],
+        ),
+        ("tls_cert", &cert, tls("odd", "key.pem")),
+        ("tls_key", &key, tls("cert.pem", "odd")),
+    ] {
+        for (bytes, why) in odd_encodings(text) {
+            fs::write(folder.0.join("odd"), &bytes).expect("a file can be written");
+            assert_rejected(&folder, &arguments, &format!("{setting}: odd"), why);
+        }
+    }
+    let settings = "heartbeat_seconds = 7\r\n";
+    for (bytes, why) in odd_encodings(settings).into_iter().skip(1) {
+        fs::write(folder.0.join("odd"), &bytes).expect("a file can be written");
+        assert_rejected(&folder, &["--config", "odd"], "odd", why);
+    }
+    fs::write(folder.0.join("odd"), b"store = \"\xE9\"").expect("a file can be written");
+    assert_rejected(&folder, &["--config", "odd"], "odd", "UTF-8");
+    // In a file with settings the mark has no meaning.
+    for bytes in [
+        settings.as_bytes().to_vec(),
+        [BOM, settings.as_bytes()].concat(),
+    ] {
+        fs::write(folder.0.join("odd"), bytes).expect("a file can be written");
+        let output = dmwire(&folder.0, &["config", "--config", "odd"]);
+        assert_eq!(output.code, Some(0), "{output:?}");
+        assert!(output.out.contains("heartbeat_seconds = 7"), "{output:?}");
+    }
+}
+
+#[test]
+fn the_previous_keys_stay_in_use_when_a_reload_finds_another_encoding() {
+    let folder = Arc::new(Folder::new());
+    let issuer = Issuer::p256();
+    let write = |name: &str, bytes: &[u8]| {
+        fs::write(folder.0.join(name), bytes).expect("a file can be written");
+    };
+    let set = tokens::jwk_set(&[issuer.jwk("1")]);
+    write("jwt.secret", SECRET.as_bytes());
+    write("keys.json", set.as_bytes());
+    let server = Server::start_in(
+        &folder,
+        &["--jwt-secret-file", "jwt.secret", "--jwks", "keys.json"],
+    );
+    let by_secret = bearer(&hs256(SECRET, &claims("a")));
+    let by_key = bearer(&issuer.token(Some("1"), &claims("a")));
+    write("jwt.secret", &[BOM, SECRET.as_bytes()].concat());
+    write("keys.json", &utf16(&set, true, false));
+    server.signal("HUP");
+    server.wait_for_log("jwt_secret_file: jwt.secret begins with a byte order mark");
+    server.wait_for_log("is in UTF-16");
+    for token in [&by_secret, &by_key] {
+        connect(&server, "/ws/a", token);
+    }
+    let other = "another secret, of thirty-two bytes";
+    write("jwt.secret", format!("{other}\r\n").as_bytes());
+    server.signal("HUP");
+    let by_other = format!("{DMWIRE}{}", bearer(&hs256(other, &claims("a"))));
+    eventually("the new secret is in use", || {
+        let frame = Raw::upgrade_with(&server, "/ws/a", &by_other).0.next();
+        frame.is_some_and(|frame| frame.json()["type"] == "welcome")
+    });
+}
