@@ -1,8 +1,6 @@
 /** Maximum number of frames in the log, and of characters in all of them: a history frame may have 256 KiB. */
 const MAX_FRAMES = 300;
 const MAX_LENGTH = 1_000_000;
-/** Maximum length of a frame in the one-line view. */
-const LINE_LENGTH = 300;
 
 /** A received or sent frame. */
 export interface Frame {
@@ -43,11 +41,6 @@ export class FrameLog {
     this.#frames = [];
     this.#length = 0;
   }
-}
-
-/** Truncates a frame to one line. */
-export function truncate(text: string): string {
-  return text.length > LINE_LENGTH ? `${text.slice(0, LINE_LENGTH)}…` : text;
 }
 
 /** Indents a frame if it is JSON. */

@@ -1,9 +1,10 @@
 import type { ComponentChildren, JSX } from 'preact';
 import { useState } from 'preact/hooks';
 import type { Content } from '../../../src/index.js';
+import { direction, shorten } from '../text.js';
 import { Icon } from '../ui/icons.js';
 import { isLoadable, linkify, parseWebUrl, safeName } from './links.js';
-import { type Block, type Inline, parse, plainText } from './markdown.js';
+import { type Block, type Inline, ofBlocks, parse, plainText } from './markdown.js';
 
 /** Typed content with unvalidated fields, possibly of a type that this page does not know. */
 type UnknownContent = { readonly type: string; readonly [field: string]: unknown };
@@ -33,8 +34,12 @@ export function ContentView({ content }: { content: Content }): JSX.Element {
   }
 }
 
-/** Returns a short text for previews. */
-export function preview(content: Content | undefined): string {
+/** Returns a text for previews, at most `max` UTF-16 code units long. */
+export function preview(content: Content | undefined, max = 160): string {
+  return shorten(summary(content), max);
+}
+
+function summary(content: Content | undefined): string {
   if (content === undefined) return 'Deleted';
   if (typeof content === 'string') return content;
   const typed = content as unknown as UnknownContent;
@@ -42,18 +47,24 @@ export function preview(content: Content | undefined): string {
     case 'markdown':
       return plainText(string(typed.text)) || 'Formatted text';
     case 'image':
-      return typed.alt ? `Image: ${string(typed.alt)}` : 'Image';
+      return typed.alt ? `Image: ${isolated(typed.alt)}` : 'Image';
     case 'audio':
       return 'Audio';
     case 'video':
       return 'Video';
     case 'file':
-      return `File: ${safeName(string(typed.name))}`;
+      return `File: ${isolated(safeName(string(typed.name)))}`;
     case 'location':
-      return typed.label ? `Location: ${string(typed.label)}` : 'Location';
+      return typed.label ? `Location: ${isolated(typed.label)}` : 'Location';
     default:
       return string(typed.type === 'data' ? typed.name : typed.type);
   }
+}
+
+/** Encloses a right-to-left text in isolates, so that it keeps its order after a left-to-right one. */
+function isolated(value: unknown): string {
+  const text = string(value);
+  return direction(text) === 'rtl' ? `\u2068${text}\u2069` : text;
 }
 
 function string(value: unknown): string {
@@ -95,21 +106,26 @@ function BlockView({ block }: { block: Block }): JSX.Element {
       );
     case 'code':
       return (
-        <pre tabIndex={0}>
+        <pre tabIndex={0} dir="ltr">
           <code>{block.text}</code>
         </pre>
       );
     case 'quote':
-      return <blockquote>{blocks(block.blocks)}</blockquote>;
+      return <blockquote dir={direction(ofBlocks(block.blocks))}>{blocks(block.blocks)}</blockquote>;
     case 'rule':
       return <hr />;
     case 'list': {
       const items = block.items.map((item, i) => (
-        <li key={i} dir="auto">
-          {item.length === 1 && item[0]?.kind === 'paragraph' ? inlines(item[0].inline) : blocks(item)}
-        </li>
+        <li key={i}>{item.length === 1 && item[0]?.kind === 'paragraph' ? inlines(item[0].inline) : blocks(item)}</li>
       ));
-      return block.first === undefined ? <ul>{items}</ul> : <ol start={block.first}>{items}</ol>;
+      const dir = direction(ofBlocks([block]));
+      return block.first === undefined ? (
+        <ul dir={dir}>{items}</ul>
+      ) : (
+        <ol dir={dir} start={block.first}>
+          {items}
+        </ol>
+      );
     }
   }
 }
@@ -261,7 +277,9 @@ function InvalidLink({ url, label }: { url: unknown; label: string }): JSX.Eleme
         <span class="name" dir="auto">
           {label || 'Attachment'}
         </span>
-        <span class="facts">invalid URL: {string(url)}</span>
+        <span class="facts">
+          invalid URL: <bdi>{string(url)}</bdi>
+        </span>
       </div>
     </div>
   );
@@ -299,7 +317,9 @@ function DataBlock({ name, data }: { name: string; data: unknown }): JSX.Element
       <summary>
         <Icon name="data" /> <bdi>{safeName(name)}</bdi>
       </summary>
-      <pre tabIndex={0}>{text}</pre>
+      <pre tabIndex={0} dir="ltr">
+        {text}
+      </pre>
     </details>
   );
 }

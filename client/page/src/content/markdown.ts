@@ -1,3 +1,4 @@
+import { cut } from '../text.js';
 import { parseWebUrl, withoutPunctuation } from './links.js';
 
 /** A block of parsed Markdown. The page creates elements from it and never inserts text as markup. */
@@ -258,23 +259,28 @@ function closingTicks(text: string, from: number, ticks: string): number {
 
 /** Returns the plain text of Markdown, for previews. */
 export function plainText(text: string): string {
-  const ofInline = (pieces: readonly Inline[]): string =>
-    pieces
-      .map(piece => {
-        if (typeof piece === 'string') return piece;
-        if (piece.kind === 'break') return ' ';
-        return piece.kind === 'code' ? piece.text : ofInline(piece.inline);
-      })
-      .join('');
-  const ofBlocks = (blocks: readonly Block[]): string =>
-    blocks
-      .map(block => {
-        if (block.kind === 'rule') return '';
-        if (block.kind === 'code') return block.text;
-        if (block.kind === 'quote') return ofBlocks(block.blocks);
-        if (block.kind === 'list') return block.items.map(ofBlocks).join(', ');
-        return ofInline(block.inline);
-      })
-      .join(' ');
-  return ofBlocks(parse(text.slice(0, 1000))).trim();
+  return ofBlocks(parse(cut(text, 1000))).trim();
+}
+
+/** Returns the plain text of parsed Markdown. */
+export function ofBlocks(blocks: readonly Block[]): string {
+  return blocks
+    .map(block => {
+      if (block.kind === 'rule') return '';
+      if (block.kind === 'code') return block.text;
+      if (block.kind === 'quote') return ofBlocks(block.blocks);
+      if (block.kind === 'list') return block.items.map(ofBlocks).join(', ');
+      return ofInline(block.inline);
+    })
+    .join(' ');
+}
+
+function ofInline(pieces: readonly Inline[]): string {
+  return pieces
+    .map(piece => {
+      if (typeof piece === 'string') return piece;
+      if (piece.kind === 'break') return ' ';
+      return piece.kind === 'code' ? piece.text : ofInline(piece.inline);
+    })
+    .join('');
 }

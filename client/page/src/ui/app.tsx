@@ -80,7 +80,7 @@ function ChatView({ identity, to, onSignOut }: ChatViewProps): JSX.Element {
     const off = chat.onArrival(({ peer }, { id, content }) => {
       // Replayed messages are not announced.
       if (chat.connection.status !== 'open') return;
-      const text = `${peer}: ${preview(content)}`;
+      const text = `${peer}: ${preview(content, 1000)}`;
       setAnnouncements(before => [...before.slice(1 - MAX_ANNOUNCEMENTS), { id, text }]);
     });
     const onPopState = () => {

@@ -7,14 +7,18 @@ interface Field {
   readonly name: string;
   readonly label: string;
   readonly attributes: JSX.IntrinsicElements['input'];
+  /** Maximum length in code points (docs/protocol.md section 3). The attribute `maxlength` counts UTF-16 code units, and cuts. */
+  readonly max?: number;
   readonly multiline?: boolean;
 }
 
 const url: Field = {
   name: 'url',
   label: 'URL',
-  attributes: { type: 'url', required: true, maxLength: 2048, pattern: 'https?://.+', placeholder: 'https://' },
+  max: 2048,
+  attributes: { type: 'url', required: true, pattern: 'https?://.+', placeholder: 'https://' },
 };
+const text = { dir: 'auto' } as const;
 const degrees = (name: string, label: string, bound: number): Field => ({
   name,
   label,
@@ -22,10 +26,10 @@ const degrees = (name: string, label: string, bound: number): Field => ({
 });
 
 const KINDS: Record<string, { readonly label: string; readonly fields: readonly Field[] }> = {
-  image: { label: 'Image', fields: [url, { name: 'alt', label: 'Description', attributes: { maxLength: 1000 } }] },
+  image: { label: 'Image', fields: [url, { name: 'alt', label: 'Description', max: 1000, attributes: text }] },
   file: {
     label: 'File',
-    fields: [url, { name: 'name', label: 'Name', attributes: { required: true, maxLength: 255 } }],
+    fields: [url, { name: 'name', label: 'Name', max: 255, attributes: { required: true, ...text } }],
   },
   audio: { label: 'Audio', fields: [url] },
   video: { label: 'Video', fields: [url] },
@@ -34,13 +38,13 @@ const KINDS: Record<string, { readonly label: string; readonly fields: readonly 
     fields: [
       degrees('latitude', 'Latitude', 90),
       degrees('longitude', 'Longitude', 180),
-      { name: 'label', label: 'Name', attributes: { maxLength: 200 } },
+      { name: 'label', label: 'Name', max: 200, attributes: text },
     ],
   },
   data: {
     label: 'Data',
     fields: [
-      { name: 'name', label: 'Name', attributes: { required: true, maxLength: 128 } },
+      { name: 'name', label: 'Name', max: 128, attributes: { required: true, ...text } },
       { name: 'data', label: 'JSON', attributes: { required: true }, multiline: true },
     ],
   },
@@ -58,6 +62,9 @@ export function ComposeDialog(props: { onClose: () => void; onSend: (content: Co
     for (const [name, value] of new FormData(form)) {
       const text = String(value).trim();
       if (name === 'kind' || text === '') continue;
+      const { label, max = Number.POSITIVE_INFINITY } = KINDS[kind]?.fields.find(field => field.name === name) ?? {};
+      const excess = [...text].length - max;
+      if (excess > 0) return setError(`${label}: ${excess} characters too long`);
       if (name === 'latitude' || name === 'longitude') content[name] = Number(text);
       else if (name === 'data') {
         try {
@@ -97,7 +104,13 @@ export function ComposeDialog(props: { onClose: () => void; onSend: (content: Co
                 onInput={() => setError(undefined)}
               />
             ) : (
-              <input id={id + name} name={name} autocomplete="off" {...attributes} />
+              <input
+                id={id + name}
+                name={name}
+                autocomplete="off"
+                onInput={() => setError(undefined)}
+                {...attributes}
+              />
             )}
           </div>
         ))}

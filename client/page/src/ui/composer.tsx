@@ -65,7 +65,9 @@ export function Composer(props: ComposerProps): JSX.Element {
   const send = (event: Event) => {
     event.preventDefault();
     if (text.trim() === '' || isClosed || isTooLong) return;
-    const content = markdown ? ({ type: 'markdown', text } as const) : text;
+    // The server rejects half of a surrogate pair, which a program that writes into the field may leave.
+    const sent = text.replace(/[\ud800-\udfff]/gu, '\ufffd');
+    const content = markdown ? ({ type: 'markdown', text: sent } as const) : sent;
     if (editing) {
       chat.edit(peer, editing.id, content);
       setText(chat.draft(peer));
@@ -100,7 +102,7 @@ export function Composer(props: ComposerProps): JSX.Element {
             <strong>
               {editing ? 'Editing' : `Replying to ${context.from === chat.me ? 'yourself' : context.from}`}
             </strong>
-            <span dir="auto">{preview(context.content).slice(0, 160)}</span>
+            <span dir="auto">{preview(context.content)}</span>
           </p>
           <button type="button" class="round" onClick={cancel} title="Cancel">
             <Icon name="close" />
@@ -140,6 +142,7 @@ export function Composer(props: ComposerProps): JSX.Element {
           placeholder={markdown ? 'Message in Markdown' : 'Message'}
           enterkeyhint="enter"
           disabled={isClosed}
+          dir="auto"
           onInput={event => change(event.currentTarget.value)}
           onKeyDown={onKeyDown}
           onBlur={() => chat.onInput(conversation, '')}

@@ -1,9 +1,13 @@
 import type { JSX } from 'preact';
 import { useId, useLayoutEffect, useRef, useState } from 'preact/hooks';
 import type { Chat } from '../chat.js';
-import { type Frame, pretty, truncate } from '../frames.js';
+import { type Frame, pretty } from '../frames.js';
+import { shorten } from '../text.js';
 import { Icon } from './icons.js';
 import { memo } from './parts.js';
+
+/** Maximum length of a frame in the one-line view. */
+const LINE_LENGTH = 300;
 
 /** Example frames. One is invalid, to show the server's error. */
 function templates(peer: string): Record<string, string> {
@@ -131,7 +135,7 @@ const FrameRow = memo(({ frame }: { frame: Frame }): JSX.Element => {
           </span>
           <span class="unseen">{direction === 'in' ? 'received' : 'sent'} </span>
           <time>{at.toISOString().slice(11, 23)}</time> <b>{type}</b>
-          <code>{truncate(text)}</code>
+          <code>{shorten(text, LINE_LENGTH)}</code>
         </summary>
         {open && <pre tabIndex={0}>{pretty(text)}</pre>}
       </details>

@@ -3,6 +3,7 @@ import { useLayoutEffect, useRef } from 'preact/hooks';
 import { ContentView, preview } from '../content/content.js';
 import type { Message } from '../conversation.js';
 import type { Delivery } from '../display.js';
+import { direction } from '../text.js';
 import { Icon, type IconName } from './icons.js';
 import { ErrorBoundary, formatClock, memo, parseTime } from './parts.js';
 
@@ -60,13 +61,13 @@ function Row(props: RowProps): JSX.Element {
   };
   return (
     <li ref={row} class={classes} data-id={id} tabIndex={props.tabStop ? 0 : -1} onFocus={() => actions.focus(id)}>
-      <div class="bubble">
+      <div class="bubble" dir={direction(preview(content, Number.POSITIVE_INFINITY))}>
         <span class="unseen">{isMine ? 'You' : from}: </span>
         {replyTo !== undefined && (
           <button type="button" class="original" onClick={() => actions.jump(replyTo)}>
             <span class="unseen">In reply to </span>
             <strong>{original ? (original.from === me ? 'You' : original.from) : 'An earlier message'}</strong>
-            <span dir="auto">{original && preview(original.content).slice(0, 160)}</span>
+            <span dir="auto">{original && preview(original.content)}</span>
           </button>
         )}
         {content === undefined ? (
@@ -96,7 +97,7 @@ function Row(props: RowProps): JSX.Element {
           title="React, reply and more"
         >
           <Icon name="more" />
-          <span class="unseen">More actions for the message: {preview(content).slice(0, 40)}</span>
+          <span class="unseen">More actions for the message: {preview(content, 40)}</span>
         </button>
       )}
       {menu && isStored && content !== undefined && <Menu {...props} onClose={close} />}

@@ -142,11 +142,21 @@ function ConversationButton(props: {
         </time>
       )}
       <span class="preview" dir="auto">
-        {displayed?.delivery === 'failed' && <strong>Not sent: </strong>}
+        {displayed?.delivery === 'failed' && (
+          <>
+            <bdi>
+              <strong>Not sent:</strong>
+            </bdi>{' '}
+          </>
+        )}
         {typing ? (
           <em>is typing…</em>
         ) : (
-          last && `${last.from === chat.me && peer !== chat.me ? 'You: ' : ''}${preview(last.content).slice(0, 120)}`
+          last && (
+            <>
+              {last.from === chat.me && peer !== chat.me && <bdi>You:</bdi>} {preview(last.content)}
+            </>
+          )
         )}
       </span>
       {unread > 0 && (
@@ -180,7 +190,6 @@ function NewConversation({ onOpen }: { onOpen: (peer: string) => void }): JSX.El
         id={id}
         value={text}
         placeholder="Write to…"
-        maxLength={64}
         autocomplete="off"
         autocapitalize="none"
         spellcheck={false}
