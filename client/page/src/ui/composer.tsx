@@ -82,9 +82,8 @@ export function Composer(props: ComposerProps): JSX.Element {
     input.current?.focus();
   };
   const onKeyDown = (event: KeyboardEvent) => {
-    // Enter confirms a word while an input method composes it, and starts a new line on touch screens.
-    if (event.key === 'Enter' && !event.shiftKey && !event.isComposing && !matchMedia('(pointer: coarse)').matches)
-      send(event);
+    // Enter starts a new line on touch screens.
+    if (event.key === 'Enter' && !event.shiftKey && !matchMedia('(pointer: coarse)').matches) send(event);
     else if (event.key === 'Escape' && (editing || replying)) cancel();
     else if (event.key === 'ArrowUp' && text === '' && !editing) {
       event.preventDefault();
