@@ -16,7 +16,7 @@ import { type ConnectionState, connectionState } from './connection-state.js';
 import { Conversation, type Message } from './conversation.js';
 import { ConversationList } from './conversation-list.js';
 import { type ChangeEntry, Conversations } from './conversations.js';
-import { type DisplayedMessage, displayedMessages, errorText } from './display.js';
+import { type DisplayedMessage, displayedMessages, errorText, placeOf } from './display.js';
 import { FrameLog } from './frames.js';
 import { HistoryLoader } from './history-loader.js';
 import { type Identity, isUser } from './identity.js';
@@ -439,9 +439,11 @@ export class Chat {
   }
 
   #onFailed(frame: OutFrame, error: DmwireError): void {
+    const conversation = this.conversations.get(String(frame.target_user));
+    const after = conversation && placeOf(String(frame.id), this.displayed(conversation), conversation);
     this.#outgoing = this.#outgoing.filter(({ ref }) => ref !== frame.ref);
     if (frame.type === 'message') {
-      this.#unsent.addFailed({ frame, code: error.code, detail: error.message });
+      this.#unsent.addFailed({ frame, code: error.code, detail: error.message, after });
     } else if (frame.type !== 'read') {
       const action = { edit: 'The edit', delete: 'The deletion', react: 'The reaction' }[frame.type] ?? 'A frame';
       this.#notify(`${action} was rejected: ${errorText(String(frame.target_user), error.code, error.message)}`);

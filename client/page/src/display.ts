@@ -26,7 +26,7 @@ export interface Unsent {
   readonly failed: readonly FailedMessage[];
 }
 
-/** Returns the messages of a conversation as displayed: the log with pending changes, then unsent and failed messages. */
+/** Returns the messages of a conversation as displayed: the log with pending changes, then unsent messages, and failed ones at their places. */
 export function displayedMessages(conversation: Conversation, unsent: Unsent): DisplayedMessage[] {
   const { me } = unsent;
   const frames = unsent.outgoing.filter(frame => frame.target_user === conversation.peer);
@@ -59,14 +59,39 @@ export function displayedMessages(conversation: Conversation, unsent: Unsent): D
     else if (i <= received) delivery = 'received';
     return { message, delivery, changing: changing.has(message.id) };
   });
-  for (const { frame, code, detail } of unsent.failed) {
+  for (const { frame, code, detail, after } of unsent.failed) {
+    const id = String(frame.id);
     if (frame.target_user !== conversation.peer) continue;
     // It had reached the server before the client was closed.
-    if (code === 'closed' && conversation.find(String(frame.id))) continue;
+    if (code === 'closed' && conversation.find(id)) continue;
+    const message = ownMessage(frame, me, timeOf(id));
+    const isBefore = ({ message: { id, sentAt } }: DisplayedMessage) =>
+      after === undefined ? sentAt !== '' && sentAt < message.sentAt : id === after;
+    let index = displayed.findLastIndex(isBefore);
+    // The place is in the history that is not loaded.
+    if (index < 0 && !conversation.loaded && conversation.newest && conversation.newest.id !== after) continue;
     const error = errorText(conversation.peer, code, detail);
-    displayed.push({ message: ownMessage(frame, me, ''), delivery: 'failed', error, changing: false });
+    while (displayed[index + 1]?.delivery === 'failed') index += 1;
+    displayed.splice(index + 1, 0, { message, delivery: 'failed', error, changing: false });
   }
   return displayed;
+}
+
+/** Returns the id of the message that an unsent one follows, except for ephemeral ones, which the history does not contain. */
+export function placeOf(
+  id: string,
+  displayed: readonly DisplayedMessage[],
+  conversation: Conversation,
+): string | undefined {
+  const index = displayed.findIndex(({ message }) => message.id === id);
+  const before = index < 0 ? displayed : displayed.slice(0, index);
+  const last = before.findLast(({ message }) => !message.ephemeral);
+  return (last?.message ?? conversation.newest)?.id;
+}
+
+/** Returns the time at which a message was written, from its id (a UUID version 7): it has no time of the server. */
+function timeOf(id: string): string {
+  return new Date(Number.parseInt(id.slice(0, 13).replace('-', ''), 16) || 0).toISOString();
 }
 
 /** Converts a frame of the user to a message. */

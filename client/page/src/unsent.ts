@@ -6,6 +6,8 @@ export interface FailedMessage {
   readonly frame: OutFrame;
   readonly code: string;
   readonly detail: string;
+  /** The message that it follows. If it is not known, the time decides. */
+  readonly after?: string | undefined;
 }
 
 /** Drafts and rejected messages of a user, in the storage of this tab. */
@@ -33,7 +35,9 @@ export class UnsentStore {
   }
 
   removeFailed(id: string): void {
-    this.#setFailed(this.#failed.filter(({ frame }) => frame.id !== id));
+    const after = this.findFailed(id)?.after;
+    const others = this.#failed.filter(({ frame }) => frame.id !== id);
+    this.#setFailed(others.map(failed => (failed.after === id ? { ...failed, after } : failed)));
   }
 
   draft(peer: string): string {

@@ -64,7 +64,7 @@ export function Thread({ chat, conversation, hasToken, showFrames, onBack, onTog
     if (scroller.current) scroller.current.scrollTop = scroller.current.scrollHeight;
     onScroll();
   };
-  const first = displayed[0]?.message.id;
+  const first = conversation.messages[0]?.id ?? displayed[0]?.message.id;
   useLayoutEffect(() => {
     const element = scroller.current;
     const previous = position.current;
@@ -133,7 +133,10 @@ export function Thread({ chat, conversation, hasToken, showFrames, onBack, onTog
         const mine = message.reactions.some(reaction => reaction.emoji === emoji && reaction.users.includes(chat.me));
         chat.react(peer, message.id, emoji, mine);
       },
-      retry: id => chat.retry(id),
+      retry: id => {
+        chat.retry(id);
+        requestAnimationFrame(scrollToEnd);
+      },
       discard: id => chat.discard(id),
       focus: setActive,
     };
