@@ -23,8 +23,8 @@ import { type Identity, isUser } from './identity.js';
 import { setTyping, TypingReporter } from './typing.js';
 import { UnsentStore } from './unsent.js';
 
-/** Delay before the effects of raw frames are loaded, so that several frames cause one request. */
-export const RAW_DELAY_MS = 40;
+/** Delay before the list is loaded again, so that several frames cause one request. */
+export const REFRESH_DELAY_MS = 40;
 
 export interface ChatOptions {
   readonly url: string;
@@ -59,7 +59,9 @@ export class Chat {
   #outgoing: OutFrame[] = [];
   #unsent: UnsentStore;
   readonly #typing = new TypingReporter();
-  #rawTimer: ReturnType<typeof setTimeout> | undefined;
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  /** The next refresh reloads the open conversation. */
+  #reload = false;
   #blocks: BlockList;
   /** Users for whom a block or unblock request is unanswered. */
   readonly #blocking = new Set<string>();
@@ -367,8 +369,7 @@ export class Chat {
     client.on('ack', ({ ref, seq }) => {
       if (ref !== undefined && !this.#rawRefs.delete(ref)) return;
       if (seq === undefined) return;
-      clearTimeout(this.#rawTimer);
-      this.#rawTimer = setTimeout(() => void this.#refresh(true), RAW_DELAY_MS);
+      this.#refreshSoon(true);
     });
     this.#changed();
   }
@@ -407,6 +408,15 @@ export class Chat {
       reload = false;
     }
     if (this.current && (reload || !this.current.loaded)) await this.#load(this.current);
+  }
+
+  #refreshSoon(reload: boolean): void {
+    this.#reload ||= reload;
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => {
+      void this.#refresh(this.#reload);
+      this.#reload = false;
+    }, REFRESH_DELAY_MS);
   }
 
   async #load(conversation: Conversation): Promise<void> {
@@ -452,7 +462,7 @@ export class Chat {
   }
 
   #onEntry(entry: ChangeEntry, time: string): void {
-    this.conversations.onEntry(entry, time);
+    if (!this.conversations.onEntry(entry, time)) this.#refreshSoon(false);
     this.#changed();
   }
 

@@ -104,8 +104,7 @@ export class Conversation {
     if (after.length === 0) this.rank = listAt + 1 / (index + 2);
     this.#lastAt = pageAt;
     this.#uncertain = 0;
-    const countsAsUnread = ({ from, content, ephemeral }: Message) =>
-      from !== me && content !== undefined && !ephemeral;
+    const countsAsUnread = (message: Message) => isCounted(message, me);
     const read = this.#indexOf(this.myRead);
     if (read > this.#indexOf(item.my_read)) {
       // The server made the list before it received our read mark.
@@ -132,7 +131,7 @@ export class Conversation {
   markRead(id: string, me: string): void {
     this.myRead = id;
     const index = this.#indexOf(id);
-    const after = this.messages.slice(index + 1).filter(({ from, ephemeral }) => from !== me && !ephemeral);
+    const after = this.messages.slice(index + 1).filter(message => isCounted(message, me));
     if (index >= 0) this.unread = Math.min(this.unread, after.length);
     else if (this.last?.id === id) this.unread = 0;
   }
@@ -173,6 +172,15 @@ export class Conversation {
       this.#uncertain += 1;
     }
     return isNew;
+  }
+
+  /** The message is being deleted: it no longer counts as unread. Returns false if it is not known whether it did. */
+  uncount(id: string, me: string): boolean {
+    const index = this.#indexOf(id);
+    const message = this.messages[index];
+    if (!message || this.unread === 0) return this.unread === 0;
+    if (isCounted(message, me) && index > this.#indexOf(this.myRead)) this.unread -= 1;
+    return true;
   }
 
   /** Drops the oldest messages; scrolling loads them again. */
@@ -249,6 +257,11 @@ export class Conversation {
   #applyChangesWhileLoading(): void {
     for (const [id, change] of this.#changesWhileLoading) this.#apply(id, change);
   }
+}
+
+/** Whether a message counts as unread until the user has read it. */
+export function isCounted({ from, content, ephemeral }: Message, me: string): boolean {
+  return from !== me && content !== undefined && !ephemeral;
 }
 
 /** Returns a check whether a message arrived later than another one. */

@@ -1,5 +1,5 @@
 import type { OutFrame, PastMessage, ServerMessage, ServerReceipt } from '../../src/index.js';
-import { Conversation, fromFrame, type Message } from './conversation.js';
+import { Conversation, fromFrame, isCounted, type Message } from './conversation.js';
 import { changedMessage, ownMessage } from './display.js';
 
 /** An `edited`, `deleted` or `reacted` entry of the log. */
@@ -52,7 +52,7 @@ export class Conversations {
     const conversation = this.#of(frame);
     if (!conversation) return undefined;
     const message = fromFrame(frame as PastMessage & ServerMessage);
-    const isNew = conversation.receive(message, message.from !== this.me && !message.ephemeral);
+    const isNew = conversation.receive(message, isCounted(message, this.me));
     return { conversation, message, isNew };
   }
 
@@ -71,11 +71,14 @@ export class Conversations {
     else if (!known) conversation.loaded = false;
   }
 
-  /** Applies a change of a message. */
-  onEntry(entry: ChangeEntry, time: string): void {
+  /** Applies a change of a message. Returns false if the unread count of its conversation is no longer known. */
+  onEntry(entry: ChangeEntry, time: string): boolean {
     const type = { edited: 'edit', deleted: 'delete', reacted: 'react' }[entry.type] ?? '';
     const change = { ...entry, type, ...(entry.removed && { remove: true }) };
-    this.#of(entry)?.change(entry.id, message => changedMessage(message, change, entry.from_user, time));
+    const conversation = this.#of(entry);
+    const isKnown = type !== 'delete' || conversation?.uncount(entry.id, this.me);
+    conversation?.change(entry.id, message => changedMessage(message, change, entry.from_user, time));
+    return isKnown !== false;
   }
 
   onReceipt({ kind, by_user, target_user, id }: ServerReceipt): void {

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { afterEach, beforeEach, describe, it } from 'node:test';
 import type { PastMessage } from '../../src/index.js';
 import { FakeServer, type FakeSocket, flushMicrotasks, waitUntil } from '../../test/support/fake.js';
-import { Chat, RAW_DELAY_MS } from '../src/chat.js';
+import { Chat, REFRESH_DELAY_MS } from '../src/chat.js';
 import { Conversation, fromFrame, type Message, withReaction } from '../src/conversation.js';
 import { FrameLog } from '../src/frames.js';
 
@@ -247,6 +247,41 @@ describe('Chat', { timeout: 60_000 }, () => {
     assert.equal(chat.current?.firstUnread, id(2));
   });
 
+  it('does not count messages that were deleted before the user has read them', async context => {
+    socket.message(1);
+    socket.message(2);
+    await answerList([{ target_user: 'you', last: pastMessage(2), unread: 4 }]);
+    const unread = () => chat.conversations.unread;
+    const deletion = async (n: number, seq: number, from_user = 'you') => {
+      socket.frame({ type: 'deleted', from_user, target_user: 'me', id: id(n), deleted_at: time(seq), seq });
+      await flushMicrotasks();
+    };
+    assert.equal(unread(), 4);
+    await deletion(2, 3);
+    assert.equal(unread(), 3);
+    // It has been deleted already.
+    await deletion(2, 4);
+    assert.equal(unread(), 3);
+    socket.message(5);
+    await flushMicrotasks();
+    assert.equal(unread(), 4);
+    await deletion(5, 6);
+    assert.equal(unread(), 3);
+    socket.frame({ type: 'receipt', kind: 'read', by_user: 'me', target_user: 'you', id: id(1), at: time(7) });
+    await flushMicrotasks();
+    // Only the deleted ones are after the read mark.
+    assert.equal(unread(), 0);
+    socket.message(7);
+    await flushMicrotasks();
+    await deletion(1, 8);
+    assert.equal(unread(), 1);
+    // A message that is not loaded: only the server knows whether it was counted.
+    const { mock } = context.mock.method(globalThis, 'setTimeout');
+    await deletion(99, 9);
+    assert.equal(unread(), 1);
+    assert.equal(mock.calls.filter(({ arguments: [, delay] }) => delay === REFRESH_DELAY_MS).length, 1);
+  });
+
   it('loads a conversation again when a message of the user turns out to be stored earlier', async () => {
     await answerList();
     chat.open('you');
@@ -419,7 +454,7 @@ describe('Chat', { timeout: 60_000 }, () => {
   it('reloads after the ack of a raw frame, not after its own', async context => {
     await answerList();
     const { mock } = context.mock.method(globalThis, 'setTimeout');
-    const reloads = () => mock.calls.filter(({ arguments: [, delay] }) => delay === RAW_DELAY_MS).length;
+    const reloads = () => mock.calls.filter(({ arguments: [, delay] }) => delay === REFRESH_DELAY_MS).length;
     chat.send('you', 'one');
     socket.ack(await socket.expect('message'), 1);
     await flushMicrotasks();
