@@ -9,7 +9,6 @@ import {
   type State,
   type Storage,
   type WebSocketClass,
-  webStorage,
 } from '../../src/index.js';
 import { BlockList } from './block-list.js';
 import { type ConnectionState, connectionState } from './connection-state.js';
@@ -493,14 +492,5 @@ export class Chat {
 
   #changed(): void {
     for (const listener of this.#changeListeners) listener();
-  }
-}
-
-/** Returns the browser storage for the client, unless the browser forbids it. */
-export function storage(): Storage | undefined {
-  try {
-    return localStorage && sessionStorage && webStorage();
-  } catch {
-    return undefined;
   }
 }

@@ -1,3 +1,5 @@
+import { type Storage as ClientStorage, webStorage } from '../../src/index.js';
+
 /** The user of the page: from its address, from what this tab remembers, or from the sign-in form. */
 export interface Identity {
   readonly user?: string;
@@ -61,6 +63,15 @@ export const tabStorage = new SafeStorage(() => sessionStorage);
 /** Storage shared by all tabs of this browser. */
 export const browserStorage = new SafeStorage(() => localStorage);
 
+/** Returns the browser storage for the client, unless the browser forbids it. */
+export function storage(): ClientStorage | undefined {
+  try {
+    return localStorage && sessionStorage && webStorage();
+  } catch {
+    return undefined;
+  }
+}
+
 /** Returns the URL of the page's server, the same with and without a trailing slash in the page's address. */
 export function serverUrl(): string {
   return `${location.origin}${location.pathname.replace(/\/+$/, '')}/`;
@@ -70,26 +81,55 @@ export function serverUrl(): string {
 export interface InitialAddress {
   readonly identity: Identity | undefined;
   readonly to: string | undefined;
-  /** User name of the address for the sign-in form, if it is not sufficient. */
+  /** User name for the sign-in form, if there is no identity. */
   readonly suggested: string | undefined;
+  /** Link of a user other than the one who is signed in: the page asks before it changes the user. */
+  readonly link?: TokenLink | undefined;
+}
+
+/** A link with a token. */
+export interface TokenLink {
+  readonly identity: Identity;
+  readonly to: string | undefined;
 }
 
 /** Reads the address when the page is opened. */
 export function readAddress(): InitialAddress {
   const { user, to } = readQuery();
-  const identity = identityOf(user, takeToken() ?? tabStorage.get(storageKey('token', serverUrl())));
-  return { identity, to, suggested: identity ? undefined : user };
+  const stored = tabStorage.get(tokenKey());
+  const last = lastUser();
+  const link = takeLink(stored === undefined ? last : (subjectOf(stored) ?? last ?? ''));
+  if (link && !link.asks) {
+    rememberToken(link.identity);
+    return { ...link, suggested: undefined };
+  }
+  // The user and the recipient in the address of such a link are not meant for the user who is signed in.
+  const identity = identityOf(link ? undefined : user, stored);
+  return { identity, to: link ? undefined : to, suggested: link ? last : user, link };
 }
 
 /**
- * Reads the address of the open page after a link with a token was pasted into it. The user of the token takes precedence,
- * because the user in the address may be the previous one.
+ * Takes the token of a link from the address. The user of the token takes precedence over the one in the address, who may be
+ * the previous one.
+ *
+ * @param current The user who is signed in, if any; an empty string if the name is not known.
+ * @returns The link, and whether it is one of another user. The writer of a link must not decide whose account the user of this
+ * page writes with, so the page asks.
  */
-export function readPastedLink(): { identity: Identity; to: string | undefined } | undefined {
+export function takeLink(current: string | undefined): (TokenLink & { readonly asks: boolean }) | undefined {
   const token = takeToken();
   const { user = '', to } = readQuery();
   const identity = token && identityOf(subjectOf(token) ?? (isUser(user) ? user : undefined), token);
-  return identity ? { identity, to } : undefined;
+  return identity ? { identity, to, asks: current !== undefined && current !== identity.user } : undefined;
+}
+
+/** Returns the user who was last signed in, in any tab of this browser; undefined if that user has signed out. */
+export function lastUser(): string | undefined {
+  return browserStorage.get(storageKey('user', serverUrl()));
+}
+
+export function rememberUser(user: string | undefined): void {
+  browserStorage.set(storageKey('user', serverUrl()), user);
 }
 
 /** Reads the query parameters `user` and `to`. */
@@ -100,13 +140,12 @@ export function readQuery(): { user: string | undefined; to: string | undefined 
 }
 
 /**
- * Moves the token from the fragment of the address, which browsers do not send to servers, to the storage of this tab. It is
- * removed from the address at once, because addresses are copied, displayed and kept in the history.
+ * Takes the token from the fragment of the address, which browsers do not send to servers. It is removed from the address at
+ * once, because addresses are copied, displayed and kept in the history.
  */
 function takeToken(): string | undefined {
   const token = new URLSearchParams(location.hash.slice(1)).get('token')?.trim();
   if (!token) return undefined;
-  tabStorage.set(storageKey('token', serverUrl()), token);
   history.replaceState(history.state, '', location.pathname + location.search);
   return token;
 }
@@ -120,7 +159,11 @@ export function identityOf(user: string | undefined, token: string | undefined):
 }
 
 export function rememberToken(identity: Identity | undefined): void {
-  tabStorage.set(storageKey('token', serverUrl()), identity?.token);
+  tabStorage.set(tokenKey(), identity?.token);
+}
+
+function tokenKey(): string {
+  return storageKey('token', serverUrl());
 }
 
 /** Returns the user that a token names. Only the server can verify it. */

@@ -1,19 +1,23 @@
 import type { JSX } from 'preact';
 import { useEffect, useState } from 'preact/hooks';
-import { Chat, storage } from '../chat.js';
+import { Chat } from '../chat.js';
 import { preview } from '../content/content.js';
 import {
   type Identity,
   type InitialAddress,
+  lastUser,
   pageAddress,
-  readPastedLink,
   readQuery,
   rememberToken,
+  rememberUser,
   serverUrl,
+  storage,
+  type TokenLink,
+  takeLink,
 } from '../identity.js';
 import { Banner } from './banner.js';
 import { FramesDrawer } from './frames-drawer.js';
-import { Dialog, useRerenderOn } from './parts.js';
+import { Confirm, useRerenderOn } from './parts.js';
 import { Sidebar } from './sidebar.js';
 import { SignIn } from './sign-in.js';
 import { Thread } from './thread.js';
@@ -25,6 +29,8 @@ export function App({ initial }: { initial: InitialAddress }): JSX.Element {
   const [identity, setIdentity] = useState(initial.identity);
   const [to, setTo] = useState(initial.to);
   const [error, setError] = useState<string>();
+  /** A link of another user, until the user of this page has decided. */
+  const [link, setLink] = useState<TokenLink | undefined>(initial.link);
   const signIn = (next: Identity, peer: string | undefined) => {
     rememberToken(next);
     setTo(peer);
@@ -33,23 +39,46 @@ export function App({ initial }: { initial: InitialAddress }): JSX.Element {
   };
   useEffect(() => {
     const onHashChange = () => {
-      const next = readPastedLink();
-      if (next) signIn(next.identity, next.to);
+      // The address names the user as soon as the name is known.
+      const next = takeLink(identity ? (readQuery().user ?? '') : lastUser());
+      if (next?.asks) setLink(next);
+      else if (next) signIn(next.identity, next.to);
     };
     addEventListener('hashchange', onHashChange);
     return () => removeEventListener('hashchange', onHashChange);
-  }, []);
-  if (!identity) {
-    return <SignIn suggested={initial.suggested} to={to} error={error} onSignIn={signIn} />;
-  }
+  }, [identity]);
   const signOut = (reason?: string) => {
     rememberToken(undefined);
+    rememberUser(undefined);
     history.replaceState(null, '', pageAddress(undefined, undefined));
     setError(reason);
     setTo(undefined);
     setIdentity(undefined);
   };
-  return <ChatView key={identity} identity={identity} to={to} onSignOut={signOut} />;
+  const current = identity?.user ?? lastUser();
+  return (
+    <>
+      {identity ? (
+        <ChatView key={identity} identity={identity} to={to} onSignOut={signOut} />
+      ) : (
+        <SignIn suggested={initial.suggested} to={to} error={error} onSignIn={signIn} />
+      )}
+      {link && (
+        <Confirm
+          title="Change user?"
+          action="Change user"
+          onConfirm={() => signIn(link.identity, link.to)}
+          onClose={() => setLink(undefined)}
+        >
+          <p>
+            This link signs you in as <bdi>{link.identity.user ?? 'another user'}</bdi>. Use it only if you know who
+            sent it.
+          </p>
+          {current !== undefined && <p>Unsent messages of {current} stay in this browser.</p>}
+        </Confirm>
+      )}
+    </>
+  );
 }
 
 interface ChatViewProps {
@@ -103,6 +132,10 @@ function ChatView({ identity, to, onSignOut }: ChatViewProps): JSX.Element {
 
   const peer = chat.current?.peer;
   const user = chat.me || undefined;
+  const isOpen = chat.connection.status === 'open';
+  useEffect(() => {
+    if (isOpen) rememberUser(user);
+  }, [user, isOpen]);
   useEffect(() => {
     const address = pageAddress(user, peer);
     if (address !== location.search) history.replaceState(history.state, '', address);
@@ -159,20 +192,11 @@ function ChatView({ identity, to, onSignOut }: ChatViewProps): JSX.Element {
       </main>
       {showFrames && <FramesDrawer chat={chat} onClose={() => setShowFrames(false)} />}
       {isConfirming && (
-        <Dialog label="Change user?" onClose={() => setIsConfirming(false)}>
-          <form method="dialog">
-            <h2>Change user?</h2>
-            {chat.signOutWarnings.map(text => (
-              <p key={text}>{text}</p>
-            ))}
-            <p class="buttons">
-              <button type="submit">Cancel</button>
-              <button type="button" class="danger" onClick={signOut}>
-                Change user
-              </button>
-            </p>
-          </form>
-        </Dialog>
+        <Confirm title="Change user?" action="Change user" onConfirm={signOut} onClose={() => setIsConfirming(false)}>
+          {chat.signOutWarnings.map(text => (
+            <p key={text}>{text}</p>
+          ))}
+        </Confirm>
       )}
       <div class="unseen" role="log" aria-label="New messages">
         {announcements.map(({ id, text }) => (

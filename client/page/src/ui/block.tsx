@@ -2,7 +2,7 @@ import type { JSX, RefObject } from 'preact';
 import { useState } from 'preact/hooks';
 import type { Chat } from '../chat.js';
 import { Icon } from './icons.js';
-import { Dialog } from './parts.js';
+import { Confirm } from './parts.js';
 
 interface BlockProps {
   readonly chat: Chat;
@@ -42,25 +42,21 @@ export function BlockButton(props: BlockProps): JSX.Element {
         <span class="unseen">{label}</span>
       </button>
       {isConfirming && (
-        <Dialog label={`Block ${peer}?`} onClose={() => setIsConfirming(false)}>
-          <form method="dialog">
-            <h2>Block {peer}?</h2>
-            <p>
-              Messages from {peer} are rejected, and {peer} is notified. You can still write to {peer}. Existing
-              messages stay.
-            </p>
-            <p class="dim">
-              This browser remembers blocked users, because the server does not list them. To unblock on another device,
-              block there first.
-            </p>
-            <p class="buttons">
-              <button type="submit">Cancel</button>
-              <button type="submit" class="danger" onClick={() => void chat.block(peer, true)}>
-                Block
-              </button>
-            </p>
-          </form>
-        </Dialog>
+        <Confirm
+          title={`Block ${peer}?`}
+          action="Block"
+          onConfirm={() => void chat.block(peer, true)}
+          onClose={() => setIsConfirming(false)}
+        >
+          <p>
+            Messages from {peer} are rejected, and {peer} is notified. You can still write to {peer}. Existing messages
+            stay.
+          </p>
+          <p class="dim">
+            This browser remembers blocked users, because the server does not list them. To unblock on another device,
+            block there first.
+          </p>
+        </Confirm>
       )}
     </>
   );

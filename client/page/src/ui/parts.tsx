@@ -59,6 +59,37 @@ export function Dialog(props: { label: string; onClose: () => void; children: Co
   );
 }
 
+/** A dialog that asks before an action. */
+export function Confirm(props: {
+  title: string;
+  action: string;
+  onConfirm: () => void;
+  onClose: () => void;
+  children: ComponentChildren;
+}): JSX.Element {
+  return (
+    <Dialog label={props.title} onClose={props.onClose}>
+      <form method="dialog">
+        <h2>{props.title}</h2>
+        {props.children}
+        <p class="buttons">
+          <button type="submit">Cancel</button>
+          <button
+            type="button"
+            class="danger"
+            onClick={event => {
+              event.currentTarget.closest('dialog')?.close();
+              props.onConfirm();
+            }}
+          >
+            {props.action}
+          </button>
+        </p>
+      </form>
+    </Dialog>
+  );
+}
+
 const CLOCK = new Intl.DateTimeFormat([], { hour: 'numeric', minute: '2-digit' });
 const DAY = new Intl.DateTimeFormat([], { weekday: 'long', day: 'numeric', month: 'long' });
 const DATE = new Intl.DateTimeFormat([], { weekday: 'long', day: 'numeric', month: 'long', year: 'numeric' });

@@ -8,7 +8,7 @@ import { BlockButton, BlockedStrip } from './block.js';
 import { Composer } from './composer.js';
 import { Icon } from './icons.js';
 import { type MessageActions, MessageRow } from './message.js';
-import { Avatar, Dialog, formatDay, parseTime } from './parts.js';
+import { Avatar, Confirm, formatDay, parseTime } from './parts.js';
 
 /** Distance to the end that still counts as being at the end, in pixels. */
 const END_DISTANCE = 60;
@@ -297,18 +297,14 @@ export function Thread({ chat, conversation, hasToken, showFrames, onBack, onTog
         onSent={() => requestAnimationFrame(scrollToEnd)}
       />
       {deleting !== undefined && (
-        <Dialog label="Delete the message?" onClose={() => setDeleting(undefined)}>
-          <form method="dialog">
-            <h2>Delete the message?</h2>
-            <p>It is deleted for both users.</p>
-            <p class="buttons">
-              <button type="submit">Cancel</button>
-              <button type="submit" class="danger" onClick={() => chat.delete(peer, deleting)}>
-                Delete
-              </button>
-            </p>
-          </form>
-        </Dialog>
+        <Confirm
+          title="Delete the message?"
+          action="Delete"
+          onConfirm={() => chat.delete(peer, deleting)}
+          onClose={() => setDeleting(undefined)}
+        >
+          <p>It is deleted for both users.</p>
+        </Confirm>
       )}
     </section>
   );
