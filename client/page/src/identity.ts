@@ -13,6 +13,11 @@ export function isUser(text: string): boolean {
   return USER_PATTERN.test(text) && text !== '.' && text !== '..';
 }
 
+/** Whether a name is one that the server gives to an erased user: nobody can write to it (docs/protocol.md section 10). */
+export function isErased(user: string): boolean {
+  return /^erased\.[0-9a-f]{32}$/.test(user);
+}
+
 /** Access to a browser storage. Errors are ignored, because a browser may forbid a page to store anything. */
 class SafeStorage {
   readonly #storage: () => Storage;

@@ -40,6 +40,8 @@ interface RowProps {
   /** The delivery state is shown as text below it. */
   readonly showDelivery: boolean;
   readonly editable: boolean;
+  /** The user may write in the conversation. */
+  readonly canWrite: boolean;
   readonly actions: MessageActions;
 }
 
@@ -109,6 +111,7 @@ function Row(props: RowProps): JSX.Element {
                 type="button"
                 aria-pressed={users.includes(me)}
                 title={users.join(', ')}
+                disabled={!props.canWrite}
                 onClick={() => actions.react(message, emoji)}
               >
                 <bdi>{emoji}</bdi> {users.length}
@@ -169,7 +172,7 @@ function DeliveryIcon(props: { delivery: Delivery; changing: boolean; labelled: 
 }
 
 /** The menu of a message. Arrow keys move within it, Escape and Tab close it. */
-function Menu({ me, message, editable, actions, onClose }: RowProps & { onClose: () => void }): JSX.Element {
+function Menu({ me, message, editable, canWrite, actions, onClose }: RowProps & { onClose: () => void }): JSX.Element {
   const menu = useRef<HTMLDivElement>(null);
   useLayoutEffect(() => {
     const element = menu.current;
@@ -228,25 +231,29 @@ function Menu({ me, message, editable, actions, onClose }: RowProps & { onClose:
       onKeyDown={onKeyDown}
       onFocusOut={onFocusOut}
     >
-      {/* biome-ignore lint/a11y/useSemanticElements: a group of menu items is not a fieldset */}
-      <div class="emoji" role="group" aria-label="React">
-        {EMOJI.map(emoji => (
-          <button
-            key={emoji}
-            type="button"
-            role="menuitem"
-            onClick={() => {
-              onClose();
-              actions.react(message, emoji);
-            }}
-          >
-            {emoji}
-          </button>
-        ))}
-      </div>
-      <Item icon="reply" onClick={() => actions.reply(message)}>
-        Reply
-      </Item>
+      {canWrite && (
+        <>
+          {/* biome-ignore lint/a11y/useSemanticElements: a group of menu items is not a fieldset */}
+          <div class="emoji" role="group" aria-label="React">
+            {EMOJI.map(emoji => (
+              <button
+                key={emoji}
+                type="button"
+                role="menuitem"
+                onClick={() => {
+                  onClose();
+                  actions.react(message, emoji);
+                }}
+              >
+                {emoji}
+              </button>
+            ))}
+          </div>
+          <Item icon="reply" onClick={() => actions.reply(message)}>
+            Reply
+          </Item>
+        </>
+      )}
       {navigator.clipboard && (
         <Item icon="copy" onClick={copy}>
           Copy

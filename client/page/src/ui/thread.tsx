@@ -3,7 +3,7 @@ import { useEffect, useLayoutEffect, useMemo, useRef, useState } from 'preact/ho
 import type { Chat } from '../chat.js';
 import type { Conversation, Message } from '../conversation.js';
 import type { DisplayedMessage } from '../display.js';
-import { pageAddress } from '../identity.js';
+import { isErased, pageAddress } from '../identity.js';
 import { BlockButton, BlockedStrip } from './block.js';
 import { Composer } from './composer.js';
 import { Icon } from './icons.js';
@@ -31,6 +31,7 @@ interface ThreadProps {
 /** One conversation. */
 export function Thread({ chat, conversation, hasToken, showFrames, onBack, onToggleFrames }: ThreadProps): JSX.Element {
   const { peer } = conversation;
+  const canWrite = !isErased(peer);
   const displayed = chat.displayed(conversation);
   const scroller = useRef<HTMLElement>(null);
   const list = useRef<HTMLOListElement>(null);
@@ -145,7 +146,7 @@ export function Thread({ chat, conversation, hasToken, showFrames, onBack, onTog
   const isEditable = ({ message, delivery }: DisplayedMessage) => {
     const { content, from } = message;
     const isText = typeof content === 'string' || (content as { type?: string } | undefined)?.type === 'markdown';
-    return from === chat.me && isText && !message.ephemeral && delivery !== 'failed';
+    return canWrite && from === chat.me && isText && !message.ephemeral && delivery !== 'failed';
   };
 
   /** The list is a single tab stop; arrow keys move between messages. */
@@ -211,6 +212,7 @@ export function Thread({ chat, conversation, hasToken, showFrames, onBack, onTog
         tabStop={tabStop === message.id}
         showDelivery={lastOwn?.message.id === message.id}
         editable={isEditable({ message, delivery, changing })}
+        canWrite={canWrite}
         actions={actions}
       />,
     );
@@ -233,7 +235,7 @@ export function Thread({ chat, conversation, hasToken, showFrames, onBack, onTog
             {conversation.typing ? 'is typing…' : ''}
           </p>
         </div>
-        {peer !== chat.me && <BlockButton chat={chat} peer={peer} button={blockButton} />}
+        {canWrite && peer !== chat.me && <BlockButton chat={chat} peer={peer} button={blockButton} />}
         <button
           type="button"
           class="round only-narrow"
@@ -279,23 +281,31 @@ export function Thread({ chat, conversation, hasToken, showFrames, onBack, onTog
           )}
         </button>
       )}
-      <BlockedStrip chat={chat} peer={peer} button={blockButton} />
-      <Composer
-        chat={chat}
-        conversation={conversation}
-        input={input}
-        replying={replying}
-        editing={editing}
-        onDone={() => {
-          setReplying(undefined);
-          setEditing(undefined);
-        }}
-        onEditLast={() => {
-          const last = displayed.findLast(isEditable);
-          if (last) setEditing(last.message);
-        }}
-        onSent={() => requestAnimationFrame(scrollToEnd)}
-      />
+      {canWrite ? (
+        <>
+          <BlockedStrip chat={chat} peer={peer} button={blockButton} />
+          <Composer
+            chat={chat}
+            conversation={conversation}
+            input={input}
+            replying={replying}
+            editing={editing}
+            onDone={() => {
+              setReplying(undefined);
+              setEditing(undefined);
+            }}
+            onEditLast={() => {
+              const last = displayed.findLast(isEditable);
+              if (last) setEditing(last.message);
+            }}
+            onSent={() => requestAnimationFrame(scrollToEnd)}
+          />
+        </>
+      ) : (
+        <p class="blocked">
+          <Icon name="warning" /> This user was erased. You can read the conversation, but not write.
+        </p>
+      )}
       {deleting !== undefined && (
         <Confirm
           title="Delete the message?"
