@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { describe, it } from 'node:test';
+import { afterEach, describe, it } from 'node:test';
 import type { Page } from 'playwright-core';
 import { WebSocket } from 'ws';
 import { type Client, connect, type WebSocketClass } from '../../src/index.js';
@@ -7,10 +7,13 @@ import { bubble, composer, DEADLINE, enter, reconnect, send, settled, setUp, tex
 
 describe('a rejected message', { timeout: 10 * DEADLINE }, () => {
   const stage = setUp();
+  const clients: Client[] = [];
+  afterEach(() => Promise.all(clients.splice(0).map(client => client.close())));
 
   function program(user: string): Client {
     const client = connect({ url: stage.server.url, user, WebSocket: WebSocket as unknown as WebSocketClass });
     client.on('message', () => {});
+    clients.push(client);
     return client;
   }
   const rejected = (page: Page, text: string) => bubble(page, text).getByText('Not sent').waitFor();
@@ -67,7 +70,6 @@ describe('a rejected message', { timeout: 10 * DEADLINE }, () => {
       .getByText(/Stored|Received|Read/)
       .waitFor();
     assert.deepEqual(await texts(page), ['one', 'two', 'three', 'failed 3', 'four', 'five', 'failed 2']);
-    await peer.close();
   });
 
   it('is before all later messages while its place in the history is not loaded', async () => {
@@ -92,7 +94,6 @@ describe('a rejected message', { timeout: 10 * DEADLINE }, () => {
       return document.querySelector('.message .text')?.textContent === 'old';
     });
     assert.deepEqual(await texts(page), ['old', 'failed', ...later]);
-    await peer.close();
   });
 
   it('that was written offline is after what arrived before it was rejected', async () => {
@@ -124,6 +125,5 @@ describe('a rejected message', { timeout: 10 * DEADLINE }, () => {
     assert.equal(await composer(page).isEnabled(), true);
     stage.gate.open();
     await reconnect(page);
-    await peer.close();
   });
 });
