@@ -4,9 +4,14 @@
 //! queries of sessions), and one thread runs only short jobs: the other threads may all be busy with long queries or wait for
 //! a flush of the pending log, and a new connection must not wait for them.
 //!
+//! Long jobs belong to users, who take turns ([`FairQueue`]): whatever the number of a user's sessions, one query of the user
+//! runs at a time, and another user's next query waits for at most one query of each user.
+//!
 //! A [`Readers`] is a cheap handle over `Arc`. Its mutex guards the queues of jobs and is held only to add or to take one. The
 //! queues are bounded: each session has at most one opening, one query of its inbox and one query of its client in progress,
 //! and [`Contacts`](crate::contacts::Contacts) limits the number of its lookups.
+
+mod fair_queue;
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -14,6 +19,7 @@ use std::thread::JoinHandle;
 
 use tokio::sync::oneshot;
 
+use self::fair_queue::FairQueue;
 use crate::store::{
     ConversationsPage, ConversationsQuery, HistoryAnswer, HistoryQuery, InboxItem, InboxQuery,
     InboxRange, InboxState, Reader, StoreError,
@@ -43,7 +49,7 @@ struct Shared {
 #[derive(Default)]
 struct Queues {
     short: VecDeque<Job>,
-    long: VecDeque<Job>,
+    long: FairQueue<Job>,
     /// The thread that runs only short jobs waits and has not been notified.
     short_is_idle: bool,
     closed: bool,
@@ -76,8 +82,10 @@ impl Readers {
                 .name("reader".into())
                 .spawn(move || {
                     let _guard = crate::supervise::AbortOnPanic("reader's thread");
-                    while let Some(job) = shared.take(kind) {
+                    let mut finished = None;
+                    while let Some((user, job)) = shared.take(kind, finished) {
                         job(reader.as_mut());
+                        finished = user;
                     }
                 })?;
             handle.shared.threads().push(thread);
@@ -110,12 +118,12 @@ impl Readers {
 
     /// Reads part of an inbox.
     pub fn entries(&self, range: InboxRange) -> PendingRead<Vec<InboxItem>> {
-        self.query(move |reader| reader.entries(&range))
+        self.query(range.user.clone(), move |reader| reader.entries(&range))
     }
 
     /// Reads messages of a conversation.
     pub fn history(&self, query: HistoryQuery) -> PendingRead<HistoryAnswer> {
-        self.query(move |reader| reader.history(&query))
+        self.query(query.user.clone(), move |reader| reader.history(&query))
     }
 
     /// Reads a user's conversations.
@@ -123,11 +131,14 @@ impl Readers {
         &self,
         query: ConversationsQuery,
     ) -> PendingRead<Option<ConversationsPage>> {
-        self.query(move |reader| reader.conversations(&query))
+        self.query(query.user.clone(), move |reader| {
+            reader.conversations(&query)
+        })
     }
 
     fn query<T: Send + 'static>(
         &self,
+        user: Arc<str>,
         read: impl FnOnce(&mut dyn Reader) -> Result<T, StoreError> + Send + 'static,
     ) -> PendingRead<T> {
         let (sender, receiver) = oneshot::channel();
@@ -138,8 +149,7 @@ impl Readers {
             }
         });
         let mut queues = self.shared.lock();
-        if !queues.closed {
-            queues.long.push_back(job);
+        if !queues.closed && queues.long.push(user, job) {
             self.shared.added.notify_one();
         }
         receiver
@@ -181,17 +191,22 @@ impl Shared {
         self.threads.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for a job. `None`: there will be none.
-    fn take(&self, kind: Kind) -> Option<Job> {
+    /// Waits for a job, after a long one of the user `finished` has run. Returns the user of a long job with it. `None`: there
+    /// will be none.
+    fn take(&self, kind: Kind, finished: Option<Arc<str>>) -> Option<(Option<Arc<str>>, Job)> {
         let mut queues = self.lock();
+        if finished.is_some_and(|user| queues.long.finish(user)) {
+            // This thread may take a short job instead.
+            self.added.notify_one();
+        }
         loop {
             if let Some(job) = queues.short.pop_front() {
-                return Some(job);
+                return Some((None, job));
             }
             if kind == Kind::All
-                && let Some(job) = queues.long.pop_front()
+                && let Some((user, job)) = queues.long.take()
             {
-                return Some(job);
+                return Some((Some(user), job));
             }
             if queues.closed {
                 return None;
@@ -281,14 +296,14 @@ mod tests {
         }
         let short = readers.pop().expect("three readers");
         let readers = Readers::start(readers, short).expect("threads start");
-        let query = || ConversationsQuery {
-            user: "u".into(),
+        let query = |user: &str| ConversationsQuery {
+            user: user.into(),
             limit: 1,
             cursor: None,
             not_before: None,
             bytes: usize::MAX,
         };
-        let long: Vec<_> = (0..3).map(|_| readers.conversations(query())).collect();
+        let long = ["u", "v", "w"].map(|user| readers.conversations(query(user)));
         for _ in 0..2 {
             has_started.recv_timeout(TIMEOUT).expect("a query runs");
         }
@@ -319,5 +334,46 @@ mod tests {
         for pending in long {
             assert!(matches!(pending.blocking_recv(), Ok(Ok(None))));
         }
+    }
+
+    #[test]
+    fn queries_of_one_user_occupy_one_thread() {
+        let (started, has_started) = channel();
+        let (mut readers, mut ends) = (Vec::<Box<dyn Reader>>::new(), Vec::new());
+        for _ in 0..3 {
+            let (end, ended) = channel();
+            ends.push(end);
+            readers.push(Box::new(SlowReader {
+                started: started.clone(),
+                end: ended,
+            }));
+        }
+        let short = readers.pop().expect("three readers");
+        let readers = Readers::start(readers, short).expect("threads start");
+        let query = || ConversationsQuery {
+            user: "u".into(),
+            limit: 1,
+            cursor: None,
+            not_before: None,
+            bytes: usize::MAX,
+        };
+        let slow: Vec<_> = (0..14).map(|_| readers.conversations(query())).collect();
+        has_started.recv_timeout(TIMEOUT).expect("a query runs");
+        for _ in 0..100 {
+            let entries = readers.entries(InboxRange {
+                user: "v".into(),
+                first: 1,
+                last: 1,
+                bytes: 1,
+            });
+            assert!(matches!(entries.blocking_recv(), Ok(Ok(_))));
+        }
+        let second = has_started.try_recv();
+        assert!(second.is_err(), "the second query waits for the first");
+        // The others run one after the other.
+        drop(ends);
+        readers.close();
+        assert_eq!(has_started.try_iter().count(), 13);
+        drop(slow);
     }
 }
