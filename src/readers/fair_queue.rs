@@ -78,7 +78,7 @@ mod tests {
             assert_eq!(queue.push("ada".into(), ("ada", job)), job == 1);
         }
         assert!(queue.push("bob".into(), ("bob", 1)));
-        let mut take = |queue: &mut FairQueue<_>| queue.take().map(|(_, job)| job);
+        let take = |queue: &mut FairQueue<_>| queue.take().map(|(_, job)| job);
         assert_eq!(take(&mut queue), Some(("ada", 1)));
         assert_eq!(take(&mut queue), Some(("bob", 1)));
         assert_eq!(take(&mut queue), None, "both users have a job running");

@@ -10,6 +10,7 @@ mod counts;
 mod fault;
 mod file;
 mod kinds;
+mod listed;
 mod log_record;
 mod maintenance;
 mod migrations;
@@ -146,9 +147,9 @@ impl Sqlite {
         Ok(self.flush_selection(&selection)?)
     }
 
-    /// Moves messages to their tables, and trims inboxes that have become too long.
+    /// Moves messages to their tables, settles lists of conversations, and trims inboxes that have become too long.
     fn flush_selection(&mut self, selection: &Selection) -> rusqlite::Result<()> {
-        if selection.is_empty() && self.cache.overfull.is_empty() {
+        if selection.is_empty() && !self.cache.has_grown() {
             return Ok(());
         }
         // The messages are durable already: if a power failure undoes the move, the log still has them.
@@ -180,6 +181,7 @@ impl Sqlite {
         let (log, cache) = (&self.log, &mut self.cache);
         atomically(&self.connection, || {
             log.flush(&self.connection, selection, &mut cache.trimmed_to)?;
+            listed::settle_grown(&self.connection, cache)?;
             retention::trim_overfull(&self.connection, cache, &rules)
         })
     }

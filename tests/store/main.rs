@@ -15,6 +15,7 @@ mod devices;
 mod fixture;
 mod known;
 mod limits;
+mod lists;
 mod messages;
 mod migration;
 mod openings;
@@ -72,6 +73,7 @@ macro_rules! test_store {
             reads::a_page_of_conversations_ends_where_its_bytes_do,
             counts::unread_messages_are_those_that_a_history_shows,
             counts::both_users_have_written_while_messages_of_both_are_kept,
+            lists::a_cursor_is_valid_for_its_user_only,
             retention::inboxes_are_trimmed_to_their_limit,
             retention::a_message_is_kept_while_an_inbox_shows_it,
             retention::expired_entries_and_messages_are_removed,

@@ -13,6 +13,7 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 use super::byte_use::{self, ByteUse};
 use super::cache::{self, Cache, DirectConversation, User};
 use super::counts::Counts;
+use super::listed::UNSETTLED;
 use super::number::unsigned;
 use super::pending::{PendingBatch, PendingLog};
 use super::plan::Direct;
@@ -168,6 +169,10 @@ impl Batch<'_> {
             if excess > before && excess.is_multiple_of(step) {
                 self.cache.overfull.push_back(user.n);
             }
+            let unsettled = user.head.saturating_sub(user.listed);
+            if unsettled > 0 && unsettled.is_multiple_of(UNSETTLED) {
+                self.cache.unsettled.push_back(user.n);
+            }
         }
     }
 
@@ -233,6 +238,7 @@ impl Batch<'_> {
             head: 0,
             trimmed_to: 0,
             superseded: 0,
+            listed: 0,
             connected: false,
             received: 0,
             bytes: None,

@@ -22,6 +22,8 @@ pub struct Cache {
     conversations: HashMap<(i64, i64), DirectConversation>,
     /// Users whose inboxes exceed their limit.
     pub overfull: VecDeque<i64>,
+    /// Users whose lists of conversations are to be settled.
+    pub unsettled: VecDeque<i64>,
     /// Of users with messages in the pending log.
     pub trimmed_to: TrimmedTo,
     pub unknown_recipients: UnknownRecipients,
@@ -39,6 +41,8 @@ pub struct User {
     pub trimmed_to: u64,
     /// The number of entries with a superseded change.
     pub superseded: u64,
+    /// The entry up to which the user's list of conversations is complete.
+    pub listed: u64,
     /// The user has connected at least once.
     pub connected: bool,
     /// The newest entry that any device has received: the received marks of conversations are moved up to here.
@@ -113,6 +117,11 @@ impl Cache {
         }
     }
 
+    /// True if there are users whose inboxes are to be trimmed, or lists settled.
+    pub fn has_grown(&self) -> bool {
+        !self.overfull.is_empty() || !self.unsettled.is_empty()
+    }
+
     /// The pending log is empty.
     pub fn log_flushed(&mut self) {
         self.trimmed_to = TrimmedTo::new();
@@ -130,20 +139,21 @@ impl Cache {
         }
         let user = connection
             .prepare_cached(
-                "SELECT n, floor, (SELECT max(seq) FROM inbox WHERE user = users.n),
+                "SELECT n, floor, listed, (SELECT max(seq) FROM inbox WHERE user = users.n),
                     connected, (SELECT max(received) FROM devices WHERE user = users.n), superseded FROM users WHERE id = ?1",
             )?
             .query_row([id], |row| {
                 let trimmed_to = unsigned(row.get(1)?);
-                let newest: Option<i64> = row.get(2)?;
+                let newest: Option<i64> = row.get(3)?;
                 Ok(User {
                     n: row.get(0)?,
                     trimmed_to,
+                    listed: unsigned(row.get(2)?),
                     // Numbers are not used again after all entries were removed.
                     head: newest.map_or(trimmed_to, unsigned),
-                    connected: row.get(3)?,
-                    received: row.get::<_, Option<i64>>(4)?.map_or(0, unsigned),
-                    superseded: unsigned(row.get(5)?),
+                    connected: row.get(4)?,
+                    received: row.get::<_, Option<i64>>(5)?.map_or(0, unsigned),
+                    superseded: unsigned(row.get(6)?),
                     bytes: None,
                 })
             })

@@ -165,7 +165,7 @@ pub fn connect_to_read(path: &Path) -> rusqlite::Result<Connection> {
     connection.busy_timeout(BUSY_TIMEOUT)?;
     // Reading must work when the disk is full.
     connection.pragma_update(None, "temp_store", "MEMORY")?;
-    connection.set_prepared_statement_cache_capacity(32);
+    connection.set_prepared_statement_cache_capacity(48);
     open_all(&connection)?;
     Ok(connection)
 }

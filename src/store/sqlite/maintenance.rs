@@ -39,9 +39,9 @@ impl Sqlite {
         if !all {
             let now = Instant::now();
             let is_due = self.log.due().is_some_and(|due| due <= now);
-            // An inbox is trimmed to its limit when its entries are in their table.
-            let trims = self.log.is_empty() && !self.cache.overfull.is_empty();
-            if now < self.flush_after || !is_due && !trims {
+            // Inboxes are trimmed, and lists settled, when the entries are in their table.
+            let is_overdue = self.log.is_empty() && self.cache.has_grown();
+            if now < self.flush_after || !is_due && !is_overdue {
                 return Ok(());
             }
         }

@@ -1,6 +1,7 @@
 //! The reading half of the store.
 
 mod conversations;
+mod cursor;
 mod hidden;
 mod history;
 mod inbox;
@@ -12,6 +13,7 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension as _};
 
+use self::cursor::CursorKey;
 use super::file::connect_to_read;
 use super::pending;
 use super::shared::Shared;
@@ -30,6 +32,8 @@ pub struct SqliteReader {
     shared: Option<Arc<Shared>>,
     /// The maximum number of entries of an inbox.
     inbox_limit: u64,
+    /// The key of the cursors; `None`: it has not been read.
+    cursor_key: Option<CursorKey>,
 }
 
 type Result<T> = rusqlite::Result<T>;
@@ -42,6 +46,7 @@ impl SqliteReader {
             includes_pending: false,
             shared: Some(shared),
             inbox_limit,
+            cursor_key: None,
         })
     }
 
@@ -52,6 +57,7 @@ impl SqliteReader {
             includes_pending: false,
             shared: None,
             inbox_limit: u64::MAX,
+            cursor_key: None,
         }
     }
 
@@ -136,6 +142,9 @@ impl Reader for SqliteReader {
         query: &ConversationsQuery,
     ) -> std::result::Result<Option<ConversationsPage>, StoreError> {
         self.see_all_messages()?;
+        if self.cursor_key.is_none() {
+            self.cursor_key = Some(CursorKey::read(&self.connection)?);
+        }
         let view = self.connection.unchecked_transaction()?;
         let page = self.read_conversations(query)?;
         view.finish()?;

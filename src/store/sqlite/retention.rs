@@ -13,6 +13,7 @@ use super::byte_use;
 use super::cache::Cache;
 use super::counts::{self, Examined};
 use super::kinds::SUPERSEDED;
+use super::listed::{self, Extent};
 use super::number::{signed, unsigned};
 use super::pending::PendingLog;
 use crate::store::{LiveCursors, Retention};
@@ -318,6 +319,7 @@ fn trim(
     let Some(Expired { last, superseded }) = expired(connection, rules, user)? else {
         return Ok(0);
     };
+    listed::settle(connection, cache, user, Extent::UpTo(last))?;
     connection
         .prepare_cached("UPDATE users SET floor = ?2, superseded = ?3 WHERE n = ?1")?
         .execute([user, last, superseded])?;
@@ -365,6 +367,7 @@ fn remove(
     counts::correct_kept(tx, conversation, examined)?;
     if let Some((pair, removed)) = last {
         counts::update_wrote(tx, (cache, log), pair, removed)?;
+        listed::remove_empty(tx, conversation, pair)?;
     }
     Ok(())
 }

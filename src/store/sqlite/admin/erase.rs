@@ -5,7 +5,9 @@ use std::path::Path;
 use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior, params};
 use uuid::Uuid;
 
+use crate::store::sqlite::cache::Cache;
 use crate::store::sqlite::fault::{Cause as _, with_path};
+use crate::store::sqlite::listed::{self, Extent};
 use crate::store::sqlite::{Durability, Sqlite, migrations};
 use crate::store::{Retention, Store as _, StoreError, StoreOptions};
 
@@ -97,6 +99,8 @@ fn erase_in(connection: &mut Connection, user: &str, now: i64) -> rusqlite::Resu
         tx.query_row("SELECT max(seq) FROM inbox WHERE user = ?1", [n], |row| {
             row.get(0)
         })?;
+    // The conversations stay in the list of a user who is nobody any more.
+    listed::settle(&tx, &mut Cache::default(), n, Extent::Complete)?;
     let entries = tx.execute("DELETE FROM inbox WHERE user = ?1", [n])?;
     tx.execute("DELETE FROM devices WHERE user = ?1", [n])?;
     tx.execute("DELETE FROM marks WHERE user = ?1", [n])?;

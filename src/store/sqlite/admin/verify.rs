@@ -66,6 +66,26 @@ const COUNT_CHECKS: &[(&str, &str)] = &[
          WHERE behind < 0 OR latest < before OR low != is_low OR high != (NOT is_low)",
     ),
     (
+        "a conversation is not in the list of a user, or behind its place there (conversation, user)",
+        "SELECT c.n, c.user FROM (SELECT n, low AS user FROM conversations
+            UNION ALL SELECT n, high FROM conversations WHERE low != high) AS c
+         JOIN messages AS m ON m.conversation = c.n AND m.n = (SELECT max(n) FROM messages WHERE conversation = c.n)
+         WHERE NOT EXISTS (SELECT 1 FROM listed AS l
+                WHERE l.user = c.user AND l.conversation = c.n AND l.newest >= m.n)
+            AND NOT EXISTS (SELECT 1 FROM inbox AS i JOIN users AS u ON u.n = i.user
+                WHERE i.user = c.user AND i.seq > u.listed AND i.conversation = c.n AND i.message = m.n AND i.kind = 0)",
+    ),
+    (
+        "a list has a conversation without messages (user, conversation)",
+        "SELECT l.user, l.conversation FROM listed AS l
+         WHERE NOT EXISTS (SELECT 1 FROM messages AS m WHERE m.conversation = l.conversation)",
+    ),
+    (
+        "a list says that a conversation and those behind it have no messages as late as they have (user, conversation)",
+        "SELECT l.user, l.conversation FROM listed AS l
+         JOIN messages AS m ON m.conversation = l.conversation AND m.n = l.newest WHERE l.reach < m.sent_at + m.behind",
+    ),
+    (
         "a conversation has messages of a user although it records none, or the reverse (conversation, user)",
         "SELECT c.n, c.user FROM (SELECT n, low AS user, low_wrote AS wrote FROM conversations
             UNION ALL SELECT n, high, high_wrote FROM conversations WHERE low != high) AS c

@@ -6,6 +6,7 @@ use rusqlite::Connection;
 
 use crate::store::sqlite::fault::with_path;
 use crate::store::sqlite::file::connect_to_read;
+use crate::store::sqlite::listed::LIST_ALL;
 use crate::store::sqlite::read::SqliteReader;
 use crate::store::sqlite::{migrations, pending, recovery};
 use crate::store::{Reader, StoreError};
@@ -41,7 +42,16 @@ pub fn include_all(path: &Path, connection: &Connection) -> Result<(), StoreErro
     };
     let connected = format!("CREATE TEMP VIEW connected_users AS {connected}");
     with_path(path, connection.execute_batch(&connected))?;
-    with_path(path, pending::include(connection))
+    with_path(path, pending::include(connection))?;
+    if !with_path(path, connection.table_exists(None, "listed"))? {
+        let listed = format!(
+            "CREATE TEMP TABLE listed (user INTEGER, conversation INTEGER, newest INTEGER, reach INTEGER);
+             CREATE TEMP VIEW users AS SELECT *, 0 AS listed FROM main.users;
+             {LIST_ALL}"
+        );
+        with_path(path, connection.execute_batch(&listed))?;
+    }
+    Ok(())
 }
 
 /// As [`view`], but without the messages of the pending log.

@@ -5,6 +5,8 @@ use std::collections::HashMap;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use crate::store::sqlite::counts::{self, Counts};
+use crate::store::sqlite::listed::LIST_ALL;
+use crate::store::sqlite::number::signed;
 use crate::store::sqlite::pending::{self, Record};
 
 type Result<T> = rusqlite::Result<T>;
@@ -43,8 +45,10 @@ pub fn count_messages(connection: &Connection) -> Result<()> {
     connection.execute_batch(
         "DROP TABLE messages_6;
          CREATE UNIQUE INDEX message_ids ON messages (conversation, id);
-         CREATE INDEX deleted_messages ON messages (conversation, sender, n) WHERE deleted_at IS NOT NULL;",
+         CREATE INDEX deleted_messages ON messages (conversation, sender, n) WHERE deleted_at IS NOT NULL;
+         UPDATE users SET listed = coalesce((SELECT max(seq) FROM inbox WHERE user = users.n), floor);",
     )?;
+    connection.execute_batch(LIST_ALL)?;
     count_pending(connection)
 }
 
@@ -69,7 +73,13 @@ fn note_author(
 
 fn count_pending(connection: &Connection) -> Result<()> {
     let mut newest: HashMap<i64, Counts> = HashMap::new();
+    let mut unlist =
+        connection.prepare("UPDATE users SET listed = ?2 WHERE n = ?1 AND listed > ?2")?;
     pending::rewrite(connection, read, |record| {
+        // Its entries may not be in their table yet.
+        for (user, seq) in record.entries() {
+            unlist.execute([user, signed(seq) - 1])?;
+        }
         // A message may be in its table already, if a crash has kept its row of the log from being removed.
         let stored = stored(connection, record)?;
         if let Some(counts) = stored {

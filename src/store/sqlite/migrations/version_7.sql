@@ -45,6 +45,16 @@ CREATE TABLE messages (
     PRIMARY KEY (conversation, n)
 ) STRICT, WITHOUT ROWID;
 
+-- The conversations of a user. `newest`: the number of the newest message that there was. `reach`: the latest time of the messages
+-- of this and of all the user's conversations with an earlier newest message. `users.listed`: the entry of the user's inbox up to
+-- which the list is complete.
+CREATE TABLE listed (
+    user INTEGER NOT NULL, conversation INTEGER NOT NULL, newest INTEGER NOT NULL, reach INTEGER NOT NULL,
+    PRIMARY KEY (user, conversation)
+) STRICT, WITHOUT ROWID;
+CREATE UNIQUE INDEX listed_newest ON listed (user, newest, reach);
+ALTER TABLE users ADD COLUMN listed INTEGER NOT NULL DEFAULT 0;
+
 
 -- Names of erased users. They could be blocked, and cannot be unblocked any more.
 DELETE FROM blocks WHERE blocked IN

@@ -7,6 +7,7 @@ use rusqlite::{CachedStatement, Connection, params};
 use super::encoding::damaged;
 use super::index::{PendingLog, Selection};
 use super::record::Record;
+use crate::store::sqlite::listed;
 use crate::store::sqlite::number::{signed, unsigned};
 
 /// Rows are removed from the table once this many of them are no longer needed.
@@ -25,7 +26,7 @@ impl PendingLog {
         trimmed_to: &mut TrimmedTo,
     ) -> rusqlite::Result<()> {
         let mut count = 0;
-        let mut tables = Tables::new(connection, trimmed_to)?;
+        let mut tables = Tables::new(connection, trimmed_to, true)?;
         for (conversation, take) in &selection.conversations {
             let Some(pending) = self.conversations.get(conversation) else {
                 continue;
@@ -108,12 +109,15 @@ pub(super) struct Tables<'a> {
     message: CachedStatement<'a>,
     entry: CachedStatement<'a>,
     trimmed_to: &'a mut TrimmedTo,
+    /// The tables are those of the file, not temporary ones.
+    lists: bool,
 }
 
 impl<'a> Tables<'a> {
     pub fn new(
         connection: &'a Connection,
         trimmed_to: &'a mut TrimmedTo,
+        lists: bool,
     ) -> rusqlite::Result<Self> {
         Ok(Self {
             connection,
@@ -128,6 +132,7 @@ impl<'a> Tables<'a> {
                  ON CONFLICT DO NOTHING",
             )?,
             trimmed_to,
+            lists,
         })
     }
 
@@ -152,6 +157,10 @@ impl<'a> Tables<'a> {
         ])?;
         for (user, seq) in record.entries() {
             if seq <= trimmed_to(self.connection, self.trimmed_to, user)? {
+                if self.lists {
+                    // The list is settled from entries, and this message has none.
+                    listed::list(self.connection, user, record.conversation, record.n)?;
+                }
                 continue;
             }
             self.entry.execute(params![

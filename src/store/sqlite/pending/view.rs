@@ -81,7 +81,7 @@ pub fn exclude(connection: &Connection) -> rusqlite::Result<()> {
 fn copy(connection: &Connection) -> rusqlite::Result<()> {
     let is_versioned = version(connection)? >= VERSIONED_RECORDS;
     let mut trimmed_to = TrimmedTo::new();
-    let mut tables = Tables::new(connection, &mut trimmed_to)?;
+    let mut tables = Tables::new(connection, &mut trimmed_to, false)?;
     let mut statement = connection.prepare("SELECT records FROM pending ORDER BY n")?;
     let mut rows = statement.query(())?;
     while let Some(row) = rows.next()? {

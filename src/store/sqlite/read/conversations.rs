@@ -1,16 +1,24 @@
 //! Reads the list of a user's conversations.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use rusqlite::{OptionalExtension as _, Result};
-use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
 use super::SqliteReader;
+use super::hidden::Latest;
 use super::row::{OVERHEAD, select_messages, size, stored_message};
 use crate::store::sqlite::counts;
 use crate::store::sqlite::number::unsigned;
 use crate::store::{Conversation, ConversationItem, ConversationsPage, ConversationsQuery};
+
+/// A place in a user's list of conversations.
+struct Place {
+    /// The number of the newest message.
+    newest: i64,
+    conversation: i64,
+}
 
 impl SqliteReader {
     pub(super) fn read_conversations(
@@ -21,57 +29,117 @@ impl SqliteReader {
             items: Vec::new(),
             cursor: None,
         };
-        let Some(user) = self.user(&query.user)? else {
+        let user: Option<(i64, i64)> = self
+            .connection
+            .prepare_cached("SELECT n, listed FROM users WHERE id = ?1")?
+            .query_row([&*query.user], |row| Ok((row.get(0)?, row.get(1)?)))
+            .optional()?;
+        let (Some((user, listed)), Some(key)) = (user, &self.cursor_key) else {
             return Ok(query.cursor.is_none().then_some(page));
         };
-        let mut newest = self.newest_by_conversation(user)?;
-        newest.sort_unstable_by_key(|(n, ..)| std::cmp::Reverse(*n));
-        if let Some(cursor) = query.cursor {
-            let Some(before) = number_in(&query.user, cursor) else {
-                return Ok(None);
-            };
-            newest.retain(|(n, ..)| *n < before);
-        }
+        let before = match query.cursor {
+            None => i64::MAX,
+            Some(cursor) => match key.open(user, cursor) {
+                Some(n) => n,
+                None => return Ok(None),
+            },
+        };
         let mut bytes = 0;
         let mut last = 0;
-        for (n, conversation, other) in newest {
-            if let Some(not_before) = query.not_before
-                && self.first_shown(conversation, 0, not_before)?.is_none()
-            {
-                continue;
-            }
-            let item = self.item((user, other), conversation, n, query.not_before)?;
+        self.each_place((user, listed), before, query.not_before, |place| {
+            let Some(item) = self.item(user, place.conversation, query.not_before)? else {
+                return Ok(true);
+            };
             bytes += size(&item.last) + OVERHEAD;
             if page.items.len() == query.limit || (bytes > query.bytes && !page.items.is_empty()) {
-                page.cursor = Some(cursor_at(&query.user, last));
-                break;
+                page.cursor = Some(key.seal(user, last));
+                return Ok(false);
             }
             page.items.push(item);
-            last = n;
-        }
+            last = place.newest;
+            Ok(true)
+        })?;
         Ok(Some(page))
     }
 
-    /// For each conversation of a user: the number of its newest message, its own, and the other user's.
-    fn newest_by_conversation(&self, user: i64) -> Result<Vec<(i64, i64, i64)>> {
+    /// Calls `each` with the places of a user's list whose newest message is before number `before`, the newest first, until it
+    /// returns false. Places from which on all conversations are hidden may be left out.
+    fn each_place(
+        &self,
+        (user, listed): (i64, i64),
+        before: i64,
+        not_before: Option<i64>,
+        mut each: impl FnMut(&Place) -> Result<bool>,
+    ) -> Result<()> {
+        let moved = self.moved(user, listed)?;
+        let mut moved_places = moved
+            .iter()
+            .map(|(conversation, newest)| Place {
+                newest: *newest,
+                conversation: *conversation,
+            })
+            .filter(|place| place.newest < before)
+            .collect::<Vec<_>>();
+        moved_places.sort_unstable_by_key(|place| std::cmp::Reverse(place.newest));
+        let mut moved_places = moved_places.into_iter().peekable();
         let mut statement = self.connection.prepare_cached(
-            "SELECT (SELECT max(n) FROM messages WHERE conversation = c.n) AS newest, c.n, c.other FROM
-             (SELECT n, high AS other FROM conversations WHERE low = ?1
-              UNION ALL SELECT n, low FROM conversations WHERE high = ?1 AND low != ?1) AS c
-             WHERE newest IS NOT NULL",
+            "SELECT newest, conversation, reach FROM listed WHERE user = ?1 AND newest < ?2 ORDER BY newest DESC",
+        )?;
+        let mut rows = statement.query([user, before])?;
+        while let Some(row) = rows.next()? {
+            let place = Place {
+                newest: row.get(0)?,
+                conversation: row.get(1)?,
+            };
+            if not_before.is_some_and(|time| row.get(2).is_ok_and(|reach: i64| reach < time)) {
+                break;
+            }
+            if moved.contains_key(&place.conversation) {
+                continue;
+            }
+            while let Some(newer) = moved_places.next_if(|moved| moved.newest > place.newest) {
+                if !each(&newer)? {
+                    return Ok(());
+                }
+            }
+            if !each(&place)? {
+                return Ok(());
+            }
+        }
+        for place in moved_places {
+            if !each(&place)? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// The conversations that have moved to the front of a user's list since it was settled, with their newest messages.
+    fn moved(&self, user: i64, listed: i64) -> Result<HashMap<i64, i64>> {
+        let mut statement = self.connection.prepare_cached(
+            "SELECT conversation, max(message) FROM inbox WHERE user = ?1 AND seq > ?2 AND kind = 0 GROUP BY conversation",
         )?;
         statement
-            .query_map([user], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
+            .query_map([user, listed], |row| Ok((row.get(0)?, row.get(1)?)))?
             .collect()
     }
 
+    /// A conversation as one of its users sees it. `None`: all of its messages are hidden.
     fn item(
         &self,
-        (user, other): (i64, i64),
+        user: i64,
         conversation: i64,
-        n: i64,
         not_before: Option<i64>,
-    ) -> Result<ConversationItem> {
+    ) -> Result<Option<ConversationItem>> {
+        let newest = self.newest_latest(conversation)?;
+        let is_shown = |at: i64| not_before.is_none_or(|not_before| at >= not_before);
+        let Some(Latest { n, .. }) = newest.filter(|newest| is_shown(newest.at)) else {
+            return Ok(None);
+        };
+        let other: i64 = self
+            .connection
+            .prepare_cached("SELECT iif(low = ?2, high, low) FROM conversations WHERE n = ?1")?
+            .query_row([conversation, user], |row| row.get(0))?;
         let mut last = self
             .connection
             .prepare_cached(select_messages!(
@@ -96,14 +164,14 @@ impl SqliteReader {
         } else {
             self.unread((user, other), conversation, my_read, not_before)?
         };
-        Ok(ConversationItem {
+        Ok(Some(ConversationItem {
             conversation: Conversation::Direct(peer),
             last,
             unread: unsigned(unread.max(0)),
             my_read: self.id_of(conversation, my_read)?,
             their_read: self.id_of(conversation, their_read)?,
             their_received: self.id_of(conversation, their_received)?,
-        })
+        }))
     }
 
     /// The number of messages of the other user after the read mark, without deleted and hidden ones. Only deleted ones are
@@ -181,23 +249,4 @@ impl SqliteReader {
             .query_row([conversation, n], |row| row.get(0).map(Uuid::from_bytes))
             .optional()
     }
-}
-
-/// The cursor of a user's list of conversations, in the form of an id: the number of a message, and a hash by which a cursor is
-/// recognised. The id of a message would not do, because clients may use one id in several conversations.
-fn cursor_at(user: &str, n: i64) -> Uuid {
-    let number = n.to_be_bytes();
-    let mut hash = Sha256::new();
-    hash.update(number);
-    hash.update(user);
-    let mut bytes = [0; 16];
-    bytes[..8].copy_from_slice(&number);
-    bytes[8..].copy_from_slice(&hash.finalize()[..8]);
-    Uuid::from_bytes(bytes)
-}
-
-/// The message number in a cursor of this user; `None`: it is not a cursor of this user.
-fn number_in(user: &str, cursor: Uuid) -> Option<i64> {
-    let n = i64::from_be_bytes(*cursor.as_bytes().first_chunk()?);
-    (cursor_at(user, n) == cursor).then_some(n)
 }

@@ -6,9 +6,9 @@ use rusqlite::{OptionalExtension as _, Result};
 use super::SqliteReader;
 
 /// A message with the latest time of all messages up to it, which never decreases.
-struct Latest {
-    n: i64,
-    at: i64,
+pub struct Latest {
+    pub n: i64,
+    pub at: i64,
 }
 
 impl SqliteReader {
@@ -61,7 +61,8 @@ impl SqliteReader {
             .optional()
     }
 
-    fn newest_latest(&self, conversation: i64) -> Result<Option<Latest>> {
+    /// The newest message of a conversation.
+    pub(super) fn newest_latest(&self, conversation: i64) -> Result<Option<Latest>> {
         self.connection
             .prepare_cached(
                 "SELECT n, sent_at + behind FROM messages WHERE conversation = ?1 ORDER BY n DESC LIMIT 1",
