@@ -4,7 +4,7 @@
 export type ClientFrame<App = never> = ClientMessage<App> | ClientEdit<App> | ClientDelete | ClientReact | ClientReceived | ClientRead | ClientTyping | ClientHistory | ClientConversations | ClientBlock | ClientUnblock | ClientPing;
 
 /** A frame from the server. `type` names it. Clients ignore fields and types that they do not know. */
-export type ServerFrame<App = never> = ServerWelcome | ServerSynced | ServerTruncated | ServerMessage<App> | ServerAck | ServerEdited<App> | ServerDeleted | ServerReacted | ServerReceipt | ServerTyping | ServerHistory<App> | ServerConversations<App> | ServerOk | ServerPong | ServerHeartbeat | ServerError | ServerGoodbye;
+export type ServerFrame<App = never> = ServerWelcome | ServerSynced | ServerTruncated | ServerMessage<App> | ServerAck | ServerEdited<App> | ServerDeleted | ServerReacted | ServerSkipped | ServerReceipt | ServerTyping | ServerHistory<App> | ServerConversations<App> | ServerOk | ServerPong | ServerHeartbeat | ServerError | ServerGoodbye;
 
 /** A user's id. */
 export type UserId = string;
@@ -282,31 +282,8 @@ export interface Limits {
   messages_per_second: number;
 }
 
-/** A message in `history` and `conversations`. */
-export type PastMessage<App = never> = {
-  /** Always `message`. */
-  type: "message";
-  /** The content; absent if the message was deleted. */
-  message?: Content<App>;
-  /** The author of the message. */
-  from_user: UserId;
-  /** The user it was sent to. Exactly one of `target_user` and `target_room` is present. */
-  target_user?: UserId;
-  /** The room it was sent to. */
-  target_room?: RoomId;
-  /** The id of the message, unique in its conversation. */
-  id: MessageId;
-  /** The time at which the server accepted it. */
-  sent_at: Time;
-  /** The message that this one replies to. */
-  reply_to?: MessageId;
-  /** The time at which its content was last replaced. */
-  edited_at?: Time;
-  /** The time at which the message was deleted. */
-  deleted_at?: Time;
-  /** The reactions to the message, one item per emoji. */
-  reactions?: Reactions[];
-} & ({ target_user: UserId; target_room?: never } | { target_room: RoomId; target_user?: never }) & ({ message: Content<App> } | { deleted_at: Time });
+/** The kind of a receipt. */
+export type ReceiptKind = "received" | "read";
 
 /** The users who reacted to a message with one emoji. */
 export interface Reactions {
@@ -343,8 +320,31 @@ export type Conversation<App = never> = {
 /** The outcome of a frame. */
 export type AckStatus = "stored" | "relayed" | "dropped";
 
-/** The kind of a receipt. */
-export type ReceiptKind = "received" | "read";
+/** A message in `history` and `conversations`. */
+export type PastMessage<App = never> = {
+  /** Always `message`. */
+  type: "message";
+  /** The content; absent if the message was deleted. */
+  message?: Content<App>;
+  /** The author of the message. */
+  from_user: UserId;
+  /** The user it was sent to. Exactly one of `target_user` and `target_room` is present. */
+  target_user?: UserId;
+  /** The room it was sent to. */
+  target_room?: RoomId;
+  /** The id of the message, unique in its conversation. */
+  id: MessageId;
+  /** The time at which the server accepted it. */
+  sent_at: Time;
+  /** The message that this one replies to. */
+  reply_to?: MessageId;
+  /** The time at which its content was last replaced. */
+  edited_at?: Time;
+  /** The time at which the message was deleted. */
+  deleted_at?: Time;
+  /** The reactions to the message, one item per emoji. */
+  reactions?: Reactions[];
+} & ({ target_user: UserId; target_room?: never } | { target_room: RoomId; target_user?: never }) & ({ message: Content<App> } | { deleted_at: Time });
 
 /** The first frame of every session. */
 export interface ServerWelcome {
@@ -488,6 +488,16 @@ export type ServerReacted = {
   /** True if the reaction was removed. */
   removed?: boolean;
 } & ({ target_user: UserId; target_room?: never } | { target_room: RoomId; target_user?: never });
+
+/**
+ * An entry of the inbox that records a change which a later one has superseded: there is nothing to show for it. Only in a
+ * replay.
+ */
+export interface ServerSkipped {
+  type: "skipped";
+  /** The sequence number of this entry in the inbox of the user of this session. */
+  seq: number;
+}
 
 /** A user has received or read a conversation up to a message. */
 export type ServerReceipt = {
