@@ -3,7 +3,7 @@ import { afterEach, beforeEach, describe, it, mock } from 'node:test';
 import { type Client, type ConnectOptions, connect, type State } from '../src/index.js';
 import { FakeServer, flushMicrotasks, mockClock } from './support/fake.js';
 
-describe('connection', { timeout: 20_000 }, () => {
+describe('connection', { timeout: 60_000 }, () => {
   let server: FakeServer;
   let client: Client;
   /** Result of `Math.random`: the fraction of the bound that each delay takes. */

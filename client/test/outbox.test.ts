@@ -3,7 +3,7 @@ import { afterEach, beforeEach, describe, it, mock } from 'node:test';
 import { type Client, type ConnectOptions, connect, DmwireError, type InFrame } from '../src/index.js';
 import { FakeServer, type FakeSocket, flushMicrotasks, mockClock } from './support/fake.js';
 
-describe('outgoing frames', { timeout: 20_000 }, () => {
+describe('outgoing frames', { timeout: 60_000 }, () => {
   let server: FakeServer;
   let client: Client;
 

@@ -158,6 +158,27 @@ describe('with a real server', { timeout: 4 * DEADLINE }, () => {
     assert.deepEqual(await got, texts);
   });
 
+  it('a program without traffic is one device, and continues at its position', async () => {
+    server = await Server.start();
+    const peer = client('peer');
+    await peer.send('idle', 'one');
+    const storage = fileStorage(join(folder, 'idle.json'));
+    const sessions: unknown[] = [];
+    const devices = new Set<string>();
+    for (let i = 0; i < 3; i += 1) {
+      const idle = client('idle', { storage });
+      await new Promise(resolve => idle.on('synced', resolve));
+      assert.ok(idle.state.status === 'open');
+      sessions.push(idle.state.session.resumed);
+      devices.add(idle.state.session.device);
+      idle.dispose();
+    }
+    assert.deepEqual(sessions, ['new', 'cursor', 'cursor']);
+    assert.equal(devices.size, 1);
+    await peer.send('idle', 'two');
+    assert.deepEqual(await take(client('idle', { storage }).messages(), 2), ['one', 'two']);
+  });
+
   it('a slow handler neither loses the connection nor delays other frames', async () => {
     const rates = ['messages-per-second', 'burst', 'user-messages-per-second', 'user-burst'];
     server = await Server.start(...rates.flatMap(rate => [`--${rate}`, '1000000']));

@@ -19,7 +19,7 @@ import { FakeServer, flushMicrotasks, waitUntil } from './support/fake.js';
 const text = (message: string): Saved => ({ v: 1, outbox: [{ frame: { type: 'message', ref: message, message } }] });
 const texts = (saved: Saved | undefined) => saved?.outbox.map(({ frame }) => frame.message);
 
-describe('a storage', { timeout: 20_000 }, () => {
+describe('a storage', { timeout: 60_000 }, () => {
   let server: FakeServer;
   const clients: Client[] = [];
 
@@ -398,7 +398,7 @@ describe('fileStorage', () => {
   });
 });
 
-describe('webStorage', { timeout: 20_000 }, () => {
+describe('webStorage', { timeout: 60_000 }, () => {
   class Memory {
     readonly map = new Map<string, string>();
     getItem(key: string) {

@@ -163,9 +163,12 @@ export function mockClock(): void {
   });
 }
 
-/** Runs all pending microtasks. */
+/** Runs all pending microtasks, including those after a task in which the client delivers the next entry. */
 export async function flushMicrotasks(): Promise<void> {
-  for (let i = 0; i < 100; i += 1) await Promise.resolve();
+  for (let task = 0; task < 3; task += 1) {
+    for (let i = 0; i < 100; i += 1) await Promise.resolve();
+    await new Promise(resolve => setImmediate(resolve));
+  }
 }
 
 /** Waits until the condition is true. */
