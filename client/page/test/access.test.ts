@@ -153,7 +153,9 @@ describe('accessibility', { timeout: 10 * DEADLINE }, () => {
     await press('Enter');
     await page.keyboard.type('secnd');
     await press('Enter');
-    await bubble(page, 'secnd').getByText('Received').waitFor();
+    await bubble(page, 'secnd')
+      .getByText(/Stored|Received/)
+      .waitFor();
 
     // The up arrow edits the last message.
     await press('ArrowUp');

@@ -45,7 +45,6 @@ describe('two pages', { timeout: 10 * DEADLINE }, () => {
 
     const b = await stage.world.visitor();
     await enter(b, stage.server.url, 'ben');
-    await bubble(a, 'hello').getByText('Received').waitFor();
     await b.getByRole('button', { name: /ann/ }).getByText('1 unread').waitFor();
     assert.equal(await b.title(), '(1) ben · dmwire');
     await b.getByRole('button', { name: /ann/ }).click();
@@ -53,6 +52,15 @@ describe('two pages', { timeout: 10 * DEADLINE }, () => {
     await b.locator('.count').waitFor({ state: 'detached' });
     await b.getByText('Today').waitFor();
 
+    // Receipts and typing are shown to users who have both written.
+    await send(b, 'first answer');
+    await bubble(a, 'first answer').waitFor();
+    await b.goto(`${stage.server.url}/?user=ben`);
+    await connected(b);
+    await send(a, 'are you there?');
+    await bubble(a, 'are you there\\?').getByText('Received').waitFor();
+    await b.getByRole('button', { name: /ann/ }).click();
+    await bubble(a, 'are you there\\?').getByText('Read', { exact: true }).waitFor();
     await composer(b).fill('hi');
     await a.locator('.title').getByText('is typing…').waitFor();
     await composer(b).press('Enter');
