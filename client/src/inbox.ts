@@ -193,9 +193,10 @@ export class Inbox {
   }
 }
 
-/** Resolves in a later task. (Timers are slowed down in pages in the background.) */
+/** Resolves in a later task. Timers are slowed down in pages in the background; some runtimes have nothing else. */
 function nextTask(): Promise<void> {
   return new Promise(resolve => {
+    if (!globalThis.MessageChannel) return void setTimeout(resolve);
     const { port1, port2 } = new MessageChannel();
     port1.onmessage = () => {
       port1.close();

@@ -44,6 +44,8 @@ describe('with a real server', { timeout: 4 * DEADLINE }, () => {
     const { id, message } = await received;
     assert.deepEqual(message, { type: 'image', url: 'https://example.org/cat.png', alt: 'A cat' });
     assert.equal(id, ack.id);
+    // Half of a surrogate pair, as a program that cuts a text may leave it.
+    await assert.rejects(a.send('b', '👍'.slice(0, 1)), { code: 'invalid_json', path: '/message' });
     await assert.rejects(a.send('b', ''), { code: 'invalid_frame', path: '/message' });
     await assert.rejects(a.send({ room: 'r' }, 'x'), { code: 'unknown_room' });
     await assert.rejects(a.edit('b', newId(), 'x'), { code: 'unknown_message' });
