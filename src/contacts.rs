@@ -1,8 +1,8 @@
 //! A cache of pairs of users who have a conversation, for signals that are not stored and only go to contacts (`typing`).
 //!
 //! The cache holds pairs for which the store has confirmed a conversation, and nothing else:
-//! - Such a pair stays valid, because a conversation is never removed while the server runs: retention removes messages, and
-//!   `dmwire erase` needs a stopped server.
+//! - Such a pair stays valid: while the server runs, a conversation is removed only if one of its users has never connected and
+//!   all messages have been removed by retention. If that user connects later, the other one was a contact once.
 //! - The absence of a conversation is not cached, so the first message between two users invalidates nothing.
 //! - Blocks are not part of it: [`crate::blocks::Blocks`] is checked for every signal, before and after a lookup.
 //!

@@ -69,6 +69,11 @@ impl Registry {
         })
     }
 
+    /// True if a user has a session, also one that is not open yet.
+    pub fn has_session(&self, user: &str) -> bool {
+        self.with(user, |sessions| !sessions.is_empty())
+    }
+
     /// All sessions.
     pub fn all(&self) -> Vec<Arc<Outbox>> {
         let shards = self.shards.iter();

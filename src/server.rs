@@ -184,13 +184,16 @@ impl Parts {
         let auth = Verifier::new(config.access(), &config.auth)?;
         let registry = Arc::new(Registry::default());
         let retention = config.storage.retention();
-        let sessions = registry.clone();
+        let (sessions, known) = (registry.clone(), registry.clone());
         let store = open_store(
             &config.storage,
             StoreOptions {
                 retention,
                 quotas: config.recipients.quotas(&config.limits),
-                live_cursors: LiveCursors::new(move |user| sessions.lowest_cursor(user)),
+                live_cursors: LiveCursors::new(
+                    move |user| sessions.lowest_cursor(user),
+                    move |user| known.has_session(user),
+                ),
             },
         )?;
         let secret_file = config.storage.secret_file();

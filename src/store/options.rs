@@ -27,29 +27,45 @@ impl StoreOptions {
     }
 }
 
-/// Returns the lowest replay cursor among a user's connected sessions. Retention calls it before it trims an inbox to its
-/// maximum number of entries, so that a slow but connected client does not lose entries that it has not been sent.
+/// What a store needs to know of a user's connected sessions.
+///
+/// Retention asks for the lowest replay cursor before it trims an inbox to its maximum number of entries, so that a slow but
+/// connected client does not lose entries that it has not been sent.
 #[derive(Clone)]
-pub struct LiveCursors(Arc<Lookup>);
+pub struct LiveCursors {
+    lowest: Arc<Lookup<Option<u64>>>,
+    has_session: Arc<Lookup<bool>>,
+}
 
-type Lookup = dyn Fn(&str) -> Option<u64> + Send + Sync;
+type Lookup<T> = dyn Fn(&str) -> T + Send + Sync;
 
 impl LiveCursors {
-    /// Calls `lookup`, which must not block.
-    pub fn new(lookup: impl Fn(&str) -> Option<u64> + Send + Sync + 'static) -> Self {
-        Self(Arc::new(lookup))
+    /// Calls these functions, which must not block.
+    pub fn new(
+        lowest: impl Fn(&str) -> Option<u64> + Send + Sync + 'static,
+        has_session: impl Fn(&str) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            lowest: Arc::new(lowest),
+            has_session: Arc::new(has_session),
+        }
     }
 
     /// The lowest entry that a connected session of `user` has not been sent; `None` if no session is connected.
     pub fn lowest(&self, user: &str) -> Option<u64> {
-        (self.0)(user)
+        (self.lowest)(user)
+    }
+
+    /// True if `user` has a session, also one whose inbox has not been opened yet.
+    pub fn has_session(&self, user: &str) -> bool {
+        (self.has_session)(user)
     }
 }
 
 /// No sessions.
 impl Default for LiveCursors {
     fn default() -> Self {
-        Self::new(|_| None)
+        Self::new(|_| None, |_| false)
     }
 }
 

@@ -26,6 +26,7 @@ mod shared;
 mod times;
 mod truncation;
 mod unknown_recipients;
+mod unused;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -177,6 +178,7 @@ impl Sqlite {
             live_cursors: &self.options.live_cursors,
             expire_at: self.expire_at,
             log: &self.log,
+            shared: &self.shared,
         };
         let (log, cache) = (&self.log, &mut self.cache);
         atomically(&self.connection, || {

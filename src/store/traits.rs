@@ -117,7 +117,8 @@ pub trait Reader: Send {
         query: &ConversationsQuery,
     ) -> Result<Option<ConversationsPage>, StoreError>;
 
-    /// True if two users have a conversation. One that exists is never removed while the store is open.
+    /// True if two users have a conversation. One that exists is removed only if one of them has never connected, and all its
+    /// messages have been removed.
     ///
     /// # Errors
     /// [`StoreError`]

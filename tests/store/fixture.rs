@@ -1,6 +1,6 @@
 //! The store under test: how each backend is opened, and the calls that the contract tests make.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Sender, channel};
@@ -56,8 +56,13 @@ impl Fixture for SqliteFile {
     }
 
     fn open(&self, options: StoreOptions) -> Box<dyn Store> {
-        let path = self.0.0.join("store.db");
-        Box::new(Sqlite::open(&path, Durability::Normal, options).expect("the store opens"))
+        Box::new(Sqlite::open(&self.path(), Durability::Normal, options).expect("the store opens"))
+    }
+}
+
+impl SqliteFile {
+    pub fn path(&self) -> PathBuf {
+        self.0.0.join("store.db")
     }
 }
 

@@ -23,6 +23,7 @@ mod reads;
 mod receipts;
 mod retention;
 mod superseded;
+mod unused;
 mod writes;
 
 use dmwire::store::StoreOptions;

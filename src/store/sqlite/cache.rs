@@ -228,6 +228,21 @@ impl Cache {
         }
     }
 
+    /// A user was removed.
+    pub fn forget_user(&mut self, id: &str, n: i64) {
+        self.users.remove(id);
+        for users in [&mut self.overfull, &mut self.unsettled] {
+            users.retain(|user| *user != n);
+        }
+        self.trimmed_to.remove(&n);
+        self.pending_heads.remove(&n);
+    }
+
+    /// A conversation was removed.
+    pub fn forget_conversation(&mut self, pair: (i64, i64)) {
+        self.conversations.remove(&pair);
+    }
+
     /// Adds a conversation that has just been created.
     pub fn add_conversation(&mut self, pair: (i64, i64), conversation: DirectConversation) {
         self.conversations.insert(pair, conversation);

@@ -163,6 +163,7 @@ impl Sqlite {
             live_cursors: &self.options.live_cursors,
             expire_at: self.expire_at,
             log: &self.log,
+            shared: &self.shared,
         };
         let before = self.connection.total_changes();
         let step = self

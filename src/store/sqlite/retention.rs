@@ -16,6 +16,8 @@ use super::kinds::SUPERSEDED;
 use super::listed::{self, Extent};
 use super::number::{signed, unsigned};
 use super::pending::PendingLog;
+use super::shared::Shared;
+use super::unused;
 use crate::store::{LiveCursors, Retention};
 
 /// Users or conversations that one step examines.
@@ -46,6 +48,7 @@ pub struct RetentionRules<'a> {
     /// present time is uncertain.
     pub expire_at: Option<i64>,
     pub log: &'a PendingLog,
+    pub shared: &'a Shared,
 }
 
 /// The number of entries that an inbox keeps: superseded ones do not count towards the limit, but have a bound of their own.
@@ -181,7 +184,10 @@ impl RetentionSweeper {
             }
         }
         match users.last() {
-            Some(last) => self.user = *last,
+            Some(last) => {
+                unused::remove_users(connection, cache, rules, (self.user + 1, *last))?;
+                self.user = *last;
+            }
             None => self.phase = Phase::Messages,
         }
         Ok(())
@@ -220,7 +226,11 @@ impl RetentionSweeper {
             }
         }
         match conversations.last() {
-            Some(last) => self.conversation = *last,
+            Some(last) => {
+                let range = (self.conversation + 1, *last);
+                unused::remove_conversations(connection, cache, rules, range)?;
+                self.conversation = *last;
+            }
             None => self.phase = Phase::Space,
         }
         Ok(())

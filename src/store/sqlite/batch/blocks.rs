@@ -6,18 +6,24 @@ use super::{Batch, Result};
 use crate::store::Outcome;
 use crate::store::sqlite::cache;
 use crate::store::sqlite::number::unsigned;
+use crate::store::sqlite::unused;
 
 impl Batch<'_> {
     /// Sets or removes a block.
     pub fn block(&mut self, actor: &Arc<str>, user: &Arc<str>, on: bool) -> Result<Outcome> {
         if !on {
-            let (Some(actor), Some(user)) = (self.find_user(actor)?, self.find_user(user)?) else {
+            let (Some(actor), Some(blocked)) = (self.find_user(actor)?, self.find_user(user)?)
+            else {
                 return Ok(Outcome::BlockSet);
             };
-            self.tx
+            let removed = self
+                .tx
                 .prepare_cached("DELETE FROM blocks WHERE user = ?1 AND blocked = ?2")?
-                .execute([actor.n, user.n])?;
-            self.cache.set_block(actor.n, user.n, false);
+                .execute([actor.n, blocked.n])?;
+            self.cache.set_block(actor.n, blocked.n, false);
+            if removed > 0 {
+                unused::remove_unblocked(self.tx, self.cache, user, blocked)?;
+            }
             return Ok(Outcome::BlockSet);
         }
         let actor = self.user(actor)?;

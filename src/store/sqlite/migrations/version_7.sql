@@ -4,6 +4,9 @@
 ALTER TABLE users ADD COLUMN connected INTEGER NOT NULL DEFAULT 0;
 UPDATE users SET connected = 1 WHERE n IN (SELECT user FROM devices);
 
+-- Finds out whether a user is blocked by anybody.
+CREATE INDEX blocks_by_blocked ON blocks (blocked);
+
 -- The bytes that users have stored lately, as of a time: see `byte_use`.
 CREATE TABLE byte_use (user INTEGER PRIMARY KEY, used REAL NOT NULL, at INTEGER NOT NULL) STRICT;
 
