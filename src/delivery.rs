@@ -177,6 +177,9 @@ impl Delivery {
                 reply.error(&FrameError::too_many_bytes(), Some(retry_after_ms))
             }
             Outcome::UnknownRecipientTotal => reply.error(&overloaded(), Some(RETRY_LATER_MS)),
+            Outcome::TooManyChanges { retry_after_ms } => {
+                reply.error(&FrameError::too_many_changes(), Some(retry_after_ms))
+            }
             ref rejected => match rejection(rejected) {
                 Some(error) => reply.error(&error, None),
                 None => return,
@@ -248,6 +251,7 @@ fn rejection(outcome: &Outcome) -> Option<FrameError> {
         | Outcome::BlockSet
         | Outcome::Received(_)
         | Outcome::TooManyBytes { .. }
+        | Outcome::TooManyChanges { .. }
         | Outcome::UnknownRecipientTotal => return None,
     })
 }

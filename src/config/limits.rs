@@ -46,6 +46,9 @@ section! {
     /// reaction
     user_bytes_per_day: u64 = 256 << 20, number("BYTES", 1..=1 << 50);
 
+    /// Edits and reactions of one user to one message per hour, all of which can be made at once
+    changes_per_message: u32 = 1000, number("N", 1..=1_000_000);
+
     /// Maximum number of open WebSocket connections
     connections: usize = 50_000, number("N", 1..=10_000_000);
 

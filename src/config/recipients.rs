@@ -49,6 +49,8 @@ pub struct Quotas {
     pub unknown_recipients_per_user: u64,
     /// Bytes of content that one user can store per day; `None`: no limit.
     pub user_bytes_per_day: Option<u64>,
+    /// Changes that one user can make to one message per hour; `None`: no limit.
+    pub changes_per_message: Option<u32>,
 }
 
 impl Quotas {
@@ -69,6 +71,7 @@ impl Default for Quotas {
             unknown_recipients: u64::MAX,
             unknown_recipients_per_user: u64::MAX,
             user_bytes_per_day: None,
+            changes_per_message: None,
         }
     }
 }
@@ -82,6 +85,7 @@ impl RecipientsConfig {
             unknown_recipients: self.unknown_recipients,
             unknown_recipients_per_user: self.unknown_recipients_per_user,
             user_bytes_per_day: Some(limits.user_bytes_per_day),
+            changes_per_message: Some(limits.changes_per_message),
         }
     }
 

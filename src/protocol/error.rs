@@ -177,6 +177,12 @@ impl FrameError {
         Self::new(ErrorCode::RateLimited, detail)
     }
 
+    /// The user has reached the limit of changes of a message.
+    pub fn too_many_changes() -> Self {
+        let detail = "you have changed this message too often within an hour; nothing was stored";
+        Self::new(ErrorCode::RateLimited, detail)
+    }
+
     /// The message's id is in use for another message of the conversation.
     pub fn id_conflict() -> Self {
         let detail =

@@ -146,6 +146,11 @@ pub enum Outcome {
     NotAuthor,
     /// The user has the maximum number of reactions on this message.
     TooManyReactions,
+    /// The user has reached the limit of changes of this message.
+    TooManyChanges {
+        /// When the change may be made, in milliseconds.
+        retry_after_ms: u64,
+    },
     /// The read mark was applied.
     ReadMark {
         /// It has moved.

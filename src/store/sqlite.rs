@@ -4,6 +4,7 @@ pub mod admin;
 mod batch;
 mod byte_use;
 mod cache;
+mod change_rate;
 mod checkpoint;
 mod content_eq;
 mod counts;
@@ -38,6 +39,7 @@ pub use crate::config::Durability;
 
 use self::batch::{Batch, MessageNumbers};
 use self::cache::Cache;
+use self::change_rate::ChangeRates;
 use self::checkpoint::Checkpointer;
 use self::file::{DataFile, atomically};
 use self::pending::{PendingBatch, PendingLog, Selection};
@@ -87,6 +89,7 @@ pub struct Sqlite {
     expire_at: Option<i64>,
     recorded: RecordedTimes,
     numbers: MessageNumbers,
+    change_rates: ChangeRates,
     options: StoreOptions,
     /// Whether the files are where they were opened, and whether the content of a displaced log has been saved.
     files: Arc<StoreFiles>,
@@ -106,6 +109,7 @@ impl Sqlite {
             tx: &self.connection,
             cache: &mut self.cache,
             numbers: &mut self.numbers,
+            change_rates: &mut self.change_rates,
             inbox_limit: self.options.retention.inbox_limit,
             device_ms: self.options.retention.device_ms,
             is_certain: self.expire_at.is_some(),

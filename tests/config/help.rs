@@ -39,6 +39,7 @@ fn the_help_names_every_flag_and_variable() {
         "pings-per-second",
         "control-frames-per-second",
         "session-bytes-per-second",
+        "changes-per-message",
         "connections",
         "connections-per-ip",
         "handshakes-per-second",

@@ -47,6 +47,7 @@ fn the_defaults_are_those_of_the_protocol_document() {
         "user_burst = \"auto\"  # default",
         "queries_per_second = \"auto\"  # default",
         "query_burst = \"auto\"  # default",
+        "changes_per_message = 1000  # default",
         "connections = 50000  # default",
         "connections_per_ip = \"auto\"  # default",
         "handshakes_per_second = \"auto\"  # default",
@@ -77,7 +78,7 @@ fn the_output_of_config_is_a_file_with_the_same_settings() {
                 --workers 7 --max-frame-bytes 2048 --messages-per-second 1 --burst 2 --bad-frames-per-minute 3 \
                 --sessions-per-user 4 --blocks-per-user 8 --users known --unknown-recipients 17 \
                 --unknown-recipients-per-user 18 --unknown-recipients-per-ip 19 --min-free-disk 20 --user-messages-per-second 10 --user-burst 11 --user-bytes-per-day 23 \
-                --queries-per-second 12 --query-burst 13 --pings-per-second 20 --control-frames-per-second 21 --session-bytes-per-second 22000 --connections 14 --connections-per-ip 15 \
+                --queries-per-second 12 --query-burst 13 --changes-per-message 24 --pings-per-second 20 --control-frames-per-second 21 --session-bytes-per-second 22000 --connections 14 --connections-per-ip 15 \
                 --handshakes-per-second 16 --handshake-burst auto --outbox-bytes 16384 --buffer-bytes 2000000 --heartbeat-seconds 5 --ping-seconds 6 --stall-seconds 7 --durability normal --inbox-days 1.5 --inbox-limit 9 --history-days 90 --device-days 45 --clock-settle 90s \
                 --log off,dmwire=debug --log-format json";
     let by_flag = Run::new(args).output();
@@ -101,7 +102,7 @@ fn the_output_of_config_is_a_file_with_the_same_settings() {
             .collect()
     };
     assert_eq!(values(&by_file), values(&by_flag));
-    assert_eq!(by_file.matches("# file my.toml").count(), 57);
+    assert_eq!(by_file.matches("# file my.toml").count(), 58);
 }
 
 #[test]

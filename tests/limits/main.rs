@@ -4,6 +4,7 @@
 mod support;
 
 mod bytes;
+mod changes;
 mod control_frames;
 mod disk_space;
 mod frame_limits;

@@ -12,6 +12,7 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::byte_use::{self, ByteUse};
 use super::cache::{self, Cache, DirectConversation, User};
+use super::change_rate::ChangeRates;
 use super::counts::Counts;
 use super::listed::UNSETTLED;
 use super::number::unsigned;
@@ -31,6 +32,7 @@ pub struct Batch<'a> {
     pub tx: &'a Connection,
     pub cache: &'a mut Cache,
     pub numbers: &'a mut MessageNumbers,
+    pub change_rates: &'a mut ChangeRates,
     pub inbox_limit: u64,
     /// How long a device is kept after its last use, in milliseconds.
     pub device_ms: i64,

@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::batch::MessageNumbers;
 use super::cache::Cache;
+use super::change_rate::ChangeRates;
 use super::checkpoint::Checkpointer;
 use super::fault::with_path;
 use super::file::{DataFile, connect};
@@ -107,6 +108,7 @@ impl Sqlite {
             expire_at: None,
             recorded: RecordedTimes::default(),
             numbers: MessageNumbers::default(),
+            change_rates: ChangeRates::default(),
             options,
             files,
             log_saved: false,

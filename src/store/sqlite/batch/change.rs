@@ -88,12 +88,16 @@ impl Batch<'_> {
         if found.blocked {
             return Ok(Outcome::Blocked);
         }
+        if let Some(refusal) = self.exceeds_changes(found) {
+            return Ok(refusal);
+        }
         if let Some(refusal) = self.exceeds_bytes(&at.actor, &found.actor, content)? {
             return Ok(refusal);
         }
         let first = self.first(found, Some(present))?;
         let outcome = self.append_change(at, found, Change::Edited, self.now)?;
         self.count_bytes(&at.actor, content)?;
+        self.count_change(found);
         self.tx
             .prepare_cached(
                 "UPDATE messages SET content = ?3, edited_at = ?4, change_seq = ?5, first = ?6
@@ -171,6 +175,9 @@ impl Batch<'_> {
             _ if !remove && !self.may_react(found)? => return Ok(Outcome::TooManyReactions),
             _ => {}
         }
+        if let Some(refusal) = self.exceeds_changes(found) {
+            return Ok(refusal);
+        }
         if let Some(refusal) = self.exceeds_bytes(&at.actor, &found.actor, emoji)? {
             return Ok(refusal);
         }
@@ -182,6 +189,7 @@ impl Batch<'_> {
         let changed_at = self.after_reactions(found)?;
         let outcome = self.append_change(at, found, change, changed_at)?;
         self.count_bytes(&at.actor, emoji)?;
+        self.count_change(found);
         self.tx
             .prepare_cached(
                 "INSERT INTO reactions (conversation, message, user, emoji, removed, seq, at)
@@ -198,6 +206,23 @@ impl Batch<'_> {
                 changed_at
             ])?;
         Ok(outcome)
+    }
+
+    /// Checks whether the acting user may change a message once more. `None`: it may be changed. A deletion is always allowed: it is
+    /// the last change.
+    fn exceeds_changes(&self, found: &Found) -> Option<Outcome> {
+        let limit = self.quotas.changes_per_message?;
+        let wait = self.change_rates.wait(found.actor.n, found.n, limit)?;
+        Some(Outcome::TooManyChanges {
+            retry_after_ms: wait,
+        })
+    }
+
+    /// Counts a change that [`Batch::exceeds_changes`] has allowed.
+    fn count_change(&mut self, found: &Found) {
+        if let Some(limit) = self.quotas.changes_per_message {
+            self.change_rates.count(found.actor.n, found.n, limit);
+        }
     }
 
     /// The time of a new reaction. If the clock was set back, it is later than all others on the message, because the times of
