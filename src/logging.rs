@@ -40,8 +40,10 @@ static QUEUE: OnceLock<Arc<LogQueue>> = OnceLock::new();
 /// if a logger is already installed.
 pub fn init(format: LogFormat, filter: &str) {
     let mut builder = env_logger::Builder::new();
-    // The server logs its start and stop itself. A filter that names `actix_server` overrides this.
+    // The server logs its start and stop itself. A filter that names the module overrides this.
     builder.filter_module("actix_server", log::LevelFilter::Warn);
+    // It logs errors of peers, such as malformed requests, at the level of errors. The server counts them (`http/service`).
+    builder.filter_module("actix_http", log::LevelFilter::Off);
     builder.parse_filters(filter);
     match format {
         LogFormat::Plain => builder.format(|out, record| {

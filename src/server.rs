@@ -334,6 +334,10 @@ async fn maintain_limits(limits: Arc<Limits>, registry: Arc<Registry>) {
             if rejected > 0 {
                 log::warn!(count = rejected; "connections were rejected within a minute (too_many_connections)");
             }
+            let malformed = limits.connections.take_malformed();
+            if malformed > 0 {
+                log::info!(count = malformed; "malformed HTTP requests were rejected within a minute");
+            }
         }
     }
 }

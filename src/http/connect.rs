@@ -83,7 +83,7 @@ async fn answer(
     drop(request);
     let http_response = |unsent: Vec<u8>, rejection: &Rejection| {
         let mut response = unsent;
-        response.extend(rejection.response());
+        response.extend(rejection.response(config.tls.is_enabled()));
         response
     };
     let handshake = match &decision {

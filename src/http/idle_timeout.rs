@@ -16,6 +16,7 @@ use std::future::Future as _;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -143,6 +144,16 @@ impl<T> TimeoutStream<T> {
     }
 }
 
+/// Warns once of a connection that begins with a TLS handshake: with TLS, its bytes would have been decrypted.
+fn warn_of_tls(first: &[u8]) {
+    static WARNED: AtomicBool = AtomicBool::new(false);
+    if first.starts_with(&[0x16, 0x03]) && !WARNED.swap(true, Ordering::Relaxed) {
+        log::warn!(
+            "a client has started TLS on a port without TLS: it has to use http:// or ws://, or the server needs --tls-cert and --tls-key"
+        );
+    }
+}
+
 impl<T: AsyncRead + Unpin> AsyncRead for TimeoutStream<T> {
     fn poll_read(
         mut self: Pin<&mut Self>,
@@ -154,6 +165,9 @@ impl<T: AsyncRead + Unpin> AsyncRead for TimeoutStream<T> {
         let read = Pin::new(&mut self.io).poll_read(cx, buffer);
         let received = buffer.filled().len() - before;
         if received > 0 {
+            if self.received == 0 {
+                warn_of_tls(&buffer.filled()[before..]);
+            }
             self.activity.0.received.set(true);
             self.received = MAX_HEAD.min(self.received + received);
             let (total, held) = (self.received, self.memory.held());

@@ -4,6 +4,7 @@ use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use serde_json::{Value, json};
 
+use super::security_headers;
 use crate::limits::TooManyConnections;
 use crate::websocket::close_codes;
 use crate::writer::Unavailable;
@@ -145,16 +146,25 @@ impl Rejection {
         body
     }
 
-    /// The complete HTTP/1.1 response, which closes the connection.
-    pub fn response(&self) -> Vec<u8> {
+    /// Plain HTTP on a port with TLS.
+    pub fn plain_http() -> Self {
+        Self::invalid_request(
+            "this port expects TLS, and the request came without it: use https:// or wss:// instead of http:// or ws://",
+        )
+    }
+
+    /// The complete HTTP/1.1 response, which closes the connection. `tls`: the connection is encrypted by this server.
+    pub fn response(&self, tls: bool) -> Vec<u8> {
         let body = self.body().to_string();
         let reason = StatusCode::from_u16(self.status)
             .ok()
             .and_then(|status| status.canonical_reason())
             .unwrap_or("Rejected");
-        let mut extra = String::new();
+        let mut extra = security_headers::lines(tls);
         if let Some(ms) = self.retry_after_ms {
-            extra = format!("retry-after: {}\r\n", ms.div_ceil(1000));
+            extra.push_str("retry-after: ");
+            extra.push_str(&ms.div_ceil(1000).to_string());
+            extra.push_str("\r\n");
         }
         if self.status == 426 {
             extra.push_str("upgrade: websocket\r\nsec-websocket-version: 13\r\n");

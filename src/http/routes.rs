@@ -15,6 +15,7 @@ use actix_web::{App, Error, HttpRequest, HttpResponse, web};
 use super::client_addr::ClientAddr;
 use super::idle_timeout::Activity;
 use super::rejection::Rejection;
+use super::security_headers;
 use crate::context::Context;
 
 /// All routes of the public port, below the base path.
@@ -37,6 +38,7 @@ pub fn app(
             .default_service(web::to(method_not_allowed))
     };
     let base = context.config.network.base_path.clone();
+    let tls = context.config.tls.is_enabled();
     App::new()
         .app_data(web::Data::from(context.clone()))
         .service(
@@ -53,11 +55,16 @@ pub fn app(
                 .service(get("/echo", upgrade_required)),
         )
         .default_service(web::to(not_found))
-        .wrap_fn(|request, service| {
+        .wrap_fn(move |request, service| {
             if let Some(activity) = request.request().conn_data::<Activity>() {
                 activity.start_request();
             }
-            service.call(request)
+            let response = service.call(request);
+            async move {
+                let mut response = response.await?;
+                security_headers::add(response.headers_mut(), tls);
+                Ok(response)
+            }
         })
 }
 

@@ -20,6 +20,7 @@ use tokio_rustls::server::TlsStream;
 
 use super::connect::{self, Handover};
 use super::idle_timeout::TimeoutStream;
+use super::plain_on_tls::{explain, is_plain_http};
 use super::rejection::Rejection;
 use super::{HANDSHAKE_TIMEOUT, KEEP_ALIVE_TIMEOUT, routes};
 use crate::context::Context;
@@ -50,7 +51,7 @@ pub fn serve(
     // A macro, because the two uses differ in the type of the stream. A boxed stream would cost a virtual call per read and write.
     macro_rules! http_service {
         ($context:expr) => {{
-            let context = $context.clone();
+            let (context, limits) = ($context.clone(), $context.limits.clone());
             HttpService::build()
                 .client_request_timeout(HANDSHAKE_TIMEOUT)
                 .client_disconnect_timeout(DISCONNECT_TIMEOUT)
@@ -62,6 +63,13 @@ pub fn serve(
                 .finish(map_config(routes::app(&$context), |()| {
                     AppConfig::default()
                 }))
+                .map_err(move |error| {
+                    if let DispatchError::Parse(why) = &error {
+                        log::debug!(why:% = why; "malformed request");
+                        limits.connections.count_malformed();
+                    }
+                    error
+                })
         }};
     }
     for listener in listeners {
@@ -100,7 +108,7 @@ fn accept(limits: &Arc<Limits>, io: TcpStream) -> Result<Accepted<TcpStream>, Di
         Err(too_many) => {
             // Sent before any request was read, and only if the send buffer has room: a rejected connection costs nothing more.
             let rejection = Rejection::too_many_connections(too_many);
-            let _ = socket2::SockRef::from(&io).send(&rejection.response());
+            let _ = socket2::SockRef::from(&io).send(&rejection.response(false));
             Err(rejected(too_many))
         }
     }
@@ -122,7 +130,14 @@ async fn accept_tls(
     let peer = io.peer_addr().ok();
     let permit = limits.connections.open(peer.map(|peer| peer.ip()));
     let permit = permit.map_err(rejected)?;
-    let accepted = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(io)).await;
+    let handshake = async {
+        if is_plain_http(&io).await? {
+            explain(io).await;
+            return Err(io::Error::other("plain HTTP on a port with TLS"));
+        }
+        acceptor.accept(io).await
+    };
+    let accepted = tokio::time::timeout(HANDSHAKE_TIMEOUT, handshake).await;
     let stream = accepted.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
     match stream {
         Ok(stream) => Ok((

@@ -45,6 +45,8 @@ pub struct Connections {
     counts: Mutex<Counts>,
     /// Number of connections and handshakes rejected since [`Connections::take_rejected`] was called last.
     rejected: AtomicU64,
+    /// Number of malformed HTTP requests since [`Connections::take_malformed`] was called last.
+    malformed: AtomicU64,
 }
 
 /// Numbers of open connections.
@@ -100,6 +102,7 @@ impl Connections {
             open: AtomicUsize::new(0),
             counts: Mutex::default(),
             rejected: AtomicU64::new(0),
+            malformed: AtomicU64::new(0),
         })
     }
 
@@ -195,6 +198,16 @@ impl Connections {
     /// Number of connections and handshakes rejected since the last call.
     pub fn take_rejected(&self) -> u64 {
         self.rejected.swap(0, Ordering::Relaxed)
+    }
+
+    /// Counts a request that is not HTTP. Its connection is closed.
+    pub fn count_malformed(&self) {
+        self.malformed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Number of malformed requests since the last call.
+    pub fn take_malformed(&self) -> u64 {
+        self.malformed.swap(0, Ordering::Relaxed)
     }
 
     pub(super) fn sweep(&self) {

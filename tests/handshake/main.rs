@@ -8,6 +8,7 @@ mod nginx;
 mod origin;
 mod proxy;
 mod readiness;
+mod response_headers;
 mod session;
 mod tls;
 mod upgrade;

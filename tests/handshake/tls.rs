@@ -24,7 +24,7 @@ const SETTINGS: [&str; 4] = ["--tls-cert", "cert.pem", "--tls-key", "key.pem"];
 type Stream = StreamOwned<ClientConnection, TcpStream>;
 
 /// Puts a new certificate for `localhost` into the folder. Each file is replaced atomically, as renewal tools do.
-fn renew(folder: &Path) {
+pub fn renew(folder: &Path) {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
     put(folder, "key.pem", &made.signing_key.serialize_pem());
     put(folder, "cert.pem", &made.cert.pem());
@@ -251,6 +251,21 @@ fn connections_without_tls_delay_nobody_and_are_closed() {
         );
     }
     a.expect("synced");
+}
+
+/// Sends a request to a server with the certificate in this folder and reads the whole answer.
+pub fn request_over_tls(server: &Server, folder: &Path, request: &str) -> String {
+    let mut stream = over_tls(
+        plain(server, false),
+        &certificate(folder),
+        rustls::ALL_VERSIONS,
+    );
+    stream
+        .write_all(request.as_bytes())
+        .expect("the server reads");
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer);
+    String::from_utf8_lossy(&answer).into_owned()
 }
 
 /// The certificate that the server presents now.

@@ -200,14 +200,14 @@ pub fn upgrade(data: &[u8]) {
                 match accepted.endpoint.authorize(&user) {
                     Ok(Some(query)) => assert!(is_name(&user) && is_name(&query.device)),
                     Ok(None) => {}
-                    Err(rejection) => check_response(rejection.response()),
+                    Err(rejection) => check_response(rejection.response(false)),
                 }
             }
             Err(rejected) => {
                 if let Some(handshake) = rejected.handshake {
                     check_response(handshake.response);
                 }
-                check_response(rejected.rejection.response());
+                check_response(rejected.rejection.response(false));
             }
         }
     }

@@ -2,7 +2,6 @@
 
 use std::sync::atomic::Ordering;
 
-use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse};
 use serde_json::json;
 
@@ -23,7 +22,7 @@ pub fn ready(request: HttpRequest) -> HttpResponse {
             context.router.unavailable().map(Rejection::unavailable)
         }
     });
-    let mut response = match rejection {
+    match rejection {
         None => {
             let mut status = json!({"status": "ready"});
             if context(&request).is_some_and(|context| !context.router.clock().is_settled()) {
@@ -32,10 +31,5 @@ pub fn ready(request: HttpRequest) -> HttpResponse {
             HttpResponse::Ok().json(status)
         }
         Some(rejection) => rejection.to_http(),
-    };
-    let no_store = header::HeaderValue::from_static("no-store");
-    response
-        .headers_mut()
-        .insert(header::CACHE_CONTROL, no_store);
-    response
+    }
 }

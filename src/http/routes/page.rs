@@ -14,6 +14,10 @@ use sha2::{Digest, Sha256};
 
 const HTML: &str = include_str!("../../../assets/page.html");
 
+/// Features of the browser that the page does not use.
+const PERMISSIONS: &str = "accelerometer=(), camera=(), display-capture=(), geolocation=(), gyroscope=(), magnetometer=(), \
+                           microphone=(), midi=(), payment=(), usb=()";
+
 /// Headers of the page, computed for the first request.
 struct Page {
     policy: String,
@@ -43,8 +47,7 @@ pub fn get(request: HttpRequest) -> HttpResponse {
         .insert_header((header::ETAG, PAGE.etag.as_str()))
         .insert_header((header::CACHE_CONTROL, "no-cache"))
         .insert_header((header::CONTENT_SECURITY_POLICY, PAGE.policy.as_str()))
-        .insert_header((header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
-        .insert_header((header::REFERRER_POLICY, "no-referrer"))
+        .insert_header((header::PERMISSIONS_POLICY, PERMISSIONS))
         .insert_header((header::CROSS_ORIGIN_OPENER_POLICY, "same-origin"))
         .insert_header((header::CROSS_ORIGIN_RESOURCE_POLICY, "same-origin"));
     if known {

@@ -22,6 +22,7 @@ pub fn list(request: HttpRequest) -> HttpResponse {
         .map(|schema| json!({"name": schema.name, "url": format!("{base}/schema/{}", schema.name)}))
         .collect();
     let response = HttpResponse::Ok()
+        .insert_header((header::CACHE_CONTROL, "no-cache"))
         .json(json!({"protocol": PROTOCOL, "hash": contract.hash(), "schemas": list}));
     allow_origin(&request, response)
 }
