@@ -129,7 +129,7 @@ mod tests {
         let options = StoreOptions::new(config.storage.retention());
         let store = Sqlite::temporary(&std::env::temp_dir(), options);
         let store = store.expect("a store can be created");
-        let epoch = store.epoch();
+        let (epoch, hasher) = (store.epoch(), store.content_hasher());
         let clock = Arc::new(Clock::new(0));
         let (writer, thread) = Writer::start(
             Box::new(store),
@@ -145,6 +145,7 @@ mod tests {
             Readers::default(),
             clock,
             None,
+            hasher,
         );
         let limits = Limits::new(
             &config.limits,

@@ -26,8 +26,8 @@ use crate::protocol::types::is_erased_name;
 use crate::protocol::{ClientFrame, FrameError, MessageId, Ref, ServerFrame, Target, Timestamp};
 use crate::readers::{PendingRead, Readers};
 use crate::store::{
-    Conversation, DeviceRef, InboxItem, InboxQuery, InboxRange, InboxState, MessageRef, NewMessage,
-    RecipientQuota, Write,
+    Content, ContentHasher, Conversation, DeviceRef, InboxItem, InboxQuery, InboxRange, InboxState,
+    MessageRef, NewMessage, RecipientQuota, Write,
 };
 use crate::websocket;
 use crate::writer::{Unavailable, WriteError, Writer};
@@ -47,6 +47,8 @@ pub struct Router {
     clock: Arc<Clock>,
     /// Queries do not show messages that are older; in milliseconds.
     history_ms: Option<i64>,
+    /// Hashes content here, so that the writer's thread need not.
+    hasher: ContentHasher,
 }
 
 /// A frame, and on whose behalf it is executed.
@@ -121,6 +123,7 @@ impl Router {
         readers: Readers,
         clock: Arc<Clock>,
         history_ms: Option<i64>,
+        hasher: ContentHasher,
     ) -> Self {
         Self {
             delivery,
@@ -129,6 +132,7 @@ impl Router {
             readers,
             clock,
             history_ms,
+            hasher,
         }
     }
 
@@ -181,7 +185,8 @@ impl Router {
             ClientFrame::Edit(frame) => {
                 to_existing_user(frame.target())?;
                 let message = message_ref(command, frame.target(), frame.id)?;
-                let write = Write::Edit(message, frame.message.raw.into());
+                let content = Content::new(frame.message.raw, &self.hasher);
+                let write = Write::Edit(message, content);
                 self.submit(write, frame.reference.as_ref(), command)?;
             }
             ClientFrame::Delete(frame) => {
@@ -313,7 +318,7 @@ impl Router {
             from: command.actor.clone(),
             to: conversation(message.target())?,
             id,
-            content: message.message.raw.into(),
+            content: Content::new(message.message.raw, &self.hasher),
             reply_to: message.reply_to.map(|id| id.0),
             fresh: message.id.is_none(),
             ip_quota: command.quota.cloned(),

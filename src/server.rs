@@ -207,6 +207,7 @@ impl Parts {
             reader.blocks(&mut |user, other| blocks.set(user, other, true))?;
         }
         let (epoch, files) = (store.epoch(), store.files());
+        let hasher = store.content_hasher();
         let clock = Arc::new(Clock::new(config.storage.clock_settle.0));
         if let Some(times) = store.stored_times()? {
             clock.compare_with(times.newest, times.trusted);
@@ -228,6 +229,7 @@ impl Parts {
             readers.clone(),
             clock,
             retention.history_ms,
+            hasher,
         );
         let limits = Limits::new(
             &config.limits,

@@ -6,6 +6,7 @@
 //!
 //! To add a store, implement both traits and add it to `tests/store`.
 
+mod content;
 mod files;
 mod log_header;
 mod model;
@@ -15,6 +16,7 @@ mod recipients;
 pub mod sqlite;
 mod traits;
 
+pub use self::content::{Content, ContentHash, ContentHasher};
 pub use self::files::{FileId, FileRole, StoreFiles};
 pub use self::model::{
     Conversation, Entry, EntryKind, InboxItem, InboxState, MessageRef, NewMessage, Outcome,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
+use super::content::Content;
 use super::recipients::Recipients;
 
 /// A conversation as one of its members addresses it.
@@ -35,8 +36,8 @@ pub struct NewMessage {
     pub to: Conversation,
     /// Identifies the message within its conversation.
     pub id: Uuid,
-    /// The content as validated raw JSON.
-    pub content: Box<str>,
+    /// The content.
+    pub content: Content,
     /// The message that this one replies to.
     pub reply_to: Option<Uuid>,
     /// The server has just generated the id: no stored message can have it, and the duplicate check is skipped.
@@ -70,8 +71,8 @@ pub struct MessageRef {
 pub enum Write {
     /// Store a message and append it to the inboxes of all members of the conversation.
     Message(NewMessage),
-    /// Replace a message's content (validated raw JSON), and append the change to the inboxes.
-    Edit(MessageRef, Box<str>),
+    /// Replace a message's content, and append the change to the inboxes.
+    Edit(MessageRef, Content),
     /// Remove a message's content, and append the change to the inboxes.
     Delete(MessageRef),
     /// Add or remove a reaction, and append the change to the inboxes.

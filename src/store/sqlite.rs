@@ -6,7 +6,6 @@ mod byte_use;
 mod cache;
 mod change_rate;
 mod checkpoint;
-mod content_eq;
 mod counts;
 mod fault;
 mod file;
@@ -51,7 +50,8 @@ use self::shared::Shared;
 use self::times::RecordedTimes;
 use self::truncation::Truncation;
 use super::{
-    Outcome, Reader, Store, StoreError, StoreFiles, StoreOptions, StoredTimes, Waker, Write,
+    ContentHasher, Outcome, Reader, Store, StoreError, StoreFiles, StoreOptions, StoredTimes,
+    Waker, Write,
 };
 
 /// The writing half. Holds the lock of its file until it is dropped.
@@ -61,6 +61,7 @@ pub struct Sqlite {
     checkpointer: Checkpointer,
     connection: Connection,
     epoch: Uuid,
+    hasher: ContentHasher,
     /// `None` for a temporary file.
     run: Option<Run>,
     /// The epoch is to change when the run begins.
@@ -110,6 +111,7 @@ impl Sqlite {
             cache: &mut self.cache,
             numbers: &mut self.numbers,
             change_rates: &mut self.change_rates,
+            hasher: &self.hasher,
             inbox_limit: self.options.retention.inbox_limit,
             device_ms: self.options.retention.device_ms,
             is_certain: self.expire_at.is_some(),
@@ -214,6 +216,10 @@ impl Sqlite {
 impl Store for Sqlite {
     fn epoch(&self) -> Uuid {
         self.epoch
+    }
+
+    fn content_hasher(&self) -> ContentHasher {
+        self.hasher.clone()
     }
 
     fn files(&self) -> Arc<StoreFiles> {

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use uuid::Uuid;
 
+use super::content::ContentHasher;
 use super::files::StoreFiles;
 use super::model::{InboxItem, InboxState, Outcome, Write};
 use super::query::{
@@ -42,6 +43,9 @@ pub type Waker = Arc<dyn Fn() + Send + Sync>;
 pub trait Store: Send {
     /// Identifies the meaning of sequence numbers: it changes when the store is replaced or restored from a backup.
     fn epoch(&self) -> Uuid;
+
+    /// Hashes long content for this store, so that its writing half need not.
+    fn content_hasher(&self) -> ContentHasher;
 
     /// The files of the store, which the caller checks: nothing may be committed while one is not in its place.
     fn files(&self) -> Arc<StoreFiles>;

@@ -10,6 +10,7 @@ mod support;
 mod bytes;
 mod changes;
 mod clock;
+mod contents;
 mod counts;
 mod devices;
 mod fixture;

@@ -19,7 +19,7 @@ use super::number::unsigned;
 use super::pending::{PendingBatch, PendingLog};
 use super::plan::Direct;
 use super::shared::Shared;
-use crate::store::{Conversation, MessageRef, Outcome, Quotas, Write};
+use crate::store::{ContentHash, ContentHasher, Conversation, MessageRef, Outcome, Quotas, Write};
 
 /// Message numbers are reserved in the file in blocks of this size, so that opening a store need not look for the newest.
 const RESERVE: i64 = 1_000_000;
@@ -33,6 +33,7 @@ pub struct Batch<'a> {
     pub cache: &'a mut Cache,
     pub numbers: &'a mut MessageNumbers,
     pub change_rates: &'a mut ChangeRates,
+    pub hasher: &'a ContentHasher,
     pub inbox_limit: u64,
     /// How long a device is kept after its last use, in milliseconds.
     pub device_ms: i64,
@@ -66,7 +67,10 @@ struct Found {
     edited_at: Option<i64>,
     deleted_at: Option<i64>,
     change_seq: Option<i64>,
-    first: Option<Vec<u8>>,
+    /// A hash of the first content, if that has been replaced or removed.
+    first: Option<ContentHash>,
+    /// A hash of the present content, if that is long.
+    hash: Option<ContentHash>,
     actor: User,
     /// The other user, with the id.
     peer: (Arc<str>, User),
@@ -137,7 +141,7 @@ impl Batch<'_> {
     ) -> Result<Option<Found>> {
         self.tx
             .prepare_cached(
-                "SELECT n, sender, from_seq, sent_at, edited_at, deleted_at, change_seq, first
+                "SELECT n, sender, from_seq, sent_at, edited_at, deleted_at, change_seq, first, hash
                  FROM messages WHERE conversation = ?1 AND id = ?2",
             )?
             .query_row(params![conversation.n, at.id.as_bytes()], |row| {
@@ -151,6 +155,7 @@ impl Batch<'_> {
                     deleted_at: row.get(5)?,
                     change_seq: row.get(6)?,
                     first: row.get(7)?,
+                    hash: row.get(8)?,
                     actor,
                     blocked: conversation.blocks(actor.n, peer.1.n),
                     has_block: conversation.has_block(),
@@ -272,15 +277,6 @@ impl Batch<'_> {
         };
         self.cache.add_conversation(pair, conversation);
         Ok(Some(conversation))
-    }
-
-    /// The key of the hashes that stand for the first contents of changed messages. Without the key, a guess at deleted
-    /// content cannot be verified.
-    fn key(&self) -> Result<Vec<u8>> {
-        self.tx
-            .query_row("SELECT value FROM meta WHERE key = 'key'", (), |row| {
-                row.get(0)
-            })
     }
 }
 

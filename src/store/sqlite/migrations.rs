@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 pub use self::counted::COUNTED;
 use super::pending;
-use crate::store::StoreError;
+use crate::store::{ContentHasher, StoreError};
 
 /// `application_id` of a dmwire file: "dmw1".
 const APPLICATION: i64 = 0x646d_7731;
@@ -159,6 +159,15 @@ pub fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
         tx.commit()?;
     }
     Ok(())
+}
+
+/// Hashes content with the key of the store, without which a guess at deleted content cannot be verified.
+pub fn content_hasher(connection: &Connection) -> rusqlite::Result<ContentHasher> {
+    let key: Vec<u8> =
+        connection.query_row("SELECT value FROM meta WHERE key = 'key'", (), |row| {
+            row.get(0)
+        })?;
+    Ok(ContentHasher::new(&key))
 }
 
 /// The store's epoch.

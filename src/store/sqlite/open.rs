@@ -86,7 +86,9 @@ impl Sqlite {
             }
             None => (None, None),
         };
+        let hasher = with_path(&file.path, migrations::content_hasher(&connection))?;
         let mut store = Self {
+            hasher,
             checkpointer,
             connection,
             epoch: Uuid::nil(),

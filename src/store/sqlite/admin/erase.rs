@@ -80,7 +80,7 @@ fn erase_in(connection: &mut Connection, user: &str, now: i64) -> rusqlite::Resu
         return Ok(None);
     };
     let messages = tx.execute(
-        "UPDATE messages SET content = NULL, first = NULL, reply_to = NULL, edited_at = NULL,
+        "UPDATE messages SET content = NULL, first = NULL, hash = NULL, reply_to = NULL, edited_at = NULL,
             deleted_at = coalesce(deleted_at, ?2) WHERE sender = ?1",
         [n, now],
     )?;

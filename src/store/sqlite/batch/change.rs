@@ -4,10 +4,9 @@ use rusqlite::{OptionalExtension as _, params};
 
 use super::{Batch, Found, Result};
 use crate::store::sqlite::cache;
-use crate::store::sqlite::content_eq;
 use crate::store::sqlite::kinds;
 use crate::store::sqlite::number::{signed, unsigned};
-use crate::store::{MessageRef, Outcome, Recipients};
+use crate::store::{Content, ContentHash, MessageRef, Outcome, Recipients};
 
 /// The maximum number of reactions of one user on one message, and of removed ones that are remembered.
 const MAX_REACTIONS: i64 = 32;
@@ -69,7 +68,7 @@ impl Batch<'_> {
         &mut self,
         at: &MessageRef,
         found: &Found,
-        content: &str,
+        content: &Content,
     ) -> Result<Outcome> {
         if found.deleted_at.is_some() {
             return Ok(Outcome::UnknownMessage);
@@ -78,7 +77,8 @@ impl Batch<'_> {
             return Ok(Outcome::NotAuthor);
         }
         let present = self.content(found)?;
-        if content_eq::equal(&present, content) {
+        let edited = (&**content, content.hash());
+        if self.hasher.same((&present, found.hash.as_ref()), edited) {
             let seq = found.change_seq.map_or(found.from_seq, unsigned);
             return Ok(unchanged(
                 Some(seq),
@@ -100,16 +100,17 @@ impl Batch<'_> {
         self.count_change(found);
         self.tx
             .prepare_cached(
-                "UPDATE messages SET content = ?3, edited_at = ?4, change_seq = ?5, first = ?6
+                "UPDATE messages SET content = ?3, edited_at = ?4, change_seq = ?5, first = ?6, hash = ?7
                  WHERE conversation = ?1 AND n = ?2",
             )?
             .execute(params![
                 found.conversation,
                 found.n,
-                content,
+                &**content,
                 self.now,
                 signed(found.actor.head + 1),
-                first
+                first,
+                content.hash(),
             ])?;
         Ok(outcome)
     }
@@ -131,7 +132,7 @@ impl Batch<'_> {
         let outcome = self.append_change(at, found, Change::Deleted, self.now)?;
         self.tx
             .prepare_cached(
-                "UPDATE messages SET content = NULL, deleted_at = ?3, change_seq = ?4, first = ?5
+                "UPDATE messages SET content = NULL, hash = NULL, deleted_at = ?3, change_seq = ?4, first = ?5
                  WHERE conversation = ?1 AND n = ?2",
             )?
             .execute(params![
@@ -270,15 +271,16 @@ impl Batch<'_> {
 
     /// The hash of a message's first content, by which a duplicate is recognised once the content has changed. `present`: the
     /// present content, if it has been read.
-    fn first(&self, found: &Found, present: Option<String>) -> Result<Vec<u8>> {
-        if let Some(first) = &found.first {
-            return Ok(first.clone());
+    fn first(&self, found: &Found, present: Option<String>) -> Result<ContentHash> {
+        // The hash of the present content, which is the first one, is known if it is long.
+        if let Some(first) = found.first.or(found.hash) {
+            return Ok(first);
         }
         let present = match present {
             Some(present) => present,
             None => self.content(found)?,
         };
-        Ok(content_eq::keyed_hash(&self.key()?, &present))
+        Ok(self.hasher.hash(&present))
     }
 
     /// Appends a change to the inboxes of both users, and marks the changes that it supersedes.

@@ -7,11 +7,10 @@ use uuid::Uuid;
 
 use super::{Batch, Result};
 use crate::store::sqlite::cache::{DirectConversation, User};
-use crate::store::sqlite::content_eq;
 use crate::store::sqlite::counts::{self, Counts};
 use crate::store::sqlite::number::{signed, unsigned};
 use crate::store::sqlite::pending::Record;
-use crate::store::{NewMessage, Outcome, Recipients};
+use crate::store::{ContentHash, NewMessage, Outcome, Recipients};
 
 /// Messages with more bytes of content skip the pending log.
 const LARGE: usize = 2048;
@@ -140,7 +139,7 @@ impl Batch<'_> {
             sent_at: self.now,
             counts: placed.counts,
             reply_to: message.reply_to.as_ref().map(Uuid::as_bytes),
-            hash: None,
+            hash: message.content.hash(),
             content: &message.content,
         });
         self.inbox_grown(&message.from, 0);
@@ -158,8 +157,8 @@ impl Batch<'_> {
             .prepare_cached(
                 "INSERT INTO messages
                  (conversation, n, id, sender, recipient, from_seq, to_seq, sent_at, reply_to, content,
-                    low_count, high_count, behind)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13) ON CONFLICT DO NOTHING",
+                    low_count, high_count, behind, hash)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14) ON CONFLICT DO NOTHING",
             )?
             .execute(params![
                 placed.conversation,
@@ -171,10 +170,11 @@ impl Batch<'_> {
                 signed(to.head + 1),
                 self.now,
                 message.reply_to.as_ref().map(Uuid::as_bytes),
-                message.content,
+                &*message.content,
                 placed.counts.low,
                 placed.counts.high,
                 placed.counts.behind(self.now),
+                message.content.hash(),
             ])?;
         if inserted == 0 {
             return Ok(false);
@@ -259,11 +259,18 @@ impl Batch<'_> {
 
     /// The outcome of a message whose id is taken: the first outcome again if it is the same message, or a conflict.
     fn duplicate(&mut self, conversation: i64, from: i64, message: &NewMessage) -> Result<Outcome> {
-        type Row = (i64, i64, i64, Option<String>, Option<Vec<u8>>);
-        let (sender, from_seq, sent_at, content, first): Row = self
+        type Row = (
+            i64,
+            i64,
+            i64,
+            Option<String>,
+            Option<ContentHash>,
+            Option<ContentHash>,
+        );
+        let (sender, from_seq, sent_at, content, first, hash): Row = self
             .tx
             .prepare_cached(
-                "SELECT sender, from_seq, sent_at, content, first
+                "SELECT sender, from_seq, sent_at, content, first, hash
                  FROM messages WHERE conversation = ?1 AND id = ?2",
             )?
             .query_row(params![conversation, message.id.as_bytes()], |row| {
@@ -273,12 +280,19 @@ impl Batch<'_> {
                     row.get(2)?,
                     row.get(3)?,
                     row.get(4)?,
+                    row.get(5)?,
                 ))
             })?;
         // An edit or a deletion keeps a hash of the first content; without one, the content is still the first.
         let is_same = match (first, content) {
-            (Some(first), _) => first == content_eq::keyed_hash(&self.key()?, &message.content),
-            (None, Some(content)) => content_eq::equal(&content, &message.content),
+            (Some(first), _) => {
+                let known = message.content.hash().copied();
+                first == known.unwrap_or_else(|| self.hasher.hash(&message.content))
+            }
+            (None, Some(content)) => {
+                let sent = (&*message.content, message.content.hash());
+                self.hasher.same((&content, hash.as_ref()), sent)
+            }
             (None, None) => false,
         };
         if sender != from || !is_same {

@@ -4,8 +4,8 @@ use rusqlite::{Connection, params};
 
 use super::encoding::{damaged, read_number, take, take_id};
 use super::record::Record;
-use crate::store::Recipients;
 use crate::store::sqlite::counts::Counts;
+use crate::store::{ContentHash, Recipients};
 
 /// The schema version from which on records have a version byte.
 pub const VERSIONED_RECORDS: i64 = 5;
@@ -55,14 +55,14 @@ pub fn read<'a>(bytes: &mut &'a [u8]) -> Option<Record<'a>> {
 
 /// Rewrites a log of records without a version byte in the present form.
 pub fn upgrade(connection: &Connection) -> rusqlite::Result<()> {
-    rewrite(connection, read, |_| Ok(()))
+    rewrite(connection, read, |_| Ok(None))
 }
 
-/// Rewrites the log: reads the records with `read` and has `change` change them. Each row keeps its number and its messages.
+/// Rewrites the log: reads the records with `read` and has `change` change them and return the hash of long content. Each row keeps its number and its messages.
 pub fn rewrite(
     connection: &Connection,
     read: for<'a> fn(&mut &'a [u8]) -> Option<Record<'a>>,
-    mut change: impl FnMut(&mut Record<'_>) -> rusqlite::Result<()>,
+    mut change: impl FnMut(&mut Record<'_>) -> rusqlite::Result<Option<ContentHash>>,
 ) -> rusqlite::Result<()> {
     let mut rows = connection.prepare("SELECT n, records FROM pending ORDER BY n")?;
     let rows = rows.query_map((), |row| {
@@ -74,8 +74,12 @@ pub fn rewrite(
         let mut new = Vec::with_capacity(old.len() + old.len() / 16);
         while !rest.is_empty() {
             let mut record = read(&mut rest).ok_or_else(damaged)?;
-            change(&mut record)?;
-            record.write(&mut new);
+            let hash = change(&mut record)?;
+            Record {
+                hash: hash.as_ref(),
+                ..record
+            }
+            .write(&mut new);
         }
         connection.execute(
             "UPDATE pending SET records = ?2 WHERE n = ?1",

@@ -1,10 +1,9 @@
 //! The binary form of a message in the pending log.
 
 use super::encoding::{Id, read_number, take, take_id, write_number};
-use crate::store::sqlite::content_eq::ContentHash;
 use crate::store::sqlite::counts::Counts;
 use crate::store::sqlite::number::signed;
-use crate::store::{Recipient, Recipients};
+use crate::store::{ContentHash, Recipient, Recipients};
 
 /// The first byte of a record. Records of version 1 have no counts and no hash. Records written before there was a version byte are
 /// in [`super::legacy`].
