@@ -59,9 +59,9 @@ export class Outbox {
 
   /** Restores the frames of an earlier run. */
   restore(records: readonly OutboxRecord[]): void {
-    const restored = records.map(({ frame, settled = false, seq, after }) => {
+    const restored = records.map(({ frame, settled = false, seq, after, superseded = false }) => {
       const pending = this.#create(frame, 'durable', true);
-      Object.assign(pending, { settled, seq, after, maybeStored: true });
+      Object.assign(pending, { settled, seq, after, superseded, maybeStored: true });
       // This run has no caller that waits for the answer.
       pending.answer.catch(() => {});
       return pending;
@@ -74,11 +74,12 @@ export class Outbox {
   records(): OutboxRecord[] {
     return this.#frames
       .filter(pending => pending.delivery === 'durable')
-      .map(({ frame, settled, seq, after }) => ({
+      .map(({ frame, settled, seq, after, superseded }) => ({
         frame,
         ...(settled && { settled }),
         ...(seq !== undefined && { seq }),
         ...(after !== undefined && { after }),
+        ...(superseded && { superseded }),
       }));
   }
 
@@ -131,6 +132,8 @@ export class Outbox {
   /** The replay of the session is complete. */
   synced(): void {
     this.#phase = 'synced';
+    // No entry of a newer change has come.
+    for (const pending of this.#frames) pending.superseded = false;
     this.flush();
   }
 
@@ -164,6 +167,15 @@ export class Outbox {
     this.#backoff.reset();
     this.settle(pending, reply);
     return pending;
+  }
+
+  /** Notes a superseded entry: that of an edit or a reaction, of which the answer may have been lost. */
+  skipped(seq: number): void {
+    for (const pending of this.#frames) {
+      const { frame, after, maybeStored, settled } = pending;
+      const isChange = frame.type === 'edit' || frame.type === 'react';
+      if (isChange && maybeStored && !settled && after !== undefined && seq > after) pending.superseded = true;
+    }
   }
 
   /** Finds the durable frame that an entry of the log was made from. */

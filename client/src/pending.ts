@@ -30,6 +30,8 @@ export interface OutboxRecord {
   readonly seq?: number;
   /** `seq` up to which the log had arrived when the frame was added or last sent. Its own entry has a higher one. */
   readonly after?: number;
+  /** The replay has shown an entry that may be that of the frame, and superseded. */
+  readonly superseded?: boolean;
 }
 
 /** A frame in the outbox: it waits for its answer, or for the log entry that it produced. */
@@ -51,7 +53,7 @@ export interface PendingFrame {
   after: number | undefined;
   /** The server may have stored it: it was sent, in this run or an earlier one. */
   maybeStored: boolean;
-  /** Since it was last sent, the user has made another change that may hide this one in the replay. */
+  /** The replay has shown a `skipped` entry that may be its own: it may have been stored, and superseded by a newer change. */
   superseded: boolean;
   /** The application has received the event `sent` for it. */
   reported: boolean;
@@ -109,14 +111,13 @@ const CHANGES: Record<string, string> = { edited: 'edit', deleted: 'delete', rea
  */
 export function isEntryOf(entry: InFrame, pending: PendingFrame): boolean {
   const { frame, after } = pending;
-  const seq = entry.seq as number;
-  if (CHANGES[entry.type] !== frame.type || after === undefined || seq <= after) return false;
-  if (frame.type === 'react') return frame.emoji === entry.emoji && !frame.remove === !entry.removed;
-  if (frame.type === 'delete' || JSON.stringify(frame.message) === JSON.stringify(entry.message)) return true;
-  // The replay shows the newest content at the position of every edit. The first entry with other content is an edit of
-  // another device. With a second one, ours is assumed to be among them: undoing a newer edit would be worse than losing ours.
-  const wasSuperseded = pending.superseded;
-  pending.superseded = true;
-  pending.after = seq;
-  return wasSuperseded;
+  if (CHANGES[entry.type] !== frame.type || after === undefined || (entry.seq as number) <= after) return false;
+  if (frame.emoji !== entry.emoji) return false;
+  const isSame =
+    frame.type === 'delete' ||
+    (!frame.remove === !entry.removed && JSON.stringify(frame.message) === JSON.stringify(entry.message));
+  // The entry of another change, and ours may have been superseded before it: undoing a newer change would be worse than losing
+  // ours.
+  if (isSame) pending.superseded = false;
+  return pending.superseded || isSame;
 }

@@ -186,6 +186,7 @@ export class Receiver {
   #entry(frame: InFrame, seq: number): void {
     const { inbox, outbox, persistence } = this.#parts;
     const { user } = persistence;
+    if (frame.type === 'skipped') outbox.skipped(seq);
     const own = frame.from_user === user && frame.target_user !== user && outbox.findEntry(frame);
     if (!own) return void this.#offer(frame, seq, frame.type, frame);
     // The frame was stored, and the connection was lost before its ack, or the ack arrived ahead of its turn. The entry

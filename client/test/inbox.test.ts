@@ -260,6 +260,9 @@ describe('incoming entries', { timeout: 120_000 }, () => {
     socket.ack(await socket.expect('message'), 5, { sent_at: 't5' });
     assert.deepEqual(await next(), ['5', 'i5', 't5']);
     open();
+    socket.frame({ type: 'skipped', seq: 6 });
+    assert.deepEqual(await next(), ['6', null, null]);
+    open();
     socket.frame({ type: 'truncated', reason: 'retention', oldest_seq: 9 });
     assert.deepEqual(await next(), ['8', null, null]);
     open();

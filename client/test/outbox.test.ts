@@ -347,6 +347,7 @@ describe('outgoing frames', { timeout: 60_000 }, () => {
     const id = '00000000-0000-0000-0000-000000000001';
     const mine = { id, from_user: 'me', target_user: 'you' };
     const edited = (seq: number, message: string) => ({ type: 'edited', seq, message, edited_at: 'then', ...mine });
+    const skipped = (seq: number) => ({ type: 'skipped', seq });
     /** Sends a change whose ack is lost, and replays `entries` on the next connection. */
     async function replayed(change: () => Promise<unknown>, entries: Record<string, unknown>[]) {
       const socket = await server.session(10);
@@ -409,10 +410,41 @@ describe('outgoing frames', { timeout: 60_000 }, () => {
       const events: unknown[] = [];
       client.on('sent', ({ frame }) => void events.push((frame as InFrame).message));
       client.on('edited', ({ message }) => void events.push(message));
-      // The replay shows the current content at the position of each edit.
-      const entries = [edited(11, 'newest'), edited(12, 'newest')];
+      // The entry of a superseded edit does not show what it was.
+      const entries = [skipped(11), edited(12, 'newest')];
       assert.deepEqual(await replayed(() => client.edit('you', id, 'new'), entries), { settled: true, resent: [] });
-      assert.deepEqual(events, ['newest', 'new', 'newest']);
+      assert.deepEqual(events, ['new', 'newest']);
+    });
+
+    it('do not undo a newer change of a reaction', async () => {
+      start();
+      const reacted = { type: 'reacted', seq: 12, emoji: '+', removed: true, ...mine };
+      const entries = [skipped(11), reacted];
+      assert.deepEqual(await replayed(() => client.react('you', id, '+'), entries), { settled: true, resent: [] });
+    });
+
+    it('are sent again when no entry of a newer change is there', async () => {
+      start();
+      for (const entries of [
+        [skipped(11)],
+        [edited(11, 'older'), skipped(12)],
+        [skipped(11), { ...edited(12, 'x'), id: 'other' }],
+        [skipped(11), { type: 'reacted', seq: 12, emoji: '+', ...mine }],
+      ]) {
+        const { settled, resent } = await replayed(() => client.edit('you', id, 'new'), entries);
+        assert.deepEqual([settled, resent.length], [false, 1], JSON.stringify(entries));
+        await client.close().catch(() => {});
+        start();
+      }
+    });
+
+    it('are recognized in the replay after superseded entries of others', async () => {
+      start();
+      const events: unknown[] = [];
+      client.on('sent', ({ ack }) => void events.push(ack.seq));
+      const entries = [skipped(11), edited(12, 'new')];
+      assert.deepEqual(await replayed(() => client.edit('you', id, 'new'), entries), { settled: true, resent: [] });
+      assert.deepEqual(events, [12]);
     });
 
     it('are not confused with edits of another device while the server is busy', async () => {
@@ -426,7 +458,8 @@ describe('outgoing frames', { timeout: 60_000 }, () => {
       mock.timers.tick(30_000);
       const next = await server.accept();
       next.welcome(16);
-      for (let seq = 14; seq <= 16; seq += 1) next.frame(edited(seq, 'newest'));
+      for (let seq = 14; seq <= 15; seq += 1) next.frame({ type: 'skipped', seq });
+      next.frame(edited(16, 'newest'));
       next.frame({ type: 'synced', seq: 16 });
       await flushMicrotasks();
       assert.equal((await next.expect('edit')).message, 'new');

@@ -180,9 +180,11 @@ class Model {
     }
   }
 
-  /** Returns an entry as the replay shows it: every edit with the current content. */
+  /** Returns an entry as the replay shows it: an edit that a later one supersedes has only its number. */
   #shown(entry: Record<string, unknown>): Record<string, unknown> {
-    return entry.type === 'edited' ? { ...entry, message: String(this.order.get('edits')?.at(-1)) } : entry;
+    const { type, seq } = entry;
+    const isSuperseded = type === 'edited' && this.log.slice(seq as number).some(later => later.type === 'edited');
+    return isSuperseded ? { type: 'skipped', seq } : entry;
   }
 }
 
