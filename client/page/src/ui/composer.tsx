@@ -5,6 +5,7 @@ import { preview } from '../content/content.js';
 import type { Conversation, Message } from '../conversation.js';
 import { ComposeDialog } from './compose-dialog.js';
 import { Icon } from './icons.js';
+import { IconButton } from './parts.js';
 
 /** Maximum length of a text, in code points (docs/protocol.md section 3). */
 const MAX_LENGTH = 16_000;
@@ -103,33 +104,12 @@ export function Composer(props: ComposerProps): JSX.Element {
             </strong>
             <span dir="auto">{preview(context.content)}</span>
           </p>
-          <button type="button" class="round" onClick={cancel} title="Cancel">
-            <Icon name="close" />
-            <span class="unseen">Cancel</span>
-          </button>
+          <IconButton icon="close" label="Cancel" onClick={cancel} />
         </div>
       )}
       <div class="row">
-        <button
-          type="button"
-          class="round"
-          onClick={() => setShowDialog(true)}
-          disabled={isClosed}
-          title="Send media or data"
-        >
-          <Icon name="plus" />
-          <span class="unseen">Send media or data</span>
-        </button>
-        <button
-          type="button"
-          class="round"
-          aria-pressed={markdown}
-          onClick={() => setMarkdown(!markdown)}
-          title="Markdown"
-        >
-          <Icon name="markdown" />
-          <span class="unseen">Markdown</span>
-        </button>
+        <IconButton icon="plus" label="Send media or data" onClick={() => setShowDialog(true)} disabled={isClosed} />
+        <IconButton icon="markdown" label="Markdown" aria-pressed={markdown} onClick={() => setMarkdown(!markdown)} />
         <label class="unseen" for={id}>
           Message
         </label>

@@ -3,8 +3,7 @@ import { useId, useLayoutEffect, useRef, useState } from 'preact/hooks';
 import type { Chat } from '../chat.js';
 import { type Frame, pretty } from '../frames.js';
 import { shorten } from '../text.js';
-import { Icon } from './icons.js';
-import { memo } from './parts.js';
+import { IconButton, memo } from './parts.js';
 
 /** Maximum length of a frame in the one-line view. */
 const LINE_LENGTH = 300;
@@ -64,10 +63,7 @@ export function FramesDrawer({ chat, onClose }: { chat: Chat; onClose: () => voi
         >
           Clear
         </button>
-        <button type="button" class="round" onClick={onClose} title="Close frames">
-          <Icon name="close" />
-          <span class="unseen">Close frames</span>
-        </button>
+        <IconButton icon="close" label="Close frames" onClick={onClose} />
       </header>
       <p class="dim">
         All frames sent to the server (↑) and received from it (↓).{' '}

@@ -1,5 +1,6 @@
 import { Component, type ComponentChildren, type ComponentType, type JSX } from 'preact';
 import { useEffect, useReducer, useRef } from 'preact/hooks';
+import { Icon, type IconName } from './icons.js';
 
 /** Returns a component that renders again only when a property changes. */
 export function memo<P extends object>(Inner: ComponentType<P>): ComponentType<P> {
@@ -43,6 +44,17 @@ export function Avatar({ user }: { user: string }): JSX.Element {
     <span class={`avatar c${sum % 8}`} aria-hidden="true">
       {user.replace(/[^A-Za-z0-9]/g, '').slice(0, 2) || '?'}
     </span>
+  );
+}
+
+/** A round button with an icon. `label` is its name, also for screen readers. */
+export function IconButton(props: JSX.IntrinsicElements['button'] & { icon: IconName; label: string }): JSX.Element {
+  const { icon, label, class: more = '', ...attributes } = props;
+  return (
+    <button type="button" class={`round ${more}`} title={label} {...attributes}>
+      <Icon name={icon} />
+      <span class="unseen">{label}</span>
+    </button>
   );
 }
 

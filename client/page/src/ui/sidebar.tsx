@@ -6,7 +6,7 @@ import type { Conversation } from '../conversation.js';
 import { isUser } from '../identity.js';
 import { Icon } from './icons.js';
 import { Logo } from './logo.js';
-import { Avatar, formatShort, parseTime } from './parts.js';
+import { Avatar, formatShort, IconButton, parseTime } from './parts.js';
 
 /** Distance to the end of the list at which the next page is loaded, in pixels. */
 const LOAD_DISTANCE = 400;
@@ -40,20 +40,8 @@ export function Sidebar({ chat, showFrames, onOpen, onSignOut, onToggleFrames }:
         <h2>
           <Logo /> dmwire
         </h2>
-        <button
-          type="button"
-          class="round"
-          onClick={onToggleFrames}
-          aria-pressed={showFrames}
-          title="Frames on the wire"
-        >
-          <Icon name="frames" />
-          <span class="unseen">Frames on the wire</span>
-        </button>
-        <button type="button" class="round" onClick={onSignOut} title="Change user">
-          <Icon name="sign-out" />
-          <span class="unseen">Change user</span>
-        </button>
+        <IconButton icon="frames" label="Frames on the wire" onClick={onToggleFrames} aria-pressed={showFrames} />
+        <IconButton icon="sign-out" label="Change user" onClick={onSignOut} />
       </header>
       <div class="me">
         <Avatar user={chat.me} />
@@ -200,10 +188,7 @@ function NewConversation({ onOpen }: { onOpen: (peer: string) => void }): JSX.El
           setIsInvalid(false);
         }}
       />
-      <button type="submit" class="round" title="Start the conversation">
-        <Icon name="plus" />
-        <span class="unseen">Start the conversation</span>
-      </button>
+      <IconButton type="submit" icon="plus" label="Start the conversation" />
       <p class="problem" role="alert" id={`${id}e`}>
         {isInvalid && 'A user name has 1 to 64 characters: A-Z a-z 0-9 . _ ~ @ : + -'}
       </p>

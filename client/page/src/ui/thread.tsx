@@ -8,7 +8,7 @@ import { BlockButton, BlockedStrip } from './block.js';
 import { Composer } from './composer.js';
 import { Icon } from './icons.js';
 import { type MessageActions, MessageRow } from './message.js';
-import { Avatar, Confirm, formatDay, parseTime } from './parts.js';
+import { Avatar, Confirm, formatDay, IconButton, parseTime } from './parts.js';
 
 /** Distance to the end that still counts as being at the end, in pixels. */
 const END_DISTANCE = 60;
@@ -224,10 +224,7 @@ export function Thread({ chat, conversation, hasToken, showFrames, onBack, onTog
   return (
     <section class="thread" aria-label={`Conversation with ${peer}`}>
       <header>
-        <button type="button" class="round back" onClick={onBack} title="All conversations">
-          <Icon name="back" />
-          <span class="unseen">All conversations</span>
-        </button>
+        <IconButton icon="back" label="All conversations" class="back" onClick={onBack} />
         <Avatar user={peer} />
         <div class="title">
           <h2>{peer}</h2>
@@ -236,16 +233,13 @@ export function Thread({ chat, conversation, hasToken, showFrames, onBack, onTog
           </p>
         </div>
         {canWrite && peer !== chat.me && <BlockButton chat={chat} peer={peer} button={blockButton} />}
-        <button
-          type="button"
-          class="round only-narrow"
+        <IconButton
+          icon="frames"
+          label="Frames on the wire"
+          class="only-narrow"
           onClick={onToggleFrames}
           aria-pressed={showFrames}
-          title="Frames on the wire"
-        >
-          <Icon name="frames" />
-          <span class="unseen">Frames on the wire</span>
-        </button>
+        />
       </header>
       <section
         class="scroller"
