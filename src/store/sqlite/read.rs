@@ -7,6 +7,8 @@ mod history;
 mod inbox;
 mod known;
 mod row;
+#[cfg(test)]
+mod tests;
 
 use std::path::Path;
 use std::sync::Arc;

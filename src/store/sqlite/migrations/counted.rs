@@ -59,7 +59,7 @@ pub fn count_messages(connection: &Connection) -> Result<()> {
     connection.execute_batch(
         "DROP TABLE messages_6;
          CREATE UNIQUE INDEX message_ids ON messages (conversation, id);
-         CREATE INDEX deleted_messages ON messages (conversation, sender, n) WHERE deleted_at IS NOT NULL;
+         CREATE INDEX deleted_messages ON messages (conversation, sender, n, deleted_at) WHERE deleted_at IS NOT NULL;
          UPDATE users SET listed = coalesce((SELECT max(seq) FROM inbox WHERE user = users.n), floor);",
     )?;
     connection.execute_batch(LIST_ALL)?;

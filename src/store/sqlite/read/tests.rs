@@ -1,0 +1,137 @@
+//! The cost of queries, as the number of steps of SQLite's virtual machine: a page costs what it contains, however much there is
+//! besides it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use uuid::Uuid;
+
+use super::SqliteReader;
+use crate::store::sqlite::Sqlite;
+use crate::store::{
+    Conversation, ConversationsPage, ConversationsQuery, HistoryQuery, NewMessage, Reader as _,
+    Retention, Store as _, StoreOptions, Write,
+};
+
+/// The time of the first message, in milliseconds since 1970-01-01T00:00:00Z. Each batch is a second later.
+const START: i64 = 1_800_000_000_000;
+
+fn message(from: &str, to: &str) -> Write {
+    Write::Message(NewMessage {
+        from: from.into(),
+        to: Conversation::Direct(to.into()),
+        id: Uuid::now_v7(),
+        content: "\"x\"".into(),
+        reply_to: None,
+        fresh: true,
+        ip_quota: None,
+    })
+}
+
+/// A store in which `conversations` users write to ada once, then one of them `messages` times, and then ten users again.
+struct Large {
+    // Before the store, which removes the file.
+    reader: SqliteReader,
+    _store: Sqlite,
+    now: i64,
+    steps: Arc<AtomicU64>,
+}
+
+impl Large {
+    fn new(conversations: usize, messages: usize) -> Self {
+        let retention = Retention {
+            inbox_limit: u64::MAX / 4,
+            ..crate::config::Config::default().storage.retention()
+        };
+        let options = StoreOptions::new(retention);
+        let mut store =
+            Sqlite::temporary(&std::env::temp_dir(), options).expect("a store is created");
+        let mut now = START;
+        let mut commit = |writes: &mut dyn Iterator<Item = Write>| loop {
+            let batch: Vec<_> = writes.take(500).collect();
+            if batch.is_empty() {
+                return;
+            }
+            now += 1000;
+            store
+                .commit(now, &batch.iter().collect::<Vec<_>>())
+                .expect("it is committed");
+            store.flush().expect("the log is flushed");
+        };
+        commit(&mut (0..conversations).map(|n| message(&format!("peer{n}"), "ada")));
+        commit(&mut (0..messages).map(|_| message("flood", "ada")));
+        commit(&mut (0..10).map(|n| message(&format!("peer{n}"), "ada")));
+        let mut connection = super::connect_to_read(&store.file.path).expect("the file opens");
+        let steps = Arc::new(AtomicU64::new(0));
+        let counted = steps.clone();
+        let count = move || {
+            counted.fetch_add(1, Ordering::Relaxed);
+            false
+        };
+        connection
+            .progress_handler(1, Some(count))
+            .expect("steps are counted");
+        Self {
+            reader: SqliteReader::with_connection(connection),
+            _store: store,
+            now,
+            steps,
+        }
+    }
+
+    fn steps<T>(&mut self, query: impl FnOnce(&mut SqliteReader) -> T) -> (T, u64) {
+        self.steps.store(0, Ordering::Relaxed);
+        let result = query(&mut self.reader);
+        (result, self.steps.load(Ordering::Relaxed))
+    }
+
+    fn page(&mut self, cursor: Option<Uuid>, not_before: Option<i64>) -> (ConversationsPage, u64) {
+        let query = ConversationsQuery {
+            user: "ada".into(),
+            limit: 12,
+            cursor,
+            not_before,
+            bytes: usize::MAX,
+        };
+        let (page, steps) = self.steps(|reader| reader.conversations(&query));
+        let page = page.expect("the list is read");
+        (page.expect("the cursor is known"), steps)
+    }
+
+    /// The steps of some queries.
+    fn costs(&mut self) -> Vec<u64> {
+        // The first preparation of a statement has steps of its own.
+        self.page(None, None);
+        let (first, newest) = self.page(None, None);
+        let (_, next) = self.page(first.cursor, None);
+        // The flood began before it, and so did all conversations but the newest.
+        let middle = (self.now + START) / 2;
+        self.page(None, Some(middle));
+        let (shown, hiding) = self.page(None, Some(middle));
+        assert_eq!((shown.items.len(), shown.cursor), (11, None));
+        let (none, all_hidden) = self.page(None, Some(self.now + 1));
+        assert_eq!((none.items.len(), none.cursor), (0, None));
+        let query = HistoryQuery {
+            user: "ada".into(),
+            conversation: Conversation::Direct("flood".into()),
+            position: None,
+            limit: 10,
+            not_before: Some(middle),
+            bytes: usize::MAX,
+        };
+        let (history, shown) = self.steps(|reader| reader.history(&query));
+        history.expect("the history is read");
+        vec![newest, next, hiding, all_hidden, shown]
+    }
+}
+
+#[test]
+fn a_page_costs_what_it_contains() {
+    let small = Large::new(1000, 2000).costs();
+    let large = Large::new(8000, 16_000).costs();
+    let is_alike = |(small, large): (&u64, &u64)| *large < small + small / 2 + 500;
+    assert!(
+        small.iter().zip(&large).all(is_alike),
+        "steps with eight times as much: {large:?}, {small:?}"
+    );
+}
