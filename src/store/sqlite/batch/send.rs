@@ -34,6 +34,8 @@ impl Batch<'_> {
             return Ok(Outcome::UnknownRoom);
         };
         let from = self.user(&message.from)?;
+        // The record of the session may still wait for its commit.
+        self.set_connected(&message.from, from)?;
         let known = self.find_user(recipient)?;
         let connected = known.is_some_and(|to| to.connected || to.n == from.n)
             || self.shared.is_newly_connected(recipient);
