@@ -383,6 +383,8 @@ describe('a token', { timeout: 4 * DEADLINE }, () => {
       await page.evaluate(hash => {
         location.hash = hash;
       }, `token=${token}`);
+      // Another user is signed in: the page asks.
+      if (page === pages[1]) await page.getByRole('dialog').getByRole('button', { name: 'Change user' }).click();
       await page.locator('.me strong', { hasText: /^oda$/ }).waitFor();
       await connected(page);
       assert.equal(offered.at(-1), `dmwire.v1,bearer.${token}`);
