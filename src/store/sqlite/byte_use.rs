@@ -35,15 +35,15 @@ pub fn cost(content: &str) -> f64 {
 
 impl ByteUse {
     /// Reads a user's row. While the present time is uncertain, nothing has been refilled since it was written.
-    pub fn load(connection: &Connection, user: i64, now: i64, is_certain: bool) -> Result<Self> {
+    pub fn load(connection: &Connection, n: i64, now: i64, is_certain: bool) -> Result<Self> {
         let row: Option<(f64, i64)> = connection
             .prepare_cached("SELECT used, at FROM byte_use WHERE user = ?1")?
-            .query_row([user], |row| Ok((row.get(0)?, row.get(1)?)))
+            .query_row([n], |row| Ok((row.get(0)?, row.get(1)?)))
             .optional()?;
-        let (used, at) = row.unwrap_or((0.0, now));
+        let (used, saved_at) = row.unwrap_or((0.0, now));
         Ok(Self {
             used,
-            at: if is_certain { at } else { now },
+            at: if is_certain { saved_at } else { now },
             unsaved: 0.0,
         })
     }
@@ -149,7 +149,7 @@ mod tests {
         bucket
             .add(&connection, 1, (1.0, 0, LIMIT))
             .expect("no row is due");
-        assert_eq!(bucket.used_at(0, LIMIT), 86_401.0);
+        assert!((bucket.used_at(0, LIMIT) - 86_401.0).abs() < ROUNDING);
         assert_eq!(bucket.wait(1.0, 2000, LIMIT), None);
     }
 }
