@@ -144,6 +144,9 @@ describe('a lost connection', { timeout: 10 * DEADLINE }, () => {
     await bubble(a, 'last words').waitFor();
     const next = await a.context().newPage();
     await a.close();
+    // The browser may end the closed tab a little later.
+    await next.goto(stage.gate.url);
+    await next.waitForFunction(async () => (await navigator.locks.query()).held?.length === 0);
     stage.gate.open();
     await enter(next, stage.gate.url, 'gil', 'hal');
     await bubble(next, 'last words').getByText('Stored').waitFor();
