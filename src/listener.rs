@@ -17,10 +17,22 @@ const EAFNOSUPPORT: i32 = 97;
 
 /// An address cannot be listened on.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {address} (--listen): {error}")]
+#[error("cannot listen on {address} (--listen): {error}{}", hint(error))]
 pub struct ListenError {
     address: SocketAddr,
     error: io::Error,
+}
+
+/// What an operator can do about an error.
+fn hint(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            "; another program, or another dmwire, listens there: stop it, or choose another port"
+        }
+        io::ErrorKind::AddrNotAvailable => "; this machine has no such address",
+        io::ErrorKind::PermissionDenied => "; ports below 1024 need a permission (README.md)",
+        _ => "",
+    }
 }
 
 /// Binds all configured addresses. A default address that the machine does not have is skipped, if another one is bound.

@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::task::AbortOnDropHandle;
@@ -56,6 +56,11 @@ pub enum RunError {
     /// The certificate cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// The library for HTTP cannot represent the time, and would panic.
+    #[error(
+        "the clock of this machine shows a time before 1970; set it, then start the server again"
+    )]
+    Clock,
     /// The operating system refused a thread, a signal handler or a socket.
     #[error(transparent)]
     System(#[from] io::Error),
@@ -78,6 +83,9 @@ impl RunError {
 /// # Errors
 /// [`RunError`]
 pub fn run(config: Config) -> Result<(), RunError> {
+    if SystemTime::now() < SystemTime::UNIX_EPOCH {
+        return Err(RunError::Clock);
+    }
     // The usual soft limit of 1024 open files is too low for a server; the hard limit is the operator's choice.
     if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
         log::warn!("cannot raise the limit of open files: {error}");

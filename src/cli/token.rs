@@ -14,7 +14,7 @@ pub const COMMAND: Command = Command {
             .long("ttl")
             .default_value("1h")
             .value_parser(duration)
-            .help("Lifetime of the token, such as 90s, 15m, 1h or 7d");
+            .help("Lifetime of the token, such as 90s, 15m, 1h or 7d; a number without a unit is in seconds");
         clap::Command::new("token")
             .about("Print a token for a user, signed with the first configured secret, for tests")
             .arg(user_arg())

@@ -36,7 +36,8 @@ section! {
     device_days: Days = Days::new(30), Kind::one("DAYS", Days::parse, ToString::to_string);
 
     /// After the machine's clock has jumped, or differs by more than a day from the newest stored message at a start, nothing
-    /// is removed because of its age until the clock has not jumped for this time, such as 90s, 15m or 1h
+    /// is removed because of its age until the clock has not jumped for this time, such as 90s, 15m or 1h; a number without
+    /// a unit is in seconds
     ///
     /// Until then, the times of messages continue from the time before the jump. SIGHUP accepts the clock at once.
     clock_settle: Span = Span::hours(1), text("TIME", Span::parse);

@@ -255,7 +255,16 @@ fn the_error_names_a_port_in_use() {
     let server = Server::start(&[]);
     let address = server.address.to_string();
     let folder = Folder::new();
-    assert_fails(&folder.0, &["--listen", &address], &["--listen", &address]);
+    assert_fails(
+        &folder.0,
+        &["--listen", &address],
+        &[
+            "--listen",
+            &address,
+            "another program",
+            "choose another port",
+        ],
+    );
     assert_fails(
         &folder.0,
         &["--listen", "127.0.0.1:0", "--listen", &address],

@@ -43,15 +43,18 @@ impl Machine {
     }
 
     fn start(&self, arguments: &[&str]) -> Server {
-        let environment = [
+        let arguments = [&HISTORY, arguments].concat();
+        Server::start_with(&self.folder, &arguments, &self.environment())
+    }
+
+    fn environment(&self) -> [(&'static str, &Path); 5] {
+        [
             ("LD_PRELOAD", self.preloaded.as_path()),
             ("FAKETIME_TIMESTAMP_FILE", &self.file),
             ("FAKETIME_DONT_FAKE_MONOTONIC", Path::new("1")),
             ("FAKETIME_NO_CACHE", Path::new("1")),
             ("NO_FAKE_STAT", Path::new("1")),
-        ];
-        let arguments = [&HISTORY, arguments].concat();
-        Server::start_with(&self.folder, &arguments, &environment)
+        ]
     }
 }
 
@@ -326,4 +329,18 @@ fn one_message_with_a_time_that_is_too_early_removes_nothing_before_it() {
     wait_until_settled(&server, true);
     assert_differs_by(&send(&server, &["4"]), 0);
     assert_keeps(&server, &["1", "2", "3", "4"]);
+}
+
+#[test]
+fn a_clock_before_1970_is_reported_at_start() {
+    let machine = Machine::new();
+    machine.set_clock("-70y");
+    let environment = machine.environment();
+    let started = Server::try_start_with(&machine.folder, &[], &environment);
+    let (status, log) = started.err().expect("the server does not start");
+    assert_eq!(status.code(), Some(1), "{log}");
+    assert!(
+        log.contains("before 1970") && !log.contains("panicked"),
+        "{log}"
+    );
 }
