@@ -1,7 +1,9 @@
 //! Opens a store of an older version.
 
 use dmwire::store::sqlite::{Durability, Sqlite, admin};
-use dmwire::store::{EntryKind, HistoryAnswer, InboxItem, Store as _, StoreOptions, StoredMessage};
+use dmwire::store::{
+    DeviceRef, EntryKind, HistoryAnswer, InboxItem, Store as _, StoreOptions, StoredMessage,
+};
 use rusqlite::Connection;
 
 use crate::fixture::RETENTION;
@@ -115,6 +117,21 @@ fn a_store_of_version_4_is_migrated_with_its_pending_messages() {
             ("bob", "ada")
         );
         assert_eq!(entries[6].message.content.len(), 1502);
+        // Who had connected has a device.
+        for (user, has_connected) in [("ada", true), ("bob", true), ("cy", false)] {
+            for (device, is_known) in [("default", has_connected), ("new", false)] {
+                let device = DeviceRef {
+                    user: user.into(),
+                    device: device.into(),
+                };
+                let states = reader.open_inboxes(&[device.into()]);
+                let state = states.expect("the inbox opens")[0];
+                assert_eq!(
+                    (state.has_connected, state.is_known),
+                    (has_connected, is_known)
+                );
+            }
+        }
         drop(reader);
         drop(store);
         assert_eq!(
