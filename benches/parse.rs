@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use dmwire::protocol::server::{Ack, AckStatus, RawContent, ServerMessage};
 use dmwire::protocol::types::{Integer, parse_uuid};
 use dmwire::protocol::{Contract, MessageId, Scanned, ServerFrame, Tape, Timestamp};
+use dmwire::store::ContentHasher;
 use serde::{Deserialize, Serialize};
 
 const ROUNDS: usize = 200;
@@ -112,6 +113,32 @@ fn compare(what: &str, contenders: &mut [(&str, &mut dyn FnMut())]) {
     }
 }
 
+/// Frames with long content, which is hashed after it was parsed.
+fn long_frames() -> [(&'static str, String); 3] {
+    let frame = |content: &str| format!(r#"{{"target_user":"6666","message":{content}}}"#);
+    let members: Vec<_> = (0..200).map(|n| format!(r#""k{n}":{n}"#)).collect();
+    let (text, members) = ("x".repeat(2000), members.join(","));
+    [
+        ("text, 2 KB", frame(&format!(r#""{text}""#))),
+        (
+            "markdown, 2 KB",
+            frame(&format!(r#"{{"type":"markdown","text":"{text}"}}"#)),
+        ),
+        (
+            "200 members, 2 KB",
+            frame(&format!(
+                r#"{{"type":"data","name":"n","data":{{{members}}}}}"#
+            )),
+        ),
+    ]
+}
+
+/// The content of one of these frames.
+fn content_of(frame: &str) -> &str {
+    let start = frame.find(r#""message":"#).map_or(0, |at| at + 10);
+    &frame[start..frame.len() - 1]
+}
+
 fn main() {
     println!("{:18} {:28} {:>11} {:>6}", "", "", "per call", "ratio");
     let contract = Contract::built_in();
@@ -132,6 +159,23 @@ fn main() {
                 ("serde_json::Value", &mut || {
                     let frame = serde_json::from_str::<serde_json::Value>(black_box(text));
                     assert!(black_box(frame).is_ok());
+                }),
+            ],
+        );
+    }
+
+    let hasher = ContentHasher::new(b"key");
+    for (what, text) in long_frames() {
+        let content = content_of(&text);
+        compare(
+            what,
+            &mut [
+                ("protocol", &mut || {
+                    let scanned = Scanned::new(&mut tape, black_box(&text));
+                    assert!(black_box(scanned.parse(&contract)).is_ok());
+                }),
+                ("hash of the content", &mut || {
+                    black_box(hasher.hash(black_box(content)));
                 }),
             ],
         );

@@ -5,6 +5,8 @@
 
 #[path = "support/disk.rs"]
 mod disk;
+#[path = "support/lists.rs"]
+mod lists;
 
 use std::fs;
 use std::io;
@@ -28,6 +30,9 @@ struct Options {
     /// Messages in the store that is opened and read.
     #[arg(long, default_value_t = 1_000_000)]
     messages: usize,
+    /// Conversations of the user with all these messages.
+    #[arg(long, default_value_t = 100_000)]
+    conversations: usize,
     /// Messages stored to measure the disk usage per message.
     #[arg(long, default_value_t = 200_000)]
     stored: usize,
@@ -37,7 +42,7 @@ struct Options {
     /// Parent of the folder [default: the system's temporary folder].
     #[arg(long)]
     dir: Option<PathBuf>,
-    /// Run only the measurements whose name contains this: rate, single, disk or large.
+    /// Run only the measurements whose name contains this: rate, single, disk, large or lists.
     #[arg(long, default_value = "")]
     only: String,
     /// `cargo bench` adds this.
@@ -81,6 +86,9 @@ fn main() -> Result<(), Failed> {
     }
     if wanted("large") {
         large(&options, &folder)?;
+    }
+    if wanted("lists") {
+        lists::measure(options.messages, options.conversations, &folder)?;
     }
     Ok(())
 }
