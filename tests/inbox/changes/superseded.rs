@@ -153,7 +153,11 @@ fn a_strangers_reactions_push_no_message_out_of_an_inbox() {
     let mut stranger = Client::fresh(&server, "stranger");
     let message = ask(&mut stranger, &to("b", "hello"));
     let change = |n: usize| {
-        let change = if n / 4 % 2 == 0 { react } else { unreact };
+        let change = if (n / 4).is_multiple_of(2) {
+            react
+        } else {
+            unreact
+        };
         change("b", &message["id"], &format!("e{}", n % 4))
     };
     let frames: Vec<Value> = (0..800).map(change).collect();
