@@ -185,7 +185,17 @@ fn a_strangers_reactions_push_no_message_out_of_an_inbox() {
 
 #[test]
 fn a_slow_reader_gets_the_ack_of_a_superseded_edit_in_its_place() {
-    let server = start(&["--outbox-bytes", "1024", "--stall-seconds", "3600"]);
+    let server = start(&[
+        "--outbox-bytes",
+        "1024",
+        "--stall-seconds",
+        "3600",
+        // No frames but those of the inbox.
+        "--heartbeat-seconds",
+        "3600",
+        "--ping-seconds",
+        "3600",
+    ]);
     let mut friend = Client::fresh(&server, "friend");
     let mut watch = Client::connect(&server, "a", "?device=watch&since=0&ack=manual");
     watch.expect("synced");
