@@ -1,23 +1,25 @@
-//! A cache of pairs of users who have a conversation, for signals that are not stored and only go to contacts (`typing`).
+//! A cache of which pairs of users are contacts: their direct conversation has messages of both. It is needed where the store
+//! cannot be asked each time: for ephemeral messages and for signals that only go to contacts (`typing`).
 //!
-//! The cache holds pairs for which the store has confirmed a conversation, and nothing else:
-//! - Such a pair stays valid: while the server runs, a conversation is removed only if one of its users has never connected and
-//!   all messages have been removed by retention. If that user connects later, the other one was a contact once.
-//! - The absence of a conversation is not cached, so the first message between two users invalidates nothing.
-//! - Blocks are not part of it: [`crate::blocks::Blocks`] is checked for every signal, before and after a lookup.
+//! For each pair that was looked up the cache holds the answer:
+//! - The first message by which a pair becomes contacts is reported after its commit ([`Contacts::set`]).
+//! - Retention may remove the last message of a user; that is reported after the commit, too ([`Contacts::forget`]). `dmwire
+//!   erase` needs a stopped server.
+//! - A lookup that is under way meanwhile takes the reported state, or is not cached.
+//! - Blocks are not part of it: [`crate::blocks::Blocks`] is checked each time, also after a lookup.
 //!
-//! It is filled by the reader threads, with the results of [`Contacts::look_up`]. It is consulted by
-//! [`crate::delivery::Delivery`] on the writer's thread, in the order of the queue: a signal is handled after the messages that
-//! its sender has sent before (which may have created the conversation), but does not touch the store there.
+//! It is filled by the reader threads. The router consults it on the workers' threads, and [`crate::delivery::Delivery`] on the
+//! writer's thread, in the order of the queue: a signal is handled after the messages that its sender has sent before (which may
+//! have made the two contacts), but does not touch the store there.
 //!
 //! **Order.** While a pair is looked up, its signals wait, and keep their order. A message of the same sender does not wait for
-//! them: [`Contacts::message_sent`] discards the waiting signals that would announce it, so that none of them follows it.
+//! them: [`Contacts::message_sent`] discards the waiting signals that would announce it, so that none of them follows it. A
+//! session waits with its next frame for the lookup of an ephemeral message.
 
-use std::collections::HashSet;
 use std::collections::hash_map::{Entry, HashMap};
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use crate::outbox::wakeup::WakeupBatch;
 use crate::readers::Readers;
@@ -37,6 +39,14 @@ pub struct Signal {
     pub push: Box<dyn FnOnce(&mut WakeupBatch) + Send>,
 }
 
+/// What waits for the lookup of a pair.
+enum Waiting {
+    /// It is pushed if the two are contacts.
+    Signal(Signal),
+    /// It is called with the result.
+    Answer(Box<dyn FnOnce(bool) + Send>),
+}
+
 /// A cache of pairs of users. A cheap handle over `Arc`.
 #[derive(Clone, Debug, Default)]
 pub struct Contacts {
@@ -45,7 +55,7 @@ pub struct Contacts {
 
 #[derive(Debug, Default)]
 struct Shared {
-    readers: Readers,
+    readers: OnceLock<Readers>,
     /// Turns a pair into 64 bits. Seeded at random, so that nobody can search for two pairs with the same value.
     hasher: RandomState,
     /// Held for a lookup or a change of one pair, and while the signals of a pair are pushed after its lookup.
@@ -56,12 +66,28 @@ struct Shared {
 
 #[derive(Default)]
 struct Pairs {
-    /// The pairs with a conversation, as 64 bits each: that two of them share a value is not to be expected.
-    known: HashSet<u64>,
-    /// The pairs that are looked up, with their signals in the order in which they were sent.
-    waiting: HashMap<u64, Vec<Signal>>,
+    /// Whether pairs are contacts. Pairs are kept as 64 bits: that two of them share a value is not to be expected.
+    known: HashMap<u64, bool>,
+    /// The pairs that are looked up.
+    waiting: HashMap<u64, PendingLookup>,
     /// The number of signals in `waiting`.
     signals: usize,
+}
+
+/// The lookup of a pair that is under way.
+#[derive(Default)]
+struct PendingLookup {
+    /// In the order in which they came.
+    waiting: Vec<Waiting>,
+    /// The state that was reported meanwhile.
+    reported: Option<Reported>,
+}
+
+#[derive(Clone, Copy)]
+enum Reported {
+    Contacts,
+    /// They may be contacts no more: the result of the lookup is not cached.
+    Forgotten,
 }
 
 impl std::fmt::Debug for Pairs {
@@ -71,37 +97,71 @@ impl std::fmt::Debug for Pairs {
 }
 
 impl Contacts {
-    /// An empty cache, which is filled by `readers`.
-    pub fn new(readers: Readers) -> Self {
-        Self {
-            shared: Arc::new(Shared {
-                readers,
-                ..Shared::default()
-            }),
-        }
+    /// Sets the readers that fill the cache. Without them, users whose pair is not in the cache count as strangers.
+    pub fn set_readers(&self, readers: Readers) {
+        drop(self.shared.readers.set(readers));
     }
 
-    /// True if two users are known to have a conversation. False also while the pair is looked up, so that a signal does not
-    /// overtake an earlier one.
-    pub fn contains(&self, a: &str, b: &str) -> bool {
+    /// Whether two users are contacts. `None`: it must be looked up. Also `None` while it is looked up, so that a signal does
+    /// not overtake an earlier one.
+    pub fn are_contacts(&self, a: &str, b: &str) -> Option<bool> {
         let key = self.shared.key(a, b);
         let pairs = self.shared.lock();
-        pairs.known.contains(&key) && !pairs.waiting.contains_key(&key)
+        if !pairs.waiting.is_empty() && pairs.waiting.contains_key(&key) {
+            return None;
+        }
+        pairs.known.get(&key).copied()
     }
 
-    /// Queries the store for a conversation of two users, and pushes `signal` on a reader's thread if there is one. The
-    /// signal is dropped if too many wait.
-    pub fn look_up(&self, a: &Arc<str>, b: &Arc<str>, signal: Signal) {
+    /// Two users have become contacts.
+    pub fn set(&self, a: &str, b: &str) {
         let key = self.shared.key(a, b);
+        let pairs = &mut *self.shared.lock();
+        if let Some(lookup) = pairs.waiting.get_mut(&key) {
+            lookup.reported = Some(Reported::Contacts);
+        }
+        pairs.insert(key, true);
+    }
+
+    /// Two users may be contacts no more.
+    pub fn forget(&self, a: &str, b: &str) {
+        let key = self.shared.key(a, b);
+        let pairs = &mut *self.shared.lock();
+        if let Some(lookup) = pairs.waiting.get_mut(&key) {
+            lookup.reported = Some(Reported::Forgotten);
+        }
+        pairs.known.remove(&key);
+    }
+
+    /// Looks up whether two users are contacts, and pushes `signal` on a reader's thread if they are. The signal is dropped if
+    /// too many wait.
+    pub fn look_up(&self, a: &Arc<str>, b: &Arc<str>, signal: Signal) {
         let mut pairs = self.shared.lock();
         if pairs.signals >= MAX_WAITING {
             return;
         }
         pairs.signals += 1;
+        self.add_lookup(pairs, (a, b), Waiting::Signal(signal));
+    }
+
+    /// Looks up whether two users are contacts, and calls `answer` on a reader's thread. If the lookup fails, `answer` is
+    /// dropped.
+    pub fn ask(&self, a: &Arc<str>, b: &Arc<str>, answer: impl FnOnce(bool) + Send + 'static) {
+        let answer = Waiting::Answer(Box::new(answer));
+        self.add_lookup(self.shared.lock(), (a, b), answer);
+    }
+
+    fn add_lookup(
+        &self,
+        mut pairs: MutexGuard<'_, Pairs>,
+        (a, b): (&Arc<str>, &Arc<str>),
+        waiting: Waiting,
+    ) {
+        let key = self.shared.key(a, b);
         match pairs.waiting.entry(key) {
-            Entry::Occupied(signals) => return signals.into_mut().push(signal),
-            Entry::Vacant(pair) => pair.insert(vec![signal]),
-        };
+            Entry::Occupied(lookup) => return lookup.into_mut().waiting.push(waiting),
+            Entry::Vacant(pair) => pair.insert(PendingLookup::default()).waiting.push(waiting),
+        }
         self.shared.is_waiting.store(true, Ordering::Release);
         drop(pairs);
         let lookup = Lookup {
@@ -112,9 +172,9 @@ impl Contacts {
             Ok(found) => lookup.finish(found),
             Err(error) => log::error!("the store could not look up a conversation: {error}"),
         };
-        self.shared
-            .readers
-            .have_conversation(a.clone(), b.clone(), done);
+        if let Some(readers) = self.shared.readers.get() {
+            readers.are_contacts(a.clone(), b.clone(), done);
+        }
     }
 
     /// Discards the signals that `from` is typing to `to` and that wait for a lookup. Called on the thread that calls
@@ -126,10 +186,13 @@ impl Contacts {
         }
         let key = self.shared.key(from, to);
         let pairs = &mut *self.shared.lock();
-        if let Some(signals) = pairs.waiting.get_mut(&key) {
-            let before = signals.len();
-            signals.retain(|signal| !(signal.active && &*signal.from == from));
-            pairs.signals -= before - signals.len();
+        if let Some(lookup) = pairs.waiting.get_mut(&key) {
+            let before = lookup.waiting.len();
+            lookup.waiting.retain(|waiting| match waiting {
+                Waiting::Signal(signal) => !(signal.active && &*signal.from == from),
+                Waiting::Answer(_) => true,
+            });
+            pairs.signals -= before - lookup.waiting.len();
         }
     }
 }
@@ -144,12 +207,8 @@ impl Shared {
         self.hasher.hash_one((a.min(b), a.max(b)))
     }
 
-    /// Ends the lookup of a pair: its signals are handed to `each`.
-    fn end_lookup(&self, pairs: &mut Pairs, key: u64, each: impl FnMut(Signal)) {
-        let signals = pairs.waiting.remove(&key).unwrap_or_default();
-        pairs.signals -= signals.len();
-        signals.into_iter().for_each(each);
-        // Last: a message that finds no lookup in progress is pushed after the signals.
+    /// To be called after a lookup: a message that finds no lookup in progress is pushed after the signals of all of them.
+    fn lookup_ended(&self, pairs: &Pairs) {
         if pairs.waiting.is_empty() {
             self.is_waiting.store(false, Ordering::Release);
         }
@@ -157,15 +216,23 @@ impl Shared {
 }
 
 impl Pairs {
-    fn insert(&mut self, key: u64) {
+    /// Ends the lookup of a pair.
+    fn end_lookup(&mut self, key: u64) -> PendingLookup {
+        let lookup = self.waiting.remove(&key).unwrap_or_default();
+        let is_signal = |waiting: &&Waiting| matches!(waiting, Waiting::Signal(_));
+        self.signals -= lookup.waiting.iter().filter(is_signal).count();
+        lookup
+    }
+
+    fn insert(&mut self, key: u64, are_contacts: bool) {
         if self.known.len() >= MAX_PAIRS {
-            self.known = HashSet::new();
+            self.known = HashMap::new();
         }
-        self.known.insert(key);
+        self.known.insert(key, are_contacts);
     }
 }
 
-/// The lookup of a pair. Its signals are discarded when it is dropped, also if the readers drop the job.
+/// The lookup of a pair. What waits for it is discarded when it is dropped, also if the readers drop the job.
 struct Lookup {
     shared: Arc<Shared>,
     /// `None`: the lookup has ended.
@@ -173,17 +240,32 @@ struct Lookup {
 }
 
 impl Lookup {
-    /// Pushes the signals if the pair has a conversation.
+    /// Pushes the signals if the pair are contacts, and calls what waits for the answer.
     fn finish(mut self, found: bool) {
-        if found && let Some(key) = self.key.take() {
-            let mut wakeups = WakeupBatch::default();
-            let mut pairs = self.shared.lock();
-            // Under the lock, so that neither a later signal nor a later message overtakes them.
-            self.shared
-                .end_lookup(&mut pairs, key, |signal| (signal.push)(&mut wakeups));
-            pairs.insert(key);
-            drop(pairs);
-            wakeups.run();
+        let Some(key) = self.key.take() else {
+            return;
+        };
+        let mut wakeups = WakeupBatch::default();
+        let mut pairs = self.shared.lock();
+        let lookup = pairs.end_lookup(key);
+        let are_contacts = found || matches!(lookup.reported, Some(Reported::Contacts));
+        let (mut answers, mut discarded) = (Vec::new(), Vec::new());
+        for waiting in lookup.waiting {
+            match waiting {
+                // Under the lock, so that neither a later signal nor a later message overtakes them.
+                Waiting::Signal(signal) if are_contacts => (signal.push)(&mut wakeups),
+                Waiting::Signal(signal) => discarded.push(signal),
+                Waiting::Answer(answer) => answers.push(answer),
+            }
+        }
+        if !matches!(lookup.reported, Some(Reported::Forgotten)) {
+            pairs.insert(key, are_contacts);
+        }
+        self.shared.lookup_ended(&pairs);
+        drop(pairs);
+        wakeups.run();
+        for answer in answers {
+            answer(are_contacts);
         }
     }
 }
@@ -191,12 +273,12 @@ impl Lookup {
 impl Drop for Lookup {
     fn drop(&mut self) {
         if let Some(key) = self.key {
-            let mut discarded = Vec::new();
             let mut pairs = self.shared.lock();
-            self.shared
-                .end_lookup(&mut pairs, key, |signal| discarded.push(signal));
+            let discarded = pairs.end_lookup(key);
+            self.shared.lookup_ended(&pairs);
             // Not under the lock: a signal may hold the last handle of something that uses this cache.
             drop(pairs);
+            drop(discarded);
         }
     }
 }
@@ -222,7 +304,8 @@ mod tests {
         let shared = contacts.shared.clone();
         let key = shared.key("a", "b");
         let mut pairs = shared.lock();
-        pairs.waiting.insert(key, vec![signal("a", true, pushed)]);
+        let first = Waiting::Signal(signal("a", true, pushed));
+        pairs.waiting.entry(key).or_default().waiting.push(first);
         pairs.signals += 1;
         shared.is_waiting.store(true, Ordering::Release);
         drop(pairs);
@@ -235,25 +318,26 @@ mod tests {
     #[test]
     fn a_pair_has_no_direction() {
         let contacts = Contacts::default();
-        let shared = &contacts.shared;
-        shared.lock().insert(shared.key("a", "b"));
-        assert!(contacts.contains("a", "b") && contacts.contains("b", "a"));
-        assert!(!contacts.contains("a", "a") && !contacts.contains("ab", ""));
+        contacts.set("a", "b");
+        let are = |a, b| contacts.are_contacts(a, b);
+        assert_eq!((are("a", "b"), are("b", "a")), (Some(true), Some(true)));
+        assert_eq!((are("a", "a"), are("ab", "")), (None, None));
     }
 
     #[test]
     fn signals_of_a_pair_wait_for_its_lookup_and_keep_their_order() {
         let contacts = Contacts::default();
         let shared = &contacts.shared;
-        shared.lock().insert(shared.key("a", "c"));
+        contacts.set("a", "c");
         let (pushed, signals) = channel();
         let lookup = start(&contacts, &pushed);
         contacts.look_up(&"a".into(), &"b".into(), signal("a", false, &pushed));
-        assert!(!contacts.contains("a", "b") && contacts.contains("a", "c"));
+        assert_eq!(contacts.are_contacts("a", "b"), None);
+        assert_eq!(contacts.are_contacts("a", "c"), Some(true));
         assert!(signals.try_recv().is_err());
         lookup.finish(true);
         assert_eq!(signals.try_iter().collect::<Vec<_>>(), [true, false]);
-        assert!(contacts.contains("a", "b"));
+        assert_eq!(contacts.are_contacts("a", "b"), Some(true));
         assert!(!shared.is_waiting.load(Ordering::Acquire) && shared.lock().signals == 0);
     }
 
@@ -271,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn waiting_signals_are_limited_and_discarded_without_a_conversation() {
+    fn waiting_signals_are_limited_and_discarded_between_strangers() {
         let contacts = Contacts::default();
         let (pushed, signals) = channel();
         let lookup = start(&contacts, &pushed);
@@ -281,6 +365,50 @@ mod tests {
         assert_eq!(contacts.shared.lock().signals, MAX_WAITING);
         lookup.finish(false);
         assert_eq!(contacts.shared.lock().signals, 0);
-        assert!(signals.try_recv().is_err() && !contacts.contains("a", "b"));
+        assert!(signals.try_recv().is_err());
+        assert_eq!(contacts.are_contacts("a", "b"), Some(false));
+    }
+
+    #[test]
+    fn what_is_reported_during_a_lookup_is_newer_than_its_result() {
+        let contacts = Contacts::default();
+        let (pushed, signals) = channel();
+        let lookup = start(&contacts, &pushed);
+        contacts.set("b", "a");
+        assert_eq!(contacts.are_contacts("a", "b"), None, "the signal waits");
+        lookup.finish(false);
+        assert_eq!(signals.try_iter().collect::<Vec<_>>(), [true]);
+        assert_eq!(contacts.are_contacts("a", "b"), Some(true));
+        contacts.forget("a", "b");
+        let lookup = start(&contacts, &pushed);
+        contacts.forget("b", "a");
+        lookup.finish(true);
+        assert_eq!(contacts.are_contacts("a", "b"), None, "it is asked again");
+    }
+
+    #[test]
+    fn an_answer_is_given_or_dropped() {
+        let contacts = Contacts::default();
+        let (pushed, _signals) = channel();
+        let (answered, answers) = channel();
+        let ask = |answered: &Sender<bool>| {
+            let answered = answered.clone();
+            let answer = move |found| answered.send(found).expect("the test receives");
+            contacts.ask(&"b".into(), &"a".into(), answer);
+        };
+        let lookup = start(&contacts, &pushed);
+        ask(&answered);
+        contacts.message_sent("a", "b");
+        lookup.finish(true);
+        assert_eq!(answers.try_iter().collect::<Vec<_>>(), [true]);
+        let lookup = start(&contacts, &pushed);
+        ask(&answered);
+        drop(lookup);
+        // There are no readers.
+        contacts.forget("a", "b");
+        ask(&answered);
+        drop(answered);
+        assert!(answers.recv().is_err());
+        assert_eq!(contacts.shared.lock().signals, 0);
     }
 }

@@ -92,7 +92,7 @@ impl CommitObserver<ReplyTo> for Delivery {
                     peer: &received.peer,
                     id: received.id,
                     at: batch.at,
-                    blocked: received.blocked,
+                    hidden: !received.visible,
                 };
                 self.push_receipt(&receipt, update.session, &mut wakeups);
             }
@@ -126,20 +126,33 @@ impl Delivery {
                 ref recipients,
                 at,
                 duplicate,
+                new_contact,
             } => {
                 let Some(entry) = EntryView::of_write(write, Timestamp(at)) else {
                     return;
                 };
                 match seq {
                     Some(seq) if !duplicate => {
-                        if let Write::Message(message) = write
-                            && let Some(peer) = message.to.peer()
-                        {
-                            self.contacts.message_sent(&message.from, peer);
+                        let pair = match write {
+                            Write::Message(message) => {
+                                message.to.peer().map(|peer| (&message.from, peer))
+                            }
+                            _ => None,
+                        };
+                        if let Some((from, to)) = pair {
+                            self.contacts.message_sent(from, to);
+                            if new_contact.is_some() {
+                                self.contacts.set(from, to);
+                            }
                         }
                         self.push_to_actor(&entry, seq, reply, wakeups);
                         for recipient in &**recipients {
                             self.push_entry(&recipient.user, &entry, recipient.seq, wakeups);
+                        }
+                        if let Some((from, to)) = pair
+                            && let Some(id) = new_contact.and_then(|contact| contact.received)
+                        {
+                            self.push_late_receipt(from, to, id, now, wakeups);
                         }
                         return;
                     }
@@ -158,7 +171,7 @@ impl Delivery {
                         peer,
                         id: message.id,
                         at: now,
-                        blocked,
+                        hidden: blocked,
                     };
                     self.push_receipt(&receipt, reply.session.session(), wakeups);
                 }

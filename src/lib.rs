@@ -18,7 +18,7 @@
 //! 9. [`readers`] read inboxes and histories from the store on their own threads.
 //!
 //! Beside that path: [`limits`] restricts connections, rates and memory, [`blocks`] lists the users who block each other,
-//! [`contacts`] caches pairs of users with a conversation, [`disk_space`] watches the free disk space, [`tls`] loads
+//! [`contacts`] caches which users are contacts, [`disk_space`] watches the free disk space, [`tls`] loads
 //! certificates, [`clock`] tells the time, [`logging`] writes the log, [`config`] reads the settings. [`server`] builds all parts, and [`context`] is the
 //! part of them that connections share.
 //!

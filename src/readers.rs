@@ -103,16 +103,16 @@ impl Readers {
         self.add_short(Box::new(move |reader| done(reader.open_inboxes(&queries))));
     }
 
-    /// Looks up whether two users have a conversation, and calls `done` on the reader's thread. If the server is shutting
+    /// Looks up whether two users are contacts ([`Reader::is_mutual`]), and calls `done` on the reader's thread. If the server is shutting
     /// down, `done` is dropped instead.
-    pub fn have_conversation(
+    pub fn are_contacts(
         &self,
         a: Arc<str>,
         b: Arc<str>,
         done: impl FnOnce(Result<bool, StoreError>) + Send + 'static,
     ) {
         self.add_short(Box::new(move |reader| {
-            done(reader.have_conversation(&a, &b));
+            done(reader.is_mutual(&a, &b));
         }));
     }
 
@@ -267,10 +267,6 @@ mod tests {
             Ok(None)
         }
 
-        fn have_conversation(&mut self, _: &str, _: &str) -> Result<bool, StoreError> {
-            Ok(true)
-        }
-
         fn is_mutual(&mut self, _: &str, _: &str) -> Result<bool, StoreError> {
             Ok(true)
         }
@@ -319,7 +315,7 @@ mod tests {
                     .send(states.is_ok_and(|states| states.len() == 1))
                     .expect("the test waits");
             });
-            readers.have_conversation("u".into(), "v".into(), move |result| {
+            readers.are_contacts("u".into(), "v".into(), move |result| {
                 found.send(result.is_ok()).expect("the test waits");
             });
             for _ in 0..2 {

@@ -6,22 +6,23 @@
 //!
 //! A [`Router`] is a cheap handle without a lock of its own.
 
+mod ephemeral;
 mod query;
 
 use std::sync::Arc;
 
 use uuid::{ContextV7, Uuid};
 
+pub use self::ephemeral::DeferredAck;
 pub use self::query::{Query, RunningQuery};
 use crate::clock::Clock;
 use crate::delivery::{
-    Delivery, Push, RETRY_DISPLACED_MS, RETRY_LATER_MS, ReplyTo, overloaded, write_error,
+    Delivery, RETRY_DISPLACED_MS, RETRY_LATER_MS, ReplyTo, overloaded, write_error,
 };
 use crate::disk_space::DiskSpaceMonitor;
 use crate::outbox::Outbox;
-use crate::outbox::wakeup::defer_wakeups;
 use crate::protocol::client::{ClientMessage, ClientTyping};
-use crate::protocol::server::{Ack, AckStatus, Pong, RawContent, ServerMessage};
+use crate::protocol::server::Pong;
 use crate::protocol::types::is_erased_name;
 use crate::protocol::{ClientFrame, FrameError, MessageId, Ref, ServerFrame, Target, Timestamp};
 use crate::readers::{PendingRead, Readers};
@@ -29,7 +30,6 @@ use crate::store::{
     Content, ContentHasher, Conversation, DeviceRef, InboxItem, InboxQuery, InboxRange, InboxState,
     MessageRef, NewMessage, RecipientQuota, Write,
 };
-use crate::websocket;
 use crate::writer::{Unavailable, WriteError, Writer};
 
 thread_local! {
@@ -80,6 +80,8 @@ pub enum Executed<'a> {
     Reply(ServerFrame<'a>),
     /// The source asks for something that is read from the store with [`Router::start_query`].
     Query(Query),
+    /// The command is done; its reply depends on a lookup in the store, for which the source's next command waits.
+    Deferred(Box<DeferredAck>),
     /// The device of the source has received its inbox up to this entry.
     Received(u64),
 }
@@ -325,50 +327,6 @@ impl Router {
         });
         self.submit(write, message.reference.as_ref(), command)?;
         Ok(Executed::Accepted)
-    }
-
-    /// Pushes a message that is not stored (PROTOCOL section 5).
-    fn ephemeral_message<'a>(
-        &self,
-        message: &'a ClientMessage<'a>,
-        id: MessageId,
-        command: &Command<'a>,
-    ) -> Result<Executed<'a>, CommandError> {
-        let Target::User(to) = message.target() else {
-            return Err(FrameError::unknown_room().into());
-        };
-        let now = self.now();
-        let mut frame = Vec::new();
-        websocket::write_text(&mut frame, |out| {
-            ServerFrame::Message(ServerMessage {
-                message: RawContent(message.message.raw),
-                from_user: command.actor,
-                target_user: Some(to),
-                target_room: None,
-                id,
-                seq: None,
-                sent_at: now,
-                reply_to: message.reply_to,
-                edited_at: None,
-                ephemeral: Some(true),
-            })
-            .write(out);
-        });
-        let from = command.source.outbox();
-        let push = |wakeups: &mut _| self.delivery.push_ephemeral(to, &frame, from, wakeups);
-        let status = match defer_wakeups(push) {
-            Push::Sent => AckStatus::Relayed,
-            Push::Dropped => AckStatus::Dropped,
-            Push::Blocked => return Err(FrameError::blocked().into()),
-        };
-        Ok(Executed::Reply(ServerFrame::Ack(Ack {
-            id,
-            seq: None,
-            status,
-            sent_at: now,
-            duplicate: None,
-            reference: message.reference.as_ref().map(Ref::as_str),
-        })))
     }
 
     /// Queues a notice, so that it follows the messages that were sent before it.

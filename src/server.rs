@@ -27,7 +27,7 @@ use crate::readers::Readers;
 use crate::registry::Registry;
 use crate::router::Router;
 use crate::store::sqlite::Sqlite;
-use crate::store::{LiveCursors, Store, StoreError, StoreFiles, StoreOptions};
+use crate::store::{ContactObserver, LiveCursors, Store, StoreError, StoreFiles, StoreOptions};
 use crate::supervise::{self, DISK_FAILED};
 use crate::tls::{Tls, TlsError};
 use crate::writer::{CommitObserver, Writer};
@@ -193,6 +193,8 @@ impl Parts {
         let registry = Arc::new(Registry::default());
         let retention = config.storage.retention();
         let (sessions, known) = (registry.clone(), registry.clone());
+        let contacts = Contacts::default();
+        let lost = contacts.clone();
         let store = open_store(
             &config.storage,
             StoreOptions {
@@ -202,6 +204,7 @@ impl Parts {
                     move |user| sessions.lowest_cursor(user),
                     move |user| known.has_session(user),
                 ),
+                lost_contacts: ContactObserver::new(move |a, b| lost.forget(a, b)),
             },
         )?;
         let secret_file = config.storage.secret_file();
@@ -221,7 +224,8 @@ impl Parts {
             clock.compare_with(times.newest, times.trusted);
         }
         let readers = Readers::start(readers, store.reader()?)?;
-        let delivery = Delivery::new(registry.clone(), blocks, Contacts::new(readers.clone()));
+        contacts.set_readers(readers.clone());
+        let delivery = Delivery::new(registry.clone(), blocks, contacts);
         let observers: Vec<Box<dyn CommitObserver<_>>> = vec![Box::new(delivery.clone())];
         let (writer, writer_thread) =
             Writer::start(store, readers.clone(), observers, clock.clone())?;

@@ -106,6 +106,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Session<T> {
 
     /// Does everything that is possible now, once.
     fn step(&mut self, cx: &mut Context<'_>, now: Instant, turn: &mut TurnBudget) -> Step {
+        turn.resume();
         let status = self.state.outbox.start_turn();
         let reserved_before = status.reserved;
         if let Some(disconnect) = status.disconnect {
@@ -135,6 +136,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Session<T> {
             self.incoming = self.stream.incomplete_bytes();
             self.state.outbox.set_incoming(self.incoming);
         }
+        progress |= self.state.poll_deferred(cx);
         progress |= self.state.poll_replay(cx);
         progress |= self.state.poll_queries(cx);
         let ping_waits = self.state.poll_auto_ack(now);
@@ -185,7 +187,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Session<T> {
             Phase::Draining { read_until, .. }
                 if now >= read_until && std::mem::replace(&mut state.final_read_done, true) =>
             {
-                if !stream.has_undecoded() {
+                if !stream.has_undecoded() || state.deferred.is_some() {
                     return Poll::Pending;
                 }
                 let rest = stream.decode_rest(turn, &mut |message| state.on_message(message, now));

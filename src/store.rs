@@ -15,18 +15,20 @@ mod query;
 mod recipients;
 pub mod sqlite;
 mod traits;
+mod visibility;
 
 pub use self::content::{Content, ContentHash, ContentHasher};
 pub use self::files::{FileId, FileRole, StoreFiles};
 pub use self::model::{
-    Conversation, Entry, EntryKind, InboxItem, InboxState, MessageRef, NewMessage, Outcome,
-    Received, RecipientQuota, StoredMessage, Write,
+    Conversation, Entry, EntryKind, InboxItem, InboxState, MessageRef, NewContact, NewMessage,
+    Outcome, Received, RecipientQuota, StoredMessage, Write,
 };
-pub use self::options::{LiveCursors, StoreOptions};
+pub use self::options::{ContactObserver, LiveCursors, StoreOptions};
 pub use self::query::{
     ConversationItem, ConversationsPage, ConversationsQuery, DeviceRef, HistoryAnswer, HistoryPage,
     HistoryPosition, HistoryQuery, InboxQuery, InboxRange, KnownEntry,
 };
 pub use self::recipients::{Recipient, Recipients};
 pub use self::traits::{Reader, Store, StoreError, StoredTimes, Waker};
+pub use self::visibility::Relation;
 pub use crate::config::{Quotas, Retention};

@@ -318,7 +318,7 @@ export type Conversation<App = never> = {
 } & ({ target_user: UserId; target_room?: never } | { target_room: RoomId; target_user?: never });
 
 /** The outcome of a frame. */
-export type AckStatus = "stored" | "relayed" | "dropped";
+export type AckStatus = "stored" | "relayed" | "dropped" | "sent";
 
 /** A message in `history` and `conversations`. */
 export type PastMessage<App = never> = {

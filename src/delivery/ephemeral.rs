@@ -2,12 +2,15 @@
 
 use std::sync::Arc;
 
+use tokio::sync::oneshot;
+
 use super::Delivery;
 use crate::contacts::Signal;
 use crate::outbox::Outbox;
 use crate::outbox::wakeup::WakeupBatch;
 use crate::protocol::ServerFrame;
 use crate::protocol::server::ServerTyping;
+use crate::store::Relation;
 use crate::websocket;
 
 /// Result of [`Delivery::push_ephemeral`].
@@ -47,7 +50,44 @@ impl Delivery {
         })
     }
 
-    /// Notifies user `to` that the user of `from` is typing, if the two have a conversation and neither blocks the other.
+    /// Whether two users see each other. `None`: it must be looked up, with [`Delivery::look_up_visibility`].
+    pub fn visibility(&self, a: &str, b: &str) -> Option<bool> {
+        let has_block = self.is_blocked(a, b);
+        let is_self = a == b;
+        // The store is asked only if the answer depends on it.
+        let is_mutual = if has_block || is_self {
+            Some(is_self)
+        } else {
+            self.contacts.are_contacts(a, b)
+        };
+        is_mutual.map(|is_mutual| {
+            let relation = Relation {
+                is_self,
+                is_mutual,
+                has_block,
+            };
+            relation.is_visible()
+        })
+    }
+
+    /// Looks up whether two users see each other. If the receiver gets no result, the store could not be asked.
+    pub fn look_up_visibility(&self, a: &Arc<str>, b: &Arc<str>) -> oneshot::Receiver<bool> {
+        let (sender, receiver) = oneshot::channel();
+        let (delivery, user, other) = (self.clone(), a.clone(), b.clone());
+        self.contacts.ask(a, b, move |is_mutual| {
+            let relation = Relation {
+                is_self: user == other,
+                is_mutual,
+                // Either of the two may have blocked the other during the lookup.
+                has_block: delivery.is_blocked(&user, &other),
+            };
+            // The session may have ended.
+            let _ = sender.send(relation.is_visible());
+        });
+        receiver
+    }
+
+    /// Notifies user `to` that the user of `from` is typing, if the two see each other.
     pub(super) fn typing(
         &self,
         from: &Arc<Outbox>,
@@ -56,11 +96,10 @@ impl Delivery {
         wakeups: &mut WakeupBatch,
     ) {
         let user = from.user();
-        if self.is_blocked(user, to) {
-            return;
-        }
-        if self.contacts.contains(user, to) {
-            return self.push_typing(from, to, active, wakeups);
+        match self.visibility(user, to) {
+            Some(true) => return self.push_typing(from, to, active, wakeups),
+            Some(false) => return,
+            None => {}
         }
         let (delivery, session, recipient) = (self.clone(), from.clone(), to.clone());
         let push = move |wakeups: &mut WakeupBatch| {

@@ -18,8 +18,8 @@ pub(super) struct ReceiptUpdate<'a> {
     /// The newest message.
     pub id: Uuid,
     pub at: Timestamp,
-    /// One of the two blocks the other: only the user's own sessions get the receipt.
-    pub blocked: bool,
+    /// Only the user's own sessions get the receipt.
+    pub hidden: bool,
 }
 
 impl ReceiptUpdate<'_> {
@@ -44,10 +44,30 @@ impl Delivery {
         except: Uuid,
         wakeups: &mut WakeupBatch,
     ) {
-        if update.actor != update.peer && !update.blocked {
+        if update.actor != update.peer && !update.hidden {
             self.push_receipt_to(update.peer, update.actor, update, except, wakeups);
         }
         self.push_receipt_to(update.actor, update.peer, update, except, wakeups);
+    }
+
+    /// A user has answered another one for the first time. Informs that one of the `received` receipts that strangers do not get.
+    pub(super) fn push_late_receipt(
+        &self,
+        actor: &str,
+        peer: &str,
+        id: Uuid,
+        at: Timestamp,
+        wakeups: &mut WakeupBatch,
+    ) {
+        let update = ReceiptUpdate {
+            kind: ReceiptKind::Received,
+            actor,
+            peer,
+            id,
+            at,
+            hidden: false,
+        };
+        self.push_receipt_to(peer, actor, &update, Uuid::nil(), wakeups);
     }
 
     fn push_receipt_to(

@@ -1,6 +1,7 @@
 //! Frames from the client: what a session does with each message, and with frames that it rejects.
 
 use std::cell::RefCell;
+use std::ops::ControlFlow;
 use std::time::Instant;
 
 use super::state::SessionState;
@@ -17,8 +18,8 @@ thread_local! {
 }
 
 impl SessionState {
-    /// Processes a WebSocket message from the client.
-    pub(super) fn on_message(&mut self, message: Incoming<'_>, now: Instant) {
+    /// Processes a WebSocket message from the client. `Break`: the next one must wait.
+    pub(super) fn on_message(&mut self, message: Incoming<'_>, now: Instant) -> ControlFlow<()> {
         let has_rate =
             matches!(message, Incoming::Text(_) | Incoming::Binary(_)) && self.user.is_some();
         if !has_rate {
@@ -36,6 +37,11 @@ impl SessionState {
             Incoming::Binary(bytes) => self.outbox.echo(Opcode::Binary, bytes),
             Incoming::Ping(payload) => self.outbox.pong(payload),
             Incoming::Pong(payload) => self.on_pong(payload),
+        }
+        if self.deferred.is_some() {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
         }
     }
 
@@ -83,6 +89,7 @@ impl SessionState {
             Executed::Accepted => {}
             Executed::Reply(reply) => self.outbox.send(&reply),
             Executed::Query(query) => self.on_query(query, now),
+            Executed::Deferred(ack) => self.deferred = Some(ack),
             Executed::Received(seq) => self.reported = self.reported.max(seq),
         }
         Ok(())

@@ -1,7 +1,7 @@
 //! The state of a session without its connection, and the phases in which it ends.
 
 use std::sync::Arc;
-use std::task::Context;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use super::keepalive::{Action, KeepAlive};
@@ -13,6 +13,7 @@ use crate::outbox::disconnect::{OVERLOADED, STORE_FAILED, TOO_LARGE};
 use crate::outbox::{Disconnect, Outbox, Status};
 use crate::protocol::server::Heartbeat;
 use crate::protocol::{ServerFrame, Timestamp};
+use crate::router::DeferredAck;
 use crate::websocket::ProtocolError;
 
 /// After its last frame the server waits this long for the client to close the connection.
@@ -51,6 +52,8 @@ pub(super) struct SessionState {
     pub(super) rate: FrameRate,
     pub(super) ping_rate: FrameRate,
     pub(super) read_rate: ReadRate,
+    /// The reply that the next frame waits for.
+    pub(super) deferred: Option<Box<DeferredAck>>,
     /// Nothing is read before this time, because the client has sent too much.
     pub(super) delayed_until: Option<Instant>,
     /// Frames since the last [`SessionState::finish_reading`] that count for `read_rate` only.
@@ -90,6 +93,7 @@ impl SessionState {
             rate: FrameRate::new(limits.rate, now),
             ping_rate: FrameRate::new(limits.pings, now),
             read_rate: ReadRate::new(&limits, now),
+            deferred: None,
             delayed_until: None,
             control_frames: 0,
             reported: 0,
@@ -112,10 +116,24 @@ impl SessionState {
         }
     }
 
-    /// True while nothing is read, because the client has sent too much.
+    /// True while nothing is read, because the next frame waits for a reply or the client has sent too much.
     pub(super) fn is_delayed(&self, now: Instant) -> bool {
         // A session that ends answers what it has received.
-        self.phase == Phase::Open && self.delayed_until.is_some_and(|until| now < until)
+        let too_much = || self.delayed_until.is_some_and(|until| now < until);
+        self.deferred.is_some() || self.phase == Phase::Open && too_much()
+    }
+
+    /// Sends the reply that the next frame waits for. True: something was done.
+    pub(super) fn poll_deferred(&mut self, cx: &mut Context<'_>) -> bool {
+        let Some(ack) = &mut self.deferred else {
+            return false;
+        };
+        let Poll::Ready(ack) = ack.poll(cx) else {
+            return false;
+        };
+        self.outbox.send(&ack);
+        self.deferred = None;
+        true
     }
 
     /// True after the last frame was appended.
@@ -230,7 +248,10 @@ impl SessionState {
                 read_until,
                 until,
             } => {
-                let replied = !unread && !status.awaits_replies && self.queries.is_idle();
+                let replied = !unread
+                    && self.deferred.is_none()
+                    && !status.awaits_replies
+                    && self.queries.is_idle();
                 if now >= until || now >= read_until && replied {
                     self.send_goodbye(&disconnect, now);
                     return true;

@@ -46,6 +46,14 @@ pub struct NewMessage {
     pub ip_quota: Option<Arc<dyn RecipientQuota>>,
 }
 
+impl NewMessage {
+    /// True if the sender's IP address may send no more messages to users who have never connected.
+    pub fn exceeds_ip_quota(&self) -> bool {
+        let quota = self.ip_quota.as_ref();
+        quota.is_some_and(|quota| quota.is_exhausted())
+    }
+}
+
 /// A limit of messages to users who have never connected, such as the one of an IP address.
 pub trait RecipientQuota: Debug + Send + Sync {
     /// True if no more messages are allowed.
@@ -136,6 +144,8 @@ pub enum Outcome {
         at: i64,
         /// It had been stored before: this repeats the first outcome, and nothing was appended.
         duplicate: bool,
+        /// The first message by which the conversation has messages of both users.
+        new_contact: Option<NewContact>,
     },
     /// The conversation has something else under this id.
     IdConflict,
@@ -201,8 +211,15 @@ pub struct Received {
     pub peer: String,
     /// The newest message received.
     pub id: Uuid,
-    /// One of the two users blocks the other: the other user must not be notified.
-    pub blocked: bool,
+    /// The two users see each other; otherwise the other user must not be notified.
+    pub visible: bool,
+}
+
+/// A user has answered another one for the first time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NewContact {
+    /// The newest message of the other user that this user has received, if the two see each other now.
+    pub received: Option<Uuid>,
 }
 
 /// The state of an inbox when a session starts.

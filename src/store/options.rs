@@ -14,6 +14,8 @@ pub struct StoreOptions {
     pub quotas: Quotas,
     /// The entries that live sessions still need.
     pub live_cursors: LiveCursors,
+    /// Is told of users who are no contacts any more.
+    pub lost_contacts: ContactObserver,
 }
 
 impl StoreOptions {
@@ -23,6 +25,7 @@ impl StoreOptions {
             retention,
             quotas: Quotas::default(),
             live_cursors: LiveCursors::default(),
+            lost_contacts: ContactObserver::default(),
         }
     }
 }
@@ -72,5 +75,36 @@ impl Default for LiveCursors {
 impl fmt::Debug for LiveCursors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("LiveCursors")
+    }
+}
+
+/// Is told which two users have no messages of both left, after retention has removed the last ones of one of them.
+#[derive(Clone)]
+pub struct ContactObserver(Arc<Observe>);
+
+type Observe = dyn Fn(&str, &str) + Send + Sync;
+
+impl ContactObserver {
+    /// Calls `observe` after the commit. It must not block.
+    pub fn new(observe: impl Fn(&str, &str) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(observe))
+    }
+
+    /// Reports two users.
+    pub fn report(&self, a: &str, b: &str) {
+        (self.0)(a, b);
+    }
+}
+
+/// Ignores the reports.
+impl Default for ContactObserver {
+    fn default() -> Self {
+        Self::new(|_, _| {})
+    }
+}
+
+impl fmt::Debug for ContactObserver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ContactObserver")
     }
 }

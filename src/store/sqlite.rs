@@ -182,6 +182,7 @@ impl Sqlite {
         let rules = RetentionRules {
             retention: &self.options.retention,
             live_cursors: &self.options.live_cursors,
+            lost_contacts: &self.options.lost_contacts,
             expire_at: self.expire_at,
             log: &self.log,
             shared: &self.shared,

@@ -121,13 +121,6 @@ pub trait Reader: Send {
         query: &ConversationsQuery,
     ) -> Result<Option<ConversationsPage>, StoreError>;
 
-    /// True if two users have a conversation. One that exists is removed only if one of them has never connected, and all its
-    /// messages have been removed.
-    ///
-    /// # Errors
-    /// [`StoreError`]
-    fn have_conversation(&mut self, a: &str, b: &str) -> Result<bool, StoreError>;
-
     /// True if the store has messages of both users in their direct conversation, also deleted ones; always for one user. It sees
     /// messages as soon as they are committed, and never waits for the writer.
     ///

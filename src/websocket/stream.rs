@@ -6,6 +6,7 @@
 
 use std::cell::RefCell;
 use std::io;
+use std::ops::ControlFlow;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -70,8 +71,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> MessageStream<T> {
         }
     }
 
-    /// Reads the available bytes and calls `on_message` for every complete message, until `turn` is spent. Frames that are left
-    /// then are decoded by the next call.
+    /// Reads the available bytes and calls `on_message` for every complete message, until `turn` is spent or `on_message`
+    /// returns `Break`. Frames that are left then are decoded by the next call.
     ///
     /// # Errors
     /// If the connection failed.
@@ -79,7 +80,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> MessageStream<T> {
         &mut self,
         cx: &mut Context<'_>,
         turn: &mut TurnBudget,
-        on_message: &mut impl FnMut(Incoming<'_>),
+        on_message: &mut impl FnMut(Incoming<'_>) -> ControlFlow<()>,
     ) -> Poll<io::Result<ReadProgress>> {
         let mut read_some = self.undecoded;
         if let Err(error) = self.decode_rest(turn, on_message) {
@@ -117,7 +118,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> MessageStream<T> {
     pub fn decode_rest(
         &mut self,
         turn: &mut TurnBudget,
-        on_message: &mut impl FnMut(Incoming<'_>),
+        on_message: &mut impl FnMut(Incoming<'_>) -> ControlFlow<()>,
     ) -> Result<(), ProtocolError> {
         if self.undecoded {
             let mut partial = std::mem::take(&mut self.partial);
@@ -157,7 +158,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> MessageStream<T> {
         &mut self,
         bytes: &mut [u8],
         turn: &mut TurnBudget,
-        on_message: &mut impl FnMut(Incoming<'_>),
+        on_message: &mut impl FnMut(Incoming<'_>) -> ControlFlow<()>,
     ) -> Result<(), ProtocolError> {
         if self.partial.is_empty() {
             let used = self.decode(bytes, 0, turn, on_message)?;
@@ -206,16 +207,19 @@ impl<T: AsyncRead + AsyncWrite + Unpin> MessageStream<T> {
         bytes: &mut [u8],
         mut used: usize,
         turn: &mut TurnBudget,
-        on_message: &mut impl FnMut(Incoming<'_>),
+        on_message: &mut impl FnMut(Incoming<'_>) -> ControlFlow<()>,
     ) -> Result<usize, ProtocolError> {
         while !turn.is_spent() {
             let start = used;
-            let decoded = self.decoder.next(bytes, &mut used)?.map(&mut *on_message);
-            let complete = decoded.is_some();
+            let flow = self.decoder.next(bytes, &mut used)?.map(&mut *on_message);
+            let complete = flow.is_some();
             turn.add(self.decoder.take_fragments(), complete, used - start);
             if !complete {
                 self.undecoded = false;
                 return Ok(used);
+            }
+            if flow.is_some_and(|flow| flow.is_break()) {
+                turn.pause();
             }
         }
         self.undecoded = used < bytes.len();

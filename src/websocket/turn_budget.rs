@@ -22,6 +22,8 @@ pub struct TurnBudget {
     bytes: usize,
     /// Fragments of messages other than the last one of each.
     fragments: u32,
+    /// The next frame must wait.
+    paused: bool,
 }
 
 impl TurnBudget {
@@ -33,20 +35,31 @@ impl TurnBudget {
             bytes_to_check: BYTES_PER_CHECK,
             bytes: 0,
             fragments: 0,
+            paused: false,
         }
     }
 
-    /// True if the turn has to end. The time counts as of the last [`TurnBudget::add`] or [`TurnBudget::at`].
+    /// True if no more frames may be decoded now. The time counts as of the last [`TurnBudget::add`] or [`TurnBudget::at`].
     pub fn is_spent(&self) -> bool {
-        self.frames_left == 0
+        self.frames_left == 0 || self.paused
     }
 
-    /// As [`TurnBudget::is_spent`] at this time.
+    /// Ends the decoding of frames until [`TurnBudget::resume`].
+    pub fn pause(&mut self) {
+        self.paused = true;
+    }
+
+    /// Reverts [`TurnBudget::pause`].
+    pub fn resume(&mut self) {
+        self.paused = false;
+    }
+
+    /// True if the turn has to end at this time.
     pub fn at(&mut self, now: Instant) -> bool {
         if now >= self.until {
             self.frames_left = 0;
         }
-        self.is_spent()
+        self.frames_left == 0
     }
 
     /// Counts decoded bytes: `fragments` of a message that is still incomplete, and a complete message or control frame if

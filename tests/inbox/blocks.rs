@@ -155,7 +155,7 @@ fn the_blocker_can_still_send_and_change_messages() {
     block(&mut ann, "bob");
     assert_eq!(ann.ask(&to("bob", "goodbye"))["status"], "stored");
     assert_eq!(bob.expect("message")["message"], "goodbye");
-    assert_eq!(ann.ask(&ephemeral("bob"))["status"], "relayed");
+    assert_eq!(ann.ask(&ephemeral("bob"))["status"], "sent");
     bob.expect("message");
     let edit = with(about("edit", "bob", &from_ann), &json!({"message": "hey"}));
     assert_eq!(ann.ask(&edit)["type"], "ack");
@@ -242,7 +242,7 @@ fn blocks_survive_shutdown_and_crash_and_apply_to_unknown_users() {
         }
     }
     assert_eq!(eve.ask(&to("ann", "x"))["type"], "ack");
-    assert_eq!(eve.ask(&ephemeral("ann"))["status"], "dropped");
+    assert_eq!(eve.ask(&ephemeral("ann"))["status"], "sent");
     server.kill();
     let (valid, output) = server.verify();
     assert!(valid, "{output}");

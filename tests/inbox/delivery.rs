@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use tungstenite::Message;
 
-use crate::support::{Client, Server, burst, to};
+use crate::support::{Client, Server, burst, make_contacts, to};
 
 const ID: &str = "019a2f4e-7b1c-7d3e-9a55-0c1d2e3f4a5b";
 
@@ -177,6 +177,7 @@ fn a_message_sent_twice_in_one_batch_is_stored_once() {
 #[test]
 fn ephemeral_messages_reach_connected_sessions_only() {
     let server = Server::start(&[]);
+    make_contacts(&server, "a", "b");
     let mut a = Client::fresh(&server, "a");
     let mut twin = Client::fresh(&server, "a");
     let frame =
@@ -187,7 +188,7 @@ fn ephemeral_messages_reach_connected_sessions_only() {
         (&json!("dropped"), &json!("e"), None)
     );
     let mut b = Client::fresh(&server, "b");
-    assert_eq!(b.welcome["seq"], 0);
+    assert_eq!(b.welcome["seq"], 2);
     let ack = a.ask(&frame);
     assert_eq!(
         (&ack["status"], &ack["id"]),
@@ -217,28 +218,37 @@ fn ephemeral_messages_reach_connected_sessions_only() {
 }
 
 #[test]
-fn typing_reaches_only_users_with_a_conversation() {
+fn typing_reaches_only_contacts() {
     let server = Server::start(&[]);
     let mut a = Client::fresh(&server, "a");
     let mut twin = Client::fresh(&server, "a");
     let mut b = Client::fresh(&server, "b");
     let mut c = Client::fresh(&server, "c");
-    a.send(&json!({"type": "typing", "target_user": "c"}));
-    // Directly after the first message: the conversation exists already.
+    for user in ["b", "c"] {
+        a.send(&json!({"type": "typing", "target_user": user}));
+    }
     a.send(&to("b", "hi"));
+    // The other side has not answered yet.
+    a.send(&json!({"type": "typing", "target_user": "b"}));
+    a.expect("ack");
+    twin.expect("message");
+    b.expect("message");
+    b.assert_quiet();
+    // Directly after the first answer: the two are contacts already.
+    b.send(&to("a", "hi"));
+    b.send(&json!({"type": "typing", "target_user": "a"}));
+    b.expect("ack");
+    for session in [&mut a, &mut twin] {
+        session.expect("message");
+        assert_eq!(session.expect("typing")["from_user"], "b");
+    }
     a.send(&json!({"type": "typing", "target_user": "b"}));
     a.send(&json!({"type": "typing", "target_user": "b", "active": false}));
-    a.expect("ack");
-    b.expect("message");
     assert_eq!(
         b.expect("typing"),
         json!({"type": "typing", "from_user": "a", "target_user": "b", "active": true})
     );
     assert_eq!(b.expect("typing")["active"], false);
-    b.send(&json!({"type": "typing", "target_user": "a"}));
-    assert_eq!(a.expect("typing")["from_user"], "b");
-    twin.expect("message");
-    assert_eq!(twin.expect("typing")["from_user"], "b");
     c.assert_quiet();
     // To oneself, it reaches the user's other sessions.
     a.send(&to("a", "note"));
@@ -253,7 +263,10 @@ fn typing_reaches_only_users_with_a_conversation() {
 #[test]
 fn a_message_is_not_followed_by_the_typing_that_was_sent_before_it() {
     let mut server = Server::start(&[]);
-    // In the first round the message creates the conversation, in the second the server has not looked it up yet.
+    for pair in 0..12 {
+        make_contacts(&server, &format!("a{pair}"), &format!("b{pair}"));
+    }
+    // In the second round the server has not looked the pairs up yet.
     for round in 1..=2 {
         if round == 2 {
             server.kill();

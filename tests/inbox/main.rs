@@ -12,3 +12,4 @@ mod receipts;
 mod replay;
 mod resume;
 mod retention;
+mod visibility;

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use tungstenite::Message;
 
-use crate::support::{Client, Raw, Server, about, assert_has, to, with};
+use crate::support::{Client, Raw, Server, about, assert_has, make_contacts, to, with};
 
 const ID: &str = "019a2f4e-7b1c-7d3e-9a55-0c1d2e3f4a5b";
 
@@ -18,7 +18,22 @@ fn connect_manual(server: &Server, user: &str, device: &str) -> Client {
     client
 }
 
+/// A server on which `a` and `b` see each other.
+fn with_contacts(arguments: &[&str]) -> Server {
+    let server = Server::start(arguments);
+    make_contacts(&server, "a", "b");
+    server
+}
+
+/// Entries of an inbox that [`make_contacts`] adds for a pair.
+const BEFORE: u64 = 2;
+
+/// Acknowledges entry `seq` after those of [`with_contacts`].
 fn received(client: &mut Client, seq: u64) {
+    received_entry(client, BEFORE + seq);
+}
+
+fn received_entry(client: &mut Client, seq: u64) {
     client.send(&json!({"type": "received", "seq": seq}));
 }
 
@@ -67,7 +82,7 @@ fn assert_no_receipt(client: &mut Client) {
 
 #[test]
 fn receiving_notifies_the_sender_and_the_receivers_other_sessions() {
-    let server = Server::start(&[]);
+    let server = with_contacts(&[]);
     let mut a = Client::fresh(&server, "a");
     let mut a2 = connect_manual(&server, "a", "phone");
     let mut b = connect_manual(&server, "b", "one");
@@ -92,7 +107,7 @@ fn receiving_notifies_the_sender_and_the_receivers_other_sessions() {
 
 #[test]
 fn an_answered_ping_makes_a_receipt() {
-    let server = Server::start(&[]);
+    let server = with_contacts(&[]);
     let mut a = connect_manual(&server, "a", "one");
     let mut b = Client::fresh(&server, "b");
     let mut b2 = connect_manual(&server, "b", "two");
@@ -111,11 +126,12 @@ fn an_answered_ping_makes_a_receipt() {
 
 #[test]
 fn an_unanswered_ping_makes_no_receipt() {
-    let server = Server::start(&[]);
+    let server = with_contacts(&[]);
+    make_contacts(&server, "a", "c");
     let mut a = connect_manual(&server, "a", "one");
     let mut mute = Raw::upgrade(&server, "/ws/b");
     let mut c = connect_manual(&server, "c", "one");
-    send(&mut a, "b", 1);
+    let unconfirmed = send(&mut a, "b", 1);
     // The client reads `welcome`, `synced`, the message and the ping, and sends nothing.
     let (mut texts, mut pings) = (0, 0);
     while texts < 3 || pings < 1 {
@@ -130,12 +146,12 @@ fn an_unanswered_ping_makes_no_receipt() {
     received(&mut c, 1);
     assert_receipt(&mut a, "received", "c", "c", &ids[0]);
     assert_no_receipt(&mut a);
-    assert_eq!(conversation(&mut a, "b").get("their_received"), None);
+    assert_ne!(conversation(&mut a, "b")["their_received"], unconfirmed[0]);
 }
 
 #[test]
 fn with_manual_acks_a_pong_makes_no_receipt() {
-    let server = Server::start(&["--ping-seconds", "1"]);
+    let server = with_contacts(&["--ping-seconds", "1"]);
     let mut a = connect_manual(&server, "a", "one");
     let mut b = connect_manual(&server, "b", "one");
     let ids = send(&mut a, "b", 2);
@@ -152,7 +168,7 @@ fn with_manual_acks_a_pong_makes_no_receipt() {
 
 #[test]
 fn only_the_highest_watermark_makes_receipts() {
-    let server = Server::start(&[]);
+    let server = with_contacts(&[]);
     let mut a = connect_manual(&server, "a", "one");
     let mut b1 = connect_manual(&server, "b", "one");
     let mut b2 = connect_manual(&server, "b", "two");
@@ -175,7 +191,7 @@ fn only_the_highest_watermark_makes_receipts() {
 
 #[test]
 fn lower_and_repeated_watermarks_make_no_receipts() {
-    let server = Server::start(&[]);
+    let server = with_contacts(&[]);
     let mut a = connect_manual(&server, "a", "one");
     let mut b = connect_manual(&server, "b", "one");
     let ids = send(&mut a, "b", 4);
@@ -200,9 +216,9 @@ fn lower_and_repeated_watermarks_make_no_receipts() {
     assert_receipt(&mut a, "received", "b", "b", &ids[2]);
     assert_receipt(&mut b2, "received", "b", "a", &ids[2]);
     // A watermark beyond the newest entry counts as the newest.
-    received(&mut b, 9_007_199_254_740_991);
+    received_entry(&mut b, 9_007_199_254_740_991);
     assert_receipt(&mut a, "received", "b", "b", &ids[3]);
-    received(&mut b, 9_007_199_254_740_990);
+    received_entry(&mut b, 9_007_199_254_740_990);
     received(&mut b, 4);
     let next = send(&mut a, "b", 1);
     b.until("message");
@@ -214,6 +230,10 @@ fn lower_and_repeated_watermarks_make_no_receipts() {
 #[test]
 fn a_watermark_over_several_conversations_makes_a_receipt_in_each() {
     let server = Server::start(&[]);
+    const ALL_BEFORE: u64 = 4 * BEFORE;
+    for user in ["ann", "cal", "dee", "eve"] {
+        make_contacts(&server, user, "b");
+    }
     let mut b = connect_manual(&server, "b", "one");
     let mut b2 = connect_manual(&server, "b", "two");
     let mut others: Vec<Client> = ["ann", "cal", "dee", "eve"]
@@ -229,7 +249,7 @@ fn a_watermark_over_several_conversations_makes_a_receipt_in_each() {
     // b's own message makes no receipt; dee's message comes after the watermark.
     send(&mut b, "eve", 1);
     let from_dee = send(dee, "b", 1).remove(0);
-    received(&mut b, 5);
+    received_entry(&mut b, ALL_BEFORE + 5);
     assert_receipt(ann, "received", "b", "b", &from_ann);
     assert_receipt(cal, "received", "b", "b", &from_cal);
     (0..6).for_each(|_| drop(b2.expect("message")));
@@ -239,7 +259,7 @@ fn a_watermark_over_several_conversations_makes_a_receipt_in_each() {
         let fields = json!({"kind": "received", "by_user": "b", "target_user": user, "id": id});
         assert_has(receipt, &fields);
     }
-    received(&mut b, 6);
+    received_entry(&mut b, ALL_BEFORE + 6);
     assert_receipt(dee, "received", "b", "b", &from_dee);
     assert_receipt(&mut b2, "received", "b", "dee", &from_dee);
     eve.expect("message");
@@ -253,7 +273,7 @@ fn a_watermark_over_several_conversations_makes_a_receipt_in_each() {
 
 #[test]
 fn changes_and_own_messages_make_no_receipts() {
-    let server = Server::start(&[]);
+    let server = with_contacts(&[]);
     let mut a = connect_manual(&server, "a", "one");
     let mut b = connect_manual(&server, "b", "one");
     let ids = send(&mut a, "b", 2);
@@ -284,7 +304,7 @@ fn changes_and_own_messages_make_no_receipts() {
 
 #[test]
 fn reading_notifies_the_peer_and_the_readers_other_sessions() {
-    let server = Server::start(&[]);
+    let server = with_contacts(&[]);
     let mut a = connect_manual(&server, "a", "one");
     let mut a2 = connect_manual(&server, "a", "two");
     let mut b = connect_manual(&server, "b", "one");
@@ -306,7 +326,7 @@ fn reading_notifies_the_peer_and_the_readers_other_sessions() {
     );
     assert_has(
         &conversation(&mut b, "a"),
-        &json!({"my_read": ids[1], "unread": 1, "their_read": null, "their_received": null}),
+        &json!({"my_read": ids[1], "unread": 1, "their_read": null}),
     );
     received(&mut b2, 2);
     b2.assert_quiet();
@@ -324,7 +344,7 @@ fn reading_notifies_the_peer_and_the_readers_other_sessions() {
 
 #[test]
 fn a_repeated_or_older_read_mark_changes_nothing() {
-    let server = Server::start(&[]);
+    let server = with_contacts(&[]);
     let mut a = connect_manual(&server, "a", "one");
     let mut b = connect_manual(&server, "b", "one");
     let mut b2 = connect_manual(&server, "b", "two");
@@ -350,8 +370,10 @@ fn a_repeated_or_older_read_mark_changes_nothing() {
     assert_no_receipt(&mut a);
     assert_no_receipt(&mut b);
     // Read marks are not entries of any inbox.
-    assert_eq!(Client::connect(&server, "a", "").welcome["seq"], 3);
-    assert_eq!(Client::connect(&server, "b", "").welcome["seq"], 3);
+    for user in ["a", "b"] {
+        let welcome = Client::connect(&server, user, "").welcome;
+        assert_eq!(welcome["seq"], BEFORE + 3);
+    }
 }
 
 #[test]
@@ -418,7 +440,7 @@ fn reading_own_notes_notifies_the_other_sessions_once() {
 
 #[test]
 fn receipts_are_not_stored_but_the_marks_survive_a_restart() {
-    let mut server = Server::start(&["--messages-per-second", "10000", "--burst", "10000"]);
+    let mut server = with_contacts(&["--messages-per-second", "10000", "--burst", "10000"]);
     let mut a = connect_manual(&server, "a", "one");
     let mut b = connect_manual(&server, "b", "one");
     let ids = send(&mut a, "b", 5);

@@ -276,7 +276,7 @@ fn a_full_disk_rejects_messages_without_loss() {
     }
     let mut c = Client::fresh(&server, "c");
     let relayed = c.ask(&json!({"message": "psst", "target_user": "b", "ephemeral": true}));
-    assert_eq!(relayed["status"], "relayed");
+    assert_eq!(relayed["status"], "sent");
     assert_eq!(b.expect("message")["message"], "psst");
     let history = a.ask(&json!({"type": "history", "target_user": "b", "limit": 5}));
     assert_eq!(history["messages"][4]["id"], *stored.last().expect("some"));

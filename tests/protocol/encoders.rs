@@ -153,9 +153,12 @@ impl Generator {
             ServerFrame::Ack(Ack {
                 id: self.id(),
                 seq: self.maybe(Self::number),
-                status: *self
-                    .0
-                    .pick(&[AckStatus::Stored, AckStatus::Relayed, AckStatus::Dropped]),
+                status: *self.0.pick(&[
+                    AckStatus::Stored,
+                    AckStatus::Relayed,
+                    AckStatus::Dropped,
+                    AckStatus::Sent,
+                ]),
                 sent_at: self.time(),
                 duplicate: self.maybe(Self::flag),
                 reference: self.maybe(Self::string),

@@ -165,21 +165,25 @@ fn nothing_is_stored_when_another_store_is_moved_into_place() {
 fn a_server_continues_when_its_folder_is_moved_away_and_back() {
     let mut used = Used::new();
     let (data, away) = (used.path("data"), used.path("away"));
-    let mut b = Client::connect(&used.server, "b", "?ack=manual");
-    b.until("synced");
+    let [mut b, mut other] = ["one", "two"].map(|device| {
+        let query = format!("?ack=manual&since=0&device={device}");
+        let mut session = Client::connect(&used.server, "b", &query);
+        session.until("synced");
+        session
+    });
     rename(&data, &away);
     fs::create_dir(&data).expect("a folder");
     used.assert_nothing_is_stored(&["data/dmwire.db", "the database file", "removed or moved"]);
     // A watermark waits for the files.
     b.send(&json!({"type": "received", "seq": 1}));
     b.assert_quiet();
-    used.a.assert_quiet();
-    assert!(used.a.receipts().is_empty());
+    other.assert_quiet();
+    assert!(other.receipts().is_empty());
     fs::remove_dir(&data).expect("it is empty");
     rename(&away, &data);
     used.server.wait_for_log("in their place again");
     assert!(used.server.get("/readyz").starts_with("HTTP/1.1 200"));
-    let receipt = used.a.receipt();
+    let receipt = other.receipt();
     assert_has(&receipt, &json!({"kind": "received", "id": used.id}));
     assert_eq!(used.a.ask(&to("b", "later"))["status"], "stored");
     used.server.kill();

@@ -95,7 +95,7 @@ pub fn a_device_without_a_place_makes_receipts(store: &mut TestStore) {
         Outcome::Received(vec![Received {
             peer: "ada".into(),
             id: id(n),
-            blocked: false,
+            visible: false,
         }])
     };
     let nothing = Outcome::Received(Vec::new());

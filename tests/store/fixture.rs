@@ -188,12 +188,6 @@ impl TestStore {
         blocks
     }
 
-    /// True if two users have a conversation.
-    pub fn have_conversation(&mut self, a: &str, b: &str) -> bool {
-        let found = self.reader().have_conversation(a, b);
-        found.expect("the conversation is looked up")
-    }
-
     pub fn open_inbox(&mut self, user: &str, device: &str) -> InboxState {
         let device = DeviceRef {
             user: user.into(),

@@ -62,7 +62,7 @@ pub fn a_block_applies_to_the_writes_behind_it(store: &mut TestStore) {
     let Outcome::Received(received) = store.commit_one(receive("oda", "phone", 4)) else {
         panic!("expected receipts");
     };
-    assert!(received[0].blocked, "{received:?}");
+    assert!(!received[0].visible, "{received:?}");
     let item = newest_conversation(store, "oda");
     assert_eq!(item.their_read, None, "hidden during a block");
     store.commit_one(unblock("oda", "ned"));
@@ -138,12 +138,15 @@ pub fn messages_to_unknown_recipients_are_limited(store: &mut TestStore) {
         message("pat", "ghost1", 956, "hi"),
         // A repetition is answered as before, in the same batch too.
         message("pat", "ghost1", 952, "hi"),
+        // A user who has connected, but has not written to the sender.
+        message("pat", "bob", 957, "bob has devices"),
+        message("bob", "pat", 964, "hi"),
         message("pat", "bob", 957, "bob has devices"),
         message("quin", "ghost1", 958, "hi"),
         message("quin", "ghost1", 959, "hi"),
         message("quin", "ghost1", 960, "the sixth of all senders"),
     ]);
-    assert_eq!(codes(&outcomes), "+++d+lld+++n");
+    assert_eq!(codes(&outcomes), "+++d+lldl++++n");
     let head = store.head("ghost4");
     assert_eq!(head, 0, "a rejected message creates no user");
     store.reopen();

@@ -163,19 +163,3 @@ pub fn a_room_is_unknown(store: &mut TestStore) {
     let answer = store.reader().history(&query).expect("it is answered");
     assert_eq!(answer, HistoryAnswer::UnknownRoom);
 }
-
-pub fn a_conversation_exists_from_its_first_message(store: &mut TestStore) {
-    store.commit_one(message("ada", "ada", 1, "to myself"));
-    assert!(!store.have_conversation("dan", "eve"));
-    store.commit_one(message("dan", "eve", 30, "hello"));
-    let pairs = [
-        ("dan", "eve"),
-        ("eve", "dan"),
-        ("dan", "ada"),
-        ("dan", "dan"),
-        ("ada", "ada"),
-        ("dan", "nobody"),
-    ];
-    let found = pairs.map(|(a, b)| store.have_conversation(a, b));
-    assert_eq!(found, [true, true, false, false, true, false]);
-}

@@ -1,9 +1,9 @@
 //! Watermarks of devices and read marks of users.
 
-use dmwire::store::{Outcome, Received};
+use dmwire::store::{NewContact, Outcome, Received};
 
 use crate::fixture::TestStore;
-use crate::writes::{conversations_query, delete, id, message, read, receive};
+use crate::writes::{block, conversations_query, delete, id, message, read, receive};
 
 pub fn watermarks_only_increase(store: &mut TestStore) {
     // bob's inbox: ada's messages 1, 10 and 20 at 1, 3 and 5, his own at 2, 4 and 6.
@@ -20,7 +20,7 @@ pub fn watermarks_only_increase(store: &mut TestStore) {
         Outcome::Received(vec![Received {
             peer,
             id: id(n),
-            blocked: false,
+            visible: true,
         }])
     };
     let nothing = Outcome::Received(Vec::new());
@@ -59,8 +59,9 @@ pub fn one_watermark_covers_several_conversations(store: &mut TestStore) {
         panic!("expected receipts");
     };
     all.sort_by(|a, b| a.peer.cmp(&b.peer));
-    let all: Vec<_> = all.iter().map(|r| (&*r.peer, r.id)).collect();
-    assert_eq!(all, [("cy", id(40)), ("dan", id(43))]);
+    // Only cy has had an answer.
+    let all: Vec<_> = all.iter().map(|r| (&*r.peer, r.id, r.visible)).collect();
+    assert_eq!(all, [("cy", id(40), true), ("dan", id(43), false)]);
 }
 
 /// The unread count of a user's only conversation, and its marks: own read, peer's read, peer's received.
@@ -109,4 +110,42 @@ pub fn a_deleted_message_is_not_unread(store: &mut TestStore) {
     assert_eq!(marks(store, "ivy").0, 1);
     store.commit_one(delete("hal", "ivy", 65));
     assert_eq!(marks(store, "ivy").0, 0);
+}
+
+pub fn a_first_answer_reveals_what_was_received(store: &mut TestStore) {
+    let new_contact = |outcome: Outcome| match outcome {
+        Outcome::Stored { new_contact, .. } => new_contact,
+        other => panic!("expected a stored message, found {other:?}"),
+    };
+    let contact = |n: Option<u32>| {
+        Some(NewContact {
+            received: n.map(id),
+        })
+    };
+    for n in 70..73 {
+        let first = store.commit_one(message("jo", "kim", n, "hello?"));
+        assert_eq!(new_contact(first), None);
+    }
+    store.commit_one(receive("kim", "phone", 2));
+    // A stranger does not see it, unless a message was read.
+    assert_eq!(marks(store, "jo"), (0, [None; 3]));
+    store.commit_one(read("kim", "jo", 70));
+    assert_eq!(marks(store, "jo"), (0, [None, Some(70), Some(70)]));
+    let answer = store.commit_one(message("kim", "jo", 73, "hello!"));
+    assert_eq!(new_contact(answer), contact(Some(71)));
+    assert_eq!(marks(store, "jo"), (1, [None, Some(70), Some(71)]));
+    for (from, to, n) in [("jo", "kim", 74), ("kim", "jo", 75), ("jo", "jo", 76)] {
+        let later = store.commit_one(message(from, to, n, "x"));
+        assert_eq!(new_contact(later), None);
+    }
+    // Nothing was received yet.
+    store.commit_one(message("lea", "kim", 77, "x"));
+    let answer = store.commit_one(message("kim", "lea", 78, "x"));
+    assert_eq!(new_contact(answer), contact(None));
+    // One of the two blocks the other.
+    store.commit_one(message("moe", "kim", 79, "x"));
+    store.commit_one(receive("kim", "phone", 99));
+    store.commit_one(block("kim", "moe"));
+    let answer = store.commit_one(message("kim", "moe", 80, "x"));
+    assert_eq!(new_contact(answer), contact(None));
 }

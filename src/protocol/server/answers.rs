@@ -17,10 +17,12 @@ use crate::protocol::types::{MessageId, Ref, RoomId, UserId};
 pub enum AckStatus {
     /// Committed to the store.
     Stored,
-    /// Ephemeral: at least one live session existed.
+    /// Ephemeral, to a user whom the sender sees: at least one live session existed.
     Relayed,
-    /// Ephemeral: no live session existed.
+    /// Ephemeral, to a user whom the sender sees: no live session existed.
     Dropped,
+    /// Ephemeral, to any other user: forwarded to live sessions, if there are any.
+    Sent,
 }
 
 /// The reply to a frame that sends or changes a message.

@@ -89,6 +89,7 @@ impl Ack<'_> {
             AckStatus::Stored => "stored",
             AckStatus::Relayed => "relayed",
             AckStatus::Dropped => "dropped",
+            AckStatus::Sent => "sent",
         };
         text(out, r#","status":""#, status);
         time(out, r#"","sent_at":""#, self.sent_at);

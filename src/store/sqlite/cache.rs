@@ -11,6 +11,7 @@ use super::number::unsigned;
 use super::pending::{PendingLog, TrimmedTo};
 use super::retention::kept_entries;
 use super::unknown_recipients::UnknownRecipients;
+use crate::store::Relation;
 
 /// The maximum number of users and of conversations in the cache. Beyond it the cache is emptied.
 const MAX_CACHED: usize = 100_000;
@@ -85,9 +86,27 @@ impl DirectConversation {
 
     /// True if there are messages of both users, also deleted ones; always for one user. The writing side of
     /// [`Reader::is_mutual`](crate::store::Reader::is_mutual).
-    #[allow(dead_code)]
     pub fn is_mutual(&self, a: i64, b: i64) -> bool {
         a == b || self.low_wrote && self.high_wrote
+    }
+
+    /// True if there are messages of `user`, also deleted ones, in this conversation with `other`.
+    pub fn has_written(&self, user: i64, other: i64) -> bool {
+        if user <= other {
+            self.low_wrote
+        } else {
+            self.high_wrote
+        }
+    }
+
+    /// True if the two users of this conversation see each other.
+    pub fn is_visible(&self, a: i64, b: i64) -> bool {
+        let relation = Relation {
+            is_self: a == b,
+            is_mutual: self.is_mutual(a, b),
+            has_block: self.has_block(),
+        };
+        relation.is_visible()
     }
 
     /// True if one of the two users blocks the other.

@@ -129,16 +129,17 @@ pub fn correct_kept(
 }
 
 /// After messages of a conversation of two users were removed, of which the newest had the counts `removed`: records which of
-/// the users have messages left.
+/// the users have messages left. Returns true if both had before and one has not any more.
 pub fn update_wrote(
     connection: &Connection,
     (cache, log): (&mut Cache, &PendingLog),
     pair: (i64, i64),
     removed: (i64, i64),
-) -> Result<()> {
+) -> Result<bool> {
     let Some(known) = cache.find_conversation(connection, log, pair.0, pair.1)? else {
-        return Ok(());
+        return Ok(false);
     };
+    let mut lost = false;
     // The counts of the cache include messages in the log.
     let before = before_oldest(connection, known.n)?.unwrap_or(removed);
     for (is_low, wrote, left) in [
@@ -148,7 +149,8 @@ pub fn update_wrote(
         if wrote && !left {
             set_wrote(connection, known.n, is_low, false)?;
             cache.set_wrote(pair, is_low, false);
+            lost = known.is_mutual(pair.0, pair.1);
         }
     }
-    Ok(())
+    Ok(lost)
 }

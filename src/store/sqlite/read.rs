@@ -105,6 +105,15 @@ impl SqliteReader {
     }
 }
 
+impl SqliteReader {
+    /// True if a conversation has messages of both of its users.
+    fn has_messages_of_both(&self, conversation: i64) -> Result<bool> {
+        self.connection
+            .prepare_cached("SELECT low_wrote AND high_wrote FROM conversations WHERE n = ?1")?
+            .query_row([conversation], |row| row.get(0))
+    }
+}
+
 impl Reader for SqliteReader {
     fn open_inboxes(
         &mut self,
@@ -153,11 +162,6 @@ impl Reader for SqliteReader {
         Ok(page)
     }
 
-    fn have_conversation(&mut self, a: &str, b: &str) -> std::result::Result<bool, StoreError> {
-        // Conversations are in their table as soon as they are committed.
-        Ok(self.conversation(a, b)?.is_some())
-    }
-
     fn is_mutual(&mut self, a: &str, b: &str) -> std::result::Result<bool, StoreError> {
         if a == b {
             return Ok(true);
@@ -166,11 +170,7 @@ impl Reader for SqliteReader {
         let Some(conversation) = self.conversation(a, b)? else {
             return Ok(false);
         };
-        let is_mutual = self
-            .connection
-            .prepare_cached("SELECT low_wrote AND high_wrote FROM conversations WHERE n = ?1")?
-            .query_row([conversation], |row| row.get(0))?;
-        Ok(is_mutual)
+        Ok(self.has_messages_of_both(conversation)?)
     }
 
     fn blocks(&mut self, each: &mut dyn FnMut(&str, &str)) -> std::result::Result<(), StoreError> {

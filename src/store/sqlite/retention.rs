@@ -18,7 +18,7 @@ use super::number::{signed, unsigned};
 use super::pending::PendingLog;
 use super::shared::Shared;
 use super::unused;
-use crate::store::{LiveCursors, Retention};
+use crate::store::{ContactObserver, LiveCursors, Retention};
 
 /// Users or conversations that one step examines.
 const EXAMINE: i64 = 128;
@@ -44,6 +44,7 @@ const SLOW_READER_FACTOR: i64 = 20;
 pub struct RetentionRules<'a> {
     pub retention: &'a Retention,
     pub live_cursors: &'a LiveCursors,
+    pub lost_contacts: &'a ContactObserver,
     /// The time by which things expire, in milliseconds since 1970-01-01T00:00:00Z. `None`: nothing expires, because the
     /// present time is uncertain.
     pub expire_at: Option<i64>,
@@ -217,8 +218,13 @@ impl RetentionSweeper {
                 continue;
             }
             let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            remove(&tx, (cache, rules.log), *conversation, &examined)?;
+            let lost = remove(&tx, (cache, rules.log), *conversation, &examined)?;
             tx.commit()?;
+            if let Some((a, b)) = lost {
+                rules
+                    .lost_contacts
+                    .report(&id_of(connection, a)?, &id_of(connection, b)?);
+            }
             removed += work;
             if removed >= REMOVE {
                 self.conversation = conversation - 1;
@@ -339,9 +345,7 @@ fn trim(
     if let Some(floor) = cache.trimmed_to.get_mut(&user) {
         *floor = unsigned(last);
     }
-    let id: String = connection
-        .prepare_cached("SELECT id FROM users WHERE n = ?1")?
-        .query_row([user], |row| row.get(0))?;
+    let id = id_of(connection, user)?;
     if let Some(user) = cache.users.get_mut(id.as_str()) {
         user.trimmed_to = unsigned(last);
         user.superseded = unsigned(superseded);
@@ -349,13 +353,19 @@ fn trim(
     Ok(i64::try_from(removed).unwrap_or(i64::MAX))
 }
 
-/// Removes messages of a conversation.
+fn id_of(connection: &Connection, user: i64) -> Result<String> {
+    connection
+        .prepare_cached("SELECT id FROM users WHERE n = ?1")?
+        .query_row([user], |row| row.get(0))
+}
+
+/// Removes messages of a conversation. Returns its users if they are no contacts any more.
 fn remove(
     tx: &Connection,
     (cache, log): (&mut Cache, &PendingLog),
     conversation: i64,
     examined: &[Examined],
-) -> Result<()> {
+) -> Result<Option<(i64, i64)>> {
     let mut last = None;
     for message in examined.iter().filter(|message| message.gone) {
         let (recipient, sender, low, high): (i64, i64, i64, i64) = tx
@@ -375,11 +385,12 @@ fn remove(
         last = Some((pair, (low, high)));
     }
     counts::correct_kept(tx, conversation, examined)?;
-    if let Some((pair, removed)) = last {
-        counts::update_wrote(tx, (cache, log), pair, removed)?;
-        listed::remove_empty(tx, conversation, pair)?;
-    }
-    Ok(())
+    let Some((pair, removed)) = last else {
+        return Ok(None);
+    };
+    let are_strangers = counts::update_wrote(tx, (cache, log), pair, removed)?;
+    listed::remove_empty(tx, conversation, pair)?;
+    Ok(are_strangers.then_some(pair))
 }
 
 /// The oldest messages of a conversation that have expired: those that are in no inbox are to be removed. Returns with them the

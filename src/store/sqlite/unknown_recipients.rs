@@ -28,11 +28,21 @@ impl UnknownRecipients {
         quotas: &Quotas,
         sender: i64,
     ) -> Result<Option<Outcome>> {
-        if self.of_sender(connection, sender)? >= quotas.unknown_recipients_per_user {
+        if self.is_exhausted(connection, quotas, sender)? {
             return Ok(Some(Outcome::UnknownRecipientLimit));
         }
         let is_full = self.total(connection)? >= quotas.unknown_recipients;
         Ok(is_full.then_some(Outcome::UnknownRecipientTotal))
+    }
+
+    /// True if a sender may send no more of these messages.
+    pub fn is_exhausted(
+        &mut self,
+        connection: &Connection,
+        quotas: &Quotas,
+        sender: i64,
+    ) -> Result<bool> {
+        Ok(self.of_sender(connection, sender)? >= quotas.unknown_recipients_per_user)
     }
 
     fn total(&mut self, connection: &Connection) -> Result<u64> {

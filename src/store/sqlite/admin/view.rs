@@ -42,6 +42,14 @@ pub fn include_all(path: &Path, connection: &Connection) -> Result<(), StoreErro
     };
     let connected = format!("CREATE TEMP VIEW connected_users AS {connected}");
     with_path(path, connection.execute_batch(&connected))?;
+    if !with_path(
+        path,
+        connection.column_exists(None, "conversations", "low_wrote"),
+    )? {
+        // What they tell is not shown.
+        let unknown = "CREATE TEMP VIEW conversations AS SELECT *, 0 AS low_wrote, 0 AS high_wrote FROM main.conversations";
+        with_path(path, connection.execute_batch(unknown))?;
+    }
     with_path(path, pending::include(connection))?;
     if !with_path(path, connection.table_exists(None, "listed"))? {
         let listed = format!(

@@ -39,6 +39,7 @@ fn unchanged(seq: Option<u64>, at: i64) -> Outcome {
         recipients: Recipients::NONE,
         at,
         duplicate: true,
+        new_contact: None,
     }
 }
 
@@ -305,6 +306,7 @@ impl Batch<'_> {
             recipients,
             at: changed_at,
             duplicate: false,
+            new_contact: None,
         })
     }
 

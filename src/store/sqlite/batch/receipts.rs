@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use rusqlite::params;
+use rusqlite::{OptionalExtension as _, params};
 use uuid::Uuid;
 
 use super::{Batch, Result};
@@ -97,6 +97,17 @@ impl Batch<'_> {
         Ok(forgotten > 0)
     }
 
+    /// The message up to which a user has received a conversation.
+    pub(super) fn received_message(&self, user: i64, conversation: i64) -> Result<Option<Uuid>> {
+        self.tx
+            .prepare_cached(
+                "SELECT m.id FROM marks AS k JOIN messages AS m ON m.conversation = k.conversation AND m.n = k.received
+                 WHERE k.user = ?1 AND k.conversation = ?2",
+            )?
+            .query_row([user, conversation], |row| Ok(Uuid::from_bytes(row.get(0)?)))
+            .optional()
+    }
+
     /// Moves the received marks of the conversations with messages of others among the entries after `before` up to `seq`.
     /// The inbox alone tells which these are (`by` is NULL), so no message is read.
     fn move_received_marks(&mut self, user: i64, before: i64, seq: i64) -> Result<Vec<Received>> {
@@ -132,7 +143,8 @@ impl Batch<'_> {
                 moved.push(Received {
                     peer,
                     id,
-                    blocked: known.is_some_and(|conversation| conversation.has_block()),
+                    visible: known
+                        .is_some_and(|conversation| conversation.is_visible(user, peer_n)),
                 });
             }
         }

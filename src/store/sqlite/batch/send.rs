@@ -10,7 +10,7 @@ use crate::store::sqlite::cache::{DirectConversation, User};
 use crate::store::sqlite::counts::{self, Counts};
 use crate::store::sqlite::number::{signed, unsigned};
 use crate::store::sqlite::pending::Record;
-use crate::store::{ContentHash, NewMessage, Outcome, Recipients};
+use crate::store::{ContentHash, NewContact, NewMessage, Outcome, Recipients};
 
 /// Messages with more bytes of content skip the pending log.
 const LARGE: usize = 2048;
@@ -40,7 +40,7 @@ impl Batch<'_> {
         let connected = known.is_some_and(|to| to.connected || to.n == from.n)
             || self.shared.is_newly_connected(recipient);
         let refusal = if connected {
-            None
+            self.check_stranger(from.n, known.map(|to| to.n), message)?
         } else {
             self.check_unknown_recipient(from.n, message)?
         };
@@ -95,7 +95,7 @@ impl Batch<'_> {
         } else if !self.insert(&placed)? {
             return self.duplicate(conversation, from.n, message);
         }
-        self.count(&placed, state)?;
+        let new_contact = self.count(&placed, state)?;
         self.count_bytes(&message.from, &message.content)?;
         if !connected && self.quotas.counts_unknown_recipients() {
             self.count_unknown_recipient(message, from.n, to.n);
@@ -108,25 +108,39 @@ impl Batch<'_> {
             },
             at: self.now,
             duplicate: false,
+            new_contact,
         })
     }
 
     /// Records that a conversation, whose state before it was `before`, has one more message.
-    fn count(&mut self, placed: &Placed<'_>, before: DirectConversation) -> Result<()> {
+    fn count(
+        &mut self,
+        placed: &Placed<'_>,
+        before: DirectConversation,
+    ) -> Result<Option<NewContact>> {
         let from = placed.from.n;
         let to = placed.to.map_or(from, |(_, user)| user.n);
         let (pair, is_low) = ((from.min(to), from.max(to)), from <= to);
         self.cache.message_added(pair, placed.counts);
-        let wrote = if is_low {
-            before.low_wrote
+        let (wrote, other_wrote) = if is_low {
+            (before.low_wrote, before.high_wrote)
         } else {
-            before.high_wrote
+            (before.high_wrote, before.low_wrote)
         };
-        if !wrote {
-            counts::set_wrote(self.tx, before.n, is_low, true)?;
-            self.cache.set_wrote(pair, is_low, true);
+        if wrote {
+            return Ok(None);
         }
-        Ok(())
+        counts::set_wrote(self.tx, before.n, is_low, true)?;
+        self.cache.set_wrote(pair, is_low, true);
+        if !other_wrote {
+            return Ok(None);
+        }
+        let received = if before.has_block() {
+            None
+        } else {
+            self.received_message(from, before.n)?
+        };
+        Ok(Some(NewContact { received }))
     }
 
     fn add_to_log(&mut self, placed: &Placed<'_>) {
@@ -223,6 +237,34 @@ impl Batch<'_> {
         Ok(refusal)
     }
 
+    /// A sender who may send no more messages to users who have never connected may send none to other strangers either: the
+    /// answer does not tell which of them exist. `None`: the message may be stored.
+    fn check_stranger(
+        &mut self,
+        from: i64,
+        to: Option<i64>,
+        message: &NewMessage,
+    ) -> Result<Option<Outcome>> {
+        if self.quotas.known_only || to == Some(from) {
+            return Ok(None);
+        }
+        let has_no_more = message.exceeds_ip_quota()
+            || self.quotas.counts_unknown_recipients()
+                && self
+                    .cache
+                    .unknown_recipients
+                    .is_exhausted(self.tx, self.quotas, from)?;
+        if !has_no_more {
+            return Ok(None);
+        }
+        let conversation = match to {
+            Some(to) => self.find_conversation(from, to)?.map(|found| (found, to)),
+            None => None,
+        };
+        let has_written = conversation.is_some_and(|(found, to)| found.has_written(to, from));
+        Ok((!has_written).then_some(Outcome::UnknownRecipientLimit))
+    }
+
     /// Checks the limits of messages to users who have never connected. `None`: the message may be stored.
     fn check_unknown_recipient(
         &mut self,
@@ -232,11 +274,7 @@ impl Batch<'_> {
         if self.quotas.known_only {
             return Ok(Some(Outcome::UnknownUser));
         }
-        if message
-            .ip_quota
-            .as_ref()
-            .is_some_and(|ip_quota| ip_quota.is_exhausted())
-        {
+        if message.exceeds_ip_quota() {
             return Ok(Some(Outcome::UnknownRecipientLimit));
         }
         if !self.quotas.counts_unknown_recipients() {
@@ -305,6 +343,7 @@ impl Batch<'_> {
             recipients: Recipients::NONE,
             at: sent_at,
             duplicate: true,
+            new_contact: None,
         })
     }
 }

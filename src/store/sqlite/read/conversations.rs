@@ -11,7 +11,9 @@ use super::hidden::Latest;
 use super::row::{OVERHEAD, select_messages, size, stored_message};
 use crate::store::sqlite::counts;
 use crate::store::sqlite::number::unsigned;
-use crate::store::{Conversation, ConversationItem, ConversationsPage, ConversationsQuery};
+use crate::store::{
+    Conversation, ConversationItem, ConversationsPage, ConversationsQuery, Relation,
+};
 
 /// A place in a user's list of conversations.
 struct Place {
@@ -154,10 +156,24 @@ impl SqliteReader {
             .prepare_cached("SELECT id FROM users WHERE n = ?1")?
             .query_row([other], |row| row.get(0))?;
         let (my_read, _) = self.marks(user, conversation)?;
-        let (their_read, their_received) = if other == user || self.has_block(user, other)? {
+        let relation = Relation {
+            is_self: other == user,
+            is_mutual: self.has_messages_of_both(conversation)?,
+            has_block: self.has_block(user, other)?,
+        };
+        let (their_read, their_received) = if relation.is_self || relation.has_block {
             (0, 0)
         } else {
-            self.marks(other, conversation)?
+            let (read, received) = self.marks(other, conversation)?;
+            // A user reveals a read mark by an own action. It is the least that the user has received.
+            (
+                read,
+                if relation.is_visible() {
+                    received
+                } else {
+                    read
+                },
+            )
         };
         let unread = if other == user {
             0

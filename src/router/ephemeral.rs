@@ -1,0 +1,105 @@
+//! Messages that are not stored (PROTOCOL section 5).
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use tokio::sync::oneshot;
+
+use super::{Command, CommandError, Executed, Router};
+use crate::delivery::Push;
+use crate::outbox::wakeup::defer_wakeups;
+use crate::protocol::client::ClientMessage;
+use crate::protocol::server::{Ack, AckStatus, RawContent, ServerMessage};
+use crate::protocol::{FrameError, MessageId, Ref, ServerFrame, Target, Timestamp};
+use crate::websocket;
+
+/// The ack of an ephemeral message that waits for a lookup: whether the sender sees the recipient.
+#[derive(Debug)]
+pub struct DeferredAck {
+    visible: oneshot::Receiver<bool>,
+    id: MessageId,
+    sent_at: Timestamp,
+    pushed: Push,
+    reference: Option<Box<str>>,
+}
+
+impl DeferredAck {
+    /// The ack, when the lookup has ended.
+    pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<ServerFrame<'_>> {
+        // Without an answer the store could not be asked; the recipient is then treated as a stranger.
+        Pin::new(&mut self.visible).poll(cx).map(|visible| {
+            ServerFrame::Ack(Ack {
+                id: self.id,
+                seq: None,
+                status: status(self.pushed, visible.unwrap_or(false)),
+                sent_at: self.sent_at,
+                duplicate: None,
+                reference: self.reference.as_deref(),
+            })
+        })
+    }
+}
+
+/// What a sender is told. Strangers are not told whether anybody has received the message.
+fn status(pushed: Push, visible: bool) -> AckStatus {
+    match pushed {
+        _ if !visible => AckStatus::Sent,
+        Push::Sent => AckStatus::Relayed,
+        Push::Dropped | Push::Blocked => AckStatus::Dropped,
+    }
+}
+
+impl Router {
+    /// Pushes a message that is not stored.
+    pub(super) fn ephemeral_message<'a>(
+        &self,
+        message: &'a ClientMessage<'a>,
+        id: MessageId,
+        command: &Command<'a>,
+    ) -> Result<Executed<'a>, CommandError> {
+        let Target::User(to) = message.target() else {
+            return Err(FrameError::unknown_room().into());
+        };
+        let now = self.now();
+        let mut frame = Vec::new();
+        websocket::write_text(&mut frame, |out| {
+            ServerFrame::Message(ServerMessage {
+                message: RawContent(message.message.raw),
+                from_user: command.actor,
+                target_user: Some(to),
+                target_room: None,
+                id,
+                seq: None,
+                sent_at: now,
+                reply_to: message.reply_to,
+                edited_at: None,
+                ephemeral: Some(true),
+            })
+            .write(out);
+        });
+        let from = command.source.outbox();
+        let push = |wakeups: &mut _| self.delivery.push_ephemeral(to, &frame, from, wakeups);
+        let pushed = defer_wakeups(push);
+        if pushed == Push::Blocked {
+            return Err(FrameError::blocked().into());
+        }
+        let reference = message.reference.as_ref().map(Ref::as_str);
+        let Some(visible) = self.delivery.visibility(command.actor, to) else {
+            return Ok(Executed::Deferred(Box::new(DeferredAck {
+                visible: self.delivery.look_up_visibility(command.actor, &to.into()),
+                id,
+                sent_at: now,
+                pushed,
+                reference: reference.map(Into::into),
+            })));
+        };
+        Ok(Executed::Reply(ServerFrame::Ack(Ack {
+            id,
+            seq: None,
+            status: status(pushed, visible),
+            sent_at: now,
+            duplicate: None,
+            reference,
+        })))
+    }
+}
