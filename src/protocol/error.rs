@@ -149,7 +149,8 @@ impl FrameError {
 
     /// The recipient has never connected, and the sender has reached the limit of messages to such users.
     pub fn too_many_to_unknown_users() -> Self {
-        let detail = "this user has never connected, and you have reached the limit of messages to users who have not";
+        let detail = "you have reached the limit of messages to users who have never connected, and can write only to users \
+                      who have written to you";
         Self::in_field("target_user", ErrorCode::Forbidden, detail)
     }
 

@@ -156,11 +156,15 @@ pub fn messages_to_unknown_recipients_are_limited(store: &mut TestStore) {
     ];
     let outcomes = store.commit(&more);
     assert_eq!(codes(&outcomes), "ln", "the counts are stored");
-    // A user who connects is known at once; their messages stop counting when the first device is stored.
+    // A user who connects is known at once; their messages stop counting when it is stored.
     store.open_inbox("ghost1", "phone");
-    let outcomes = store.commit(&[message("pat", "ghost1", 963, "you are here!")]);
-    assert_eq!(codes(&outcomes), "+");
+    let hello = [
+        message("pat", "ghost1", 963, "you are here!"),
+        message("rae", "ghost1", 969, "you are here!"),
+    ];
+    assert_eq!(codes(&store.commit(&hello)), "l+");
     store.commit_one(receive("ghost1", "phone", 1));
+    assert_eq!(codes(&store.commit(&hello)), "+d");
     let outcomes = store.commit(&[
         message("pat", "ghost5", 964, "hi"),
         message("pat", "ghost5", 965, "hi"),
