@@ -7,7 +7,7 @@ import { bubble, composer, DEADLINE, enter, send, setUp } from './support/browse
 
 const RTL = 'שלום לכולם, מה שלומכם היום?';
 /** Marks above and below a letter that are many times as high as the line. */
-const STACK = `Z${'\u0351\u0352\u0357\u0358'.repeat(60)}a${'\u0324\u0325\u0331\u0332'.repeat(60)}lgo`;
+const STACK = `zo${'\u0300'.repeat(60)}a${'\u0300\u0301'.repeat(30)}e${'\u0323\u0331'.repeat(30)}lgo`;
 
 describe('text in all scripts', { timeout: 10 * DEADLINE }, () => {
   const stage = setUp();
@@ -202,7 +202,7 @@ describe('text in all scripts', { timeout: 10 * DEADLINE }, () => {
     const contents = [STACK, { type: 'markdown', text: `# ${STACK}\n\n- ${STACK}` }] satisfies Content[];
     for (const content of contents) {
       const { id } = await peer.send('stack-a', content);
-      await peer.react('stack-a', id, `o${'\u0351'.repeat(12)}`);
+      await peer.react('stack-a', id, `o${'\u0300'.repeat(12)}`);
       await peer.send('stack-a', 'after', { replyTo: id });
     }
     await peer.send('stack-a', STACK);
@@ -227,7 +227,7 @@ describe('text in all scripts', { timeout: 10 * DEADLINE }, () => {
     const frames = await page.evaluate(() =>
       ['.bubble', '.reactions button', '.conversation', '.thread > header'].flatMap(selector =>
         [...document.querySelectorAll(selector)]
-          .filter(element => !element.textContent?.includes('\u0351') && !element.textContent?.includes('\u0324'))
+          .filter(element => !element.textContent?.includes('\u0300'))
           .map(element => {
             const { x, y, width, height } = element.getBoundingClientRect();
             // Without the rounded edges, whose colours vary slightly.
@@ -244,7 +244,7 @@ describe('text in all scripts', { timeout: 10 * DEADLINE }, () => {
     const before = await shots();
     await page.evaluate(() => {
       for (const element of document.querySelectorAll<HTMLElement>('.text, .markdown, bdi, .original span, .preview'))
-        if (/[\u0351\u0324]/.test(element.textContent ?? '')) element.style.color = 'transparent';
+        if (element.textContent?.includes('\u0300')) element.style.color = 'transparent';
     });
     const after = await shots();
     frames.forEach((frame, i) => void assert.ok(before[i] === after[i], `painted over ${JSON.stringify(frame)}`));
