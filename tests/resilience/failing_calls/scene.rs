@@ -181,7 +181,8 @@ impl Scene {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY;
         let database = Connection::open_with_flags(self.server.store(), flags);
         let database = database.expect("the store can be opened");
-        let sql = "SELECT (SELECT count(*) FROM pending), (SELECT count(*) FROM devices)";
+        let sql =
+            "SELECT (SELECT count(*) FROM pending), (SELECT count(*) FROM users WHERE connected)";
         eventually("the pending log is flushed", || {
             let counts = database.query_row(sql, (), |row| Ok((row.get(0)?, row.get(1)?)));
             counts == Ok((0_i64, 2_i64))
