@@ -3,7 +3,7 @@
 //! Each record is exactly one line: its texts may come from clients, so control characters are escaped. Values are passed as
 //! key-values and not inside the message: `info!(user = id; "connection opened")`.
 //!
-//! The server's threads do not write to stderr: a thread of its own does ([`queue`]), because a write may block. The log is
+//! The server's threads do not write to stderr: a thread of its own does (`queue`), because a write may block. The log is
 //! flushed with `log::logger().flush()` before the process exits, which waits for a second at most.
 
 mod queue;

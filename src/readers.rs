@@ -4,7 +4,7 @@
 //! queries of sessions), and one thread runs only short jobs: the other threads may all be busy with long queries or wait for
 //! a flush of the pending log, and a new connection must not wait for them.
 //!
-//! Long jobs belong to users, who take turns ([`FairQueue`]): whatever the number of a user's sessions, one query of the user
+//! Long jobs belong to users, who take turns (`FairQueue`): whatever the number of a user's sessions, one query of the user
 //! runs at a time, and another user's next query waits for at most one query of each user.
 //!
 //! A [`Readers`] is a cheap handle over `Arc`. Its mutex guards the queues of jobs and is held only to add or to take one. The

@@ -84,7 +84,7 @@ pub fn measure(messages: usize, conversations: usize, folder: &Folder) -> Result
     drop(store);
     let store = open(folder, Mode::Full, "lists.db")?;
     let mut reader = store.reader()?;
-    let half = (START + now) / 2;
+    let half = START.midpoint(now);
     let (mut firsts, mut nexts) = (Vec::new(), Vec::new());
     let (mut hiding, mut histories) = (Vec::new(), Vec::new());
     let mut cursor = None;

@@ -26,6 +26,7 @@ pub struct CompletedBatch<R> {
 
 /// An item of a [`CompletedBatch`]. `R` is the caller's handle for the reply.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "nearly all items are writes")]
 pub enum Completed<R> {
     /// A write, with its outcome.
     Write {

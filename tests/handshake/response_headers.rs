@@ -156,7 +156,7 @@ fn plain_http_on_a_port_with_tls_is_explained() {
 #[test]
 fn malformed_requests_write_no_errors_to_the_log() {
     let server = Server::start(&[]);
-    let long = format!("GET / HTTP/1.1\r\nX: {}\r\n\r\n", "x".repeat(200_000));
+    let oversized = format!("GET / HTTP/1.1\r\nX: {}\r\n\r\n", "x".repeat(200_000));
     for request in [
         "\r\n\r\nnonsense\r\n\r\n",
         "GET / HTTP/9.9\r\n\r\n",
@@ -165,7 +165,7 @@ fn malformed_requests_write_no_errors_to_the_log() {
         "GET / HTTP/1.1\r\nHost: localhost\r\nX: a\r\n b\r\n\r\n",
         "GET / HTTP/1.1\r\nHost: localhost\r\nContent-Length: x\r\n\r\n",
         "GET / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
-        &long,
+        &oversized,
         // A TLS handshake.
         "\u{16}\u{3}\u{1}\u{2}\u{0}\u{1}",
     ] {

@@ -229,8 +229,8 @@ fn lower_and_repeated_watermarks_make_no_receipts() {
 
 #[test]
 fn a_watermark_over_several_conversations_makes_a_receipt_in_each() {
-    let server = Server::start(&[]);
     const ALL_BEFORE: u64 = 4 * BEFORE;
+    let server = Server::start(&[]);
     for user in ["ann", "cal", "dee", "eve"] {
         make_contacts(&server, user, "b");
     }

@@ -76,20 +76,20 @@ fn long_contents_are_compared_by_hashes_that_the_writer_does_not_compute() {
     };
     let mut store = open();
     let hasher = store.content_hasher();
-    let hashed = |raw: &str| Content::new(raw, &hasher);
+    let content_of = |raw: &str| Content::new(raw, &hasher);
     let wrong = ContentHasher::new(b"another key");
     let wrongly = |raw: &str| Content::new(raw, &wrong);
     let [first, first_again] = spellings("first");
     let [second, second_again] = spellings("second");
 
-    assert!(is_new(&commit(&mut store, &send(hashed(&first)))));
+    assert!(is_new(&commit(&mut store, &send(content_of(&first)))));
     for round in ["in the log", "in the tables", "opened again"] {
         assert!(
-            is_duplicate(&commit(&mut store, &send(hashed(&first)))),
+            is_duplicate(&commit(&mut store, &send(content_of(&first)))),
             "{round}"
         );
         assert!(
-            is_duplicate(&commit(&mut store, &send(hashed(&first_again)))),
+            is_duplicate(&commit(&mut store, &send(content_of(&first_again)))),
             "{round}"
         );
         // A caller that has not hashed it is answered as well.
@@ -108,7 +108,7 @@ fn long_contents_are_compared_by_hashes_that_the_writer_does_not_compute() {
             "{round}"
         );
         assert_eq!(
-            commit(&mut store, &send(hashed(&second))),
+            commit(&mut store, &send(content_of(&second))),
             Outcome::IdConflict,
             "{round}"
         );
@@ -125,35 +125,35 @@ fn long_contents_are_compared_by_hashes_that_the_writer_does_not_compute() {
 
     assert!(is_duplicate(&commit(
         &mut store,
-        &edit(hashed(&first_again))
+        &edit(content_of(&first_again))
     )));
-    assert!(is_new(&commit(&mut store, &edit(hashed(&second)))));
+    assert!(is_new(&commit(&mut store, &edit(content_of(&second)))));
     assert!(is_duplicate(&commit(
         &mut store,
-        &edit(hashed(&second_again))
+        &edit(content_of(&second_again))
     )));
     assert!(is_duplicate(&commit(
         &mut store,
-        &send(hashed(&first_again))
+        &send(content_of(&first_again))
     )));
     assert_eq!(
-        commit(&mut store, &send(hashed(&second))),
+        commit(&mut store, &send(content_of(&second))),
         Outcome::IdConflict
     );
     // Short content after long content, and the reverse.
-    assert!(is_new(&commit(&mut store, &edit(hashed("\"short\"")))));
+    assert!(is_new(&commit(&mut store, &edit(content_of("\"short\"")))));
     assert!(is_duplicate(&commit(
         &mut store,
-        &edit(hashed("\"sh\\u006frt\""))
+        &edit(content_of("\"sh\\u006frt\""))
     )));
-    assert!(is_new(&commit(&mut store, &edit(hashed(&second)))));
+    assert!(is_new(&commit(&mut store, &edit(content_of(&second)))));
     assert!(is_new(&commit(&mut store, &delete("ada", "bob", 1))));
     assert!(is_duplicate(&commit(
         &mut store,
-        &send(hashed(&first_again))
+        &send(content_of(&first_again))
     )));
     assert_eq!(
-        commit(&mut store, &send(hashed(&second))),
+        commit(&mut store, &send(content_of(&second))),
         Outcome::IdConflict
     );
 }

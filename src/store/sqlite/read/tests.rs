@@ -105,7 +105,7 @@ impl Large {
         let (first, newest) = self.page(None, None);
         let (_, next) = self.page(first.cursor, None);
         // The flood began before it, and so did all conversations but the newest.
-        let middle = (self.now + START) / 2;
+        let middle = self.now.midpoint(START);
         self.page(None, Some(middle));
         let (shown, hiding) = self.page(None, Some(middle));
         assert_eq!((shown.items.len(), shown.cursor), (11, None));
