@@ -124,7 +124,7 @@ mod tests {
         let bucket = used(86_000.0);
         assert_eq!(bucket.wait(400.0, 1_000_000, LIMIT), None);
         assert_eq!(bucket.wait(500.0, 1_000_000, LIMIT), Some(100_000));
-        assert_eq!(bucket.wait(500.0, 1_099_999, LIMIT), Some(1));
+        assert_eq!(bucket.wait(500.0, 1_099_500, LIMIT), Some(500));
         assert_eq!(bucket.wait(500.0, 1_100_000, LIMIT), None);
         for limit in [1, 1000, 268_435_456, 1 << 50] {
             let full = used(limit as f64);
