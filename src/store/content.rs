@@ -6,8 +6,8 @@
 use std::ops::Deref;
 use std::sync::Arc;
 
+use ring::digest::{Context, SHA256};
 use serde_json::{Number, Value};
-use sha2::{Digest, Sha256};
 
 /// Content with more bytes is long: it is compared by its hash.
 pub const LONG: usize = 1024;
@@ -75,17 +75,17 @@ impl ContentHasher {
 
     /// Hashes raw JSON.
     pub fn hash(&self, raw: &str) -> ContentHash {
-        let mut hash = Sha256::new();
+        let mut hash = Context::new(&SHA256);
         hash.update(&self.key);
         if let Some(text) = plain_string(raw) {
             hash_string(text, &mut hash);
         } else {
             match serde_json::from_str(raw) {
                 Ok(value) => hash_value(&value, &mut hash),
-                Err(_) => hash.update(raw),
+                Err(_) => hash.update(raw.as_bytes()),
             }
         }
-        hash.finalize().first_chunk().copied().unwrap_or_default()
+        hash.finish().as_ref().first_chunk().copied().unwrap_or_default()
     }
 
     /// True if two contents are the same value. Hashes that are known of long ones need not be computed.
@@ -118,34 +118,34 @@ fn equal(a: &str, b: &str) -> bool {
     }
 }
 
-fn hash_string(text: &str, hash: &mut Sha256) {
+fn hash_string(text: &str, hash: &mut Context) {
     hash.update(b"s");
-    hash.update((text.len() as u64).to_be_bytes());
-    hash.update(text);
+    hash.update(&(text.len() as u64).to_be_bytes());
+    hash.update(text.as_bytes());
 }
 
-fn hash_value(value: &Value, hash: &mut Sha256) {
+fn hash_value(value: &Value, hash: &mut Context) {
     match value {
         Value::Null => hash.update(b"n"),
         Value::Bool(value) => hash.update(if *value { b"t" } else { b"f" }),
         Value::Number(number) => {
             hash.update(b"#");
             match Exact::of(number) {
-                Exact::Integer(integer) => hash.update(integer.to_be_bytes()),
-                Exact::Fraction(float) => hash.update(float.to_be_bytes()),
+                Exact::Integer(integer) => hash.update(&integer.to_be_bytes()),
+                Exact::Fraction(float) => hash.update(&float.to_be_bytes()),
             }
         }
         Value::String(text) => hash_string(text, hash),
         Value::Array(values) => {
             hash.update(b"[");
-            hash.update((values.len() as u64).to_be_bytes());
+            hash.update(&(values.len() as u64).to_be_bytes());
             for value in values {
                 hash_value(value, hash);
             }
         }
         Value::Object(members) => {
             hash.update(b"{");
-            hash.update((members.len() as u64).to_be_bytes());
+            hash.update(&(members.len() as u64).to_be_bytes());
             let mut names: Vec<_> = members.keys().collect();
             names.sort_unstable();
             for name in names {
