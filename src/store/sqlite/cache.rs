@@ -221,9 +221,11 @@ impl Cache {
         let Some(mut conversation) = conversation else {
             return Ok(None);
         };
+        // After a crash the log may have messages that are in the table already, and older than the newest one there.
+        let stored = counts::newest(connection, conversation.n)?;
         conversation.counts = match log.newest_counts(conversation.n) {
-            Some(counts) => counts,
-            None => counts::newest(connection, conversation.n)?,
+            Some(pending) if pending.messages() > stored.messages() => pending,
+            _ => stored,
         };
         self.conversations.insert(pair, conversation);
         Ok(Some(conversation))

@@ -40,6 +40,11 @@ impl Counts {
         }
     }
 
+    /// The number of messages of both users. Of two messages of a conversation, the later one has the larger number.
+    pub fn messages(self) -> i64 {
+        self.low + self.high
+    }
+
     /// By how much an earlier message has a later time than the message with these counts.
     pub fn behind(self, sent_at: i64) -> i64 {
         self.latest.saturating_sub(sent_at)
