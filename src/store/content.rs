@@ -85,7 +85,11 @@ impl ContentHasher {
                 Err(_) => hash.update(raw.as_bytes()),
             }
         }
-        hash.finish().as_ref().first_chunk().copied().unwrap_or_default()
+        hash.finish()
+            .as_ref()
+            .first_chunk()
+            .copied()
+            .unwrap_or_default()
     }
 
     /// True if two contents are the same value. Hashes that are known of long ones need not be computed.
