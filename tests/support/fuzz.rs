@@ -215,7 +215,7 @@ pub fn upgrade(data: &[u8]) {
 
 /// A response to a WebSocket request: 101 without a body, or 4xx with a JSON body.
 fn check_response(response: Vec<u8>) {
-    const HEADERS: [&str; 10] = [
+    const HEADERS: [&str; 15] = [
         "upgrade",
         "connection",
         "sec-websocket-accept",
@@ -226,6 +226,11 @@ fn check_response(response: Vec<u8>) {
         "retry-after",
         "www-authenticate",
         "allow",
+        "x-content-type-options",
+        "content-security-policy",
+        "referrer-policy",
+        "cache-control",
+        "strict-transport-security",
     ];
     let response = String::from_utf8(response).expect("the response is UTF-8");
     let (head, body) = response
