@@ -217,6 +217,10 @@ fn assert_belongs(
         Err(error) if is_damage(&error) => return assert_intact(path, wal, connection),
         Err(error) => return with_path(path, Err(error)),
     };
+    let tables = connection.query_row("SELECT count(*) FROM sqlite_schema", (), |_| Ok(()));
+    if tables.is_err_and(|error| is_damage(&error)) {
+        return foreign();
+    }
     match migrations::recognise(connection) {
         // The two have pages of different files.
         Err(StoreError::Failed(_)) if alone.is_some() => return foreign(),
@@ -274,8 +278,11 @@ fn connect_alone(path: &Path) -> rusqlite::Result<Connection> {
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
         connection.busy_timeout(BUSY_TIMEOUT)?;
         connection.pragma_update(None, "locking_mode", mode)?;
-        connection.query_row("SELECT count(*) FROM sqlite_schema", (), |_| Ok(()))?;
-        Ok(connection)
+        // `assert_belongs` explains damage.
+        match connection.query_row("SELECT count(*) FROM sqlite_schema", (), |_| Ok(())) {
+            Err(error) if !is_damage(&error) => Err(error),
+            _ => Ok(connection),
+        }
     };
     match open("EXCLUSIVE") {
         Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) => open("NORMAL"),
