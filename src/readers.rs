@@ -278,8 +278,8 @@ mod tests {
 
     const TIMEOUT: Duration = Duration::from_secs(20);
 
-    #[test]
-    fn long_queries_in_all_other_threads_do_not_delay_short_jobs() {
+    /// Three threads whose queries report when they start, and end when the returned senders are dropped.
+    fn start_slow() -> (Readers, Receiver<()>, Vec<Sender<()>>) {
         let (started, has_started) = channel();
         let (mut readers, mut ends) = (Vec::<Box<dyn Reader>>::new(), Vec::new());
         for _ in 0..3 {
@@ -292,6 +292,12 @@ mod tests {
         }
         let short = readers.pop().expect("three readers");
         let readers = Readers::start(readers, short).expect("threads start");
+        (readers, has_started, ends)
+    }
+
+    #[test]
+    fn long_queries_in_all_other_threads_do_not_delay_short_jobs() {
+        let (readers, has_started, ends) = start_slow();
         let query = |user: &str| ConversationsQuery {
             user: user.into(),
             limit: 1,
@@ -334,18 +340,7 @@ mod tests {
 
     #[test]
     fn queries_of_one_user_occupy_one_thread() {
-        let (started, has_started) = channel();
-        let (mut readers, mut ends) = (Vec::<Box<dyn Reader>>::new(), Vec::new());
-        for _ in 0..3 {
-            let (end, ended) = channel();
-            ends.push(end);
-            readers.push(Box::new(SlowReader {
-                started: started.clone(),
-                end: ended,
-            }));
-        }
-        let short = readers.pop().expect("three readers");
-        let readers = Readers::start(readers, short).expect("threads start");
+        let (readers, has_started, ends) = start_slow();
         let query = || ConversationsQuery {
             user: "u".into(),
             limit: 1,

@@ -55,7 +55,7 @@ export class Persistence {
     return this.#saver?.save();
   }
 
-  /** Saves the state without waiting for it. A failed save is made up for by the next one. */
+  /** Saves the state without waiting for it. The next save includes what a failed one did not write. */
   saveSoon(): void {
     void this.save()?.catch(() => {});
   }

@@ -270,7 +270,7 @@ impl State {
     }
 
     /// Decides about a token whose key is not in the set: no such key exists if it has been removed from the set, or if a fetch has
-    /// succeeded that started after the token was first seen, whoever caused it.
+    /// succeeded that started after the token was first seen, also if another token or the schedule caused it.
     fn decide(
         &self,
         kid: Option<&str>,

@@ -40,7 +40,7 @@ impl DeferredAck {
     }
 }
 
-/// What a sender is told. Strangers are not told whether anybody has received the message.
+/// The status in the ack. Between users who do not see each other, it does not depend on whether a session received the message.
 fn status(pushed: Push, visible: bool) -> AckStatus {
     match pushed {
         _ if !visible => AckStatus::Sent,

@@ -279,7 +279,7 @@ pub struct Entry {
 pub enum InboxItem {
     /// An entry.
     Entry(Box<Entry>),
-    /// The number of an entry whose change was superseded: nothing else is told of it.
+    /// The number of an entry whose change was superseded. Clients get nothing else of it.
     Superseded(u64),
 }
 

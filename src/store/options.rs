@@ -14,7 +14,7 @@ pub struct StoreOptions {
     pub quotas: Quotas,
     /// The entries that live sessions still need.
     pub live_cursors: LiveCursors,
-    /// Is told of users who are no contacts any more.
+    /// Called with two users who are not contacts any more.
     pub lost_contacts: ContactObserver,
 }
 
@@ -78,7 +78,7 @@ impl fmt::Debug for LiveCursors {
     }
 }
 
-/// Is told which two users have no messages of both left, after retention has removed the last ones of one of them.
+/// Called with two users after retention has removed the last messages of one of them from their conversation.
 #[derive(Clone)]
 pub struct ContactObserver(Arc<Observe>);
 

@@ -101,7 +101,7 @@ fn a_token_for_the_name_of_an_erased_user_is_not_accepted() {
             "{path} {user}"
         );
     }
-    // Without a valid token, nothing about the name is told.
+    // Without a valid token, the answer does not depend on the name.
     let expired = hs256(SECRET, &json!({"sub": name, "exp": now() - 60}));
     let answer = server.http(&handshake(
         &format!("/ws/{name}"),

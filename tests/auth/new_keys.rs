@@ -91,7 +91,7 @@ fn invented_keys_do_not_keep_a_new_key_out() {
 }
 
 #[test]
-fn a_token_without_a_key_is_unauthorized_after_a_later_fetch_whoever_causes_it() {
+fn a_token_without_a_key_is_unauthorized_after_any_later_fetch() {
     let keys = KeyServer::start();
     let [old, stranger] = [(); 2].map(|()| Issuer::ed25519());
     keys.serve(&[old.jwk("old")]);

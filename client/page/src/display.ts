@@ -65,7 +65,7 @@ export function displayedMessages(conversation: Conversation, unsent: Unsent): D
     // It had reached the server before the client was closed.
     if (code === 'closed' && conversation.find(id)) continue;
     const message = ownMessage(frame, me, timeOf(id));
-    let index = displayed.findLastIndex(({ message: { id } }) => id === after);
+    let index = displayed.findLastIndex(({ message }) => message.id === after);
     // The place is in the history that is not loaded.
     if (index < 0 && !conversation.loaded && conversation.newest && conversation.newest.id !== after) continue;
     const error = errorText(conversation.peer, code, detail);

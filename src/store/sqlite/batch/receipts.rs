@@ -57,7 +57,7 @@ impl Batch<'_> {
                 )?
                 .execute(params![user.n, device, signed(seq), self.now])?;
         }
-        // Senders are told also if the device has no place.
+        // Senders get receipts also if the position of the device is not stored.
         if seq <= user.received {
             return Ok(Vec::new());
         }
