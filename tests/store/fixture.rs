@@ -29,7 +29,7 @@ pub const RETENTION: Retention = Retention {
     device_ms: 30 * DAY,
 };
 /// The time of the first commit, in milliseconds since 1970.
-const START: i64 = 1_800_000_000_000;
+pub const START: i64 = 1_800_000_000_000;
 
 /// A backend with an empty database.
 pub trait Fixture: 'static {

@@ -6,7 +6,7 @@ use dmwire::store::{
 };
 use uuid::Uuid;
 
-use crate::fixture::{DAY, RETENTION, TestStore};
+use crate::fixture::{DAY, RETENTION, START, TestStore};
 use crate::support::Folder;
 use crate::writes::{conversations_query, history_query, message, number, react};
 
@@ -185,4 +185,40 @@ pub fn a_cursor_is_valid_for_its_user_only(store: &mut TestStore) {
     for part in [high, low] {
         assert!(part(next).abs_diff(part(cursor)) > 1_000_000);
     }
+}
+
+/// Entries that arrive faster than they are moved to their tables, in another order than that of the inbox.
+#[test]
+fn a_list_is_settled_again_when_missing_entries_have_been_moved() {
+    let folder = Folder::new();
+    let path = folder.0.join("lists.db");
+    let retention = Retention {
+        inbox_limit: 1_000_000,
+        ..RETENTION
+    };
+    let mut store = Sqlite::open(&path, Durability::Normal, StoreOptions::new(retention))
+        .expect("the store opens");
+    for round in 0..12 {
+        let batch: Vec<_> = (0..1024)
+            .map(|n| match n % 8 {
+                0 => message(&format!("peer{n}"), "ada", round * 1024 + n, "hi"),
+                _ => message("flood", "ada", round * 1024 + n, "hi"),
+            })
+            .collect();
+        let batch: Vec<_> = batch.iter().collect();
+        let now = START + i64::from(round);
+        store.commit(now, &batch).expect("the batch is stored");
+        store.maintain(Some(now)).expect("it is maintained");
+    }
+    store.close().expect("the store closes");
+    drop(store);
+    let connection = rusqlite::Connection::open(&path).expect("the file opens");
+    let unsettled: i64 = connection
+        .query_row(
+            "SELECT count(*) FROM inbox JOIN users ON n = user WHERE id = 'ada' AND seq > listed",
+            [],
+            |row| row.get(0),
+        )
+        .expect("the entries are counted");
+    assert!(unsettled < 256, "{unsettled} entries are not settled");
 }

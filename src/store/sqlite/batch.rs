@@ -178,7 +178,7 @@ impl Batch<'_> {
             }
             let unsettled = user.head.saturating_sub(user.listed);
             if unsettled > 0 && unsettled.is_multiple_of(UNSETTLED) {
-                self.cache.unsettled.push_back(user.n);
+                self.cache.unsettled.insert(user.n);
             }
         }
     }

@@ -1,6 +1,6 @@
 //! Rows that the writer keeps in memory, so that storing a message needs no lookups.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension as _};
@@ -24,7 +24,7 @@ pub struct Cache {
     /// Users whose inboxes exceed their limit.
     pub overfull: VecDeque<i64>,
     /// Users whose lists of conversations are to be settled.
-    pub unsettled: VecDeque<i64>,
+    pub unsettled: BTreeSet<i64>,
     /// Of users with messages in the pending log.
     pub trimmed_to: TrimmedTo,
     pub unknown_recipients: UnknownRecipients,
@@ -252,9 +252,8 @@ impl Cache {
     /// A user was removed.
     pub fn forget_user(&mut self, id: &str, n: i64) {
         self.users.remove(id);
-        for users in [&mut self.overfull, &mut self.unsettled] {
-            users.retain(|user| *user != n);
-        }
+        self.overfull.retain(|user| *user != n);
+        self.unsettled.remove(&n);
         self.trimmed_to.remove(&n);
         self.pending_heads.remove(&n);
     }

@@ -38,34 +38,41 @@ pub enum Extent {
     UpTo(i64),
 }
 
-/// Settles the lists of users whose inboxes have grown, within the transaction of a flush.
+/// Settles the lists of users whose inboxes have grown, within the transaction of a flush. A list of which the pending log still
+/// has [`UNSETTLED`] entries or more is settled again by a later flush.
 pub fn settle_grown(connection: &Connection, cache: &mut Cache) -> Result<()> {
-    while let Some(user) = cache.unsettled.pop_front() {
-        settle(connection, cache, user, Extent::Complete)?;
+    for user in std::mem::take(&mut cache.unsettled) {
+        if settle(connection, cache, user, Extent::Complete)? >= UNSETTLED {
+            cache.unsettled.insert(user);
+        }
     }
     Ok(())
 }
 
-/// Settles the list of a user.
-pub fn settle(connection: &Connection, cache: &mut Cache, user: i64, extent: Extent) -> Result<()> {
+/// Settles the list of a user. Returns the number of entries that are not settled, if the cache has the user.
+pub fn settle(
+    connection: &Connection,
+    cache: &mut Cache,
+    user: i64,
+    extent: Extent,
+) -> Result<u64> {
     let (id, listed, trimmed_to): (String, i64, i64) = connection
         .prepare_cached("SELECT id, listed, floor FROM users WHERE n = ?1")?
         .query_row([user], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
     let before = listed.max(trimmed_to);
     let (newest, last) = moved(connection, user, before, extent)?;
-    if last <= listed {
-        return Ok(());
+    if last > listed {
+        for (n, conversation) in newest {
+            list(connection, user, conversation, n)?;
+        }
+        connection
+            .prepare_cached("UPDATE users SET listed = ?2 WHERE n = ?1")?
+            .execute([user, last])?;
     }
-    for (n, conversation) in newest {
-        list(connection, user, conversation, n)?;
-    }
-    connection
-        .prepare_cached("UPDATE users SET listed = ?2 WHERE n = ?1")?
-        .execute([user, last])?;
-    if let Some(user) = cache.users.get_mut(id.as_str()) {
+    Ok(cache.users.get_mut(id.as_str()).map_or(0, |user| {
         user.listed = unsigned(last);
-    }
-    Ok(())
+        user.head.saturating_sub(user.listed)
+    }))
 }
 
 /// The newest messages of the conversations of the entries after `before`, in their order, and the last of these entries.
