@@ -1,6 +1,9 @@
 //! Changes that later ones supersede: a replay shows their numbers only, so that it is about as large as what is current, and they
 //! push nothing else out of an inbox (PROTOCOL section 5).
 
+use std::sync::mpsc::channel;
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use super::{assert_duplicate, assert_stored, edit, messages, react, unreact};
@@ -202,7 +205,7 @@ fn a_slow_reader_gets_the_ack_of_a_superseded_edit_in_its_place() {
     let filler = "x".repeat(8000);
     let large: Vec<Value> = (0..800).map(|_| to("a", &filler)).collect();
     send_all(&mut friend, &large);
-    // The session reads nothing while it makes the changes, so its cursor stays among the large messages.
+    // The session reads slowly while it makes the changes, so its cursor stays among the large messages.
     let mut slow = Raw::narrow(&server, "/ws/a?since=0&device=slow&ack=manual");
     let id = |n: u32| format!("019a2f4e-7b1c-7d3e-9a55-0c1d2e3f4a{n:02x}");
     let mut frames = Vec::new();
@@ -218,14 +221,21 @@ fn a_slow_reader_gets_the_ack_of_a_superseded_edit_in_its_place() {
         let frame = with(frame.clone(), &json!({"ref": n.to_string()}));
         slow.write(&client_frame(0x81, frame.to_string().as_bytes()));
     }
-    let mut seen = 0;
-    while seen < 800 + frames.len() {
-        let seq = watch.recv()["seq"].as_u64().expect("an entry");
-        seen = seq as usize;
-    }
+    let last = 800 + frames.len() as u64;
+    let (sender, all_stored) = channel();
+    std::thread::spawn(move || {
+        while watch.recv()["seq"] != last {}
+        sender.send(()).expect("the test waits");
+    });
     // `welcome`, the messages, `synced`, and two frames for each change of the message to oneself.
     let count = 1 + 800 + 1 + frames.len() + frames.len() / 2;
-    let received: Vec<Value> = (0..count).map(|_| slow.text().expect("a frame")).collect();
+    let mut received: Vec<Value> = Vec::new();
+    // The server reads the changes only after the client has read something.
+    while all_stored.recv_timeout(Duration::from_millis(5)).is_err() {
+        assert!(received.len() < 700, "the changes are not processed");
+        received.push(slow.text().expect("a frame"));
+    }
+    received.extend((received.len()..count).map(|_| slow.text().expect("a frame")));
     let received: Vec<_> = received
         .iter()
         .filter(|frame| frame["seq"].as_u64() > Some(800))
