@@ -70,6 +70,7 @@ export class Client<App = never> {
       save: () => this.#persistence.save(),
       saveSoon: () => this.#persistence.saveSoon(),
       onFailed: (frame, error) => this.#events.emit('failed', { frame, error }),
+      onDelayed: (frame, retryInMs, error) => this.#events.emit('delayed', { frame, retryInMs, error }),
     });
     this.#connection = new Connection(options, {
       beforeConnect: token => this.#persistence.ready(options.user ?? subjectOf(token)),

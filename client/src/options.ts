@@ -84,6 +84,11 @@ export type Events<App = never> = { [Frame in ServerFrame<App> as Frame['type']]
   /** The server has rejected a frame of this client for good; it is not sent again. */
   failed: { readonly frame: ClientFrame<App>; readonly error: DmwireError };
   /**
+   * The server has rejected a frame of this client for now, for example because of the limit of bytes per day. The client sends
+   * it again after `retryInMs`, more than two seconds, or on the next connection.
+   */
+  delayed: { readonly frame: ClientFrame<App>; readonly retryInMs: number; readonly error: DmwireError };
+  /**
    * A handler has failed on an event, after the retries of the option `onHandlerError`. Without a handler for this event the
    * error becomes an unhandled rejection.
    */

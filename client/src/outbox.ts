@@ -1,4 +1,4 @@
-import { Backoff } from './backoff.js';
+import { Backoff, MAX_TIMER_MS } from './backoff.js';
 import { DmwireError } from './errors.js';
 import type { ServerError } from './frames.generated.js';
 import { newId } from './ids.js';
@@ -19,6 +19,8 @@ export interface OutboxEvents {
   saveSoon(): void;
   /** The server has rejected a durable frame for good. */
   onFailed(frame: OutFrame, error: DmwireError): void;
+  /** The server has rejected a frame for now. It is sent again after a wait of more than {@link MAX_PAUSE_MS}. */
+  onDelayed(frame: OutFrame, retryInMs: number, error: DmwireError): void;
 }
 
 /** Phase of the session, which decides what may be sent. */
@@ -28,6 +30,12 @@ export type SessionPhase =
   | 'welcomed'
   /** The replay is complete. It has shown which frames of earlier connections were stored; the others may be sent now. */
   | 'synced';
+
+/**
+ * Longest delay after which a rejected frame is sent again and that all other frames wait for: it is due to their rate. A longer
+ * one is due to the frame itself, such as the limit of bytes per day.
+ */
+const MAX_PAUSE_MS = 2_000;
 
 /** Maximum number of settled records that wait for their log entry, while the application handles none. */
 const MAX_SETTLED = 250;
@@ -52,6 +60,8 @@ export class Outbox {
   /** Nothing is sent before this time by `performance.now()`: unlike the wall clock, it is never set. */
   #resumeAt = 0;
   #timer: ReturnType<typeof setTimeout> | undefined;
+  /** Number of calls of {@link Outbox.flush}. A handler of an event of one may cause the next. */
+  #flushes = 0;
 
   constructor(events: OutboxEvents) {
     this.#events = events;
@@ -125,6 +135,8 @@ export class Outbox {
     this.#maxBytes = limits.max_frame_bytes;
     this.#bucket.start(limits.messages_per_second);
     this.#resumeAt = 0;
+    // The limits may have changed.
+    for (const pending of this.#frames) pending.resumeAt = 0;
     this.#phase = 'welcomed';
     this.flush();
   }
@@ -142,7 +154,7 @@ export class Outbox {
     this.#phase = 'down';
     clearTimeout(this.#timer);
     for (const pending of [...this.#frames]) {
-      if (pending.inFlight && pending.delivery === 'once') {
+      if (pending.delivery === 'once') {
         const detail = 'the connection was lost before the answer';
         this.#fail(pending, new DmwireError('disconnected', detail, { retryable: true }));
       }
@@ -224,12 +236,17 @@ export class Outbox {
     pending.inFlight = false;
     // With every other code the server guarantees that nothing was stored.
     pending.maybeStored = error.code === 'internal';
-    if (error.retryable && !(pending.delivery === 'once' && pending.maybeStored)) {
-      if (error.code === 'rate_limited') this.#bucket.drain();
-      const delay = error.retry_after_ms ?? this.#backoff.next();
-      this.#resumeAt = Math.max(this.#resumeAt, performance.now() + delay);
-    } else {
+    const delay = error.retryable ? (error.retry_after_ms ?? this.#backoff.next()) : 0;
+    const resumeAt = performance.now() + delay;
+    const isLong = delay > MAX_PAUSE_MS;
+    if (!error.retryable || (pending.delivery === 'once' && (pending.maybeStored || isLong))) {
       this.#fail(pending, DmwireError.from(error));
+    } else if (isLong) {
+      pending.resumeAt = resumeAt;
+      this.#events.onDelayed(pending.frame, delay, DmwireError.from(error));
+    } else {
+      if (error.code === 'rate_limited') this.#bucket.drain();
+      this.#resumeAt = Math.max(this.#resumeAt, resumeAt);
     }
     this.flush();
     return true;
@@ -245,13 +262,26 @@ export class Outbox {
   /** Sends the frames that may be sent now. */
   flush(): void {
     clearTimeout(this.#timer);
+    this.#flushes += 1;
     if (this.#isDown()) return;
-    const delay = this.#resumeAt - performance.now();
+    const flush = this.#flushes;
+    const now = performance.now();
+    const delay = this.#resumeAt - now;
     if (delay > 0) return this.#flushIn(delay);
+    let nextAt = Number.POSITIVE_INFINITY;
     const busyKeys = new Set<string>();
     for (const pending of [...this.#frames]) {
-      const { orderingKey: key, settled, delivery } = pending;
+      if (flush !== this.#flushes) return;
+      const { orderingKey: key, settled, delivery, resumeAt, frame } = pending;
       if (settled || (key !== undefined && busyKeys.has(key))) continue;
+      // A frame that waits for long holds back the changes of its message, and a message all later messages of its conversation.
+      const ownKey = `${key} ${frame.id}`;
+      const heldKey = frame.type === 'message' ? `${key} *` : ownKey;
+      if (resumeAt > now || (key !== undefined && busyKeys.has(heldKey))) {
+        busyKeys.add(ownKey).add(heldKey);
+        if (resumeAt > now) nextAt = Math.min(nextAt, resumeAt);
+        continue;
+      }
       if (key !== undefined) busyKeys.add(key);
       if (pending.inFlight || !pending.saved || (delivery === 'durable' && this.#phase !== 'synced')) continue;
       const { text } = pending;
@@ -271,8 +301,9 @@ export class Outbox {
       this.#events.send(text);
       if (this.#isDown()) return;
       // `read` has no reply of its own. The server handles frames in order, so the pong confirms it.
-      if (pending.frame.type === 'read') this.#events.send(JSON.stringify({ type: 'ping', ref: pending.ref }));
+      if (frame.type === 'read') this.#events.send(JSON.stringify({ type: 'ping', ref: pending.ref }));
     }
+    if (flush === this.#flushes) this.#flushIn(nextAt - now);
   }
 
   #isDown(): boolean {
@@ -280,7 +311,9 @@ export class Outbox {
   }
 
   #flushIn(milliseconds: number): void {
-    this.#timer = setTimeout(() => this.flush(), milliseconds);
+    if (milliseconds < Number.POSITIVE_INFINITY) {
+      this.#timer = setTimeout(() => this.flush(), Math.min(milliseconds, MAX_TIMER_MS));
+    }
   }
 
   #create(frame: OutFrame, delivery: Delivery, saved: boolean): PendingFrame {

@@ -51,6 +51,8 @@ export interface PendingFrame {
   settled: boolean;
   seq: number | undefined;
   after: number | undefined;
+  /** It is not sent before this time by `performance.now()`. */
+  resumeAt: number;
   /** The server may have stored it: it was sent, in this run or an earlier one. */
   maybeStored: boolean;
   /** The replay has shown a `skipped` entry that may be its own: it may have been stored, and superseded by a newer change. */
@@ -88,6 +90,7 @@ export function createPending(given: OutFrame, ref: string, delivery: Delivery, 
     settled: false,
     seq: undefined,
     after: undefined,
+    resumeAt: 0,
     maybeStored: false,
     superseded: false,
     reported: false,

@@ -245,6 +245,131 @@ describe('outgoing frames', { timeout: 60_000 }, () => {
     assert.deepEqual(messages(socket), ['a', 'a', 'b']);
   });
 
+  describe('that are rejected for a long time', () => {
+    const HOURS = 5 * 3_600_000;
+    const id = (n: number) => `00000000-0000-0000-0000-00000000000${n}`;
+    /** Everything that the client has sent, without acknowledgements. */
+    const sent = ({ sent }: FakeSocket) =>
+      sent.filter(({ type }) => type !== 'received').map(({ type, message, id }) => `${type} ${message ?? id ?? ''}`);
+    const later = (code = 'rate_limited') => [code, { retryable: true, retry_after_ms: HOURS }] as const;
+
+    /** A session that no frame needs to keep alive. */
+    const session = () => server.session(0, { heartbeat_seconds: 100_000 });
+
+    it('hold back no other frames', async () => {
+      start();
+      const socket = await session();
+      const first = client.send('you', 'large', { id: id(1) });
+      socket.reject(await socket.expect('message'), ...later());
+      void client.send('them', 'b').catch(() => {});
+      void client.markRead('you', id(5)).catch(() => {});
+      void client
+        .conversations()
+        .next()
+        .catch(() => {});
+      const flash = client.send('them', 'flash', { ephemeral: true });
+      client.typing('you');
+      await flushMicrotasks();
+      const others = ['message b', `read ${id(5)}`, 'ping ', 'conversations ', 'message flash', 'typing '];
+      assert.deepEqual(sent(socket).slice(1).sort(), others.sort());
+      socket.ack(socket.sent.at(-2) as InFrame, 0, { seq: undefined, status: 'sent' });
+      await flash;
+      const before = sent(socket).length;
+      await after(HOURS - 1);
+      assert.equal(sent(socket).length, before);
+      await after(1);
+      assert.deepEqual(sent(socket).slice(before), ['message large']);
+      socket.ack(socket.sent.at(-1) as InFrame, 1);
+      assert.equal((await first).seq, 1);
+    });
+
+    it('hold back later messages of the conversation and changes of their message, but no other changes', async () => {
+      start();
+      const socket = await session();
+      const all = [
+        client.send('you', '1', { id: id(1) }),
+        client.send('you', '2', { id: id(2) }),
+        client.edit('you', id(2), 'changed'),
+        client.edit('you', id(8), 'other'),
+        client.delete('you', id(9)),
+      ];
+      socket.reject(await socket.expect('message'), ...later());
+      socket.ack(await socket.expect('edit'), 1);
+      socket.ack(await socket.expect('delete'), 2);
+      await flushMicrotasks();
+      assert.deepEqual(sent(socket), ['message 1', 'edit other', `delete ${id(9)}`]);
+      await after(HOURS);
+      for (let seq = 3; seq <= 5; seq += 1) {
+        socket.ack(socket.sent.filter(({ type }) => type !== 'received').at(-1) as InFrame, seq);
+        await after(100);
+      }
+      assert.deepEqual(sent(socket).slice(3), ['message 1', 'message 2', 'edit changed']);
+      await Promise.all(all);
+    });
+
+    it('hold back no messages if they are changes', async () => {
+      start();
+      const socket = await session();
+      const reacting = client.react('you', id(7), '+');
+      socket.reject(await socket.expect('react'), ...later());
+      void client.send('you', 'a').catch(() => {});
+      void client.react('you', id(7), '-').catch(() => {});
+      void client.react('you', id(8), '+').catch(() => {});
+      for (const [i, type] of ['message', 'react'].entries()) socket.ack(await socket.expect(type), i + 1);
+      await flushMicrotasks();
+      assert.deepEqual(sent(socket), [`react ${id(7)}`, 'message a', `react ${id(8)}`]);
+      await after(HOURS);
+      socket.ack(socket.sent.at(-1) as InFrame, 3);
+      await reacting;
+      assert.equal((await socket.expect('react')).emoji, '+');
+      assert.equal((await socket.expect('react')).emoji, '-');
+    });
+
+    it('are reported, and sent again by the next connection', async () => {
+      const events: unknown[] = [];
+      start().on('delayed', ({ frame, retryInMs, error }) => {
+        events.push([(frame as InFrame).message, retryInMs, error.code, error.retryable]);
+      });
+      const socket = await session();
+      void client.send('you', 'a').catch(() => {});
+      socket.reject(await socket.expect('message'), 'rate_limited', { retryable: true, retry_after_ms: 2000 });
+      assert.deepEqual(events, []);
+      await after(2000);
+      socket.reject(await socket.expect('message'), ...later('overloaded'));
+      assert.deepEqual(events, [['a', HOURS, 'overloaded', true]]);
+      assert.deepEqual(
+        client.pending.map(frame => 'message' in frame && frame.message),
+        ['a'],
+      );
+      socket.drop();
+      assert.equal((await (await reconnected()).expect('message')).message, 'a');
+    });
+
+    it('are sent after any time, and fail if they are ephemeral', async () => {
+      start();
+      const socket = await server.session(0, { heartbeat_seconds: 1_000_000 });
+      const flash = client.send('you', 'flash', { ephemeral: true });
+      socket.reject(await socket.expect('message'), ...later());
+      await assert.rejects(flash, { code: 'rate_limited', retryable: true });
+      const delays: unknown[] = [];
+      const { setTimeout } = globalThis;
+      mock.method(globalThis, 'setTimeout', (run: () => void, delay: number) => {
+        delays.push(delay);
+        return setTimeout(run, delay);
+      });
+      void client.send('you', 'a').catch(() => {});
+      const retry_after_ms = 2 ** 31 + 1000;
+      socket.reject(await socket.expect('message'), 'rate_limited', { retryable: true, retry_after_ms });
+      // A longer timer would expire at once.
+      assert.equal(delays.at(-1), 2 ** 31 - 1);
+      await after(2 ** 30);
+      socket.frame({ type: 'heartbeat', timestamp: '' });
+      await after(2 ** 30 - 1);
+      assert.equal(messages(socket).length, 2);
+      assert.equal(delays.at(-1), 1001);
+    });
+  });
+
   it('are retried with backoff when the error has no retry_after_ms', async () => {
     start();
     const socket = await server.session();
