@@ -48,6 +48,8 @@ export class Client<App = never> {
   readonly #retries: Retries;
   /** Callbacks that wake waiting iterators when the client is closed. */
   readonly #wakeups = new Set<() => void>();
+  /** Once closed: settles when the storage is released. */
+  #released: Promise<void> | undefined;
 
   /** Use {@link connect}. */
   constructor(options: ConnectOptions) {
@@ -79,7 +81,7 @@ export class Client<App = never> {
       onWire: (direction, text) => this.#events.emit('wire', { direction, text }),
       onFrame: (frame, size) => this.#receiver.receive(frame, size),
       onDown: () => this.#outbox.down(),
-      onFatal: error => void this.#end(error),
+      onFatal: error => this.#fail(error),
     });
     this.#persistence = new Persistence(options, this.#inbox, this.#outbox, () => this.#connection.closed);
     this.#receiver = new Receiver({
@@ -89,7 +91,7 @@ export class Client<App = never> {
       outbox: this.#outbox,
       persistence: this.#persistence,
       retries: this.#retries,
-      fail: error => void this.#end(error),
+      fail: error => this.#fail(error),
     });
     queueMicrotask(() => void this.#connection.connect());
   }
@@ -267,15 +269,20 @@ export class Client<App = never> {
     return url.href;
   }
 
-  async #end(error?: DmwireError): Promise<void> {
-    if (this.#connection.closed) return;
+  #end(error?: DmwireError): Promise<void> {
+    if (this.#released) return this.#released;
     this.#receiver.close();
-    const released = this.#persistence.close();
+    this.#released = this.#persistence.close();
     this.#inbox.stop();
     this.#connection.end(error);
     this.#outbox.close(error ?? clientClosed());
     for (const wake of [...this.#wakeups]) wake();
-    await released;
+    return this.#released;
+  }
+
+  /** Closes the client for good. The state tells the error. */
+  #fail(error: DmwireError): void {
+    this.#end(error).catch(() => {});
   }
 
   #assertNotClosed(): void {

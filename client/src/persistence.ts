@@ -71,11 +71,23 @@ export class Persistence {
 
   /** Opens the storage and restores its state. Nothing is written to it before that is done. */
   async #open(namedUser: Promise<string | undefined>): Promise<StorageHandle | undefined> {
-    const { storage, url, since } = this.#options;
+    const { storage, url } = this.#options;
     const server = socketUrl(url, undefined);
     const user = storage && (this.#options.user ?? (await namedUser));
     const handle = this.#isClosed() ? undefined : await storage?.open(`${user ?? ''}@${server}`, user);
+    try {
+      this.#restore(handle, user);
+    } catch (error) {
+      // The content is damaged.
+      await handle?.close();
+      throw error;
+    }
+    return handle;
+  }
+
+  #restore(handle: StorageHandle | undefined, user: string | undefined): void {
     const saved = handle?.saved;
+    const { since } = this.#options;
     if (saved?.epoch !== undefined && saved.seq !== undefined) {
       const { epoch, seq, id, at } = saved;
       this.#inbox.restore({ epoch, seq, id, at });
@@ -85,7 +97,6 @@ export class Persistence {
     this.user = saved?.user ?? user;
     this.device ??= saved?.device ?? (handle && `d-${newId().slice(-12)}`);
     this.#outbox.restore(saved?.outbox ?? []);
-    return handle;
   }
 
   #write(handle: StorageHandle | undefined): Promise<void> | void {

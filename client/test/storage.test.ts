@@ -149,6 +149,44 @@ describe('a storage', { timeout: 60_000 }, () => {
     assert.equal((client.state as State & { status: 'closed' }).error?.code, 'storage');
   });
 
+  it('is released when any close() resolves', async () => {
+    const { storage } = slow();
+    let release = () => {};
+    const released = new Promise<void>(resolve => (release = resolve));
+    const closing = () => released;
+    const client = start({
+      open: async () => ({ ...(await storage.open('', 'me')), save() {}, close: closing }),
+    });
+    await server.session();
+    client.dispose();
+    const closed: string[] = [];
+    const both = [client.close(), client.close()].map(close => close.then(() => closed.push('closed')));
+    await flushMicrotasks();
+    assert.deepEqual(closed, []);
+    release();
+    await Promise.all(both);
+  });
+
+  it('is released if its content is damaged', async () => {
+    const closed: string[] = [];
+    const saved = { v: 1, outbox: [null] } as unknown as Saved;
+    const client = start({ open: async () => ({ saved, save() {}, close: () => void closed.push('closed') }) });
+    await waitUntil(() => client.state.status === 'closed');
+    assert.equal((client.state as State & { status: 'closed' }).error?.code, 'storage');
+    await client.close();
+    assert.deepEqual(closed, ['closed']);
+  });
+
+  it('that cannot be released causes no unhandled rejection', async () => {
+    const close = () => Promise.reject(new Error('no'));
+    const client = start({ open: async () => ({ save() {}, close }) });
+    (await server.session()).goodbye(4403, false);
+    assert.equal(client.state.status, 'closed');
+    clients.splice(0);
+    await flushMicrotasks();
+    await assert.rejects(client.close(), /no/);
+  });
+
   it('contains the handled position only', async () => {
     const { storage, writes, completeAll } = slow();
     let release: (() => void) | undefined;
