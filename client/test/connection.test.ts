@@ -273,6 +273,22 @@ describe('connection', { timeout: 60_000 }, () => {
     assert.equal(socket.closed, true);
   });
 
+  it('keeps a connection whose frames waited while the program was busy, for a second', async () => {
+    start();
+    const socket = await server.session();
+    // The timer expires nine seconds late, before the frames that have arrived.
+    await after(70_000);
+    assert.equal(status(), 'open');
+    socket.frame({ type: 'heartbeat', timestamp: '' });
+    await after(60_999);
+    assert.equal(status(), 'open');
+    // Late again and again, as in a hidden page.
+    await after(10_000);
+    assert.equal(status(), 'open');
+    await after(10_000);
+    assert.equal(status(), 'waiting');
+  });
+
   it('drops a connection without a welcome', async () => {
     start();
     await server.accept();
