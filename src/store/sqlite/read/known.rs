@@ -6,7 +6,7 @@ use rusqlite::{OptionalExtension as _, Result, params};
 
 use super::SqliteReader;
 use crate::store::KnownEntry;
-use crate::store::sqlite::kinds::{EDITED, SUPERSEDED};
+use crate::store::sqlite::kinds::SUPERSEDED;
 use crate::store::sqlite::number::signed;
 use crate::store::sqlite::pending;
 
@@ -25,8 +25,6 @@ struct Stored {
     id: Option<[u8; 16]>,
     at: i64,
     kind: i64,
-    conversation: i64,
-    message: i64,
     edited_at: Option<i64>,
     deleted_at: Option<i64>,
 }
@@ -40,7 +38,7 @@ impl SqliteReader {
         for comparison in known {
             let Comparison { index, user, entry } = comparison;
             match self.stored(*user, entry.seq)? {
-                Some(stored) if self.is_same(&stored, *user, entry)? => {}
+                Some(stored) if stored.is_same(entry) => {}
                 Some(_) => diverged.push(*index),
                 None => pending
                     .entry((*user, entry.seq))
@@ -69,7 +67,7 @@ impl SqliteReader {
     fn stored(&self, user: i64, seq: u64) -> Result<Option<Stored>> {
         self.connection
             .prepare_cached(
-                "SELECT m.id, i.at, i.kind, i.conversation, i.message, m.edited_at, m.deleted_at
+                "SELECT m.id, i.at, i.kind, m.edited_at, m.deleted_at
                  FROM inbox AS i LEFT JOIN messages AS m ON m.conversation = i.conversation AND m.n = i.message
                  WHERE i.user = ?1 AND i.seq = ?2",
             )?
@@ -78,52 +76,34 @@ impl SqliteReader {
                     id: row.get(0)?,
                     at: row.get(1)?,
                     kind: row.get(2)?,
-                    conversation: row.get(3)?,
-                    message: row.get(4)?,
-                    edited_at: row.get(5)?,
-                    deleted_at: row.get(6)?,
+                    edited_at: row.get(3)?,
+                    deleted_at: row.get(4)?,
                 })
             })
             .optional()
     }
+}
 
+impl Stored {
     /// True if the client may know this entry: the message is the same, and the time is one that a session may have been sent
     /// for it.
-    fn is_same(&self, stored: &Stored, user: i64, known: &KnownEntry) -> Result<bool> {
-        if let (Some(known), Some(stored)) = (known.id, stored.id)
+    fn is_same(&self, known: &KnownEntry) -> bool {
+        if let (Some(known), Some(stored)) = (known.id, self.id)
             && *known.as_bytes() != stored
         {
-            return Ok(false);
+            return false;
         }
         let Some(at) = known.at else {
-            return Ok(true);
+            return true;
         };
         // The replay shows an entry of a deleted message as `deleted`.
-        if at == stored.at || Some(at) == stored.deleted_at {
-            return Ok(true);
+        if at == self.at || Some(at) == self.deleted_at {
+            return true;
         }
         // A server that did not mark superseded edits has replayed them with the time of the last one, which was any of those
-        // that follow in this inbox.
-        Ok(stored.kind == SUPERSEDED
-            && (Some(at) == stored.edited_at
-                || self.has_later_change(stored, user, known.seq, at)?))
-    }
-
-    /// Examines the rest of the inbox, which has a limit. A client of the present version does not need it.
-    fn has_later_change(&self, stored: &Stored, user: i64, seq: u64, at: i64) -> Result<bool> {
-        self.connection
-            .prepare_cached(
-                "SELECT 1 FROM inbox WHERE user = ?1 AND seq > ?2 AND conversation = ?3 AND message = ?4 AND at = ?5
-                    AND kind IN (?6, ?7) LIMIT 1",
-            )?
-            .exists(params![
-                user,
-                signed(seq),
-                stored.conversation,
-                stored.message,
-                at,
-                EDITED,
-                SUPERSEDED
-            ])
+        // that follow in this inbox. They are not looked for, because there may be many. After a rollback, the entries have later
+        // times than those that the client knows.
+        let may_be_later = |last: i64| at == last || (self.at..=last).contains(&at);
+        self.kind == SUPERSEDED && self.edited_at.is_some_and(may_be_later)
     }
 }

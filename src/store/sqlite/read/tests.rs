@@ -9,15 +9,16 @@ use uuid::Uuid;
 use super::SqliteReader;
 use crate::store::sqlite::Sqlite;
 use crate::store::{
-    Conversation, ConversationsPage, ConversationsQuery, HistoryQuery, NewMessage, Reader as _,
-    Retention, Store as _, StoreOptions, Write,
+    Conversation, ConversationsPage, ConversationsQuery, DeviceRef, HistoryQuery, InboxQuery,
+    KnownEntry, MessageRef, NewMessage, Outcome, Reader as _, Retention, Store as _, StoreOptions,
+    Write,
 };
 
 /// The time of the first message, in milliseconds since 1970-01-01T00:00:00Z. Each batch is a second later.
 const START: i64 = 1_800_000_000_000;
 
-fn message(from: &str, to: &str) -> Write {
-    Write::Message(NewMessage {
+fn new_message(from: &str, to: &str) -> NewMessage {
+    NewMessage {
         from: from.into(),
         to: Conversation::Direct(to.into()),
         id: Uuid::now_v7(),
@@ -25,14 +26,18 @@ fn message(from: &str, to: &str) -> Write {
         reply_to: None,
         fresh: true,
         ip_quota: None,
-    })
+    }
+}
+
+fn message(from: &str, to: &str) -> Write {
+    Write::Message(new_message(from, to))
 }
 
 /// A store in which `conversations` users write to ada once, then one of them `messages` times, and then ten users again.
 struct Large {
     // Before the store, which removes the file.
     reader: SqliteReader,
-    _store: Sqlite,
+    store: Sqlite,
     now: i64,
     steps: Arc<AtomicU64>,
 }
@@ -73,10 +78,24 @@ impl Large {
             .expect("steps are counted");
         Self {
             reader: SqliteReader::with_connection(connection),
-            _store: store,
+            store,
             now,
             steps,
         }
+    }
+
+    fn commit(&mut self, writes: &[Write]) {
+        self.now += 1000;
+        let writes: Vec<_> = writes.iter().collect();
+        let outcomes = self.store.commit(self.now, &writes);
+        let outcomes = outcomes.expect("it is committed");
+        assert!(
+            outcomes
+                .iter()
+                .all(|outcome| matches!(outcome, Outcome::Stored { .. })),
+            "{outcomes:?}"
+        );
+        self.store.flush().expect("the log is flushed");
     }
 
     fn steps<T>(&mut self, query: impl FnOnce(&mut SqliteReader) -> T) -> (T, u64) {
@@ -133,5 +152,54 @@ fn a_page_costs_what_it_contains() {
     assert!(
         small.iter().zip(&large).all(is_alike),
         "steps with eight times as much: {large:?}, {small:?}"
+    );
+}
+
+#[test]
+fn an_opening_costs_the_same_whatever_the_client_says_that_it_knows() {
+    let changes = |count: usize| {
+        let mut store = Large::new(10, 10);
+        let id = Uuid::now_v7();
+        let reaction = |remove| Write::React {
+            message: MessageRef {
+                actor: "peer1".into(),
+                conversation: Conversation::Direct("ada".into()),
+                id,
+            },
+            emoji: "+".into(),
+            remove,
+        };
+        store.commit(&[Write::Message(NewMessage {
+            id,
+            ..new_message("peer1", "ada")
+        })]);
+        for _ in 0..count / 500 {
+            let writes: Vec<_> = (0..500).map(|n| reaction(n % 2 == 1)).collect();
+            store.commit(&writes);
+        }
+        // The first superseded reaction, with a time that no entry has.
+        let query = |id: Uuid, at: i64| InboxQuery {
+            device: DeviceRef {
+                user: "ada".into(),
+                device: "phone".into(),
+            },
+            known: Some(KnownEntry {
+                seq: 32,
+                id: Some(id),
+                at: Some(at),
+            }),
+        };
+        [(id, 1), (id, store.now + 1), (Uuid::nil(), store.now)].map(|(id, at)| {
+            let open = |reader: &mut SqliteReader| reader.open_inboxes(&[query(id, at)]);
+            store.steps(open).0.expect("it opens");
+            let (states, steps) = store.steps(open);
+            assert!(states.expect("it opens")[0].diverged);
+            steps
+        })
+    };
+    let (few, many) = (changes(500), changes(20_000));
+    assert!(
+        few.iter().zip(&many).all(|(few, many)| *many < few + 200),
+        "steps: {few:?}, with forty times as many changes {many:?}"
     );
 }
