@@ -8,7 +8,7 @@ use rusqlite::Connection;
 
 use crate::fixture::RETENTION;
 use crate::support::Folder;
-use crate::writes::{history_query, id};
+use crate::writes::{history_query, id, receive};
 
 /// The rows of the pending log of the store in `version4.sql`, as version 4 wrote them: records without a version byte, each of
 /// a message between two users.
@@ -138,6 +138,50 @@ fn a_store_of_version_4_is_migrated_with_its_pending_messages() {
             admin::verify(&path).expect("it is readable"),
             [] as [&str; 0]
         );
+    }
+}
+
+#[test]
+fn devices_that_older_versions_stored_at_connect_make_place_for_others() {
+    let folder = Folder::new();
+    let path = old_store(&folder);
+    let old = Connection::open(&path).expect("the file opens");
+    // Fifteen more connected, of which fourteen were given the position of another device.
+    old.execute_batch(
+        "WITH RECURSIVE tab (n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM tab WHERE n < 14)
+         INSERT INTO devices (user, device, received, used) SELECT 1, 'tab' || n, min(n, 1), 1795825336100 + n FROM tab",
+    )
+    .expect("the devices are stored");
+    drop(old);
+    let mut store = Sqlite::open(&path, Durability::Full, StoreOptions::new(RETENTION))
+        .expect("the store opens");
+    let mut now = 1_795_825_400_000;
+    let mut acknowledge = |store: &mut Sqlite, device: &str, seq| {
+        now += 1000;
+        let outcomes = store.commit(now, &[&receive("ada", device, seq)]);
+        outcomes.expect("it is committed");
+    };
+    let is_known = |store: &Sqlite, device: &str| {
+        let device = DeviceRef {
+            user: "ada".into(),
+            device: device.into(),
+        };
+        let mut reader = store.reader().expect("a reader opens");
+        let states = reader.open_inboxes(&[device.into()]);
+        states.expect("the inbox opens")[0].is_known
+    };
+    // One of them acknowledges, another one connects.
+    acknowledge(&mut store, "tab1", 2);
+    acknowledge(&mut store, "tab2", 0);
+    for n in 0..20 {
+        acknowledge(&mut store, &format!("new{n}"), 1);
+    }
+    let is_new_known = |n| is_known(&store, &format!("new{n}"));
+    assert_eq!((0..20).filter(|n| is_new_known(*n)).count(), 15);
+    assert!((0..15).all(is_new_known));
+    assert!(is_known(&store, "tab1"), "it has acknowledged");
+    for device in ["default", "tab0", "tab2", "tab14"] {
+        assert!(!is_known(&store, device), "{device}");
     }
 }
 

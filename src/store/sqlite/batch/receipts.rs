@@ -44,7 +44,7 @@ impl Batch<'_> {
         let updated = self
             .tx
             .prepare_cached(
-                "UPDATE devices SET received = max(received, ?3),
+                "UPDATE devices SET received = max(received, ?3), acknowledged = acknowledged OR ?3 > 0,
                     used = max(?4, (SELECT max(used) FROM devices WHERE user = ?1))
                  WHERE user = ?1 AND device = ?2",
             )?
@@ -52,8 +52,8 @@ impl Batch<'_> {
         if updated == 0 && seq > 0 && self.has_place(user.n)? {
             self.tx
                 .prepare_cached(
-                    "INSERT INTO devices (user, device, received, used)
-                     SELECT ?1, ?2, ?3, max(?4, coalesce(max(used), 0)) FROM devices WHERE user = ?1",
+                    "INSERT INTO devices (user, device, received, acknowledged, used)
+                     SELECT ?1, ?2, ?3, 1, max(?4, coalesce(max(used), 0)) FROM devices WHERE user = ?1",
                 )?
                 .execute(params![user.n, device, signed(seq), self.now])?;
         }
@@ -67,14 +67,26 @@ impl Batch<'_> {
         self.move_received_marks(user.n, signed(user.received), signed(seq))
     }
 
-    /// True if a user may have one more device, for which one that was not used for long may be forgotten. A device that was used
-    /// recently is never forgotten: it would miss what other devices have received meanwhile.
+    /// True if a user may have one more device, for which one is forgotten if need be: one that is not known to have
+    /// acknowledged anything, or one that was not used for long. A device that has acknowledged something and was used recently is
+    /// never forgotten: it would miss what other devices have received meanwhile.
     fn has_place(&self, user: i64) -> Result<bool> {
         let count: i64 = self
             .tx
             .prepare_cached("SELECT count(*) FROM devices WHERE user = ?1")?
             .query_row([user], |row| row.get(0))?;
         if count < MAX_DEVICES {
+            return Ok(true);
+        }
+        // Devices of older versions were stored when they connected, at the position where they started.
+        let forgotten = self
+            .tx
+            .prepare_cached(
+                "DELETE FROM devices WHERE user = ?1 AND device =
+                    (SELECT device FROM devices WHERE user = ?1 AND NOT acknowledged ORDER BY received > 0, used LIMIT 1)",
+            )?
+            .execute([user])?;
+        if forgotten > 0 {
             return Ok(true);
         }
         if !self.is_certain {
