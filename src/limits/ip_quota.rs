@@ -104,6 +104,14 @@ impl RecipientQuota for IpQuota {
     fn consume(&self) {
         self.used.fetch_add(1, Ordering::Relaxed);
     }
+
+    fn release(&self) {
+        // A refill may have taken it back already. The update always succeeds.
+        let less = |used: u64| Some(used.saturating_sub(1));
+        let _ = self
+            .used
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+    }
 }
 
 #[cfg(test)]
@@ -124,5 +132,16 @@ mod tests {
             }
             assert!(quota.refill(0), "{per_day}");
         }
+    }
+
+    #[test]
+    fn a_message_that_was_taken_back_does_not_count() {
+        let quota = IpQuota::new(1);
+        quota.consume();
+        quota.release();
+        quota.release();
+        assert!(!quota.is_exhausted());
+        quota.consume();
+        assert!(quota.is_exhausted());
     }
 }

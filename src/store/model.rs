@@ -61,6 +61,9 @@ pub trait RecipientQuota: Debug + Send + Sync {
 
     /// Counts one message.
     fn consume(&self);
+
+    /// Takes back a message that was counted: its commit has failed.
+    fn release(&self);
 }
 
 /// Identifies a message for a user who acts on it.

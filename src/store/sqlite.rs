@@ -23,6 +23,8 @@ mod recovery;
 mod retention;
 mod run;
 mod shared;
+#[cfg(test)]
+mod tests;
 mod times;
 mod truncation;
 mod unknown_recipients;
@@ -36,7 +38,7 @@ use uuid::Uuid;
 
 pub use crate::config::Durability;
 
-use self::batch::{Batch, MessageNumbers};
+use self::batch::{Batch, Effects, MessageNumbers};
 use self::cache::Cache;
 use self::change_rate::ChangeRates;
 use self::checkpoint::Checkpointer;
@@ -106,6 +108,37 @@ impl Sqlite {
         batch: &[&Write],
         direct: &Direct<'_>,
     ) -> rusqlite::Result<Vec<Outcome>> {
+        let mut effects = Effects::default();
+        let done = self.apply(now, batch, direct, &mut effects);
+        if done.is_ok() {
+            effects.committed(&self.shared);
+            self.cache.bytes.committed();
+            self.change_rates.committed();
+        } else {
+            effects.rolled_back();
+            self.change_rates.rolled_back();
+            self.forget();
+        }
+        let (outcomes, pending, first) = done?;
+        if !pending.is_empty() {
+            self.added = pending.len();
+            let recompute = self.shared.add_heads(pending.entries());
+            self.log.append(pending, first);
+            if recompute {
+                self.shared.set_heads(self.log.heads());
+            }
+        }
+        Ok(outcomes)
+    }
+
+    /// Applies a batch and commits it. Returns the messages that it has added to the pending log, with the number of the first row.
+    fn apply(
+        &mut self,
+        now: i64,
+        batch: &[&Write],
+        direct: &Direct<'_>,
+        effects: &mut Effects,
+    ) -> rusqlite::Result<(Vec<Outcome>, PendingBatch, i64)> {
         let mut run = Batch {
             tx: &self.connection,
             cache: &mut self.cache,
@@ -121,28 +154,21 @@ impl Sqlite {
             direct,
             log: &self.log,
             pending: PendingBatch::default(),
+            effects,
         };
-        let (outcomes, pending, first) = atomically(&self.connection, || {
+        atomically(&self.connection, || {
             let mut outcomes = Vec::with_capacity(batch.len());
             for write in batch {
                 outcomes.push(run.apply(write)?);
             }
             run.cache.unknown_recipients.write(&self.connection)?;
+            run.cache.bytes.shrink(&self.connection)?;
             self.recorded
                 .update(&self.connection, now, self.expire_at.is_some())?;
             let pending = run.pending;
             let first = pending.insert(&self.connection)?;
             Ok((outcomes, pending, first))
-        })?;
-        if !pending.is_empty() {
-            self.added = pending.len();
-            let recompute = self.shared.add_heads(pending.entries());
-            self.log.append(pending, first);
-            if recompute {
-                self.shared.set_heads(self.log.heads());
-            }
-        }
-        Ok(outcomes)
+        })
     }
 
     /// Moves all messages of the pending log to their tables.
@@ -208,7 +234,7 @@ impl Sqlite {
 
     /// Empties the cache after a rollback, because it has rows of the transaction that was rolled back.
     fn forget(&mut self) {
-        self.cache = Cache::new(self.log.heads());
+        self.cache.roll_back(self.log.heads());
         self.numbers = MessageNumbers::default();
         self.recorded = RecordedTimes::default();
     }
@@ -276,10 +302,7 @@ impl Sqlite {
             self.flush_selection(&needed)?;
         }
         self.wait_for_disk(true)?;
-        let outcomes = self.transaction(now, batch, &direct).map_err(|error| {
-            self.forget();
-            StoreError::from(error)
-        })?;
+        let outcomes = self.transaction(now, batch, &direct)?;
         // Set before the caller learns of the commit: a client that gets the ack may ask a reader at once.
         self.shared.set_pending(!self.log.is_empty());
         let replaces = |write: &&Write| matches!(write, Write::Delete(_) | Write::Edit(..));

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 
-use super::byte_use::{self, ByteUse};
+use super::byte_use::Terms;
 use super::cache::{self, Cache, DirectConversation, User};
 use super::change_rate::ChangeRates;
 use super::counts::Counts;
@@ -19,7 +19,9 @@ use super::number::unsigned;
 use super::pending::{PendingBatch, PendingLog};
 use super::plan::Direct;
 use super::shared::Shared;
-use crate::store::{ContentHash, ContentHasher, Conversation, MessageRef, Outcome, Quotas, Write};
+use crate::store::{
+    ContentHash, ContentHasher, Conversation, MessageRef, Outcome, Quotas, RecipientQuota, Write,
+};
 
 /// Message numbers are reserved in the file in blocks of this size, so that opening a store need not look for the newest.
 const RESERVE: i64 = 1_000_000;
@@ -47,6 +49,32 @@ pub struct Batch<'a> {
     pub log: &'a PendingLog,
     /// Messages that the batch adds to the pending log.
     pub pending: PendingBatch,
+    pub effects: &'a mut Effects,
+}
+
+/// What a batch does outside of the store and its cache.
+#[derive(Debug, Default)]
+pub struct Effects {
+    /// Users whose first session is recorded.
+    connected: Vec<Arc<str>>,
+    /// A quota for each message that was counted in it.
+    counted: Vec<Arc<dyn RecipientQuota>>,
+}
+
+impl Effects {
+    /// The batch was committed.
+    pub fn committed(self, shared: &Shared) {
+        for user in self.connected {
+            shared.remove_newly_connected(&user);
+        }
+    }
+
+    /// The batch was rolled back.
+    pub fn rolled_back(self) {
+        for quota in self.counted {
+            quota.release();
+        }
+    }
 }
 
 /// The numbers that order all messages of the store by their commit.
@@ -184,35 +212,30 @@ impl Batch<'_> {
     }
 
     /// Checks whether a user may store this content. `None`: it may be stored.
-    fn exceeds_bytes(&mut self, id: &str, user: &User, content: &str) -> Result<Option<Outcome>> {
+    fn exceeds_bytes(&mut self, user: i64, content: &str) -> Result<Option<Outcome>> {
         let Some(limit) = self.quotas.user_bytes_per_day else {
             return Ok(None);
         };
-        let bytes = match user.bytes {
-            Some(bytes) => bytes,
-            None => ByteUse::load(self.tx, user.n, self.now, self.is_certain)?,
-        };
-        // If the clock was set back, the refill continues from now.
-        let bytes = bytes.not_after(self.now);
-        if user.bytes != Some(bytes)
-            && let Some(user) = self.cache.users.get_mut(id)
-        {
-            user.bytes = Some(bytes);
-        }
-        let wait = bytes.wait(byte_use::cost(content), self.now, limit);
+        let terms = self.terms(limit);
+        let wait = self.cache.bytes.wait(self.tx, (user, content), terms)?;
         Ok(wait.map(|retry_after_ms| Outcome::TooManyBytes { retry_after_ms }))
     }
 
     /// Counts content that [`Batch::exceeds_bytes`] has allowed and that is stored now.
-    fn count_bytes(&mut self, id: &str, content: &str) -> Result<()> {
-        if let Some(limit) = self.quotas.user_bytes_per_day
-            && let Some(user) = self.cache.users.get_mut(id)
-            && let Some(bytes) = &mut user.bytes
-        {
-            let cost = byte_use::cost(content);
-            bytes.add(self.tx, user.n, (cost, self.now, limit))?;
+    fn count_bytes(&mut self, user: i64, content: &str) -> Result<()> {
+        let Some(limit) = self.quotas.user_bytes_per_day else {
+            return Ok(());
+        };
+        let terms = self.terms(limit);
+        self.cache.bytes.add(self.tx, (user, content), terms)
+    }
+
+    fn terms(&self, limit: u64) -> Terms {
+        Terms {
+            now: self.now,
+            limit,
+            is_certain: self.is_certain,
         }
-        Ok(())
     }
 
     /// Records that a user has connected.
@@ -228,7 +251,7 @@ impl Batch<'_> {
         if let Some(user) = self.cache.users.get_mut(id) {
             user.connected = true;
         }
-        self.shared.remove_newly_connected(id);
+        self.effects.connected.push(id.clone());
         Ok(())
     }
 
@@ -248,7 +271,6 @@ impl Batch<'_> {
             listed: 0,
             connected: false,
             received: 0,
-            bytes: None,
         };
         self.cache.users.insert(id.clone(), user);
         Ok(user)

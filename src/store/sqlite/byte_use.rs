@@ -1,8 +1,10 @@
 //! How many bytes a user has stored lately: a token bucket that is refilled evenly over a day (PROTOCOL section 8).
 //!
-//! The counts are kept in the cache of users. A row of `byte_use` is written, with the messages that it counts, each time a user
-//! has stored a certain part of the limit. So most users have no row and most messages write none, and a crash forgets no more
-//! than that part.
+//! The counts are kept in memory. A row of `byte_use` is written, with the messages that it counts, each time a user has stored a
+//! certain part of the limit. So most users have no row and most messages write none, and a crash forgets no more than that part.
+//! What a batch that is rolled back has counted is undone.
+
+use std::collections::HashMap;
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 
@@ -17,10 +19,102 @@ const DAY: f64 = 86_400_000.0;
 const SAVED_PART: f64 = 64.0;
 /// A tolerance for rounding, in bytes.
 const ROUNDING: f64 = 0.01;
+/// The number of users in memory beyond which some are forgotten, and how many at once: more than one batch adds.
+const MAX_USERS: usize = 100_000;
+const FORGET: usize = 4096;
+
+/// The bytes that users have stored lately, as far as they have been needed.
+#[derive(Debug, Default)]
+pub struct ByteUses {
+    by_user: HashMap<i64, ByteUse>,
+    /// What the users had before the present transaction has counted something, in reverse order to be put back.
+    undo: Vec<(i64, ByteUse)>,
+}
+
+/// The present time, the limit per day, and whether the time is certain.
+#[derive(Clone, Copy, Debug)]
+pub struct Terms {
+    pub now: i64,
+    pub limit: u64,
+    pub is_certain: bool,
+}
+
+impl ByteUses {
+    /// The time in milliseconds after which a user may store content; `None`: it may be stored now.
+    pub fn wait(
+        &mut self,
+        connection: &Connection,
+        (user, content): (i64, &str),
+        terms: Terms,
+    ) -> Result<Option<u64>> {
+        let bytes = match self.by_user.get(&user) {
+            Some(bytes) => *bytes,
+            None => ByteUse::load(connection, user, terms.now, terms.is_certain)?,
+        };
+        // If the clock was set back, the refill continues from now.
+        let bytes = bytes.not_after(terms.now);
+        self.by_user.insert(user, bytes);
+        Ok(bytes.wait(cost(content), terms.now, terms.limit))
+    }
+
+    /// Counts content that [`ByteUses::wait`] has allowed and that is stored now.
+    pub fn add(
+        &mut self,
+        connection: &Connection,
+        (user, content): (i64, &str),
+        terms: Terms,
+    ) -> Result<()> {
+        let Some(bytes) = self.by_user.get_mut(&user) else {
+            return Ok(());
+        };
+        self.undo.push((user, *bytes));
+        bytes.add(connection, user, (cost(content), terms.now, terms.limit))
+    }
+
+    /// Forgets some users if there are too many, within a transaction: what the table does not have of them is written.
+    pub fn shrink(&mut self, connection: &Connection) -> Result<()> {
+        if self.by_user.len() <= MAX_USERS {
+            return Ok(());
+        }
+        let some: Vec<(i64, ByteUse)> = self
+            .by_user
+            .iter()
+            .map(|(user, bytes)| (*user, *bytes))
+            .take(FORGET)
+            .collect();
+        for (user, bytes) in some {
+            if bytes.unsaved > 0.0 {
+                bytes.save(connection, user)?;
+            }
+            self.undo.push((user, bytes));
+            self.by_user.remove(&user);
+        }
+        Ok(())
+    }
+
+    /// The transaction was committed.
+    pub fn committed(&mut self) {
+        self.undo.clear();
+    }
+
+    /// The transaction was rolled back.
+    pub fn rolled_back(&mut self) {
+        while let Some((user, bytes)) = self.undo.pop() {
+            self.by_user.insert(user, bytes);
+        }
+        // The table has the others. Some of these users may have been created by the transaction.
+        self.by_user.retain(|_, bytes| bytes.unsaved > 0.0);
+    }
+
+    /// A user was removed, and another one may get the number.
+    pub fn forget(&mut self, user: i64) {
+        self.by_user.remove(&user);
+    }
+}
 
 /// The bytes that a user has stored, less what has been refilled.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct ByteUse {
+struct ByteUse {
     used: f64,
     /// When `used` was computed, in milliseconds since 1970-01-01T00:00:00Z.
     at: i64,
@@ -29,13 +123,13 @@ pub struct ByteUse {
 }
 
 /// What the content of a message, an edit or a reaction counts as.
-pub fn cost(content: &str) -> f64 {
+fn cost(content: &str) -> f64 {
     (content.len() + ENTRY) as f64
 }
 
 impl ByteUse {
     /// Reads a user's row. While the present time is uncertain, nothing has been refilled since it was written.
-    pub fn load(connection: &Connection, n: i64, now: i64, is_certain: bool) -> Result<Self> {
+    fn load(connection: &Connection, n: i64, now: i64, is_certain: bool) -> Result<Self> {
         let row: Option<(f64, i64)> = connection
             .prepare_cached("SELECT used, at FROM byte_use WHERE user = ?1")?
             .query_row([n], |row| Ok((row.get(0)?, row.get(1)?)))
@@ -49,7 +143,7 @@ impl ByteUse {
     }
 
     /// The same bytes, computed at `now` at the latest.
-    pub fn not_after(self, now: i64) -> Self {
+    fn not_after(self, now: i64) -> Self {
         Self {
             at: self.at.min(now),
             ..self
@@ -64,7 +158,7 @@ impl ByteUse {
 
     /// The time in milliseconds after which `cost` more bytes may be stored; `None`: they may be stored now. Content that is
     /// larger than the limit may be stored when nothing is in use.
-    pub fn wait(&self, cost: f64, now: i64, limit: u64) -> Option<u64> {
+    fn wait(&self, cost: f64, now: i64, limit: u64) -> Option<u64> {
         let used = self.used_at(now, limit);
         let excess = (used + cost - limit as f64).min(used);
         // Positive.
@@ -73,7 +167,7 @@ impl ByteUse {
     }
 
     /// Counts bytes that are stored, and writes the user's row if it is due.
-    pub fn add(
+    fn add(
         &mut self,
         connection: &Connection,
         user: i64,
@@ -83,15 +177,21 @@ impl ByteUse {
         self.at = now;
         self.unsaved += cost;
         if self.unsaved >= limit as f64 / SAVED_PART {
-            connection
-                .prepare_cached(
-                    "INSERT INTO byte_use (user, used, at) VALUES (?1, ?2, ?3)
-                     ON CONFLICT DO UPDATE SET used = ?2, at = ?3",
-                )?
-                .execute(params![user, self.used, now])?;
+            self.save(connection, user)?;
             self.unsaved = 0.0;
         }
         Ok(())
+    }
+
+    /// Writes the user's row.
+    fn save(&self, connection: &Connection, user: i64) -> Result<()> {
+        connection
+            .prepare_cached(
+                "INSERT INTO byte_use (user, used, at) VALUES (?1, ?2, ?3)
+                 ON CONFLICT DO UPDATE SET used = ?2, at = ?3",
+            )?
+            .execute(params![user, self.used, self.at])
+            .map(drop)
     }
 }
 
@@ -151,5 +251,44 @@ mod tests {
             .expect("no row is due");
         assert!((bucket.used_at(0, LIMIT) - 86_401.0).abs() < ROUNDING);
         assert_eq!(bucket.wait(1.0, 2000, LIMIT), None);
+    }
+
+    #[test]
+    fn users_in_memory_are_bounded_and_what_they_have_stored_is_kept() {
+        let connection = Connection::open_in_memory().expect("it opens");
+        let table = "CREATE TABLE byte_use (user INTEGER PRIMARY KEY, used REAL NOT NULL, at INTEGER NOT NULL)";
+        connection
+            .execute_batch(table)
+            .expect("the table is created");
+        let terms = Terms {
+            now: 1_000_000,
+            limit: LIMIT,
+            is_certain: true,
+        };
+        let mut uses = ByteUses::default();
+        let end = MAX_USERS as i64 + 2 * FORGET as i64;
+        for user in 0..end {
+            // Too little to be written at once.
+            for _ in 0..3 {
+                let wait = uses.wait(&connection, (user, "x"), terms);
+                assert_eq!(wait.expect("it is read"), None);
+                uses.add(&connection, (user, "x"), terms)
+                    .expect("it is counted");
+            }
+            if user % 1000 == 0 {
+                uses.shrink(&connection).expect("it is written");
+                uses.committed();
+            }
+        }
+        assert!(uses.by_user.len() <= MAX_USERS + 1000);
+        assert!(uses.undo.len() <= 3000);
+        for user in (0..end).step_by(997) {
+            let wait = uses.wait(&connection, (user, "x"), terms);
+            assert_eq!(wait.expect("it is read"), None);
+            assert!(
+                (uses.by_user[&user].used - 195.0).abs() < ROUNDING,
+                "{user}"
+            );
+        }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension as _};
 
-use super::byte_use::ByteUse;
+use super::byte_use::ByteUses;
 use super::counts::{self, Counts};
 use super::number::unsigned;
 use super::pending::{PendingLog, TrimmedTo};
@@ -16,7 +16,7 @@ use crate::store::Relation;
 /// The maximum number of users and of conversations in the cache. Beyond it the cache is emptied.
 const MAX_CACHED: usize = 100_000;
 
-/// Equal to the file after each commit; emptied when a transaction is rolled back.
+/// Equal to the file after each commit; emptied, except for `bytes`, when a transaction is rolled back.
 #[derive(Debug, Default)]
 pub struct Cache {
     pub users: HashMap<Arc<str>, User>,
@@ -28,6 +28,7 @@ pub struct Cache {
     /// Of users with messages in the pending log.
     pub trimmed_to: TrimmedTo,
     pub unknown_recipients: UnknownRecipients,
+    pub bytes: ByteUses,
     /// For users whose messages are in the pending log: the newest entry, as the tables do not have it.
     pending_heads: HashMap<i64, u64>,
 }
@@ -48,8 +49,6 @@ pub struct User {
     pub connected: bool,
     /// The newest entry that any device has received: the received marks of conversations are moved up to here.
     pub received: u64,
-    /// What the user has stored lately; `None`: not looked up.
-    pub bytes: Option<ByteUse>,
 }
 
 /// A direct conversation of two users.
@@ -124,6 +123,16 @@ impl Cache {
         }
     }
 
+    /// Empties the cache after a rollback.
+    pub fn roll_back(&mut self, pending_heads: HashMap<i64, u64>) {
+        let mut bytes = std::mem::take(&mut self.bytes);
+        bytes.rolled_back();
+        *self = Self {
+            bytes,
+            ..Self::new(pending_heads)
+        };
+    }
+
     /// Empties a part of the cache that has become too large. `pending_heads` is called if users are removed.
     pub fn shrink(&mut self, pending_heads: impl FnOnce() -> HashMap<i64, u64>) {
         if self.unknown_recipients.len() > MAX_CACHED {
@@ -173,7 +182,6 @@ impl Cache {
                     connected: row.get(4)?,
                     received: row.get::<_, Option<i64>>(5)?.map_or(0, unsigned),
                     superseded: unsigned(row.get(6)?),
-                    bytes: None,
                 })
             })
             .optional()?;
@@ -252,6 +260,7 @@ impl Cache {
     /// A user was removed.
     pub fn forget_user(&mut self, id: &str, n: i64) {
         self.users.remove(id);
+        self.bytes.forget(n);
         self.overfull.retain(|user| *user != n);
         self.unsettled.remove(&n);
         self.trimmed_to.remove(&n);

@@ -20,6 +20,8 @@ pub struct ChangeRates {
     epoch: Instant,
     /// By user and message: when the bucket is full again.
     full_at: HashMap<(i64, i64), u64>,
+    /// What the present transaction has changed: the buckets as they were before, `None` for those that were full.
+    undo: Vec<((i64, i64), Option<u64>)>,
 }
 
 impl Default for ChangeRates {
@@ -27,6 +29,7 @@ impl Default for ChangeRates {
         Self {
             epoch: Instant::now(),
             full_at: HashMap::new(),
+            undo: Vec::new(),
         }
     }
 }
@@ -48,8 +51,26 @@ impl ChangeRates {
         if self.full_at.len() >= MAX_BUCKETS {
             self.shrink(now);
         }
-        let full_at = self.full_at.entry((user, message)).or_insert(now);
-        *full_at = (*full_at).max(now) + share(limit);
+        let key = (user, message);
+        let before = self.full_at.get(&key).copied();
+        self.undo.push((key, before));
+        let full_at = before.unwrap_or(now).max(now) + share(limit);
+        self.full_at.insert(key, full_at);
+    }
+
+    /// The changes that were counted are committed.
+    pub fn committed(&mut self) {
+        self.undo.clear();
+    }
+
+    /// The changes that were counted since the last commit were rolled back.
+    pub fn rolled_back(&mut self) {
+        while let Some((key, before)) = self.undo.pop() {
+            match before {
+                Some(full_at) => self.full_at.insert(key, full_at),
+                None => self.full_at.remove(&key),
+            };
+        }
     }
 
     /// Forgets the buckets that are full, and if these are few, the half of all that is full again first.

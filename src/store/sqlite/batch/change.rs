@@ -92,12 +92,12 @@ impl Batch<'_> {
         if let Some(refusal) = self.exceeds_changes(found) {
             return Ok(refusal);
         }
-        if let Some(refusal) = self.exceeds_bytes(&at.actor, &found.actor, content)? {
+        if let Some(refusal) = self.exceeds_bytes(found.actor.n, content)? {
             return Ok(refusal);
         }
         let first = self.first(found, Some(present))?;
         let outcome = self.append_change(at, found, Change::Edited, self.now)?;
-        self.count_bytes(&at.actor, content)?;
+        self.count_bytes(found.actor.n, content)?;
         self.count_change(found);
         self.tx
             .prepare_cached(
@@ -180,7 +180,7 @@ impl Batch<'_> {
         if let Some(refusal) = self.exceeds_changes(found) {
             return Ok(refusal);
         }
-        if let Some(refusal) = self.exceeds_bytes(&at.actor, &found.actor, emoji)? {
+        if let Some(refusal) = self.exceeds_bytes(found.actor.n, emoji)? {
             return Ok(refusal);
         }
         let change = if remove {
@@ -190,7 +190,7 @@ impl Batch<'_> {
         };
         let changed_at = self.after_reactions(found)?;
         let outcome = self.append_change(at, found, change, changed_at)?;
-        self.count_bytes(&at.actor, emoji)?;
+        self.count_bytes(found.actor.n, emoji)?;
         self.count_change(found);
         self.tx
             .prepare_cached(

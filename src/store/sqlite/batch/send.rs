@@ -45,7 +45,7 @@ impl Batch<'_> {
             self.check_unknown_recipient(from.n, message)?
         };
         let refusal = match refusal {
-            None => self.exceeds_bytes(&message.from, &from, &message.content)?,
+            None => self.exceeds_bytes(from.n, &message.content)?,
             refusal => refusal,
         };
         if let Some(refusal) = refusal {
@@ -96,7 +96,7 @@ impl Batch<'_> {
             return self.duplicate(conversation, from.n, message);
         }
         let new_contact = self.count(&placed, state)?;
-        self.count_bytes(&message.from, &message.content)?;
+        self.count_bytes(from.n, &message.content)?;
         if !connected && self.quotas.counts_unknown_recipients() {
             self.count_unknown_recipient(message, from.n, to.n);
         }
@@ -287,6 +287,7 @@ impl Batch<'_> {
     fn count_unknown_recipient(&mut self, message: &NewMessage, from: i64, to: i64) {
         if let Some(ip_quota) = &message.ip_quota {
             ip_quota.consume();
+            self.effects.counted.push(ip_quota.clone());
         }
         self.cache.unknown_recipients.count(to, from);
     }

@@ -1,0 +1,246 @@
+//! What a batch that fails leaves in memory.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use uuid::Uuid;
+
+use super::Sqlite;
+use crate::store::{
+    Conversation, DeviceRef, MessageRef, NewMessage, Outcome, Quotas, RecipientQuota, Store as _,
+    StoreOptions, Write,
+};
+
+const NOW: i64 = 1_800_000_000_000;
+
+fn open(quotas: Quotas) -> Sqlite {
+    let retention = crate::config::Config::default().storage.retention();
+    let options = StoreOptions {
+        quotas,
+        ..StoreOptions::new(retention)
+    };
+    Sqlite::temporary(&std::env::temp_dir(), options).expect("a store is created")
+}
+
+fn message(from: &str, to: &str, id: u128, bytes: usize) -> Write {
+    Write::Message(NewMessage {
+        from: from.into(),
+        to: Conversation::Direct(to.into()),
+        id: Uuid::from_u128(id),
+        content: format!("\"{}\"", "x".repeat(bytes)).into(),
+        reply_to: None,
+        fresh: false,
+        ip_quota: None,
+    })
+}
+
+fn react(id: u128, remove: bool) -> Write {
+    Write::React {
+        message: MessageRef {
+            actor: "bob".into(),
+            conversation: Conversation::Direct("ada".into()),
+            id: Uuid::from_u128(id),
+        },
+        emoji: "+".into(),
+        remove,
+    }
+}
+
+fn commit(store: &mut Sqlite, batch: &[Write]) -> Vec<Outcome> {
+    let batch: Vec<_> = batch.iter().collect();
+    let outcomes = store.commit(NOW, &batch);
+    outcomes.expect("the batch is committed")
+}
+
+/// Commits a batch that fails at its end: the message to eve cannot be stored.
+fn fail(store: &mut Sqlite, batch: &[Write]) {
+    store
+        .connection
+        .execute_batch(
+            "CREATE TEMP TRIGGER fail BEFORE INSERT ON users WHEN NEW.id = 'eve'
+             BEGIN SELECT RAISE (ABORT, 'this batch fails'); END",
+        )
+        .expect("the trigger is created");
+    let last = message("eve", "eve", 1, 1);
+    let batch: Vec<_> = batch.iter().chain([&last]).collect();
+    store.commit(NOW, &batch).expect_err("the batch fails");
+    let removed = store.connection.execute_batch("DROP TRIGGER fail");
+    removed.expect("the trigger is removed");
+}
+
+fn is_stored(outcome: &Outcome) -> bool {
+    matches!(
+        outcome,
+        Outcome::Stored {
+            duplicate: false,
+            ..
+        }
+    )
+}
+
+#[test]
+fn a_failed_batch_does_not_change_the_use_of_bytes() {
+    // 64 bytes are added to each message, and two are quotation marks. The first one is too small to be written to the table.
+    const LIMIT: u64 = 1_000_000;
+    let quotas = Quotas {
+        user_bytes_per_day: Some(LIMIT),
+        ..Quotas::default()
+    };
+    for fails in [0, 1, 3] {
+        let mut store = open(quotas);
+        let first = message("ada", "bob", 1, 10_000 - 66);
+        assert!(is_stored(
+            &commit(&mut store, std::slice::from_ref(&first))[0]
+        ));
+        for n in 0..fails {
+            // Of three sizes: the row is written, is not written, and does not change.
+            let bytes = [500_000, 100, 0][n];
+            fail(&mut store, &[message("ada", "bob", 2, bytes)]);
+            // A duplicate counts nothing either.
+            assert!(!is_stored(
+                &commit(&mut store, std::slice::from_ref(&first))[0]
+            ));
+        }
+        let rest = message("ada", "bob", 3, 990_000 - 66);
+        assert!(is_stored(&commit(&mut store, &[rest])[0]), "{fails}");
+        let outcomes = commit(&mut store, &[message("ada", "bob", 4, 10)]);
+        assert!(
+            matches!(outcomes[0], Outcome::TooManyBytes { .. }),
+            "{outcomes:?}"
+        );
+        fail(&mut store, &[message("bob", "ada", 5, 900_000)]);
+        let all = message("bob", "ada", 6, LIMIT as usize - 66);
+        assert!(is_stored(&commit(&mut store, &[all])[0]));
+    }
+}
+
+#[test]
+fn a_failed_batch_does_not_count_changes() {
+    let mut store = open(Quotas {
+        changes_per_message: Some(2),
+        ..Quotas::default()
+    });
+    commit(&mut store, &[message("ada", "bob", 1, 1)]);
+    fail(&mut store, &[react(1, false), react(1, true)]);
+    assert!(is_stored(&commit(&mut store, &[react(1, false)])[0]));
+    fail(&mut store, &[react(1, true)]);
+    assert!(is_stored(&commit(&mut store, &[react(1, true)])[0]));
+    let outcomes = commit(&mut store, &[react(1, false)]);
+    assert!(
+        matches!(outcomes[0], Outcome::TooManyChanges { .. }),
+        "{outcomes:?}"
+    );
+}
+
+/// Allows one message.
+#[derive(Debug, Default)]
+struct Single(AtomicU64);
+
+impl RecipientQuota for Single {
+    fn is_exhausted(&self) -> bool {
+        self.0.load(Ordering::Relaxed) > 0
+    }
+
+    fn consume(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn release(&self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn a_failed_batch_does_not_count_unknown_recipients() {
+    let mut store = open(Quotas {
+        unknown_recipients: 2,
+        unknown_recipients_per_user: 2,
+        ..Quotas::default()
+    });
+    let quota = Arc::new(Single::default());
+    let limited = |id: u128| {
+        let Write::Message(message) = message("ada", "nobody", id, 1) else {
+            unreachable!("it is a message");
+        };
+        Write::Message(NewMessage {
+            ip_quota: Some(quota.clone()),
+            ..message
+        })
+    };
+    for _ in 0..3 {
+        fail(&mut store, &[limited(1), message("ada", "noone", 2, 1)]);
+        assert!(!quota.is_exhausted());
+    }
+    let outcomes = commit(
+        &mut store,
+        &[
+            limited(1),
+            limited(2),
+            message("ada", "noone", 3, 1),
+            message("ada", "noone", 4, 1),
+        ],
+    );
+    let stored: Vec<_> = outcomes.iter().map(is_stored).collect();
+    assert_eq!(stored, [true, false, true, false], "{outcomes:?}");
+}
+
+#[test]
+fn a_failed_batch_does_not_forget_who_has_connected() {
+    let mut store = open(Quotas {
+        known_only: true,
+        ..Quotas::default()
+    });
+    let device = DeviceRef {
+        user: "bob".into(),
+        device: "phone".into(),
+    };
+    let mut reader = store.reader().expect("a reader opens");
+    reader
+        .open_inboxes(&[device.into()])
+        .expect("the inbox opens");
+    fail(
+        &mut store,
+        &[Write::Watermark {
+            user: "bob".into(),
+            device: "phone".into(),
+            seq: 0,
+        }],
+    );
+    assert!(is_stored(
+        &commit(&mut store, &[message("ada", "bob", 1, 1)])[0]
+    ));
+}
+
+#[test]
+fn numbers_and_counts_continue_after_a_failed_batch() {
+    let mut store = open(Quotas::default());
+    commit(&mut store, &[message("ada", "bob", 1, 1)]);
+    for bytes in [1, 5000] {
+        fail(
+            &mut store,
+            &[
+                message("ada", "bob", 2, bytes),
+                message("bob", "ada", 3, bytes),
+            ],
+        );
+    }
+    let outcomes = commit(
+        &mut store,
+        &[message("ada", "bob", 2, 1), message("ada", "bob", 4, 5000)],
+    );
+    let numbers: Vec<_> = outcomes
+        .iter()
+        .map(|outcome| match outcome {
+            Outcome::Stored { seq, .. } => *seq,
+            _ => None,
+        })
+        .collect();
+    assert_eq!(numbers, [Some(2), Some(3)]);
+    store.flush().expect("the log is flushed");
+    let counts = store.connection.query_row(
+        "SELECT group_concat(low_count || ' ' || high_count) FROM (SELECT * FROM messages ORDER BY n)",
+        (),
+        |row| row.get::<_, String>(0),
+    );
+    assert_eq!(counts.expect("they are counted"), "1 0,2 0,3 0");
+}
