@@ -38,7 +38,7 @@ pub use recipients::{Quotas, RecipientsConfig, Users};
 pub use resolved::Resolved;
 pub use secret::Secret;
 pub use storage::{Durability, Retention, StorageConfig, StoreUrl, temporary_directory};
-pub use text_file::encoding_fault;
+pub use text_file::{encoding_fault, read_error};
 pub use tls::TlsConfig;
 pub use value::{Auto, Days, Span};
 

@@ -19,7 +19,7 @@ use rustls::{
     ClientConfig, DigitallySignedStruct, InconsistentKeys, ServerConfig, SignatureScheme,
 };
 
-use crate::config::{TlsConfig, encoding_fault};
+use crate::config::{TlsConfig, encoding_fault, read_error};
 
 /// The interval for checking the files for changes.
 const CHECK_INTERVAL: Duration = Duration::from_secs(2);
@@ -146,7 +146,7 @@ impl Files {
         let invalid = |path: &Path, reason: &str| TlsError::Invalid(named(path, reason));
         let text = |path: &Path| {
             let text = std::fs::read(path)
-                .map_err(|error| TlsError::Failed(named(path, &error.to_string())))?;
+                .map_err(|error| TlsError::Failed(named(path, &read_error(path, &error))))?;
             match encoding_fault(&text) {
                 Some(fault) => Err(invalid(path, fault)),
                 None => Ok(text),

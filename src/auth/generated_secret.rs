@@ -9,7 +9,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::rand::{SecureRandom as _, SystemRandom};
 
-use super::key_files::{read, secret};
+use super::key_files::read;
 use super::{AuthSetupError, warn_if_short};
 use crate::config::Secret;
 
@@ -33,7 +33,7 @@ pub fn load_or_generate(file: Option<&Path>) -> Result<Secret, AuthSetupError> {
 /// Reads the secret; `None` if there is no file.
 pub fn load(path: &Path) -> Result<Option<Secret>, AuthSetupError> {
     match read(path) {
-        Ok(text) => secret(&text)
+        Ok(text) => Secret::from_text(&text)
             .map(Some)
             .map_err(|why| AuthSetupError::Invalid(format!("{}: the file {why}", path.display()))),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),

@@ -21,7 +21,7 @@ use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
 use super::AuthSetupError;
 use super::key_files::{invalid, read_text, read_up_to};
 use super::keys::Key;
-use crate::config::{Jwks, encoding_fault};
+use crate::config::{Jwks, encoding_fault, read_error};
 
 /// Maximum size of a set, in bytes.
 const MAX_SET: u64 = 256 * 1024;
@@ -87,9 +87,8 @@ impl JwksSource {
 
     fn fetch(&self) -> Result<Vec<Key>, FetchError> {
         let text = match &self.source {
-            Jwks::File(path) => {
-                read_up_to(path, MAX_SET).map_err(|error| FetchError::Failed(error.to_string()))?
-            }
+            Jwks::File(path) => read_up_to(path, MAX_SET)
+                .map_err(|error| FetchError::Failed(read_error(path, &error)))?,
             Jwks::Url(url) => self
                 .get(url)
                 .map_err(|error| FetchError::Failed(error.to_string()))?,

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::keys::Key;
 use super::{AuthSetupError, warn_if_short};
-use crate::config::{AuthConfig, Secret, encoding_fault};
+use crate::config::{AuthConfig, Secret, encoding_fault, read_error};
 
 /// Maximum size of a file with a secret or a key, in bytes.
 const MAX_FILE: u64 = 64 * 1024;
@@ -28,44 +28,21 @@ pub fn secrets(config: &AuthConfig) -> Result<Vec<Secret>, AuthSetupError> {
     }
     for path in &config.jwt_secret_file {
         let text = read_text("jwt_secret_file", path)?;
-        let secret = secret(&text).map_err(|why| invalid("jwt_secret_file", path, why))?;
+        let secret =
+            Secret::from_text(&text).map_err(|why| invalid("jwt_secret_file", path, why))?;
         warn_if_short(&secret, &path.display().to_string());
         secrets.push(secret);
     }
     Ok(secrets)
 }
 
-/// The secret in the text of a file: without the line end that editors and `echo` append. A text that looks like a secret with something
-/// added is rejected with the reason, because tokens are signed with the secret that its author sees.
-pub fn secret(text: &[u8]) -> Result<Secret, &'static str> {
-    if let Some(fault) = encoding_fault(text) {
-        return Err(fault);
-    }
-    let line = text
-        .strip_suffix(b"\n")
-        .map_or(text, |line| line.strip_suffix(b"\r").unwrap_or(line));
-    let invisible = |c: char| {
-        c.is_whitespace() || c.is_control() || matches!(c, '\u{200B}'..='\u{200F}' | '\u{FEFF}')
-    };
-    // Only the bytes at the ends matter. A secret that is not UTF-8 consists of any bytes.
-    let shown = String::from_utf8_lossy(line);
-    if !line.is_empty() && shown.ends_with(invisible) {
-        return Err(
-            "has blanks, line breaks or invisible characters at its end, beyond one line break; remove them",
-        );
-    }
-    if shown.starts_with(invisible) {
-        return Err("has blanks, line breaks or invisible characters at its start; remove them");
-    }
-    Secret::new(line).ok_or("is empty")
-}
-
 /// Reads the file of a setting, which has to be text.
 pub fn read_text(setting: &str, path: &Path) -> Result<Vec<u8>, AuthSetupError> {
     let text = read(path).map_err(|error| {
         AuthSetupError::Failed(format!(
-            "{setting}: {} cannot be read: {error}",
-            path.display()
+            "{setting}: {} cannot be read: {}",
+            path.display(),
+            read_error(path, &error)
         ))
     })?;
     match encoding_fault(&text) {

@@ -27,8 +27,8 @@ section! {
 
     /// Secret that tokens are signed with (HS256); may be repeated
     ///
-    /// A token signed with any of the secrets is valid. Other users of this machine can see flags: prefer the variable
-    /// or a file.
+    /// A token signed with any of the secrets is valid. A line break at its end is ignored. Other users of this machine
+    /// can see flags: prefer the variable or a file.
     jwt_secret: Vec<Secret> = Vec::new(), secrets("SECRET");
 
     /// File with a secret that tokens are signed with (HS256); a line break at its end is ignored; may be repeated

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::RawValue;
+use super::text_file::encoding_fault;
 
 /// Bytes that only this server and the issuers of tokens may know.
 #[derive(Clone)]
@@ -14,15 +15,46 @@ impl Secret {
         (!bytes.is_empty()).then(|| Self(bytes.into()))
     }
 
+    /// The secret in a text from a file or a setting: without the line end that editors and `echo` append. A text that looks like a secret
+    /// with something added is rejected with the reason, because tokens are signed with the secret that its author sees.
+    ///
+    /// # Errors
+    /// What is wrong with the text, as a continuation of its name.
+    pub fn from_text(text: &[u8]) -> Result<Self, &'static str> {
+        if let Some(fault) = encoding_fault(text) {
+            return Err(fault);
+        }
+        let line = text
+            .strip_suffix(b"\n")
+            .map_or(text, |line| line.strip_suffix(b"\r").unwrap_or(line));
+        let invisible = |c: char| {
+            c.is_whitespace() || c.is_control() || matches!(c, '\u{200B}'..='\u{200F}' | '\u{FEFF}')
+        };
+        // Only the bytes at the ends matter. A secret that is not UTF-8 consists of any bytes.
+        let shown = String::from_utf8_lossy(line);
+        if !line.is_empty() && shown.ends_with(invisible) {
+            return Err(
+                "has blanks, line breaks or invisible characters at its end, beyond one line break; remove them",
+            );
+        }
+        if shown.starts_with(invisible) {
+            return Err(
+                "has blanks, line breaks or invisible characters at its start; remove them",
+            );
+        }
+        Self::new(line).ok_or("is empty")
+    }
+
     /// The bytes, for cryptographic functions.
     pub fn expose(&self) -> &[u8] {
         &self.0
     }
 
     pub(super) fn list(values: &[RawValue]) -> Result<Vec<Self>, String> {
-        let secret = |value: &RawValue| Self::new(value.as_str().as_bytes());
-        let secrets: Option<Vec<_>> = values.iter().map(secret).collect();
-        secrets.ok_or_else(|| "a secret is empty".to_owned())
+        let secret = |value: &RawValue| {
+            Self::from_text(value.whole().as_bytes()).map_err(|why| format!("a secret {why}"))
+        };
+        values.iter().map(secret).collect()
     }
 }
 

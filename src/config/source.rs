@@ -15,7 +15,7 @@ use serde::de::{
 };
 
 use super::setting::{Setting, Shape, flag, variable};
-use super::text_file::encoding_fault;
+use super::text_file::{encoding_fault, read_error};
 use super::{ConfigError, settings};
 
 /// The file that is read if `--config` and `DMWIRE_CONFIG` name none. It need not exist.
@@ -71,20 +71,26 @@ impl Source {
 pub(super) struct RawValue(String);
 
 impl RawValue {
+    /// The text without blanks around it.
     pub fn as_str(&self) -> &str {
+        self.0.trim()
+    }
+
+    /// The whole text, for values in which blanks have a meaning.
+    pub fn whole(&self) -> &str {
         &self.0
     }
 }
 
 impl Display for RawValue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}", self.0)
+        write!(f, "{:?}", self.as_str())
     }
 }
 
 impl From<&str> for RawValue {
     fn from(text: &str) -> Self {
-        Self(text.trim().to_owned())
+        Self(text.to_owned())
     }
 }
 
@@ -117,9 +123,7 @@ impl<'a> Sources<'a> {
                 })?)
             }
             None => match read_file(Path::new(DEFAULT_FILE)) {
-                Err(FileError::Unreadable(error)) if error.kind() == io::ErrorKind::NotFound => {
-                    None
-                }
+                Err(FileError::Unreadable(io::ErrorKind::NotFound, _)) => None,
                 read => Some(read.map_err(|error| ConfigError::new(DEFAULT_FILE, error))?),
             },
         };
@@ -197,8 +201,8 @@ fn given_at(matches: &ArgMatches, level: ValueSource, key: &'static str) -> Opti
 
 #[derive(Debug, thiserror::Error)]
 enum FileError {
-    #[error("cannot be read: {0}")]
-    Unreadable(io::Error),
+    #[error("cannot be read: {1}")]
+    Unreadable(io::ErrorKind, String),
     #[error("{0}")]
     Encoding(&'static str),
     /// With the line, the column and the expected token.
@@ -207,7 +211,8 @@ enum FileError {
 }
 
 fn read_file(path: &Path) -> Result<(PathBuf, FileSettings), FileError> {
-    let bytes = std::fs::read(path).map_err(FileError::Unreadable)?;
+    let bytes = std::fs::read(path)
+        .map_err(|error| FileError::Unreadable(error.kind(), read_error(path, &error)))?;
     // Editors of other systems write this mark; in TOML it has no meaning.
     let bytes = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(&bytes);
     if let Some(fault) = encoding_fault(bytes) {

@@ -1,4 +1,8 @@
-//! Files that were written with another encoding than UTF-8, or by a program that adds bytes to the text.
+//! Files with text: those that were written with another encoding than UTF-8, or by a program that adds bytes to the text, and those that
+//! are missing.
+
+use std::io::{Error, ErrorKind};
+use std::path::Path;
 
 /// What is wrong with the encoding of a text file, as a continuation of "FILE ..."; `None` if it is UTF-8 or ASCII.
 ///
@@ -17,4 +21,24 @@ pub fn encoding_fault(bytes: &[u8]) -> Option<&'static str> {
         );
     }
     None
+}
+
+/// Why a file cannot be read. If a folder of its path is missing, the text names the folder: the file itself may be all right.
+pub fn read_error(path: &Path, error: &Error) -> String {
+    let folders = || {
+        let folders = path.ancestors().skip(1);
+        folders.filter(|folder| !folder.as_os_str().is_empty())
+    };
+    let is_missing = |folder: &&Path| matches!(folder.try_exists(), Ok(false));
+    match error.kind() {
+        ErrorKind::NotFound => folders()
+            .take_while(is_missing)
+            .last()
+            .map(|folder| format!("the folder {} does not exist", folder.display())),
+        ErrorKind::NotADirectory => folders()
+            .find(|folder| folder.is_file())
+            .map(|file| format!("{} is not a folder", file.display())),
+        _ => None,
+    }
+    .unwrap_or_else(|| error.to_string())
 }

@@ -3,9 +3,11 @@
 use std::fs;
 use std::sync::Arc;
 
+use serde_json::json;
+
 use crate::helpers::{DMWIRE, bearer, connect};
 use crate::support::tokens::{self, Issuer, SECRET, claims, hs256};
-use crate::support::{Folder, Raw, Server, dmwire, eventually};
+use crate::support::{Folder, Output, Raw, Server, dmwire, eventually, program, run_to_end};
 
 const BOM: &[u8] = b"\xEF\xBB\xBF";
 
@@ -40,8 +42,11 @@ fn odd_encodings(text: &str) -> Vec<(Vec<u8>, &'static str)> {
 /// Asserts that no server starts with this setting, and that the error names the file and what is wrong with it.
 fn assert_rejected(folder: &Folder, arguments: &[&str], file: &str, why: &str) {
     let arguments = [&["--listen", "127.0.0.1:0"][..], arguments].concat();
-    let output = dmwire(&folder.0, &arguments);
-    assert_eq!(output.code, Some(2), "{arguments:?}: {output:?}");
+    assert_named(&dmwire(&folder.0, &arguments), file, why);
+}
+
+fn assert_named(output: &Output, file: &str, why: &str) {
+    assert_eq!(output.code, Some(2), "{output:?}");
     assert_eq!(output.err.lines().count(), 1, "{output:?}");
     for part in [file, why] {
         assert!(output.err.contains(part), "{part}: {output:?}");
@@ -83,6 +88,74 @@ fn a_secret_with_something_added_is_rejected_by_name() {
             output.out.is_empty() && output.err.contains(why),
             "{output:?}"
         );
+    }
+}
+
+#[test]
+fn a_secret_in_a_flag_a_variable_or_a_setting_is_not_changed_in_silence() {
+    let folder = Folder::new();
+    let odd = [
+        (format!("{SECRET} "), "at its end"),
+        (format!("{SECRET}\t\n"), "at its end"),
+        (format!("{SECRET}\n\n"), "at its end"),
+        (format!("{SECRET}\u{a0}"), "at its end"),
+        (format!("{SECRET}\u{200b}"), "at its end"),
+        (format!(" {SECRET}"), "at its start"),
+        (format!("\n{SECRET}"), "at its start"),
+        (format!("\u{feff}{SECRET}"), "byte order mark"),
+        (" ".to_owned(), "at its end"),
+        ("\n".to_owned(), "is empty"),
+    ];
+    for (secret, why) in &odd {
+        assert_rejected(&folder, &["--jwt-secret", secret], "--jwt-secret: ", why);
+        // One of several.
+        let two = ["--jwt-secret", SECRET, "--jwt-secret", secret];
+        assert_rejected(&folder, &two, "--jwt-secret: ", why);
+        let mut command = program(&folder.0, &["config"]);
+        command.env("DMWIRE_JWT_SECRET", secret);
+        assert_named(&run_to_end(command), "DMWIRE_JWT_SECRET: ", why);
+        let text = format!("jwt_secret = {}", json!([SECRET, secret]));
+        fs::write(folder.0.join("odd.toml"), text).expect("a file can be written");
+        assert_rejected(
+            &folder,
+            &["--config", "odd.toml"],
+            "odd.toml: jwt_secret: ",
+            why,
+        );
+    }
+    // The line break at the end of a variable that was made from a file.
+    for secret in [format!("{SECRET}\n"), format!("{SECRET}\r\n")] {
+        let server = Server::start(&["--jwt-secret", &secret]);
+        connect(&server, "/ws/a", &bearer(&hs256(SECRET, &claims("a"))));
+    }
+}
+
+#[test]
+fn a_folder_that_is_missing_is_named() {
+    let folder = Folder::new();
+    fs::write(folder.0.join("file"), "").expect("a file can be written");
+    fs::create_dir(folder.0.join("there")).expect("a folder can be created");
+    for (path, why) in [
+        ("gone/jwt.secret", "the folder gone does not exist"),
+        ("there/a/b/key", "the folder there/a does not exist"),
+        ("file/key", "file is not a folder"),
+        ("there/key", "No such file"),
+    ] {
+        for (setting, more) in [
+            ("--jwt-secret-file", &[][..]),
+            ("--jwt-key", &[]),
+            ("--jwks", &[]),
+            ("--jwks-ca", &["--jwks", "https://127.0.0.1:1/"]),
+            ("--tls-cert", &["--tls-key", "file"]),
+            ("--config", &[]),
+        ] {
+            let arguments = [&["--listen", "127.0.0.1:0", setting, path], more].concat();
+            let output = dmwire(&folder.0, &arguments);
+            assert!(matches!(output.code, Some(1 | 2)), "{output:?}");
+            for part in [path, why] {
+                assert!(output.err.contains(part), "{setting}: {part}: {output:?}");
+            }
+        }
     }
 }
 
