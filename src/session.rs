@@ -166,10 +166,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Session<T> {
         if let Some(how) = self.ended(cx, now, &status) {
             return Step::End(how);
         }
-        let unread = self.stream.has_undecoded();
         progress |= self
             .state
-            .poll_timers(cx, now, &status, self.stream.unsent(), unread);
+            .poll_timers(cx, now, &status, self.stream.unsent());
         if progress { Step::Again } else { Step::Wait }
     }
 
@@ -183,22 +182,17 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Session<T> {
         let Self { stream, state, .. } = self;
         let reading = match state.phase {
             _ if state.peer_closed => return Poll::Pending,
-            // Reads once more after the time: on a busy machine the runtime may not have noticed earlier that bytes had arrived.
-            Phase::Draining { read_until, .. }
-                if now >= read_until && std::mem::replace(&mut state.final_read_done, true) =>
-            {
-                if !stream.has_undecoded() || state.deferred.is_some() {
-                    return Poll::Pending;
-                }
-                let rest = stream.decode_rest(turn, &mut |message| state.on_message(message, now));
-                Poll::Ready(Ok(match rest {
-                    Ok(()) => ReadProgress::More,
-                    Err(error) => ReadProgress::ProtocolError(error),
-                }))
-            }
+            Phase::Draining { .. } if state.final_read_done => return Poll::Pending,
             Phase::Discarding(_) => stream.poll_discard(cx),
             _ => stream.poll_read(cx, turn, &mut |message| state.on_message(message, now)),
         };
+        // Reads until nothing is left: on a busy machine the runtime may not have noticed earlier that bytes had arrived, and one
+        // turn does not read all that the kernel holds.
+        let is_last =
+            matches!(state.phase, Phase::Draining { read_until, .. } if now >= read_until);
+        if is_last && !matches!(reading, Poll::Ready(Ok(ReadProgress::More))) {
+            state.final_read_done = true;
+        }
         let mut more = true;
         match std::task::ready!(reading)? {
             ReadProgress::More => state.keepalive.on_receive(now),

@@ -22,15 +22,15 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 /// When draining, keep reading for this long: frames that the client sent before the shutdown may still be in the kernel's
 /// receive buffer.
-const DRAIN_READ: Duration = Duration::from_millis(50);
+pub(super) const DRAIN_READ: Duration = Duration::from_millis(50);
 
 /// The life cycle of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
     /// Frames are processed in both directions.
     Open,
-    /// The session will end with `disconnect`: frames are processed until `read_until`, and replies are awaited until
-    /// `until` at the latest.
+    /// The session will end with `disconnect`: frames are processed until `read_until`, and from then on until the socket has
+    /// no more. They and replies to them are awaited until `until` at the latest.
     Draining {
         disconnect: Disconnect,
         read_until: Instant,
@@ -65,7 +65,7 @@ pub(super) struct SessionState {
     pub(super) keepalive: KeepAlive,
     pub(super) replay: Replay,
     pub(super) queries: Queries,
-    /// The last read of the draining phase was done.
+    /// The draining phase has read everything that had arrived when its time to read was over.
     pub(super) final_read_done: bool,
     /// The client has closed the connection, or the connection is lost.
     pub(super) peer_closed: bool,
@@ -232,14 +232,13 @@ impl SessionState {
     }
 
     /// Acts on timers that have expired, and sets the timer for the next. True: something was done. `in_hand`: bytes that
-    /// the socket has not accepted from the task. `unread`: received frames are not decoded yet.
+    /// the socket has not accepted from the task.
     pub(super) fn poll_timers(
         &mut self,
         cx: &mut Context<'_>,
         now: Instant,
         status: &Status,
         in_hand: usize,
-        unread: bool,
     ) -> bool {
         self.keepalive.on_status(status, now);
         let next = match self.phase {
@@ -248,7 +247,7 @@ impl SessionState {
                 read_until,
                 until,
             } => {
-                let replied = !unread
+                let replied = self.final_read_done
                     && self.deferred.is_none()
                     && !status.awaits_replies
                     && self.queries.is_idle();

@@ -2,6 +2,8 @@ use std::io;
 use std::io::Write as _;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard};
+use std::task::Waker;
 
 use tokio::io::{AsyncReadExt as _, ReadBuf};
 use uuid::Uuid;
@@ -10,6 +12,7 @@ use super::*;
 use crate::auth::Verifier;
 use crate::config::{KeepaliveConfig, LimitsConfig};
 use crate::limits::memory::MemoryBudget;
+use crate::outbox::disconnect::SHUTDOWN;
 use crate::registry::Registry;
 
 /// A socket whose first read panics, as a bug in the server would.
@@ -161,4 +164,168 @@ fn a_session_that_has_always_something_to_read_leaves_time_for_other_sockets() {
             session.abort();
         });
     }
+}
+
+/// A socket that the test controls.
+#[derive(Clone, Default)]
+struct ControlledSocket(Arc<Mutex<Control>>);
+
+#[derive(Default)]
+struct Control {
+    /// Bytes that have arrived.
+    arrived: Vec<u8>,
+    /// Whether the runtime has noticed that they have arrived.
+    readable: bool,
+    /// The next read takes so long that the time to drain is over, and finds nothing.
+    slow: bool,
+    writable: bool,
+    written: Vec<u8>,
+    reader: Option<Waker>,
+    writer: Option<Waker>,
+}
+
+/// A close frame with code 1012.
+const SHUTDOWN_CLOSE: [u8; 4] = [0x88, 2, 0x03, 0xF4];
+
+impl ControlledSocket {
+    fn lock(&self) -> MutexGuard<'_, Control> {
+        self.0.lock().expect("no test has panicked with the lock")
+    }
+
+    fn make_readable(&self) {
+        let mut control = self.lock();
+        control.readable = true;
+        if let Some(reader) = control.reader.take() {
+            reader.wake();
+        }
+    }
+
+    fn make_writable(&self) {
+        let mut control = self.lock();
+        control.writable = true;
+        if let Some(writer) = control.writer.take() {
+            writer.wake();
+        }
+    }
+}
+
+impl AsyncRead for ControlledSocket {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let mut control = self.lock();
+        if std::mem::take(&mut control.slow) {
+            std::thread::sleep(2 * super::state::DRAIN_READ);
+            control.readable = true;
+            return Poll::Pending;
+        }
+        if control.written.ends_with(&SHUTDOWN_CLOSE) {
+            return Poll::Ready(Ok(()));
+        }
+        if !control.readable || control.arrived.is_empty() {
+            control.reader = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
+        let count = control.arrived.len().min(buffer.remaining());
+        buffer.put_slice(&control.arrived[..count]);
+        control.arrived.drain(..count);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for ControlledSocket {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let mut control = self.lock();
+        if !control.writable {
+            control.writer = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
+        control.written.extend_from_slice(bytes);
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// Far more messages to `/echo` than one turn reads.
+const MESSAGES: usize = 100_000;
+
+/// Runs `test` with an echo session to whose socket [`MESSAGES`] have arrived, and asserts that all of them are answered before
+/// the close frame of a shutdown.
+fn assert_answered_before_close(test: impl AsyncFnOnce(&ControlledSocket, &Outbox)) {
+    let limits = LimitsConfig {
+        control_frames_per_second: 1,
+        ..LimitsConfig::default()
+    };
+    let socket = ControlledSocket::default();
+    socket.lock().arrived = [0x81, 0x81, 0, 0, 0, 0, b'x'].repeat(MESSAGES);
+    actix_rt::System::new().block_on(async {
+        let registry = Arc::new(Registry::default());
+        let params = params(&registry, &limits).await;
+        let outbox = params.outbox.clone();
+        let stream = MessageStream::new(socket.clone(), 1024, Vec::new(), Vec::new());
+        let session = actix_rt::spawn(run(stream, Box::new(params)));
+        // Until the session waits for its socket.
+        for _ in 0..10 {
+            tokio::task::yield_now().await;
+        }
+        test(&socket, &outbox).await;
+        session.await.expect("the session did not panic");
+    });
+    let synced = br#"{"type":"synced","seq":0}"#;
+    let expected = [
+        &[&[0x81, synced.len() as u8], &synced[..]].concat(),
+        &[0x81, 1, b'x'].repeat(MESSAGES)[..],
+        &SHUTDOWN_CLOSE,
+    ]
+    .concat();
+    let control = socket.lock();
+    assert_eq!(control.written.len(), expected.len());
+    assert!(control.written == expected);
+}
+
+#[test]
+fn what_the_runtime_notices_late_is_answered_before_a_shutdown() {
+    assert_answered_before_close(async |socket, outbox| {
+        socket.make_writable();
+        socket.lock().slow = true;
+        outbox.disconnect(SHUTDOWN);
+    });
+}
+
+#[test]
+fn what_a_congested_session_has_not_read_is_answered_before_a_shutdown() {
+    assert_answered_before_close(async |socket, outbox| {
+        socket.make_readable();
+        outbox.disconnect(SHUTDOWN);
+        // The client reads again when the time to drain is over.
+        tokio::time::sleep(2 * super::state::DRAIN_READ).await;
+        socket.make_writable();
+    });
+}
+
+#[test]
+fn a_session_that_is_delayed_answers_everything_before_a_shutdown() {
+    assert_answered_before_close(async |socket, outbox| {
+        socket.make_writable();
+        let before = socket.lock().arrived.len();
+        socket.make_readable();
+        // One turn is more than the rate allows in a minute.
+        while socket.lock().arrived.len() == before {
+            tokio::task::yield_now().await;
+        }
+        outbox.disconnect(SHUTDOWN);
+    });
 }

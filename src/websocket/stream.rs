@@ -112,10 +112,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> MessageStream<T> {
     }
 
     /// Decodes frames that are left from earlier calls. Nothing is read.
-    ///
-    /// # Errors
-    /// [`ProtocolError`]: no more bytes may be decoded.
-    pub fn decode_rest(
+    fn decode_rest(
         &mut self,
         turn: &mut TurnBudget,
         on_message: &mut impl FnMut(Incoming<'_>) -> ControlFlow<()>,
@@ -126,11 +123,6 @@ impl<T: AsyncRead + AsyncWrite + Unpin> MessageStream<T> {
             self.keep_rest(partial, used);
         }
         Ok(())
-    }
-
-    /// True if received frames are left because a turn ended.
-    pub fn has_undecoded(&self) -> bool {
-        self.undecoded
     }
 
     /// Reads and discards bytes. Unread bytes at the time of the close would make the kernel send a reset, which can discard bytes
