@@ -33,6 +33,9 @@ const FIXED_KEYS: [&str; 4] = ["time", "level", "target", "message"];
 /// How long the end of the process waits for the log to be written.
 const FLUSH: Duration = Duration::from_secs(1);
 
+/// The name that the standard library gives to the thread of `main`.
+const MAIN_THREAD: &str = "main";
+
 /// The queue of the installed logger.
 static QUEUE: OnceLock<Arc<LogQueue>> = OnceLock::new();
 
@@ -53,7 +56,7 @@ pub fn init(format: LogFormat, filter: &str) {
         }),
         LogFormat::Json => builder.format(|out, record| json(out, Timestamp::now(), record)),
     };
-    let Ok(queue) = start_queue(format) else {
+    let Ok(queue) = start_queue(move |count| dropped_notice(format, count)) else {
         // The system has no thread or descriptor left; the log is written directly. The only error is that a logger is already
         // installed.
         let _ = builder.try_init();
@@ -78,22 +81,27 @@ pub fn init(format: LogFormat, filter: &str) {
     }
 }
 
-/// Writes a last line to stderr before the process exits: after the log, if there is one. Does not block for long once the log
-/// has been started.
+/// Writes a last line to stderr before the process exits: after the log, if there is one. Waits a second each for room and for the line
+/// to be written, at most.
 pub fn print_last(line: &str) {
-    if let Some(queue) = QUEUE.get() {
-        queue.push(format!("{line}\n").as_bytes());
-        queue.flush(FLUSH);
-    } else {
-        // If stderr is closed, the exit code is the only report.
-        let _ = writeln!(io::stderr(), "{line}");
+    let started = QUEUE.get().cloned();
+    let queue = started.map_or_else(|| start_queue(|_| Vec::new()), Ok);
+    match queue {
+        Ok(queue) => {
+            queue.push_last(format!("{line}\n").as_bytes(), FLUSH);
+            queue.flush(FLUSH);
+        }
+        Err(_) => {
+            // If stderr is closed, the exit code is the only report.
+            let _ = writeln!(io::stderr(), "{line}");
+        }
     }
 }
 
-fn start_queue(format: LogFormat) -> io::Result<Arc<LogQueue>> {
+fn start_queue(notice: impl Fn(u64) -> Vec<u8> + Send + 'static) -> io::Result<Arc<LogQueue>> {
     // Not through `io::stderr`, whose lock the thread would hold while a write blocks.
     let out = File::from(io::stderr().as_fd().try_clone_to_owned()?);
-    LogQueue::start(out, move |count| dropped_notice(format, count))
+    LogQueue::start(out, notice)
 }
 
 /// The line that reports dropped lines; empty if warnings are not logged.
@@ -145,6 +153,10 @@ fn log_panic(panic: &PanicHookInfo<'_>, queue: &LogQueue) {
     let backtrace = Backtrace::capture();
     if backtrace.status() == BacktraceStatus::Captured {
         queue.push(format!("{backtrace}\n").as_bytes());
+    }
+    // A panic of this thread ends the process without another chance to wait for the log.
+    if thread == MAIN_THREAD {
+        queue.flush(FLUSH);
     }
 }
 

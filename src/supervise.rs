@@ -6,6 +6,13 @@ const PANICKED: i32 = 70;
 /// (`EX_IOERR`). A service manager may start the server again, but not at once.
 pub const DISK_FAILED: u8 = 74;
 
+/// Ends the process after this last line of the log. Waits before it, because lines that do not fit into the queue are dropped.
+pub fn fail(code: i32, why: std::fmt::Arguments<'_>) -> ! {
+    log::logger().flush();
+    log::error!("{why}");
+    exit(code);
+}
+
 /// Ends the process after the log has been written, if that is possible within a second.
 pub fn exit(code: i32) -> ! {
     log::logger().flush();
@@ -20,8 +27,10 @@ pub struct AbortOnPanic(pub &'static str);
 impl Drop for AbortOnPanic {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            log::error!("the {} panicked; ending the server", self.0);
-            exit(PANICKED);
+            fail(
+                PANICKED,
+                format_args!("the {} panicked; ending the server", self.0),
+            );
         }
     }
 }

@@ -6,7 +6,7 @@
 use std::fs::File;
 use std::io::{self, ErrorKind, Write as _};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// The maximum number of bytes that wait; as many again may be in the hands of the thread.
 const MAX_BYTES: usize = 1 << 20;
@@ -21,8 +21,8 @@ pub struct LogQueue {
     state: Mutex<State>,
     /// Wakes the thread that writes.
     added: Condvar,
-    /// Wakes those who wait until everything is written.
-    written: Condvar,
+    /// Wakes those who wait until lines are taken or written.
+    taken: Condvar,
 }
 
 #[derive(Debug, Default)]
@@ -66,18 +66,22 @@ impl LogQueue {
         self.added.notify_one();
     }
 
+    /// Adds the last lines of a process. Waits for room at most for this time.
+    pub fn push_last(&self, lines: &[u8], within: Duration) {
+        drop(self.wait(within, |state| state.lines.len() + lines.len() > MAX_BYTES));
+        self.push(lines);
+    }
+
     /// Waits until everything is written, at most for this time.
     pub fn flush(&self, within: Duration) {
-        let until = Instant::now() + within;
-        let mut state = self.lock();
-        while !state.is_idle() {
-            let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return;
-            }
-            let waited = self.written.wait_timeout(state, left);
-            state = waited.unwrap_or_else(PoisonError::into_inner).0;
-        }
+        drop(self.wait(within, |state| !state.is_idle()));
+    }
+
+    fn wait(&self, within: Duration, condition: impl Fn(&State) -> bool) -> MutexGuard<'_, State> {
+        let waited = self
+            .taken
+            .wait_timeout_while(self.lock(), within, |state| condition(state));
+        waited.unwrap_or_else(PoisonError::into_inner).0
     }
 
     /// Runs on the thread that writes.
@@ -104,9 +108,7 @@ impl LogQueue {
         }
         let mut state = self.lock();
         state.writing = false;
-        if state.is_idle() {
-            self.written.notify_all();
-        }
+        self.taken.notify_all();
         while state.is_idle() {
             state = self
                 .added
@@ -115,6 +117,7 @@ impl LogQueue {
         }
         state.writing = true;
         std::mem::swap(&mut state.lines, lines);
+        self.taken.notify_all();
         std::mem::take(&mut state.dropped)
     }
 }
@@ -148,6 +151,7 @@ fn count_lines(lines: &[u8]) -> u64 {
 mod tests {
     use std::io::Read as _;
     use std::os::fd::OwnedFd;
+    use std::time::Instant;
 
     use super::*;
 
@@ -210,6 +214,30 @@ mod tests {
         assert_eq!(written + dropped, LINES);
         let count = reader.read(&mut buffer).expect("the pipe is open");
         assert!(buffer[..count].ends_with(b"after\n"));
+    }
+
+    #[test]
+    fn the_last_line_waits_for_room() {
+        let (queue, mut reader) = start();
+        let line = [&[b'x'; 999][..], b"\n"].concat();
+        for _ in 0..4 * MAX_BYTES / line.len() {
+            queue.push(&line);
+        }
+        assert!(queue.lock().dropped > 0, "the queue is full");
+        let text = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                queue.push_last(b"the reason of the exit\n", LONG);
+                queue.flush(LONG);
+            });
+            let mut text = String::new();
+            let mut buffer = vec![0; 1 << 16];
+            while !text.contains("the reason of the exit\n") {
+                let count = reader.read(&mut buffer).expect("the pipe is open");
+                text += std::str::from_utf8(&buffer[..count]).expect("text");
+            }
+            text
+        });
+        assert!(text.contains(" dropped\n"), "dropped lines are counted");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use crate::clock::Clock;
 use crate::protocol::Timestamp;
 use crate::readers::Readers;
 use crate::store::{InboxState, Store, StoreError, Write};
-use crate::supervise::{DISK_FAILED, exit};
+use crate::supervise::{DISK_FAILED, fail};
 
 /// The number of watermarks that are committed in one turn while no client waits for them, and the number at shutdown.
 const WATERMARKS: usize = 8;
@@ -213,10 +213,12 @@ fn write_error(error: &StoreError) -> WriteError {
 /// and writes everything again can tell.
 pub fn exit_if_broken(error: &StoreError) {
     if let StoreError::Broken(error) = error {
-        log::error!(
-            "the disk of the store has failed, so nothing more can be acknowledged: {error}; exiting with code {DISK_FAILED}. \
-             Start the server again when the disk works: with --durability full, nothing that was acknowledged is lost"
+        fail(
+            DISK_FAILED.into(),
+            format_args!(
+                "the disk of the store has failed, so nothing more can be acknowledged: {error}; exiting with code {DISK_FAILED}. \
+                 Start the server again when the disk works: with --durability full, nothing that was acknowledged is lost"
+            ),
         );
-        exit(DISK_FAILED.into());
     }
 }

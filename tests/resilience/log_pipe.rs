@@ -156,6 +156,37 @@ fn links_that_nobody_reads_do_not_delay_the_start() {
 }
 
 #[test]
+fn a_program_whose_errors_nobody_reads_ends_all_the_same() {
+    let folder = Folder::new();
+    std::fs::write(folder.0.join("odd"), "x \n").expect("a file can be written");
+    let anywhere = ["--listen", "127.0.0.1:0"];
+    for (arguments, code) in [
+        // Before and after the log is started.
+        (&["--workers", "0"][..], 2),
+        (&["--jwt-secret-file", "odd"], 2),
+        (&["--jwt-secret-file", "nowhere/key"], 1),
+    ] {
+        let (stderr, _unread) = full_stream();
+        let mut child = program(&folder.0, &[&anywhere[..], arguments].concat())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(stderr)
+            .spawn()
+            .expect("the program can be started");
+        let until = Instant::now() + DEADLINE;
+        let mut status = None;
+        while status.is_none() && Instant::now() < until {
+            status = child.try_wait().expect("the program can be waited for");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let _ = child.kill();
+        let _ = child.wait();
+        let found = status.and_then(|status| status.code());
+        assert_eq!(found, Some(code), "{arguments:?}");
+    }
+}
+
+#[test]
 fn a_command_whose_output_nobody_reads_ends_quietly() {
     let folder = Folder::new();
     for arguments in [
