@@ -7,6 +7,7 @@ pub mod connections;
 pub mod ip_quota;
 pub mod memory;
 pub mod rates;
+pub mod read_rate;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use self::connections::Connections;
 use self::ip_quota::IpQuotas;
 use self::memory::MemoryBudget;
 use self::rates::UserRates;
+use self::read_rate::{ReadLimits, SharedReadRates};
 use crate::config::{LimitsConfig, RecipientsConfig, TrustedProxies};
 
 pub use self::connections::{ConnectionPermit, TooManyConnections, WebSocketPermit};
@@ -30,6 +32,8 @@ pub struct Limits {
     pub connections: Arc<Connections>,
     /// Frames and queries per user.
     pub users: UserRates,
+    /// Frames without a reply, and bytes, per user or address.
+    pub read_rates: SharedReadRates,
     /// Messages per address to users who have never connected.
     pub ip_quotas: IpQuotas,
     /// Memory for unsent and incomplete messages of all connections.
@@ -46,6 +50,10 @@ impl Limits {
         Arc::new(Self {
             connections: Connections::new(config, proxies.clone()),
             users: UserRates::new(config),
+            read_rates: SharedReadRates::new(ReadLimits {
+                control_frames_per_second: config.user_control_frames_per_second(),
+                bytes_per_second: config.user_bytes_per_second(),
+            }),
             ip_quotas: IpQuotas::new(recipients),
             memory: MemoryBudget::new(config.buffer_bytes),
         })
@@ -55,6 +63,7 @@ impl Limits {
     pub fn sweep(&self) {
         self.connections.sweep();
         self.users.sweep();
+        self.read_rates.sweep();
     }
 }
 

@@ -36,10 +36,16 @@ section! {
 
     /// Average number of frames per second from one connection that are read later instead of rejected: `received`, pings,
     /// pongs and fragments of the WebSocket protocol, and messages to /echo; twice as many at once after a pause
+    ///
+    /// All connections of a user together may send four times as many; without authentication, so may all connections to
+    /// /echo from one IP address.
     control_frames_per_second: u32 = 10_000, number("N", 1..=1_000_000);
 
     /// Average number of bytes per second that are read from one connection, and twice as many at once after a pause; auto:
     /// --messages-per-second frames of --max-frame-bytes, at least 4 MiB
+    ///
+    /// All connections of a user together may send four times as many, or, with auto, --user-messages-per-second frames of
+    /// --max-frame-bytes if that is more.
     session_bytes_per_second: Auto<u64> = Auto::AUTO, number_or_auto("BYTES|auto", 1024..=1 << 40);
 
     /// Bytes of content that one user can store per day, over all sessions; 64 more are counted for each message, edit and
@@ -130,6 +136,21 @@ impl LimitsConfig {
         self.session_bytes_per_second
             .0
             .unwrap_or(frames.max(MINIMUM))
+    }
+
+    /// Frames without a reply per second that are read from all connections of one user.
+    pub fn user_control_frames_per_second(&self) -> u64 {
+        u64::from(self.control_frames_per_second) * 4
+    }
+
+    /// Bytes per second that are read from all connections of one user.
+    pub fn user_bytes_per_second(&self) -> u64 {
+        let frames = u64::from(self.user_rate().per_second) * self.max_frame_bytes as u64;
+        let sessions = self.session_bytes_per_second().saturating_mul(4);
+        match self.session_bytes_per_second.0 {
+            Some(_) => sessions,
+            None => sessions.max(frames),
+        }
     }
 
     /// The rate of queries from one user.

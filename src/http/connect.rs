@@ -210,7 +210,7 @@ async fn open(
             let opened = open_session(context, identity, query, quota).await;
             opened.map_err(Rejection::from)
         }
-        Ok(None) => open_echo(context, identity).map_err(Rejection::from),
+        Ok(None) => open_echo(context, identity, client.ip).map_err(Rejection::from),
         Err(rejection) => {
             if rejection.status == 403 {
                 let why = if is_erased_name(identity.user()) {

@@ -138,7 +138,9 @@ impl SessionState {
         }
         let control_frames = std::mem::take(&mut self.control_frames) + fragments;
         if bytes > 0 {
-            self.delayed_until = self.read_rate.spend(control_frames, bytes, now);
+            let shared = self.shared_read_rate.as_ref();
+            let shared = shared.and_then(|rate| rate.spend(control_frames, bytes, now));
+            self.delayed_until = self.read_rate.spend(control_frames, bytes, now).max(shared);
         }
     }
 

@@ -1,5 +1,6 @@
 //! Opens a session after the HTTP upgrade: registers it, reads the state of the user's inbox, and starts the replay.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -11,9 +12,10 @@ use super::{Auth, FrameLimits, SessionParams, SessionQuery, UserSession};
 use crate::auth::Identity;
 use crate::config::Days;
 use crate::context::Context;
+use crate::limits::Limits;
 use crate::outbox::disconnect::TOO_MANY_SESSIONS;
 use crate::outbox::{Disconnect, Outbox};
-use crate::protocol::server::{Limits, Truncated, Welcome};
+use crate::protocol::server::{self, Truncated, Welcome};
 use crate::protocol::types::{Id, Integer};
 use crate::protocol::{PROTOCOL, ServerFrame, Timestamp};
 use crate::store::{DeviceRef, InboxQuery, InboxState, RecipientQuota};
@@ -71,7 +73,7 @@ pub async fn open_session(
         server_time: Timestamp(context.router.clock().now()),
         schema: context.contract.hash(),
         heartbeat_seconds: Integer(config.keepalive.heartbeat_seconds),
-        limits: Limits {
+        limits: server::Limits {
             max_frame_bytes: Integer(config.limits.max_frame_bytes as u64),
             messages_per_second: Integer(u64::from(config.limits.messages_per_second)),
         },
@@ -87,10 +89,12 @@ pub async fn open_session(
     for oldest in auth.registered.open(start.first, inbox.head, limit) {
         oldest.disconnect(TOO_MANY_SESSIONS);
     }
+    let key = context.limits.users.key(&user);
+    let read_rate = context.limits.read_rates.of_user(key);
     let user = UserSession {
         contract: context.contract.clone(),
         router: context.router.clone(),
-        key: context.limits.users.key(&user),
+        key,
         limits: context.limits.clone(),
         quota,
         device: query.device,
@@ -99,7 +103,10 @@ pub async fn open_session(
         use_interval: use_interval(config.storage.device_days),
         replay_start: start.first,
     };
-    Ok(params(context, outbox, Some(auth), Some(user)))
+    Ok(SessionParams {
+        read_rate: Some(read_rate),
+        ..params(context, outbox, Some(auth), Some(user))
+    })
 }
 
 /// The interval at which a device that is kept for `days` is reported to be in use.
@@ -108,14 +115,29 @@ fn use_interval(days: Days) -> Duration {
     Duration::from_millis((days.0.unsigned_abs() / USE_REPORTS).max(MIN))
 }
 
-/// Opens a connection that returns every message (`/echo`).
+/// Opens a connection that returns every message (`/echo`) to the client at `ip`.
 ///
 /// # Errors
 /// [`OpenError`]
-pub fn open_echo(context: &Context, identity: Identity) -> Result<SessionParams, OpenError> {
+pub fn open_echo(
+    context: &Context,
+    identity: Identity,
+    ip: Option<IpAddr>,
+) -> Result<SessionParams, OpenError> {
     let outbox = anonymous_outbox(context);
+    let Limits {
+        users, read_rates, ..
+    } = &*context.limits;
+    // Without authentication there is no user.
+    let read_rate = match &**identity.user() {
+        "" => ip.map(|ip| read_rates.of_address(ip)),
+        user => Some(read_rates.of_user(users.key(user))),
+    };
     let auth = register(context, identity, &outbox)?;
-    Ok(params(context, outbox, Some(auth), None))
+    Ok(SessionParams {
+        read_rate,
+        ..params(context, outbox, Some(auth), None)
+    })
 }
 
 /// A connection that was upgraded only to send `goodbye` with the reason of `disconnect` and this detail.
@@ -134,6 +156,7 @@ fn params(
     SessionParams {
         keepalive: context.config.keepalive,
         limits: FrameLimits::new(&context.config.limits),
+        read_rate: None,
         outbox,
         auth,
         user,

@@ -8,6 +8,7 @@ use uuid::Uuid;
 use super::rate_limit::FrameLimits;
 use crate::auth::Identity;
 use crate::config::KeepaliveConfig;
+use crate::limits::read_rate::SharedReadRate;
 use crate::limits::{Limits, UserKey};
 use crate::outbox::Outbox;
 use crate::protocol::{Contract, Timestamp};
@@ -59,6 +60,8 @@ pub struct SessionParams {
     pub keepalive: KeepaliveConfig,
     /// Limits of the client's frames.
     pub limits: FrameLimits,
+    /// What is read from all connections of the user or the address; `None`: no limit.
+    pub read_rate: Option<Arc<SharedReadRate>>,
     /// The sending side.
     pub outbox: Arc<Outbox>,
     /// `None`: the connection was rejected, and its outbox holds a `goodbye` with the reason.

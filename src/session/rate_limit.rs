@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use crate::config::{LimitsConfig, RateLimit};
+use crate::limits::read_rate::ReadLimits;
 
 const MINUTE: Duration = Duration::from_secs(60);
 /// The session ends after this many frames were rejected with `rate_limited` within a minute.
@@ -20,10 +21,8 @@ pub struct FrameLimits {
     pub rate: RateLimit,
     /// `ping` frames per second.
     pub pings: RateLimit,
-    /// Frames per second that are delayed instead of rejected.
-    pub control_frames_per_second: u32,
-    /// Bytes of all frames per second.
-    pub bytes_per_second: u64,
+    /// What is delayed instead of rejected.
+    pub read: ReadLimits,
     /// Invalid frames per minute before the session is closed.
     pub bad_frames_per_minute: u32,
 }
@@ -34,8 +33,10 @@ impl FrameLimits {
         Self {
             rate: config.session_rate(),
             pings: config.ping_rate(),
-            control_frames_per_second: config.control_frames_per_second,
-            bytes_per_second: config.session_bytes_per_second(),
+            read: ReadLimits {
+                control_frames_per_second: config.control_frames_per_second.into(),
+                bytes_per_second: config.session_bytes_per_second(),
+            },
             bad_frames_per_minute: config.bad_frames_per_minute,
         }
     }
@@ -75,62 +76,6 @@ impl FrameRate {
         // Positive and at most a second.
         #[allow(clippy::cast_sign_loss)]
         Some((wait.ceil() as u64).max(1))
-    }
-}
-
-/// Limits what is delayed instead of rejected: bytes, and frames without a reply. Two token buckets that may become negative:
-/// the session then reads nothing until they are positive again. Each holds two seconds' worth.
-#[derive(Debug)]
-pub struct ReadRate {
-    control_frames: Tokens,
-    bytes: Tokens,
-    /// When the tokens were last updated.
-    updated: Instant,
-}
-
-#[derive(Debug)]
-struct Tokens {
-    per_second: f64,
-    left: f64,
-}
-
-/// A bucket holds what accumulates within this time, in seconds.
-const BURST_SECONDS: f64 = 2.0;
-
-impl ReadRate {
-    /// Full buckets.
-    pub fn new(limits: &FrameLimits, now: Instant) -> Self {
-        Self {
-            control_frames: Tokens::full(f64::from(limits.control_frames_per_second)),
-            bytes: Tokens::full(limits.bytes_per_second as f64),
-            updated: now,
-        }
-    }
-
-    /// Counts frames and bytes that were read. `Some`: nothing may be read before this time.
-    pub fn spend(&mut self, control_frames: u32, bytes: usize, now: Instant) -> Option<Instant> {
-        let passed = now.saturating_duration_since(self.updated).as_secs_f64();
-        self.updated = now;
-        let frames = self.control_frames.spend(f64::from(control_frames), passed);
-        let wait = self.bytes.spend(bytes as f64, passed).max(frames);
-        (wait > 0.0).then(|| now + Duration::from_secs_f64(wait))
-    }
-}
-
-impl Tokens {
-    fn full(per_second: f64) -> Self {
-        Self {
-            per_second,
-            left: per_second * BURST_SECONDS,
-        }
-    }
-
-    /// Takes tokens after `passed` seconds. Returns the seconds until the bucket is not negative any more.
-    fn spend(&mut self, count: f64, passed: f64) -> f64 {
-        let full = self.per_second * BURST_SECONDS;
-        self.left = (self.left + passed * self.per_second).min(full) - count;
-        // A frame may be larger than what accumulates in a minute, if both limits are set so.
-        (-self.left / self.per_second).clamp(0.0, 60.0)
     }
 }
 
@@ -231,23 +176,6 @@ mod tests {
             assert_eq!(rate.check(later), None);
         }
         assert!(rate.check(later).is_some());
-    }
-
-    #[test]
-    fn what_exceeds_a_rate_is_delayed() {
-        let start = Instant::now();
-        let at = |ms| start + Duration::from_millis(ms);
-        let config = LimitsConfig {
-            control_frames_per_second: 1000,
-            session_bytes_per_second: crate::config::Auto(Some(100_000)),
-            ..LimitsConfig::default()
-        };
-        let mut rate = ReadRate::new(&FrameLimits::new(&config), start);
-        assert_eq!(rate.spend(2000, 1000, start), None);
-        assert_eq!(rate.spend(100, 1000, start), Some(at(100)));
-        assert_eq!(rate.spend(0, 1000, at(100)), None);
-        assert_eq!(rate.spend(0, 200_000, at(100_000)), None);
-        assert_eq!(rate.spend(2000, 50_000, at(100_000)), Some(at(100_500)));
     }
 
     #[test]

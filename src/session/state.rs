@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 use super::keepalive::{Action, KeepAlive};
 use super::params::{Auth, SessionParams, UserSession};
 use super::queries::Queries;
-use super::rate_limit::{BadFrames, FrameRate, ReadRate, Rejections};
+use super::rate_limit::{BadFrames, FrameRate, Rejections};
 use super::replay::{Replay, ReplayStep};
+use crate::limits::read_rate::{ReadRate, SharedReadRate};
 use crate::outbox::disconnect::{OVERLOADED, STORE_FAILED, TOO_LARGE};
 use crate::outbox::{Disconnect, Outbox, Status};
 use crate::protocol::server::Heartbeat;
@@ -52,6 +53,7 @@ pub(super) struct SessionState {
     pub(super) rate: FrameRate,
     pub(super) ping_rate: FrameRate,
     pub(super) read_rate: ReadRate,
+    pub(super) shared_read_rate: Option<Arc<SharedReadRate>>,
     /// The reply that the next frame waits for.
     pub(super) deferred: Option<Box<DeferredAck>>,
     /// Nothing is read before this time, because the client has sent too much.
@@ -78,6 +80,7 @@ impl SessionState {
         let SessionParams {
             keepalive,
             limits,
+            read_rate: shared_read_rate,
             outbox,
             auth,
             user,
@@ -92,7 +95,8 @@ impl SessionState {
             phase,
             rate: FrameRate::new(limits.rate, now),
             ping_rate: FrameRate::new(limits.pings, now),
-            read_rate: ReadRate::new(&limits, now),
+            read_rate: ReadRate::new(limits.read, now),
+            shared_read_rate,
             deferred: None,
             delayed_until: None,
             control_frames: 0,

@@ -57,6 +57,7 @@ async fn params(registry: &Arc<Registry>, limits: &LimitsConfig) -> SessionParam
     SessionParams {
         keepalive: KeepaliveConfig::default(),
         limits: FrameLimits::new(limits),
+        read_rate: None,
         outbox,
         auth: Some(Auth {
             identity: identity.expect("authentication is off"),

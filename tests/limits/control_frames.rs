@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use crate::support::tokens::{SECRET, valid_token};
 use crate::support::{Client, Raw, Server, burst, client_frame};
 
 /// 800 frames at once, then 400 per second; the last 256 may be read together.
@@ -154,6 +155,58 @@ fn messages_to_echo_are_delayed_beyond_the_rate() {
         let took = start.elapsed();
         assert!(took >= DELAY, "{took:?}");
     }
+}
+
+/// Writes as many frames as one connection may send at once to each of these connections, and returns after which time all have
+/// been answered.
+fn time_of_bursts(mut connections: Vec<Raw>, frame: &[u8]) -> Duration {
+    const BURST: usize = 780;
+    let start = Instant::now();
+    for raw in &mut connections {
+        let mut bytes = frame.repeat(BURST);
+        bytes.extend(client_frame(0x89, b"end"));
+        raw.write(&bytes);
+    }
+    for raw in &mut connections {
+        while raw.frame().expect("the connection stays open").opcode != 10 {}
+    }
+    start.elapsed()
+}
+
+#[test]
+fn the_connections_of_a_user_or_an_address_share_a_rate() {
+    // 3200 at once, then 1600 per second; the last 256 of each connection may be read together.
+    const CONNECTIONS: usize = 12;
+    const DELAY: Duration = Duration::from_secs(1);
+    let open = Server::start(&RATE);
+    let tokens = Server::start(&[&RATE[..], &["--jwt-secret", SECRET]].concat());
+    let bearer = |user: &str| format!("Authorization: Bearer {}\r\n", valid_token(user));
+    let echo = client_frame(0x81, b"");
+    for (what, server, path, more, frame) in [
+        ("sessions", &open, "/ws/a", String::new(), received(0, 0)),
+        (
+            "echo by address",
+            &open,
+            "/echo",
+            String::new(),
+            echo.clone(),
+        ),
+        ("echo by user", &tokens, "/echo", bearer("a"), echo.clone()),
+        (
+            "sessions after echo",
+            &tokens,
+            "/ws/a",
+            bearer("a"),
+            received(0, 0),
+        ),
+    ] {
+        let connections = (0..CONNECTIONS).map(|_| Raw::upgrade_with(server, path, &more).0);
+        let took = time_of_bursts(connections.collect(), &frame);
+        assert!(took >= DELAY, "{what}: {took:?}");
+    }
+    let others = (0..2).map(|_| Raw::upgrade_with(&tokens, "/echo", &bearer("b")).0);
+    let took = time_of_bursts(others.collect(), &echo);
+    eprintln!("another user {took:.1?}");
 }
 
 #[test]
