@@ -47,6 +47,8 @@ pub fn init(format: LogFormat, filter: &str) {
     builder.filter_module("actix_server", log::LevelFilter::Warn);
     // It logs errors of peers, such as malformed requests, at the level of errors. The server counts them (`http/service`).
     builder.filter_module("actix_http", log::LevelFilter::Off);
+    // The same for TLS: it warns of unexpected messages and alerts of any peer. The server logs failed handshakes (`http/service`).
+    builder.filter_module("rustls", log::LevelFilter::Off);
     builder.parse_filters(filter);
     match format {
         LogFormat::Plain => builder.format(|out, record| {

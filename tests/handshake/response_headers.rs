@@ -1,5 +1,6 @@
 //! The headers of every kind of response, and what clients that do not speak HTTP cause (PROTOCOL section 9).
 
+use std::io::Read as _;
 use std::sync::Arc;
 
 use serde_json::json;
@@ -151,6 +152,37 @@ fn plain_http_on_a_port_with_tls_is_explained() {
         &["healthcheck", &format!("http://{}", server.address)],
     );
     assert_ne!(output.code, Some(0), "{output:?}");
+}
+
+#[test]
+fn malformed_tls_writes_no_warnings_to_the_log() {
+    let folder = Arc::new(Folder::new());
+    renew(&folder.0);
+    let server = Server::start_in(&folder, &["--tls-cert", "cert.pem", "--tls-key", "key.pem"]);
+    let record = |kind: u8, payload: &[u8]| {
+        let length = u16::try_from(payload.len()).expect("a short record");
+        [&[kind, 3, 3], &length.to_be_bytes()[..], payload].concat()
+    };
+    // A warning alert (no_renegotiation), the end of a ServerHello, encrypted data, and no record.
+    let alert = record(0x15, &[1, 100]);
+    let hello_done = record(0x16, &[14, 0, 0, 0]);
+    let data = record(0x17, b"data");
+    for bytes in [
+        [alert.clone(), hello_done.clone()].concat(),
+        alert.repeat(10),
+        hello_done,
+        data,
+        b"\x16\x03\x01\x00\x00".to_vec(),
+    ] {
+        let mut raw = Raw::open(&server);
+        raw.write(&bytes);
+        raw.stream
+            .shutdown(std::net::Shutdown::Write)
+            .expect("the connection is open");
+        let _ = raw.stream.read_to_end(&mut Vec::new());
+    }
+    let log = server.log();
+    assert!(!log.contains("WARN") && !log.contains("ERROR"), "{log}");
 }
 
 #[test]
