@@ -13,7 +13,8 @@ const LINGER: Duration = Duration::from_secs(1);
 /// How much of the request is read, so that the answer is not lost in a reset.
 const MAX_DISCARDED: u64 = 64 * 1024;
 
-/// Whether a connection begins with the method of an HTTP request. TLS begins with the byte 0x16. The bytes stay unread.
+/// Whether a connection begins like an HTTP request: with a method, or with an empty line before it (RFC 9112 section 2.2). TLS begins
+/// with the byte 0x16. The bytes stay unread.
 ///
 /// # Errors
 /// If the connection is closed or broken.
@@ -21,7 +22,7 @@ pub async fn is_plain_http(io: &TcpStream) -> io::Result<bool> {
     let mut first = [0];
     match io.peek(&mut first).await? {
         0 => Err(io::ErrorKind::UnexpectedEof.into()),
-        _ => Ok(first[0].is_ascii_uppercase()),
+        _ => Ok(first[0].is_ascii_alphabetic() || matches!(first[0], b'\r' | b'\n')),
     }
 }
 

@@ -122,6 +122,8 @@ fn plain_http_on_a_port_with_tls_is_explained() {
         "GET / HTTP/1.0\r\n\r\n",
         "OPTIONS * HTTP/1.1\r\n",
         "G",
+        "get / http/1.1\r\n\r\n",
+        "\r\nGET / HTTP/1.1\r\nHost: localhost\r\n\r\n",
         &handshake("/ws/a", ""),
         &body,
     ] {
