@@ -8,6 +8,7 @@
 mod client_addr;
 mod connect;
 mod credentials;
+mod error_responses;
 mod idle_timeout;
 mod origin;
 mod plain_on_tls;

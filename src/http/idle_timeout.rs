@@ -24,6 +24,7 @@ use actix_http::Extensions;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use super::error_responses::ErrorResponses;
 use super::{HANDSHAKE_TIMEOUT, KEEP_ALIVE_TIMEOUT};
 use crate::limits::ConnectionPermit;
 use crate::limits::memory::Reservation;
@@ -47,6 +48,9 @@ pub struct TimeoutStream<T> {
     /// Number of bytes received, up to [`MAX_HEAD`]. The dispatcher does not report which of them it still holds, so all count.
     received: usize,
     activity: Activity,
+    error_responses: ErrorResponses,
+    /// The connection is encrypted by this server.
+    tls: bool,
     /// Wakes the dispatcher's task so that it polls this stream. It may fire before the deadline: resetting it for every request and
     /// transfer would cost more than an early wake-up.
     alarm: Pin<Box<Sleep>>,
@@ -94,8 +98,11 @@ impl Activity {
 
 impl<T> TimeoutStream<T> {
     /// Wraps the stream of a new connection.
-    pub fn new(io: T, permit: ConnectionPermit, memory: Reservation) -> Self {
-        Self::with_timeout(io, permit, memory, IDLE_TIMEOUT)
+    pub fn new(io: T, permit: ConnectionPermit, memory: Reservation, tls: bool) -> Self {
+        Self {
+            tls,
+            ..Self::with_timeout(io, permit, memory, IDLE_TIMEOUT)
+        }
     }
 
     fn with_timeout(
@@ -112,6 +119,8 @@ impl<T> TimeoutStream<T> {
             permit,
             alarm: Box::pin(sleep_until(activity.0.deadline.get())),
             activity,
+            error_responses: ErrorResponses::default(),
+            tls: false,
         }
     }
 
@@ -187,7 +196,13 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for TimeoutStream<T> {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         self.check_deadline(cx)?;
-        let written = Pin::new(&mut self.io).poll_write(cx, bytes);
+        let Self {
+            io,
+            error_responses,
+            tls,
+            ..
+        } = &mut *self;
+        let written = error_responses.poll_write(io, cx, bytes, *tls);
         self.on_written(written)
     }
 

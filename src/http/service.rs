@@ -101,7 +101,7 @@ fn accept(limits: &Arc<Limits>, io: TcpStream) -> Result<Accepted<TcpStream>, Di
     let peer = io.peer_addr().ok();
     match limits.connections.open(peer.map(|peer| peer.ip())) {
         Ok(permit) => Ok((
-            TimeoutStream::new(io, permit, limits.memory.reservation()),
+            TimeoutStream::new(io, permit, limits.memory.reservation(), false),
             Protocol::Http1,
             peer,
         )),
@@ -141,7 +141,7 @@ async fn accept_tls(
     let stream = accepted.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
     match stream {
         Ok(stream) => Ok((
-            TimeoutStream::new(stream, permit, limits.memory.reservation()),
+            TimeoutStream::new(stream, permit, limits.memory.reservation(), true),
             Protocol::Http1,
             peer,
         )),

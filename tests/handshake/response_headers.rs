@@ -105,6 +105,11 @@ fn responses_over_tls_tell_browsers_to_stay_with_it() {
         let answer = request_over_tls(&server, &folder.0, &request);
         assert_headers(&answer, status, &request, true);
     }
+    let request = "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\nnonsense\r\n\r\n";
+    let answers = request_over_tls(&server, &folder.0, request);
+    let (first, last) = answers.rsplit_once("HTTP/1.1 ").expect("two answers");
+    assert_headers(first, 200, request, true);
+    assert_headers(&format!("HTTP/1.1 {last}"), 400, request, true);
 }
 
 #[test]
@@ -210,6 +215,8 @@ fn malformed_requests_write_no_errors_to_the_log() {
         } else {
             let head = raw.head();
             assert!(head.starts_with("HTTP/1.1 4"), "{request}: {head}");
+            let status = if head.contains(" 431 ") { 431 } else { 400 };
+            assert_headers(&head, status, "no HTTP", false);
         }
     }
     assert!(server.get("/healthz").starts_with("HTTP/1.1 200 "));
