@@ -90,6 +90,8 @@ export interface InitialAddress {
   readonly suggested: string | undefined;
   /** Link of a user other than the one who is signed in: the page asks before it changes the user. */
   readonly link?: TokenLink | undefined;
+  /** Who was signed in before a link with a new token of the same user, which the server may reject. */
+  readonly before?: Identity | undefined;
 }
 
 /** A link with a token. */
@@ -106,8 +108,10 @@ export function readAddress(): InitialAddress {
   const link = takeLink(stored === undefined ? last : (subjectOf(stored) ?? last ?? ''));
   if (link && !link.asks) {
     rememberToken(link.identity);
-    return { ...link, suggested: undefined };
+    return { ...link, suggested: undefined, before: identityOf(undefined, stored) };
   }
+  // A reload must not do without a question what the link asks for.
+  if (link) history.replaceState(history.state, '', location.pathname);
   // The user and the recipient in the address of such a link are not meant for the user who is signed in.
   const identity = identityOf(link ? undefined : user, stored);
   return { identity, to: link ? undefined : to, suggested: link ? last : user, link };
@@ -115,17 +119,19 @@ export function readAddress(): InitialAddress {
 
 /**
  * Takes the token of a link from the address. The user of the token takes precedence over the one in the address, who may be
- * the previous one.
+ * the previous one and counts only if nobody is signed in.
  *
  * @param current The user who is signed in, if any; an empty string if the name is not known.
- * @returns The link, and whether it is one of another user. The writer of a link must not decide whose account the user of this
+ * @returns The link, and whether it is not one of this user. The writer of a link must not decide whose account the user of this
  * page writes with, so the page asks.
  */
 export function takeLink(current: string | undefined): (TokenLink & { readonly asks: boolean }) | undefined {
   const token = takeToken();
   const { user = '', to } = readQuery();
-  const identity = token && identityOf(subjectOf(token) ?? (isUser(user) ? user : undefined), token);
-  return identity ? { identity, to, asks: current !== undefined && current !== identity.user } : undefined;
+  const isSignedIn = current !== undefined;
+  const named = token && subjectOf(token);
+  const identity = token && identityOf(named ?? (isUser(user) && !isSignedIn ? user : undefined), token);
+  return identity ? { identity, to, asks: isSignedIn && current !== named } : undefined;
 }
 
 /** Returns the user who was last signed in, in any tab of this browser; undefined if that user has signed out. */

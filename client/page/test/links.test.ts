@@ -106,6 +106,52 @@ describe('a link with the token of another user', { timeout: 10 * DEADLINE }, ()
     assert.equal(await question(page).count(), 0);
   });
 
+  it('asks if the token names nobody, and changes nothing on a reload', async () => {
+    const page = await signedIn('kay');
+    await composer(page).fill('half');
+    await page.evaluate(() => {
+      location.hash = 'token=opaque';
+    });
+    await question(page).getByText('This link signs you in as another user.').waitFor();
+    await choose(page, 'Cancel');
+    assert.equal(await composer(page).inputValue(), 'half');
+    await page.goto(`${stage.gate.url}/?user=kay#token=opaque`);
+    await question(page).waitFor();
+    await page.reload();
+    await me(page, 'kay');
+    await connected(page);
+    assert.equal(await question(page).count(), 0);
+    assert.deepEqual([...new Set(users())], ['kay']);
+    // At the sign-in form of a new tab.
+    const tab = await page.context().newPage();
+    await tab.goto(link('mallory', '?user=mallory'));
+    await question(tab).waitFor();
+    await tab.reload();
+    await tab.getByRole('button', { name: 'Start' }).waitFor();
+    assert.equal(users().includes('mallory'), false);
+  });
+
+  it('leaves the user signed in if the server rejects the token', async () => {
+    const page = await signedIn('leo');
+    const valid = token('leo');
+    const forged = `${valid.slice(0, valid.lastIndexOf('.'))}.${'A'.repeat(43)}`;
+    for (const open of [
+      () => page.goto(`${stage.gate.url}/#token=${forged}`),
+      () =>
+        page.evaluate(hash => {
+          location.hash = hash;
+        }, `token=${forged}`),
+    ]) {
+      await open();
+      await page.getByRole('alert').getByText('The link is not valid').waitFor();
+      await me(page, 'leo');
+      await connected(page);
+      await page.reload();
+      await me(page, 'leo');
+      await connected(page);
+    }
+  });
+
   it('loses no unsent messages of the user before', async () => {
     const page = await signedIn('gil');
     stage.gate.shut();

@@ -15,7 +15,7 @@ import {
   type TokenLink,
   takeLink,
 } from '../identity.js';
-import { Banner } from './banner.js';
+import { Banner, isUserRejected } from './banner.js';
 import { FramesDrawer } from './frames-drawer.js';
 import { Confirm, useRerenderOn } from './parts.js';
 import { Sidebar } from './sidebar.js';
@@ -31,8 +31,13 @@ export function App({ initial }: { initial: InitialAddress }): JSX.Element {
   const [error, setError] = useState<string>();
   /** A link of another user, until the user of this page has decided. */
   const [link, setLink] = useState<TokenLink | undefined>(initial.link);
-  const signIn = (next: Identity, peer: string | undefined) => {
+  /** Who was signed in before a link, until the server has accepted its token. */
+  const [before, setBefore] = useState(initial.before);
+  const [notice, setNotice] = useState<string>();
+  const signIn = (next: Identity, peer: string | undefined, replaced?: Identity, text?: string) => {
     rememberToken(next);
+    setBefore(replaced);
+    setNotice(text);
     setTo(peer);
     setError(undefined);
     setIdentity(next);
@@ -42,7 +47,7 @@ export function App({ initial }: { initial: InitialAddress }): JSX.Element {
       // The address names the user as soon as the name is known.
       const next = takeLink(identity ? (readQuery().user ?? '') : lastUser());
       if (next?.asks) setLink(next);
-      else if (next) signIn(next.identity, next.to);
+      else if (next) signIn(next.identity, next.to, identity);
     };
     addEventListener('hashchange', onHashChange);
     return () => removeEventListener('hashchange', onHashChange);
@@ -59,22 +64,34 @@ export function App({ initial }: { initial: InitialAddress }): JSX.Element {
   return (
     <>
       {identity ? (
-        <ChatView key={identity} identity={identity} to={to} onSignOut={signOut} />
+        <ChatView
+          key={identity}
+          identity={identity}
+          to={to}
+          notice={notice}
+          onAccepted={() => setBefore(undefined)}
+          onRejected={before && (reason => signIn(before, undefined, undefined, `The link is not valid: ${reason}`))}
+          onSignOut={signOut}
+        />
       ) : (
-        <SignIn suggested={initial.suggested} to={to} error={error} onSignIn={signIn} />
+        <SignIn suggested={initial.suggested} to={to} error={error} onSignIn={(next, peer) => signIn(next, peer)} />
       )}
       {link && (
         <Confirm
           title="Change user?"
           action="Change user"
-          onConfirm={() => signIn(link.identity, link.to)}
+          onConfirm={() => signIn(link.identity, link.to, identity)}
           onClose={() => setLink(undefined)}
         >
           <p>
             This link signs you in as <bdi>{link.identity.user ?? 'another user'}</bdi>. Use it only if you know who
             sent it.
           </p>
-          {current !== undefined && <p>Unsent messages of {current} stay in this browser.</p>}
+          {current !== undefined && (
+            <p>
+              Unsent messages of {current} {storage() ? 'stay in this browser' : 'are lost'}.
+            </p>
+          )}
         </Confirm>
       )}
     </>
@@ -84,12 +101,19 @@ export function App({ initial }: { initial: InitialAddress }): JSX.Element {
 interface ChatViewProps {
   readonly identity: Identity;
   readonly to: string | undefined;
+  /** Shown at first. */
+  readonly notice: string | undefined;
+  /** The server has accepted the user. */
+  readonly onAccepted: () => void;
+  /** The server has rejected the user. Absent if the user is to be asked for another one. */
+  readonly onRejected: ((reason: string) => void) | undefined;
   readonly onSignOut: (reason?: string) => void;
 }
 
-function ChatView({ identity, to, onSignOut }: ChatViewProps): JSX.Element {
+function ChatView({ identity, to, notice, onAccepted, onRejected, onSignOut }: ChatViewProps): JSX.Element {
   const [chat] = useState(() => {
     const created = new Chat({ url: serverUrl(), identity, storage: storage() });
+    created.notice = notice;
     if (to !== undefined) created.open(to);
     return created;
   });
@@ -132,10 +156,17 @@ function ChatView({ identity, to, onSignOut }: ChatViewProps): JSX.Element {
 
   const peer = chat.current?.peer;
   const user = chat.me || undefined;
-  const isOpen = chat.connection.status === 'open';
+  const { connection } = chat;
+  const isOpen = connection.status === 'open';
   useEffect(() => {
-    if (isOpen) rememberUser(user);
+    if (!isOpen) return;
+    rememberUser(user);
+    onAccepted();
   }, [user, isOpen]);
+  const rejection = connection.status === 'closed' && isUserRejected(connection) ? connection.reason : undefined;
+  useEffect(() => {
+    if (rejection !== undefined) onRejected?.(rejection);
+  }, [rejection]);
   useEffect(() => {
     const address = pageAddress(user, peer);
     if (address !== location.search) history.replaceState(history.state, '', address);

@@ -74,7 +74,8 @@ export function Banner({ chat, hasToken, onSignOut, onRejected }: BannerProps): 
 
 type Closed = ConnectionState & { status: 'closed' };
 
-function isUserRejected({ code }: Closed): boolean {
+/** Whether the server rejects the user, so that another one or another token is needed. */
+export function isUserRejected({ code }: Closed): boolean {
   return [4400, 4401, 4403, 'wrong_user', 'invalid_request'].includes(code);
 }
 
