@@ -5,8 +5,12 @@ import { browserStorage } from './identity.js';
  * another device is missing here; blocking that user again has no further effect.
  */
 export class BlockList {
+  /** Users for whom a block or unblock request is unanswered. */
+  readonly pending = new Set<string>();
   readonly #key: string;
   #users: ReadonlySet<string>;
+  /** False if the storage is full or not available. */
+  #isStored = true;
 
   /** @param server URL of the server. One origin may host several below different paths. */
   constructor(user: string, server: string) {
@@ -20,17 +24,17 @@ export class BlockList {
 
   set(user: string, blocked: boolean): void {
     // Read again, because other tabs may have changed the list.
-    const users = read(this.#key);
+    const users = this.#isStored ? read(this.#key) : new Set(this.#users);
     if (blocked) users.add(user);
     else users.delete(user);
     this.#users = users;
-    browserStorage.set(this.#key, users.size > 0 ? JSON.stringify([...users]) : undefined);
+    this.#isStored = browserStorage.set(this.#key, users.size > 0 ? JSON.stringify([...users]) : undefined);
   }
 
   /** Another tab has changed the storage at `key` (`null`: all keys). Returns whether this list was affected. */
   onStorageChange(key: string | null): boolean {
     if (key !== null && key !== this.#key) return false;
-    this.#users = read(this.#key);
+    if (this.#isStored) this.#users = read(this.#key);
     return true;
   }
 }

@@ -16,14 +16,16 @@ import { Conversation, type Message } from './conversation.js';
 import { ConversationList } from './conversation-list.js';
 import { type ChangeEntry, Conversations } from './conversations.js';
 import { type DisplayedMessage, displayedMessages, errorText, placeOf } from './display.js';
-import { FrameLog } from './frames.js';
+import { FrameLog, refOf } from './frames.js';
 import { HistoryLoader } from './history-loader.js';
-import { type Identity, isUser } from './identity.js';
+import { type Identity, isUser, tolerant } from './identity.js';
 import { setTyping, TypingReporter } from './typing.js';
 import { UnsentStore } from './unsent.js';
 
 /** Delay before the list is loaded again, so that several frames cause one request. */
 export const REFRESH_DELAY_MS = 40;
+/** What the frames of the user do, by type. */
+const ACTIONS: Record<string, string> = { edit: 'The edit', delete: 'The deletion', react: 'The reaction' };
 
 export interface ChatOptions {
   readonly url: string;
@@ -56,20 +58,29 @@ export class Chat {
   #client!: Client;
   /** Frames without an ack. */
   #outgoing: OutFrame[] = [];
-  #unsent: UnsentStore;
+  /** Keeps unsent messages over a reload. */
+  #storage: Storage | undefined;
+  /** Drafts and rejected messages. */
+  unsent: UnsentStore;
   readonly #typing = new TypingReporter();
   #timer: ReturnType<typeof setTimeout> | undefined;
   /** The next refresh reloads the open conversation. */
   #reload = false;
-  #blocks: BlockList;
-  /** Users for whom a block or unblock request is unanswered. */
-  readonly #blocking = new Set<string>();
+  /** Blocked users, as far as this browser knows. */
+  blocks: BlockList;
 
   constructor(options: ChatOptions) {
     this.#options = options;
+    this.#storage =
+      options.storage &&
+      tolerant(options.storage, () => {
+        // One notice is enough.
+        if (this.#storage) this.#notify('This browser stores no more data. Unsent messages are lost with this page.');
+        this.#storage = undefined;
+      });
     this.conversations = new Conversations(options.identity.user ?? '');
-    this.#unsent = new UnsentStore(this.me, options.url);
-    this.#blocks = new BlockList(this.me, options.url);
+    this.unsent = new UnsentStore(this.me, options.url);
+    this.blocks = new BlockList(this.me, options.url);
     this.list = new ConversationList({
       client: () => this.#client,
       onItem: (item, ...place) => {
@@ -109,11 +120,7 @@ export class Chat {
 
   /** The conversations, those with unsent and with the newest messages first. */
   get sortedConversations(): Conversation[] {
-    const sending = new Set(this.#outgoing.map(frame => frame.target_user));
-    const rank = ({ peer, rank }: Conversation) => (sending.has(peer) ? Number.MAX_VALUE : rank);
-    return [...this.conversations]
-      .filter(conversation => conversation === this.current || conversation.newest || sending.has(conversation.peer))
-      .sort((a, b) => rank(b) - rank(a));
+    return this.conversations.sorted(this.current, new Set(this.#outgoing.map(frame => frame.target_user)));
   }
 
   /** Returns the messages of a conversation as displayed. */
@@ -122,7 +129,7 @@ export class Chat {
       me: this.me,
       isOnline: this.connection.status === 'open',
       outgoing: this.#outgoing,
-      failed: this.#unsent.failed,
+      failed: this.unsent.failed,
     });
   }
 
@@ -146,97 +153,68 @@ export class Chat {
   }
 
   send(peer: string, content: Content, replyTo?: string, id: string = newId()): void {
-    this.#track(this.#client.send(peer, content, { id, ...(replyTo !== undefined && { replyTo }) }));
     this.#typing.reset();
+    if (!this.#isClosed) {
+      return this.#track(this.#client.send(peer, content, { id, ...(replyTo !== undefined && { replyTo }) }));
+    }
+    const frame = { type: 'message', target_user: peer, message: content, id, reply_to: replyTo };
+    this.#onFailed(frame, new DmwireError('closed', 'The connection is closed.'));
   }
 
   edit(peer: string, id: string, content: Content): void {
-    this.#track(this.#client.edit(peer, id, content));
+    this.#change(this.#client.edit(peer, id, content));
   }
 
   delete(peer: string, id: string): void {
-    this.#track(this.#client.delete(peer, id));
+    this.#change(this.#client.delete(peer, id));
   }
 
   react(peer: string, id: string, emoji: string, remove: boolean): void {
-    this.#track(this.#client.react(peer, id, emoji, { remove }));
-  }
-
-  /** Whether the user has blocked a peer, as far as this browser knows. */
-  isBlocked(peer: string): boolean {
-    return this.#blocks.has(peer);
-  }
-
-  /** Whether a block or unblock request for the peer is unanswered. */
-  isBlocking(peer: string): boolean {
-    return this.#blocking.has(peer);
+    this.#change(this.#client.react(peer, id, emoji, { remove }));
   }
 
   /** Blocks or unblocks a peer. */
   async block(peer: string, blocked: boolean): Promise<void> {
-    if (this.#blocking.has(peer)) return;
-    this.#blocking.add(peer);
+    if (this.blocks.pending.has(peer)) return;
+    this.blocks.pending.add(peer);
     this.#changed();
     try {
       await (blocked ? this.#client.block(peer) : this.#client.unblock(peer));
-      this.#blocks.set(peer, blocked);
+      this.blocks.set(peer, blocked);
       // The server sends no receipts of the peer during a block, so load them now.
       if (!blocked) void this.#refresh();
     } catch (error) {
       this.#notify(`Could not ${blocked ? 'block' : 'unblock'} ${peer}: ${(error as DmwireError).message}`);
     }
-    this.#blocking.delete(peer);
+    this.blocks.pending.delete(peer);
     this.#changed();
   }
 
   /** Another tab has changed the shared storage at `key` (`null`: all keys). */
   onStorageChange(key: string | null): void {
-    if (this.#blocks.onStorageChange(key)) this.#changed();
+    if (this.blocks.onStorageChange(key)) this.#changed();
   }
 
   /** Sends a failed message again. */
   retry(id: string): void {
-    const failed = this.#unsent.findFailed(id);
-    if (!failed) return;
+    const failed = this.unsent.findFailed(id);
+    if (!failed || this.#isClosed) return;
     this.discard(id);
-    const { target_user, message, reply_to } = failed.frame as OutFrame & {
-      target_user: string;
-      message: Content;
-      reply_to?: string;
-    };
+    const { target_user = '', message, reply_to } = failed.frame as unknown as ServerMessage;
     this.send(target_user, message, reply_to, failed.code === 'id_conflict' ? newId() : id);
   }
 
   /** Removes a failed message. */
   discard(id: string): void {
-    this.#unsent.removeFailed(id);
+    this.unsent.removeFailed(id);
     this.#changed();
-  }
-
-  /** Returns the unsent text of the composer for a peer. */
-  draft(peer: string): string {
-    return this.#unsent.draft(peer);
-  }
-
-  setDraft(peer: string, text: string): void {
-    this.#unsent.setDraft(peer, text);
   }
 
   /** Effects of signing out of this tab on unsent messages and drafts, as sentences for the user. */
   get signOutWarnings(): string[] {
-    const warnings: string[] = [];
-    if (this.#outgoing.length > 0) {
-      const kept = `stay in this browser and are sent when ${this.me} signs in again`;
-      warnings.push(`Unsent messages ${this.#options.storage ? kept : 'are lost'}.`);
-    }
-    if (this.#unsent.failed.length > 0) warnings.push('Rejected messages are deleted.');
-    if (this.#unsent.hasDrafts) warnings.push('Drafts are deleted.');
-    return warnings;
-  }
-
-  /** Removes the user's drafts and rejected messages from this tab. */
-  clearUnsent(): void {
-    this.#unsent.clear();
+    const kept = `stay in this browser and are sent when ${this.me} signs in again`;
+    const outgoing = this.#outgoing.length > 0 && `Unsent messages ${this.#storage ? kept : 'are lost'}.`;
+    return [outgoing, ...this.unsent.warnings].filter(text => typeof text === 'string');
   }
 
   /** The end of the conversation is visible: marks its messages as read. */
@@ -283,15 +261,10 @@ export class Chat {
 
   /** Sends a frame that the user wrote by hand. Returns false while offline. */
   sendRaw(text: string): boolean {
-    const sent = this.#client.sendRaw(text);
-    if (!sent) return false;
-    try {
-      const { ref } = JSON.parse(text) as { ref?: unknown };
-      if (typeof ref === 'string') this.#rawRefs.add(ref);
-    } catch {
-      // The server reports the error.
-    }
-    return true;
+    const isSent = this.#client.sendRaw(text);
+    const ref = isSent && refOf(text);
+    if (ref) this.#rawRefs.add(ref);
+    return isSent;
   }
 
   dismissNotice(): void {
@@ -306,7 +279,7 @@ export class Chat {
     this.#outgoing = [];
     // With a storage the next client restores them.
     const error = new DmwireError('closed', 'The connection was closed before it was sent.');
-    if (!this.#options.storage) for (const frame of left) this.#onFailed(frame, error);
+    if (!this.#storage) for (const frame of left) this.#onFailed(frame, error);
     this.#connect();
     for (const conversation of this.conversations) {
       conversation.loaded = false;
@@ -323,11 +296,11 @@ export class Chat {
   // ---- Connection ----
 
   #connect(): void {
-    const { url, identity, storage, WebSocket } = this.#options;
+    const { url, identity, WebSocket } = this.#options;
     const client = connect({
       url,
       ...identity,
-      ...(storage && { storage }),
+      ...(this.#storage && { storage: this.#storage }),
       ...(WebSocket && { WebSocket }),
     });
     this.#client = client;
@@ -378,8 +351,8 @@ export class Chat {
     if (state.status === 'waiting') this.isDown = true;
     if (state.status === 'open' && this.me === '') {
       this.conversations.me = state.session.user_id;
-      this.#unsent = new UnsentStore(this.me, this.#options.url);
-      this.#blocks = new BlockList(this.me, this.#options.url);
+      this.unsent = new UnsentStore(this.me, this.#options.url);
+      this.blocks = new BlockList(this.me, this.#options.url);
     }
     this.#syncOutgoing();
   }
@@ -421,6 +394,7 @@ export class Chat {
   async #load(conversation: Conversation): Promise<void> {
     const isFirst = !conversation.loaded;
     await this.#history.loadNewest(conversation, () => {
+      this.unsent.place(conversation.peer, conversation.messages.findLast(({ ephemeral }) => !ephemeral)?.id ?? '');
       if (isFirst && this.current === conversation) conversation.markFirstUnread(this.me);
     });
   }
@@ -441,7 +415,7 @@ export class Chat {
   }
 
   #onSent(frame: OutFrame, time: string, isDuplicate: boolean): void {
-    this.#outgoing = this.#outgoing.filter(({ ref }) => ref !== frame.ref);
+    this.#settle(frame);
     this.conversations.onSent(frame, time, isDuplicate);
     if (isDuplicate && this.current?.loaded === false) void this.#load(this.current);
     this.#changed();
@@ -450,11 +424,11 @@ export class Chat {
   #onFailed(frame: OutFrame, error: DmwireError): void {
     const conversation = this.conversations.get(String(frame.target_user));
     const after = conversation && placeOf(String(frame.id), this.displayed(conversation), conversation);
-    this.#outgoing = this.#outgoing.filter(({ ref }) => ref !== frame.ref);
+    this.#settle(frame);
     if (frame.type === 'message') {
-      this.#unsent.addFailed({ frame, code: error.code, detail: error.message, after });
+      this.unsent.addFailed({ frame, code: error.code, detail: error.message, after });
     } else if (frame.type !== 'read') {
-      const action = { edit: 'The edit', delete: 'The deletion', react: 'The reaction' }[frame.type] ?? 'A frame';
+      const action = ACTIONS[frame.type] ?? 'A frame';
       this.#notify(`${action} was rejected: ${errorText(String(frame.target_user), error.code, error.message)}`);
     }
     this.#changed();
@@ -472,10 +446,25 @@ export class Chat {
 
   // ---- Helpers ----
 
+  get #isClosed(): boolean {
+    return this.connection.status === 'closed';
+  }
+
+  /** A frame has its answer. */
+  #settle({ ref }: OutFrame): void {
+    this.#outgoing = this.#outgoing.filter(frame => frame.ref !== ref);
+  }
+
   /** Handles the promise of a frame given to the client. Its outcome arrives as the event `sent` or `failed`. */
   #track(promise: Promise<unknown>): void {
     promise.catch(() => {});
     this.#syncOutgoing();
+  }
+
+  /** Like {@link Chat.#track}, for changes of messages. */
+  #change(promise: Promise<unknown>): void {
+    this.#track(promise);
+    if (this.#isClosed) this.#notify('Nothing was changed: the connection is closed.');
   }
 
   /** Reports a failed query to the user. The client retries temporary errors itself. */

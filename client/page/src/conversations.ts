@@ -36,6 +36,14 @@ export class Conversations {
     return conversation;
   }
 
+  /** Returns those with messages and `current`, the ones that the user is `sending` to and with the newest messages first. */
+  sorted(current: Conversation | undefined, sending: ReadonlySet<unknown>): Conversation[] {
+    const rank = ({ peer, rank }: Conversation) => (sending.has(peer) ? Number.MAX_VALUE : rank);
+    return [...this]
+      .filter(conversation => conversation === current || conversation.newest || sending.has(conversation.peer))
+      .sort((a, b) => rank(b) - rank(a));
+  }
+
   clear(): void {
     this.#byPeer.clear();
   }

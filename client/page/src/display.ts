@@ -65,9 +65,12 @@ export function displayedMessages(conversation: Conversation, unsent: Unsent): D
     // It had reached the server before the client was closed.
     if (code === 'closed' && conversation.find(id)) continue;
     const message = ownMessage(frame, me, timeOf(id));
-    let index = displayed.findLastIndex(({ message }) => message.id === after);
+    let index = displayed.findLastIndex(({ message, delivery }) =>
+      after === undefined ? !waiting.has(message.id) && delivery !== 'failed' : message.id === after,
+    );
     // The place is in the history that is not loaded.
-    if (index < 0 && !conversation.loaded && conversation.newest && conversation.newest.id !== after) continue;
+    const { newest } = conversation;
+    if (index < 0 && after !== undefined && !conversation.loaded && newest && newest.id !== after) continue;
     const error = errorText(conversation.peer, code, detail);
     while (displayed[index + 1]?.delivery === 'failed') index += 1;
     displayed.splice(index + 1, 0, { message, delivery: 'failed', error, changing: false });
@@ -75,7 +78,10 @@ export function displayedMessages(conversation: Conversation, unsent: Unsent): D
   return displayed;
 }
 
-/** Returns the id of the message that an unsent one follows, except for ephemeral ones, which the history does not contain. */
+/**
+ * Returns the id of the message that an unsent one follows, except for ephemeral ones, which the history does not contain: empty
+ * if it is the first one, undefined while that is not known.
+ */
 export function placeOf(
   id: string,
   displayed: readonly DisplayedMessage[],
@@ -84,7 +90,7 @@ export function placeOf(
   const index = displayed.findIndex(({ message }) => message.id === id);
   const before = index < 0 ? displayed : displayed.slice(0, index);
   const last = before.findLast(({ message }) => !message.ephemeral);
-  return (last?.message ?? conversation.newest)?.id;
+  return (last?.message ?? conversation.newest)?.id ?? (conversation.loaded ? '' : undefined);
 }
 
 /** Returns the time at which a message was written, from its id (a UUID version 7): it has no time of the server. */

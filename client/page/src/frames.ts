@@ -60,3 +60,14 @@ function typeOf(text: string): string {
     return 'not JSON';
   }
 }
+
+/** Returns the `ref` of a frame, if it has a valid one. */
+export function refOf(text: string): string | undefined {
+  try {
+    const { ref } = JSON.parse(text) as { ref?: unknown };
+    return typeof ref === 'string' ? ref : undefined;
+  } catch {
+    // The server reports the error.
+    return undefined;
+  }
+}

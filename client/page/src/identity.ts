@@ -42,13 +42,14 @@ class SafeStorage {
     }
   }
 
-  /** Stores a value; removes the key if `value` is undefined. */
-  set(key: string, value: string | undefined): void {
+  /** Stores a value; removes the key if `value` is undefined. Returns false if the storage is full or not available. */
+  set(key: string, value: string | undefined): boolean {
     try {
       if (value === undefined) this.#storage().removeItem(key);
       else this.#storage().setItem(key, value);
+      return true;
     } catch {
-      // The value is lost with the page.
+      return false;
     }
   }
 }
@@ -75,6 +76,29 @@ export function storage(): ClientStorage | undefined {
   } catch {
     return undefined;
   }
+}
+
+/**
+ * Returns a storage that does not fail: if `storage` cannot be opened or written, because it is full or all of its slots are in
+ * use, the client works without it, and `onError` is called.
+ */
+export function tolerant(storage: ClientStorage, onError: () => void): ClientStorage {
+  return {
+    async open(scope, user) {
+      const handle = await storage.open(scope, user).catch(() => onError());
+      return {
+        saved: handle?.saved,
+        save: async state => {
+          try {
+            await handle?.save(state);
+          } catch {
+            onError();
+          }
+        },
+        close: () => handle?.close(),
+      };
+    },
+  };
 }
 
 /** Returns the URL of the page's server, the same with and without a trailing slash in the page's address. */

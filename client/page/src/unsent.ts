@@ -6,7 +6,7 @@ export interface FailedMessage {
   readonly frame: OutFrame;
   readonly code: string;
   readonly detail: string;
-  /** The message that it follows. If it is not known, the time decides. */
+  /** The message that it follows, or an empty string if it is the first one. Absent while that is not known. */
   readonly after?: string | undefined;
 }
 
@@ -14,6 +14,8 @@ export interface FailedMessage {
 export class UnsentStore {
   readonly #server: string;
   readonly #user: string;
+  /** Drafts by peer. The storage has no newer ones, and may be full. */
+  readonly #drafts = new Map<string, string>();
   #failed: readonly FailedMessage[];
 
   constructor(user: string, server: string) {
@@ -40,21 +42,35 @@ export class UnsentStore {
     this.#setFailed(others.map(failed => (failed.after === id ? { ...failed, after } : failed)));
   }
 
+  /** The newest messages of a peer are known: places the rejected ones after the last of them. */
+  place(peer: string, after: string): void {
+    const isUnplaced = ({ frame, after }: FailedMessage) => frame.target_user === peer && after === undefined;
+    if (!this.#failed.some(isUnplaced)) return;
+    this.#setFailed(this.#failed.map(failed => (isUnplaced(failed) ? { ...failed, after } : failed)));
+  }
+
   draft(peer: string): string {
-    return tabStorage.get(this.#draftKey(peer)) ?? '';
+    return this.#drafts.get(peer) ?? tabStorage.get(this.#draftKey(peer)) ?? '';
   }
 
   setDraft(peer: string, text: string): void {
+    this.#drafts.set(peer, text);
     tabStorage.set(this.#draftKey(peer), text || undefined);
   }
 
-  get hasDrafts(): boolean {
-    return this.#draftKeys.length > 0;
+  /** Effects of {@link UnsentStore.clear}, as sentences for the user. */
+  get warnings(): string[] {
+    const warnings: string[] = [];
+    if (this.#failed.length > 0) warnings.push('Rejected messages are deleted.');
+    const hasDrafts = this.#draftKeys.length > 0 || [...this.#drafts.values()].some(text => text !== '');
+    if (hasDrafts) warnings.push('Drafts are deleted.');
+    return warnings;
   }
 
   /** Removes all drafts and rejected messages of the user. */
   clear(): void {
     this.#setFailed([]);
+    this.#drafts.clear();
     for (const key of this.#draftKeys) tabStorage.set(key, undefined);
   }
 

@@ -538,6 +538,92 @@ describe('Chat', { timeout: 60_000 }, () => {
     assert.deepEqual(displayed(), ['m1 theirs', 'one stored', 'two stored']);
   });
 
+  /** The messages of the open conversation, with their delivery state. */
+  const displayed = () =>
+    chat.current && chat.displayed(chat.current).map(({ message, delivery }) => `${message.content} ${delivery}`);
+  const answerHistory = async (messages: readonly PastMessage[], more = false) => {
+    const { ref } = await socket.expect('history');
+    socket.frame({ type: 'history', target_user: 'you', messages, more, ref });
+    await flushMicrotasks();
+  };
+
+  it('keeps what is written or sent again while the connection is closed for good', async () => {
+    await answerList();
+    chat.open('you');
+    await answerHistory([pastMessage(1)]);
+    socket.goodbye(4408, false);
+    await flushMicrotasks();
+    // A dialog may have been open.
+    chat.send('you', 'late');
+    assert.deepEqual(displayed(), ['m1 theirs', 'late failed']);
+    const late = chat.displayed(chat.current as Conversation).at(-1)?.message.id ?? '';
+    chat.retry(late);
+    assert.deepEqual(displayed(), ['m1 theirs', 'late failed']);
+    assert.equal(chat.notice, undefined);
+    chat.markSeen(chat.current as Conversation);
+    assert.equal(chat.notice, undefined);
+    chat.edit('you', id(1), 'other');
+    assert.match(chat.notice ?? '', /connection is closed/);
+    chat.reconnect();
+    socket = await server.session();
+    await answerList();
+    await answerHistory([pastMessage(1)]);
+    chat.retry(late);
+    assert.equal((await socket.expect('message')).id, late);
+  });
+
+  it('places a message that was rejected before its conversation was loaded after what was known then', async () => {
+    socket.goodbye(4408, false);
+    await flushMicrotasks();
+    chat.send('you', 'first');
+    chat.send('you', 'second');
+    chat.reconnect();
+    socket = await server.session();
+    await answerList([{ target_user: 'you', last: pastMessage(60), unread: 0 }]);
+    chat.open('you');
+    const failed = ['first failed', 'second failed'];
+    assert.deepEqual(displayed(), failed);
+    await answerHistory(
+      range(41, 60).map(n => pastMessage(n)),
+      true,
+    );
+    assert.deepEqual(displayed()?.slice(19), ['m60 theirs', ...failed]);
+    socket.message(1, 'm61', 'you', { id: id(61) });
+    await flushMicrotasks();
+    assert.deepEqual(displayed()?.slice(19), ['m60 theirs', ...failed, 'm61 theirs']);
+    for (const { message } of chat.displayed(chat.current as Conversation).slice(20, 22)) chat.discard(message.id);
+  });
+
+  it('works without the storage if that is full or cannot be opened', async () => {
+    for (const opens of [true, false]) {
+      await chat.close();
+      const storage = {
+        async open() {
+          if (!opens) throw new Error('12 tabs are open already');
+          return {
+            save() {
+              throw new Error('full');
+            },
+            close() {},
+          };
+        },
+      };
+      chat = new Chat({ url: 'http://host', identity: { user: 'me' }, WebSocket: server.WebSocket, storage });
+      chat.open('you');
+      socket = await server.session();
+      chat.send('you', 'a');
+      socket.ack(await socket.expect('conversations').then(() => socket.expect('message')), 1);
+      await flushMicrotasks();
+      assert.deepEqual(displayed(), ['a stored']);
+      assert.match(chat.notice ?? '', /stores no more data/);
+      chat.dismissNotice();
+      chat.send('you', 'b');
+      assert.deepEqual(chat.signOutWarnings, ['Unsent messages are lost.']);
+      await flushMicrotasks();
+      assert.equal(chat.notice, undefined);
+    }
+  });
+
   it('clears everything when the data of the server was replaced', async () => {
     await answerList();
     socket.message(1);

@@ -187,7 +187,7 @@ function ChatView({ identity, to, notice, onAccepted, onRejected, onSignOut }: C
   };
   const [isConfirming, setIsConfirming] = useState(false);
   const signOut = () => {
-    chat.clearUnsent();
+    chat.unsent.clear();
     onSignOut();
   };
   const confirmSignOut = () => (chat.signOutWarnings.length > 0 ? setIsConfirming(true) : signOut());

@@ -13,14 +13,14 @@ interface BlockProps {
 
 /** Whether the peer can be blocked or unblocked now. The buttons use `aria-disabled`, as `disabled` would drop the focus. */
 function isEnabled({ chat, peer }: BlockProps): boolean {
-  return chat.connection.status === 'open' && !chat.isBlocking(peer);
+  return chat.connection.status === 'open' && !chat.blocks.pending.has(peer);
 }
 
 /** Blocks the peer after a confirmation, or unblocks the peer. */
 export function BlockButton(props: BlockProps): JSX.Element {
   const { chat, peer, button } = props;
   const [isConfirming, setIsConfirming] = useState(false);
-  const isBlocked = chat.isBlocked(peer);
+  const isBlocked = chat.blocks.has(peer);
   const press = () => {
     if (!isEnabled(props)) return;
     if (isBlocked) void chat.block(peer, false);
@@ -72,7 +72,7 @@ export function BlockedStrip(props: BlockProps): JSX.Element {
   };
   return (
     <div role="status">
-      {chat.isBlocked(peer) && (
+      {chat.blocks.has(peer) && (
         <div class="blocked">
           <Icon name="block" />
           <p>

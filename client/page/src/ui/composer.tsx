@@ -26,7 +26,7 @@ export function Composer(props: ComposerProps): JSX.Element {
   const { chat, conversation, input, replying, editing, onDone } = props;
   const { peer } = conversation;
   const id = useId();
-  const [text, setText] = useState(() => chat.draft(peer));
+  const [text, setText] = useState(() => chat.unsent.draft(peer));
   const [markdown, setMarkdown] = useState(false);
   const [showDialog, setShowDialog] = useState(false);
 
@@ -41,7 +41,7 @@ export function Composer(props: ComposerProps): JSX.Element {
   const change = (next: string) => {
     setText(next);
     if (editing) return;
-    chat.setDraft(peer, next);
+    chat.unsent.setDraft(peer, next);
     chat.onInput(conversation, next);
   };
   // Fits the height of the field to its text in browsers without `field-sizing`.
@@ -54,7 +54,7 @@ export function Composer(props: ComposerProps): JSX.Element {
 
   const cancel = () => {
     if (editing) {
-      setText(chat.draft(peer));
+      setText(chat.unsent.draft(peer));
       setMarkdown(false);
     }
     onDone();
@@ -71,12 +71,12 @@ export function Composer(props: ComposerProps): JSX.Element {
     const content = markdown ? ({ type: 'markdown', text: sent } as const) : sent;
     if (editing) {
       chat.edit(peer, editing.id, content);
-      setText(chat.draft(peer));
+      setText(chat.unsent.draft(peer));
       setMarkdown(false);
     } else {
       chat.send(peer, content, replying?.id);
       setText('');
-      chat.setDraft(peer, '');
+      chat.unsent.setDraft(peer, '');
       props.onSent();
     }
     onDone();

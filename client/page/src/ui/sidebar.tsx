@@ -116,7 +116,7 @@ function ConversationButton(props: {
       <Avatar user={peer} />
       <span class="peer">
         {peer === chat.me ? `${peer} (you)` : peer}
-        {chat.isBlocked(peer) && (
+        {chat.blocks.has(peer) && (
           <>
             {' '}
             <Icon name="block" />
