@@ -58,6 +58,8 @@ export class Chat {
   #client!: Client;
   /** Frames without an ack. */
   #outgoing: OutFrame[] = [];
+  /** When the client sends frames again that a limit of the server delays, by `ref`. Times of `performance.now()`. */
+  readonly #delayed = new Map<unknown, number>();
   /** Keeps unsent messages over a reload. */
   #storage: Storage | undefined;
   /** Drafts and rejected messages. */
@@ -129,6 +131,7 @@ export class Chat {
       me: this.me,
       isOnline: this.connection.status === 'open',
       outgoing: this.#outgoing,
+      delayed: this.#delayed,
       failed: this.unsent.failed,
     });
   }
@@ -329,6 +332,12 @@ export class Chat {
     client.on('message', message => this.#onMessage(message));
     client.on('sent', ({ frame, ack }) => this.#onSent(frame as OutFrame, ack.sent_at, ack.duplicate ?? false));
     client.on('failed', ({ frame, error }) => this.#onFailed(frame as OutFrame, error));
+    client.on('delayed', ({ frame, retryInMs, error }) => {
+      this.#delayed.set((frame as OutFrame).ref, performance.now() + retryInMs);
+      const action = ACTIONS[frame.type ?? ''];
+      if (action) this.#notify(`${action} is delayed: ${error.message}`);
+      this.#changed();
+    });
     client.on('edited', frame => this.#onEntry(frame, frame.edited_at));
     client.on('deleted', frame => this.#onEntry(frame, frame.deleted_at));
     client.on('reacted', frame => this.#onEntry(frame, ''));
@@ -349,6 +358,8 @@ export class Chat {
   #onState(state: State): void {
     this.connection = connectionState(state);
     if (state.status === 'waiting') this.isDown = true;
+    // The next connection sends delayed frames at once.
+    this.#delayed.clear();
     if (state.status === 'open' && this.me === '') {
       this.conversations.me = state.session.user_id;
       this.unsent = new UnsentStore(this.me, this.#options.url);
@@ -453,6 +464,7 @@ export class Chat {
   /** A frame has its answer. */
   #settle({ ref }: OutFrame): void {
     this.#outgoing = this.#outgoing.filter(frame => frame.ref !== ref);
+    this.#delayed.delete(ref);
   }
 
   /** Handles the promise of a frame given to the client. Its outcome arrives as the event `sent` or `failed`. */

@@ -11,6 +11,8 @@ export interface DisplayedMessage {
   readonly delivery: Delivery;
   /** Why it failed, for the user. */
   readonly error?: string;
+  /** A limit of the server delays it until this time of `performance.now()`. */
+  readonly until?: number | undefined;
   /** An edit, deletion or reaction of ours is not stored yet. */
   readonly changing: boolean;
 }
@@ -22,6 +24,8 @@ export interface Unsent {
   readonly isOnline: boolean;
   /** Frames without an ack. */
   readonly outgoing: readonly OutFrame[];
+  /** Times of `performance.now()` until which the server delays some of them, by `ref`. */
+  readonly delayed: ReadonlyMap<unknown, number>;
   /** Rejected messages. */
   readonly failed: readonly FailedMessage[];
 }
@@ -31,11 +35,14 @@ export function displayedMessages(conversation: Conversation, unsent: Unsent): D
   const { me } = unsent;
   const frames = unsent.outgoing.filter(frame => frame.target_user === conversation.peer);
   const messages: Message[] = [...conversation.messages];
-  const waiting = new Set<string>();
+  const waiting = new Map<string, number | undefined>();
+  let until: number | undefined;
   for (const frame of frames) {
     if (frame.type !== 'message' || conversation.find(String(frame.id))) continue;
     messages.push(ownMessage(frame, me, ''));
-    waiting.add(String(frame.id));
+    // Those behind a delayed one wait for it.
+    until = unsent.delayed.get(frame.ref) ?? until;
+    waiting.set(String(frame.id), until);
   }
   const changing = new Set<string>();
   for (const frame of frames) {
@@ -57,7 +64,7 @@ export function displayedMessages(conversation: Conversation, unsent: Unsent): D
     else if (conversation.peer === me) delivery = 'stored';
     else if (i <= read) delivery = 'read';
     else if (i <= received) delivery = 'received';
-    return { message, delivery, changing: changing.has(message.id) };
+    return { message, delivery, changing: changing.has(message.id), until: waiting.get(message.id) };
   });
   for (const { frame, code, detail, after } of unsent.failed) {
     const id = String(frame.id);

@@ -572,6 +572,29 @@ describe('Chat', { timeout: 60_000 }, () => {
     assert.equal((await socket.expect('message')).id, late);
   });
 
+  it('shows until when a limit of the server delays messages', async context => {
+    await answerList();
+    chat.open('you');
+    await answerHistory([pastMessage(1)]);
+    const now = 1000;
+    context.mock.method(performance, 'now', () => now);
+    const untils = () => chat.current && chat.displayed(chat.current).map(({ until }) => until);
+    chat.send('you', 'a');
+    chat.send('you', 'b');
+    const delay = { retryable: true, retry_after_ms: 3_600_000 };
+    const a = await socket.expect('message');
+    socket.reject(a, 'rate_limited', delay);
+    assert.deepEqual(displayed(), ['m1 theirs', 'a sending', 'b sending']);
+    assert.deepEqual(untils(), [undefined, now + 3_600_000, now + 3_600_000]);
+    assert.equal(chat.notice, undefined);
+    chat.edit('you', id(1), 'other');
+    socket.reject(await socket.expect('edit'), 'rate_limited', delay);
+    assert.match(chat.notice ?? '', /^The edit is delayed/);
+    // The next connection sends it at once.
+    socket.drop();
+    assert.deepEqual(untils(), [undefined, undefined, undefined]);
+  });
+
   it('places a message that was rejected before its conversation was loaded after what was known then', async () => {
     socket.goodbye(4408, false);
     await flushMicrotasks();

@@ -5,7 +5,7 @@ import type { Message } from '../conversation.js';
 import type { Delivery } from '../display.js';
 import { direction } from '../text.js';
 import { Icon, type IconName } from './icons.js';
-import { ErrorBoundary, formatClock, memo, parseTime } from './parts.js';
+import { ErrorBoundary, formatClock, formatTime, memo, parseTime } from './parts.js';
 
 const EMOJI = ['👍', '❤️', '😂', '🎉', '😮', '😢', '🙏', '👀'];
 
@@ -30,6 +30,8 @@ interface RowProps {
   readonly delivery: Delivery;
   readonly error: string | undefined;
   readonly changing: boolean;
+  /** A limit of the server delays it until this time of `performance.now()`. */
+  readonly until: number | undefined;
   /** It is grouped with the previous message. */
   readonly follows: boolean;
   /** The message that it replies to, if that is loaded. */
@@ -132,7 +134,14 @@ function Row(props: RowProps): JSX.Element {
           </button>
         </div>
       ) : (
-        isMine && props.showDelivery && <p class="delivery">{DELIVERY_TEXTS[delivery]}</p>
+        isMine &&
+        (props.showDelivery || props.until !== undefined) && (
+          <p class="delivery">
+            {props.until === undefined
+              ? DELIVERY_TEXTS[delivery]
+              : `Delayed by a limit of the server until ${formatTime(props.until)}`}
+          </p>
+        )
       )}
     </li>
   );

@@ -105,6 +105,12 @@ export function Confirm(props: {
 const CLOCK = new Intl.DateTimeFormat([], { hour: 'numeric', minute: '2-digit' });
 const DAY = new Intl.DateTimeFormat([], { weekday: 'long', day: 'numeric', month: 'long' });
 const DATE = new Intl.DateTimeFormat([], { weekday: 'long', day: 'numeric', month: 'long', year: 'numeric' });
+const DATE_AND_CLOCK = new Intl.DateTimeFormat([], {
+  day: 'numeric',
+  month: 'short',
+  hour: 'numeric',
+  minute: '2-digit',
+});
 const SHORT = new Intl.DateTimeFormat([], { day: 'numeric', month: 'short' });
 
 /** Parses a time from the server. Returns the current time if it is missing or invalid. */
@@ -124,6 +130,12 @@ export function formatDay(time: Date): string {
   if (time.toDateString() === today.toDateString()) return 'Today';
   if (time.toDateString() === yesterday.toDateString()) return 'Yesterday';
   return (time.getFullYear() === today.getFullYear() ? DAY : DATE).format(time);
+}
+
+/** Returns a time of `performance.now()` as a time of day, with the date unless it is today. */
+export function formatTime(at: number): string {
+  const time = new Date(Date.now() + at - performance.now());
+  return (time.toDateString() === new Date().toDateString() ? CLOCK : DATE_AND_CLOCK).format(time);
 }
 
 /** Returns the time of day for today, otherwise the date. */

@@ -177,7 +177,7 @@ export function Thread({ chat, conversation, hasToken, showFrames, onBack, onTog
   const lastOwn = displayed.findLast(({ message }) => message.from === chat.me && message.deletedAt === undefined);
   let before: Message | undefined;
   let dayBefore = '';
-  for (const { message, delivery, error, changing } of displayed) {
+  for (const { message, delivery, error, changing, until } of displayed) {
     const time = parseTime(message.sentAt);
     const isNewDay = time.toDateString() !== dayBefore;
     const isFirstUnread = message.id === conversation.firstUnread;
@@ -204,6 +204,7 @@ export function Thread({ chat, conversation, hasToken, showFrames, onBack, onTog
         delivery={delivery}
         error={error}
         changing={changing}
+        until={until}
         follows={
           !isNewDay && !isFirstUnread && isSoon && before?.from === message.from && message.replyTo === undefined
         }
