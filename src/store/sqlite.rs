@@ -27,6 +27,7 @@ mod shared;
 mod tests;
 mod times;
 mod truncation;
+mod uncounted;
 mod unknown_recipients;
 mod unused;
 

@@ -230,7 +230,7 @@ impl Cache {
             return Ok(None);
         };
         // After a crash the log may have messages that are in the table already, and older than the newest one there.
-        let stored = counts::newest(connection, conversation.n)?;
+        let stored = counts::newest(connection, conversation.n, pair)?;
         conversation.counts = match log.newest_counts(conversation.n) {
             Some(pending) if pending.messages() > stored.messages() => pending,
             _ => stored,

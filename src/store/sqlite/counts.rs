@@ -1,13 +1,14 @@
 //! How many messages of each of its two users a conversation has. Each message carries the counts up to itself, so that the
 //! messages between any two are counted without reading them.
 //!
-//! Counts do not begin at zero: only their differences matter. Retention removes messages from the start of a conversation, and
-//! corrects the counts of those before a removed message if it keeps any.
+//! Counts do not begin at zero: only their differences matter. They never change. Messages that they include and that do not count
+//! are subtracted ([`uncounted`]): retention removes messages from the start of a conversation, but keeps some for longer.
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::cache::Cache;
 use super::pending::PendingLog;
+use super::uncounted;
 
 type Result<T> = rusqlite::Result<T>;
 
@@ -51,34 +52,65 @@ impl Counts {
     }
 }
 
-/// The counts of the newest message that a conversation has in its table.
-pub fn newest(connection: &Connection, conversation: i64) -> Result<Counts> {
-    connection
+/// The counts at the end of a conversation of two users, as far as it is in its table: those of the newest message, and of
+/// messages after it that were removed.
+pub fn newest(connection: &Connection, conversation: i64, pair: (i64, i64)) -> Result<Counts> {
+    let newest = connection
         .prepare_cached(
-            "SELECT low_count, high_count, sent_at + behind FROM messages
+            "SELECT n, low_count, high_count, sent_at + behind FROM messages
              WHERE conversation = ?1 ORDER BY n DESC LIMIT 1",
         )?
         .query_row([conversation], |row| {
-            Ok(Counts {
-                low: row.get(0)?,
-                high: row.get(1)?,
-                latest: row.get(2)?,
-            })
+            let counts = Counts {
+                low: row.get(1)?,
+                high: row.get(2)?,
+                latest: row.get(3)?,
+            };
+            Ok((row.get::<_, i64>(0)?, counts))
         })
-        .optional()
-        .map(|counts| counts.unwrap_or(Counts::NONE))
+        .optional()?;
+    let Some((n, counts)) = newest else {
+        return Ok(Counts::NONE);
+    };
+    let removed = |user| uncounted::after(connection, (conversation, user, n));
+    let is_of_two = pair.0 != pair.1;
+    Ok(Counts {
+        low: counts.low + removed(pair.0)?.removed,
+        high: counts.high
+            + if is_of_two {
+                removed(pair.1)?.removed
+            } else {
+                0
+            },
+        latest: counts.latest,
+    })
 }
 
 /// The numbers of messages of the user with the lower number and of the other one before the oldest message in the table.
 /// `None`: there is no message.
-pub fn before_oldest(connection: &Connection, conversation: i64) -> Result<Option<(i64, i64)>> {
+pub fn before_oldest(connection: &Connection, conversation: i64) -> Result<Option<BeforeOldest>> {
     connection
         .prepare_cached(
-            "SELECT low_count - (sender <= recipient), high_count - (sender > recipient) FROM messages
+            "SELECT n - 1, low_count - (sender <= recipient), high_count - (sender > recipient) FROM messages
              WHERE conversation = ?1 ORDER BY n LIMIT 1",
         )?
-        .query_row([conversation], |row| Ok((row.get(0)?, row.get(1)?)))
+        .query_row([conversation], |row| {
+            Ok(BeforeOldest {
+                n: row.get(0)?,
+                low: row.get(1)?,
+                high: row.get(2)?,
+            })
+        })
         .optional()
+}
+
+/// The place before the oldest message of a conversation.
+#[derive(Clone, Copy, Debug)]
+pub struct BeforeOldest {
+    /// A number that is lower than that of the oldest message, by one.
+    pub n: i64,
+    pub low: i64,
+    pub high: i64,
 }
 
 /// Records that a conversation has messages of one of its users, or none any more.
@@ -99,40 +131,6 @@ pub fn set_wrote(
         .map(drop)
 }
 
-/// One of the oldest messages of a conversation, which retention has examined.
-#[derive(Clone, Copy, Debug)]
-pub struct Examined {
-    pub n: i64,
-    /// It is of the user with the lower number.
-    pub is_low: bool,
-    /// It was removed.
-    pub gone: bool,
-}
-
-/// Corrects the counts of the kept messages among those that retention has examined, the oldest ones of a conversation: the
-/// difference to a later message no longer includes what was removed between them.
-pub fn correct_kept(
-    connection: &Connection,
-    conversation: i64,
-    examined: &[Examined],
-) -> Result<()> {
-    let (mut low, mut high) = (0_i64, 0_i64);
-    for message in examined.iter().rev() {
-        if message.gone {
-            low += i64::from(message.is_low);
-            high += i64::from(!message.is_low);
-        } else if low + high > 0 {
-            connection
-                .prepare_cached(
-                    "UPDATE messages SET low_count = low_count + ?3, high_count = high_count + ?4
-                     WHERE conversation = ?1 AND n = ?2",
-                )?
-                .execute([conversation, message.n, low, high])?;
-        }
-    }
-    Ok(())
-}
-
 /// After messages of a conversation of two users were removed, of which the newest had the counts `removed`: records which of
 /// the users have messages left. Returns true if both had before and one has not any more.
 pub fn update_wrote(
@@ -146,10 +144,19 @@ pub fn update_wrote(
     };
     let mut lost = false;
     // The counts of the cache include messages in the log.
-    let before = before_oldest(connection, known.n)?.unwrap_or(removed);
+    let (low, high) = match before_oldest(connection, known.n)? {
+        None => removed,
+        Some(before) => {
+            let removed = |user| uncounted::after(connection, (known.n, user, before.n));
+            (
+                before.low + removed(pair.0)?.removed,
+                before.high + removed(pair.1)?.removed,
+            )
+        }
+    };
     for (is_low, wrote, left) in [
-        (true, known.low_wrote, known.counts.low > before.0),
-        (false, known.high_wrote, known.counts.high > before.1),
+        (true, known.low_wrote, known.counts.low > low),
+        (false, known.high_wrote, known.counts.high > high),
     ] {
         if wrote && !left {
             set_wrote(connection, known.n, is_low, false)?;

@@ -5,13 +5,16 @@
 //! or a message expires when it, and everything before it in its inbox or conversation, is older than the limit. One time that
 //! is too early then removes nothing that was stored before it.
 
+mod expiry;
+#[cfg(test)]
+mod tests;
+
 use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, TransactionBehavior};
 
 use super::byte_use;
 use super::cache::Cache;
-use super::counts::{self, Examined};
 use super::kinds::SUPERSEDED;
 use super::listed::{self, Extent};
 use super::number::{signed, unsigned};
@@ -71,9 +74,10 @@ impl RetentionRules<'_> {
 /// The progress of the sweep.
 #[derive(Debug, Default)]
 pub struct RetentionSweeper {
-    /// The last user and the last conversation that were examined.
+    /// The last user and the last conversation that were examined, and the last message of the next conversation.
     user: i64,
     conversation: i64,
+    message: i64,
     phase: Phase,
     /// True if this sweep has returned space to the disk.
     freed_space: bool,
@@ -211,35 +215,39 @@ impl RetentionSweeper {
             "SELECT n FROM conversations WHERE n > ?1 ORDER BY n LIMIT ?2",
             self.conversation,
         )?;
-        let mut removed = 0;
+        let first = self.conversation + 1;
+        let (mut work, mut after) = (0, self.message);
+        self.message = 0;
         for conversation in &conversations {
-            let (examined, work) = old_messages(connection, *conversation, cutoff)?;
-            if work == 0 {
-                continue;
+            let old = expiry::old_messages(connection, (*conversation, after), cutoff)?;
+            after = 0;
+            work += old.work;
+            if old.has_some_to_remove() {
+                let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+                let lost = expiry::remove(&tx, (cache, rules.log), *conversation, &old)?;
+                tx.commit()?;
+                if let Some((a, b)) = lost {
+                    rules
+                        .lost_contacts
+                        .report(&id_of(connection, a)?, &id_of(connection, b)?);
+                }
             }
-            let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            let lost = remove(&tx, (cache, rules.log), *conversation, &examined)?;
-            tx.commit()?;
-            if let Some((a, b)) = lost {
-                rules
-                    .lost_contacts
-                    .report(&id_of(connection, a)?, &id_of(connection, b)?);
-            }
-            removed += work;
-            if removed >= REMOVE {
+            if let Some(last) = old.unfinished() {
+                // More of this conversation may have expired: the next step continues there.
                 self.conversation = conversation - 1;
-                return Ok(());
+                self.message = last;
+                break;
+            }
+            self.conversation = *conversation;
+            if work >= REMOVE {
+                break;
             }
         }
-        match conversations.last() {
-            Some(last) => {
-                let range = (self.conversation + 1, *last);
-                unused::remove_conversations(connection, cache, rules, range)?;
-                self.conversation = *last;
-            }
-            None => self.phase = Phase::Space,
+        if conversations.is_empty() {
+            self.phase = Phase::Space;
+            return Ok(());
         }
-        Ok(())
+        unused::remove_conversations(connection, cache, rules, (first, self.conversation))
     }
 }
 
@@ -357,80 +365,6 @@ fn id_of(connection: &Connection, user: i64) -> Result<String> {
     connection
         .prepare_cached("SELECT id FROM users WHERE n = ?1")?
         .query_row([user], |row| row.get(0))
-}
-
-/// Removes messages of a conversation. Returns its users if they are no contacts any more.
-fn remove(
-    tx: &Connection,
-    (cache, log): (&mut Cache, &PendingLog),
-    conversation: i64,
-    examined: &[Examined],
-) -> Result<Option<(i64, i64)>> {
-    let mut last = None;
-    for message in examined.iter().filter(|message| message.gone) {
-        let (recipient, sender, low, high): (i64, i64, i64, i64) = tx
-            .prepare_cached(
-                "DELETE FROM messages WHERE conversation = ?1 AND n = ?2
-                 RETURNING recipient, sender, low_count, high_count",
-            )?
-            .query_row([conversation, message.n], |row| {
-                Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
-            })?;
-        cache
-            .unknown_recipients
-            .message_removed(tx, recipient, sender)?;
-        tx.prepare_cached("DELETE FROM reactions WHERE conversation = ?1 AND message = ?2")?
-            .execute([conversation, message.n])?;
-        let pair = (sender.min(recipient), sender.max(recipient));
-        last = Some((pair, (low, high)));
-    }
-    counts::correct_kept(tx, conversation, examined)?;
-    let Some((pair, removed)) = last else {
-        return Ok(None);
-    };
-    let are_strangers = counts::update_wrote(tx, (cache, log), pair, removed)?;
-    listed::remove_empty(tx, conversation, pair)?;
-    Ok(are_strangers.then_some(pair))
-}
-
-/// The oldest messages of a conversation that have expired: those that are in no inbox are to be removed. Returns with them the
-/// work of removing them, of which `REMOVE` is enough for one step: a long message occupies many pages.
-fn old_messages(
-    connection: &Connection,
-    conversation: i64,
-    cutoff: i64,
-) -> Result<(Vec<Examined>, i64)> {
-    // Inboxes are examined for expired messages only.
-    let mut statement = connection.prepare_cached(
-        "SELECT n, 1 + coalesce(octet_length(content), 0) / 4096,
-            CASE WHEN sent_at < ?3 THEN
-                from_seq <= (SELECT floor FROM users WHERE users.n = sender)
-                AND to_seq <= (SELECT floor FROM users WHERE users.n = recipient)
-                AND NOT EXISTS (SELECT 1 FROM inbox AS i
-                    WHERE i.conversation = ?1 AND i.message = messages.n AND i.kind BETWEEN 1 AND 4)
-            END, sender <= recipient
-         FROM messages WHERE conversation = ?1 ORDER BY n LIMIT ?2",
-    )?;
-    let mut rows = statement.query([conversation, REMOVE, cutoff])?;
-    let (mut examined, mut work) = (Vec::new(), 0);
-    while let Some(row) = rows.next()? {
-        // `None`: it has not expired.
-        let Some(gone) = row.get::<_, Option<bool>>(2)? else {
-            break;
-        };
-        examined.push(Examined {
-            n: row.get(0)?,
-            is_low: row.get(3)?,
-            gone,
-        });
-        if gone {
-            work += row.get::<_, i64>(1)?;
-        }
-        if work >= REMOVE {
-            break;
-        }
-    }
-    Ok((examined, work))
 }
 
 /// Returns some free pages to the disk. False: there are none to return.

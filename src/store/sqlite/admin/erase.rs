@@ -8,7 +8,7 @@ use uuid::Uuid;
 use crate::store::sqlite::cache::Cache;
 use crate::store::sqlite::fault::{Cause as _, with_path};
 use crate::store::sqlite::listed::{self, Extent};
-use crate::store::sqlite::{Durability, Sqlite, migrations};
+use crate::store::sqlite::{Durability, Sqlite, migrations, uncounted};
 use crate::store::{Retention, Store as _, StoreError, StoreOptions};
 
 /// The numbers of rows that [`erase`] has changed or removed.
@@ -79,6 +79,13 @@ fn erase_in(connection: &mut Connection, user: &str, now: i64) -> rusqlite::Resu
     let Some(n) = n else {
         return Ok(None);
     };
+    tx.execute(
+        "CREATE TEMP TABLE newly_deleted AS SELECT conversation, sender AS user, n FROM messages
+         WHERE sender = ?1 AND deleted_at IS NULL",
+        [n],
+    )?;
+    uncounted::add_deleted(&tx, "newly_deleted")?;
+    tx.execute("DROP TABLE newly_deleted", ())?;
     let messages = tx.execute(
         "UPDATE messages SET content = NULL, first = NULL, hash = NULL, reply_to = NULL, edited_at = NULL,
             deleted_at = coalesce(deleted_at, ?2) WHERE sender = ?1",

@@ -59,11 +59,45 @@ const COUNT_CHECKS: &[(&str, &str)] = &[
     (
         "the counts of a message do not follow those of the message before it (conversation, message)",
         "SELECT conversation, n FROM (
-            SELECT conversation, n, sender <= recipient AS is_low, sent_at + behind AS latest, behind,
+            SELECT conversation, n, min(sender, recipient) AS low_user, max(sender, recipient) AS high_user,
+                sender <= recipient AS is_low, sent_at + behind AS latest, behind, lag(n) OVER w AS before,
                 low_count - lag(low_count) OVER w AS low, high_count - lag(high_count) OVER w AS high,
-                lag(sent_at + behind) OVER w AS before
-            FROM messages WINDOW w AS (PARTITION BY conversation ORDER BY n))
-         WHERE behind < 0 OR latest < before OR low != is_low OR high != (NOT is_low)",
+                lag(sent_at + behind) OVER w AS latest_before
+            FROM messages WINDOW w AS (PARTITION BY conversation ORDER BY n)) AS m
+         WHERE behind < 0 OR latest < latest_before
+            OR low - is_low != (SELECT coalesce(sum(removed), 0) FROM uncounted AS u WHERE u.conversation = m.conversation
+                AND u.user = m.low_user AND u.level = 0 AND u.block > m.before AND u.block < m.n)
+            OR high - (NOT is_low) != (SELECT coalesce(sum(removed), 0) FROM uncounted AS u
+                WHERE u.conversation = m.conversation AND m.low_user != m.high_user
+                AND u.user = m.high_user AND u.level = 0 AND u.block > m.before AND u.block < m.n)",
+    ),
+    (
+        "a deleted message is not counted as deleted, or one that is not deleted is (conversation, message)",
+        "SELECT conversation, n FROM messages AS m WHERE (deleted_at IS NOT NULL) != coalesce(
+            (SELECT deleted FROM uncounted AS u WHERE u.conversation = m.conversation AND u.user = m.sender AND u.level = 0
+                AND u.block = m.n), 0)
+         UNION ALL
+         SELECT conversation, block FROM uncounted AS u WHERE level = 0 AND deleted != 0 AND NOT EXISTS
+            (SELECT 1 FROM messages AS m WHERE m.conversation = u.conversation AND m.n = u.block AND m.sender = u.user)",
+    ),
+    (
+        "messages are counted as removed that precede all others, or are of no user of the conversation (conversation, message)",
+        "SELECT conversation, block FROM uncounted AS u WHERE level = 0 AND removed != 0 AND NOT EXISTS
+            (SELECT 1 FROM messages AS m JOIN conversations AS c ON c.n = m.conversation
+                WHERE m.conversation = u.conversation AND m.n < u.block AND u.user IN (c.low, c.high))",
+    ),
+    (
+        "the number of deleted and removed messages of a range is not the sum of its parts (conversation, first message)",
+        "SELECT conversation, block << (6 * level) FROM uncounted AS u
+         WHERE level > 0
+            AND block << (6 * level) >= (SELECT min(n) FROM messages AS m WHERE m.conversation = u.conversation)
+            AND (deleted, removed) IS NOT (SELECT sum(deleted), sum(removed) FROM uncounted AS p
+                WHERE p.conversation = u.conversation AND p.user = u.user AND p.level = u.level - 1
+                AND p.block BETWEEN u.block << 6 AND u.block << 6 | 63)
+         UNION ALL
+         SELECT conversation, block << (6 * level) FROM uncounted AS u
+         WHERE level < 7 AND NOT EXISTS (SELECT 1 FROM uncounted AS p WHERE p.conversation = u.conversation
+            AND p.user = u.user AND p.level = u.level + 1 AND p.block = u.block >> 6)",
     ),
     (
         "a conversation is not in the list of a user, or behind its place there (conversation, user)",

@@ -25,6 +25,10 @@ pub fn include_all(path: &Path, connection: &Connection) -> Result<(), StoreErro
         ("pending", "n INTEGER, records BLOB"),
         ("blocks", "user INTEGER, blocked INTEGER"),
         (
+            "uncounted",
+            "conversation INTEGER, user INTEGER, level INTEGER, block INTEGER, deleted INTEGER, removed INTEGER",
+        ),
+        (
             "unclaimed",
             "recipient INTEGER, sender INTEGER, messages INTEGER",
         ),

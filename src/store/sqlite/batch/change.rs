@@ -6,6 +6,7 @@ use super::{Batch, Found, Result};
 use crate::store::sqlite::cache;
 use crate::store::sqlite::kinds;
 use crate::store::sqlite::number::{signed, unsigned};
+use crate::store::sqlite::uncounted::{self, Uncounted};
 use crate::store::{Content, ContentHash, MessageRef, Outcome, Recipients};
 
 /// The maximum number of reactions of one user on one message, and of removed ones that are remembered.
@@ -146,6 +147,8 @@ impl Batch<'_> {
         self.tx
             .prepare_cached("DELETE FROM reactions WHERE conversation = ?1 AND message = ?2")?
             .execute([found.conversation, found.n])?;
+        let place = (found.conversation, found.sender, found.n);
+        uncounted::add(self.tx, place, Uncounted::DELETED)?;
         Ok(outcome)
     }
 

@@ -9,6 +9,7 @@ use crate::store::sqlite::counts::{self, Counts};
 use crate::store::sqlite::listed::LIST_ALL;
 use crate::store::sqlite::number::signed;
 use crate::store::sqlite::pending::{self, Record};
+use crate::store::sqlite::uncounted;
 use crate::store::{ContentHash, ContentHasher};
 
 type Result<T> = rusqlite::Result<T>;
@@ -59,10 +60,13 @@ pub fn count_messages(connection: &Connection) -> Result<()> {
     connection.execute_batch(
         "DROP TABLE messages_6;
          CREATE UNIQUE INDEX message_ids ON messages (conversation, id);
-         CREATE INDEX deleted_messages ON messages (conversation, sender, n, deleted_at) WHERE deleted_at IS NOT NULL;
          UPDATE users SET listed = coalesce((SELECT max(seq) FROM inbox WHERE user = users.n), floor);",
     )?;
     connection.execute_batch(LIST_ALL)?;
+    uncounted::add_deleted(
+        connection,
+        "(SELECT conversation, sender AS user, n FROM messages WHERE deleted_at IS NOT NULL)",
+    )?;
     count_pending(connection, &hasher)
 }
 
@@ -115,11 +119,13 @@ fn count_pending(connection: &Connection, hasher: &ContentHasher) -> Result<()> 
             record.counts = counts;
             return Ok(hash);
         }
+        let recipient = record.recipient().0;
+        let pair = (record.sender.min(recipient), record.sender.max(recipient));
         let before = match newest.get(&record.conversation) {
             Some(counts) => *counts,
-            None => counts::newest(connection, record.conversation)?,
+            None => counts::newest(connection, record.conversation, pair)?,
         };
-        let is_low = record.sender <= record.recipient().0;
+        let is_low = record.sender <= recipient;
         record.counts = before.next(is_low, record.sent_at);
         newest.insert(record.conversation, record.counts);
         note_author(connection, record.conversation, before, record.counts)?;

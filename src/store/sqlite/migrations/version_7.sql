@@ -38,8 +38,8 @@ CREATE INDEX changes ON inbox (conversation, message, user, by, emoji) WHERE kin
 ALTER TABLE conversations ADD COLUMN low_wrote INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE conversations ADD COLUMN high_wrote INTEGER NOT NULL DEFAULT 0;
 
--- `low_count`, `high_count`: the number of messages of each of the two users up to this one, not from zero if earlier ones were
--- removed. `behind`: by how much an earlier message has a later time. `hash`: a keyed hash of long content. `migrate` copies the
+-- `low_count`, `high_count`: the number of messages of each of the two users up to this one, also deleted and removed ones, not from
+-- zero if earlier ones were removed. `behind`: by how much an earlier message has a later time. `hash`: a keyed hash of long content. `migrate` copies the
 -- messages.
 ALTER TABLE messages RENAME TO messages_6;
 DROP INDEX message_ids;
@@ -50,6 +50,14 @@ CREATE TABLE messages (
     sent_at INTEGER NOT NULL, edited_at INTEGER, deleted_at INTEGER, change_seq INTEGER, reply_to BLOB, first BLOB, hash BLOB,
     content TEXT,
     PRIMARY KEY (conversation, n)
+) STRICT, WITHOUT ROWID;
+
+-- A tree of sums of the messages of a user that the counts of later messages include, but that were deleted, or removed while an
+-- earlier message was kept: see `uncounted`.
+CREATE TABLE uncounted (
+    conversation INTEGER NOT NULL, user INTEGER NOT NULL, level INTEGER NOT NULL, block INTEGER NOT NULL,
+    deleted INTEGER NOT NULL, removed INTEGER NOT NULL,
+    PRIMARY KEY (conversation, user, level, block)
 ) STRICT, WITHOUT ROWID;
 
 -- The conversations of a user. `newest`: the number of the newest message that there was. `reach`: the latest time of the messages

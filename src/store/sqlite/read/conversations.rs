@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use rusqlite::{OptionalExtension as _, Result};
+use rusqlite::{OptionalExtension as _, Result, params};
 use uuid::Uuid;
 
 use super::SqliteReader;
@@ -11,6 +11,7 @@ use super::hidden::Latest;
 use super::row::{OVERHEAD, select_messages, size, stored_message};
 use crate::store::sqlite::counts;
 use crate::store::sqlite::number::unsigned;
+use crate::store::sqlite::uncounted::{self, Uncounted};
 use crate::store::{
     Conversation, ConversationItem, ConversationsPage, ConversationsQuery, Relation,
 };
@@ -190,8 +191,8 @@ impl SqliteReader {
         }))
     }
 
-    /// The number of messages of the other user after the read mark, without deleted and hidden ones. Only deleted ones are
-    /// counted one by one.
+    /// The number of messages of the other user after the read mark, without deleted and hidden ones. It takes time logarithmic in
+    /// the number of messages.
     fn unread(
         &self,
         (user, other): (i64, i64),
@@ -206,33 +207,38 @@ impl SqliteReader {
                 None => return Ok(0),
             },
         };
-        let of_other = |counts: (i64, i64)| if other < user { counts.0 } else { counts.1 };
-        let newest = self.counts_at(conversation, i64::MAX)?;
-        let before = match self.counts_at(conversation, after)? {
-            Some(counts) => Some(counts),
-            None => counts::before_oldest(&self.connection, conversation)?,
-        };
-        let (Some(newest), Some(before)) = (newest, before) else {
+        let is_low = other < user;
+        let Some((end, newest)) = self.count_at(conversation, i64::MAX, is_low)? else {
             return Ok(0);
         };
-        let deleted: i64 = self
-            .connection
-            .prepare_cached(
-                "SELECT count(*) FROM messages
-                 WHERE conversation = ?1 AND sender = ?2 AND n > ?3 AND deleted_at IS NOT NULL",
-            )?
-            .query_row([conversation, other, after], |row| row.get(0))?;
-        Ok(of_other(newest) - of_other(before) - deleted)
+        let (start, before) = match self.count_at(conversation, after, is_low)? {
+            Some(place) => place,
+            None => match counts::before_oldest(&self.connection, conversation)? {
+                Some(before) => (before.n, if is_low { before.low } else { before.high }),
+                None => return Ok(0),
+            },
+        };
+        let uncounted_after = |n| {
+            uncounted::after(&self.connection, (conversation, other, n)).map(Uncounted::messages)
+        };
+        // Also messages after the newest one may have been removed.
+        let uncounted = match uncounted_after(start)? {
+            0 => 0,
+            uncounted => uncounted - uncounted_after(end)?,
+        };
+        Ok(newest - before - uncounted)
     }
 
-    /// The counts of the newest message up to number `n`.
-    fn counts_at(&self, conversation: i64, n: i64) -> Result<Option<(i64, i64)>> {
+    /// The number of the newest message up to number `n`, and its count of the messages of one of the users.
+    fn count_at(&self, conversation: i64, n: i64, is_low: bool) -> Result<Option<(i64, i64)>> {
         self.connection
             .prepare_cached(
-                "SELECT low_count, high_count FROM messages
+                "SELECT n, iif(?3, low_count, high_count) FROM messages
                  WHERE conversation = ?1 AND n <= ?2 ORDER BY n DESC LIMIT 1",
             )?
-            .query_row([conversation, n], |row| Ok((row.get(0)?, row.get(1)?)))
+            .query_row(params![conversation, n, is_low], |row| {
+                Ok((row.get(0)?, row.get(1)?))
+            })
             .optional()
     }
 

@@ -203,3 +203,44 @@ fn an_opening_costs_the_same_whatever_the_client_says_that_it_knows() {
         "steps: {few:?}, with ten times as many changes {many:?}"
     );
 }
+
+#[test]
+fn unread_messages_cost_the_same_however_many_are_deleted() {
+    let costs = |deleted: usize| {
+        let mut store = Large::new(10, 0);
+        let ids: Vec<_> = (0..deleted).map(|_| Uuid::now_v7()).collect();
+        for ids in ids.chunks(500) {
+            let send = |id: &Uuid| {
+                Write::Message(NewMessage {
+                    id: *id,
+                    ..new_message("flood", "ada")
+                })
+            };
+            let delete = |id: &Uuid| {
+                Write::Delete(MessageRef {
+                    actor: "flood".into(),
+                    conversation: Conversation::Direct("ada".into()),
+                    id: *id,
+                })
+            };
+            store.commit(&ids.iter().map(send).collect::<Vec<_>>());
+            store.commit(&ids.iter().map(delete).collect::<Vec<_>>());
+        }
+        let middle = store.now.midpoint(START);
+        for not_before in [None, Some(middle)] {
+            store.page(None, not_before);
+        }
+        [None, Some(middle)].map(|not_before| {
+            let (page, steps) = store.page(None, not_before);
+            assert_eq!(page.items[0].unread, 0);
+            steps
+        })
+    };
+    let (few, many) = (costs(1000), costs(8000));
+    assert!(
+        few.iter()
+            .zip(&many)
+            .all(|(few, many)| *many < few + few / 2 + 2000),
+        "steps: {few:?}, with eight times as many deleted {many:?}"
+    );
+}
