@@ -159,7 +159,7 @@ impl Delivery {
                     _ => reply.duplicate(&entry, seq),
                 }
             }
-            Outcome::ReadMark { moved, blocked } => {
+            Outcome::ReadMark { moved, blocked, .. } => {
                 wakeups.add(reply.session, reply.none());
                 if moved
                     && let Write::Read(message) = write
@@ -265,6 +265,12 @@ fn rejection(outcome: &Outcome) -> Option<FrameError> {
         | Outcome::Received(_)
         | Outcome::TooManyBytes { .. }
         | Outcome::TooManyChanges { .. }
-        | Outcome::UnknownRecipientTotal => return None,
+        | Outcome::UnknownRecipientTotal
+        | Outcome::Membership { .. }
+        | Outcome::NotMember
+        | Outcome::RoomFull
+        | Outcome::TooManyRooms
+        | Outcome::RoomClosed
+        | Outcome::TooManyEntries { .. } => return None,
     })
 }

@@ -229,7 +229,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::store::DeviceRef;
+    use crate::store::{DeviceRef, MembersAnswer, MembersQuery};
 
     /// Each query of a conversation list reports its start and waits until the test ends.
     struct SlowReader {
@@ -269,6 +269,14 @@ mod tests {
 
         fn is_mutual(&mut self, _: &str, _: &str) -> Result<bool, StoreError> {
             Ok(true)
+        }
+
+        fn members(&mut self, _: &MembersQuery) -> Result<MembersAnswer, StoreError> {
+            Ok(MembersAnswer::UnknownRoom)
+        }
+
+        fn session_memberships(&mut self, _: &mut dyn FnMut(&str, &str)) -> Result<(), StoreError> {
+            Ok(())
         }
 
         fn blocks(&mut self, _: &mut dyn FnMut(&str, &str)) -> Result<(), StoreError> {

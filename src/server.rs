@@ -27,7 +27,9 @@ use crate::readers::Readers;
 use crate::registry::Registry;
 use crate::router::Router;
 use crate::store::sqlite::Sqlite;
-use crate::store::{ContactObserver, LiveCursors, Store, StoreError, StoreFiles, StoreOptions};
+use crate::store::{
+    ContactObserver, LiveCursors, RoomRules, Store, StoreError, StoreFiles, StoreOptions,
+};
 use crate::supervise::{self, DISK_FAILED};
 use crate::tls::{Tls, TlsError};
 use crate::writer::{CommitObserver, Writer};
@@ -200,6 +202,7 @@ impl Parts {
             StoreOptions {
                 retention,
                 quotas: config.recipients.quotas(&config.limits),
+                rooms: RoomRules::default(),
                 live_cursors: LiveCursors::new(
                     move |user| sessions.lowest_cursor(user),
                     move |user| known.has_session(user),

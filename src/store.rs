@@ -13,6 +13,7 @@ mod model;
 mod options;
 mod query;
 mod recipients;
+mod rooms;
 pub mod sqlite;
 mod traits;
 mod visibility;
@@ -29,6 +30,10 @@ pub use self::query::{
     HistoryPosition, HistoryQuery, InboxQuery, InboxRange, KnownEntry,
 };
 pub use self::recipients::{Recipient, Recipients};
+pub use self::rooms::{
+    MemberItem, MembersAnswer, MembersPage, MembersQuery, MembershipEntry, MembershipEvent,
+    MembershipKind, RoomMembers,
+};
 pub use self::traits::{Reader, Store, StoreError, StoredTimes, Waker};
 pub use self::visibility::Relation;
-pub use crate::config::{Quotas, Retention};
+pub use crate::config::{Quotas, Retention, RoomHistory, RoomMode, RoomRules};

@@ -94,7 +94,11 @@ impl<'a> EntryView<'a> {
                     removed: *remove,
                 },
             ),
-            Write::Read(_) | Write::Block { .. } | Write::Watermark { .. } => {
+            Write::Read(_)
+            | Write::Block { .. }
+            | Write::Watermark { .. }
+            | Write::Join { .. }
+            | Write::Leave { .. } => {
                 return None;
             }
         };

@@ -118,7 +118,7 @@ fn answer_history(
             };
             return send_error(outbox, &FrameError::unknown_message(field), reference, None);
         }
-        HistoryAnswer::UnknownRoom => {
+        HistoryAnswer::UnknownRoom | HistoryAnswer::NotMember => {
             return send_error(outbox, &FrameError::unknown_room(), reference, None);
         }
     };
@@ -146,17 +146,17 @@ fn answer_conversations(
         items: page
             .items
             .iter()
-            .map(|item| {
+            .filter_map(|item| {
                 let (target_user, target_room) = target_fields(target_of(&item.conversation));
-                Conversation {
+                Some(Conversation {
                     target_user,
                     target_room,
-                    last: past_message(&item.last),
+                    last: past_message(item.last.as_ref()?),
                     unread: Integer(item.unread),
                     my_read: item.my_read.map(MessageId),
                     their_read: item.their_read.map(MessageId),
                     their_received: item.their_received.map(MessageId),
-                }
+                })
             })
             .collect(),
         cursor: cursor.as_deref(),

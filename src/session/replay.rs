@@ -147,7 +147,7 @@ fn send_entries(outbox: &Outbox, entries: &[InboxItem], last: u64) {
         }
         let has_room = outbox.push_replayed(seq, |out| match entry {
             InboxItem::Entry(entry) => EntryView::of_entry(entry).write(out, seq),
-            InboxItem::Superseded(seq) => write_skipped(out, *seq),
+            InboxItem::Membership(_) | InboxItem::Superseded(_) => write_skipped(out, seq),
         });
         if !has_room {
             break;

@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use super::content::Content;
 use super::recipients::Recipients;
+use super::rooms::{MembershipEntry, MembershipKind, RoomMembers};
 
 /// A conversation as one of its members addresses it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -117,6 +118,25 @@ pub enum Write {
         /// The entry; 0: the device has acknowledged nothing.
         seq: u64,
     },
+    /// Make a user a member of a room, which is created by the first join, and append the event to the inboxes: in a small room
+    /// to those of all members, otherwise to that of the user.
+    Join {
+        /// The user.
+        user: Arc<str>,
+        /// The room.
+        room: Arc<str>,
+        /// How long the membership lasts.
+        kind: MembershipKind,
+    },
+    /// End the membership of a user in a room, and append the event to the inboxes like that of a join.
+    Leave {
+        /// The user.
+        user: Arc<str>,
+        /// The room.
+        room: Arc<str>,
+        /// [`MembershipKind::Session`]: a lasting membership stays.
+        kind: MembershipKind,
+    },
 }
 
 impl Write {
@@ -128,7 +148,10 @@ impl Write {
             | Self::Delete(at)
             | Self::React { message: at, .. }
             | Self::Read(at) => Some(&at.conversation),
-            Self::Block { .. } | Self::Watermark { .. } => None,
+            Self::Block { .. }
+            | Self::Watermark { .. }
+            | Self::Join { .. }
+            | Self::Leave { .. } => None,
         }
     }
 }
@@ -171,6 +194,8 @@ pub enum Outcome {
         moved: bool,
         /// One of the two users blocks the other: only the reader's own sessions may be notified.
         blocked: bool,
+        /// In a small room: its members, who may be notified. In a larger one only the reader's own sessions may.
+        members: Option<RoomMembers>,
     },
     /// The recipient blocks the sender: nothing was stored.
     Blocked,
@@ -190,6 +215,37 @@ pub enum Outcome {
     BlockSet,
     /// The user has the maximum number of blocks.
     TooManyBlocks,
+    /// The user is, or is not, a member of the room as requested.
+    Membership {
+        /// The entry in the user's inbox: of the join, if the user was a member already. `None`: the user was not a member and
+        /// leaves.
+        seq: Option<u64>,
+        /// The other members whose inboxes have a new entry.
+        recipients: Recipients,
+        /// When, in milliseconds since 1970-01-01T00:00:00Z.
+        at: i64,
+        /// The number of members after the event.
+        members: u64,
+        /// Nothing has changed.
+        duplicate: bool,
+        /// The members whose relation to each other has changed, because the room has become a small one or is not one any more.
+        /// The user who has joined or left is not among them. In a small room, the relation of the user and each of `recipients`
+        /// has changed in any case.
+        regrouped: Option<RoomMembers>,
+    },
+    /// The user is not a member of the room, or there is no such room.
+    NotMember,
+    /// The room has the maximum number of members.
+    RoomFull,
+    /// The user is a member of the maximum number of rooms.
+    TooManyRooms,
+    /// The user may not join this room.
+    RoomClosed,
+    /// The user's frames have created the maximum number of inbox entries: nothing was stored.
+    TooManyEntries {
+        /// When it may be stored, in milliseconds.
+        retry_after_ms: u64,
+    },
     /// The watermark is recorded. Lists the conversations in which the user has received more than any of the user's devices
     /// had before.
     Received(Vec<Received>),
@@ -282,6 +338,8 @@ pub struct Entry {
 pub enum InboxItem {
     /// An entry.
     Entry(Box<Entry>),
+    /// A user has joined or left a room.
+    Membership(Box<MembershipEntry>),
     /// The number of an entry whose change was superseded. Clients get nothing else of it.
     Superseded(u64),
 }
@@ -291,6 +349,7 @@ impl InboxItem {
     pub fn seq(&self) -> u64 {
         match self {
             Self::Entry(entry) => entry.seq,
+            Self::Membership(entry) => entry.seq,
             Self::Superseded(seq) => *seq,
         }
     }

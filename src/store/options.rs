@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::config::{Quotas, Retention};
+use crate::config::{Quotas, Retention, RoomRules};
 
 /// The settings of a store, and the state of the server that it needs.
 #[derive(Clone, Debug)]
@@ -12,6 +12,8 @@ pub struct StoreOptions {
     pub retention: Retention,
     /// Limits that are enforced at commit.
     pub quotas: Quotas,
+    /// Rules of rooms.
+    pub rooms: RoomRules,
     /// The entries that live sessions still need.
     pub live_cursors: LiveCursors,
     /// Called with two users who are not contacts any more.
@@ -19,11 +21,12 @@ pub struct StoreOptions {
 }
 
 impl StoreOptions {
-    /// No quotas and no live sessions.
+    /// No quotas, no rooms and no live sessions.
     pub fn new(retention: Retention) -> Self {
         Self {
             retention,
             quotas: Quotas::default(),
+            rooms: RoomRules::default(),
             live_cursors: LiveCursors::default(),
             lost_contacts: ContactObserver::default(),
         }

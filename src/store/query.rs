@@ -91,7 +91,9 @@ pub enum HistoryAnswer {
     Page(HistoryPage),
     /// The query's position is not a message of this conversation.
     UnknownMessage,
-    /// There is no such room.
+    /// The user is not a member of the room, or there is no such room.
+    NotMember,
+    /// There are no rooms.
     UnknownRoom,
 }
 
@@ -124,15 +126,18 @@ pub struct ConversationsQuery {
 pub struct ConversationItem {
     /// The conversation, as this member addresses it.
     pub conversation: Conversation,
-    /// The newest message.
-    pub last: StoredMessage,
-    /// The number of messages of others after the read mark, without deleted and hidden ones.
+    /// The newest message; `None` in a room that shows none.
+    pub last: Option<StoredMessage>,
+    /// The number of members of a room.
+    pub members: Option<u64>,
+    /// The number of messages of others after the read mark, without deleted and hidden ones; in a room after the last join, and
+    /// at most 1000.
     pub unread: u64,
     /// The user has read up to this message.
     pub my_read: Option<Uuid>,
-    /// The other user has read up to this message.
+    /// In a direct conversation: the other user has read up to this message.
     pub their_read: Option<Uuid>,
-    /// The other user has received up to this message.
+    /// In a direct conversation: the other user has received up to this message.
     pub their_received: Option<Uuid>,
 }
 

@@ -53,8 +53,8 @@ use self::shared::Shared;
 use self::times::RecordedTimes;
 use self::truncation::Truncation;
 use super::{
-    ContentHasher, Outcome, Reader, Store, StoreError, StoreFiles, StoreOptions, StoredTimes,
-    Waker, Write,
+    ContentHasher, Outcome, Reader, RoomMembers, Store, StoreError, StoreFiles, StoreOptions,
+    StoredTimes, Waker, Write,
 };
 
 /// The writing half. Holds the lock of its file until it is dropped.
@@ -262,6 +262,10 @@ impl Store for Sqlite {
     fn maintain(&mut self, expire_at: Option<i64>) -> Result<Instant, StoreError> {
         let maintained = self.do_maintenance(expire_at);
         self.noting_failure(maintained)
+    }
+
+    fn room_members(&mut self, _: &str, _: &str) -> Result<Option<RoomMembers>, StoreError> {
+        Ok(None)
     }
 
     fn close(&mut self) -> Result<(), StoreError> {

@@ -11,6 +11,7 @@ use super::model::{InboxItem, InboxState, Outcome, Write};
 use super::query::{
     ConversationsPage, ConversationsQuery, HistoryAnswer, HistoryQuery, InboxQuery, InboxRange,
 };
+use super::rooms::{MembersAnswer, MembersQuery, RoomMembers};
 
 /// Why a store failed.
 #[derive(Debug, thiserror::Error)]
@@ -56,6 +57,13 @@ pub trait Store: Send {
     /// # Errors
     /// [`StoreError`]: nothing of the batch is stored, or, for `Failed` and `Broken`, the outcome is unknown.
     fn commit(&mut self, now: i64, batch: &[&Write]) -> Result<Vec<Outcome>, StoreError>;
+
+    /// The members of a room after the last commit, as one of them sees them: for what is not stored. `None`: the user is not a
+    /// member, or there is no such room.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    fn room_members(&mut self, user: &str, room: &str) -> Result<Option<RoomMembers>, StoreError>;
 
     /// Does a part of the work that is not part of a commit, such as retention. It takes a few milliseconds at most, because
     /// commits wait for it. Called after each commit, when the returned time has come, and after a call of the waker. Returns
@@ -121,12 +129,24 @@ pub trait Reader: Send {
         query: &ConversationsQuery,
     ) -> Result<Option<ConversationsPage>, StoreError>;
 
-    /// True if the store has messages of both users in their direct conversation, also deleted ones; always for one user. It sees
-    /// messages as soon as they are committed, and never waits for the writer.
+    /// True if the store has messages of both users in their direct conversation, also deleted ones, or the users are members of
+    /// a small room; always for one user. It sees messages as soon as they are committed, and never waits for the writer.
     ///
     /// # Errors
     /// [`StoreError`]
     fn is_mutual(&mut self, a: &str, b: &str) -> Result<bool, StoreError>;
+
+    /// Reads members of a room.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    fn members(&mut self, query: &MembersQuery) -> Result<MembersAnswer, StoreError>;
+
+    /// Calls `each` with the memberships of sessions ([`MembershipKind::Session`](super::MembershipKind)): the user and the room.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    fn session_memberships(&mut self, each: &mut dyn FnMut(&str, &str)) -> Result<(), StoreError>;
 
     /// Calls `each` with every block: the user who blocks, and the user who is blocked.
     ///

@@ -89,7 +89,8 @@ pub fn authors_delete_their_messages(store: &mut TestStore) {
         store.commit_one(read("mia", "leo", 80)),
         Outcome::ReadMark {
             moved: true,
-            blocked: false
+            blocked: false,
+            members: None,
         }
     );
     let entries = store.entries("mia", 1, 9);

@@ -227,7 +227,7 @@ impl TestStore {
     ) -> Vec<Entry> {
         let entry = |item| match item {
             InboxItem::Entry(entry) => Some(*entry),
-            InboxItem::Superseded(_) => None,
+            InboxItem::Membership(_) | InboxItem::Superseded(_) => None,
         };
         let items = self.items(user, (first, last), bytes);
         items.into_iter().filter_map(entry).collect()
@@ -264,7 +264,9 @@ impl TestStore {
         match answer.expect("the history is read") {
             HistoryAnswer::Page(page) => Some(page),
             HistoryAnswer::UnknownMessage => None,
-            HistoryAnswer::UnknownRoom => panic!("the conversation is direct"),
+            HistoryAnswer::UnknownRoom | HistoryAnswer::NotMember => {
+                panic!("the conversation is direct")
+            }
         }
     }
 

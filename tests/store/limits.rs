@@ -52,6 +52,7 @@ pub fn a_block_applies_to_the_writes_behind_it(store: &mut TestStore) {
             Outcome::ReadMark {
                 moved: true,
                 blocked: true,
+                ..
             } => 'm',
             other => panic!("{other:?}"),
         })

@@ -34,7 +34,10 @@ fn pages(reader: &mut dyn Reader, limit: usize, not_before: Option<i64>) -> Vec<
         let page = page.expect("the cursor is known");
         found.extend(page.items.iter().map(|item| {
             let peer = item.conversation.peer().expect("it is direct");
-            (peer.to_string(), number(&item.last))
+            (
+                peer.to_string(),
+                number(item.last.as_ref().expect("a message")),
+            )
         }));
         cursor = page.cursor;
         if cursor.is_none() {

@@ -105,7 +105,7 @@ fn a_store_of_version_4_is_migrated_with_its_pending_messages() {
             .into_iter()
             .map(|item| match item {
                 InboxItem::Entry(entry) => entry,
-                InboxItem::Superseded(seq) => panic!("entry {seq} is no change"),
+                other => panic!("entry {} is no change", other.seq()),
             })
             .collect();
         let numbers: Vec<_> = entries.iter().map(|entry| entry.seq).collect();

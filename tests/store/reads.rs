@@ -80,7 +80,10 @@ fn page(
     let page = store.conversations(&conversations_query("wes", cursor, limit));
     let summary = |item: &ConversationItem| {
         let peer = item.conversation.peer().expect("it is direct");
-        (peer.to_string(), number(&item.last))
+        (
+            peer.to_string(),
+            number(item.last.as_ref().expect("a message")),
+        )
     };
     (page.items.iter().map(summary).collect(), page.cursor)
 }

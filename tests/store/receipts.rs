@@ -86,6 +86,7 @@ pub fn read_marks_only_increase(store: &mut TestStore) {
     let marked = |moved| Outcome::ReadMark {
         moved,
         blocked: false,
+        members: None,
     };
     assert_eq!(store.commit_one(read("ivy", "hal", 61)), marked(true));
     assert_eq!(store.commit_one(read("ivy", "hal", 61)), marked(false));

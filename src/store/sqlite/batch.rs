@@ -130,6 +130,7 @@ impl Batch<'_> {
                 batch.react(message, found, emoji, *remove)
             }),
             Write::Read(at) => self.read(at),
+            Write::Join { .. } | Write::Leave { .. } => Ok(Outcome::UnknownRoom),
             Write::Block { actor, user, on } => self.block(actor, user, *on),
             Write::Watermark { user, device, seq } => {
                 self.watermark(user, device, *seq).map(Outcome::Received)

@@ -85,7 +85,7 @@ pub fn plan<'a>(
                     needed.extend(log.conversations_of(user.n, seq));
                 }
             }
-            Write::Block { .. } => {}
+            Write::Block { .. } | Write::Join { .. } | Write::Leave { .. } => {}
         }
     }
     let needed = log.select_conversations(needed.into_iter());

@@ -21,7 +21,7 @@ use super::pending;
 use super::shared::Shared;
 use crate::store::{
     ConversationsPage, ConversationsQuery, HistoryAnswer, HistoryQuery, InboxItem, InboxQuery,
-    InboxRange, InboxState, Reader, StoreError,
+    InboxRange, InboxState, MembersAnswer, MembersQuery, Reader, StoreError,
 };
 
 /// A connection that only reads.
@@ -171,6 +171,17 @@ impl Reader for SqliteReader {
             return Ok(false);
         };
         Ok(self.has_messages_of_both(conversation)?)
+    }
+
+    fn members(&mut self, _: &MembersQuery) -> std::result::Result<MembersAnswer, StoreError> {
+        Ok(MembersAnswer::UnknownRoom)
+    }
+
+    fn session_memberships(
+        &mut self,
+        _: &mut dyn FnMut(&str, &str),
+    ) -> std::result::Result<(), StoreError> {
+        Ok(())
     }
 
     fn blocks(&mut self, each: &mut dyn FnMut(&str, &str)) -> std::result::Result<(), StoreError> {

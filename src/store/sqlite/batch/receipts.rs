@@ -31,6 +31,7 @@ impl Batch<'_> {
         Ok(Outcome::ReadMark {
             moved: moved > 0,
             blocked: found.has_block,
+            members: None,
         })
     }
 

@@ -53,7 +53,7 @@ impl SqliteReader {
             let Some(item) = self.item(user, place.conversation, query.not_before)? else {
                 return Ok(true);
             };
-            bytes += size(&item.last) + OVERHEAD;
+            bytes += item.last.as_ref().map_or(0, size) + OVERHEAD;
             if page.items.len() == query.limit || (bytes > query.bytes && !page.items.is_empty()) {
                 page.cursor = Some(key.seal(user, last));
                 return Ok(false);
@@ -183,7 +183,8 @@ impl SqliteReader {
         };
         Ok(Some(ConversationItem {
             conversation: Conversation::Direct(peer),
-            last,
+            last: Some(last),
+            members: None,
             unread: unsigned(unread.max(0)),
             my_read: self.id_of(conversation, my_read)?,
             their_read: self.id_of(conversation, their_read)?,

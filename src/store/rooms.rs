@@ -1,0 +1,99 @@
+//! Rooms: their members, and the events and queries about them.
+
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+/// How long a membership lasts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MembershipKind {
+    /// Until the user leaves.
+    Lasting,
+    /// As long as sessions of the user ask for it. It becomes a lasting one when the user joins again, and does not replace one.
+    Session,
+}
+
+/// What has happened to a membership.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MembershipEvent {
+    /// The user has become a member.
+    Joined,
+    /// The user is not a member any more.
+    Left,
+}
+
+/// An entry of an inbox about a membership.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MembershipEntry {
+    /// Its number in the inbox.
+    pub seq: u64,
+    /// The room.
+    pub room: Arc<str>,
+    /// The user who has joined or left.
+    pub user: Arc<str>,
+    /// The event.
+    pub event: MembershipEvent,
+    /// The number of members after the event.
+    pub members: u64,
+    /// When, in milliseconds since 1970-01-01T00:00:00Z.
+    pub at: i64,
+}
+
+/// The members of a room at a moment. A cheap handle over `Arc`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RoomMembers {
+    /// Their ids, in no particular order.
+    pub users: Arc<[Arc<str>]>,
+    /// The room is a small one.
+    pub is_small: bool,
+}
+
+/// Selects members of a room.
+#[derive(Clone, Debug)]
+pub struct MembersQuery {
+    /// The user who asks.
+    pub user: Arc<str>,
+    /// The room.
+    pub room: Arc<str>,
+    /// The maximum number of members.
+    pub limit: usize,
+    /// The cursor of the previous page: continue after it.
+    pub cursor: Option<Uuid>,
+}
+
+/// The answer to a [`MembersQuery`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MembersAnswer {
+    /// Members.
+    Page(MembersPage),
+    /// The user is not a member, or there is no such room.
+    NotMember,
+    /// There are no rooms.
+    UnknownRoom,
+    /// The cursor is not one that this user was given for this room.
+    UnknownCursor,
+}
+
+/// Part of the list of a room's members.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MembersPage {
+    /// Members, by the bytes of their ids.
+    pub members: Vec<MemberItem>,
+    /// The number of all members.
+    pub total: u64,
+    /// The room is a small one.
+    pub is_small: bool,
+    /// Where the next page starts; `None` on the last page.
+    pub cursor: Option<Uuid>,
+}
+
+/// A member of a room.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemberItem {
+    /// The user.
+    pub user: Arc<str>,
+    /// When the user has joined, in milliseconds since 1970-01-01T00:00:00Z.
+    pub joined_at: i64,
+    /// In a small room: the user has read up to this message.
+    pub read: Option<Uuid>,
+}
