@@ -144,7 +144,14 @@ impl SharedReadRates {
     pub(super) fn sweep(&self) {
         let now = Instant::now();
         let mut rates = self.lock();
-        rates.retain(|_, rate| Arc::strong_count(rate) > 1 || !rate.lock().is_full(now));
+        rates.retain(|_, rate| match Arc::get_mut(rate) {
+            // A connection uses it.
+            None => true,
+            Some(SharedReadRate(rate)) => {
+                let rate = rate.get_mut().unwrap_or_else(PoisonError::into_inner);
+                !rate.is_full(now)
+            }
+        });
         if rates.capacity() > SPARE_ENTRIES.max(4 * rates.len()) {
             rates.shrink_to_fit();
         }

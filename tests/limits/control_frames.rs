@@ -176,8 +176,8 @@ fn time_of_bursts(mut connections: Vec<Raw>, frame: &[u8]) -> Duration {
 #[test]
 fn the_connections_of_a_user_or_an_address_share_a_rate() {
     // 3200 at once, then 1600 per second; the last 256 of each connection may be read together.
-    const CONNECTIONS: usize = 12;
-    const DELAY: Duration = Duration::from_secs(1);
+    const CONNECTIONS: usize = 8;
+    const DELAY: Duration = Duration::from_millis(400);
     let open = Server::start(&RATE);
     let tokens = Server::start(&[&RATE[..], &["--jwt-secret", SECRET]].concat());
     let bearer = |user: &str| format!("Authorization: Bearer {}\r\n", valid_token(user));
