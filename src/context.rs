@@ -31,6 +31,8 @@ pub struct Context {
     pub epoch: uuid::Uuid,
     /// True after the shutdown signal: new sessions are rejected.
     pub draining: AtomicBool,
+    /// Notified when `draining` becomes true.
+    drains: Notify,
     /// Number of sessions that ended in a panic.
     failed_sessions: AtomicU64,
     /// Number of connections with a WebSocket session, or on the way to one.
@@ -63,6 +65,7 @@ impl Context {
             limits,
             epoch,
             draining: AtomicBool::new(false),
+            drains: Notify::new(),
             failed_sessions: AtomicU64::new(0),
             sessions: AtomicUsize::new(0),
             idle: Notify::new(),
@@ -85,6 +88,20 @@ impl Context {
         self.limits
             .connections
             .may_send_goodbye(self.sessions.load(Ordering::Relaxed))
+    }
+
+    /// Rejects new sessions from now on.
+    pub fn start_draining(&self) {
+        self.draining.store(true, Ordering::SeqCst);
+        self.drains.notify_waiters();
+    }
+
+    /// Waits until the server shuts down.
+    pub async fn wait_until_draining(&self) {
+        let notified = self.drains.notified();
+        if !self.draining.load(Ordering::SeqCst) {
+            notified.await;
+        }
     }
 
     /// Waits until every session has ended.

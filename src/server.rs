@@ -4,7 +4,6 @@ use std::future::Future;
 use std::io::{self, Write as _};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
@@ -162,7 +161,7 @@ pub async fn serve(
     let server = actix_rt::spawn(server);
     shutdown.await;
 
-    context.draining.store(true, Ordering::SeqCst);
+    context.start_draining();
     log::info!("shutting down");
     for session in context.registry.all() {
         session.disconnect(SHUTDOWN);

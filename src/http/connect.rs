@@ -231,11 +231,13 @@ async fn authenticate(
     endpoint: &Endpoint,
     client: &ClientAddr,
 ) -> Result<Identity, Rejection> {
-    let error = match context
-        .auth
-        .authenticate(endpoint.user(), token.get())
-        .await
-    {
+    let authenticated = tokio::select! {
+        biased;
+        authenticated = context.auth.authenticate(endpoint.user(), token.get()) => authenticated,
+        // It may have to wait for a download of keys, which would delay the shutdown.
+        () = context.wait_until_draining() => return Err(Rejection::draining()),
+    };
+    let error = match authenticated {
         Ok(identity) => return Ok(identity),
         Err(error) => error,
     };

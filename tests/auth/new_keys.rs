@@ -195,6 +195,38 @@ fn clients_with_a_new_key_wait_for_one_fetch() {
 }
 
 #[test]
+fn clients_that_wait_for_a_fetch_do_not_delay_a_shutdown() {
+    let keys = KeyServer::start();
+    let [old, new] = [(); 2].map(|()| Issuer::ed25519());
+    keys.serve(&[old.jwk("old")]);
+    let mut server = Server::start(&["--jwks", &keys.url()]);
+    connect(
+        &server,
+        "/ws/8888",
+        &bearer(&old.token(Some("old"), &claims("8888"))),
+    );
+    let held = keys.hold();
+    let mut waiting: Vec<_> = (0..3)
+        .map(|n| {
+            let mut raw = Raw::open(&server);
+            let token = invented(&new, "new", n);
+            raw.write(handshake("/ws/8888", &bearer(&token)).as_bytes());
+            raw
+        })
+        .collect();
+    // Processed after the handshakes have arrived.
+    assert!(server.get("/healthz").starts_with("HTTP/1.1 200 "));
+    server.signal("TERM");
+    for raw in &mut waiting {
+        let response = raw.head();
+        assert!(response.starts_with("HTTP/1.1 503 "), "{response}");
+    }
+    assert!(server.wait(DEADLINE).success());
+    assert!(!server.log().contains("did not end in time"));
+    drop(held);
+}
+
+#[test]
 fn a_new_key_under_the_name_of_an_old_one_or_under_none_is_fetched() {
     for name in [Some("1"), None] {
         let keys = KeyServer::start();
