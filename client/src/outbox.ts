@@ -84,13 +84,18 @@ export class Outbox {
   records(): OutboxRecord[] {
     return this.#frames
       .filter(pending => pending.delivery === 'durable')
-      .map(({ frame, settled, seq, after, superseded }) => ({
-        frame,
-        ...(settled && { settled }),
-        ...(seq !== undefined && { seq }),
-        ...(after !== undefined && { after }),
-        ...(superseded && { superseded }),
-      }));
+      .map(pending => {
+        const { frame, settled, seq, maybeStored, superseded } = pending;
+        // The next run cannot know that it was not sent: its entry will come after all that have arrived.
+        const after = settled || maybeStored ? pending.after : (this.#events.position() ?? pending.after);
+        return {
+          frame,
+          ...(settled && { settled }),
+          ...(seq !== undefined && { seq }),
+          ...(after !== undefined && { after }),
+          ...(superseded && { superseded }),
+        };
+      });
   }
 
   /** Returns the durable frames without an answer. */

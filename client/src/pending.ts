@@ -28,7 +28,7 @@ export interface OutboxRecord {
   readonly settled?: boolean;
   /** `seq` of that entry. */
   readonly seq?: number;
-  /** `seq` up to which the log had arrived when the frame was added or last sent. Its own entry has a higher one. */
+  /** `seq` up to which the log had arrived when the frame was last sent, or saved without being sent. Its own entry has a higher one. */
   readonly after?: number;
   /** The replay has shown an entry that may be that of the frame, and superseded. */
   readonly superseded?: boolean;

@@ -149,6 +149,35 @@ describe('a storage', { timeout: 60_000 }, () => {
     assert.equal((client.state as State & { status: 'closed' }).error?.code, 'storage');
   });
 
+  it('tells the next run that no entry so far is that of an unsent change', async () => {
+    const { storage, writes, completeAll } = slow();
+    completeAll();
+    const client = start(storage);
+    client.on('message', () => new Promise(() => {}));
+    const socket = await server.session();
+    client.edit('you', 'x', 'mine').catch(() => {});
+    socket.reject(await socket.expect('edit'), 'rate_limited', { retryable: true, retry_after_ms: 1_000_000 });
+    // Meanwhile another device of the user edits the same message, twice.
+    const edited = { type: 'edited', id: 'x', from_user: 'me', target_user: 'you', edited_at: 'then' };
+    socket.message(1);
+    for (const seq of [2, 3]) socket.frame({ ...edited, seq, message: `${seq}` });
+    await client.close();
+    const saved = slow(writes.at(-1)?.saved);
+    saved.completeAll();
+    start(saved.storage);
+    const next = await server.accept();
+    next.welcome(3);
+    next.message(1);
+    next.frame({ type: 'skipped', seq: 2 });
+    next.frame({ ...edited, seq: 3, message: '3' });
+    next.frame({ type: 'synced', seq: 3 });
+    await flushMicrotasks();
+    assert.deepEqual(
+      next.sent.filter(({ type }) => type === 'edit').map(({ message }) => message),
+      ['mine'],
+    );
+  });
+
   it('is released when any close() resolves', async () => {
     const { storage } = slow();
     let release = () => {};
