@@ -186,7 +186,8 @@ fn main() {
     let mut out = Vec::with_capacity(4096);
     let mut other = Vec::with_capacity(4096);
     let ack = ServerFrame::Ack(Ack {
-        id,
+        id: Some(id),
+        room: None,
         seq: Some(Integer(1234)),
         status: AckStatus::Stored,
         sent_at,

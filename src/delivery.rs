@@ -230,7 +230,7 @@ impl Delivery {
             let others = || sessions.iter().filter(|other| !Arc::ptr_eq(other, acting));
             let frame = (to_oneself || others().next().is_some()).then(|| entry.encode(seq));
             let message = frame.as_deref().filter(|_| to_oneself);
-            let ack = (entry.id, entry.stored_at);
+            let ack = (entry.subject(), entry.stored_at);
             wakeups.add(acting, acting.push_ack(seq, ack, reference, message));
             if let Some(frame) = &frame {
                 for session in others() {
@@ -246,7 +246,7 @@ fn rejection(outcome: &Outcome) -> Option<FrameError> {
     Some(match outcome {
         Outcome::Blocked => FrameError::blocked(),
         Outcome::UnknownUser => FrameError::unknown_user(),
-        Outcome::UnknownRoom => FrameError::unknown_room(),
+        Outcome::UnknownRoom => FrameError::unknown_room("target_room"),
         Outcome::UnknownRecipientLimit => FrameError::too_many_to_unknown_users(),
         Outcome::TooManyBlocks => FrameError::too_many_blocks(),
         Outcome::IdConflict => FrameError::id_conflict(),

@@ -22,14 +22,15 @@ use std::time::Instant;
 use uuid::Uuid;
 
 pub use self::disconnect::Disconnect;
+pub use self::inbox_cursor::Acked;
 use self::inbox_cursor::PendingAck;
 pub use self::state::Status;
 use self::state::{Inner, Locked, State, wake};
 use self::wakeup::Wakeup;
 use crate::limits::memory::{FREE_PER_SESSION, MemoryBudget};
-use crate::protocol::server::{Ack, AckStatus, Goodbye};
+use crate::protocol::server::Goodbye;
 use crate::protocol::types::Integer;
-use crate::protocol::{MessageId, ServerFrame, Timestamp};
+use crate::protocol::{ServerFrame, Timestamp};
 use crate::websocket::Opcode;
 use crate::websocket::socket_writer::SocketWriter;
 
@@ -173,12 +174,12 @@ impl Outbox {
         state.entry_wakeup(sent)
     }
 
-    /// Offers the inbox entry that this session's own send became: the session gets the `ack` of message `id`, stored at
+    /// Offers the inbox entry that this session's own send became: the session gets the `ack` of `subject`, stored at
     /// `stored_at`, in its place. `message` follows the ack if the user wrote to themself.
     pub fn push_ack(
         &self,
         seq: u64,
-        (id, stored_at): (MessageId, Timestamp),
+        (subject, stored_at): (Acked, Timestamp),
         reference: Option<&str>,
         message: Option<&[u8]>,
     ) -> Wakeup {
@@ -187,14 +188,9 @@ impl Outbox {
         state.cursor.raise_head(seq);
         let sent = state.can_send_entry(seq, ACK_BYTES + message.map_or(0, <[u8]>::len), self);
         if sent {
-            state.buffer.append(&ServerFrame::Ack(Ack {
-                id,
-                seq: Some(Integer(seq)),
-                status: AckStatus::Stored,
-                sent_at: stored_at,
-                duplicate: None,
-                reference,
-            }));
+            state
+                .buffer
+                .append(&subject.stored(Some(seq), stored_at, None, reference));
             if let Some(message) = message {
                 state.buffer.append_encoded(message);
             }
@@ -202,7 +198,7 @@ impl Outbox {
         } else if !state.buffer.is_closed() && !state.cursor.is_past(seq) {
             state.cursor.defer_ack(PendingAck {
                 seq,
-                id,
+                subject,
                 stored_at,
                 to_oneself: message.is_some(),
                 reference: reference.map(Into::into),

@@ -208,6 +208,9 @@ impl Router {
                 let write = Write::Read(message_ref(command, frame.target(), frame.id)?);
                 self.submit(write, frame.reference.as_ref(), command)?;
             }
+            ClientFrame::Join(_) | ClientFrame::Leave(_) | ClientFrame::Members(_) => {
+                return Err(FrameError::unknown_room("room").into());
+            }
             ClientFrame::Block(frame) => {
                 if frame.user.as_str() == &**command.actor {
                     return Err(FrameError::blocks_self().into());
@@ -332,7 +335,7 @@ impl Router {
     /// Queues a notice, so that it follows the messages that were sent before it.
     fn typing(&self, typing: &ClientTyping<'_>, command: &Command<'_>) -> Result<(), CommandError> {
         let Target::User(to) = typing.target() else {
-            return Err(FrameError::unknown_room().into());
+            return Err(FrameError::unknown_room("target_room").into());
         };
         // If the queue is full, the notice is dropped: `typing` has no reply.
         drop(self.writer.notify(ReplyTo::Typing {
@@ -370,6 +373,6 @@ fn message_ref(
 fn conversation(target: Target<'_>) -> Result<Conversation, CommandError> {
     match target {
         Target::User(user) => Ok(Conversation::Direct(user.into())),
-        Target::Room(_) => Err(FrameError::unknown_room().into()),
+        Target::Room(_) => Err(FrameError::unknown_room("target_room").into()),
     }
 }

@@ -2,11 +2,19 @@ import { socketUrl, subjectOf, targetFields } from './address.js';
 import { Connection } from './connection.js';
 import { Emitter } from './emitter.js';
 import { DmwireError } from './errors.js';
-import type { ClientFrame, Content, Conversation, PastMessage, ServerAck, ServerMessage } from './frames.generated.js';
+import type { ClientFrame, Content, Conversation, PastMessage, ServerMessage } from './frames.generated.js';
 import { newId } from './ids.js';
 import { Inbox, type InboxItem } from './inbox.js';
 import { iterateMessages } from './messages.js';
-import type { ConnectOptions, Events, HistoryOptions, RequestFrame, SendOptions, Target } from './options.js';
+import type {
+  ConnectOptions,
+  Events,
+  HistoryOptions,
+  MessageAck,
+  RequestFrame,
+  SendOptions,
+  Target,
+} from './options.js';
 import { type InFrame, Outbox, type OutFrame } from './outbox.js';
 import { conversations, history } from './pages.js';
 import { Persistence } from './persistence.js';
@@ -145,7 +153,7 @@ export class Client<App = never> {
    * Sends a message. Resolves with its ack when it is stored; fails with a {@link DmwireError} when it is rejected. While
    * offline the message waits for the next connection.
    */
-  async send(to: Target, content: Content<App>, options: SendOptions = {}): Promise<ServerAck> {
+  async send(to: Target, content: Content<App>, options: SendOptions = {}): Promise<MessageAck> {
     const id = (options.id ?? newId()).toLowerCase();
     const frame: OutFrame = {
       type: 'message',
@@ -157,21 +165,21 @@ export class Client<App = never> {
     };
     if (!options.ephemeral) return this.#sendDurable(frame);
     if (!this.#connection.session) throw new DmwireError('disconnected', 'not connected', { retryable: true });
-    return (await this.#outbox.add(frame, 'once')) as unknown as ServerAck;
+    return (await this.#outbox.add(frame, 'once')) as unknown as MessageAck;
   }
 
   /** Replaces the content of one of the user's own messages. Delivered like {@link Client.send}. */
-  async edit(to: Target, id: string, content: Content<App>): Promise<ServerAck> {
+  async edit(to: Target, id: string, content: Content<App>): Promise<MessageAck> {
     return this.#sendDurable({ type: 'edit', ...targetFields(to), id: id.toLowerCase(), message: content });
   }
 
   /** Deletes the content of one of the user's own messages. Delivered like {@link Client.send}. */
-  async delete(to: Target, id: string): Promise<ServerAck> {
+  async delete(to: Target, id: string): Promise<MessageAck> {
     return this.#sendDurable({ type: 'delete', ...targetFields(to), id: id.toLowerCase() });
   }
 
   /** Adds a reaction to a message, or removes it. Delivered like {@link Client.send}. */
-  async react(to: Target, id: string, emoji: string, options: { remove?: boolean } = {}): Promise<ServerAck> {
+  async react(to: Target, id: string, emoji: string, options: { remove?: boolean } = {}): Promise<MessageAck> {
     const frame = { type: 'react', ...targetFields(to), id: id.toLowerCase(), emoji };
     return this.#sendDurable({ ...frame, ...(options.remove && { remove: true }) });
   }
@@ -290,9 +298,9 @@ export class Client<App = never> {
     if (state.status === 'closed') throw state.error ?? clientClosed();
   }
 
-  async #sendDurable(frame: OutFrame): Promise<ServerAck> {
+  async #sendDurable(frame: OutFrame): Promise<MessageAck> {
     this.#assertNotClosed();
-    return (await this.#outbox.add(frame, 'durable')) as unknown as ServerAck;
+    return (await this.#outbox.add(frame, 'durable')) as unknown as MessageAck;
   }
 
   /** Reports that a handler has failed on an item. Returns whether the item is skipped. */

@@ -1,10 +1,10 @@
 // Generated from schema/ by `npm run generate`. Do not edit.
 
 /** A frame from a client. `type` names it; a frame without `type` is a `message`. */
-export type ClientFrame<App = never> = ClientMessage<App> | ClientEdit<App> | ClientDelete | ClientReact | ClientReceived | ClientRead | ClientTyping | ClientHistory | ClientConversations | ClientBlock | ClientUnblock | ClientPing;
+export type ClientFrame<App = never> = ClientMessage<App> | ClientEdit<App> | ClientDelete | ClientReact | ClientReceived | ClientRead | ClientTyping | ClientHistory | ClientConversations | ClientJoin | ClientLeave | ClientMembers | ClientBlock | ClientUnblock | ClientPing;
 
 /** A frame from the server. `type` names it. Clients ignore fields and types that they do not know. */
-export type ServerFrame<App = never> = ServerWelcome | ServerSynced | ServerTruncated | ServerMessage<App> | ServerAck | ServerEdited<App> | ServerDeleted | ServerReacted | ServerSkipped | ServerReceipt | ServerTyping | ServerHistory<App> | ServerConversations<App> | ServerOk | ServerPong | ServerHeartbeat | ServerError | ServerGoodbye;
+export type ServerFrame<App = never> = ServerWelcome | ServerSynced | ServerTruncated | ServerMessage<App> | ServerAck | ServerEdited<App> | ServerDeleted | ServerReacted | ServerRoom | ServerSkipped | ServerReceipt | ServerTyping | ServerHistory<App> | ServerConversations<App> | ServerMembers | ServerOk | ServerPong | ServerHeartbeat | ServerError | ServerGoodbye;
 
 /** A user's id. */
 export type UserId = string;
@@ -157,6 +157,37 @@ export interface ClientConversations {
   ref?: Ref;
 }
 
+/** Makes the user a member of a room. */
+export interface ClientJoin {
+  type: "join";
+  /** The name of the room. */
+  room: RoomId;
+  /** An identifier chosen by the client. Every direct reply to this frame repeats it. */
+  ref?: Ref;
+}
+
+/** Ends the user's membership of a room. */
+export interface ClientLeave {
+  type: "leave";
+  /** The name of the room. */
+  room: RoomId;
+  /** An identifier chosen by the client. Every direct reply to this frame repeats it. */
+  ref?: Ref;
+}
+
+/** Requests the members of a room. */
+export interface ClientMembers {
+  type: "members";
+  /** The name of the room. */
+  room: RoomId;
+  /** The largest number of members to return. */
+  limit?: number;
+  /** The `cursor` of the previous answer, to get the next page. */
+  cursor?: string;
+  /** An identifier chosen by the client. Every direct reply to this frame repeats it. */
+  ref?: Ref;
+}
+
 /** Blocks a user: direct messages in both directions are rejected. */
 export interface ClientBlock {
   type: "block";
@@ -282,8 +313,24 @@ export interface Limits {
   messages_per_second: number;
 }
 
-/** The kind of a receipt. */
-export type ReceiptKind = "received" | "read";
+/** A member of a room. */
+export interface Member {
+  /** The user. */
+  user: UserId;
+  /** The time at which the user became a member. */
+  joined_at: Time;
+  /** The newest message that the user has read; only in small rooms. */
+  read?: MessageId;
+}
+
+/** A change of a room's members. */
+export type RoomEvent = "joined" | "left";
+
+/** The reason why entries are not available. */
+export type TruncatedReason = "retention" | "reset";
+
+/** The reason why a frame was rejected. The set is closed: a client can match on it exhaustively. */
+export type ErrorCode = "invalid_json" | "invalid_frame" | "unknown_type" | "binary_unsupported" | "invalid_content" | "unknown_content_type" | "unknown_message" | "unknown_room" | "not_author" | "not_member" | "forbidden" | "blocked" | "id_conflict" | "room_full" | "rate_limited" | "overloaded" | "internal";
 
 /** The users who reacted to a message with one emoji. */
 export interface Reactions {
@@ -293,11 +340,8 @@ export interface Reactions {
   users: UserId[];
 }
 
-/** The reason why entries are not available. */
-export type TruncatedReason = "retention" | "reset";
-
-/** The reason why a frame was rejected. The set is closed: a client can match on it exhaustively. */
-export type ErrorCode = "invalid_json" | "invalid_frame" | "unknown_type" | "binary_unsupported" | "invalid_content" | "unknown_content_type" | "unknown_message" | "unknown_room" | "not_author" | "not_member" | "forbidden" | "blocked" | "id_conflict" | "room_full" | "rate_limited" | "overloaded" | "internal";
+/** The outcome of a frame. */
+export type AckStatus = "stored" | "relayed" | "dropped" | "sent";
 
 /** A conversation of the user. */
 export type Conversation<App = never> = {
@@ -305,9 +349,14 @@ export type Conversation<App = never> = {
   target_user?: UserId;
   /** The room of the conversation. */
   target_room?: RoomId;
-  /** The newest message. */
-  last: PastMessage<App>;
-  /** The number of messages by others after `my_read`, without deleted ones. */
+  /** The number of members; only of a room. */
+  members?: number;
+  /** The newest message; absent for a room without messages. */
+  last?: PastMessage<App>;
+  /**
+   * The number of messages by others after `my_read`, without deleted ones. In a room they are counted from the time at which
+   * the user joined, up to 1,000.
+   */
   unread: number;
   /** The newest message that the user has read. */
   my_read?: MessageId;
@@ -317,8 +366,8 @@ export type Conversation<App = never> = {
   their_received?: MessageId;
 } & ({ target_user: UserId; target_room?: never } | { target_room: RoomId; target_user?: never });
 
-/** The outcome of a frame. */
-export type AckStatus = "stored" | "relayed" | "dropped" | "sent";
+/** The kind of a receipt. */
+export type ReceiptKind = "received" | "read";
 
 /** A message in `history` and `conversations`. */
 export type PastMessage<App = never> = {
@@ -414,11 +463,13 @@ export type ServerMessage<App = never> = {
   ephemeral?: boolean;
 } & ({ target_user: UserId; target_room?: never } | { target_room: RoomId; target_user?: never });
 
-/** The reply to a frame that sends or changes a message. */
-export interface ServerAck {
+/** The reply to a frame that sends or changes a message, and to `join` and `leave`. */
+export type ServerAck = {
   type: "ack";
-  /** The id of the message. */
-  id: MessageId;
+  /** The id of the message. Exactly one of `id` and `room` is present. */
+  id?: MessageId;
+  /** The room that the user has joined or left. */
+  room?: RoomId;
   /**
    * The sequence number of this entry in the sender's own inbox; absent if the message is ephemeral, or if the frame added no
    * entry.
@@ -432,7 +483,7 @@ export interface ServerAck {
   duplicate?: boolean;
   /** The `ref` of the client frame. */
   ref?: Ref;
-}
+} & ({ id: MessageId; room?: never } | { room: RoomId; id?: never });
 
 /** The content of a message was replaced. */
 export type ServerEdited<App = never> = {
@@ -488,6 +539,23 @@ export type ServerReacted = {
   /** True if the reaction was removed. */
   removed?: boolean;
 } & ({ target_user: UserId; target_room?: never } | { target_room: RoomId; target_user?: never });
+
+/** A user has joined or left a room. */
+export interface ServerRoom {
+  type: "room";
+  /** The name of the room. */
+  room: RoomId;
+  /** What the user has done. */
+  event: RoomEvent;
+  /** The user who has joined or left. */
+  user: UserId;
+  /** The sequence number of this entry in the inbox of the user of this session. */
+  seq: number;
+  /** The number of members after the event. */
+  members: number;
+  /** The time of the event. */
+  at: Time;
+}
 
 /**
  * An entry of the inbox that records a change which a later one has superseded: there is nothing to show for it. Only in a
@@ -555,6 +623,21 @@ export interface ServerConversations<App = never> {
   type: "conversations";
   /** The conversations, newest first. */
   items: Conversation<App>[];
+  /** The position of the next page; absent on the last page. */
+  cursor?: string;
+  /** The `ref` of the client frame. */
+  ref?: Ref;
+}
+
+/** The reply to `members`. */
+export interface ServerMembers {
+  type: "members";
+  /** The name of the room. */
+  room: RoomId;
+  /** Members, ordered by the bytes of their ids. */
+  users: Member[];
+  /** The number of members of the room. */
+  total: number;
   /** The position of the next page; absent on the last page. */
   cursor?: string;
   /** The `ref` of the client frame. */

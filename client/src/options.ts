@@ -65,6 +65,9 @@ export interface SendOptions {
   readonly ephemeral?: boolean;
 }
 
+/** The reply to a frame that sends or changes a message. */
+export type MessageAck = ServerAck & { readonly id: string };
+
 /** Range and direction of a history query. */
 export interface HistoryOptions {
   /** Iterate backwards from this message. Default: from the newest. */
@@ -80,7 +83,7 @@ export type Events<App = never> = { [Frame in ServerFrame<App> as Frame['type']]
   /** The state of the connection has changed. */
   state: State;
   /** A message, edit, deletion or reaction of this client is stored. Emitted in log order. */
-  sent: { readonly frame: ClientFrame<App>; readonly ack: ServerAck };
+  sent: { readonly frame: ClientFrame<App>; readonly ack: MessageAck };
   /** The server has rejected a frame of this client for good; it is not sent again. */
   failed: { readonly frame: ClientFrame<App>; readonly error: DmwireError };
   /**

@@ -58,7 +58,7 @@ describe('with a real server', { timeout: 10 * DEADLINE }, () => {
     assert.equal(await read, ack.id);
     await b.react('a', ack.id, '👍');
     for await (const { last, unread } of b.conversations()) {
-      assert.deepEqual([last.message, last.reactions?.[0]?.users, unread], ['A dog', ['b'], 0]);
+      assert.deepEqual([last?.message, last?.reactions?.[0]?.users, unread], ['A dog', ['b'], 0]);
     }
     // Only contacts are told.
     await b.send('a', 'thanks');

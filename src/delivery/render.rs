@@ -1,5 +1,6 @@
 //! Frames of inbox entries and stored messages.
 
+use crate::outbox::Acked;
 use crate::protocol::server::{
     Deleted, Edited, PastMessage, RawContent, Reacted, Reactions, ServerMessage, Skipped,
 };
@@ -16,7 +17,7 @@ pub struct EntryView<'a> {
     /// The conversation as the actor addresses it.
     target: Target<'a>,
     /// The message that the entry is about.
-    pub(super) id: MessageId,
+    id: MessageId,
     pub(super) stored_at: Timestamp,
     body: Body<'a>,
 }
@@ -152,6 +153,11 @@ impl<'a> EntryView<'a> {
     /// Writes this entry as a WebSocket frame: `message`, `edited`, ...
     pub fn write(&self, out: &mut Vec<u8>, seq: u64) {
         websocket::write_text(out, |out| self.write_entry(out, seq));
+    }
+
+    /// The subject of the acknowledgement that the acting session gets.
+    pub(super) fn subject(&self) -> Acked {
+        Acked::Message(self.id)
     }
 
     /// True for a message to oneself, and a change of one.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::render::EntryView;
 use crate::outbox::Outbox;
 use crate::outbox::wakeup::Wakeup;
-use crate::protocol::server::{Ack, AckStatus, ErrorFrame, OkFrame};
+use crate::protocol::server::{ErrorFrame, OkFrame};
 use crate::protocol::types::Integer;
 use crate::protocol::{ErrorCode, FrameError, ServerFrame, schema};
 use crate::writer::WriteError;
@@ -33,14 +33,9 @@ impl Reply<'_> {
 
     /// Sends the ack of an operation that was stored before.
     pub fn duplicate(self, entry: &EntryView<'_>, seq: Option<u64>) -> Wakeup {
-        self.session.reply(Some(&ServerFrame::Ack(Ack {
-            id: entry.id,
-            seq: seq.map(Integer),
-            status: AckStatus::Stored,
-            sent_at: entry.stored_at,
-            duplicate: Some(true),
-            reference: self.reference,
-        })))
+        let subject = entry.subject();
+        let ack = subject.stored(seq, entry.stored_at, Some(true), self.reference);
+        self.session.reply(Some(&ack))
     }
 
     /// Sends `ok`.

@@ -10,18 +10,53 @@
 //! This module has no lock, no bytes and no socket, so that the order is tested alone.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use crate::protocol::server::{Ack, AckStatus};
 use crate::protocol::types::Integer;
 use crate::protocol::{MessageId, ServerFrame, Timestamp};
+
+/// The subject of an acknowledgement.
+#[derive(Clone, Debug)]
+pub enum Acked {
+    /// A message, or a change of one.
+    Message(MessageId),
+    /// A room that the user has joined or left.
+    Room(Arc<str>),
+}
+
+impl Acked {
+    /// The acknowledgement of a frame that was stored.
+    pub fn stored<'a>(
+        &'a self,
+        seq: Option<u64>,
+        sent_at: Timestamp,
+        duplicate: Option<bool>,
+        reference: Option<&'a str>,
+    ) -> ServerFrame<'a> {
+        let (id, room) = match self {
+            Self::Message(id) => (Some(*id), None),
+            Self::Room(room) => (None, Some(&**room)),
+        };
+        ServerFrame::Ack(Ack {
+            id,
+            room,
+            seq: seq.map(Integer),
+            status: AckStatus::Stored,
+            sent_at,
+            duplicate,
+            reference,
+        })
+    }
+}
 
 /// An acknowledgement whose entry the cursor has not reached.
 #[derive(Debug)]
 pub struct PendingAck {
     /// The entry that the send became.
     pub seq: u64,
-    /// The message.
-    pub id: MessageId,
+    /// The subject of the send.
+    pub subject: Acked,
     /// When it was stored.
     pub stored_at: Timestamp,
     /// The session's user is the recipient too: the entry follows the acknowledgement.
@@ -33,14 +68,12 @@ pub struct PendingAck {
 impl PendingAck {
     /// The acknowledgement, as a duplicate if its entry is not in its place.
     pub fn frame(&self, duplicate: Option<bool>) -> ServerFrame<'_> {
-        ServerFrame::Ack(Ack {
-            id: self.id,
-            seq: Some(Integer(self.seq)),
-            status: AckStatus::Stored,
-            sent_at: self.stored_at,
+        self.subject.stored(
+            Some(self.seq),
+            self.stored_at,
             duplicate,
-            reference: self.reference.as_deref(),
-        })
+            self.reference.as_deref(),
+        )
     }
 
     fn memory(&self) -> usize {
@@ -160,7 +193,7 @@ mod tests {
     fn ack(seq: u64) -> PendingAck {
         PendingAck {
             seq,
-            id: MessageId(Uuid::nil()),
+            subject: Acked::Message(MessageId(Uuid::nil())),
             stored_at: Timestamp(0),
             to_oneself: false,
             reference: Some("ref".into()),

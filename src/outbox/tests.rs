@@ -1,6 +1,7 @@
 //! Tests of the outbox without a socket.
 
 use super::*;
+use crate::protocol::MessageId;
 
 const SHUTDOWN: Disconnect = disconnect::SHUTDOWN;
 
@@ -90,8 +91,8 @@ fn an_ack_beyond_the_cursor_waits_for_the_replay() {
     let outbox = outbox();
     outbox.open(1, 2);
     outbox.add_pending_write();
-    let id = (MessageId(Uuid::nil()), Timestamp(0));
-    let _ = outbox.push_ack(3, id, Some("r"), None);
+    let subject = || (Acked::Message(MessageId(Uuid::nil())), Timestamp(0));
+    let _ = outbox.push_ack(3, subject(), Some("r"), None);
     assert_eq!(outbox.status().unsent, 0);
     assert!(outbox.status().awaits_replies);
     let mut written = Vec::new();
@@ -103,7 +104,7 @@ fn an_ack_beyond_the_cursor_waits_for_the_replay() {
     assert!(!status.awaits_replies && status.cursor == 4);
     // A message to oneself is both.
     outbox.add_pending_write();
-    let _ = outbox.push_ack(5, id, None, Some(b"message"));
+    let _ = outbox.push_ack(5, subject(), None, Some(b"message"));
     for seq in 4..=5 {
         outbox.push_replayed(seq, |_| written.push(seq));
     }

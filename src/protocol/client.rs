@@ -31,6 +31,12 @@ tagged! {
         History(ClientHistory<'a>) = "history",
         /// Requests the user's conversations.
         Conversations(ClientConversations<'a>) = "conversations",
+        /// Makes the user a member of a room.
+        Join(ClientJoin<'a>) = "join",
+        /// Ends the user's membership of a room.
+        Leave(ClientLeave<'a>) = "leave",
+        /// Requests the members of a room.
+        Members(ClientMembers<'a>) = "members",
         /// Blocks a user: direct messages in both directions are rejected.
         Block(ClientBlock<'a>) = "block",
         /// Removes a block.
@@ -215,6 +221,10 @@ pub type Emoji<'a> = Bounded<'a, 1, 16>;
 pub type Cursor<'a> = Bounded<'a, 1, 64>;
 /// Number of items in an answer if the client sets no `limit`.
 pub const DEFAULT_LIMIT: u64 = 50;
+/// The largest number of members to return.
+pub type MembersLimit = Integer<1, 1000>;
+/// Number of members in an answer if the client sets no `limit`.
+pub const DEFAULT_MEMBERS_LIMIT: u64 = 100;
 
 /// Requests the user's conversations, newest first. Answered with `conversations`.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -240,6 +250,52 @@ pub struct ClientConversations<'a> {
 pub struct ClientReceived<'a> {
     /// The newest entry received. It confirms all earlier entries too.
     pub seq: SafeInteger,
+    /// An identifier chosen by the client. Every direct reply to this frame repeats it.
+    #[serde(default, borrow, rename = "ref")]
+    pub reference: Option<Ref<'a>>,
+}
+
+/// Makes the user a member of a room. Answered with `ack`, also if the user is a member already.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(example = json!({"type": "join", "room": "lobby", "ref": "j1"}))]
+pub struct ClientJoin<'a> {
+    /// The name of the room.
+    #[serde(borrow)]
+    pub room: RoomId<'a>,
+    /// An identifier chosen by the client. Every direct reply to this frame repeats it.
+    #[serde(default, borrow, rename = "ref")]
+    pub reference: Option<Ref<'a>>,
+}
+
+/// Ends the user's membership of a room. Answered with `ack`, also if the user is not a member.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(example = json!({"type": "leave", "room": "lobby", "ref": "l1"}))]
+pub struct ClientLeave<'a> {
+    /// The name of the room.
+    #[serde(borrow)]
+    pub room: RoomId<'a>,
+    /// An identifier chosen by the client. Every direct reply to this frame repeats it.
+    #[serde(default, borrow, rename = "ref")]
+    pub reference: Option<Ref<'a>>,
+}
+
+/// Requests the members of a room, ordered by user id. Answered with `members`.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(example = json!({"type": "members", "room": "lobby", "limit": 20, "ref": "m1"}))]
+pub struct ClientMembers<'a> {
+    /// The name of the room.
+    #[serde(borrow)]
+    pub room: RoomId<'a>,
+    /// The largest number of members to return.
+    #[serde(default)]
+    #[schemars(extend("default" = 100))]
+    pub limit: Option<MembersLimit>,
+    /// The `cursor` of the previous answer, to get the next page.
+    #[serde(default, borrow)]
+    pub cursor: Option<Cursor<'a>>,
     /// An identifier chosen by the client. Every direct reply to this frame repeats it.
     #[serde(default, borrow, rename = "ref")]
     pub reference: Option<Ref<'a>>,
@@ -312,6 +368,9 @@ impl ClientFrame<'_> {
             }
             Self::Received(_)
             | Self::Conversations(_)
+            | Self::Join(_)
+            | Self::Leave(_)
+            | Self::Members(_)
             | Self::Block(_)
             | Self::Unblock(_)
             | Self::Ping(_) => Ok(()),

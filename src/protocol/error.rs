@@ -36,7 +36,7 @@ codes! {
     UnknownContentType = "unknown_content_type",
     /// The message does not exist, or is not visible to this user.
     UnknownMessage = "unknown_message",
-    /// The room does not exist.
+    /// The room does not exist: this server has no rooms.
     UnknownRoom = "unknown_room",
     /// Only the author may change this message.
     NotAuthor = "not_author",
@@ -111,10 +111,41 @@ impl FrameError {
         }
     }
 
-    /// The room that the frame is addressed to does not exist.
-    pub fn unknown_room() -> Self {
-        let detail = "this room does not exist: this version of the server has no rooms";
-        Self::in_field("target_room", ErrorCode::UnknownRoom, detail)
+    /// This server has no rooms. `field` is the field of the frame that names the room.
+    pub fn unknown_room(field: &str) -> Self {
+        let detail = "this room does not exist: rooms are off on this server";
+        Self::in_field(field, ErrorCode::UnknownRoom, detail)
+    }
+
+    /// The user is not a member of the room, whether or not it exists. `field` is the field of the frame that names the room.
+    pub fn not_member(field: &str) -> Self {
+        let detail = "you are not a member of this room";
+        Self::in_field(field, ErrorCode::NotMember, detail)
+    }
+
+    /// The room to be joined has the maximum number of members.
+    pub fn room_full() -> Self {
+        let detail = "this room has the maximum number of members";
+        Self::in_field("room", ErrorCode::RoomFull, detail)
+    }
+
+    /// The user is a member of the maximum number of rooms.
+    pub fn too_many_rooms() -> Self {
+        let detail = "you are a member of the maximum number of rooms; leave one first";
+        Self::in_field("room", ErrorCode::Forbidden, detail)
+    }
+
+    /// Users cannot join the room by themselves.
+    pub fn room_closed() -> Self {
+        let detail = "you cannot join this room: its members are managed by the server's operator";
+        Self::in_field("room", ErrorCode::Forbidden, detail)
+    }
+
+    /// The user's frames have created too many inbox entries in rooms.
+    pub fn too_many_entries() -> Self {
+        let detail =
+            "your frames have reached the limit of inbox entries in rooms; nothing was stored";
+        Self::new(ErrorCode::RateLimited, detail)
     }
 
     /// A message does not exist, or is not visible to the user. `field` is the field of the frame that names it.
@@ -123,9 +154,9 @@ impl FrameError {
         Self::in_field(field, ErrorCode::UnknownMessage, detail)
     }
 
-    /// A cursor of `conversations` is not one that the user was given.
+    /// A cursor of a list is not one that the user was given.
     pub fn unknown_cursor() -> Self {
-        let detail = "this cursor is not from an answer to `conversations`";
+        let detail = "this cursor is not from an answer to the same query";
         Self::in_field("cursor", ErrorCode::UnknownMessage, detail)
     }
 

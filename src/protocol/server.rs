@@ -3,6 +3,7 @@
 mod answers;
 mod encode;
 mod events;
+mod rooms;
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -20,6 +21,7 @@ pub use events::{
     Deleted, Edited, RawContent, Reacted, Receipt, ReceiptKind, ServerMessage, ServerTyping,
     Skipped,
 };
+pub use rooms::{Member, Members, RoomChange, RoomEvent};
 
 /// A frame from the server. `type` names it. Clients ignore fields and types that they do not know.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
@@ -33,7 +35,7 @@ pub enum ServerFrame<'a> {
     Truncated(Truncated),
     /// A message.
     Message(ServerMessage<'a>),
-    /// The reply to a frame that sends or changes a message.
+    /// The reply to a frame that sends or changes a message, and to `join` and `leave`.
     Ack(Ack<'a>),
     /// The content of a message was replaced.
     Edited(Edited<'a>),
@@ -41,6 +43,8 @@ pub enum ServerFrame<'a> {
     Deleted(Deleted<'a>),
     /// A reaction was added or removed.
     Reacted(Reacted<'a>),
+    /// A user has joined or left a room.
+    Room(RoomChange<'a>),
     /// An entry of the inbox whose change was superseded.
     Skipped(Skipped),
     /// A user has received or read a conversation up to a message.
@@ -51,6 +55,8 @@ pub enum ServerFrame<'a> {
     History(History<'a>),
     /// The reply to `conversations`.
     Conversations(Conversations<'a>),
+    /// The reply to `members`.
+    Members(Members<'a>),
     /// The reply to `block` and `unblock`.
     Ok(OkFrame<'a>),
     /// The reply to `ping`.

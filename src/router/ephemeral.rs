@@ -29,7 +29,8 @@ impl DeferredAck {
         // Without an answer the store could not be asked; the recipient is then treated as a stranger.
         Pin::new(&mut self.visible).poll(cx).map(|visible| {
             ServerFrame::Ack(Ack {
-                id: self.id,
+                id: Some(self.id),
+                room: None,
                 seq: None,
                 status: status(self.pushed, visible.unwrap_or(false)),
                 sent_at: self.sent_at,
@@ -58,7 +59,7 @@ impl Router {
         command: &Command<'a>,
     ) -> Result<Executed<'a>, CommandError> {
         let Target::User(to) = message.target() else {
-            return Err(FrameError::unknown_room().into());
+            return Err(FrameError::unknown_room("target_room").into());
         };
         let now = self.now();
         let mut frame = Vec::new();
@@ -94,7 +95,8 @@ impl Router {
             })));
         };
         Ok(Executed::Reply(ServerFrame::Ack(Ack {
-            id,
+            id: Some(id),
+            room: None,
             seq: None,
             status: status(pushed, visible),
             sent_at: now,

@@ -118,8 +118,13 @@ fn answer_history(
             };
             return send_error(outbox, &FrameError::unknown_message(field), reference, None);
         }
-        HistoryAnswer::UnknownRoom | HistoryAnswer::NotMember => {
-            return send_error(outbox, &FrameError::unknown_room(), reference, None);
+        HistoryAnswer::UnknownRoom => {
+            let error = FrameError::unknown_room("target_room");
+            return send_error(outbox, &error, reference, None);
+        }
+        HistoryAnswer::NotMember => {
+            let error = FrameError::not_member("target_room");
+            return send_error(outbox, &error, reference, None);
         }
     };
     let (target_user, target_room) = target_fields(target_of(&query.conversation));
@@ -146,17 +151,18 @@ fn answer_conversations(
         items: page
             .items
             .iter()
-            .filter_map(|item| {
+            .map(|item| {
                 let (target_user, target_room) = target_fields(target_of(&item.conversation));
-                Some(Conversation {
+                Conversation {
                     target_user,
                     target_room,
-                    last: past_message(item.last.as_ref()?),
+                    members: item.members.map(Integer),
+                    last: item.last.as_ref().map(past_message),
                     unread: Integer(item.unread),
                     my_read: item.my_read.map(MessageId),
                     their_read: item.their_read.map(MessageId),
                     their_received: item.their_received.map(MessageId),
-                })
+                }
             })
             .collect(),
         cursor: cursor.as_deref(),

@@ -3,8 +3,9 @@
 
 use dmwire::protocol::server::{
     Ack, AckStatus, Conversation, Conversations, Deleted, Edited, ErrorFrame, Goodbye, Heartbeat,
-    History, OkFrame, PastMessage, Pong, RawContent, Reacted, Reactions, Receipt, ReceiptKind,
-    ServerMessage, ServerTyping, Synced, Truncated, TruncatedReason,
+    History, Member, Members, OkFrame, PastMessage, Pong, RawContent, Reacted, Reactions, Receipt,
+    ReceiptKind, RoomChange, RoomEvent, ServerMessage, ServerTyping, Synced, Truncated,
+    TruncatedReason,
 };
 use dmwire::protocol::types::{Integer, parse_uuid};
 use dmwire::protocol::{ErrorCode, MessageId, ServerFrame, Tape, Timestamp};
@@ -125,7 +126,8 @@ impl Generator {
         Conversation {
             target_user,
             target_room,
-            last: self.past(),
+            members: self.maybe(Self::number),
+            last: self.maybe(Self::past),
             unread: self.number(),
             my_read: self.maybe(Self::id),
             their_read: self.maybe(Self::id),
@@ -137,6 +139,7 @@ impl Generator {
     #[allow(clippy::too_many_lines)] // One expression per kind of frame.
     fn frames(&mut self) -> Vec<ServerFrame<'static>> {
         let (target_user, target_room) = self.target();
+        let acked_room = self.maybe(Self::name);
         vec![
             ServerFrame::Message(ServerMessage {
                 message: self.content(),
@@ -151,7 +154,8 @@ impl Generator {
                 ephemeral: self.maybe(Self::flag),
             }),
             ServerFrame::Ack(Ack {
-                id: self.id(),
+                id: acked_room.is_none().then(|| self.id()),
+                room: acked_room,
                 seq: self.maybe(Self::number),
                 status: *self.0.pick(&[
                     AckStatus::Stored,
@@ -181,6 +185,27 @@ impl Generator {
             }),
             ServerFrame::Conversations(Conversations {
                 items: (0..self.0.below(4)).map(|_| self.conversation()).collect(),
+                cursor: self.maybe(Self::string),
+                reference: self.maybe(Self::string),
+            }),
+            ServerFrame::Room(RoomChange {
+                room: self.name(),
+                event: *self.0.pick(&[RoomEvent::Joined, RoomEvent::Left]),
+                user: self.name(),
+                seq: self.number(),
+                members: self.number(),
+                at: self.time(),
+            }),
+            ServerFrame::Members(Members {
+                room: self.name(),
+                users: (0..self.0.below(4))
+                    .map(|_| Member {
+                        user: self.name(),
+                        joined_at: self.time(),
+                        read: self.maybe(Self::id),
+                    })
+                    .collect(),
+                total: self.number(),
                 cursor: self.maybe(Self::string),
                 reference: self.maybe(Self::string),
             }),

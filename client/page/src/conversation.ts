@@ -97,6 +97,8 @@ export class Conversation {
    * @param listAt Number of arrivals when the list was requested. @param pageAt The same for the page with this item.
    */
   mergeListItem(item: ListItem, me: string, index: number, listAt: number, pageAt: number): void {
+    // Only a room may have no message, and the page shows no rooms.
+    if (item.last === undefined) return;
     this.last = fromFrame(item.last);
     const last = this.#indexOf(item.last.id);
     // The messages that arrived live after the server made the list.

@@ -17,23 +17,34 @@ use crate::protocol::types::{MessageId, Ref, RoomId, UserId};
 pub enum AckStatus {
     /// Committed to the store.
     Stored,
-    /// Ephemeral, to a user whom the sender sees: at least one live session existed.
+    /// Ephemeral: a recipient whom the sender sees had a live session.
     Relayed,
-    /// Ephemeral, to a user whom the sender sees: no live session existed.
+    /// Ephemeral: the sender sees all recipients, and none of them had a live session.
     Dropped,
-    /// Ephemeral, to any other user: forwarded to live sessions, if there are any.
+    /// Ephemeral: forwarded to the live sessions of recipients whom the sender does not see, if there are any.
     Sent,
 }
 
-/// The reply to a frame that sends or changes a message.
+/// The reply to a frame that sends or changes a message, and to `join` and `leave`.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
-#[schemars(example = json!({
-    "type": "ack", "id": "019a2f4e-7b1c-7d3e-9a55-0c1d2e3f4a5b", "seq": 7, "status": "stored",
-    "sent_at": "2026-11-20T11:03:00.123Z", "ref": "m1"
-}))]
+#[schemars(
+    extend("oneOf" = [{"required": ["id"]}, {"required": ["room"]}]),
+    example = json!({
+        "type": "ack", "id": "019a2f4e-7b1c-7d3e-9a55-0c1d2e3f4a5b", "seq": 7, "status": "stored",
+        "sent_at": "2026-11-20T11:03:00.123Z", "ref": "m1"
+    }),
+    example = json!({
+        "type": "ack", "room": "lobby", "seq": 8, "status": "stored", "sent_at": "2026-11-20T11:03:01.123Z"
+    })
+)]
 pub struct Ack<'a> {
-    /// The id of the message.
-    pub id: MessageId,
+    /// The id of the message. Exactly one of `id` and `room` is present.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<MessageId>,
+    /// The room that the user has joined or left.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<RoomId<'a>>")]
+    pub room: Option<&'a str>,
     /// The sequence number of this entry in the sender's own inbox; absent if the message is ephemeral, or if the frame added no
     /// entry.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -150,9 +161,14 @@ pub struct Conversation<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<RoomId<'a>>")]
     pub target_room: Option<&'a str>,
-    /// The newest message.
-    pub last: PastMessage<'a>,
-    /// The number of messages by others after `my_read`, without deleted ones.
+    /// The number of members; only of a room.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub members: Option<SafeInteger>,
+    /// The newest message; absent for a room without messages.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last: Option<PastMessage<'a>>,
+    /// The number of messages by others after `my_read`, without deleted ones. In a room they are counted from the time at which
+    /// the user joined, up to 1,000.
     pub unread: SafeInteger,
     /// The newest message that the user has read.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -13,8 +13,8 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::{
-    Ack, AckStatus, Conversation, Conversations, Edited, History, PastMessage, ServerFrame,
-    ServerMessage, Skipped,
+    Ack, AckStatus, Conversation, Conversations, Edited, History, Member, Members, PastMessage,
+    RoomChange, RoomEvent, ServerFrame, ServerMessage, Skipped,
 };
 use crate::protocol::timestamp::Timestamp;
 use crate::protocol::types::MessageId;
@@ -26,9 +26,11 @@ impl ServerFrame<'_> {
             Self::Message(message) => message.write(out),
             Self::Ack(ack) => ack.write(out),
             Self::Edited(edited) => edited.write(out),
+            Self::Room(change) => change.write(out),
             Self::Skipped(skipped) => skipped.write(out),
             Self::History(history) => history.write(out),
             Self::Conversations(conversations) => conversations.write(out),
+            Self::Members(members) => members.write(out),
             other => json(out, other),
         }
     }
@@ -80,8 +82,15 @@ impl Skipped {
 impl Ack<'_> {
     fn write(&self, out: &mut Vec<u8>) {
         out.reserve(192);
-        uuid(out, r#"{"type":"ack","id":""#, self.id);
-        out.push(b'"');
+        out.extend_from_slice(br#"{"type":"ack""#);
+        if let Some(id) = self.id {
+            uuid(out, r#","id":""#, id);
+            out.push(b'"');
+        }
+        if let Some(room) = self.room {
+            text(out, r#","room":""#, room);
+            out.push(b'"');
+        }
         if let Some(seq) = self.seq {
             number(out, r#","seq":"#, seq.0);
         }
@@ -204,9 +213,61 @@ impl Conversation<'_> {
                 out.push(b'"');
             }
         }
-        out.extend_from_slice(br#","last":"#);
-        self.last.write(out);
+        if let Some(members) = self.members {
+            number(out, r#","members":"#, members.0);
+        }
+        if let Some(last) = &self.last {
+            out.extend_from_slice(br#","last":"#);
+            last.write(out);
+        }
         out.push(b'}');
+    }
+}
+
+impl RoomChange<'_> {
+    fn write(&self, out: &mut Vec<u8>) {
+        text(out, r#"{"type":"room","room":""#, self.room);
+        let event = match self.event {
+            RoomEvent::Joined => "joined",
+            RoomEvent::Left => "left",
+        };
+        text(out, r#"","event":""#, event);
+        text(out, r#"","user":""#, self.user);
+        number(out, r#"","seq":"#, self.seq.0);
+        number(out, r#","members":"#, self.members.0);
+        time(out, r#","at":""#, self.at);
+        out.extend_from_slice(br#""}"#);
+    }
+}
+
+impl Members<'_> {
+    fn write(&self, out: &mut Vec<u8>) {
+        text(out, r#"{"type":"members","room":""#, self.room);
+        out.extend_from_slice(br#"","users":["#);
+        for (n, member) in self.users.iter().enumerate() {
+            if n > 0 {
+                out.push(b',');
+            }
+            member.write(out);
+        }
+        number(out, r#"],"total":"#, self.total.0);
+        if let Some(cursor) = self.cursor {
+            out.extend_from_slice(br#","cursor":"#);
+            json(out, cursor);
+        }
+        reference(out, self.reference);
+        out.push(b'}');
+    }
+}
+
+impl Member<'_> {
+    fn write(&self, out: &mut Vec<u8>) {
+        text(out, r#"{"user":""#, self.user);
+        time(out, r#"","joined_at":""#, self.joined_at);
+        if let Some(read) = self.read {
+            uuid(out, r#"","read":""#, read);
+        }
+        out.extend_from_slice(br#""}"#);
     }
 }
 
