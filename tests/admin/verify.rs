@@ -71,9 +71,9 @@ fn inconsistent_rows_are_found_and_reported() {
         ),
         (
             "PRAGMA writable_schema = ON; UPDATE sqlite_schema SET rootpage = (SELECT rootpage FROM sqlite_schema \
-             WHERE name = 'conversations_by_high') WHERE name = 'message_ids'"
+             WHERE name = 'conversations_by_high') WHERE name = 'messages_by_id'"
                 .to_owned(),
-            "message_ids",
+            "messages_by_id",
         ),
         ("DELETE FROM meta WHERE key = 'epoch'".to_owned(), "epoch"),
     ];

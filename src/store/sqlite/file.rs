@@ -153,7 +153,7 @@ pub fn connect(path: &Path, synchronous: &str) -> Result<Connection, StoreError>
         return with_path(path, Err("the file cannot be written"));
     }
     with_path(path, migrations::configure(&connection, synchronous))?;
-    with_path(path, migrations::migrate(&mut connection))?;
+    migrations::migrate(&mut connection, path)?;
     connection.set_prepared_statement_cache_capacity(96);
     Ok(connection)
 }

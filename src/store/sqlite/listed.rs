@@ -29,6 +29,16 @@ pub const LIST_ALL: &str = "
         JOIN messages AS m ON m.conversation = c.conversation
             AND m.n = (SELECT max(n) FROM messages WHERE conversation = c.conversation));";
 
+/// As [`LIST_ALL`], for one user.
+pub const LIST_OF_USER: &str = "
+    INSERT INTO listed (user, conversation, newest, reach)
+    SELECT ?1, conversation, newest, max(latest) OVER (ORDER BY newest ROWS UNBOUNDED PRECEDING)
+    FROM (SELECT c.conversation, m.n AS newest, m.sent_at + m.behind AS latest
+        FROM (SELECT n AS conversation FROM conversations WHERE low = ?1
+            UNION ALL SELECT n FROM conversations WHERE high = ?1 AND low != ?1) AS c
+        JOIN messages AS m ON m.conversation = c.conversation
+            AND m.n = (SELECT max(n) FROM messages WHERE conversation = c.conversation))";
+
 /// Which entries of an inbox are settled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Extent {

@@ -1,11 +1,16 @@
 //! The tables, and the migration of files of older versions.
 
 mod counted;
+mod space;
+
+use std::path::Path;
+use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior};
 use uuid::Uuid;
 
 pub use self::counted::COUNTED;
+use super::fault::with_path;
 use super::pending;
 use crate::store::{ContentHasher, StoreError};
 
@@ -13,6 +18,8 @@ use crate::store::{ContentHasher, StoreError};
 const APPLICATION: i64 = 0x646d_7731;
 /// The write-ahead log is truncated to this size after a checkpoint.
 pub const LOG_BYTES: i64 = 64 << 20;
+/// How often a migration that takes long is logged.
+const PROGRESS: Duration = Duration::from_secs(10);
 /// The page cache of the writing connection in KiB; SQLite takes a negative number as KiB.
 const CACHE_KIB: i64 = -32_768;
 
@@ -136,8 +143,38 @@ pub fn configure(connection: &Connection, synchronous: &str) -> rusqlite::Result
 }
 
 /// Runs the steps that a file has not seen.
-pub fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
-    let version: i64 = connection.query_row("PRAGMA user_version", (), |row| row.get(0))?;
+///
+/// # Errors
+/// [`StoreError`]. A migration that has begun continues with the next call.
+pub fn migrate(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
+    let version = with_path(path, version(connection))?;
+    let is_old = 0 < version && version < COUNTED;
+    if is_old {
+        space::assert_enough(connection, path)?;
+        log::info!(
+            "{}: the store is migrated to a newer version of its tables",
+            path.display()
+        );
+    }
+    with_path(path, run_steps(connection, version))?;
+    if with_path(path, counted::is_unfinished(connection))? {
+        // What is sorted may be large.
+        with_path(path, connection.pragma_update(None, "temp_store", "FILE"))?;
+        let done = run_parts(connection);
+        with_path(path, connection.pragma_update(None, "temp_store", "MEMORY"))?;
+        done.map_err(|error| space::explain(&error, path))?;
+        if version > 0 {
+            log::info!("{}: the migration is finished", path.display());
+        }
+    }
+    Ok(())
+}
+
+fn version(connection: &Connection) -> rusqlite::Result<i64> {
+    connection.query_row("PRAGMA user_version", (), |row| row.get(0))
+}
+
+fn run_steps(connection: &mut Connection, version: i64) -> rusqlite::Result<()> {
     let done = usize::try_from(version).unwrap_or(0);
     for (n, step) in STEPS.iter().enumerate().skip(done) {
         let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -146,7 +183,7 @@ pub fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
             pending::upgrade(&tx)?;
         }
         if n as i64 + 1 == COUNTED {
-            counted::count_messages(&tx)?;
+            counted::begin(&tx)?;
         }
         if n == 0 {
             tx.execute(
@@ -157,6 +194,28 @@ pub fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
         }
         tx.pragma_update(None, "user_version", n as i64 + 1)?;
         tx.commit()?;
+    }
+    Ok(())
+}
+
+fn run_parts(connection: &mut Connection) -> rusqlite::Result<()> {
+    let mut logged = Instant::now();
+    while counted::run_part(connection)? {
+        if logged.elapsed() >= PROGRESS {
+            logged = Instant::now();
+            log::info!("the store is still being migrated");
+        }
+    }
+    Ok(())
+}
+
+/// Checks that a file is not in the middle of a migration. The error is a text for users.
+pub fn assert_finished(connection: &Connection) -> Result<(), StoreError> {
+    if counted::is_unfinished(connection)? {
+        return Err(StoreError::Failed(
+            "its migration to the tables of this version was interrupted: start a server with it, which finishes the migration"
+                .to_owned(),
+        ));
     }
     Ok(())
 }

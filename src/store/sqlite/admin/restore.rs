@@ -123,6 +123,7 @@ impl<'a> Source<'a> {
         let path = self.path;
         let connection = self.connect()?;
         with_path(path, migrations::recognise(&connection))?;
+        with_path(path, migrations::assert_finished(&connection))?;
         with_path(path, migrations::epoch(&connection))?;
         with_path(path, connection.execute_batch("BEGIN"))?;
         include_all(path, &connection)?;

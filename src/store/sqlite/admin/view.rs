@@ -74,6 +74,7 @@ pub fn open(path: &Path) -> Result<Connection, StoreError> {
     recovery::check(path)?;
     let connection = with_path(path, connect_to_read(path))?;
     with_path(path, migrations::recognise(&connection))?;
+    with_path(path, migrations::assert_finished(&connection))?;
     with_path(path, migrations::epoch(&connection))?;
     with_path(path, connection.execute_batch("BEGIN"))?;
     Ok(connection)

@@ -1,8 +1,11 @@
+-- Changes the tables. `migrations/counted.rs` then copies the messages to the new table, and fills what is new, in parts: the size
+-- of a store must not matter to a statement of this file.
+
+
 -- Devices and quotas.
 
--- Whether a session of the user has ever been opened. Until now each of these sessions had a row in `devices`.
+-- Whether a session of the user has ever been opened.
 ALTER TABLE users ADD COLUMN connected INTEGER NOT NULL DEFAULT 0;
-UPDATE users SET connected = 1 WHERE n IN (SELECT user FROM devices);
 
 -- Whether the device is known to have acknowledged an entry. Until now a device was stored when it connected, with the position at
 -- which it started.
@@ -20,16 +23,6 @@ CREATE TABLE byte_use (user INTEGER PRIMARY KEY, used REAL NOT NULL, at INTEGER 
 -- The number of entries with `kind` 5 in the user's inbox.
 ALTER TABLE users ADD COLUMN superseded INTEGER NOT NULL DEFAULT 0;
 -- `kind` 5: a change that a later one has superseded. Such an entry keeps its number, `at`, `conversation` and `message`.
-DROP INDEX changes;
-UPDATE inbox SET kind = 5, by = NULL, emoji = NULL WHERE (user, seq) IN (
-    SELECT user, seq FROM (
-        SELECT user, seq, lead(seq) OVER (PARTITION BY user, conversation, message, by, emoji ORDER BY seq) AS later
-        FROM inbox WHERE kind BETWEEN 1 AND 4
-    ) WHERE later IS NOT NULL
-);
-UPDATE users SET superseded = (SELECT count(*) FROM inbox WHERE user = users.n AND kind = 5);
--- The changes that are not superseded. An expired message is kept while one of them is in an inbox.
-CREATE INDEX changes ON inbox (conversation, message, user, by, emoji) WHERE kind BETWEEN 1 AND 4;
 
 
 -- Lists of conversations.
@@ -39,10 +32,8 @@ ALTER TABLE conversations ADD COLUMN low_wrote INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE conversations ADD COLUMN high_wrote INTEGER NOT NULL DEFAULT 0;
 
 -- `low_count`, `high_count`: the number of messages of each of the two users up to this one, also deleted and removed ones, not from
--- zero if earlier ones were removed. `behind`: by how much an earlier message has a later time. `hash`: a keyed hash of long content. `migrate` copies the
--- messages.
+-- zero if earlier ones were removed. `behind`: by how much an earlier message has a later time. `hash`: a keyed hash of long content.
 ALTER TABLE messages RENAME TO messages_6;
-DROP INDEX message_ids;
 CREATE TABLE messages (
     conversation INTEGER NOT NULL, n INTEGER NOT NULL, id BLOB NOT NULL,
     sender INTEGER NOT NULL, recipient INTEGER NOT NULL, from_seq INTEGER NOT NULL, to_seq INTEGER NOT NULL,
@@ -51,6 +42,8 @@ CREATE TABLE messages (
     content TEXT,
     PRIMARY KEY (conversation, n)
 ) STRICT, WITHOUT ROWID;
+
+CREATE UNIQUE INDEX messages_by_id ON messages (conversation, id);
 
 -- A tree of sums of the messages of a user that the counts of later messages include, but that were deleted, or removed while an
 -- earlier message was kept: see `uncounted`.
