@@ -170,5 +170,13 @@ pub fn unknown_variables() -> Vec<String> {
     unknown
 }
 
+/// The environment variable of a setting whose value is not in UTF-8.
+pub fn variable_not_in_utf8() -> Option<String> {
+    let variables = settings().iter().flat_map(Setting::keys);
+    variables
+        .map(setting::variable)
+        .find(|name| std::env::var_os(name).is_some_and(|value| value.to_str().is_none()))
+}
+
 #[cfg(test)]
 mod tests;

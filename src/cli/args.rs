@@ -1,7 +1,8 @@
 //! The command line.
 
+use clap::error::ErrorKind;
 use clap::{Arg, ArgMatches, Command};
-use dmwire::config;
+use dmwire::{config, logging};
 
 use super::{COMMANDS, Settings};
 
@@ -19,7 +20,29 @@ take precedence over variables, and variables over the file.";
 /// Parses the command line of the process. Ends the process after `--help` and `--version` with exit code 0, and for an
 /// invalid command line with 2.
 pub fn parse() -> ArgMatches {
-    command().get_matches()
+    command().try_get_matches().unwrap_or_else(|error| {
+        if error.kind() == ErrorKind::InvalidUtf8
+            && let Some(name) = flag_not_in_utf8().or_else(config::variable_not_in_utf8)
+        {
+            logging::print_last(&format!("dmwire: {name}: the value is not in UTF-8"));
+            std::process::exit(error.exit_code());
+        }
+        error.exit()
+    })
+}
+
+/// The flag whose value is not in UTF-8. The value itself may be a secret.
+fn flag_not_in_utf8() -> Option<String> {
+    let mut flag = None;
+    for argument in std::env::args_os().skip(1) {
+        let text = argument.to_string_lossy();
+        let name = text.split('=').next().filter(|name| name.starts_with("--"));
+        flag = name.map(str::to_owned).or(flag);
+        if argument.to_str().is_none() {
+            return flag;
+        }
+    }
+    None
 }
 
 fn command() -> Command {

@@ -1,6 +1,8 @@
 //! Files with secrets, keys and settings that were written with another encoding, or with more than the text that their author sees.
 
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
 use std::sync::Arc;
 
 use serde_json::json;
@@ -123,6 +125,17 @@ fn a_secret_in_a_flag_a_variable_or_a_setting_is_not_changed_in_silence() {
             why,
         );
     }
+    // A file in UTF-16, read by a shell.
+    let odd = OsStr::from_bytes(b"\xFF\xFEa\xFF");
+    let mut command = program(&folder.0, &["config"]);
+    command.env("DMWIRE_JWT_SECRET", odd);
+    assert_named(&run_to_end(command), "DMWIRE_JWT_SECRET: ", "UTF-8");
+    let mut command = program(&folder.0, &["config", "--jwt-secret"]);
+    command.arg(odd);
+    assert_named(&run_to_end(command), "--jwt-secret: ", "UTF-8");
+    let mut command = program(&folder.0, &["config", "--open"]);
+    command.arg(OsStr::from_bytes(b"--jwt-secret=a\xFF"));
+    assert_named(&run_to_end(command), "--jwt-secret: ", "UTF-8");
     // The line break at the end of a variable that was made from a file.
     for secret in [format!("{SECRET}\n"), format!("{SECRET}\r\n")] {
         let server = Server::start(&["--jwt-secret", &secret]);
