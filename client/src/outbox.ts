@@ -69,9 +69,9 @@ export class Outbox {
 
   /** Restores the frames of an earlier run. */
   restore(records: readonly OutboxRecord[]): void {
-    const restored = records.map(({ frame, settled = false, seq, after, superseded = false }) => {
+    const restored = records.map(({ frame, settled = false, seq, ack, after, superseded = false }) => {
       const pending = this.#create(frame, 'durable', true);
-      Object.assign(pending, { settled, seq, after, superseded, maybeStored: true });
+      Object.assign(pending, { settled, seq, ack, after, superseded, maybeStored: true });
       // This run has no caller that waits for the answer.
       pending.answer.catch(() => {});
       return pending;
@@ -85,13 +85,14 @@ export class Outbox {
     return this.#frames
       .filter(pending => pending.delivery === 'durable')
       .map(pending => {
-        const { frame, settled, seq, maybeStored, superseded } = pending;
+        const { frame, settled, seq, ack, maybeStored, superseded } = pending;
         // The next run cannot know that it was not sent: its entry will come after all that have arrived.
         const after = settled || maybeStored ? pending.after : (this.#events.position() ?? pending.after);
         return {
           frame,
           ...(settled && { settled }),
           ...(seq !== undefined && { seq }),
+          ...(ack && { ack }),
           ...(after !== undefined && { after }),
           ...(superseded && { superseded }),
         };
@@ -212,21 +213,32 @@ export class Outbox {
     });
   }
 
-  /** Records the answer to a frame. Durable frames stay until {@link Outbox.dropSettled}. */
+  /** Records the answer to a frame. Durable frames stay until {@link Outbox.reported} and {@link Outbox.dropSettled}. */
   settle(pending: PendingFrame, reply: InFrame): void {
     pending.inFlight = false;
     pending.settled = true;
     pending.seq = typeof reply.seq === 'number' ? reply.seq : undefined;
-    if (pending.delivery !== 'durable' || pending.seq === undefined) this.#remove(pending);
+    if (pending.delivery === 'durable' && reply.type === 'ack') pending.ack = reply;
+    else this.#remove(pending);
     const settled = this.#frames.filter(other => other.settled);
     // While the application handles nothing, the records, which each save writes, must not grow without bound.
     if (settled[0] && settled.length > MAX_SETTLED) this.#remove(settled[0]);
     pending.resolve(reply);
   }
 
-  /** Drops settled frames up to `seq`, after the application has handled the log up to there. */
+  /** Returns the settled frames for which the event `sent` is still to be queued. */
+  unreported(): PendingFrame[] {
+    return this.#frames.filter(({ ack, reported }) => ack && !reported);
+  }
+
+  /** The application has handled the event `sent` for a frame. */
+  reported(frame: OutFrame): void {
+    for (const pending of this.#frames) if (pending.frame === frame) pending.ack = undefined;
+  }
+
+  /** Drops settled and reported frames up to `seq`, after the application has handled the log up to there. */
   dropSettled(seq: number): void {
-    this.#frames = this.#frames.filter(pending => !(pending.settled && (pending.seq ?? 0) <= seq));
+    this.#frames = this.#frames.filter(({ settled, ack, seq: own = 0 }) => !settled || ack || own > seq);
   }
 
   /** The log starts over and has entries up to `seq`. An unanswered frame, which is sent again, produces a later one. */

@@ -28,6 +28,8 @@ export interface OutboxRecord {
   readonly settled?: boolean;
   /** `seq` of that entry. */
   readonly seq?: number;
+  /** The answer, until the application has handled the event `sent`. Absent if the entry causes that event. */
+  readonly ack?: InFrame;
   /** `seq` up to which the log had arrived when the frame was last sent, or saved without being sent. Its own entry has a higher one. */
   readonly after?: number;
   /** The replay has shown an entry that may be that of the frame, and superseded. */
@@ -50,6 +52,8 @@ export interface PendingFrame {
   inFlight: boolean;
   settled: boolean;
   seq: number | undefined;
+  /** The answer, until the application has handled the event `sent`. Absent if the log entry causes that event. */
+  ack: InFrame | undefined;
   after: number | undefined;
   /** It is not sent before this time by `performance.now()`. */
   resumeAt: number;
@@ -57,7 +61,7 @@ export interface PendingFrame {
   maybeStored: boolean;
   /** The replay has shown a `skipped` entry that may be its own: it may have been stored, and superseded by a newer change. */
   superseded: boolean;
-  /** The application has received the event `sent` for it. */
+  /** The event `sent` for it is queued for the application. */
   reported: boolean;
   readonly answer: Promise<InFrame>;
   readonly resolve: (frame: InFrame) => void;
@@ -89,6 +93,7 @@ export function createPending(given: OutFrame, ref: string, delivery: Delivery, 
     inFlight: false,
     settled: false,
     seq: undefined,
+    ack: undefined,
     after: undefined,
     resumeAt: 0,
     maybeStored: false,

@@ -3,7 +3,8 @@ import type { Emitter } from './emitter.js';
 import { DmwireError } from './errors.js';
 import type { ServerError, ServerGoodbye, ServerTruncated, ServerWelcome } from './frames.generated.js';
 import type { Inbox, InboxItem } from './inbox.js';
-import type { InFrame, Outbox } from './outbox.js';
+import type { InFrame, Outbox, OutFrame } from './outbox.js';
+import type { PendingFrame } from './pending.js';
 import { type Persistence, UNKNOWN_EPOCH } from './persistence.js';
 import type { Retries } from './retries.js';
 
@@ -62,6 +63,7 @@ export class Receiver {
         // A position that this session has defined holds for the next run, too.
         persistence.saveSoon();
         connection.synced();
+        for (const pending of outbox.unreported()) this.#report(pending);
         outbox.synced();
         break;
       }
@@ -91,7 +93,14 @@ export class Receiver {
   /** Passes an inbox item to the application's handlers. */
   async deliver(item: InboxItem): Promise<void> {
     const { events, retries } = this.#parts;
-    if (item.event !== undefined) await events.deliver(item.type, item.event, call => retries.run(call));
+    try {
+      if (item.event !== undefined) await events.deliver(item.type, item.event, call => retries.run(call));
+    } finally {
+      if (item.type === 'sent' && item.event !== undefined && !item.position) {
+        this.#parts.outbox.reported((item.event as { frame: OutFrame }).frame);
+        this.#dropSettled();
+      }
+    }
     if (item.type === 'truncated' && (item.event as ServerTruncated).reason === 'reset') {
       this.#parts.outbox.dropSettled(Number.POSITIVE_INFINITY);
     }
@@ -164,7 +173,7 @@ export class Receiver {
   }
 
   #ack(frame: InFrame): void {
-    const { inbox, outbox, persistence } = this.#parts;
+    const { outbox, persistence } = this.#parts;
     const pending = outbox.resolve(frame);
     const sent = pending?.frame;
     // The event contains the sent frame as well.
@@ -173,18 +182,30 @@ export class Receiver {
     const seq = typeof frame.seq === 'number' && !frame.duplicate ? frame.seq : undefined;
     // A message to oneself also arrives as `message` with the same `seq`; that one advances the log.
     if (seq === undefined || sent?.target_user === persistence.user) {
-      if (pending?.delivery === 'durable') pending.reported = inbox.add('sent', event, this.#size);
-      const handled = inbox.handled;
-      outbox.dropSettled(handled ? handled.seq : Number.POSITIVE_INFINITY);
-      persistence.saveSoon();
-    } else if (this.#offer(frame, seq, 'sent', event) && pending) {
-      pending.reported = true;
+      if (pending?.ack) this.#report(pending);
+      this.#dropSettled();
+    } else {
+      if (pending) pending.ack = undefined;
+      if (this.#offer(frame, seq, 'sent', event) && pending) pending.reported = true;
     }
     outbox.flush();
   }
 
-  #entry(frame: InFrame, seq: number): void {
+  /** Queues the event `sent` for a frame whose answer is not an entry of the log. */
+  #report(pending: PendingFrame): void {
+    const { frame, ack, text } = pending;
+    pending.reported = this.#parts.inbox.add('sent', { frame, ack }, text.length);
+  }
+
+  /** Drops the settled frames that the application has handled. */
+  #dropSettled(): void {
     const { inbox, outbox, persistence } = this.#parts;
+    outbox.dropSettled(inbox.handled?.seq ?? Number.POSITIVE_INFINITY);
+    persistence.saveSoon();
+  }
+
+  #entry(frame: InFrame, seq: number): void {
+    const { outbox, persistence } = this.#parts;
     const { user } = persistence;
     if (frame.type === 'skipped') outbox.skipped(seq);
     const own = frame.from_user === user && frame.target_user !== user && outbox.findEntry(frame);
@@ -195,13 +216,15 @@ export class Receiver {
     const sent_at = timeOf(frame) ?? '';
     const ack: InFrame = { type: 'ack', id, ...(!own.superseded && { seq }), status: 'stored', sent_at, ref: own.ref };
     if (!own.settled) outbox.settle(own, ack);
-    const event = own.reported ? undefined : { frame: own.frame, ack };
     this.#size += own.text.length;
     if (own.superseded) {
       // The entry shows a newer change of another device, which the application does not know yet.
-      own.reported = inbox.add('sent', event, this.#size);
-      this.#offer(frame, seq, frame.type, frame);
-    } else if (this.#offer(frame, seq, 'sent', event)) own.reported = true;
+      this.#report(own);
+      return void this.#offer(frame, seq, frame.type, frame);
+    }
+    const event = own.reported ? undefined : { frame: own.frame, ack };
+    if (!own.reported) own.ack = undefined;
+    if (this.#offer(frame, seq, 'sent', event)) own.reported = true;
   }
 
   /** Offers the entry of a frame to the inbox. Returns whether it was accepted. */

@@ -178,6 +178,36 @@ describe('a storage', { timeout: 60_000 }, () => {
     );
   });
 
+  it('has the next run report what was sent if the program ended before that', async () => {
+    const first = slow({ v: 1, user: 'me', epoch: 'e1', seq: 5, outbox: text('x').outbox });
+    first.completeAll();
+    const client = start(first.storage);
+    client.on('message', () => new Promise(() => {}));
+    client.on('sent', () => assert.fail('the handler of the message is not finished'));
+    const socket = await server.accept();
+    socket.welcome(6);
+    socket.message(6);
+    socket.frame({ type: 'synced', seq: 6 });
+    // It was stored by an earlier run, whose ack was lost.
+    socket.ack(await socket.expect('message'), 4, { duplicate: true });
+    await flushMicrotasks();
+    assert.deepEqual(client.pending, []);
+    await client.close();
+    const second = slow(first.writes.at(-1)?.saved);
+    second.completeAll();
+    const sent: unknown[] = [];
+    start(second.storage).on(
+      'sent',
+      ({ frame, ack }) => void sent.push([(frame as { message?: unknown }).message, ack.seq]),
+    );
+    const next = await server.session(6);
+    await waitUntil(() => sent.length > 0);
+    await waitUntil(() => second.writes.at(-1)?.saved.outbox.length === 0);
+    next.drop();
+    assert.deepEqual(sent, [['x', 4]]);
+    assert.deepEqual(texts(second.writes.at(-1)?.saved), []);
+  });
+
   it('is released when any close() resolves', async () => {
     const { storage } = slow();
     let release = () => {};
