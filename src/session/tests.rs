@@ -330,3 +330,22 @@ fn a_session_that_is_delayed_answers_everything_before_a_shutdown() {
         outbox.disconnect(SHUTDOWN);
     });
 }
+
+#[test]
+fn a_client_that_sends_without_end_does_not_prevent_the_shutdown() {
+    let io = EndlessFrames {
+        frame: &[0x81, 0x81, 0, 0, 0, 0, b'x'],
+        read: Arc::default(),
+    };
+    actix_rt::System::new().block_on(async {
+        let registry = Arc::new(Registry::default());
+        let params = params(&registry, &LimitsConfig::default()).await;
+        params.outbox.disconnect(SHUTDOWN);
+        let stream = MessageStream::new(io, 1024, Vec::new(), Vec::new());
+        let end = tokio::time::timeout(
+            std::time::Duration::from_secs(60),
+            run(stream, Box::new(params)),
+        );
+        assert_eq!(end.await.expect("the session ends").reason, "shutdown");
+    });
+}
