@@ -1,7 +1,8 @@
 /**
  * Randomised tests against a model of the server. The model follows the protocol, but drops connections at random points,
  * loses answers, repeats entries, answers with retryable and final errors, and may replace its store or be rolled back to an
- * earlier state. The client program may crash at random points, and its storage may fail.
+ * earlier state. The client program may crash at random points, or be closed and started again at once, and its storage may
+ * fail.
  */
 
 import assert from 'node:assert/strict';
@@ -42,6 +43,8 @@ class Model {
   #inFlight: (() => void)[] = [];
   /** No faults from now on, so that the run can finish. */
   calm = false;
+  /** Length of the log after the last rollback, until a client has continued it. */
+  #kept = Number.POSITIVE_INFINITY;
   /** A client has received the whole log at least once. */
   #hasSynced = false;
 
@@ -80,6 +83,7 @@ class Model {
     this.#drop();
     const kept = Math.max(0, this.log.length - 1 - Math.floor(this.chance() * 3));
     this.log = this.log.slice(0, kept);
+    this.#kept = Math.min(this.#kept, kept);
     this.#acknowledged = Math.min(this.#acknowledged, kept);
     this.#stored = new Map([...this.#stored].filter(([key, seq]) => seq <= kept && key !== 'edit true'));
     this.order = new Map();
@@ -104,7 +108,9 @@ class Model {
     let since = requestedSince === null ? this.#acknowledged : Number(requestedSince);
     const [id, at] = [socket.url.searchParams.get('since_id'), socket.url.searchParams.get('since_at')];
     const entry = this.log[since - 1];
-    const diverged = entry !== undefined && id !== null && (id !== entry.id || at !== entry.sent_at);
+    // A real server cannot recognize the rollback without the id (docs/protocol.md section 10, "The entry at the cursor").
+    const isUnnamed = id === null && since > this.#kept;
+    const diverged = isUnnamed || (entry !== undefined && id !== null && (id !== entry.id || at !== entry.sent_at));
     this.#send(() => socket.welcome(head, { epoch }));
     if ((requestedEpoch !== null && requestedEpoch !== epoch) || since > head || diverged) {
       since = 0;
@@ -113,6 +119,7 @@ class Model {
     for (const entry of this.log.slice(since)) this.#send(() => socket.frame(this.#shown(entry)));
     this.#send(() => {
       this.#hasSynced = true;
+      this.#kept = Number.POSITIVE_INFINITY;
       socket.frame({ type: 'synced', seq: head });
     });
   }
@@ -193,13 +200,29 @@ class Memory implements Storage {
   saved: Saved | undefined;
   /** Number of the program that has it open. */
   #owner = 0;
+  /** Number of programs that have it open or wait for it. */
+  #users = 0;
+  #closed: Promise<void> = Promise.resolve();
+  #release = () => {};
   /** Maximum number of concurrent writes of one program. */
   maxWriting = 0;
 
   /** @param fails Whether the next write fails. */
   constructor(readonly fails: () => boolean) {}
 
+  /** Whether no program waits for it. */
+  get settled(): boolean {
+    return this.#users <= 1;
+  }
+
   async open() {
+    this.#users += 1;
+    const closed = this.#closed;
+    this.#closed = new Promise(resolve => {
+      this.#release = resolve;
+    });
+    const release = this.#release;
+    await closed;
     this.#owner += 1;
     const owner = this.#owner;
     let writing = 0;
@@ -214,25 +237,40 @@ class Memory implements Storage {
         if (this.fails()) throw new Error('full');
         if (owner === this.#owner) this.saved = JSON.parse(text);
       },
-      close: () => {},
+      close: () => {
+        if (owner === this.#owner) this.#users -= 1;
+        release();
+      },
     };
   }
 
   /** Discards the pending writes of the program that has it open. */
   crash(): void {
     this.#owner += 1;
+    this.#users = 0;
+    this.#release();
   }
+}
+
+/** What happens to the program during a run. */
+function modeOf(seed: number): 'nothing' | 'crashes' | 'restarts' {
+  if (seed % 2 === 1) return 'nothing';
+  return seed % 4 === 0 ? 'crashes' : 'restarts';
 }
 
 async function run(seed: number): Promise<void> {
   const chance = random(seed);
-  const crashes = seed % 2 === 0;
+  const mode = modeOf(seed);
+  const crashes = mode === 'crashes';
+  const restarts = mode === 'restarts';
+  /** The program is being closed; its last save succeeds. */
+  let closing = false;
   // A program that crashes before it knows its position relies on the position of the device.
-  const model = new Model(chance, !crashes);
+  const model = new Model(chance, !crashes && !restarts);
   const resets = seed % 5 === 0;
   let rollBacks = seed % 5 === 1 ? 3 : 0;
-  const hasStorage = crashes || seed % 3 === 0;
-  const storage = new Memory(() => !model.calm && chance() < 0.03);
+  const hasStorage = crashes || restarts || seed % 3 === 0;
+  const storage = new Memory(() => !model.calm && !closing && chance() < 0.03);
   const handled: string[] = [];
   /** Number of messages that were handled before the log started over. */
   let handledBefore = 0;
@@ -317,6 +355,17 @@ async function run(seed: number): Promise<void> {
       excused = arrived;
       model.rollBack();
     }
+    if (restarts && !model.calm && chance() < 0.01) {
+      closing = true;
+      // Sometimes twice, as under React's StrictMode.
+      for (let n = chance() < 0.3 ? 2 : 1; n > 0; n -= 1) {
+        program += 1;
+        client.dispose();
+        begin();
+      }
+      while (!storage.settled) await new Promise(resolve => setImmediate(resolve));
+      closing = false;
+    }
     if (crashes && !model.calm && chance() < 0.01) {
       storage.crash();
       const stored = storage.saved?.outbox.map(({ frame }) => Number(frame.message)) ?? [];
@@ -353,7 +402,8 @@ async function run(seed: number): Promise<void> {
   for (const number of notStored)
     assert.ok(!model.everStored.has(number), 'frames that could not be saved were not sent');
   for (const number of rejected) assert.ok(model.rejected.has(number), 'only rejected frames failed');
-  if (crashes) return;
+  // After a rollback, a restored edit may count as superseded (docs/protocol.md section 10, "Lost connections").
+  if (crashes || (restarts && seed % 5 === 1)) return;
   for (let i = 0; i < sent; i += 1) {
     const outcomes = [model.everStored.has(i), rejected.has(i), notStored.has(i)].filter(Boolean).length;
     assert.equal(outcomes, 1, `${i} was stored or failed`);
@@ -364,10 +414,12 @@ async function run(seed: number): Promise<void> {
 const TIMEOUT_MS = 60_000 + SEEDS * 1_000;
 
 describe('under random faults', { timeout: TIMEOUT_MS }, () => {
-  for (const crashes of [false, true]) {
-    it(`nothing is lost, duplicated or reordered ${crashes ? 'with' : 'without'} crashes of the program`, async () => {
+  for (const mode of ['nothing', 'crashes', 'restarts'] as const) {
+    it(`nothing is lost, duplicated or reordered while the program ${
+      { nothing: 'runs', crashes: 'crashes', restarts: 'is closed and started again' }[mode]
+    }`, async () => {
       for (let seed = FIRST_SEED; seed < FIRST_SEED + SEEDS; seed += 1) {
-        if ((seed % 2 === 0) !== crashes) continue;
+        if (modeOf(seed) !== mode) continue;
         await run(seed).catch(error => {
           throw new Error(`DMWIRE_SEED=${seed} DMWIRE_SEEDS=1`, { cause: error });
         });
