@@ -576,7 +576,7 @@ describe('Chat', { timeout: 60_000 }, () => {
     await answerList();
     chat.open('you');
     await answerHistory([pastMessage(1)]);
-    const now = 1000;
+    const now = performance.now();
     context.mock.method(performance, 'now', () => now);
     const untils = () => chat.current && chat.displayed(chat.current).map(({ until }) => until);
     chat.send('you', 'a');
