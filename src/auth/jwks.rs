@@ -4,10 +4,10 @@
 //! The mutex protects a few fields; it is held neither while fetching nor across an await. After an error, the keys of the last
 //! successful fetch stay in use.
 //!
-//! A token that no key of the set has signed causes an early fetch, because its key may be newer than the set: under a new `kid`, under
-//! the `kid` of a key that it replaces, or under none. Anybody can send such tokens, so there is a pause between two early fetches
-//! ([`EARLY_PAUSE`]). Until the next one, it is undecided whether such a token is valid: the client has to come back ([`Undecided`]). It is
-//! rejected if a fetch that started after the token was seen has no such key, or if a key with its `kid` has been removed from the set.
+//! A token whose key is not in the set causes an early fetch, because the key may be newer than the set. Anybody can send such tokens, so
+//! there is a pause between two early fetches ([`EARLY_PAUSE`]). Until the next one, it is undecided whether such a token is valid: the
+//! client has to come back ([`Undecided`]). It is rejected if a fetch that started after the token was seen has no such key, or if the key
+//! was in the set and has been removed from it.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher as _, RandomState};
@@ -132,7 +132,7 @@ struct Shared {
     hasher: RandomState,
 }
 
-/// It is not known now whether a key exists that has signed a token. The value is the time after which it can be decided.
+/// Whether a key exists that signed a token is not known now. The value is the time after which it can be decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Undecided(pub Duration);
 
@@ -196,55 +196,40 @@ impl KeySet {
         Ok(Self(shared))
     }
 
-    /// Calls `verify` with the keys that may have signed `token`: those with the id `kid`, or all if the token has none. Returns its first
-    /// result. If no key has signed the token, fetches the set again; `None`: the set has no such key.
+    /// The keys with the id `kid` that may have signed `token`; without an id all keys. Fetches the set again if it has none. An empty
+    /// list: no such key exists.
     ///
     /// # Errors
-    /// [`Undecided`]: no known key has signed the token, and the set may be older than the key that has.
-    pub async fn find<T>(
-        &self,
-        kid: Option<&str>,
-        token: &str,
-        verify: impl Fn(&Key) -> Option<T>,
-    ) -> Result<Option<T>, Undecided> {
-        let arrived = Instant::now();
-        let mut has_waited = false;
-        loop {
-            let mut fetches = self.0.fetches.subscribe();
-            let (keys, loaded) = {
-                let state = self.0.lock();
-                (state.keys.clone(), state.loaded)
-            };
-            // Without the lock, because it takes some milliseconds to try many large keys.
-            let mut candidates = keys
-                .iter()
-                .filter(|key| kid.is_none() || key.id.as_deref() == kid);
-            if let Some(found) = candidates.find_map(&verify) {
-                return Ok(Some(found));
+    /// [`Undecided`]: the key is not known, and the set may be older than the key.
+    pub async fn find(&self, kid: Option<&str>, token: &str) -> Result<Vec<Key>, Undecided> {
+        let mut fetches = self.0.fetches.subscribe();
+        let first_seen = {
+            let mut state = self.0.lock();
+            let found = state.matching(kid);
+            if !found.is_empty() {
+                return Ok(found);
             }
-            {
-                let mut state = self.0.lock();
-                if state.loaded != loaded {
-                    // The set was fetched meanwhile.
-                    continue;
+            let first_seen = state.first_seen(self.0.hasher.hash_one(token));
+            if !state.fetching {
+                if let Some(left) = state.early_pause() {
+                    return state.decide(kid, first_seen, left);
                 }
-                let first_seen = state.first_seen(self.0.hasher.hash_one(token), arrived);
-                let pause = state.early_pause();
-                if has_waited || !state.fetching && pause.is_some() {
-                    let retry_after = pause.unwrap_or(RETRY_SOON);
-                    return state.decide(kid, first_seen, retry_after).map(|()| None);
-                }
-                if !state.fetching {
-                    state.requested = true;
-                    state.fetching = true;
-                    state.early = true;
-                    self.0.changed.notify_all();
-                }
+                state.requested = true;
+                state.fetching = true;
+                state.early = true;
+                self.0.changed.notify_all();
             }
-            // A timeout is like an error of the key server.
-            let _ = tokio::time::timeout(FETCH_TIMEOUT, fetches.changed()).await;
-            has_waited = true;
+            first_seen
+        };
+        // A timeout is like an error of the key server.
+        let _ = tokio::time::timeout(FETCH_TIMEOUT, fetches.changed()).await;
+        let state = self.0.lock();
+        let found = state.matching(kid);
+        if !found.is_empty() {
+            return Ok(found);
         }
+        let left = state.early_pause().unwrap_or(RETRY_SOON);
+        state.decide(kid, first_seen, left)
     }
 
     /// Requests a fetch.
@@ -255,15 +240,21 @@ impl KeySet {
 }
 
 impl State {
+    fn matching(&self, kid: Option<&str>) -> Vec<Key> {
+        let matches = |key: &&Key| kid.is_none() || key.id.as_deref() == kid;
+        self.keys.iter().filter(matches).cloned().collect()
+    }
+
     /// The time until the next early fetch is possible; `None`: now.
     fn early_pause(&self) -> Option<Duration> {
         let left = EARLY_PAUSE.saturating_sub(self.last_early?.elapsed());
         (!left.is_zero()).then_some(left)
     }
 
-    /// When a token without a known key was first seen: `now`, or at an earlier attempt of its client.
-    fn first_seen(&mut self, token: u64, now: Instant) -> Instant {
-        let is_recent = |first: &Instant| now.saturating_duration_since(*first) < REMEMBERED;
+    /// When a token without a known key was first seen: now, or at an earlier attempt of its client.
+    fn first_seen(&mut self, token: u64) -> Instant {
+        let now = Instant::now();
+        let is_recent = |first: &Instant| now.duration_since(*first) < REMEMBERED;
         if let Some(first) = self.seen.get(&token).copied().filter(is_recent) {
             return first;
         }
@@ -277,18 +268,18 @@ impl State {
         now
     }
 
-    /// Decides about a token that no key of the set has signed: no such key exists if it has been removed from the set, or if a fetch has
+    /// Decides about a token whose key is not in the set: no such key exists if it has been removed from the set, or if a fetch has
     /// succeeded that started after the token was first seen, also if another token or the schedule caused it.
     fn decide(
         &self,
         kid: Option<&str>,
         first_seen: Instant,
-        retry_after: Duration,
-    ) -> Result<(), Undecided> {
+        left: Duration,
+    ) -> Result<Vec<Key>, Undecided> {
         let is_removed = kid.is_some_and(|kid| self.removed.iter().any(|removed| removed == kid));
         match self.loaded {
-            Some(loaded) if is_removed || loaded >= first_seen => Ok(()),
-            _ => Err(Undecided(retry_after)),
+            Some(loaded) if is_removed || loaded >= first_seen => Ok(Vec::new()),
+            _ => Err(Undecided(left)),
         }
     }
 

@@ -45,10 +45,6 @@ pub struct Key {
 }
 
 impl Key {
-    /// The algorithms of the keys in a set: a set has public keys only.
-    pub const SET_ALGORITHMS: [Algorithm; 3] =
-        [Algorithm::RS256, Algorithm::ES256, Algorithm::EdDSA];
-
     /// A secret for HS256.
     pub fn secret(secret: &Secret) -> Self {
         Self::new(Algorithm::HS256, DecodingKey::from_secret(secret.expose()))

@@ -1,6 +1,5 @@
 //! Verifies tokens (PROTOCOL section 2).
 
-use std::cell::Cell;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -97,45 +96,41 @@ impl TokenVerifier {
         }
         let keys = self.keys.read();
         let keys = keys.unwrap_or_else(PoisonError::into_inner).clone();
-        let verified = keys
-            .iter()
-            .find_map(|key| self.verify_with(token, &header, key));
-        if let Some(result) = verified {
+        if let Some(result) = self.verify_with(token, &header, &keys) {
             return result;
         }
-        let known = keys.iter().any(|key| key.algorithm == header.alg);
-        // A set has only keys of these algorithms, so a newer one cannot verify other tokens either.
-        let in_sets = Key::SET_ALGORITHMS.contains(&header.alg);
-        let Some(key_set) = self.key_set.as_ref().filter(|_| in_sets) else {
-            return Err(no_matching_key(known));
+        let Some(key_set) = &self.key_set else {
+            return Err(no_matching_key(&header, &keys, &[]));
         };
-        let tried = Cell::new(known);
-        let verify = |key: &Key| {
-            tried.set(tried.get() || key.algorithm == header.alg);
-            self.verify_with(token, &header, key)
-        };
-        match key_set.find(header.kid.as_deref(), token, verify).await? {
-            Some(result) => result,
-            None => Err(no_matching_key(tried.get())),
+        // The set has public keys only.
+        if header.alg == Algorithm::HS256 {
+            return Err(no_matching_key(&header, &keys, &[]));
         }
+        let candidates = key_set.find(header.kid.as_deref(), token).await?;
+        if let Some(result) = self.verify_with(token, &header, &candidates) {
+            return result;
+        }
+        Err(no_matching_key(&header, &keys, &candidates))
     }
 
-    /// Verifies a token with a key. Returns `None` if the key has not signed it.
+    /// Verifies a token with each of these keys. Returns `None` if none of them signed it.
     fn verify_with(
         &self,
         token: &str,
         header: &Header,
-        key: &Key,
+        keys: &[Key],
     ) -> Option<Result<Identity, AuthError>> {
-        if key.algorithm != header.alg {
-            return None;
+        for key in keys.iter().filter(|key| key.algorithm == header.alg) {
+            match decode::<Claims>(token, &key.material, &signature_only(key.algorithm)) {
+                Ok(decoded) => return Some(self.rules.check(&decoded.claims)),
+                Err(error) if *error.kind() == ErrorKind::InvalidSignature => {}
+                // The signature is valid, and the claims are not an object.
+                Err(_) => {
+                    return Some(Err(AuthError::Invalid("the token's claims are invalid")));
+                }
+            }
         }
-        match decode::<Claims>(token, &key.material, &signature_only(key.algorithm)) {
-            Ok(decoded) => Some(self.rules.check(&decoded.claims)),
-            Err(error) if *error.kind() == ErrorKind::InvalidSignature => None,
-            // The signature is valid, and the claims are not an object.
-            Err(_) => Some(Err(AuthError::Invalid("the token's claims are invalid"))),
-        }
+        None
     }
 }
 
@@ -148,9 +143,10 @@ fn signature_only(algorithm: Algorithm) -> Validation {
     validation
 }
 
-/// The error for a token that no key has signed. `tried`: there are keys that could have.
-fn no_matching_key(tried: bool) -> AuthError {
-    AuthError::Invalid(if tried {
+/// The error for a token that none of these keys signed.
+fn no_matching_key(header: &Header, keys: &[Key], from_set: &[Key]) -> AuthError {
+    let mut tried = keys.iter().chain(from_set);
+    AuthError::Invalid(if tried.any(|key| key.algorithm == header.alg) {
         "the token is not signed with a known key"
     } else {
         "no key is known for the token's `kid` and `alg`"
