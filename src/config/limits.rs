@@ -38,7 +38,7 @@ section! {
     /// pongs and fragments of the WebSocket protocol, and messages to /echo; twice as many at once after a pause
     ///
     /// All connections of a user together may send four times as many; without authentication, so may all connections to
-    /// /echo from one IP address.
+    /// /echo from one IP address that is not a loopback address.
     control_frames_per_second: u32 = 10_000, number("N", 1..=1_000_000);
 
     /// Average number of bytes per second that are read from one connection, and twice as many at once after a pause; auto:

@@ -210,7 +210,11 @@ async fn open(
             let opened = open_session(context, identity, query, quota).await;
             opened.map_err(Rejection::from)
         }
-        Ok(None) => open_echo(context, identity, client.ip).map_err(Rejection::from),
+        Ok(None) => {
+            // Programs on this machine are not limited by their address.
+            let ip = client.ip.filter(|ip| client.proxied || !ip.is_loopback());
+            open_echo(context, identity, ip).map_err(Rejection::from)
+        }
         Err(rejection) => {
             if rejection.status == 403 {
                 let why = if is_erased_name(identity.user()) {

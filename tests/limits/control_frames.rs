@@ -178,7 +178,7 @@ fn the_connections_of_a_user_or_an_address_share_a_rate() {
     // 3200 at once, then 1600 per second; the last 256 of each connection may be read together.
     const CONNECTIONS: usize = 8;
     const DELAY: Duration = Duration::from_millis(400);
-    let open = Server::start(&RATE);
+    let open = Server::start(&[&RATE[..], &["--trusted-proxy", "127.0.0.1"]].concat());
     let tokens = Server::start(&[&RATE[..], &["--jwt-secret", SECRET]].concat());
     let bearer = |user: &str| format!("Authorization: Bearer {}\r\n", valid_token(user));
     let echo = client_frame(0x81, b"");
@@ -188,7 +188,7 @@ fn the_connections_of_a_user_or_an_address_share_a_rate() {
             "echo by address",
             &open,
             "/echo",
-            String::new(),
+            "X-Forwarded-For: 192.0.2.7\r\n".to_owned(),
             echo.clone(),
         ),
         ("echo by user", &tokens, "/echo", bearer("a"), echo.clone()),
