@@ -36,6 +36,9 @@ struct Options {
     /// Messages stored to measure the disk usage per message.
     #[arg(long, default_value_t = 200_000)]
     stored: usize,
+    /// Characters of each message.
+    #[arg(long, default_value_t = 64)]
+    characters: usize,
     /// Seconds for each batch size and durability.
     #[arg(long, default_value_t = 0.8)]
     seconds: f64,
@@ -113,23 +116,25 @@ impl Drop for Folder {
 /// An endless, reproducible sequence of messages.
 struct Messages {
     state: u64,
+    characters: usize,
     users: Vec<Arc<str>>,
     /// The recipients of each user; empty: all users.
     friends: Vec<Vec<usize>>,
 }
 
 impl Messages {
-    fn among(users: usize) -> Self {
+    fn among(users: usize, characters: usize) -> Self {
         Self {
             state: 7,
+            characters,
             users: (0..users).map(|n| format!("user{n}").into()).collect(),
             friends: Vec::new(),
         }
     }
 
     /// Each user picks some others and is picked by about as many: 20 to 50 conversations per user.
-    fn among_friends(users: usize) -> Self {
-        let mut all = Self::among(users);
+    fn among_friends(users: usize, characters: usize) -> Self {
+        let mut all = Self::among(users, characters);
         let mut friends = vec![Vec::new(); users];
         for user in 0..users {
             for _ in 0..FRIENDS {
@@ -154,7 +159,7 @@ impl Messages {
         (self.next() >> 16) as usize % end
     }
 
-    /// A message of 64 characters, with an id like those that the server creates.
+    /// A message, with an id like those that the server creates.
     fn message(&mut self) -> Write {
         let from = self.below(self.users.len());
         let to = match self.friends.get(from).map(Vec::len) {
@@ -168,7 +173,7 @@ impl Messages {
             from: self.users[from].clone(),
             to: Conversation::Direct(self.users[to].clone()),
             id: Uuid::now_v7(),
-            content: format!("\"{:064x}\"", self.next()).into(),
+            content: format!("\"{:0>1$x}\"", self.next(), self.characters).into(),
             reply_to: None,
             fresh: false,
             ip_quota: None,
@@ -234,7 +239,10 @@ fn open(folder: &Folder, mode: Mode, name: &str) -> Result<Box<dyn Store>, Store
 
 /// Messages per second by batch size. Each message makes two inbox entries, one per side.
 fn rates(options: &Options, folder: &Folder) -> Result<(), Failed> {
-    println!("messages per second by messages per commit (64 characters; two entries each)\n");
+    println!(
+        "messages per second by messages per commit ({} characters; two entries each)\n",
+        options.characters
+    );
     println!(
         "{:>6}{:>12}{:>12}{:>12}{:>14}{:>20}",
         "batch", "full", "normal", "memory:", "full/memory:", "full: commit/fsync"
@@ -243,7 +251,7 @@ fn rates(options: &Options, folder: &Folder) -> Result<(), Failed> {
     for (kind, name) in KINDS {
         stores.push(open(folder, kind, &format!("rate-{name}.db"))?);
     }
-    let mut messages = Messages::among(USERS);
+    let mut messages = Messages::among(USERS, options.characters);
     let mut now = START;
     for size in SIZES {
         let disk = fdatasync(&folder.0, 40)?;
@@ -293,7 +301,7 @@ fn single(options: &Options, folder: &Folder) -> Result<(), Failed> {
         "{:>10}{:>10}{:>10}{:>14}{:>14}",
         "", "p50", "p99", "p50/fsync", "p99/fsync"
     );
-    let mut messages = Messages::among(USERS);
+    let mut messages = Messages::among(USERS, options.characters);
     for (kind, name) in KINDS {
         let mut store = open(folder, kind, &format!("single-{name}.db"))?;
         let mut now = START;
@@ -325,7 +333,7 @@ fn single(options: &Options, folder: &Folder) -> Result<(), Failed> {
 /// Bytes on disk per message.
 fn on_disk(options: &Options, folder: &Folder) -> Result<(), Failed> {
     let mut store = open(folder, Mode::Normal, "disk.db")?;
-    let mut messages = Messages::among(USERS);
+    let mut messages = Messages::among(USERS, options.characters);
     let mut now = START;
     let mut left = options.stored;
     while left > 0 {
@@ -337,8 +345,9 @@ fn on_disk(options: &Options, folder: &Folder) -> Result<(), Failed> {
     drop(store);
     let bytes = size(&folder.0.join("disk.db"))?;
     println!(
-        "{} messages of 64 characters between {USERS} users: {bytes} bytes on disk, {:.0} each\n",
+        "{} messages of {} characters between {USERS} users: {bytes} bytes on disk, {:.0} each\n",
         options.stored,
+        options.characters,
         bytes as f64 / options.stored as f64
     );
     Ok(())
@@ -354,7 +363,7 @@ fn size(path: &Path) -> io::Result<u64> {
 fn large(options: &Options, folder: &Folder) -> Result<(), Failed> {
     let path = folder.0.join("large.db");
     let mut store = open(folder, Mode::Normal, "large.db")?;
-    let mut messages = Messages::among_friends(MANY);
+    let mut messages = Messages::among_friends(MANY, options.characters);
     let mut now = START;
     let began = Instant::now();
     let mut left = options.messages;

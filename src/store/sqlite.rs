@@ -12,6 +12,7 @@ mod file;
 mod kinds;
 mod listed;
 mod log_record;
+mod long_contents;
 mod maintenance;
 mod migrations;
 mod number;

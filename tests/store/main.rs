@@ -17,6 +17,7 @@ mod fixture;
 mod known;
 mod limits;
 mod lists;
+mod long_contents;
 mod messages;
 mod migration;
 mod openings;
@@ -75,6 +76,7 @@ macro_rules! test_store {
             reads::a_page_of_conversations_ends_where_its_bytes_do,
             counts::unread_messages_are_those_that_a_history_shows,
             counts::both_users_have_written_while_messages_of_both_are_kept,
+            long_contents::content_of_any_length_is_stored_replaced_and_removed,
             lists::a_cursor_is_valid_for_its_user_only,
             retention::inboxes_are_trimmed_to_their_limit,
             retention::a_message_is_kept_while_an_inbox_shows_it,

@@ -85,6 +85,10 @@ fn erase_in(connection: &mut Connection, user: &str, now: i64) -> rusqlite::Resu
         [n],
     )?;
     uncounted::add_deleted(&tx, "newly_deleted")?;
+    tx.execute(
+        "DELETE FROM contents WHERE n IN (SELECT n FROM newly_deleted)",
+        (),
+    )?;
     tx.execute("DROP TABLE newly_deleted", ())?;
     let messages = tx.execute(
         "UPDATE messages SET content = NULL, first = NULL, hash = NULL, reply_to = NULL, edited_at = NULL,

@@ -179,7 +179,13 @@ const CHECKS: &[(&str, &str)] = &[
     ),
     (
         "a message has content although it was deleted, or none although it was not (conversation, message)",
-        "SELECT conversation, n FROM messages WHERE (content IS NULL) != (deleted_at IS NOT NULL)",
+        "SELECT conversation, n FROM messages AS m
+         WHERE (content IS NULL AND NOT EXISTS (SELECT 1 FROM contents AS x WHERE x.n = m.n)) != (deleted_at IS NOT NULL)",
+    ),
+    (
+        "content is of no message, or of one that has content (message, bytes)",
+        "SELECT n, octet_length(content) FROM contents AS x
+         WHERE n NOT IN (SELECT n FROM messages WHERE content IS NULL AND deleted_at IS NULL)",
     ),
     (
         "a message has a number that is not reserved (conversation, message)",

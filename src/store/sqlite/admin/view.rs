@@ -24,6 +24,7 @@ pub fn include_all(path: &Path, connection: &Connection) -> Result<(), StoreErro
     for (table, columns) in [
         ("pending", "n INTEGER, records BLOB"),
         ("blocks", "user INTEGER, blocked INTEGER"),
+        ("contents", "n INTEGER PRIMARY KEY, content TEXT"),
         (
             "uncounted",
             "conversation INTEGER, user INTEGER, level INTEGER, block INTEGER, deleted INTEGER, removed INTEGER",

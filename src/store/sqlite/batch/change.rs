@@ -5,6 +5,7 @@ use rusqlite::{OptionalExtension as _, params};
 use super::{Batch, Found, Result};
 use crate::store::sqlite::cache;
 use crate::store::sqlite::kinds;
+use crate::store::sqlite::long_contents;
 use crate::store::sqlite::number::{signed, unsigned};
 use crate::store::sqlite::uncounted::{self, Uncounted};
 use crate::store::{Content, ContentHash, MessageRef, Outcome, Recipients};
@@ -108,12 +109,14 @@ impl Batch<'_> {
             .execute(params![
                 found.conversation,
                 found.n,
-                &**content,
+                long_contents::in_row(content),
                 self.now,
                 signed(found.actor.head + 1),
                 first,
                 content.hash(),
             ])?;
+        long_contents::remove(self.tx, found.n)?;
+        long_contents::insert(self.tx, found.n, content)?;
         Ok(outcome)
     }
 
@@ -147,6 +150,7 @@ impl Batch<'_> {
         self.tx
             .prepare_cached("DELETE FROM reactions WHERE conversation = ?1 AND message = ?2")?
             .execute([found.conversation, found.n])?;
+        long_contents::remove(self.tx, found.n)?;
         let place = (found.conversation, found.sender, found.n);
         uncounted::add(self.tx, place, Uncounted::DELETED)?;
         Ok(outcome)
@@ -270,6 +274,7 @@ impl Batch<'_> {
             .tx
             .prepare_cached("SELECT content FROM messages WHERE conversation = ?1 AND n = ?2")?
             .query_row([found.conversation, found.n], |row| row.get(0))?;
+        let content = long_contents::read(self.tx, found.n, content)?;
         Ok(content.unwrap_or_default())
     }
 

@@ -8,6 +8,7 @@ use uuid::Uuid;
 use super::{Batch, Result};
 use crate::store::sqlite::cache::{DirectConversation, User};
 use crate::store::sqlite::counts::{self, Counts};
+use crate::store::sqlite::long_contents;
 use crate::store::sqlite::number::{signed, unsigned};
 use crate::store::sqlite::pending::Record;
 use crate::store::{ContentHash, NewContact, NewMessage, Outcome, Recipients};
@@ -186,7 +187,7 @@ impl Batch<'_> {
                 signed(to.head + 1),
                 self.now,
                 message.reply_to.as_ref().map(Uuid::as_bytes),
-                &*message.content,
+                long_contents::in_row(&message.content),
                 placed.counts.low,
                 placed.counts.high,
                 placed.counts.behind(self.now),
@@ -195,6 +196,7 @@ impl Batch<'_> {
         if inserted == 0 {
             return Ok(false);
         }
+        long_contents::insert(self.tx, placed.n, &message.content)?;
         self.append_message(&message.from, placed.from, placed)?;
         if let Some((id, user)) = placed.to {
             self.append_message(id, user, placed)?;
@@ -304,14 +306,15 @@ impl Batch<'_> {
             i64,
             i64,
             i64,
+            i64,
             Option<String>,
             Option<ContentHash>,
             Option<ContentHash>,
         );
-        let (sender, from_seq, sent_at, content, first, hash): Row = self
+        let (n, sender, from_seq, sent_at, content, first, hash): Row = self
             .tx
             .prepare_cached(
-                "SELECT sender, from_seq, sent_at, content, first, hash
+                "SELECT n, sender, from_seq, sent_at, content, first, hash
                  FROM messages WHERE conversation = ?1 AND id = ?2",
             )?
             .query_row(params![conversation, message.id.as_bytes()], |row| {
@@ -322,8 +325,13 @@ impl Batch<'_> {
                     row.get(3)?,
                     row.get(4)?,
                     row.get(5)?,
+                    row.get(6)?,
                 ))
             })?;
+        let content = match first {
+            Some(_) => None,
+            None => long_contents::read(self.tx, n, content)?,
+        };
         // An edit or a deletion keeps a hash of the first content; without one, the content is still the first.
         let is_same = match (first, content) {
             (Some(first), _) => {

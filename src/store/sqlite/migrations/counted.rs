@@ -16,6 +16,7 @@ use rusqlite::{Result, TransactionBehavior};
 use crate::store::content::LONG;
 use crate::store::sqlite::counts::{self, Counts};
 use crate::store::sqlite::listed::LIST_OF_USER;
+use crate::store::sqlite::long_contents::MAX_IN_ROW;
 use crate::store::sqlite::number::signed;
 use crate::store::sqlite::pending::{self, Record};
 use crate::store::sqlite::uncounted::{self, Uncounted};
@@ -115,6 +116,7 @@ fn copy_messages(tx: &Transaction<'_>) -> Result<bool> {
         let is_low = sender <= message.recipient;
         let counts = before.next(is_low, message.sent_at);
         note_author(tx, conversation, before, counts)?;
+        let is_separate = message.bytes > MAX_IN_ROW as i64;
         let is_long = message.bytes > LONG as i64;
         let hash = is_long
             .then(|| hash_of(tx, &hasher, (conversation, n)))
@@ -123,7 +125,7 @@ fn copy_messages(tx: &Transaction<'_>) -> Result<bool> {
             "INSERT INTO messages (conversation, n, id, sender, recipient, from_seq, to_seq, low_count, high_count, behind,
                 sent_at, edited_at, deleted_at, change_seq, reply_to, first, hash, content)
              SELECT conversation, n, id, sender, recipient, from_seq, to_seq, ?3, ?4, ?5,
-                sent_at, edited_at, deleted_at, change_seq, reply_to, first, ?6, content
+                sent_at, edited_at, deleted_at, change_seq, reply_to, first, ?6, iif(?7, NULL, content)
              FROM messages_6 WHERE conversation = ?1 AND n = ?2",
         )?
         .execute(params![
@@ -132,8 +134,15 @@ fn copy_messages(tx: &Transaction<'_>) -> Result<bool> {
             counts.low,
             counts.high,
             counts.behind(message.sent_at),
-            hash
+            hash,
+            is_separate
         ])?;
+        if is_separate {
+            tx.prepare_cached(
+                "INSERT INTO contents (n, content) SELECT n, content FROM messages_6 WHERE conversation = ?1 AND n = ?2",
+            )?
+            .execute([conversation, n])?;
+        }
         if message.is_deleted {
             uncounted::add(tx, (conversation, sender, n), Uncounted::DELETED)?;
         }

@@ -33,6 +33,7 @@ ALTER TABLE conversations ADD COLUMN high_wrote INTEGER NOT NULL DEFAULT 0;
 
 -- `low_count`, `high_count`: the number of messages of each of the two users up to this one, also deleted and removed ones, not from
 -- zero if earlier ones were removed. `behind`: by how much an earlier message has a later time. `hash`: a keyed hash of long content.
+-- `content` is NULL also if it is in `contents`.
 ALTER TABLE messages RENAME TO messages_6;
 CREATE TABLE messages (
     conversation INTEGER NOT NULL, n INTEGER NOT NULL, id BLOB NOT NULL,
@@ -44,6 +45,9 @@ CREATE TABLE messages (
 ) STRICT, WITHOUT ROWID;
 
 CREATE UNIQUE INDEX messages_by_id ON messages (conversation, id);
+
+-- Content that is too long for the row of its message `n`: see `long_contents`.
+CREATE TABLE contents (n INTEGER PRIMARY KEY, content TEXT NOT NULL) STRICT;
 
 -- A tree of sums of the messages of a user that the counts of later messages include, but that were deleted, or removed while an
 -- earlier message was kept: see `uncounted`.

@@ -8,6 +8,7 @@ use super::encoding::damaged;
 use super::index::{PendingLog, Selection};
 use super::record::Record;
 use crate::store::sqlite::listed;
+use crate::store::sqlite::long_contents;
 use crate::store::sqlite::number::{signed, unsigned};
 
 /// Rows are removed from the table once this many of them are no longer needed.
@@ -110,14 +111,14 @@ pub(super) struct Tables<'a> {
     entry: CachedStatement<'a>,
     trimmed_to: &'a mut TrimmedTo,
     /// The tables are those of the file, not temporary ones.
-    lists: bool,
+    is_file: bool,
 }
 
 impl<'a> Tables<'a> {
     pub fn new(
         connection: &'a Connection,
         trimmed_to: &'a mut TrimmedTo,
-        lists: bool,
+        is_file: bool,
     ) -> rusqlite::Result<Self> {
         Ok(Self {
             connection,
@@ -132,14 +133,20 @@ impl<'a> Tables<'a> {
                  ON CONFLICT DO NOTHING",
             )?,
             trimmed_to,
-            lists,
+            is_file,
         })
     }
 
     /// Inserts a message. Does nothing if it is there already.
     pub fn insert(&mut self, record: &Record<'_>) -> rusqlite::Result<()> {
         let (recipient, recipient_seq) = record.recipient();
-        self.message.execute(params![
+        // The temporary tables have all of it.
+        let in_row = if self.is_file {
+            long_contents::in_row(record.content)
+        } else {
+            Some(record.content)
+        };
+        let inserted = self.message.execute(params![
             record.conversation,
             record.n,
             record.id,
@@ -149,15 +156,18 @@ impl<'a> Tables<'a> {
             signed(recipient_seq),
             record.sent_at,
             record.reply_to,
-            record.content,
+            in_row,
             record.counts.low,
             record.counts.high,
             record.counts.behind(record.sent_at),
             record.hash,
         ])?;
+        if inserted > 0 && in_row.is_none() {
+            long_contents::insert(self.connection, record.n, record.content)?;
+        }
         for (user, seq) in record.entries() {
             if seq <= trimmed_to(self.connection, self.trimmed_to, user)? {
-                if self.lists {
+                if self.is_file {
                     // The list is settled from entries, and this message has none.
                     listed::list(self.connection, user, record.conversation, record.n)?;
                 }

@@ -139,8 +139,7 @@ impl SqliteReader {
         Ok(items)
     }
 
-    /// A message without its content. SQLite reads the whole row of a large message to find it, so each one is looked up only
-    /// once for a part of an inbox.
+    /// A message without its content. Each one is looked up only once for a part of an inbox.
     fn without_content(
         &self,
         known: &mut KnownMessages,

@@ -14,7 +14,8 @@ macro_rules! select_messages {
         concat!(
             "SELECT ",
             $before,
-            "f.id, t.id, m.id, m.sent_at, m.reply_to, m.edited_at, m.deleted_at, m.content ",
+            "f.id, t.id, m.id, m.sent_at, m.reply_to, m.edited_at, m.deleted_at,
+                coalesce(m.content, (SELECT x.content FROM contents AS x WHERE x.n = m.n)) ",
             $after
         )
     };

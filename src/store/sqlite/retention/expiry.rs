@@ -5,7 +5,7 @@ use rusqlite::{Connection, OptionalExtension as _};
 use super::REMOVE;
 use crate::store::sqlite::cache::Cache;
 use crate::store::sqlite::pending::PendingLog;
-use crate::store::sqlite::{counts, listed, uncounted};
+use crate::store::sqlite::{counts, listed, long_contents, uncounted};
 
 type Result<T> = rusqlite::Result<T>;
 
@@ -48,7 +48,7 @@ pub fn old_messages(
 ) -> Result<OldMessages> {
     // Inboxes are examined for expired messages only. A long message occupies many pages.
     let mut statement = connection.prepare_cached(
-        "SELECT n, 1 + coalesce(octet_length(content), 0) / 4096,
+        "SELECT n, 1 + coalesce((SELECT octet_length(x.content) FROM contents AS x WHERE x.n = messages.n), 0) / 4096,
             CASE WHEN sent_at < ?3 THEN
                 from_seq <= (SELECT floor FROM users WHERE users.n = sender)
                 AND to_seq <= (SELECT floor FROM users WHERE users.n = recipient)
@@ -99,6 +99,7 @@ pub fn remove(
         cache
             .unknown_recipients
             .message_removed(tx, recipient, sender)?;
+        long_contents::remove(tx, message.n)?;
         tx.prepare_cached("DELETE FROM reactions WHERE conversation = ?1 AND message = ?2")?
             .execute([conversation, message.n])?;
         let pair = (sender.min(recipient), sender.max(recipient));
