@@ -21,10 +21,34 @@ fn a_valid_store_is_verified_also_while_it_is_in_use() {
     }
 }
 
+/// The number of the user b.
+const USER_B: &str = "(SELECT n FROM users WHERE id = 'b')";
+
+/// Copies the files of a store, changes each copy by SQL, and checks that the finding is reported.
+fn check(plants: &[(String, &str)]) {
+    let healthy = used_store();
+    for (n, (sql, finding)) in plants.iter().enumerate() {
+        let name = format!("{n}.db");
+        std::fs::copy(healthy.0.join("dmwire.db"), healthy.0.join(&name)).expect("a copy");
+        let damaged = Connection::open(healthy.0.join(&name)).expect("it opens");
+        damaged.execute_batch(sql).expect("the damage is done");
+        damaged.close().expect("it closes");
+        let output = dmwire(
+            &healthy.0,
+            &["verify", "--store", &format!("sqlite:{name}")],
+        );
+        assert_eq!(output.code, Some(1), "{sql}: {output:?}");
+        assert!(
+            format!("{}{}", output.out, output.err).contains(finding),
+            "{sql}: {output:?}"
+        );
+        assert!(output.err.contains(&name), "{output:?}");
+    }
+}
+
 #[test]
 fn inconsistent_rows_are_found_and_reported() {
-    let healthy = used_store();
-    let b = "(SELECT n FROM users WHERE id = 'b')";
+    let b = USER_B;
     let plants = [
         (format!("DELETE FROM inbox WHERE user = {b} AND seq = 3"), "gap"),
         (format!("DELETE FROM inbox WHERE user = {b} AND seq = 1"), "gap"),
@@ -77,23 +101,51 @@ fn inconsistent_rows_are_found_and_reported() {
         ),
         ("DELETE FROM meta WHERE key = 'epoch'".to_owned(), "epoch"),
     ];
-    for (n, (sql, finding)) in plants.iter().enumerate() {
-        let name = format!("{n}.db");
-        std::fs::copy(healthy.0.join("dmwire.db"), healthy.0.join(&name)).expect("a copy");
-        let damaged = Connection::open(healthy.0.join(&name)).expect("it opens");
-        damaged.execute_batch(sql).expect("the damage is done");
-        damaged.close().expect("it closes");
-        let output = dmwire(
-            &healthy.0,
-            &["verify", "--store", &format!("sqlite:{name}")],
-        );
-        assert_eq!(output.code, Some(1), "{sql}: {output:?}");
-        assert!(
-            format!("{}{}", output.out, output.err).contains(finding),
-            "{sql}: {output:?}"
-        );
-        assert!(output.err.contains(&name), "{output:?}");
-    }
+    check(&plants);
+}
+
+#[test]
+fn inconsistent_counts_and_lists_are_found_and_reported() {
+    let b = USER_B;
+    let plants = [
+        (
+            format!("UPDATE messages SET low_count = low_count + 1 WHERE recipient = {b} AND content LIKE '%text 5%'"),
+            "the counts of a message",
+        ),
+        ("DELETE FROM uncounted WHERE level = 0".to_owned(), "not counted as deleted"),
+        ("DELETE FROM uncounted WHERE level = 3".to_owned(), "not the sum of its parts"),
+        (
+            "INSERT INTO uncounted SELECT conversation, user, 0, 999999, 1, 0 FROM uncounted WHERE level = 0 LIMIT 1".to_owned(),
+            "not counted as deleted",
+        ),
+        (
+            "UPDATE uncounted SET removed = 1 WHERE level = 0".to_owned(),
+            "counted as removed that are there",
+        ),
+        (
+            "UPDATE users SET listed = (SELECT max(seq) FROM inbox WHERE user = users.n)".to_owned(),
+            "not in the list",
+        ),
+        (
+            "INSERT INTO listed SELECT low, n, (SELECT max(n) FROM messages AS m WHERE m.conversation = c.n), 0 \
+             FROM conversations AS c"
+                .to_owned(),
+            "no messages as late",
+        ),
+        (
+            "INSERT INTO listed SELECT 999, n, 1, 0 FROM conversations LIMIT 1".to_owned(),
+            "conversation of others",
+        ),
+        (
+            "UPDATE users SET listed = 999".to_owned(),
+            "complete up to an entry",
+        ),
+        ("UPDATE inbox SET kind = 9 WHERE kind = 0".to_owned(), "unknown kind"),
+        ("UPDATE conversations SET low_wrote = 0, high_wrote = 0".to_owned(), "although it records none"),
+        ("UPDATE users SET superseded = superseded + 1".to_owned(), "number of superseded"),
+        ("INSERT INTO contents VALUES (999, '\"x\"')".to_owned(), "of no message"),
+    ];
+    check(&plants);
 }
 
 #[test]

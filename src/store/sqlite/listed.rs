@@ -120,9 +120,11 @@ fn moved(
 /// Moves a conversation to the front of a user's list: its newest message is `n`.
 pub fn list(connection: &Connection, user: i64, conversation: i64, n: i64) -> Result<()> {
     let latest = |row: &Row<'_>| row.get::<_, i64>(0);
-    let front = connection
-        .prepare_cached("SELECT reach FROM listed WHERE user = ?1 ORDER BY newest DESC LIMIT 1")?
-        .query_row([user], latest)
+    let front: Option<(i64, i64)> = connection
+        .prepare_cached(
+            "SELECT newest, reach FROM listed WHERE user = ?1 ORDER BY newest DESC LIMIT 1",
+        )?
+        .query_row([user], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()?;
     let own = connection
         .prepare_cached("SELECT sent_at + behind FROM messages WHERE conversation = ?1 AND n = ?2")?
@@ -137,9 +139,20 @@ pub fn list(connection: &Connection, user: i64, conversation: i64, n: i64) -> Re
             user,
             conversation,
             n,
-            front.max(own).unwrap_or(i64::MIN)
-        ])
-        .map(drop)
+            front.map(|(_, reach)| reach).max(own).unwrap_or(i64::MIN)
+        ])?;
+    // It is not moved to the front if messages of other conversations have moved to their table before it.
+    if let (Some((newest, reach)), Some(own)) = (front, own)
+        && newest > n
+        && reach < own
+    {
+        connection
+            .prepare_cached(
+                "UPDATE listed SET reach = ?3 WHERE user = ?1 AND newest > ?2 AND reach < ?3",
+            )?
+            .execute([user, n, own])?;
+    }
+    Ok(())
 }
 
 /// Removes a conversation from the lists of its two users if it has no messages in its table. One in the pending log is listed

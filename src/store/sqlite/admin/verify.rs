@@ -38,6 +38,9 @@ pub fn findings(path: &Path, connection: &Connection) -> Result<Vec<String>, Sto
     } else {
         COUNT_CHECKS
     };
+    // Without messages in the pending log there is no such table.
+    let pending = "CREATE TEMP TABLE IF NOT EXISTS pending_messages (n INTEGER)";
+    with_path(path, connection.execute_batch(pending))?;
     for (finding, sql) in CHECKS.iter().chain(counted) {
         let mut statement = with_path(path, connection.prepare(sql))?;
         let rows = with_path(
@@ -81,10 +84,13 @@ const COUNT_CHECKS: &[(&str, &str)] = &[
             (SELECT 1 FROM messages AS m WHERE m.conversation = u.conversation AND m.n = u.block AND m.sender = u.user)",
     ),
     (
-        "messages are counted as removed that precede all others, or are of no user of the conversation (conversation, message)",
+        "messages are counted as removed that are there, precede all others, or are of no user of the conversation (conversation, message)",
         "SELECT conversation, block FROM uncounted AS u WHERE level = 0 AND removed != 0 AND NOT EXISTS
             (SELECT 1 FROM messages AS m JOIN conversations AS c ON c.n = m.conversation
-                WHERE m.conversation = u.conversation AND m.n < u.block AND u.user IN (c.low, c.high))",
+                WHERE m.conversation = u.conversation AND m.n < u.block AND u.user IN (c.low, c.high))
+         UNION ALL
+         SELECT u.conversation, u.block FROM uncounted AS u JOIN messages AS m ON m.conversation = u.conversation AND m.n = u.block
+         WHERE u.level = 0 AND u.removed != 0",
     ),
     (
         "the number of deleted and removed messages of a range is not the sum of its parts (conversation, first message)",
@@ -104,7 +110,8 @@ const COUNT_CHECKS: &[(&str, &str)] = &[
         "SELECT c.n, c.user FROM (SELECT n, low AS user FROM conversations
             UNION ALL SELECT n, high FROM conversations WHERE low != high) AS c
          JOIN messages AS m ON m.conversation = c.n AND m.n = (SELECT max(n) FROM messages WHERE conversation = c.n)
-         WHERE NOT EXISTS (SELECT 1 FROM listed AS l
+         WHERE m.n NOT IN (SELECT n FROM temp.pending_messages)
+            AND NOT EXISTS (SELECT 1 FROM listed AS l
                 WHERE l.user = c.user AND l.conversation = c.n AND l.newest >= m.n)
             AND NOT EXISTS (SELECT 1 FROM inbox AS i JOIN users AS u ON u.n = i.user
                 WHERE i.user = c.user AND i.seq > u.listed AND i.conversation = c.n AND i.message = m.n AND i.kind = 0)",
@@ -116,8 +123,23 @@ const COUNT_CHECKS: &[(&str, &str)] = &[
     ),
     (
         "a list says that a conversation and those behind it have no messages as late as they have (user, conversation)",
-        "SELECT l.user, l.conversation FROM listed AS l
-         JOIN messages AS m ON m.conversation = l.conversation AND m.n = l.newest WHERE l.reach < m.sent_at + m.behind",
+        "SELECT user, conversation FROM (SELECT l.user, l.conversation, l.reach,
+                max(m.sent_at + m.behind) OVER (PARTITION BY l.user ORDER BY l.newest) AS latest
+            FROM listed AS l LEFT JOIN messages AS m ON m.conversation = l.conversation AND m.n = l.newest)
+         WHERE reach < latest",
+    ),
+    (
+        "a list has a conversation of others (user, conversation)",
+        "SELECT user, conversation FROM listed AS l
+         WHERE NOT EXISTS (SELECT 1 FROM conversations AS c WHERE c.n = l.conversation AND l.user IN (c.low, c.high))",
+    ),
+    (
+        "a list is complete up to an entry that the inbox does not have (user, entry)",
+        "SELECT n, listed FROM users WHERE listed > max(floor, coalesce((SELECT max(seq) FROM inbox WHERE user = n), 0))",
+    ),
+    (
+        "an entry is of an unknown kind (user, entry)",
+        "SELECT user, seq FROM inbox WHERE kind NOT BETWEEN 0 AND 5",
     ),
     (
         "a conversation has messages of a user although it records none, or the reverse (conversation, user)",
