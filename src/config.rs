@@ -37,7 +37,7 @@ pub use logging::{LogFormat, LoggingConfig, stderr_shows_colors};
 pub use network::{Listen, NetworkConfig, ProxyHeader, TrustedProxies};
 pub use recipients::{Quotas, RecipientsConfig, Users};
 pub use resolved::Resolved;
-pub use rooms::{RoomHistory, RoomMode, RoomRules};
+pub use rooms::{RoomHistory, RoomMode, RoomRules, RoomsConfig};
 pub use secret::Secret;
 pub use storage::{Durability, Retention, StorageConfig, StoreUrl, temporary_directory};
 pub use text_file::{encoding_fault, read_error};
@@ -60,6 +60,8 @@ pub struct Config {
     pub storage: StorageConfig,
     /// Users who can receive messages.
     pub recipients: RecipientsConfig,
+    /// Rooms.
+    pub rooms: RoomsConfig,
     /// Limits of connections, rates and memory.
     pub limits: LimitsConfig,
     /// Detection of idle and unresponsive connections.
@@ -77,6 +79,7 @@ fn settings() -> &'static [Setting] {
             tls::settings(),
             storage::settings(),
             recipients::settings(),
+            rooms::settings(),
             limits::settings(),
             keepalive::settings(),
             logging::settings(),

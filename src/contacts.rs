@@ -26,6 +26,8 @@ use crate::readers::Readers;
 
 /// The maximum number of pairs. Beyond it the cache is emptied.
 const MAX_PAIRS: usize = 200_000;
+/// More pairs than these are not forgotten one by one: the cache is emptied.
+const MAX_FORGOTTEN: usize = 5000;
 /// The maximum number of signals that wait for lookups. Beyond it a signal is dropped.
 const MAX_WAITING: usize = 1000;
 
@@ -131,6 +133,24 @@ impl Contacts {
             lookup.reported = Some(Reported::Forgotten);
         }
         pairs.known.remove(&key);
+    }
+
+    /// Any two of these users may have become contacts, or may be contacts no more.
+    pub fn forget_among(&self, users: &[Arc<str>]) {
+        let pairs = users.len() * users.len().saturating_sub(1) / 2;
+        if pairs <= MAX_FORGOTTEN {
+            for (n, a) in users.iter().enumerate() {
+                for b in &users[..n] {
+                    self.forget(a, b);
+                }
+            }
+            return;
+        }
+        let pairs = &mut *self.shared.lock();
+        for lookup in pairs.waiting.values_mut() {
+            lookup.reported = Some(Reported::Forgotten);
+        }
+        pairs.known = HashMap::new();
     }
 
     /// Looks up whether two users are contacts, and pushes `signal` on a reader's thread if they are. The signal is dropped if
@@ -384,6 +404,23 @@ mod tests {
         contacts.forget("b", "a");
         lookup.finish(true);
         assert_eq!(contacts.are_contacts("a", "b"), None, "it is asked again");
+    }
+
+    #[test]
+    fn the_pairs_of_a_group_are_forgotten() {
+        for size in [3, 200] {
+            let contacts = Contacts::default();
+            let group: Vec<Arc<str>> = (0..size).map(|n: u32| n.to_string().into()).collect();
+            for (a, b) in [("0", "2"), ("1", "0"), ("0", "x")] {
+                contacts.set(a, b);
+            }
+            contacts.forget_among(&group);
+            assert_eq!(contacts.are_contacts("0", "2"), None);
+            assert_eq!(contacts.are_contacts("0", "1"), None);
+            // A large group empties the cache.
+            let other = contacts.are_contacts("0", "x");
+            assert_eq!(other, (size == 3).then_some(true));
+        }
     }
 
     #[test]

@@ -8,6 +8,7 @@ use tokio::sync::Notify;
 use crate::auth::Verifier;
 use crate::config::Config;
 use crate::limits::Limits;
+use crate::memberships::SessionMemberships;
 use crate::protocol::Contract;
 use crate::registry::Registry;
 use crate::router::Router;
@@ -23,6 +24,8 @@ pub struct Context {
     pub auth: Verifier,
     /// Executes the commands of sessions.
     pub router: Router,
+    /// Memberships that end with sessions.
+    pub memberships: Arc<SessionMemberships>,
     /// The sessions of this node.
     pub registry: Arc<Registry>,
     /// Limits per user and per client address.
@@ -46,12 +49,12 @@ pub struct Context {
 pub struct SessionCount(Arc<Context>);
 
 impl Context {
-    /// Combines the parts of a server.
+    /// Combines the parts of a server. The router is that of `memberships`.
     pub fn new(
         config: Config,
         contract: Contract,
         auth: Verifier,
-        router: Router,
+        memberships: Arc<SessionMemberships>,
         registry: Arc<Registry>,
         limits: Arc<Limits>,
         epoch: uuid::Uuid,
@@ -60,7 +63,8 @@ impl Context {
             config,
             contract: Arc::new(contract),
             auth,
-            router,
+            router: memberships.router().clone(),
+            memberships,
             registry,
             limits,
             epoch,
@@ -131,6 +135,8 @@ impl Drop for SessionCount {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::clock::Clock;
     use crate::delivery::Delivery;
@@ -167,13 +173,15 @@ mod tests {
         let limits = Limits::new(
             &config.limits,
             &config.recipients,
+            &config.rooms,
             &config.network.trusted_proxy,
         );
+        let memberships = SessionMemberships::new(router, Duration::ZERO, Vec::new());
         let context = Context::new(
             config,
             Contract::built_in(),
             Verifier::Open,
-            router,
+            memberships,
             Arc::default(),
             limits,
             epoch,

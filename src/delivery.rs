@@ -12,22 +12,29 @@ mod ephemeral;
 mod receipt;
 pub mod render;
 mod reply;
+mod room_signal;
+mod rooms;
+mod shared_frame;
 
 use std::sync::Arc;
+
+use tokio::sync::mpsc::UnboundedSender;
 
 pub use self::ephemeral::Push;
 use self::receipt::ReceiptUpdate;
 use self::render::EntryView;
 use self::reply::Reply;
-pub use self::reply::{RETRY_DISPLACED_MS, RETRY_LATER_MS, overloaded, send_error, write_error};
+pub use self::reply::{RETRY_DISPLACED_MS, RETRY_LATER_MS, overloaded, send_error};
+pub use self::room_signal::{RoomSignal, Signalled};
 use crate::blocks::Blocks;
 use crate::contacts::Contacts;
+use crate::limits::Limits;
 use crate::outbox::Outbox;
-use crate::outbox::wakeup::WakeupBatch;
+use crate::outbox::wakeup::{WakeupBatch, WrittenBy};
 use crate::protocol::server::ReceiptKind;
 use crate::protocol::{ErrorCode, FrameError, Timestamp};
 use crate::registry::Registry;
-use crate::store::{Outcome, Write};
+use crate::store::{Conversation, Outcome, Recipient, Write};
 use crate::writer::{CommitObserver, Completed, CompletedBatch};
 
 /// The receiver of an outcome: the handle that the writer returns with it.
@@ -44,6 +51,31 @@ pub enum ReplyTo {
         /// False: has stopped.
         active: bool,
     },
+    /// Not a reply, but a frame for the members of a room that is not stored.
+    RoomSignal(RoomSignal),
+    /// A part of the server, which gets the outcome together with this number.
+    Part(UnboundedSender<(usize, PartOutcome)>, usize),
+}
+
+/// The outcome of a write that a part of the server has made.
+pub type PartOutcome = Result<(), CommandError>;
+
+/// Why a command was rejected.
+#[derive(Clone, Debug)]
+pub struct CommandError {
+    /// The error for the client.
+    pub error: FrameError,
+    /// When a retry may succeed, in milliseconds.
+    pub retry_after_ms: Option<u64>,
+}
+
+impl From<FrameError> for CommandError {
+    fn from(error: FrameError) -> Self {
+        Self {
+            error,
+            retry_after_ms: None,
+        }
+    }
 }
 
 /// Delivers outcomes to sessions. A cheap handle without a lock of its own.
@@ -52,6 +84,8 @@ pub struct Delivery {
     registry: Arc<Registry>,
     blocks: Arc<Blocks>,
     contacts: Contacts,
+    /// `None`: without limits.
+    limits: Option<Arc<Limits>>,
 }
 
 impl CommitObserver<ReplyTo> for Delivery {
@@ -73,15 +107,31 @@ impl CommitObserver<ReplyTo> for Delivery {
                             self.deliver(write, outcome, reply, batch.at, &mut wakeups);
                         }
                         Err(error) => {
-                            let (error, retry_after_ms) = write_error(*error);
-                            wakeups.add(session, reply.error(&error, retry_after_ms));
+                            let error = CommandError::from(*error);
+                            wakeups.add(session, reply.error(&error));
                         }
                     }
                 }
+                Completed::Write {
+                    write,
+                    reply_to: ReplyTo::Part(sender, number),
+                    outcome,
+                } => {
+                    let outcome = match outcome {
+                        Ok(outcome) => self.deliver_to_part(write, outcome, &mut wakeups),
+                        Err(error) => Err(CommandError::from(*error)),
+                    };
+                    // The part may have given up in the meantime.
+                    let _ = sender.send((*number, outcome));
+                }
+                Completed::RoomNotice {
+                    notice: ReplyTo::RoomSignal(signal),
+                    members,
+                } => self.room_signal(signal, members.as_ref(), &mut wakeups),
                 Completed::Notice(ReplyTo::Typing { from, to, active }) => {
                     self.typing(from, to, *active, &mut wakeups);
                 }
-                Completed::Write { .. } | Completed::Notice(_) => {}
+                Completed::Write { .. } | Completed::Notice(_) | Completed::RoomNotice { .. } => {}
             }
         }
         for update in &batch.received {
@@ -103,11 +153,17 @@ impl CommitObserver<ReplyTo> for Delivery {
 
 impl Delivery {
     /// Delivers to the sessions in `registry`.
-    pub fn new(registry: Arc<Registry>, blocks: Arc<Blocks>, contacts: Contacts) -> Self {
+    pub fn new(
+        registry: Arc<Registry>,
+        blocks: Arc<Blocks>,
+        contacts: Contacts,
+        limits: Arc<Limits>,
+    ) -> Self {
         Self {
             registry,
             blocks,
             contacts,
+            limits: Some(limits),
         }
     }
 
@@ -146,9 +202,7 @@ impl Delivery {
                             }
                         }
                         self.push_to_actor(&entry, seq, reply, wakeups);
-                        for recipient in &**recipients {
-                            self.push_entry(&recipient.user, &entry, recipient.seq, wakeups);
-                        }
+                        self.push_to_recipients(&entry, recipients, wakeups);
                         if let Some((from, to)) = pair
                             && let Some(id) = new_contact.and_then(|contact| contact.received)
                         {
@@ -159,12 +213,42 @@ impl Delivery {
                     _ => reply.duplicate(&entry, seq),
                 }
             }
-            Outcome::ReadMark { moved, blocked, .. } => {
+            Outcome::Membership {
+                seq,
+                ref recipients,
+                at,
+                members,
+                duplicate,
+                ref regrouped,
+            } => {
+                let Some(entry) = EntryView::of_membership(write, members, Timestamp(at)) else {
+                    return;
+                };
+                match seq {
+                    Some(seq) if !duplicate => {
+                        let user = reply.session.user();
+                        self.forget_relations(user, recipients, regrouped.as_ref());
+                        self.push_to_actor(&entry, seq, reply, wakeups);
+                        self.push_to_recipients(&entry, recipients, wakeups);
+                        return;
+                    }
+                    _ => reply.duplicate(&entry, seq),
+                }
+            }
+            Outcome::ReadMark {
+                moved,
+                blocked,
+                ref members,
+            } => {
                 wakeups.add(reply.session, reply.none());
-                if moved
-                    && let Write::Read(message) = write
-                    && let Some(peer) = message.conversation.peer()
-                {
+                let Write::Read(message) = write else {
+                    return;
+                };
+                if let (true, Conversation::Room(room)) = (moved, &message.conversation) {
+                    let except = reply.session.session();
+                    self.push_room_receipt(message, room, members.as_ref(), now, except, wakeups);
+                }
+                if moved && let Some(peer) = message.conversation.peer() {
                     let receipt = ReceiptUpdate {
                         kind: ReceiptKind::Read,
                         actor: &message.actor,
@@ -186,19 +270,27 @@ impl Delivery {
                 reply.ok()
             }
             Outcome::Received(_) => return,
-            Outcome::TooManyBytes { retry_after_ms } => {
-                reply.error(&FrameError::too_many_bytes(), Some(retry_after_ms))
-            }
-            Outcome::UnknownRecipientTotal => reply.error(&overloaded(), Some(RETRY_LATER_MS)),
-            Outcome::TooManyChanges { retry_after_ms } => {
-                reply.error(&FrameError::too_many_changes(), Some(retry_after_ms))
-            }
-            ref rejected => match rejection(rejected) {
-                Some(error) => reply.error(&error, None),
+            ref rejected => match rejection(write, rejected) {
+                Some(error) => reply.error(&error),
                 None => return,
             },
         };
         wakeups.add(reply.session, wakeup);
+    }
+
+    /// Pushes an entry to all sessions of the other users whose inboxes have it. The frame is encoded once for each user, and for
+    /// all members of a room together.
+    fn push_to_recipients(
+        &self,
+        entry: &EntryView<'_>,
+        recipients: &[Recipient],
+        wakeups: &mut WakeupBatch,
+    ) {
+        match recipients {
+            [] => {}
+            [recipient] => self.push_entry(&recipient.user, entry, recipient.seq, wakeups),
+            _ => self.push_to_members(entry, recipients, wakeups),
+        }
     }
 
     /// Pushes an entry to all sessions of a user. The frame is encoded once.
@@ -207,7 +299,10 @@ impl Delivery {
             if !sessions.is_empty() {
                 let frame = entry.encode(seq);
                 for session in sessions {
-                    wakeups.add(session, session.push_entry(seq, &frame));
+                    wakeups.add(
+                        session,
+                        session.push_entry(seq, &frame, WrittenBy::AppendingThread),
+                    );
                 }
             }
         });
@@ -234,7 +329,10 @@ impl Delivery {
             wakeups.add(acting, acting.push_ack(seq, ack, reference, message));
             if let Some(frame) = &frame {
                 for session in others() {
-                    wakeups.add(session, session.push_entry(seq, frame));
+                    wakeups.add(
+                        session,
+                        session.push_entry(seq, frame, WrittenBy::AppendingThread),
+                    );
                 }
             }
         });
@@ -242,11 +340,35 @@ impl Delivery {
 }
 
 /// The error of an outcome by which nothing was stored. `None`: the outcome is none.
-fn rejection(outcome: &Outcome) -> Option<FrameError> {
-    Some(match outcome {
+fn rejection(write: &Write, outcome: &Outcome) -> Option<CommandError> {
+    let retryable = |error, retry_after_ms| CommandError {
+        error,
+        retry_after_ms: Some(retry_after_ms),
+    };
+    let room_field = match write {
+        Write::Join { .. } | Write::Leave { .. } => "room",
+        _ => "target_room",
+    };
+    Some(CommandError::from(match *outcome {
+        Outcome::TooManyBytes { retry_after_ms } => {
+            return Some(retryable(FrameError::too_many_bytes(), retry_after_ms));
+        }
+        Outcome::TooManyChanges { retry_after_ms } => {
+            return Some(retryable(FrameError::too_many_changes(), retry_after_ms));
+        }
+        Outcome::TooManyEntries { retry_after_ms } => {
+            return Some(retryable(FrameError::too_many_entries(), retry_after_ms));
+        }
+        Outcome::UnknownRecipientTotal => {
+            return Some(retryable(overloaded(), RETRY_LATER_MS));
+        }
+        Outcome::NotMember => FrameError::not_member(room_field),
+        Outcome::RoomFull => FrameError::room_full(),
+        Outcome::TooManyRooms => FrameError::too_many_rooms(),
+        Outcome::RoomClosed => FrameError::room_closed(),
         Outcome::Blocked => FrameError::blocked(),
         Outcome::UnknownUser => FrameError::unknown_user(),
-        Outcome::UnknownRoom => FrameError::unknown_room("target_room"),
+        Outcome::UnknownRoom => FrameError::unknown_room(room_field),
         Outcome::UnknownRecipientLimit => FrameError::too_many_to_unknown_users(),
         Outcome::TooManyBlocks => FrameError::too_many_blocks(),
         Outcome::IdConflict => FrameError::id_conflict(),
@@ -263,14 +385,6 @@ fn rejection(outcome: &Outcome) -> Option<FrameError> {
         | Outcome::ReadMark { .. }
         | Outcome::BlockSet
         | Outcome::Received(_)
-        | Outcome::TooManyBytes { .. }
-        | Outcome::TooManyChanges { .. }
-        | Outcome::UnknownRecipientTotal
-        | Outcome::Membership { .. }
-        | Outcome::NotMember
-        | Outcome::RoomFull
-        | Outcome::TooManyRooms
-        | Outcome::RoomClosed
-        | Outcome::TooManyEntries { .. } => return None,
-    })
+        | Outcome::Membership { .. } => return None,
+    }))
 }

@@ -18,7 +18,8 @@
 //! 9. [`readers`] read inboxes and histories from the store on their own threads.
 //!
 //! Beside that path: [`limits`] restricts connections, rates and memory, [`blocks`] lists the users who block each other,
-//! [`contacts`] caches which users are contacts, [`disk_space`] watches the free disk space, [`tls`] loads
+//! [`contacts`] caches which users are contacts, [`memberships`] ends
+//! memberships with their sessions, [`disk_space`] watches the free disk space, [`tls`] loads
 //! certificates, [`clock`] tells the time, [`logging`] writes the log, [`config`] reads the settings. [`server`] builds all parts, and [`context`] is the
 //! part of them that connections share.
 //!
@@ -36,6 +37,7 @@ pub mod http;
 pub mod limits;
 mod listener;
 pub mod logging;
+pub mod memberships;
 pub mod outbox;
 pub mod protocol;
 pub mod readers;

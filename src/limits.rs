@@ -17,7 +17,7 @@ use self::ip_quota::IpQuotas;
 use self::memory::MemoryBudget;
 use self::rates::UserRates;
 use self::read_rate::{ReadLimits, SharedReadRates};
-use crate::config::{LimitsConfig, RecipientsConfig, TrustedProxies};
+use crate::config::{LimitsConfig, RecipientsConfig, RoomsConfig, TrustedProxies};
 
 pub use self::connections::{ConnectionPermit, TooManyConnections, WebSocketPermit};
 pub use self::rates::UserKey;
@@ -45,11 +45,12 @@ impl Limits {
     pub fn new(
         config: &LimitsConfig,
         recipients: &RecipientsConfig,
+        rooms: &RoomsConfig,
         proxies: &TrustedProxies,
     ) -> Arc<Self> {
         Arc::new(Self {
             connections: Connections::new(config, proxies.clone()),
-            users: UserRates::new(config),
+            users: UserRates::new(config, rooms),
             read_rates: SharedReadRates::new(ReadLimits {
                 control_frames_per_second: config.user_control_frames_per_second(),
                 bytes_per_second: config.user_bytes_per_second(),

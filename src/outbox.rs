@@ -26,7 +26,7 @@ pub use self::inbox_cursor::Acked;
 use self::inbox_cursor::PendingAck;
 pub use self::state::Status;
 use self::state::{Inner, Locked, State, wake};
-use self::wakeup::Wakeup;
+use self::wakeup::{Wakeup, WrittenBy};
 use crate::limits::memory::{FREE_PER_SESSION, MemoryBudget};
 use crate::protocol::server::Goodbye;
 use crate::protocol::types::Integer;
@@ -163,7 +163,7 @@ impl Outbox {
     }
 
     /// Offers a new inbox entry as an encoded WebSocket frame.
-    pub fn push_entry(&self, seq: u64, frame: &[u8]) -> Wakeup {
+    pub fn push_entry(&self, seq: u64, frame: &[u8], by: WrittenBy) -> Wakeup {
         let mut state = self.lock();
         state.cursor.raise_head(seq);
         let sent = state.can_send_entry(seq, frame.len(), self);
@@ -171,7 +171,7 @@ impl Outbox {
             state.buffer.append_encoded(frame);
             state.advance();
         }
-        state.entry_wakeup(sent)
+        state.entry_wakeup(sent && by == WrittenBy::AppendingThread)
     }
 
     /// Offers the inbox entry that this session's own send became: the session gets the `ack` of `subject`, stored at
@@ -223,7 +223,7 @@ impl Outbox {
     }
 
     /// Offers a frame that is not stored: it is dropped if the client reads too slowly. Returns whether it was appended.
-    pub fn push_ephemeral(&self, frame: &[u8]) -> (bool, Wakeup) {
+    pub fn push_ephemeral(&self, frame: &[u8], by: WrittenBy) -> (bool, Wakeup) {
         let mut state = self.lock();
         let sent = !state.buffer.is_closed()
             && state.cursor.next().is_some()
@@ -231,7 +231,7 @@ impl Outbox {
         if sent {
             state.buffer.append_encoded(frame);
         }
-        (sent, state.wakeup(false))
+        (sent, state.wakeup(sent && by == WrittenBy::Task))
     }
 
     /// Counts a write that the store will answer with [`Outbox::reply`] or [`Outbox::push_ack`].

@@ -22,7 +22,7 @@ use tokio::sync::oneshot;
 use self::fair_queue::FairQueue;
 use crate::store::{
     ConversationsPage, ConversationsQuery, HistoryAnswer, HistoryQuery, InboxItem, InboxQuery,
-    InboxRange, InboxState, Reader, StoreError,
+    InboxRange, InboxState, MembersAnswer, MembersQuery, Reader, StoreError,
 };
 
 type Job = Box<dyn FnOnce(&mut dyn Reader) + Send>;
@@ -136,6 +136,11 @@ impl Readers {
         })
     }
 
+    /// Reads members of a room.
+    pub fn members(&self, query: MembersQuery) -> PendingRead<MembersAnswer> {
+        self.query(query.user.clone(), move |reader| reader.members(&query))
+    }
+
     fn query<T: Send + 'static>(
         &self,
         user: Arc<str>,
@@ -229,7 +234,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::store::{DeviceRef, MembersAnswer, MembersQuery};
+    use crate::store::DeviceRef;
 
     /// Each query of a conversation list reports its start and waits until the test ends.
     struct SlowReader {

@@ -8,17 +8,20 @@
 
 mod ephemeral;
 mod query;
+mod rooms;
 
 use std::sync::Arc;
 
 use uuid::{ContextV7, Uuid};
 
 pub use self::ephemeral::DeferredAck;
+use self::query::members;
 pub use self::query::{Query, RunningQuery};
+use self::rooms::{join, leave};
 use crate::clock::Clock;
-use crate::delivery::{
-    Delivery, RETRY_DISPLACED_MS, RETRY_LATER_MS, ReplyTo, overloaded, write_error,
-};
+pub use crate::delivery::CommandError;
+use crate::delivery::Signalled;
+use crate::delivery::{Delivery, RETRY_DISPLACED_MS, RETRY_LATER_MS, ReplyTo, overloaded};
 use crate::disk_space::DiskSpaceMonitor;
 use crate::outbox::Outbox;
 use crate::protocol::client::{ClientMessage, ClientTyping};
@@ -28,7 +31,7 @@ use crate::protocol::{ClientFrame, FrameError, MessageId, Ref, ServerFrame, Targ
 use crate::readers::{PendingRead, Readers};
 use crate::store::{
     Content, ContentHasher, Conversation, DeviceRef, InboxItem, InboxQuery, InboxRange, InboxState,
-    MessageRef, NewMessage, RecipientQuota, Write,
+    MembershipKind, MessageRef, NewMessage, RecipientQuota, RoomMode, Write,
 };
 use crate::writer::{Unavailable, WriteError, Writer};
 
@@ -49,6 +52,8 @@ pub struct Router {
     history_ms: Option<i64>,
     /// Hashes content here, so that the writer's thread need not.
     hasher: ContentHasher,
+    /// There are rooms.
+    has_rooms: bool,
 }
 
 /// A frame, and on whose behalf it is executed.
@@ -86,24 +91,6 @@ pub enum Executed<'a> {
     Received(u64),
 }
 
-/// Why a command was rejected.
-#[derive(Debug)]
-pub struct CommandError {
-    /// The error for the client.
-    pub error: FrameError,
-    /// When a retry may succeed, in milliseconds.
-    pub retry_after_ms: Option<u64>,
-}
-
-impl From<FrameError> for CommandError {
-    fn from(error: FrameError) -> Self {
-        Self {
-            error,
-            retry_after_ms: None,
-        }
-    }
-}
-
 impl<'a> Source<'a> {
     fn reply_to(self, reference: Option<&str>) -> ReplyTo {
         let Self::Session(outbox) = self;
@@ -117,7 +104,7 @@ impl<'a> Source<'a> {
 }
 
 impl Router {
-    /// Creates a router. Queries do not show messages older than `history_ms` milliseconds.
+    /// Creates a router without rooms. Queries do not show messages older than `history_ms` milliseconds.
     pub fn new(
         delivery: Delivery,
         disk_space: Arc<DiskSpaceMonitor>,
@@ -135,6 +122,16 @@ impl Router {
             clock,
             history_ms,
             hasher,
+            has_rooms: false,
+        }
+    }
+
+    /// The same with rooms, unless they are off.
+    #[must_use]
+    pub fn with_rooms(self, mode: RoomMode) -> Self {
+        Self {
+            has_rooms: mode != RoomMode::Off,
+            ..self
         }
     }
 
@@ -182,34 +179,43 @@ impl Router {
     /// # Errors
     /// [`CommandError`]: nothing was stored or pushed.
     pub fn execute<'a>(&self, command: &Command<'a>) -> Result<Executed<'a>, CommandError> {
+        self.check_rooms(command.frame)?;
         match command.frame {
             ClientFrame::Message(frame) => return self.message(frame, command),
             ClientFrame::Edit(frame) => {
                 to_existing_user(frame.target())?;
-                let message = message_ref(command, frame.target(), frame.id)?;
+                let message = message_ref(command, frame.target(), frame.id);
                 let content = Content::new(frame.message.raw, &self.hasher);
                 let write = Write::Edit(message, content);
                 self.submit(write, frame.reference.as_ref(), command)?;
             }
             ClientFrame::Delete(frame) => {
-                let write = Write::Delete(message_ref(command, frame.target(), frame.id)?);
+                let write = Write::Delete(message_ref(command, frame.target(), frame.id));
                 self.submit(write, frame.reference.as_ref(), command)?;
             }
             ClientFrame::React(frame) => {
                 to_existing_user(frame.target())?;
                 let write = Write::React {
-                    message: message_ref(command, frame.target(), frame.id)?,
+                    message: message_ref(command, frame.target(), frame.id),
                     emoji: (*frame.emoji.0).into(),
                     remove: frame.remove.unwrap_or(false),
                 };
                 self.submit(write, frame.reference.as_ref(), command)?;
             }
             ClientFrame::Read(frame) => {
-                let write = Write::Read(message_ref(command, frame.target(), frame.id)?);
+                let write = Write::Read(message_ref(command, frame.target(), frame.id));
                 self.submit(write, frame.reference.as_ref(), command)?;
             }
-            ClientFrame::Join(_) | ClientFrame::Leave(_) | ClientFrame::Members(_) => {
-                return Err(FrameError::unknown_room("room").into());
+            ClientFrame::Join(frame) => {
+                let write = join(command.actor, frame.room.as_str(), MembershipKind::Lasting);
+                self.submit(write, frame.reference.as_ref(), command)?;
+            }
+            ClientFrame::Leave(frame) => {
+                let write = leave(command.actor, frame.room.as_str(), MembershipKind::Lasting);
+                self.submit(write, frame.reference.as_ref(), command)?;
+            }
+            ClientFrame::Members(frame) => {
+                return Ok(Executed::Query(members(frame, command.actor)?));
             }
             ClientFrame::Block(frame) => {
                 if frame.user.as_str() == &**command.actor {
@@ -225,10 +231,10 @@ impl Router {
                     command,
                 )?;
             }
-            ClientFrame::Typing(frame) => self.typing(frame, command)?,
+            ClientFrame::Typing(frame) => self.typing(frame, command),
             ClientFrame::Received(frame) => return Ok(Executed::Received(frame.seq.0)),
             ClientFrame::History(frame) => {
-                return Ok(Executed::Query(self.history(frame, command.actor)?));
+                return Ok(Executed::Query(self.history(frame, command.actor)));
             }
             ClientFrame::Conversations(frame) => {
                 let query = self.conversations(frame, command.actor)?;
@@ -271,16 +277,11 @@ impl Router {
         })
     }
 
-    /// Queues a write.
-    fn submit(
-        &self,
-        write: Write,
-        reference: Option<&Ref<'_>>,
-        command: &Command<'_>,
-    ) -> Result<(), CommandError> {
+    /// Rejects a write that the server cannot store at the moment.
+    fn check_space(&self, write: &Write) -> Result<(), CommandError> {
         let needs_space = match write {
-            Write::Message(_) | Write::Edit(..) | Write::React { .. } => true,
-            Write::Block { on, .. } => on,
+            Write::Message(_) | Write::Edit(..) | Write::React { .. } | Write::Join { .. } => true,
+            Write::Block { on, .. } => *on,
             _ => false,
         };
         let retry_after_ms = if !self.writer.files_in_place() {
@@ -296,16 +297,23 @@ impl Router {
                 retry_after_ms,
             });
         }
+        Ok(())
+    }
+
+    /// Queues a write.
+    fn submit(
+        &self,
+        write: Write,
+        reference: Option<&Ref<'_>>,
+        command: &Command<'_>,
+    ) -> Result<(), CommandError> {
+        self.check_space(&write)?;
         let outbox = command.source.outbox();
         outbox.add_pending_write();
         let reply_to = command.source.reply_to(reference.map(Ref::as_str));
         self.writer.write(write, reply_to).map_err(|_| {
             outbox.cancel_pending_write();
-            let (error, retry_after_ms) = write_error(WriteError::Overloaded);
-            CommandError {
-                error,
-                retry_after_ms,
-            }
+            CommandError::from(WriteError::Overloaded)
         })
     }
 
@@ -321,7 +329,7 @@ impl Router {
         }
         let write = Write::Message(NewMessage {
             from: command.actor.clone(),
-            to: conversation(message.target())?,
+            to: conversation(message.target()),
             id,
             content: Content::new(message.message.raw, &self.hasher),
             reply_to: message.reply_to.map(|id| id.0),
@@ -333,17 +341,20 @@ impl Router {
     }
 
     /// Queues a notice, so that it follows the messages that were sent before it.
-    fn typing(&self, typing: &ClientTyping<'_>, command: &Command<'_>) -> Result<(), CommandError> {
-        let Target::User(to) = typing.target() else {
-            return Err(FrameError::unknown_room("target_room").into());
-        };
+    fn typing(&self, typing: &ClientTyping<'_>, command: &Command<'_>) {
+        let active = typing.active.unwrap_or(true);
         // If the queue is full, the notice is dropped: `typing` has no reply.
-        drop(self.writer.notify(ReplyTo::Typing {
-            from: command.source.outbox().clone(),
-            to: to.into(),
-            active: typing.active.unwrap_or(true),
-        }));
-        Ok(())
+        match typing.target() {
+            Target::User(to) => drop(self.writer.notify(ReplyTo::Typing {
+                from: command.source.outbox().clone(),
+                to: to.into(),
+                active,
+            })),
+            Target::Room(room) => {
+                let kind = Signalled::Typing { active };
+                drop(self.signal(room, kind, typing.reference.as_ref(), command));
+            }
+        }
     }
 }
 
@@ -357,22 +368,18 @@ fn to_existing_user(target: Target<'_>) -> Result<(), CommandError> {
     }
 }
 
-fn message_ref(
-    command: &Command<'_>,
-    target: Target<'_>,
-    id: MessageId,
-) -> Result<MessageRef, CommandError> {
-    Ok(MessageRef {
+fn message_ref(command: &Command<'_>, target: Target<'_>, id: MessageId) -> MessageRef {
+    MessageRef {
         actor: command.actor.clone(),
-        conversation: conversation(target)?,
+        conversation: conversation(target),
         id: id.0,
-    })
+    }
 }
 
-/// The conversation that a frame addresses. This version has no rooms, so a room is rejected before anything is queued.
-fn conversation(target: Target<'_>) -> Result<Conversation, CommandError> {
+/// The conversation that a frame addresses.
+fn conversation(target: Target<'_>) -> Conversation {
     match target {
-        Target::User(user) => Ok(Conversation::Direct(user.into())),
-        Target::Room(_) => Err(FrameError::unknown_room("target_room").into()),
+        Target::User(user) => Conversation::Direct(user.into()),
+        Target::Room(room) => Conversation::Room(room.into()),
     }
 }

@@ -20,15 +20,14 @@ use crate::delivery::{Delivery, ReplyTo};
 use crate::disk_space::DiskSpaceMonitor;
 use crate::limits::Limits;
 use crate::listener::{self, ListenError};
+use crate::memberships::SessionMemberships;
 use crate::outbox::disconnect::SHUTDOWN;
 use crate::protocol::Contract;
 use crate::readers::Readers;
 use crate::registry::Registry;
 use crate::router::Router;
 use crate::store::sqlite::Sqlite;
-use crate::store::{
-    ContactObserver, LiveCursors, RoomRules, Store, StoreError, StoreFiles, StoreOptions,
-};
+use crate::store::{ContactObserver, LiveCursors, Store, StoreError, StoreFiles, StoreOptions};
 use crate::supervise::{self, DISK_FAILED};
 use crate::tls::{Tls, TlsError};
 use crate::writer::{CommitObserver, Writer};
@@ -155,6 +154,8 @@ pub async fn serve(
         context.limits.clone(),
         context.registry.clone(),
     )));
+    let _end_memberships =
+        AbortOnDropHandle::new(actix_rt::spawn(context.memberships.clone().run()));
     let _watch_clock = AbortOnDropHandle::new(actix_rt::spawn(watch_clock(context.clone())));
     let watch = watch_storage(parts.disk_space.clone(), parts.files.clone());
     let _watch_storage = AbortOnDropHandle::new(actix_rt::spawn(watch));
@@ -201,7 +202,7 @@ impl Parts {
             StoreOptions {
                 retention,
                 quotas: config.recipients.quotas(&config.limits),
-                rooms: RoomRules::default(),
+                rooms: config.rooms.rules(),
                 live_cursors: LiveCursors::new(
                     move |user| sessions.lowest_cursor(user),
                     move |user| known.has_session(user),
@@ -216,8 +217,11 @@ impl Parts {
             .map(|_| store.reader())
             .collect::<Result<Vec<_>, _>>()?;
         let blocks = Arc::new(Blocks::default());
+        let mut former = Vec::new();
         if let Some(reader) = readers.first_mut() {
             reader.blocks(&mut |user, other| blocks.set(user, other, true))?;
+            reader
+                .session_memberships(&mut |user, room| former.push((user.into(), room.into())))?;
         }
         let (epoch, files) = (store.epoch(), store.files());
         let hasher = store.content_hasher();
@@ -227,7 +231,13 @@ impl Parts {
         }
         let readers = Readers::start(readers, store.reader()?)?;
         contacts.set_readers(readers.clone());
-        let delivery = Delivery::new(registry.clone(), blocks, contacts);
+        let limits = Limits::new(
+            &config.limits,
+            &config.recipients,
+            &config.rooms,
+            &config.network.trusted_proxy,
+        );
+        let delivery = Delivery::new(registry.clone(), blocks, contacts, limits.clone());
         let observers: Vec<Box<dyn CommitObserver<_>>> = vec![Box::new(delivery.clone())];
         let (writer, writer_thread) =
             Writer::start(store, readers.clone(), observers, clock.clone())?;
@@ -244,14 +254,12 @@ impl Parts {
             clock,
             retention.history_ms,
             hasher,
-        );
-        let limits = Limits::new(
-            &config.limits,
-            &config.recipients,
-            &config.network.trusted_proxy,
-        );
+        )
+        .with_rooms(config.rooms.rooms);
+        let grace = Duration::from_secs(config.rooms.presence_grace_seconds);
+        let memberships = SessionMemberships::new(router, grace, former);
         let contract = Contract::built_in();
-        let context = Context::new(config, contract, auth, router, registry, limits, epoch);
+        let context = Context::new(config, contract, auth, memberships, registry, limits, epoch);
         Ok(Self {
             context,
             tls,

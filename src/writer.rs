@@ -119,6 +119,26 @@ impl<R> Writer<R> {
         self.shared.add(Queued::Notice(notice))
     }
 
+    /// Queues a notice to the members of a room, which keeps `bytes` of memory. The observers get it with the members after the
+    /// writes that were accepted before it, and before a later write changes them.
+    ///
+    /// # Errors
+    /// Returns `notice` if the queue is full or closed.
+    pub fn notify_room(
+        &self,
+        user: Arc<str>,
+        room: Arc<str>,
+        bytes: usize,
+        notice: R,
+    ) -> Result<(), R> {
+        self.shared.add(Queued::RoomNotice {
+            room,
+            user,
+            bytes,
+            notice,
+        })
+    }
+
     /// Records that a device has received its inbox up to `seq`, or that it is in use if `seq` is 0. It is committed within a
     /// fraction of a second.
     pub fn received(&self, device: DeviceRef, session: Uuid, seq: u64) {

@@ -25,6 +25,7 @@ const LAYERS: &[&[&str]] = &[
     &["contacts", "writer"],
     &["delivery"],
     &["router"],
+    &["memberships"],
     &["context"],
     &["session"],
     &["http"],

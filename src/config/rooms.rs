@@ -1,4 +1,65 @@
-//! Rules of rooms.
+//! Rooms: who may join, limits, and what members may read.
+
+use super::limits::RateLimit;
+use super::setting::{choice, number, section};
+
+section! {
+    /// Who may join rooms, their limits, and what members may read.
+    #[derive(Copy)]
+    pub struct RoomsConfig = config.rooms, "Rooms";
+
+    /// Who may join rooms: open, any user, and the first join creates a room; managed, users cannot join by themselves; off,
+    /// there are no rooms
+    rooms: RoomMode = RoomMode::Off,
+        choice(&[("open", RoomMode::Open), ("managed", RoomMode::Managed), ("off", RoomMode::Off)]);
+
+    /// Members of one room
+    room_limit: u64 = 1000, number("N", 1..=10_000);
+
+    /// Rooms of which one user can be a member
+    rooms_per_user: u64 = 1000, number("N", 1..=100_000);
+
+    /// Messages that members can read: all, or joined, those from their last join on
+    room_history: RoomHistory = RoomHistory::All,
+        choice(&[("all", RoomHistory::All), ("joined", RoomHistory::Joined)]);
+
+    /// Largest number of members of a small room, whose members see each other, and each other's joins, typing and read marks
+    small_room: u64 = 100, number("N", 0..=1000);
+
+    /// Average number of inbox entries per second that the frames of one user can create in rooms: one for each member who gets
+    /// a message
+    room_entries_per_second: u32 = 10_000, number("N", 1..=1_000_000);
+
+    /// Inbox entries that the frames of one user can create in rooms at once after a pause
+    room_entries_burst: u32 = 20_000, number("N", 1..=1_000_000);
+
+    /// Time after the end of a user's last session until the user counts as gone, and leaves rooms that were joined with
+    /// membership=session
+    presence_grace_seconds: u64 = 5, number("SECONDS", 0..=300);
+}
+
+impl RoomsConfig {
+    /// The rules that the store enforces.
+    pub fn rules(&self) -> RoomRules {
+        RoomRules {
+            mode: self.rooms,
+            members: self.room_limit,
+            per_user: self.rooms_per_user,
+            history: self.room_history,
+            small: self.small_room,
+            entries_per_second: Some(self.room_entries_per_second),
+            entries_burst: self.room_entries_burst,
+        }
+    }
+
+    /// The rate of frames that are not stored, counted once for each session that gets one: the same as that of entries.
+    pub fn signal_rate(&self) -> RateLimit {
+        RateLimit {
+            per_second: self.room_entries_per_second,
+            burst: self.room_entries_burst,
+        }
+    }
+}
 
 /// Who may join rooms.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

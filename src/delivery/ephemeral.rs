@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 use super::Delivery;
 use crate::contacts::Signal;
 use crate::outbox::Outbox;
-use crate::outbox::wakeup::WakeupBatch;
+use crate::outbox::wakeup::{WakeupBatch, WrittenBy};
 use crate::protocol::ServerFrame;
 use crate::protocol::server::ServerTyping;
 use crate::store::Relation;
@@ -40,7 +40,7 @@ impl Delivery {
             }
             let mut result = Push::Dropped;
             for session in sessions.iter().filter(|other| !Arc::ptr_eq(other, from)) {
-                let (sent, wakeup) = session.push_ephemeral(frame);
+                let (sent, wakeup) = session.push_ephemeral(frame, WrittenBy::AppendingThread);
                 if sent {
                     result = Push::Sent;
                 }
@@ -117,7 +117,7 @@ impl Delivery {
     }
 
     /// True if one of the two users blocks the other.
-    fn is_blocked(&self, a: &str, b: &str) -> bool {
+    pub(super) fn is_blocked(&self, a: &str, b: &str) -> bool {
         self.blocks.contains(a, b) || self.blocks.contains(b, a)
     }
 

@@ -3,7 +3,7 @@
 use uuid::Uuid;
 
 use super::Delivery;
-use crate::outbox::wakeup::WakeupBatch;
+use crate::outbox::wakeup::{WakeupBatch, WrittenBy};
 use crate::protocol::server::{Receipt, ReceiptKind};
 use crate::protocol::{MessageId, ServerFrame, Timestamp};
 use crate::websocket;
@@ -84,7 +84,10 @@ impl Delivery {
                 if frame.is_empty() {
                     websocket::write_text(&mut frame, |out| update.frame(peer).write(out));
                 }
-                wakeups.add(session, session.push_ephemeral(&frame).1);
+                wakeups.add(
+                    session,
+                    session.push_ephemeral(&frame, WrittenBy::AppendingThread).1,
+                );
             }
         });
     }

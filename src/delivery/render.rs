@@ -1,12 +1,17 @@
 //! Frames of inbox entries and stored messages.
 
+use std::sync::Arc;
+
 use crate::outbox::Acked;
 use crate::protocol::server::{
-    Deleted, Edited, PastMessage, RawContent, Reacted, Reactions, ServerMessage, Skipped,
+    Deleted, Edited, PastMessage, RawContent, Reacted, Reactions, RoomChange, RoomEvent,
+    ServerMessage, Skipped,
 };
 use crate::protocol::types::Integer;
 use crate::protocol::{MessageId, ServerFrame, Target, Timestamp};
-use crate::store::{Conversation, Entry, EntryKind, StoredMessage, Write};
+use crate::store::{
+    Conversation, Entry, EntryKind, MembershipEntry, MembershipEvent, StoredMessage, Write,
+};
 use crate::websocket;
 
 /// An inbox entry as sessions receive it, just stored or read from the store.
@@ -16,13 +21,24 @@ pub struct EntryView<'a> {
     actor: &'a str,
     /// The conversation as the actor addresses it.
     target: Target<'a>,
-    /// The message that the entry is about.
-    id: MessageId,
     pub(super) stored_at: Timestamp,
-    body: Body<'a>,
+    kind: Kind<'a>,
 }
 
-/// The part of an entry that depends on its kind.
+/// The event that an entry records.
+#[derive(Clone, Debug)]
+enum Kind<'a> {
+    /// A message, or a change of one.
+    Message(MessageId, Body<'a>),
+    /// The actor has joined or left a room.
+    Membership {
+        room: &'a Arc<str>,
+        event: RoomEvent,
+        members: u64,
+    },
+}
+
+/// The part of an entry about a message that depends on the event.
 #[derive(Clone, Debug)]
 enum Body<'a> {
     Message {
@@ -106,10 +122,46 @@ impl<'a> EntryView<'a> {
         Some(Self {
             actor,
             target,
-            id: MessageId(id),
             stored_at: at,
-            body,
+            kind: Kind::Message(MessageId(id), body),
         })
+    }
+
+    /// The entry of a join or leave that was stored at `at`. `None`: it is another write.
+    pub(super) fn of_membership(write: &'a Write, members: u64, at: Timestamp) -> Option<Self> {
+        let (actor, room, event) = match write {
+            Write::Join { user, room, .. } => (user, room, RoomEvent::Joined),
+            Write::Leave { user, room, .. } => (user, room, RoomEvent::Left),
+            _ => return None,
+        };
+        Some(Self {
+            actor,
+            target: Target::Room(room),
+            stored_at: at,
+            kind: Kind::Membership {
+                room,
+                event,
+                members,
+            },
+        })
+    }
+
+    /// An entry about a membership that was read from the store.
+    pub fn of_membership_entry(entry: &'a MembershipEntry) -> Self {
+        let event = match entry.event {
+            MembershipEvent::Joined => RoomEvent::Joined,
+            MembershipEvent::Left => RoomEvent::Left,
+        };
+        Self {
+            actor: &entry.user,
+            target: Target::Room(&entry.room),
+            stored_at: Timestamp(entry.at),
+            kind: Kind::Membership {
+                room: &entry.room,
+                event,
+                members: entry.members,
+            },
+        }
     }
 
     /// An entry that was read from the store. The body has the current content (PROTOCOL section 5, "Replay").
@@ -144,9 +196,8 @@ impl<'a> EntryView<'a> {
         Self {
             actor: &entry.actor,
             target,
-            id: MessageId(message.id),
             stored_at: Timestamp(entry.at),
-            body,
+            kind: Kind::Message(MessageId(message.id), body),
         }
     }
 
@@ -157,7 +208,10 @@ impl<'a> EntryView<'a> {
 
     /// The subject of the acknowledgement that the acting session gets.
     pub(super) fn subject(&self) -> Acked {
-        Acked::Message(self.id)
+        match &self.kind {
+            Kind::Message(id, _) => Acked::Message(*id),
+            Kind::Membership { room, .. } => Acked::Room(Arc::clone(room)),
+        }
     }
 
     /// True for a message to oneself, and a change of one.
@@ -172,10 +226,29 @@ impl<'a> EntryView<'a> {
         frame
     }
 
-    fn write_entry(&self, out: &mut Vec<u8>, seq: u64) {
+    /// Writes the payload of the frame.
+    pub(super) fn write_entry(&self, out: &mut Vec<u8>, seq: u64) {
         let seq = Integer(seq);
         let (target_user, target_room) = target_fields(self.target);
-        let frame = match self.body {
+        let (id, body) = match &self.kind {
+            Kind::Message(id, body) => (*id, body),
+            Kind::Membership {
+                room,
+                event,
+                members,
+            } => {
+                let change = RoomChange {
+                    room,
+                    event: *event,
+                    user: self.actor,
+                    seq,
+                    members: Integer(*members),
+                    at: self.stored_at,
+                };
+                return ServerFrame::Room(change).write(out);
+            }
+        };
+        let frame = match *body {
             Body::Message {
                 content,
                 sent_at,
@@ -186,7 +259,7 @@ impl<'a> EntryView<'a> {
                 from_user: self.actor,
                 target_user,
                 target_room,
-                id: self.id,
+                id,
                 seq: Some(seq),
                 sent_at,
                 reply_to,
@@ -198,7 +271,7 @@ impl<'a> EntryView<'a> {
                 from_user: self.actor,
                 target_user,
                 target_room,
-                id: self.id,
+                id,
                 seq,
                 edited_at,
             }),
@@ -212,7 +285,7 @@ impl<'a> EntryView<'a> {
                     from_user: author,
                     target_user,
                     target_room,
-                    id: self.id,
+                    id,
                     seq,
                     deleted_at,
                 })
@@ -221,7 +294,7 @@ impl<'a> EntryView<'a> {
                 from_user: self.actor,
                 target_user,
                 target_room,
-                id: self.id,
+                id,
                 seq,
                 emoji,
                 removed: removed.then_some(true),

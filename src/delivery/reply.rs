@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::CommandError;
 use super::render::EntryView;
 use crate::outbox::Outbox;
 use crate::outbox::wakeup::Wakeup;
@@ -26,8 +27,12 @@ pub(super) struct Reply<'a> {
 
 impl Reply<'_> {
     /// Sends `error`.
-    pub fn error(self, error: &FrameError, retry_after_ms: Option<u64>) -> Wakeup {
-        let frame = error_frame(error, self.reference, retry_after_ms, None);
+    pub fn error(self, rejected: &CommandError) -> Wakeup {
+        let CommandError {
+            error,
+            retry_after_ms,
+        } = rejected;
+        let frame = error_frame(error, self.reference, *retry_after_ms, None);
         self.session.reply(Some(&frame))
     }
 
@@ -83,15 +88,17 @@ fn error_frame<'a>(
 }
 
 /// The error for a client whose write was not stored, and when it may retry.
-pub fn write_error(error: WriteError) -> (FrameError, Option<u64>) {
-    match error {
-        WriteError::Overloaded => (overloaded(), Some(RETRY_AFTER_MS)),
-        WriteError::Internal => {
-            let error = FrameError::new(
+impl From<WriteError> for CommandError {
+    fn from(error: WriteError) -> Self {
+        match error {
+            WriteError::Overloaded => Self {
+                error: overloaded(),
+                retry_after_ms: Some(RETRY_AFTER_MS),
+            },
+            WriteError::Internal => Self::from(FrameError::new(
                 ErrorCode::Internal,
                 "the store failed and the outcome is unknown; send again with the same `id`",
-            );
-            (error, None)
+            )),
         }
     }
 }

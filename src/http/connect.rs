@@ -13,6 +13,7 @@ use super::credentials::Token;
 use super::rejection::Rejection;
 use super::upgrade::{Endpoint, Handshake, RejectedUpgrade, Upgrade, UpgradeRules, upgrade};
 use crate::auth::{AuthError, Identity};
+use crate::config::RoomMode;
 use crate::context::Context;
 use crate::limits::{ConnectionPermit, WebSocketPermit};
 use crate::outbox::Disconnect;
@@ -205,6 +206,11 @@ async fn open(
     let requested = endpoint.user().map(str::to_owned);
     match endpoint.authorize(identity.user()) {
         Ok(Some(query)) => {
+            if !query.rooms.is_empty() && context.config.rooms.rooms == RoomMode::Off {
+                return Err(Rejection::invalid_request(
+                    "`room` asks to join a room, and rooms are off on this server",
+                ));
+            }
             let quota = context.limits.ip_quotas.get(client.ip, client.proxied);
             let quota = quota.map(|quota| quota as _);
             let opened = open_session(context, identity, query, quota).await;

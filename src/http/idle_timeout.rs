@@ -238,7 +238,7 @@ mod tests {
     use tokio::time::{sleep, timeout};
 
     use super::*;
-    use crate::config::{LimitsConfig, RecipientsConfig, TrustedProxies};
+    use crate::config::{LimitsConfig, RecipientsConfig, RoomsConfig, TrustedProxies};
     use crate::limits::Limits;
 
     /// The idle timeout of these tests.
@@ -255,6 +255,7 @@ mod tests {
         let limits = Limits::new(
             &LimitsConfig::default(),
             &RecipientsConfig::default(),
+            &RoomsConfig::default(),
             &TrustedProxies::default(),
         );
         let permit = limits

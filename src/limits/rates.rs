@@ -7,7 +7,7 @@ use governor::clock::{Clock as _, DefaultClock};
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 
 use super::SPARE_ENTRIES;
-use crate::config::{LimitsConfig, RateLimit};
+use crate::config::{LimitsConfig, RateLimit, RoomsConfig};
 
 /// A user in the maps of rate limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -24,16 +24,19 @@ pub struct UserRates {
     pings: KeyedRateLimit<UserKey>,
     /// Queries of the store.
     queries: KeyedRateLimit<UserKey>,
+    /// Frames to members of rooms that are not stored, one for each member.
+    signals: KeyedRateLimit<UserKey>,
 }
 
 impl UserRates {
     /// The rate limits that the settings define.
-    pub fn new(config: &LimitsConfig) -> Self {
+    pub fn new(config: &LimitsConfig, rooms: &RoomsConfig) -> Self {
         Self {
             hasher: RandomState::new(),
             frames: KeyedRateLimit::new(config.user_rate()),
             pings: KeyedRateLimit::new(config.user_ping_rate()),
             queries: KeyedRateLimit::new(config.query_rate()),
+            signals: KeyedRateLimit::new(rooms.signal_rate()),
         }
     }
 
@@ -66,7 +69,16 @@ impl UserRates {
         self.queries.check(&user)
     }
 
+    /// Counts a frame from a user to `members` members of a room that is not stored.
+    ///
+    /// # Errors
+    /// The time in milliseconds until the user may send the frame.
+    pub fn check_signal(&self, user: UserKey, members: usize) -> Result<(), u64> {
+        self.signals.check_many(&user, members)
+    }
+
     pub(super) fn sweep(&self) {
+        self.signals.sweep();
         self.frames.sweep();
         self.pings.sweep();
         self.queries.sweep();
@@ -77,16 +89,18 @@ impl UserRates {
 #[derive(Debug)]
 pub(super) struct KeyedRateLimit<K: Clone + Eq + Hash> {
     limiter: DefaultKeyedRateLimiter<K>,
+    burst: NonZeroU32,
     clock: DefaultClock,
 }
 
 impl<K: Clone + Eq + Hash> KeyedRateLimit<K> {
     pub(super) fn new(limit: RateLimit) -> Self {
         let positive = |n| NonZeroU32::new(n).unwrap_or(NonZeroU32::MIN);
-        let quota =
-            Quota::per_second(positive(limit.per_second)).allow_burst(positive(limit.burst));
+        let burst = positive(limit.burst);
+        let quota = Quota::per_second(positive(limit.per_second)).allow_burst(burst);
         Self {
             limiter: RateLimiter::keyed(quota),
+            burst,
             clock: DefaultClock::default(),
         }
     }
@@ -97,6 +111,22 @@ impl<K: Clone + Eq + Hash> KeyedRateLimit<K> {
             let wait = not_until.wait_time_from(self.clock.now());
             u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1)
         })
+    }
+
+    /// Counts `count` events at once. More than the burst count as the burst: otherwise they would never be allowed.
+    fn check_many(&self, key: &K, count: usize) -> Result<(), u64> {
+        let count = u32::try_from(count).unwrap_or(u32::MAX);
+        let Some(count) = NonZeroU32::new(count.min(self.burst.get())) else {
+            return Ok(());
+        };
+        match self.limiter.check_key_n(key, count) {
+            Ok(Err(not_until)) => {
+                let wait = not_until.wait_time_from(self.clock.now());
+                Err(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1))
+            }
+            // Not more than the burst.
+            Ok(Ok(())) | Err(_) => Ok(()),
+        }
     }
 
     /// Drops the entries that are fully refilled.

@@ -122,9 +122,10 @@ impl State {
         self.buffer.wakeup(task_needed || self.disconnect.is_some())
     }
 
-    /// The task has to read an entry that was not sent, and may have to send a ping after one that was.
-    pub(super) fn entry_wakeup(&mut self, sent: bool) -> Wakeup {
-        self.wakeup(!sent || self.buffer.interest().entries)
+    /// The task has to read an entry that was not sent, and may have to send a ping after one that was. `flush`: another thread may
+    /// write what was sent.
+    pub(super) fn entry_wakeup(&mut self, flush: bool) -> Wakeup {
+        self.wakeup(!flush || self.buffer.interest().entries)
     }
 
     /// True if there is room for a live push of `length` bytes.

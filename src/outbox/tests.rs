@@ -58,7 +58,7 @@ fn the_wakeup_of_a_push_depends_on_what_the_task_must_do() {
             .is_empty()
         {}
     };
-    let push = |seq| outbox.push_entry(seq, b"frame");
+    let push = |seq| outbox.push_entry(seq, b"frame", WrittenBy::AppendingThread);
     outbox.open(1, 0);
     assert!(
         matches!(push(1), Wakeup::Nothing),
@@ -84,6 +84,18 @@ fn the_wakeup_of_a_push_depends_on_what_the_task_must_do() {
         matches!(outbox.reply(None), Wakeup::Wake(_)),
         "interest in every change"
     );
+}
+
+#[test]
+fn a_frame_of_a_large_fan_out_is_left_to_the_task() {
+    let outbox = outbox();
+    outbox.open(1, 0);
+    outbox.take(Waker::noop(), (0, 0), Interest::default(), Vec::new());
+    let wakeup = outbox.push_entry(1, b"frame", WrittenBy::Task);
+    assert!(matches!(wakeup, Wakeup::Wake(_)));
+    outbox.take(Waker::noop(), (0, 0), Interest::default(), Vec::new());
+    let (sent, wakeup) = outbox.push_ephemeral(b"frame", WrittenBy::Task);
+    assert!(sent && matches!(wakeup, Wakeup::Wake(_)));
 }
 
 #[test]

@@ -11,6 +11,15 @@ thread_local! {
     static DEFERRED: RefCell<WakeupBatch> = RefCell::default();
 }
 
+/// The writer of frames that another thread than the session's task appends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WrittenBy {
+    /// The thread that appends them, if the task waits.
+    AppendingThread,
+    /// The session's task. For frames to so many sessions that writing them would delay the appending thread.
+    Task,
+}
+
 /// What must happen so that appended frames are sent.
 #[derive(Debug)]
 #[must_use]

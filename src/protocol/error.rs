@@ -215,6 +215,12 @@ impl FrameError {
         Self::new(ErrorCode::RateLimited, detail)
     }
 
+    /// The user's frames that are not stored have reached too many members of rooms.
+    pub fn too_many_signals() -> Self {
+        let detail = "you have sent too many ephemeral messages to members of rooms; this one was not forwarded";
+        Self::new(ErrorCode::RateLimited, detail)
+    }
+
     /// The message's id is in use for another message of the conversation.
     pub fn id_conflict() -> Self {
         let detail =

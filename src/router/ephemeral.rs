@@ -6,7 +6,8 @@ use std::task::{Context, Poll};
 use tokio::sync::oneshot;
 
 use super::{Command, CommandError, Executed, Router};
-use crate::delivery::Push;
+use crate::delivery::render::target_fields;
+use crate::delivery::{Push, Signalled};
 use crate::outbox::wakeup::defer_wakeups;
 use crate::protocol::client::ClientMessage;
 use crate::protocol::server::{Ack, AckStatus, RawContent, ServerMessage};
@@ -58,17 +59,15 @@ impl Router {
         id: MessageId,
         command: &Command<'a>,
     ) -> Result<Executed<'a>, CommandError> {
-        let Target::User(to) = message.target() else {
-            return Err(FrameError::unknown_room("target_room").into());
-        };
         let now = self.now();
+        let (target_user, target_room) = target_fields(message.target());
         let mut frame = Vec::new();
         websocket::write_text(&mut frame, |out| {
             ServerFrame::Message(ServerMessage {
                 message: RawContent(message.message.raw),
                 from_user: command.actor,
-                target_user: Some(to),
-                target_room: None,
+                target_user,
+                target_room,
                 id,
                 seq: None,
                 sent_at: now,
@@ -78,6 +77,18 @@ impl Router {
             })
             .write(out);
         });
+        let to = match message.target() {
+            Target::User(to) => to,
+            Target::Room(room) => {
+                let kind = Signalled::Message {
+                    id,
+                    sent_at: now,
+                    frame,
+                };
+                self.signal(room, kind, message.reference.as_ref(), command)?;
+                return Ok(Executed::Accepted);
+            }
+        };
         let from = command.source.outbox();
         let push = |wakeups: &mut _| self.delivery.push_ephemeral(to, &frame, from, wakeups);
         let pushed = defer_wakeups(push);

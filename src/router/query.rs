@@ -1,14 +1,19 @@
-//! Queries: what a client asks for that is read from the store (`history`, `conversations`).
+//! Queries: what a client asks for that is read from the store (`history`, `conversations`, `members`).
 
 use std::sync::Arc;
 
+use uuid::Uuid;
+
 use super::{CommandError, Router, conversation};
-use crate::protocol::client::{ClientConversations, ClientHistory, DEFAULT_LIMIT};
+use crate::protocol::client::{
+    ClientConversations, ClientHistory, ClientMembers, Cursor, DEFAULT_LIMIT, DEFAULT_MEMBERS_LIMIT,
+};
 use crate::protocol::types::parse_uuid;
 use crate::protocol::{FrameError, Ref};
 use crate::readers::PendingRead;
 use crate::store::{
     ConversationsPage, ConversationsQuery, HistoryAnswer, HistoryPosition, HistoryQuery,
+    MembersAnswer, MembersQuery,
 };
 
 /// Bytes of messages in one answer, so that the frame is smaller than 256 KiB (PROTOCOL section 6).
@@ -25,6 +30,7 @@ pub struct Query {
 enum QueryKind {
     History(HistoryQuery),
     Conversations(ConversationsQuery),
+    Members(MembersQuery),
 }
 
 /// A query that is being read.
@@ -34,6 +40,8 @@ pub enum RunningQuery {
     History(HistoryQuery, PendingRead<HistoryAnswer>),
     /// Conversations of a user.
     Conversations(PendingRead<Option<ConversationsPage>>),
+    /// Members of a room.
+    Members(MembersQuery, PendingRead<MembersAnswer>),
 }
 
 impl Query {
@@ -44,24 +52,20 @@ impl Query {
 }
 
 impl Router {
-    pub(super) fn history(
-        &self,
-        frame: &ClientHistory<'_>,
-        actor: &Arc<str>,
-    ) -> Result<Query, CommandError> {
+    pub(super) fn history(&self, frame: &ClientHistory<'_>, actor: &Arc<str>) -> Query {
         let before = frame.before.map(|id| HistoryPosition::Before(id.0));
         let after = frame.after.map(|id| HistoryPosition::After(id.0));
-        Ok(Query {
+        Query {
             reference: owned(frame.reference.as_ref()),
             kind: QueryKind::History(HistoryQuery {
                 user: actor.clone(),
-                conversation: conversation(frame.target())?,
+                conversation: conversation(frame.target()),
                 position: before.or(after),
                 limit: frame.limit.map_or(DEFAULT_LIMIT, |limit| limit.0) as usize,
                 not_before: self.not_before(),
                 bytes: ANSWER_BYTES,
             }),
-        })
+        }
     }
 
     pub(super) fn conversations(
@@ -69,10 +73,7 @@ impl Router {
         frame: &ClientConversations<'_>,
         actor: &Arc<str>,
     ) -> Result<Query, CommandError> {
-        let cursor = match &frame.cursor {
-            None => None,
-            Some(cursor) => Some(parse_uuid(&cursor.0).ok_or_else(FrameError::unknown_cursor)?),
-        };
+        let cursor = parse_cursor(frame.cursor.as_ref())?;
         Ok(Query {
             reference: owned(frame.reference.as_ref()),
             kind: QueryKind::Conversations(ConversationsQuery {
@@ -108,9 +109,32 @@ impl Router {
                 query.bytes = cap(query.bytes);
                 RunningQuery::Conversations(self.readers.conversations(query))
             }
+            QueryKind::Members(query) => {
+                let read = self.readers.members(query.clone());
+                RunningQuery::Members(query, read)
+            }
         };
         (query.reference, running)
     }
+}
+
+/// A query of the members of a room.
+pub(super) fn members(frame: &ClientMembers<'_>, actor: &Arc<str>) -> Result<Query, CommandError> {
+    let limit = frame.limit.map_or(DEFAULT_MEMBERS_LIMIT, |limit| limit.0);
+    Ok(Query {
+        reference: owned(frame.reference.as_ref()),
+        kind: QueryKind::Members(MembersQuery {
+            user: actor.clone(),
+            room: frame.room.as_str().into(),
+            limit: limit as usize,
+            cursor: parse_cursor(frame.cursor.as_ref())?,
+        }),
+    })
+}
+
+fn parse_cursor(cursor: Option<&Cursor<'_>>) -> Result<Option<Uuid>, FrameError> {
+    let parse = |cursor: &Cursor<'_>| parse_uuid(&cursor.0).ok_or_else(FrameError::unknown_cursor);
+    cursor.map(parse).transpose()
 }
 
 fn owned(reference: Option<&Ref<'_>>) -> Option<Box<str>> {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use uuid::Uuid;
 
 use super::replay::Start;
@@ -12,13 +13,15 @@ use super::{Auth, FrameLimits, SessionParams, SessionQuery, UserSession};
 use crate::auth::Identity;
 use crate::config::Days;
 use crate::context::Context;
+use crate::delivery::{PartOutcome, send_error};
 use crate::limits::Limits;
 use crate::outbox::disconnect::TOO_MANY_SESSIONS;
 use crate::outbox::{Disconnect, Outbox};
 use crate::protocol::server::{self, Truncated, Welcome};
 use crate::protocol::types::{Id, Integer};
-use crate::protocol::{PROTOCOL, ServerFrame, Timestamp};
-use crate::store::{DeviceRef, InboxQuery, InboxState, RecipientQuota};
+use crate::protocol::{FrameError, PROTOCOL, ServerFrame, Timestamp};
+use crate::router::CommandError;
+use crate::store::{DeviceRef, InboxQuery, InboxState, MembershipKind, RecipientQuota};
 use crate::writer::WriteError;
 
 /// How long a client may wait until its inbox is opened.
@@ -60,6 +63,10 @@ pub async fn open_session(
     );
     // Registered before the inbox is read: a message that is delivered in the meantime raises the outbox's head.
     let auth = register(context, identity, &outbox)?;
+    let session_only = query.membership == MembershipKind::Session && !query.rooms.is_empty();
+    let memberships = session_only.then(|| context.memberships.hold(&user, &query.rooms));
+    // Accepted before the inbox is opened, whose state therefore includes the joins.
+    let joins = Joins::start(context, &user, &query);
     let inbox = open_inbox(context, &user, &query, session).await?;
     let start = Start::of(&query, context.epoch, &inbox);
     outbox.send(&ServerFrame::Welcome(Welcome {
@@ -84,6 +91,13 @@ pub async fn open_session(
             oldest_seq: Integer(start.first),
         }));
     }
+    for (number, rejected) in joins.rejected().await {
+        let error = FrameError {
+            path: Some(format!("/room/{number}")),
+            ..rejected.error
+        };
+        send_error(&outbox, &error, None, rejected.retry_after_ms);
+    }
     let limit = config.limits.sessions_per_user;
     // Not before: no session is closed in favour of one that cannot be opened.
     for oldest in auth.registered.open(start.first, inbox.head, limit) {
@@ -102,11 +116,46 @@ pub async fn open_session(
         received: inbox.is_known.then_some(inbox.received),
         use_interval: use_interval(config.storage.device_days),
         replay_start: start.first,
+        memberships,
     };
     Ok(SessionParams {
         read_rate: Some(read_rate),
         ..params(context, outbox, Some(auth), Some(user))
     })
+}
+
+/// Joins that were requested in the handshake.
+struct Joins {
+    outcomes: UnboundedReceiver<(usize, PartOutcome)>,
+    rejected: Vec<(usize, CommandError)>,
+}
+
+impl Joins {
+    /// Queues the joins.
+    fn start(context: &Context, user: &Arc<str>, query: &SessionQuery) -> Self {
+        let (sender, outcomes) = unbounded_channel();
+        let mut rejected = Vec::new();
+        for (number, room) in query.rooms.iter().enumerate() {
+            let reply = (&sender, number);
+            if let Err(error) = context.router.join(user, room, query.membership, reply) {
+                rejected.push((number, error));
+            }
+        }
+        Self { outcomes, rejected }
+    }
+
+    /// The joins that were rejected, in the order of the parameters. To be called when they have been committed.
+    async fn rejected(self) -> Vec<(usize, CommandError)> {
+        let Self {
+            mut outcomes,
+            mut rejected,
+        } = self;
+        while let Some((number, outcome)) = outcomes.recv().await {
+            rejected.extend(outcome.err().map(|error| (number, error)));
+        }
+        rejected.sort_by_key(|(number, _)| *number);
+        rejected
+    }
 }
 
 /// The interval at which a device that is kept for `days` is reported to be in use.

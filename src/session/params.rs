@@ -10,11 +10,12 @@ use crate::auth::Identity;
 use crate::config::KeepaliveConfig;
 use crate::limits::read_rate::SharedReadRate;
 use crate::limits::{Limits, UserKey};
+use crate::memberships::HeldMemberships;
 use crate::outbox::Outbox;
 use crate::protocol::{Contract, Timestamp};
 use crate::registry::Registered;
 use crate::router::Router;
-use crate::store::{KnownEntry, RecipientQuota};
+use crate::store::{KnownEntry, MembershipKind, RecipientQuota};
 
 /// What confirms entries as received by a device (PROTOCOL section 2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +41,10 @@ pub struct SessionQuery {
     pub since_at: Option<Timestamp>,
     /// What confirms entries as received.
     pub ack: AckMode,
+    /// Rooms that the user joins before the replay.
+    pub rooms: Vec<Arc<str>>,
+    /// How long these memberships last.
+    pub membership: MembershipKind,
 }
 
 impl SessionQuery {
@@ -102,4 +107,6 @@ pub struct UserSession {
     pub use_interval: Duration,
     /// The first entry that this session sends. Pongs confirm no entry before it.
     pub replay_start: u64,
+    /// Memberships that may end with this session.
+    pub memberships: Option<HeldMemberships>,
 }

@@ -1,4 +1,4 @@
-//! Queries of the client (`history`, `conversations`): they are read and answered one after the other, because each answer
+//! Queries of the client (`history`, `conversations`, `members`): they are read and answered one after the other, because each answer
 //! may be large.
 
 use std::collections::VecDeque;
@@ -8,11 +8,14 @@ use std::task::{Context, Poll, ready};
 use crate::delivery::render::{past_message, target_fields, target_of};
 use crate::delivery::send_error;
 use crate::outbox::Outbox;
-use crate::protocol::server::{Conversation, Conversations, History};
+use crate::protocol::server::{Conversation, Conversations, History, Member, Members};
 use crate::protocol::types::Integer;
-use crate::protocol::{ErrorCode, FrameError, MessageId, ServerFrame};
+use crate::protocol::{ErrorCode, FrameError, MessageId, ServerFrame, Timestamp};
 use crate::router::{Query, Router, RunningQuery};
-use crate::store::{ConversationsPage, HistoryAnswer, HistoryPosition, HistoryQuery};
+use crate::store::{
+    ConversationsPage, HistoryAnswer, HistoryPosition, HistoryQuery, MemberItem, MembersAnswer,
+    MembersQuery,
+};
 
 /// Number of queries that may wait before the session stops reading its client's frames.
 const MAX_WAITING: usize = 64;
@@ -90,6 +93,14 @@ fn poll_answer(
             Ok(Err(error)) => Some(error),
             Err(_) => None,
         },
+        RunningQuery::Members(query, read) => match ready!(Pin::new(read).poll(cx)) {
+            Ok(Ok(answer)) => {
+                answer_members(outbox, query, &answer, reference);
+                return Poll::Ready(());
+            }
+            Ok(Err(error)) => Some(error),
+            Err(_) => None,
+        },
     };
     // Without an error the readers have ended: the server shuts down.
     if let Some(error) = failed {
@@ -135,6 +146,38 @@ fn answer_history(
         more: page.more,
         reference,
     }));
+}
+
+fn answer_members(
+    outbox: &Outbox,
+    query: &MembersQuery,
+    answer: &MembersAnswer,
+    reference: Option<&str>,
+) {
+    let error = match answer {
+        MembersAnswer::Page(page) => {
+            let cursor = page.cursor.map(|id| id.hyphenated().to_string());
+            return outbox.send(&ServerFrame::Members(Members {
+                room: &query.room,
+                users: page.members.iter().map(member).collect(),
+                total: Integer(page.total),
+                cursor: cursor.as_deref(),
+                reference,
+            }));
+        }
+        MembersAnswer::NotMember => FrameError::not_member("room"),
+        MembersAnswer::UnknownRoom => FrameError::unknown_room("room"),
+        MembersAnswer::UnknownCursor => FrameError::unknown_cursor(),
+    };
+    send_error(outbox, &error, reference, None);
+}
+
+fn member(item: &MemberItem) -> Member<'_> {
+    Member {
+        user: &item.user,
+        joined_at: Timestamp(item.joined_at),
+        read: item.read.map(MessageId),
+    }
 }
 
 fn answer_conversations(

@@ -147,7 +147,8 @@ fn send_entries(outbox: &Outbox, entries: &[InboxItem], last: u64) {
         }
         let has_room = outbox.push_replayed(seq, |out| match entry {
             InboxItem::Entry(entry) => EntryView::of_entry(entry).write(out, seq),
-            InboxItem::Membership(_) | InboxItem::Superseded(_) => write_skipped(out, seq),
+            InboxItem::Membership(entry) => EntryView::of_membership_entry(entry).write(out, seq),
+            InboxItem::Superseded(_) => write_skipped(out, seq),
         });
         if !has_room {
             break;
@@ -167,9 +168,10 @@ fn send_truncated(outbox: &Outbox, reason: TruncatedReason, oldest: u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::outbox::wakeup::WrittenBy;
     use crate::protocol::Timestamp;
     use crate::session::AckMode;
-    use crate::store::{Conversation, Entry, EntryKind, KnownEntry, StoredMessage};
+    use crate::store::{Conversation, Entry, EntryKind, KnownEntry, MembershipKind, StoredMessage};
 
     const EPOCH: Uuid = Uuid::from_u128(1);
     /// Entries 11 to 20 are stored; the device has received 15.
@@ -190,6 +192,8 @@ mod tests {
             since_id: None,
             since_at: None,
             ack: AckMode::Auto,
+            rooms: Vec::new(),
+            membership: MembershipKind::Lasting,
         }
     }
 
@@ -223,7 +227,7 @@ mod tests {
         let memory = crate::limits::memory::MemoryBudget::new(1 << 20);
         let outbox = Outbox::new(Uuid::nil(), "u".into(), 1 << 20, &memory);
         outbox.open(20, 20);
-        drop(outbox.push_entry(20, b"entry 20"));
+        drop(outbox.push_entry(20, b"entry 20", WrittenBy::Task));
         let before = outbox.status();
         send_entries(&outbox, &[], 20);
         send_entries(&outbox, &[entry(20)], 20);

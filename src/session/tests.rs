@@ -13,6 +13,7 @@ use crate::auth::Verifier;
 use crate::config::{KeepaliveConfig, LimitsConfig};
 use crate::limits::memory::MemoryBudget;
 use crate::outbox::disconnect::SHUTDOWN;
+use crate::outbox::wakeup::WrittenBy;
 use crate::registry::Registry;
 
 /// A socket whose first read panics, as a bug in the server would.
@@ -83,7 +84,10 @@ fn a_panic_ends_its_own_session_and_leaves_nothing_behind() {
         let ended = actix_rt::spawn(run(stream, Box::new(params))).await;
         assert!(ended.expect_err("the session panicked").is_panic());
         assert!(registry.all().is_empty(), "the session is unregistered");
-        assert!(!outbox.push_ephemeral(b"x").0, "the outbox is destroyed");
+        assert!(
+            !outbox.push_ephemeral(b"x", WrittenBy::Task).0,
+            "the outbox is destroyed"
+        );
         assert_eq!(Arc::strong_count(&socket), 1, "the socket is closed");
         actix_rt::spawn(async {})
             .await

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use crate::protocol::Timestamp;
-use crate::store::{Outcome, Received, Write};
+use crate::store::{Outcome, Received, RoomMembers, Write};
 
 /// Is called with each batch, on the writer's thread.
 pub trait CommitObserver<R>: Send {
@@ -39,6 +39,13 @@ pub enum Completed<R> {
     },
     /// See [`Writer::notify`](super::Writer::notify).
     Notice(R),
+    /// See [`Writer::notify_room`](super::Writer::notify_room).
+    RoomNotice {
+        /// The notice.
+        notice: R,
+        /// The members of the room; `None`: the user is not one of them.
+        members: Result<Option<RoomMembers>, WriteError>,
+    },
 }
 
 /// A user's devices have received more of some conversations than before.

@@ -8,7 +8,7 @@ use super::queue::{Opening, Queued, Shared, Watermark};
 use crate::clock::Clock;
 use crate::protocol::Timestamp;
 use crate::readers::Readers;
-use crate::store::{InboxState, Store, StoreError, Write};
+use crate::store::{InboxState, RoomMembers, Store, StoreError, Write};
 use crate::supervise::{DISK_FAILED, fail};
 
 /// The number of watermarks that are committed in one turn while no client waits for them, and the number at shutdown.
@@ -91,7 +91,7 @@ impl<R: Send + 'static> Thread<R> {
         let mut batch: Vec<&Write> = Vec::with_capacity(items.len());
         batch.extend(items.iter().filter_map(|item| match item {
             Queued::Write(write, _) => Some(write),
-            Queued::Notice(_) => None,
+            Queued::Notice(_) | Queued::RoomNotice { .. } => None,
         }));
         let (outcomes, error) = if batch.is_empty() {
             (Vec::new(), None)
@@ -119,6 +119,12 @@ impl<R: Send + 'static> Thread<R> {
                     outcome: outcomes.next().ok_or(error.unwrap_or(WriteError::Internal)),
                 },
                 Queued::Notice(notice) => Completed::Notice(notice),
+                Queued::RoomNotice {
+                    room, user, notice, ..
+                } => Completed::RoomNotice {
+                    notice,
+                    members: self.room_members(&user, &room),
+                },
             })
             .collect();
         self.observe(&CompletedBatch {
@@ -126,6 +132,15 @@ impl<R: Send + 'static> Thread<R> {
             received: Vec::new(),
             at,
         });
+    }
+
+    /// The members of a room, as far as the user is one of them.
+    fn room_members(&mut self, user: &str, room: &str) -> Result<Option<RoomMembers>, WriteError> {
+        self.store.room_members(user, room).map_err(|error| {
+            exit_if_broken(&error);
+            log::error!("the store could not look up the members of a room: {error}");
+            write_error(&error)
+        })
     }
 
     /// Has the readers open inboxes.

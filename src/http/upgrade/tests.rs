@@ -2,6 +2,7 @@ use actix_http::header::{HeaderName, HeaderValue};
 
 use super::*;
 use crate::session::AckMode;
+use crate::store::MembershipKind;
 
 /// The head of a valid handshake for `path` with further headers.
 fn head(path: &str, headers: &[(&'static str, &str)]) -> RequestHead {
@@ -50,7 +51,7 @@ fn decide(
 
 #[test]
 fn a_request_is_parsed_into_endpoint_token_and_parameters() {
-    let path = "/demo/ws/a%40b?since=41&device=phone&ack=manual&token=T&other=1\
+    let path = "/demo/ws/a%40b?since=41&device=phone&ack=manual&token=T&other=1&room=a%40b&membership=session&room=c\
                 &since_id=019A2F4E-7B1C-7D3E-9A55-0C1D2E3F4A5B&since_at=2026-11-20T12:03:00.123%2B01:00";
     let upgrade = decide(true, path, &[]).expect("an upgrade");
     assert_eq!(upgrade.token, Token::Present("T".into()));
@@ -62,6 +63,8 @@ fn a_request_is_parsed_into_endpoint_token_and_parameters() {
         since_id: Some(uuid::uuid!("019a2f4e-7b1c-7d3e-9a55-0c1d2e3f4a5b")),
         since_at: crate::protocol::Timestamp::parse("2026-11-20T11:03:00.123Z"),
         ack: AckMode::Manual,
+        rooms: vec!["a@b".into(), "c".into()],
+        membership: MembershipKind::Session,
     };
     assert_eq!(upgrade.endpoint.authorize("a@b"), Ok(Some(query)));
     let echo = decide(false, "/demo/echo?token=T", &[]).expect("an upgrade");
@@ -101,7 +104,21 @@ fn a_foreign_origin_is_rejected_with_a_reason_for_the_log() {
 
 #[test]
 fn invalid_parameters_are_reported_after_the_authentication() {
+    let rooms = |count| format!("/demo/ws/a?{}", "room=r&".repeat(count));
+    assert!(
+        decide(true, &rooms(16), &[])
+            .expect("an upgrade")
+            .endpoint
+            .authorize("a")
+            .is_ok()
+    );
     for (path, user, status) in [
+        (&*rooms(17), "a", 400),
+        ("/demo/ws/a?room=", "a", 400),
+        ("/demo/ws/a?room=a%20b", "a", 400),
+        ("/demo/ws/a?room=r&membership=", "a", 400),
+        ("/demo/ws/a?room=r&membership=lasting", "a", 400),
+        ("/demo/ws/a?membership=session&membership=session", "a", 400),
         ("/demo/ws/a?since=x", "a", 400),
         ("/demo/ws/a?device=x&device=y", "a", 400),
         ("/demo/ws/a?since_id=x", "a", 400),

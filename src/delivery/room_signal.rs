@@ -1,0 +1,302 @@
+//! Frames for the members of a room that are not stored: ephemeral messages and `typing`.
+//!
+//! They pass through the writer's queue, so that the sender's joins, leaves and messages before them count, and are pushed on its
+//! thread. The ack of an ephemeral message in a large room may depend on contacts that must be looked up in the store; then it
+//! follows on a reader's thread.
+
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use super::reply::Reply;
+use super::rooms::FanOut;
+use super::{CommandError, Delivery};
+use crate::outbox::Outbox;
+use crate::outbox::wakeup::WakeupBatch;
+use crate::protocol::server::{Ack, AckStatus, ServerTyping};
+use crate::protocol::{FrameError, MessageId, ServerFrame, Timestamp};
+use crate::store::{Relation, RoomMembers};
+use crate::websocket;
+use crate::writer::WriteError;
+
+/// The number of contacts that are looked up in the store for one ack. Others count as strangers.
+const MAX_LOOKUPS: usize = 100;
+
+/// A frame for the members of a room that is not stored.
+#[derive(Debug)]
+pub struct RoomSignal {
+    /// The session that sends it.
+    pub from: Arc<Outbox>,
+    /// The room.
+    pub room: Arc<str>,
+    /// The `ref` of the client's frame.
+    pub reference: Option<Box<str>>,
+    /// What is sent.
+    pub kind: Signalled,
+}
+
+/// The kinds of a [`RoomSignal`].
+#[derive(Debug)]
+pub enum Signalled {
+    /// The user is typing, or has stopped.
+    Typing {
+        /// False: has stopped.
+        active: bool,
+    },
+    /// An ephemeral message.
+    Message {
+        /// The message.
+        id: MessageId,
+        /// When the server has accepted it.
+        sent_at: Timestamp,
+        /// The encoded WebSocket frame.
+        frame: Vec<u8>,
+    },
+}
+
+impl Signalled {
+    /// Bytes of memory besides the size of the type.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Self::Typing { .. } => 0,
+            Self::Message { frame, .. } => frame.len(),
+        }
+    }
+}
+
+impl Delivery {
+    /// Delivers a frame that is not stored to the members of a room. `members`: `None` if the sender is not one of them.
+    pub(super) fn room_signal(
+        &self,
+        signal: &RoomSignal,
+        members: Result<&Option<RoomMembers>, &WriteError>,
+        wakeups: &mut WakeupBatch,
+    ) {
+        let from = &signal.from;
+        let reply = Reply {
+            session: from,
+            reference: signal.reference.as_deref(),
+        };
+        let members = match members {
+            Ok(Some(members)) => members,
+            Ok(None) => {
+                let error = FrameError::not_member("target_room");
+                return wakeups.add(from, reply.error(&error.into()));
+            }
+            Err(error) => {
+                return wakeups.add(from, reply.error(&CommandError::from(*error)));
+            }
+        };
+        let user = from.user();
+        match &signal.kind {
+            Signalled::Typing { active } => {
+                if members.is_small && self.count_signal(user, members).is_ok() {
+                    self.push_room_typing(signal, *active, members, wakeups);
+                }
+                wakeups.add(from, reply.none());
+            }
+            Signalled::Message { id, sent_at, frame } => {
+                if let Err(retry_after_ms) = self.count_signal(user, members) {
+                    let error = CommandError {
+                        error: FrameError::too_many_signals(),
+                        retry_after_ms: Some(retry_after_ms),
+                    };
+                    return wakeups.add(from, reply.error(&error));
+                }
+                let mut fan_out = FanOut::default();
+                let mut reached = Vec::new();
+                for member in others(members, user) {
+                    if self.push_signal(member, frame, Uuid::nil(), &mut fan_out, wakeups) {
+                        reached.push(member.clone());
+                    }
+                }
+                let ack = SignalAck {
+                    session: Some(from.clone()),
+                    id: *id,
+                    sent_at: *sent_at,
+                    reference: signal.reference.clone(),
+                };
+                self.acknowledge(ack, members, reached, wakeups);
+            }
+        }
+    }
+
+    /// Counts a frame to each of the other members. The error is the time in milliseconds until it is allowed.
+    fn count_signal(&self, user: &str, members: &RoomMembers) -> Result<(), u64> {
+        let Some(limits) = &self.limits else {
+            return Ok(());
+        };
+        let others = members.users.len().saturating_sub(1);
+        limits.users.check_signal(limits.users.key(user), others)
+    }
+
+    fn push_room_typing(
+        &self,
+        signal: &RoomSignal,
+        active: bool,
+        members: &RoomMembers,
+        wakeups: &mut WakeupBatch,
+    ) {
+        let user = signal.from.user();
+        let mut frame = Vec::new();
+        websocket::write_text(&mut frame, |out| {
+            ServerFrame::Typing(ServerTyping {
+                from_user: user,
+                target_user: None,
+                target_room: Some(&signal.room),
+                active,
+            })
+            .write(out);
+        });
+        let mut fan_out = FanOut::default();
+        for member in others(members, user) {
+            self.push_signal(member, &frame, Uuid::nil(), &mut fan_out, wakeups);
+        }
+    }
+
+    /// Whether a member of a room sees another one. `None`: it must be looked up.
+    fn room_visibility(&self, a: &str, b: &str, is_small: bool) -> Option<bool> {
+        if !is_small {
+            return self.visibility(a, b);
+        }
+        let relation = Relation {
+            is_self: a == b,
+            is_mutual: true,
+            has_block: self.is_blocked(a, b),
+        };
+        Some(relation.is_visible())
+    }
+
+    /// Sends the ack of an ephemeral message: `relayed` if the sender sees one of the users whom it has reached; `dropped` if it
+    /// has reached none, and the sender sees all members; otherwise `sent`.
+    fn acknowledge(
+        &self,
+        ack: SignalAck,
+        members: &RoomMembers,
+        reached: Vec<Arc<str>>,
+        wakeups: &mut WakeupBatch,
+    ) {
+        let Some(session) = &ack.session else {
+            return;
+        };
+        let user = session.user().clone();
+        let any_reached = !reached.is_empty();
+        let users = if any_reached {
+            reached
+        } else {
+            others(members, &user).cloned().collect()
+        };
+        // With one user of this kind the status is known.
+        let (decisive, status, otherwise) = if any_reached {
+            (true, AckStatus::Relayed, AckStatus::Sent)
+        } else {
+            (false, AckStatus::Sent, AckStatus::Dropped)
+        };
+        let mut unknown = Vec::new();
+        for other in users {
+            match self.room_visibility(&user, &other, members.is_small) {
+                Some(visible) if visible == decisive => return ack.send(status, wakeups),
+                Some(_) => {}
+                None => unknown.push(other),
+            }
+        }
+        if unknown.len() > MAX_LOOKUPS {
+            unknown.truncate(MAX_LOOKUPS);
+            if !decisive {
+                return ack.send(status, wakeups);
+            }
+        }
+        let pending = PendingStatus {
+            delivery: self.clone(),
+            user,
+            unknown,
+            decisive,
+            status,
+            otherwise,
+            ack,
+        };
+        pending.look_up(wakeups);
+    }
+}
+
+fn others<'a>(members: &'a RoomMembers, user: &'a Arc<str>) -> impl Iterator<Item = &'a Arc<str>> {
+    members.users.iter().filter(move |member| *member != user)
+}
+
+/// The ack of an ephemeral message to a room. When it is dropped, the store could not be asked; the members then count as
+/// strangers.
+struct SignalAck {
+    /// `None`: it has been sent.
+    session: Option<Arc<Outbox>>,
+    id: MessageId,
+    sent_at: Timestamp,
+    reference: Option<Box<str>>,
+}
+
+impl SignalAck {
+    fn send(mut self, status: AckStatus, wakeups: &mut WakeupBatch) {
+        self.reply(status, wakeups);
+    }
+
+    fn reply(&mut self, status: AckStatus, wakeups: &mut WakeupBatch) {
+        let Some(session) = self.session.take() else {
+            return;
+        };
+        let ack = ServerFrame::Ack(Ack {
+            id: Some(self.id),
+            room: None,
+            seq: None,
+            status,
+            sent_at: self.sent_at,
+            duplicate: None,
+            reference: self.reference.as_deref(),
+        });
+        wakeups.add(&session, session.reply(Some(&ack)));
+    }
+}
+
+impl Drop for SignalAck {
+    fn drop(&mut self) {
+        let mut wakeups = WakeupBatch::default();
+        self.reply(AckStatus::Sent, &mut wakeups);
+        wakeups.run();
+    }
+}
+
+/// An ack whose status depends on contacts that are looked up, one after the other.
+struct PendingStatus {
+    delivery: Delivery,
+    user: Arc<str>,
+    unknown: Vec<Arc<str>>,
+    /// With one user who is visible, or is not, the status is known.
+    decisive: bool,
+    status: AckStatus,
+    /// The status if there is no such user.
+    otherwise: AckStatus,
+    ack: SignalAck,
+}
+
+impl PendingStatus {
+    fn look_up(mut self, wakeups: &mut WakeupBatch) {
+        let Some(other) = self.unknown.pop() else {
+            return self.ack.send(self.otherwise, wakeups);
+        };
+        let contacts = self.delivery.contacts.clone();
+        let (user, asked) = (self.user.clone(), other.clone());
+        contacts.ask(&user, &asked, move |is_mutual| {
+            let relation = Relation {
+                is_self: false,
+                is_mutual,
+                // Either of the two may have blocked the other during the lookup.
+                has_block: self.delivery.is_blocked(&self.user, &other),
+            };
+            let mut wakeups = WakeupBatch::default();
+            if relation.is_visible() == self.decisive {
+                self.ack.send(self.status, &mut wakeups);
+            } else {
+                self.look_up(&mut wakeups);
+            }
+            wakeups.run();
+        });
+    }
+}

@@ -1,0 +1,124 @@
+//! Rooms: memberships, and frames for the members that are not stored.
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::{Command, CommandError, Router};
+use crate::delivery::{PartOutcome, ReplyTo, RoomSignal, Signalled};
+use crate::protocol::client::ClientFrame;
+use crate::protocol::{FrameError, Ref, Target};
+use crate::store::{MembershipKind, Write};
+use crate::writer::WriteError;
+
+pub(super) fn join(user: &Arc<str>, room: &str, kind: MembershipKind) -> Write {
+    Write::Join {
+        user: user.clone(),
+        room: room.into(),
+        kind,
+    }
+}
+
+pub(super) fn leave(user: &Arc<str>, room: &str, kind: MembershipKind) -> Write {
+    Write::Leave {
+        user: user.clone(),
+        room: room.into(),
+        kind,
+    }
+}
+
+impl Router {
+    /// Rejects frames about rooms if there are none.
+    pub(super) fn check_rooms(&self, frame: &ClientFrame<'_>) -> Result<(), FrameError> {
+        if self.has_rooms {
+            return Ok(());
+        }
+        let target = match frame {
+            ClientFrame::Join(_) | ClientFrame::Leave(_) | ClientFrame::Members(_) => {
+                return Err(FrameError::unknown_room("room"));
+            }
+            ClientFrame::Message(frame) => frame.target(),
+            ClientFrame::Edit(frame) => frame.target(),
+            ClientFrame::Delete(frame) => frame.target(),
+            ClientFrame::React(frame) => frame.target(),
+            ClientFrame::Read(frame) => frame.target(),
+            ClientFrame::Typing(frame) => frame.target(),
+            ClientFrame::History(frame) => frame.target(),
+            _ => return Ok(()),
+        };
+        match target {
+            Target::User(_) => Ok(()),
+            Target::Room(_) => Err(FrameError::unknown_room("target_room")),
+        }
+    }
+
+    /// Queues a frame for the members of a room that is not stored, so that it follows the frames that were sent before it.
+    pub(super) fn signal(
+        &self,
+        room: &str,
+        kind: Signalled,
+        reference: Option<&Ref<'_>>,
+        command: &Command<'_>,
+    ) -> Result<(), CommandError> {
+        let from = command.source.outbox();
+        let room: Arc<str> = room.into();
+        let bytes = kind.bytes();
+        let signal = RoomSignal {
+            from: from.clone(),
+            room: room.clone(),
+            reference: reference.map(|reference| reference.as_str().into()),
+            kind,
+        };
+        from.add_pending_write();
+        let notice = ReplyTo::RoomSignal(signal);
+        self.writer
+            .notify_room(command.actor.clone(), room, bytes, notice)
+            .map_err(|_| {
+                from.cancel_pending_write();
+                CommandError::from(WriteError::Overloaded)
+            })
+    }
+
+    /// Joins a room on behalf of a user. The outcome is sent to `reply` together with `number`.
+    ///
+    /// # Errors
+    /// [`CommandError`]: nothing was queued.
+    pub fn join(
+        &self,
+        user: &Arc<str>,
+        room: &str,
+        kind: MembershipKind,
+        (reply, number): (&UnboundedSender<(usize, PartOutcome)>, usize),
+    ) -> Result<(), CommandError> {
+        let write = join(user, room, kind);
+        self.check_space(&write)?;
+        self.submit_part(write, reply, number)
+    }
+
+    /// As [`Router::join`], but leaves the room.
+    ///
+    /// # Errors
+    /// [`CommandError`]: nothing was queued.
+    pub fn leave(
+        &self,
+        user: &Arc<str>,
+        room: &str,
+        kind: MembershipKind,
+        (reply, number): (&UnboundedSender<(usize, PartOutcome)>, usize),
+    ) -> Result<(), CommandError> {
+        let write = leave(user, room, kind);
+        self.check_space(&write)?;
+        self.submit_part(write, reply, number)
+    }
+
+    fn submit_part(
+        &self,
+        write: Write,
+        reply: &UnboundedSender<(usize, PartOutcome)>,
+        number: usize,
+    ) -> Result<(), CommandError> {
+        self.writer
+            .write(write, ReplyTo::Part(reply.clone(), number))
+            .map_err(|_| CommandError::from(WriteError::Overloaded))
+    }
+}
