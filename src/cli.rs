@@ -37,6 +37,9 @@ pub enum CommandError {
     /// The command has failed, with this exit code.
     #[error("{0}")]
     FailedWith(String, u8),
+    /// Schemas are not compatible; the output says why.
+    #[error("the schemas are not compatible")]
+    Breaking,
     /// Nobody reads the output any more, as with `| head`.
     #[error("nobody reads the output")]
     OutputClosed,
@@ -46,16 +49,16 @@ impl CommandError {
     /// What is printed; `None`: nothing.
     pub fn text(&self) -> Option<String> {
         match self {
-            Self::OutputClosed => None,
+            Self::OutputClosed | Self::Breaking => None,
             error => Some(error.to_string()),
         }
     }
 
-    /// 1 for a failure, 74 if the disk has failed; 2 for invalid settings, as clap ends with for an invalid command line; 141
+    /// 1 for a failure and for breaking changes, 74 if the disk has failed; 2 for invalid settings, as clap ends with for an invalid command line; 141
     /// if nobody reads the output, as a shell reports for a program that SIGPIPE has ended.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Failed(_) => 1,
+            Self::Failed(_) | Self::Breaking => 1,
             Self::FailedWith(_, code) => *code,
             Self::Config(_) | Self::Usage(_) => 2,
             Self::OutputClosed => 141,

@@ -21,13 +21,14 @@
 //! [`contacts`] caches which users are contacts, [`memberships`] ends
 //! memberships with their sessions, [`disk_space`] watches the free disk space, [`tls`] loads
 //! certificates, [`clock`] tells the time, [`logging`] writes the log, [`config`] reads the settings. [`server`] builds all parts, and [`context`] is the
-//! part of them that connections share.
+//! part of them that connections share. [`compatibility`] compares versions of schemas for the `dmwire` program.
 //!
 //! Comments that name a section of PROTOCOL mean `docs/protocol.md`.
 
 pub mod auth;
 pub mod blocks;
 pub mod clock;
+pub mod compatibility;
 pub mod config;
 pub mod contacts;
 pub mod context;

@@ -1,4 +1,4 @@
-//! The commands `serve`, `schema` and `healthcheck`.
+//! The commands `serve`, `schema export` and `healthcheck`.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};

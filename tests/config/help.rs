@@ -161,7 +161,7 @@ fn the_help_of_a_command_shows_the_settings_that_concern_it() {
             assert!(help.contains("--config"), "{help}");
         }
     }
-    for command in ["schema", "schema export"] {
+    for command in ["schema", "schema export", "schema check"] {
         let help = Run::new(&format!("{command} --help")).output();
         assert_eq!(flags(&help), ["--help"], "{command}");
     }

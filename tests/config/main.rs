@@ -8,6 +8,7 @@ mod former_names;
 mod help;
 mod invalid;
 mod run;
+mod schema_check;
 mod sources;
 mod startup;
 mod unit_file;
