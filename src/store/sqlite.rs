@@ -7,6 +7,7 @@ mod cache;
 mod change_rate;
 mod checkpoint;
 mod counts;
+mod entry_rate;
 mod fault;
 mod file;
 mod kinds;
@@ -22,6 +23,7 @@ mod plan;
 mod read;
 mod recovery;
 mod retention;
+mod rooms;
 mod run;
 mod shared;
 #[cfg(test)]
@@ -44,6 +46,7 @@ use self::batch::{Batch, Effects, MessageNumbers};
 use self::cache::Cache;
 use self::change_rate::ChangeRates;
 use self::checkpoint::Checkpointer;
+use self::entry_rate::EntryRates;
 use self::file::{DataFile, atomically};
 use self::pending::{PendingBatch, PendingLog, Selection};
 use self::plan::{Direct, plan};
@@ -54,8 +57,8 @@ use self::shared::Shared;
 use self::times::RecordedTimes;
 use self::truncation::Truncation;
 use super::{
-    ContentHasher, Outcome, Reader, RoomMembers, Store, StoreError, StoreFiles, StoreOptions,
-    StoredTimes, Waker, Write,
+    ContentHasher, Outcome, Reader, RoomMembers, RoomMode, Store, StoreError, StoreFiles,
+    StoreOptions, StoredTimes, Waker, Write,
 };
 
 /// The writing half. Holds the lock of its file until it is dropped.
@@ -95,6 +98,7 @@ pub struct Sqlite {
     recorded: RecordedTimes,
     numbers: MessageNumbers,
     change_rates: ChangeRates,
+    entry_rates: EntryRates,
     options: StoreOptions,
     /// Whether the files are where they were opened, and whether the content of a displaced log has been saved.
     files: Arc<StoreFiles>,
@@ -116,9 +120,11 @@ impl Sqlite {
             effects.committed(&self.shared);
             self.cache.bytes.committed();
             self.change_rates.committed();
+            self.entry_rates.committed();
         } else {
             effects.rolled_back();
             self.change_rates.rolled_back();
+            self.entry_rates.rolled_back();
             self.forget();
         }
         let (outcomes, pending, first) = done?;
@@ -146,11 +152,13 @@ impl Sqlite {
             cache: &mut self.cache,
             numbers: &mut self.numbers,
             change_rates: &mut self.change_rates,
+            entry_rates: &mut self.entry_rates,
             hasher: &self.hasher,
             inbox_limit: self.options.retention.inbox_limit,
             device_ms: self.options.retention.device_ms,
             is_certain: self.expire_at.is_some(),
             quotas: &self.options.quotas,
+            rooms: &self.options.rooms,
             shared: &self.shared,
             now,
             direct,
@@ -265,8 +273,22 @@ impl Store for Sqlite {
         self.noting_failure(maintained)
     }
 
-    fn room_members(&mut self, _: &str, _: &str) -> Result<Option<RoomMembers>, StoreError> {
-        Ok(None)
+    fn room_members(&mut self, user: &str, room: &str) -> Result<Option<RoomMembers>, StoreError> {
+        let (cache, rules) = (&mut self.cache, &self.options.rooms);
+        if rules.mode == RoomMode::Off {
+            return Ok(None);
+        }
+        let Some(user) = cache.find_user(&self.connection, user)? else {
+            return Ok(None);
+        };
+        let found = cache.rooms.find(&self.connection, &self.log, room)?;
+        if found.is_none_or(|room| room.member(user.n).is_none()) {
+            return Ok(None);
+        }
+        Ok(cache.rooms.ids(room).map(|users| RoomMembers {
+            is_small: users.len() as u64 <= rules.small,
+            users,
+        }))
     }
 
     fn close(&mut self) -> Result<(), StoreError> {
@@ -293,6 +315,7 @@ impl Store for Sqlite {
             &self.file.path,
             self.shared.clone(),
             self.options.retention.inbox_limit,
+            self.options.rooms,
         )?;
         Ok(Box::new(reader))
     }

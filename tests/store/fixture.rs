@@ -7,11 +7,11 @@ use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use dmwire::store::sqlite::{Durability, Sqlite};
+use dmwire::store::sqlite::{Durability, Sqlite, admin};
 use dmwire::store::{
     ConversationsPage, ConversationsQuery, DeviceRef, Entry, HistoryAnswer, HistoryPage,
     HistoryPosition, HistoryQuery, InboxItem, InboxRange, InboxState, Outcome, Quotas, Reader,
-    Retention, Store, StoreOptions, StoredMessage, StoredTimes, Write,
+    Retention, RoomRules, Store, StoreOptions, StoredMessage, StoredTimes, Write,
 };
 
 use uuid::Uuid;
@@ -41,6 +41,9 @@ pub trait Fixture: 'static {
     where
         Self: Sized;
 
+    /// Checks the database, which may be open.
+    fn verify(&self) {}
+
     /// Opens the database.
     fn open(&self, options: StoreOptions) -> Box<dyn Store>;
 }
@@ -57,6 +60,11 @@ impl Fixture for SqliteFile {
 
     fn open(&self, options: StoreOptions) -> Box<dyn Store> {
         Box::new(Sqlite::open(&self.path(), Durability::Normal, options).expect("the store opens"))
+    }
+
+    fn verify(&self) {
+        let findings = admin::verify(&self.path()).expect("the store is read");
+        assert_eq!(findings, Vec::<String>::new());
     }
 }
 
@@ -87,11 +95,28 @@ impl Fixture for SqliteTemporary {
     }
 }
 
+/// The part of a [`Fixture`] that can be called without its type.
+trait OpenFixture {
+    fn open(&self, options: StoreOptions) -> Box<dyn Store>;
+    fn verify(&self);
+}
+
+impl<F: Fixture> OpenFixture for F {
+    fn open(&self, options: StoreOptions) -> Box<dyn Store> {
+        Fixture::open(self, options)
+    }
+
+    fn verify(&self) {
+        Fixture::verify(self);
+    }
+}
+
 /// An open store and one reader of it.
 pub struct TestStore {
-    open: Box<dyn Fn(Quotas) -> Box<dyn Store>>,
+    fixture: Box<dyn OpenFixture>,
     pub is_persistent: bool,
     quotas: Quotas,
+    rooms: RoomRules,
     /// Both halves, the reader first: it is closed first. `None` while the store is being opened.
     halves: Option<(Box<dyn Reader>, StoreThread)>,
     /// The time of the last commit.
@@ -103,14 +128,10 @@ pub struct TestStore {
 impl TestStore {
     pub fn new<F: Fixture>(fixture: F) -> Self {
         let mut store = Self {
-            open: Box::new(move |quotas| {
-                fixture.open(StoreOptions {
-                    quotas,
-                    ..StoreOptions::new(RETENTION)
-                })
-            }),
+            fixture: Box::new(fixture),
             is_persistent: F::PERSISTENT,
             quotas: Quotas::default(),
+            rooms: RoomRules::default(),
             halves: None,
             now: START,
             is_certain: Arc::new(AtomicBool::new(true)),
@@ -121,7 +142,11 @@ impl TestStore {
 
     fn open(&mut self) {
         self.halves = None;
-        let store = (self.open)(self.quotas);
+        let store = self.fixture.open(StoreOptions {
+            quotas: self.quotas,
+            rooms: self.rooms,
+            ..StoreOptions::new(RETENTION)
+        });
         let reader = store.reader().expect("a reader opens");
         self.halves = Some((reader, StoreThread::start(store, self.is_certain.clone())));
     }
@@ -133,14 +158,30 @@ impl TestStore {
         }
     }
 
+    /// Closes the store. It is opened again with other settings.
+    pub fn close(&mut self) {
+        self.halves = None;
+    }
+
     /// Opens the store with these quotas. Only a persistent one keeps its contents.
     pub fn set_quotas(&mut self, quotas: Quotas) {
         self.quotas = quotas;
         self.open();
     }
 
+    /// Opens the store with these rules of rooms. Only a persistent one keeps its contents.
+    pub fn set_rooms(&mut self, rooms: RoomRules) {
+        self.rooms = rooms;
+        self.open();
+    }
+
+    /// Checks the database as it is.
+    pub fn verify(&self) {
+        self.fixture.verify();
+    }
+
     /// Runs `work` on the thread of the store.
-    fn with_store<T: Send + 'static>(
+    pub fn with_store<T: Send + 'static>(
         &mut self,
         work: impl FnOnce(&mut dyn Store) -> T + Send + 'static,
     ) -> T {
@@ -233,7 +274,7 @@ impl TestStore {
         items.into_iter().filter_map(entry).collect()
     }
 
-    fn items(&mut self, user: &str, (first, last): (u64, u64), bytes: usize) -> Vec<InboxItem> {
+    pub fn items(&mut self, user: &str, (first, last): (u64, u64), bytes: usize) -> Vec<InboxItem> {
         let range = InboxRange {
             user: user.into(),
             first,

@@ -24,6 +24,9 @@ mod openings;
 mod reads;
 mod receipts;
 mod retention;
+mod room_lifetimes;
+mod room_queries;
+mod rooms;
 mod superseded;
 mod unused;
 mod writes;
@@ -97,6 +100,27 @@ macro_rules! test_store {
             clock::hiding_follows_the_time_in_both_directions,
             clock::reactions_keep_their_order_whatever_the_time,
             clock::the_times_of_commits_are_known_after_a_start,
+            rooms::members_of_a_small_room_see_who_joins_and_leaves,
+            rooms::members_of_a_larger_room_see_only_their_own_joins,
+            rooms::joins_are_checked_in_order,
+            rooms::a_message_reaches_all_members,
+            rooms::changes_reach_all_members,
+            rooms::an_inbox_has_what_happens_between_joined_and_left,
+            rooms::others_cannot_tell_whether_a_room_exists,
+            rooms::what_was_before_the_last_join_does_not_exist_if_so_set,
+            rooms::entries_in_rooms_are_limited_per_user,
+            rooms::a_membership_of_a_session_is_replaced_by_a_lasting_one,
+            rooms::watermarks_in_rooms_make_no_receipts,
+            room_queries::rooms_are_listed_with_direct_conversations,
+            room_queries::a_room_is_listed_without_its_hidden_messages,
+            room_queries::lists_of_rooms_are_settled_like_others,
+            room_queries::unread_messages_in_a_room_are_counted_from_the_join_up_to_a_limit,
+            room_queries::members_are_read_in_pages,
+            room_queries::members_of_a_small_room_see_each_other,
+            room_queries::read_marks_are_for_the_members_of_a_small_room,
+            room_lifetimes::a_message_in_a_room_is_kept_while_an_inbox_shows_it,
+            room_lifetimes::inboxes_with_messages_in_rooms_are_trimmed_to_their_limit,
+            room_lifetimes::a_room_without_members_keeps_its_history_until_that_expires,
         }
     };
     ($backend:ident: $fixture:ty; $($topic:ident::$test:ident,)+) => {

@@ -4,6 +4,7 @@
 mod blocks;
 mod change;
 mod receipts;
+mod rooms;
 mod send;
 
 use std::sync::Arc;
@@ -14,13 +15,16 @@ use super::byte_use::Terms;
 use super::cache::{self, Cache, DirectConversation, User};
 use super::change_rate::ChangeRates;
 use super::counts::Counts;
+use super::entry_rate::EntryRates;
 use super::listed::UNSETTLED;
 use super::number::unsigned;
 use super::pending::{PendingBatch, PendingLog};
 use super::plan::Direct;
+use super::rooms::{Member, share_small_room};
 use super::shared::Shared;
 use crate::store::{
-    ContentHash, ContentHasher, Conversation, MessageRef, Outcome, Quotas, RecipientQuota, Write,
+    ContentHash, ContentHasher, Conversation, MessageRef, Outcome, Quotas, RecipientQuota,
+    Relation, RoomMode, RoomRules, Write,
 };
 
 /// Message numbers are reserved in the file in blocks of this size, so that opening a store need not look for the newest.
@@ -35,6 +39,7 @@ pub struct Batch<'a> {
     pub cache: &'a mut Cache,
     pub numbers: &'a mut MessageNumbers,
     pub change_rates: &'a mut ChangeRates,
+    pub entry_rates: &'a mut EntryRates,
     pub hasher: &'a ContentHasher,
     pub inbox_limit: u64,
     /// How long a device is kept after its last use, in milliseconds.
@@ -42,6 +47,7 @@ pub struct Batch<'a> {
     /// The present time is certain.
     pub is_certain: bool,
     pub quotas: &'a Quotas,
+    pub rooms: &'a RoomRules,
     pub shared: &'a Shared,
     /// Milliseconds since 1970-01-01T00:00:00Z.
     pub now: i64,
@@ -100,12 +106,25 @@ struct Found {
     /// A hash of the present content, if that is long.
     hash: Option<ContentHash>,
     actor: User,
-    /// The other user, with the id.
-    peer: (Arc<str>, User),
+    others: Others,
     /// The other user blocks the acting user.
     blocked: bool,
     /// One of the two users blocks the other.
     has_block: bool,
+}
+
+/// The other members of the conversation of a message.
+enum Others {
+    /// The other user of a direct conversation, with the id.
+    Peer(Arc<str>, User),
+    /// All members of a room, also the acting user.
+    Room(Arc<Vec<Member>>),
+}
+
+impl Found {
+    fn is_in_room(&self) -> bool {
+        matches!(self.others, Others::Room(_))
+    }
 }
 
 type Result<T> = rusqlite::Result<T>;
@@ -113,11 +132,16 @@ type Result<T> = rusqlite::Result<T>;
 impl Batch<'_> {
     /// Applies one operation.
     pub fn apply(&mut self, write: &Write) -> Result<Outcome> {
-        if let Some(Conversation::Room(_)) = write.conversation() {
+        let is_about_room = matches!(write.conversation(), Some(Conversation::Room(_)))
+            || matches!(write, Write::Join { .. } | Write::Leave { .. });
+        if is_about_room && self.rooms.mode == RoomMode::Off {
             return Ok(Outcome::UnknownRoom);
         }
         match write {
-            Write::Message(message) => self.message(message),
+            Write::Message(message) => match &message.to {
+                Conversation::Direct(recipient) => self.message(message, recipient),
+                Conversation::Room(room) => self.room_message(message, room),
+            },
             Write::Edit(at, content) => {
                 self.change(at, |batch, found| batch.edit(at, found, content))
             }
@@ -130,7 +154,8 @@ impl Batch<'_> {
                 batch.react(message, found, emoji, *remove)
             }),
             Write::Read(at) => self.read(at),
-            Write::Join { .. } | Write::Leave { .. } => Ok(Outcome::UnknownRoom),
+            Write::Join { user, room, kind } => self.join(user, room, *kind),
+            Write::Leave { user, room, kind } => self.leave(user, room, *kind),
             Write::Block { actor, user, on } => self.block(actor, user, *on),
             Write::Watermark { user, device, seq } => {
                 self.watermark(user, device, *seq).map(Outcome::Received)
@@ -148,15 +173,20 @@ impl Batch<'_> {
 
     /// Finds the message that an operation is about. `None`: the conversation has no such message.
     fn find(&mut self, at: &MessageRef) -> Result<Option<Found>> {
-        let Some(peer_id) = at.conversation.peer() else {
-            return Ok(None);
+        let peer_id = match &at.conversation {
+            Conversation::Direct(peer) => peer,
+            Conversation::Room(name) => return self.find_in_room(at, name),
         };
         let (Some(actor), Some(peer)) = (self.find_user(&at.actor)?, self.find_user(peer_id)?)
         else {
             return Ok(None);
         };
         match self.find_conversation(actor.n, peer.n)? {
-            Some(conversation) => self.find_in(at, conversation, actor, (peer_id.clone(), peer)),
+            Some(known) => {
+                let blocks = (known.blocks(actor.n, peer.n), known.has_block());
+                let others = Others::Peer(peer_id.clone(), peer);
+                self.find_in(at, known.n, (actor, others), blocks)
+            }
             None => Ok(None),
         }
     }
@@ -164,18 +194,18 @@ impl Batch<'_> {
     fn find_in(
         &self,
         at: &MessageRef,
-        conversation: DirectConversation,
-        actor: User,
-        peer: (Arc<str>, User),
+        conversation: i64,
+        (actor, others): (User, Others),
+        (blocked, has_block): (bool, bool),
     ) -> Result<Option<Found>> {
         self.tx
             .prepare_cached(
                 "SELECT n, sender, from_seq, sent_at, edited_at, deleted_at, change_seq, first, hash
                  FROM messages WHERE conversation = ?1 AND id = ?2",
             )?
-            .query_row(params![conversation.n, at.id.as_bytes()], |row| {
+            .query_row(params![conversation, at.id.as_bytes()], |row| {
                 Ok(Found {
-                    conversation: conversation.n,
+                    conversation,
                     n: row.get(0)?,
                     sender: row.get(1)?,
                     from_seq: unsigned(row.get(2)?),
@@ -186,12 +216,37 @@ impl Batch<'_> {
                     first: row.get(7)?,
                     hash: row.get(8)?,
                     actor,
-                    blocked: conversation.blocks(actor.n, peer.1.n),
-                    has_block: conversation.has_block(),
-                    peer,
+                    blocked,
+                    has_block,
+                    others,
                 })
             })
             .optional()
+    }
+
+    fn find_in_room(&mut self, at: &MessageRef, name: &str) -> Result<Option<Found>> {
+        let Ok((actor, room)) = self.room_of_member(&at.actor, name)? else {
+            return Ok(None);
+        };
+        let others = (actor, Others::Room(room.members.clone()));
+        let found = self.find_in(at, room.conversation(), others, (false, false))?;
+        let member = room.member(actor.n);
+        Ok(found.filter(|found| member.is_some_and(|member| member.sees(found.n, self.rooms))))
+    }
+
+    /// True if two users see each other, who may have a direct conversation.
+    fn see_each_other(
+        &self,
+        conversation: Option<DirectConversation>,
+        (a, b): (i64, i64),
+    ) -> Result<bool> {
+        let is_mutual = conversation.is_some_and(|known| known.is_mutual(a, b));
+        let relation = Relation {
+            is_self: a == b,
+            is_mutual: is_mutual || share_small_room(self.tx, a, b, self.rooms.small)?,
+            has_block: conversation.is_some_and(|known| known.has_block()),
+        };
+        Ok(relation.is_visible())
     }
 
     /// Notes that a user's inbox has one more entry, by which `superseded` earlier ones are superseded.
@@ -305,7 +360,7 @@ impl Batch<'_> {
 
 impl MessageNumbers {
     /// The number of the next message.
-    fn next(&mut self, tx: &Connection) -> Result<i64> {
+    pub fn next(&mut self, tx: &Connection) -> Result<i64> {
         if self.next == self.reserved {
             self.next = tx.query_row("SELECT value FROM meta WHERE key = 'next'", (), |row| {
                 row.get(0)

@@ -10,8 +10,8 @@ use super::counts::{self, Counts};
 use super::number::unsigned;
 use super::pending::{PendingLog, TrimmedTo};
 use super::retention::kept_entries;
+use super::rooms::RoomCache;
 use super::unknown_recipients::UnknownRecipients;
-use crate::store::Relation;
 
 /// The maximum number of users and of conversations in the cache. Beyond it the cache is emptied.
 const MAX_CACHED: usize = 100_000;
@@ -21,6 +21,7 @@ const MAX_CACHED: usize = 100_000;
 pub struct Cache {
     pub users: HashMap<Arc<str>, User>,
     conversations: HashMap<(i64, i64), DirectConversation>,
+    pub rooms: RoomCache,
     /// Users whose inboxes exceed their limit.
     pub overfull: VecDeque<i64>,
     /// Users whose lists of conversations are to be settled.
@@ -98,16 +99,6 @@ impl DirectConversation {
         }
     }
 
-    /// True if the two users of this conversation see each other.
-    pub fn is_visible(&self, a: i64, b: i64) -> bool {
-        let relation = Relation {
-            is_self: a == b,
-            is_mutual: self.is_mutual(a, b),
-            has_block: self.has_block(),
-        };
-        relation.is_visible()
-    }
-
     /// True if one of the two users blocks the other.
     pub fn has_block(&self) -> bool {
         self.low_blocks || self.high_blocks
@@ -138,6 +129,7 @@ impl Cache {
         if self.unknown_recipients.len() > MAX_CACHED {
             self.unknown_recipients.clear();
         }
+        self.rooms.shrink();
         if self.users.len() > MAX_CACHED || self.conversations.len() > MAX_CACHED {
             self.users = HashMap::new();
             self.conversations = HashMap::new();

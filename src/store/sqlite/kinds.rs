@@ -13,3 +13,7 @@ pub const UNREACTED: i64 = 4;
 /// A change that a later one has superseded. Such an entry keeps `conversation` and `message`, by which it is compared with what
 /// clients know ([`super::read`]); the message may have expired.
 pub const SUPERSEDED: i64 = 5;
+/// A user has joined a room.
+pub const JOINED: i64 = 6;
+/// A user has left a room.
+pub const LEFT: i64 = 7;

@@ -12,6 +12,7 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use super::cache::Cache;
 use super::kinds;
 use super::number::unsigned;
+use super::rooms::{is_member, is_room};
 
 type Result<T> = rusqlite::Result<T>;
 
@@ -85,7 +86,7 @@ pub fn settle(
     }))
 }
 
-/// The newest messages of the conversations of the entries after `before`, in their order, and the last of these entries.
+/// The newest messages, or joins, of the conversations of the entries after `before`, in their order, and the last of these entries.
 fn moved(
     connection: &Connection,
     user: i64,
@@ -97,7 +98,7 @@ fn moved(
         Extent::UpTo(end) => (end, true),
     };
     let mut statement = connection.prepare_cached(
-        "SELECT seq, kind, conversation, message FROM inbox WHERE user = ?1 AND seq > ?2 AND seq <= ?3 ORDER BY seq",
+        "SELECT seq, kind, conversation, message, by FROM inbox WHERE user = ?1 AND seq > ?2 AND seq <= ?3 ORDER BY seq",
     )?;
     let mut rows = statement.query([user, before, end])?;
     let mut newest = HashMap::new();
@@ -108,7 +109,8 @@ fn moved(
             break;
         }
         last = seq;
-        if kind == kinds::MESSAGE {
+        let is_own_join = kind == kinds::JOINED && row.get::<_, Option<i64>>(4)? == Some(user);
+        if kind == kinds::MESSAGE || is_own_join {
             newest.insert(row.get(2)?, row.get(3)?);
         }
     }
@@ -117,8 +119,12 @@ fn moved(
     Ok((newest, last))
 }
 
-/// Moves a conversation to the front of a user's list: its newest message is `n`.
+/// Moves a conversation to the front of a user's list: its newest message is `n`, or the user has joined a room then. A room that
+/// the user has left since is not listed.
 pub fn list(connection: &Connection, user: i64, conversation: i64, n: i64) -> Result<()> {
+    if is_room(conversation) && !is_member(connection, conversation, user)? {
+        return Ok(());
+    }
     let latest = |row: &Row<'_>| row.get::<_, i64>(0);
     let front: Option<(i64, i64)> = connection
         .prepare_cached(

@@ -10,6 +10,7 @@ use super::batch::MessageNumbers;
 use super::cache::Cache;
 use super::change_rate::ChangeRates;
 use super::checkpoint::Checkpointer;
+use super::entry_rate::EntryRates;
 use super::fault::with_path;
 use super::file::{DataFile, connect};
 use super::pending::PendingLog;
@@ -111,6 +112,7 @@ impl Sqlite {
             recorded: RecordedTimes::default(),
             numbers: MessageNumbers::default(),
             change_rates: ChangeRates::default(),
+            entry_rates: EntryRates::default(),
             options,
             files,
             log_saved: false,

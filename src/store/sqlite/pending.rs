@@ -27,7 +27,7 @@ mod record;
 mod rows;
 mod view;
 
-pub use self::flush::TrimmedTo;
+pub use self::flush::{Tables, TrimmedTo};
 pub use self::index::{PendingLog, Selection};
 pub use self::legacy::{VERSIONED_RECORDS, rewrite, upgrade};
 pub use self::record::Record;

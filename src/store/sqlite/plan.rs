@@ -8,7 +8,7 @@ use rusqlite::Connection;
 
 use super::cache::Cache;
 use super::pending::{PendingLog, Selection};
-use crate::store::Write;
+use crate::store::{Conversation, Write};
 
 /// Messages of the batch that must not wait in the pending log.
 #[derive(Debug, Default)]
@@ -17,14 +17,50 @@ pub struct Direct<'a> {
     pairs: HashSet<(&'a str, &'a str)>,
     /// From or to these users.
     users: HashSet<&'a str>,
+    /// In these rooms.
+    rooms: HashSet<&'a str>,
 }
 
 impl Direct<'_> {
+    /// True for a message in this room.
+    pub fn contains_room(&self, room: &str) -> bool {
+        !self.rooms.is_empty() && self.rooms.contains(room)
+    }
+
     /// True for a message between these users.
     pub fn contains(&self, from: &str, to: &str) -> bool {
         let is_listed = |users: &HashSet<&str>| users.contains(from) || users.contains(to);
         !self.pairs.is_empty() && self.pairs.contains(&pair(from, to))
             || !self.users.is_empty() && is_listed(&self.users)
+    }
+}
+
+impl<'a> Direct<'a> {
+    fn insert(&mut self, place: Place<'a>) {
+        match place {
+            Place::Pair(a, b) => self.pairs.insert((a, b)),
+            Place::Room(name) => self.rooms.insert(name),
+        };
+    }
+}
+
+/// A conversation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Place<'a> {
+    /// Of two users, in a fixed order.
+    Pair(&'a str, &'a str),
+    Room(&'a str),
+}
+
+impl<'a> Place<'a> {
+    fn of(user: &'a str, conversation: &'a Conversation) -> Self {
+        match conversation {
+            Conversation::Direct(peer) => {
+                let (a, b) = pair(user, peer);
+                Self::Pair(a, b)
+            }
+            Conversation::Room(name) => Self::Room(name),
+        }
     }
 }
 
@@ -54,15 +90,15 @@ pub fn plan<'a>(
     for write in batch {
         match write {
             Write::Message(message) => {
-                let Some(to) = message.to.peer().filter(|_| !message.fresh) else {
+                if message.fresh {
                     continue;
-                };
+                }
                 // The id may be one that a pending message has: the duplicate check looks in the tables.
-                let pair = pair(&message.from, to);
-                let conversation = find.pending_conversation(pair)?;
+                let place = Place::of(&message.from, &message.to);
+                let conversation = find.pending_conversation(place)?;
                 let is_pending = conversation.is_some_and(|n| log.has_id(n, message.id.as_bytes()));
-                if is_pending || !ids.insert((pair, message.id)) {
-                    direct.pairs.insert(pair);
+                if is_pending || !ids.insert((place, message.id)) {
+                    direct.insert(place);
                     needed.extend(conversation);
                 }
             }
@@ -70,11 +106,9 @@ pub fn plan<'a>(
             | Write::Delete(message)
             | Write::React { message, .. }
             | Write::Read(message) => {
-                if let Some(peer) = message.conversation.peer() {
-                    let pair = pair(&message.actor, peer);
-                    direct.pairs.insert(pair);
-                    needed.extend(find.pending_conversation(pair)?);
-                }
+                let place = Place::of(&message.actor, &message.conversation);
+                direct.insert(place);
+                needed.extend(find.pending_conversation(place)?);
             }
             Write::Watermark { user, seq, .. } => {
                 direct.users.insert(user);
@@ -99,11 +133,18 @@ struct Finder<'a> {
 }
 
 impl Finder<'_> {
-    /// The conversation of two users, unless the pending log is empty.
-    fn pending_conversation(&mut self, (a, b): (&str, &str)) -> rusqlite::Result<Option<i64>> {
+    /// The number of a conversation, unless the pending log is empty.
+    fn pending_conversation(&mut self, place: Place<'_>) -> rusqlite::Result<Option<i64>> {
         if self.log.is_empty() {
             return Ok(None);
         }
+        let (a, b) = match place {
+            Place::Pair(a, b) => (a, b),
+            Place::Room(name) => {
+                let room = self.cache.rooms.find(self.connection, self.log, name)?;
+                return Ok(room.map(|room| room.conversation()));
+            }
+        };
         let (Some(a), Some(b)) = (
             self.cache.find_user(self.connection, a)?,
             self.cache.find_user(self.connection, b)?,

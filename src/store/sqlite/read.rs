@@ -6,6 +6,7 @@ mod hidden;
 mod history;
 mod inbox;
 mod known;
+mod rooms;
 mod row;
 #[cfg(test)]
 mod tests;
@@ -18,10 +19,11 @@ use rusqlite::{Connection, OptionalExtension as _};
 use self::cursor::CursorKey;
 use super::file::connect_to_read;
 use super::pending;
+use super::rooms::share_small_room;
 use super::shared::Shared;
 use crate::store::{
     ConversationsPage, ConversationsQuery, HistoryAnswer, HistoryQuery, InboxItem, InboxQuery,
-    InboxRange, InboxState, MembersAnswer, MembersQuery, Reader, StoreError,
+    InboxRange, InboxState, MembersAnswer, MembersQuery, Reader, RoomMode, RoomRules, StoreError,
 };
 
 /// A connection that only reads.
@@ -36,19 +38,26 @@ pub struct SqliteReader {
     inbox_limit: u64,
     /// The key of the cursors; `None`: it has not been read.
     cursor_key: Option<CursorKey>,
+    rooms: RoomRules,
 }
 
 type Result<T> = rusqlite::Result<T>;
 
 impl SqliteReader {
     /// Opens a reading connection of a store.
-    pub fn open(path: &Path, shared: Arc<Shared>, inbox_limit: u64) -> Result<Self> {
+    pub fn open(
+        path: &Path,
+        shared: Arc<Shared>,
+        inbox_limit: u64,
+        rooms: RoomRules,
+    ) -> Result<Self> {
         Ok(Self {
             connection: connect_to_read(path)?,
             includes_pending: false,
             shared: Some(shared),
             inbox_limit,
             cursor_key: None,
+            rooms,
         })
     }
 
@@ -60,6 +69,10 @@ impl SqliteReader {
             shared: None,
             inbox_limit: u64::MAX,
             cursor_key: None,
+            rooms: RoomRules {
+                mode: RoomMode::Open,
+                ..RoomRules::default()
+            },
         }
     }
 
@@ -106,6 +119,30 @@ impl SqliteReader {
 }
 
 impl SqliteReader {
+    /// Calls `each` with the two names that each row of a query has.
+    fn each_pair(
+        &self,
+        sql: &str,
+        each: &mut dyn FnMut(&str, &str),
+    ) -> std::result::Result<(), StoreError> {
+        let mut statement = self.connection.prepare(sql)?;
+        let mut rows = statement.query(())?;
+        while let Some(row) = rows.next()? {
+            let text = |column| row.get_ref(column)?.as_str().map_err(rusqlite::Error::from);
+            each(text(0)?, text(1)?);
+        }
+        Ok(())
+    }
+
+    fn cursor_key(&mut self) -> Result<CursorKey> {
+        if let Some(key) = &self.cursor_key {
+            return Ok(key.clone());
+        }
+        let key = CursorKey::read(&self.connection)?;
+        self.cursor_key = Some(key.clone());
+        Ok(key)
+    }
+
     /// True if a conversation has messages of both of its users.
     fn has_messages_of_both(&self, conversation: i64) -> Result<bool> {
         self.connection
@@ -153,9 +190,7 @@ impl Reader for SqliteReader {
         query: &ConversationsQuery,
     ) -> std::result::Result<Option<ConversationsPage>, StoreError> {
         self.see_all_messages()?;
-        if self.cursor_key.is_none() {
-            self.cursor_key = Some(CursorKey::read(&self.connection)?);
-        }
+        self.cursor_key()?;
         let view = self.connection.unchecked_transaction()?;
         let page = self.read_conversations(query)?;
         view.finish()?;
@@ -166,33 +201,45 @@ impl Reader for SqliteReader {
         if a == b {
             return Ok(true);
         }
-        // In its table as soon as it is committed, like the conversation.
-        let Some(conversation) = self.conversation(a, b)? else {
+        // In their tables as soon as they are committed: what the conversation records of its users, and members of rooms.
+        if let Some(conversation) = self.conversation(a, b)?
+            && self.has_messages_of_both(conversation)?
+        {
+            return Ok(true);
+        }
+        if self.rooms.mode == RoomMode::Off {
+            return Ok(false);
+        }
+        let (Some(a), Some(b)) = (self.user(a)?, self.user(b)?) else {
             return Ok(false);
         };
-        Ok(self.has_messages_of_both(conversation)?)
+        Ok(share_small_room(&self.connection, a, b, self.rooms.small)?)
     }
 
-    fn members(&mut self, _: &MembersQuery) -> std::result::Result<MembersAnswer, StoreError> {
-        Ok(MembersAnswer::UnknownRoom)
+    fn members(&mut self, query: &MembersQuery) -> std::result::Result<MembersAnswer, StoreError> {
+        self.see_all_messages()?;
+        let key = self.cursor_key()?;
+        let view = self.connection.unchecked_transaction()?;
+        let answer = self.read_members(query, &key)?;
+        view.finish()?;
+        Ok(answer)
     }
 
     fn session_memberships(
         &mut self,
-        _: &mut dyn FnMut(&str, &str),
+        each: &mut dyn FnMut(&str, &str),
     ) -> std::result::Result<(), StoreError> {
-        Ok(())
+        self.each_pair(
+            "SELECT u.id, r.name FROM members AS m JOIN users AS u ON u.n = m.user JOIN rooms AS r ON r.n = m.room
+             WHERE m.session",
+            each,
+        )
     }
 
     fn blocks(&mut self, each: &mut dyn FnMut(&str, &str)) -> std::result::Result<(), StoreError> {
-        let mut statement = self.connection.prepare(
+        self.each_pair(
             "SELECT u.id, o.id FROM blocks AS b JOIN users AS u ON u.n = b.user JOIN users AS o ON o.n = b.blocked",
-        )?;
-        let mut rows = statement.query(())?;
-        while let Some(row) = rows.next()? {
-            let text = |column| row.get_ref(column)?.as_str().map_err(rusqlite::Error::from);
-            each(text(0)?, text(1)?);
-        }
-        Ok(())
+            each,
+        )
     }
 }

@@ -6,6 +6,7 @@
 //! is too early then removes nothing that was stored before it.
 
 mod expiry;
+mod rooms;
 #[cfg(test)]
 mod tests;
 
@@ -19,6 +20,7 @@ use super::kinds::SUPERSEDED;
 use super::listed::{self, Extent};
 use super::number::{signed, unsigned};
 use super::pending::PendingLog;
+use super::rooms::conversation_of;
 use super::shared::Shared;
 use super::unused;
 use crate::store::{ContactObserver, LiveCursors, Retention};
@@ -64,6 +66,12 @@ pub fn kept_entries(inbox_limit: u64, superseded: u64) -> u64 {
 }
 
 impl RetentionRules<'_> {
+    /// Messages with an earlier time have expired. `None`: none expires.
+    fn message_cutoff(&self) -> Option<i64> {
+        let kept_ms = self.retention.history_ms?.max(self.retention.inbox_ms);
+        Some(self.expire_at?.saturating_sub(kept_ms))
+    }
+
     /// Entries with an earlier time have expired.
     fn inbox_cutoff(&self) -> i64 {
         let cutoff = |now: i64| now.saturating_sub(self.retention.inbox_ms);
@@ -74,9 +82,10 @@ impl RetentionRules<'_> {
 /// The progress of the sweep.
 #[derive(Debug, Default)]
 pub struct RetentionSweeper {
-    /// The last user and the last conversation that were examined, and the last message of the next conversation.
+    /// The last user, conversation and room that were examined, and the last message of the next conversation or room.
     user: i64,
     conversation: i64,
+    room: i64,
     message: i64,
     phase: Phase,
     /// True if this sweep has returned space to the disk.
@@ -120,6 +129,7 @@ enum Phase {
     #[default]
     Inboxes,
     Messages,
+    Rooms,
     Space,
 }
 
@@ -140,6 +150,7 @@ impl RetentionSweeper {
         match self.phase {
             Phase::Inboxes => self.inboxes(connection, cache, rules)?,
             Phase::Messages => self.messages(connection, cache, rules)?,
+            Phase::Rooms => self.rooms(connection, cache, rules)?,
             Phase::Space => {
                 if !return_pages(connection)? {
                     if let Some(now) = rules.expire_at {
@@ -204,12 +215,10 @@ impl RetentionSweeper {
         cache: &mut Cache,
         rules: &RetentionRules<'_>,
     ) -> Result<()> {
-        let retention = rules.retention;
-        let (Some(history_ms), Some(now)) = (retention.history_ms, rules.expire_at) else {
-            self.phase = Phase::Space;
+        let Some(cutoff) = rules.message_cutoff() else {
+            self.phase = Phase::Rooms;
             return Ok(());
         };
-        let cutoff = now.saturating_sub(history_ms.max(retention.inbox_ms));
         let conversations = numbers(
             connection,
             "SELECT n FROM conversations WHERE n > ?1 ORDER BY n LIMIT ?2",
@@ -244,10 +253,54 @@ impl RetentionSweeper {
             }
         }
         if conversations.is_empty() {
-            self.phase = Phase::Space;
+            self.phase = Phase::Rooms;
             return Ok(());
         }
         unused::remove_conversations(connection, cache, rules, (first, self.conversation))
+    }
+
+    fn rooms(
+        &mut self,
+        connection: &mut Connection,
+        cache: &mut Cache,
+        rules: &RetentionRules<'_>,
+    ) -> Result<()> {
+        let all = numbers(
+            connection,
+            "SELECT n FROM rooms WHERE n > ?1 ORDER BY n LIMIT ?2",
+            self.room,
+        )?;
+        let (mut work, mut after) = (0, self.message);
+        self.message = 0;
+        for room in &all {
+            if let Some(cutoff) = rules.message_cutoff() {
+                let place = (conversation_of(*room), after);
+                let old = expiry::old_messages(connection, place, cutoff)?;
+                after = 0;
+                work += old.work;
+                if old.has_some_to_remove() {
+                    let tx =
+                        connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+                    rooms::remove_messages(&tx, *room, &old)?;
+                    tx.commit()?;
+                }
+                if let Some(last) = old.unfinished() {
+                    // More of this room may have expired: the next step continues there.
+                    self.room = room - 1;
+                    self.message = last;
+                    return Ok(());
+                }
+            }
+            rooms::remove_unused(connection, cache, rules, *room)?;
+            self.room = *room;
+            if work >= REMOVE {
+                return Ok(());
+            }
+        }
+        if all.is_empty() {
+            self.phase = Phase::Space;
+        }
+        Ok(())
     }
 }
 

@@ -7,16 +7,21 @@ use uuid::Uuid;
 
 use super::Sqlite;
 use crate::store::{
-    Conversation, DeviceRef, MessageRef, NewMessage, Outcome, Quotas, RecipientQuota, Store as _,
-    StoreOptions, Write,
+    Conversation, DeviceRef, MembershipKind, MessageRef, NewMessage, Outcome, Quotas,
+    RecipientQuota, RoomMode, RoomRules, Store as _, StoreOptions, Write,
 };
 
 const NOW: i64 = 1_800_000_000_000;
 
 fn open(quotas: Quotas) -> Sqlite {
+    open_with(quotas, RoomRules::default())
+}
+
+fn open_with(quotas: Quotas, rooms: RoomRules) -> Sqlite {
     let retention = crate::config::Config::default().storage.retention();
     let options = StoreOptions {
         quotas,
+        rooms,
         ..StoreOptions::new(retention)
     };
     Sqlite::temporary(&std::env::temp_dir(), options).expect("a store is created")
@@ -76,6 +81,66 @@ fn is_stored(outcome: &Outcome) -> bool {
             ..
         }
     )
+}
+
+#[test]
+fn a_failed_batch_changes_no_room() {
+    let rooms = RoomRules {
+        mode: RoomMode::Open,
+        entries_per_second: Some(1),
+        entries_burst: 6,
+        ..RoomRules::default()
+    };
+    let mut store = open_with(Quotas::default(), rooms);
+    let member = |user: &str, room: &str| Write::Join {
+        user: user.into(),
+        room: room.into(),
+        kind: MembershipKind::Lasting,
+    };
+    let say = |id: u128| {
+        Write::Message(NewMessage {
+            from: "ada".into(),
+            to: Conversation::Room("lobby".into()),
+            id: Uuid::from_u128(id),
+            content: "\"x\"".into(),
+            reply_to: None,
+            fresh: false,
+            ip_quota: None,
+        })
+    };
+    let join = |store: &mut Sqlite, user: &str, room: &str| match commit(
+        store,
+        &[member(user, room)],
+    )[0]
+    {
+        Outcome::Membership {
+            seq,
+            members,
+            duplicate,
+            ..
+        } => (seq, members, duplicate),
+        ref other => panic!("{other:?}"),
+    };
+    assert_eq!(join(&mut store, "ada", "lobby"), (Some(1), 1, false));
+    for _ in 0..3 {
+        let leave = Write::Leave {
+            user: "ada".into(),
+            room: "lobby".into(),
+            kind: MembershipKind::Lasting,
+        };
+        fail(
+            &mut store,
+            &[member("bob", "lobby"), say(2), member("bob", "new"), leave],
+        );
+    }
+    assert_eq!(join(&mut store, "ada", "lobby"), (Some(1), 1, true));
+    assert_eq!(join(&mut store, "bob", "new"), (Some(1), 1, false));
+    assert_eq!(join(&mut store, "bob", "lobby"), (Some(2), 2, false));
+    // Two entries each; one of six was the join.
+    let outcomes = commit(&mut store, &[say(2), say(3), say(4)]);
+    assert!(is_stored(&outcomes[0]) && is_stored(&outcomes[1]));
+    assert!(matches!(outcomes[2], Outcome::TooManyEntries { .. }));
+    assert_eq!(store.log.heads().len(), 2);
 }
 
 #[test]

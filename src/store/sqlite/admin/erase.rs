@@ -5,11 +5,14 @@ use std::path::Path;
 use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior, params};
 use uuid::Uuid;
 
+use crate::store::sqlite::batch::MessageNumbers;
 use crate::store::sqlite::cache::Cache;
 use crate::store::sqlite::fault::{Cause as _, with_path};
 use crate::store::sqlite::listed::{self, Extent};
+use crate::store::sqlite::number::signed;
+use crate::store::sqlite::rooms::conversation_of;
 use crate::store::sqlite::{Durability, Sqlite, migrations, uncounted};
-use crate::store::{Retention, Store as _, StoreError, StoreOptions};
+use crate::store::{Retention, RoomRules, Store as _, StoreError, StoreOptions};
 
 /// The numbers of rows that [`erase`] has changed or removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,6 +72,52 @@ fn wipe(connection: &Connection) -> Result<(), StoreError> {
     }
 }
 
+/// Ends the memberships of a user as [`Write::Leave`](crate::store::Write::Leave) does. The entries have the name of the user after
+/// the erasure.
+fn leave_rooms(tx: &Connection, user: i64, now: i64) -> rusqlite::Result<()> {
+    let rooms: Vec<(i64, i64)> = tx
+        .prepare(
+            "SELECT r.n, r.members FROM members AS m JOIN rooms AS r ON r.n = m.room WHERE m.user = ?1",
+        )?
+        .query_map([user], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .collect::<rusqlite::Result<_>>()?;
+    let small = signed(RoomRules::default().small);
+    let mut numbers = MessageNumbers::default();
+    for (room, members) in rooms {
+        tx.execute(
+            "DELETE FROM members WHERE room = ?1 AND user = ?2",
+            [room, user],
+        )?;
+        tx.execute(
+            "UPDATE rooms SET members = members - 1 WHERE n = ?1",
+            [room],
+        )?;
+        tx.execute(
+            "DELETE FROM listed WHERE user = ?1 AND conversation = ?2",
+            [user, conversation_of(room)],
+        )?;
+        if members > small {
+            continue;
+        }
+        let n = numbers.next(tx)?;
+        tx.execute(
+            "INSERT INTO inbox (user, seq, at, conversation, message, kind, by, emoji)
+             SELECT m.user, 1 + max(u.floor, coalesce((SELECT max(seq) FROM inbox WHERE user = m.user), 0)),
+                ?3, ?4, ?5, 7, ?2, ?6
+             FROM members AS m JOIN users AS u ON u.n = m.user WHERE m.room = ?1",
+            params![
+                room,
+                user,
+                now,
+                conversation_of(room),
+                n,
+                (members - 1).to_string()
+            ],
+        )?;
+    }
+    Ok(())
+}
+
 fn erase_in(connection: &mut Connection, user: &str, now: i64) -> rusqlite::Result<Option<Erased>> {
     let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let n: Option<i64> = tx
@@ -81,13 +130,13 @@ fn erase_in(connection: &mut Connection, user: &str, now: i64) -> rusqlite::Resu
     };
     tx.execute(
         "CREATE TEMP TABLE newly_deleted AS SELECT conversation, sender AS user, n FROM messages
-         WHERE sender = ?1 AND deleted_at IS NULL",
+         WHERE sender = ?1 AND deleted_at IS NULL AND conversation > 0",
         [n],
     )?;
     uncounted::add_deleted(&tx, "newly_deleted")?;
     tx.execute(
-        "DELETE FROM contents WHERE n IN (SELECT n FROM newly_deleted)",
-        (),
+        "DELETE FROM contents WHERE n IN (SELECT n FROM messages WHERE sender = ?1)",
+        [n],
     )?;
     tx.execute("DROP TABLE newly_deleted", ())?;
     let messages = tx.execute(
@@ -110,6 +159,7 @@ fn erase_in(connection: &mut Connection, user: &str, now: i64) -> rusqlite::Resu
         tx.query_row("SELECT max(seq) FROM inbox WHERE user = ?1", [n], |row| {
             row.get(0)
         })?;
+    leave_rooms(&tx, n, now)?;
     // The conversations stay in the list of a user who is nobody any more.
     listed::settle(&tx, &mut Cache::default(), n, Extent::Complete)?;
     let entries = tx.execute("DELETE FROM inbox WHERE user = ?1", [n])?;

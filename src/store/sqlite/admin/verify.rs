@@ -1,9 +1,12 @@
 //! Verifies a store.
 
+mod rooms;
+
 use std::path::Path;
 
 use rusqlite::Connection;
 
+use self::rooms::ROOM_CHECKS;
 use super::view::view;
 use crate::store::StoreError;
 use crate::store::sqlite::fault::with_path;
@@ -41,7 +44,7 @@ pub fn findings(path: &Path, connection: &Connection) -> Result<Vec<String>, Sto
     // Without messages in the pending log there is no such table.
     let pending = "CREATE TEMP TABLE IF NOT EXISTS pending_messages (n INTEGER)";
     with_path(path, connection.execute_batch(pending))?;
-    for (finding, sql) in CHECKS.iter().chain(counted) {
+    for (finding, sql) in CHECKS.iter().chain(counted).chain(ROOM_CHECKS) {
         let mut statement = with_path(path, connection.prepare(sql))?;
         let rows = with_path(
             path,
@@ -66,7 +69,7 @@ const COUNT_CHECKS: &[(&str, &str)] = &[
                 sender <= recipient AS is_low, sent_at + behind AS latest, behind, lag(n) OVER w AS before,
                 low_count - lag(low_count) OVER w AS low, high_count - lag(high_count) OVER w AS high,
                 lag(sent_at + behind) OVER w AS latest_before
-            FROM messages WINDOW w AS (PARTITION BY conversation ORDER BY n)) AS m
+            FROM messages WHERE conversation > 0 WINDOW w AS (PARTITION BY conversation ORDER BY n)) AS m
          WHERE behind < 0 OR latest < latest_before
             OR low - is_low != (SELECT coalesce(sum(removed), 0) FROM uncounted AS u WHERE u.conversation = m.conversation
                 AND u.user = m.low_user AND u.level = 0 AND u.block > m.before AND u.block < m.n)
@@ -76,7 +79,7 @@ const COUNT_CHECKS: &[(&str, &str)] = &[
     ),
     (
         "a deleted message is not counted as deleted, or one that is not deleted is (conversation, message)",
-        "SELECT conversation, n FROM messages AS m WHERE (deleted_at IS NOT NULL) != coalesce(
+        "SELECT conversation, n FROM messages AS m WHERE conversation > 0 AND (deleted_at IS NOT NULL) != coalesce(
             (SELECT deleted FROM uncounted AS u WHERE u.conversation = m.conversation AND u.user = m.sender AND u.level = 0
                 AND u.block = m.n), 0)
          UNION ALL
@@ -119,7 +122,7 @@ const COUNT_CHECKS: &[(&str, &str)] = &[
     (
         "a list has a conversation without messages (user, conversation)",
         "SELECT l.user, l.conversation FROM listed AS l
-         WHERE NOT EXISTS (SELECT 1 FROM messages AS m WHERE m.conversation = l.conversation)",
+         WHERE l.conversation > 0 AND NOT EXISTS (SELECT 1 FROM messages AS m WHERE m.conversation = l.conversation)",
     ),
     (
         "a list says that a conversation and those behind it have no messages as late as they have (user, conversation)",
@@ -131,7 +134,7 @@ const COUNT_CHECKS: &[(&str, &str)] = &[
     (
         "a list has a conversation of others (user, conversation)",
         "SELECT user, conversation FROM listed AS l
-         WHERE NOT EXISTS (SELECT 1 FROM conversations AS c WHERE c.n = l.conversation AND l.user IN (c.low, c.high))",
+         WHERE l.conversation > 0 AND NOT EXISTS (SELECT 1 FROM conversations AS c WHERE c.n = l.conversation AND l.user IN (c.low, c.high))",
     ),
     (
         "a list is complete up to an entry that the inbox does not have (user, entry)",
@@ -139,7 +142,7 @@ const COUNT_CHECKS: &[(&str, &str)] = &[
     ),
     (
         "an entry is of an unknown kind (user, entry)",
-        "SELECT user, seq FROM inbox WHERE kind NOT BETWEEN 0 AND 5",
+        "SELECT user, seq FROM inbox WHERE kind NOT BETWEEN 0 AND 7",
     ),
     (
         "a conversation has messages of a user although it records none, or the reverse (conversation, user)",
@@ -173,14 +176,14 @@ const CHECKS: &[(&str, &str)] = &[
     ),
     (
         "an entry's message does not exist (user, entry)",
-        "SELECT i.user, i.seq FROM inbox AS i WHERE i.kind != 5 AND NOT EXISTS
+        "SELECT i.user, i.seq FROM inbox AS i WHERE i.kind < 5 AND NOT EXISTS
          (SELECT 1 FROM messages AS m WHERE m.conversation = i.conversation AND m.n = i.message)",
     ),
     (
         "an entry's message is neither from nor to its user (user, entry)",
         "SELECT i.user, i.seq FROM inbox AS i
          JOIN messages AS m ON m.conversation = i.conversation AND m.n = i.message
-         WHERE i.user NOT IN (m.sender, m.recipient)",
+         WHERE i.conversation > 0 AND i.user NOT IN (m.sender, m.recipient)",
     ),
     (
         "a message is not in its author's inbox (conversation, message)",
@@ -197,7 +200,8 @@ const CHECKS: &[(&str, &str)] = &[
     (
         "a message is of no conversation of its users (conversation, message)",
         "SELECT m.conversation, m.n FROM messages AS m LEFT JOIN conversations AS c ON c.n = m.conversation
-         WHERE c.n IS NULL OR c.low != min(m.sender, m.recipient) OR c.high != max(m.sender, m.recipient)",
+         WHERE m.conversation > 0
+            AND (c.n IS NULL OR c.low != min(m.sender, m.recipient) OR c.high != max(m.sender, m.recipient))",
     ),
     (
         "a message has content although it was deleted, or none although it was not (conversation, message)",

@@ -24,6 +24,11 @@ pub fn include_all(path: &Path, connection: &Connection) -> Result<(), StoreErro
     for (table, columns) in [
         ("pending", "n INTEGER, records BLOB"),
         ("blocks", "user INTEGER, blocked INTEGER"),
+        ("rooms", "n INTEGER PRIMARY KEY, name TEXT, members INTEGER"),
+        (
+            "members",
+            "room INTEGER, user INTEGER, joined INTEGER, joined_at INTEGER, seq INTEGER, session INTEGER",
+        ),
         ("contents", "n INTEGER PRIMARY KEY, content TEXT"),
         (
             "uncounted",

@@ -2,13 +2,14 @@
 
 use rusqlite::{OptionalExtension as _, params};
 
-use super::{Batch, Found, Result};
+use super::{Batch, Found, Others, Result};
 use crate::store::sqlite::cache;
 use crate::store::sqlite::kinds;
 use crate::store::sqlite::long_contents;
 use crate::store::sqlite::number::{signed, unsigned};
+use crate::store::sqlite::rooms::Member;
 use crate::store::sqlite::uncounted::{self, Uncounted};
-use crate::store::{Content, ContentHash, MessageRef, Outcome, Recipients};
+use crate::store::{Content, ContentHash, MessageRef, Outcome, Recipient, Recipients};
 
 /// The maximum number of reactions of one user on one message, and of removed ones that are remembered.
 const MAX_REACTIONS: i64 = 32;
@@ -52,6 +53,9 @@ impl Batch<'_> {
         at: &MessageRef,
         make: impl FnOnce(&mut Self, &Found) -> Result<Outcome>,
     ) -> Result<Outcome> {
+        if let Some(refusal) = self.refusal_in_room(at)? {
+            return Ok(refusal);
+        }
         let Some(found) = self.find(at)? else {
             return Ok(if self.is_blocked(at)? {
                 Outcome::Blocked
@@ -94,6 +98,9 @@ impl Batch<'_> {
         if let Some(refusal) = self.exceeds_changes(found) {
             return Ok(refusal);
         }
+        if let Some(refusal) = self.exceeds_entries_of(found) {
+            return Ok(refusal);
+        }
         if let Some(refusal) = self.exceeds_bytes(found.actor.n, content)? {
             return Ok(refusal);
         }
@@ -133,6 +140,9 @@ impl Batch<'_> {
         if found.blocked {
             return Ok(Outcome::Blocked);
         }
+        if let Some(refusal) = self.exceeds_entries_of(found) {
+            return Ok(refusal);
+        }
         let first = self.first(found, None)?;
         let outcome = self.append_change(at, found, Change::Deleted, self.now)?;
         self.tx
@@ -151,8 +161,10 @@ impl Batch<'_> {
             .prepare_cached("DELETE FROM reactions WHERE conversation = ?1 AND message = ?2")?
             .execute([found.conversation, found.n])?;
         long_contents::remove(self.tx, found.n)?;
-        let place = (found.conversation, found.sender, found.n);
-        uncounted::add(self.tx, place, Uncounted::DELETED)?;
+        if !found.is_in_room() {
+            let place = (found.conversation, found.sender, found.n);
+            uncounted::add(self.tx, place, Uncounted::DELETED)?;
+        }
         Ok(outcome)
     }
 
@@ -185,6 +197,9 @@ impl Batch<'_> {
             _ => {}
         }
         if let Some(refusal) = self.exceeds_changes(found) {
+            return Ok(refusal);
+        }
+        if let Some(refusal) = self.exceeds_entries_of(found) {
             return Ok(refusal);
         }
         if let Some(refusal) = self.exceeds_bytes(found.actor.n, emoji)? {
@@ -292,7 +307,15 @@ impl Batch<'_> {
         Ok(self.hasher.hash(&present))
     }
 
-    /// Appends a change to the inboxes of both users, and marks the changes that it supersedes.
+    /// As [`Batch::exceeds_entries`], for a change of a message in a room.
+    fn exceeds_entries_of(&self, found: &Found) -> Option<Outcome> {
+        match &found.others {
+            Others::Peer(..) => None,
+            Others::Room(members) => self.exceeds_entries(found.actor.n, members.len() as u64),
+        }
+    }
+
+    /// Appends a change to the inboxes of all members of the conversation for whom the message exists, and marks the changes that it supersedes.
     fn append_change(
         &mut self,
         at: &MessageRef,
@@ -302,12 +325,33 @@ impl Batch<'_> {
     ) -> Result<Outcome> {
         let entry = (found, change, changed_at);
         self.append_change_to(&at.actor, found.actor.n, found.actor.head, entry)?;
-        let (peer_id, peer) = &found.peer;
-        let recipients = if peer.n == found.actor.n {
-            Recipients::NONE
-        } else {
-            self.append_change_to(peer_id, peer.n, peer.head, entry)?;
-            Recipients::one(peer_id.clone(), peer.head + 1)
+        let recipients = match &found.others {
+            Others::Peer(_, peer) if peer.n == found.actor.n => Recipients::NONE,
+            Others::Peer(id, peer) => {
+                self.append_change_to(id, peer.n, peer.head, entry)?;
+                Recipients::one(id.clone(), peer.head + 1)
+            }
+            Others::Room(members) => {
+                let mut recipients = Vec::with_capacity(members.len());
+                let has_message = |member: &&Member| {
+                    member.n != found.actor.n && member.sees(found.n, self.rooms)
+                };
+                for member in members
+                    .iter()
+                    .filter(has_message)
+                    .cloned()
+                    .collect::<Vec<_>>()
+                {
+                    let head = self.member_user(&member)?.head;
+                    self.append_change_to(&member.id, member.n, head, entry)?;
+                    recipients.push(Recipient {
+                        user: member.id,
+                        seq: head + 1,
+                    });
+                }
+                self.count_entries(found.actor.n, 1 + recipients.len() as u64);
+                recipients.into()
+            }
         };
         Ok(Outcome::Stored {
             seq: Some(found.actor.head + 1),

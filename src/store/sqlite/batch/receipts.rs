@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::{Batch, Result};
 use crate::store::sqlite::number::signed;
-use crate::store::{MessageRef, Outcome, Received};
+use crate::store::{Conversation, MessageRef, Outcome, Received, RoomMembers};
 
 /// The maximum number of devices per user (PROTOCOL section 2).
 const MAX_DEVICES: i64 = 16;
@@ -18,6 +18,9 @@ const USE_TOLERANCE: i64 = 16;
 impl Batch<'_> {
     /// Moves the read mark of the acting user. A message that was read was received, too.
     pub fn read(&mut self, at: &MessageRef) -> Result<Outcome> {
+        if let Some(refusal) = self.refusal_in_room(at)? {
+            return Ok(refusal);
+        }
         let Some(found) = self.find(at)? else {
             return Ok(Outcome::UnknownMessage);
         };
@@ -31,8 +34,18 @@ impl Batch<'_> {
         Ok(Outcome::ReadMark {
             moved: moved > 0,
             blocked: found.has_block,
-            members: None,
+            members: self.members_of_small(at),
         })
+    }
+
+    /// The members of the room of a message, if that is a small one.
+    fn members_of_small(&mut self, at: &MessageRef) -> Option<RoomMembers> {
+        let Conversation::Room(name) = &at.conversation else {
+            return None;
+        };
+        let users = self.cache.rooms.ids(name)?;
+        let is_small = users.len() as u64 <= self.rooms.small;
+        is_small.then_some(RoomMembers { users, is_small })
     }
 
     /// Records that a device is in use and how far it has received its user's inbox. Returns the conversations whose received
@@ -122,13 +135,14 @@ impl Batch<'_> {
     }
 
     /// Moves the received marks of the conversations with messages of others among the entries after `before` up to `seq`.
-    /// The inbox alone tells which these are (`by` is NULL), so no message is read.
+    /// The inbox alone tells which these are (`by` is NULL), so no message is read. Rooms have no received marks.
     fn move_received_marks(&mut self, user: i64, before: i64, seq: i64) -> Result<Vec<Received>> {
         let newest: Vec<(i64, i64)> = self
             .tx
             .prepare_cached(
                 "SELECT conversation, max(message) FROM inbox
-                 WHERE user = ?1 AND seq > ?2 AND seq <= ?3 AND kind = 0 AND by IS NULL GROUP BY conversation",
+                 WHERE user = ?1 AND seq > ?2 AND seq <= ?3 AND kind = 0 AND by IS NULL AND conversation > 0
+                 GROUP BY conversation",
             )?
             .query_map([user, before, seq], |row| Ok((row.get(0)?, row.get(1)?)))?
             .collect::<Result<_>>()?;
@@ -156,8 +170,7 @@ impl Batch<'_> {
                 moved.push(Received {
                     peer,
                     id,
-                    visible: known
-                        .is_some_and(|conversation| conversation.is_visible(user, peer_n)),
+                    visible: self.see_each_other(known, (user, peer_n))?,
                 });
             }
         }

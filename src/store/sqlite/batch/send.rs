@@ -14,7 +14,7 @@ use crate::store::sqlite::pending::Record;
 use crate::store::{ContentHash, NewContact, NewMessage, Outcome, Recipients};
 
 /// Messages with more bytes of content skip the pending log.
-const LARGE: usize = 2048;
+pub(super) const LARGE: usize = 2048;
 
 /// A new message in its conversation, with the inbox entries that it makes.
 struct Placed<'a> {
@@ -30,10 +30,7 @@ struct Placed<'a> {
 
 impl Batch<'_> {
     /// Stores a message, unless it is a duplicate or a rule forbids it.
-    pub fn message(&mut self, message: &NewMessage) -> Result<Outcome> {
-        let Some(recipient) = message.to.peer() else {
-            return Ok(Outcome::UnknownRoom);
-        };
+    pub fn message(&mut self, message: &NewMessage, recipient: &Arc<str>) -> Result<Outcome> {
         let from = self.user(&message.from)?;
         // The record of the session may still wait for its commit.
         self.set_connected(&message.from, from)?;
@@ -294,14 +291,19 @@ impl Batch<'_> {
         self.cache.unknown_recipients.count(to, from);
     }
 
-    fn id_is_taken(&self, conversation: i64, message: &NewMessage) -> Result<bool> {
+    pub(super) fn id_is_taken(&self, conversation: i64, message: &NewMessage) -> Result<bool> {
         self.tx
             .prepare_cached("SELECT 1 FROM messages WHERE conversation = ?1 AND id = ?2")?
             .exists(params![conversation, message.id.as_bytes()])
     }
 
     /// The outcome of a message whose id is taken: the first outcome again if it is the same message, or a conflict.
-    fn duplicate(&mut self, conversation: i64, from: i64, message: &NewMessage) -> Result<Outcome> {
+    pub(super) fn duplicate(
+        &mut self,
+        conversation: i64,
+        from: i64,
+        message: &NewMessage,
+    ) -> Result<Outcome> {
         type Row = (
             i64,
             i64,

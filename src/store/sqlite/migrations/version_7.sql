@@ -71,3 +71,26 @@ ALTER TABLE users ADD COLUMN listed INTEGER NOT NULL DEFAULT 0;
 -- Names of erased users. They could be blocked, and cannot be unblocked any more.
 DELETE FROM blocks WHERE blocked IN
     (SELECT n FROM users WHERE length(id) = 39 AND id GLOB 'erased.*' AND substr(id, 8) NOT GLOB '*[^0-9a-f]*');
+
+
+-- Rooms.
+
+-- The conversation of a room is `-n`; its messages have no recipient (0). `members`: the number of members.
+CREATE TABLE rooms (n INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, members INTEGER NOT NULL DEFAULT 0) STRICT;
+
+-- `joined`: the place of the join among the numbers of messages. `seq`: the entry of the join in the member's inbox. `session`: the
+-- membership ends with the sessions that have asked for it.
+CREATE TABLE members (
+    room INTEGER NOT NULL, user INTEGER NOT NULL,
+    joined INTEGER NOT NULL, joined_at INTEGER NOT NULL, seq INTEGER NOT NULL, session INTEGER NOT NULL,
+    PRIMARY KEY (room, user)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX members_by_user ON members (user);
+
+-- `inbox.kind` 6: the user `by` has joined the room, 7: has left it. `message` is the place among the numbers of messages, and `emoji`
+-- the number of members after it.
+-- A message of a room, and the name of a room, are kept while an inbox has an entry about them.
+CREATE INDEX room_entries ON inbox (conversation, message) WHERE conversation < 0 AND kind IN (0, 6, 7);
+-- So are the names of users who have written in a room, joined it or left it.
+CREATE INDEX membership_entries ON inbox (by) WHERE kind IN (6, 7);
+CREATE INDEX room_authors ON messages (sender) WHERE conversation < 0;

@@ -105,7 +105,7 @@ impl PendingLog {
 }
 
 /// Inserts messages into their tables, and their entries into the inboxes that still keep them.
-pub(super) struct Tables<'a> {
+pub struct Tables<'a> {
     connection: &'a Connection,
     message: CachedStatement<'a>,
     entry: CachedStatement<'a>,

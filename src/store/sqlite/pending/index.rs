@@ -10,6 +10,7 @@ use super::record::Record;
 use super::rows::PendingBatch;
 use crate::store::sqlite::counts::Counts;
 use crate::store::sqlite::number::unsigned;
+use crate::store::sqlite::rooms::is_room;
 
 /// How long a message may wait for more messages of its conversation, so that they move together.
 const MAX_WAIT: Duration = Duration::from_millis(150);
@@ -30,7 +31,7 @@ pub struct PendingLog {
     /// conversations that have moved since are skipped.
     pub(super) order: VecDeque<(i64, u64)>,
     generations: u64,
-    /// The pending conversations of each user.
+    /// The pending direct conversations of each user. Those of rooms are never looked for by user.
     pub(super) by_user: HashMap<i64, Vec<i64>>,
     /// Conversation and id of each message.
     pub(super) ids: HashSet<(i64, Id)>,
@@ -52,8 +53,10 @@ pub(super) struct PendingConversation {
     /// Distinguishes this entry in `order` from one that the conversation had earlier.
     pub generation: u64,
     since: Instant,
-    /// The users whose inboxes the messages belong to.
+    /// The users of a direct conversation, whose inboxes the messages belong to.
     pub users: Vec<i64>,
+    /// The number of entries that its first message makes.
+    entries: usize,
     /// The number of the row and the byte in it of each message, oldest first.
     pub messages: VecDeque<(i64, u32)>,
 }
@@ -115,7 +118,11 @@ impl PendingLog {
                     let generation = self.generations;
                     self.order.push_back((record.conversation, generation));
                     let others = record.recipients.iter().map(|recipient| recipient.user);
-                    let users: Vec<i64> = std::iter::once(record.sender).chain(others).collect();
+                    let users: Vec<i64> = if is_room(record.conversation) {
+                        Vec::new()
+                    } else {
+                        std::iter::once(record.sender).chain(others).collect()
+                    };
                     for user in &users {
                         let conversations = self.by_user.entry(*user).or_default();
                         conversations.push(record.conversation);
@@ -124,6 +131,7 @@ impl PendingLog {
                         generation,
                         since: now,
                         users,
+                        entries: 1 + record.recipients.len(),
                         messages: VecDeque::new(),
                     }
                 });
@@ -196,7 +204,7 @@ impl PendingLog {
         }
     }
 
-    /// Selects up to `limit` messages that are due; with `all`, also messages that are not due.
+    /// Selects up to `limit` direct messages that are due, or fewer in rooms, which make more entries; with `all`, also messages that are not due.
     pub fn select(&mut self, limit: usize, all: bool) -> Selection {
         let now = Instant::now();
         let mut conversations = Vec::new();
@@ -205,9 +213,11 @@ impl PendingLog {
             let Some((conversation, pending)) = self.oldest() else {
                 break;
             };
-            let take = pending.messages.len().min(limit - count);
+            // A direct message makes two entries.
+            let weight = pending.entries.div_ceil(2);
+            let take = pending.messages.len().min((limit - count).div_ceil(weight));
             conversations.push((conversation, take));
-            count += take;
+            count += take.saturating_mul(weight);
             // `finish` puts it back if messages of it are left.
             self.order.pop_front();
         }

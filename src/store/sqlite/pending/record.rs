@@ -3,6 +3,7 @@
 use super::encoding::{Id, read_number, take, take_id, write_number};
 use crate::store::sqlite::counts::Counts;
 use crate::store::sqlite::number::signed;
+use crate::store::sqlite::rooms::{NO_RECIPIENT, is_room};
 use crate::store::{ContentHash, Recipient, Recipients};
 
 /// The first byte of a record. Records of version 1 have no counts and no hash. Records written before there was a version byte are
@@ -14,7 +15,9 @@ const REPLY_TO: u8 = 1;
 const HASH: u8 = 2;
 /// An upper bound of the bytes of a record of a direct message besides its content: ten numbers of up to ten bytes, two ids, a
 /// hash, a count, the flags and the version are at most 151, and numbers that large do not occur.
-pub const OVERHEAD: usize = 128;
+const OVERHEAD: usize = 128;
+/// An upper bound of the bytes of each further recipient.
+const RECIPIENT: usize = 16;
 
 /// A message, and the inbox entries that it makes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -130,14 +133,23 @@ impl<'a> Record<'a> {
         })
     }
 
+    /// An upper bound of the bytes of the record.
+    pub fn max_len(&self) -> usize {
+        OVERHEAD + self.content.len() + RECIPIENT * self.recipients.len().saturating_sub(1)
+    }
+
     /// The inbox entries of the message: user and number, the sender's first.
     pub fn entries(&self) -> impl Iterator<Item = (i64, u64)> {
         let recipients = self.recipients.iter().map(|r| (r.user, r.seq));
         std::iter::once((self.sender, self.sender_seq)).chain(recipients)
     }
 
-    /// The recipient of a direct message and the recipient's entry; those of the sender for a message to oneself.
+    /// The recipient of a direct message and the recipient's entry; those of the sender for a message to oneself. A message in a
+    /// room has none.
     pub fn recipient(&self) -> (i64, u64) {
+        if is_room(self.conversation) {
+            return (NO_RECIPIENT, 0);
+        }
         self.recipients
             .first()
             .map_or((self.sender, self.sender_seq), |r| (r.user, r.seq))

@@ -3,7 +3,7 @@
 use rusqlite::Connection;
 
 use super::encoding::{Id, damaged};
-use super::record::{OVERHEAD, Record};
+use super::record::Record;
 use crate::store::Recipients;
 
 /// The maximum number of bytes of a row, so that it fits on a page. A longer message has a row of its own.
@@ -49,7 +49,7 @@ pub fn each_record(
 impl PendingBatch {
     /// Adds a message.
     pub fn add(&mut self, record: Record<'_>) {
-        let full = |row: &Vec<u8>| row.len() + record.content.len() + OVERHEAD > MAX_ROW;
+        let full = |row: &Vec<u8>| row.len() + record.max_len() > MAX_ROW;
         if self.rows.last().is_none_or(full) {
             self.rows.push(Vec::new());
         }

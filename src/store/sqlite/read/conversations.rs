@@ -11,9 +11,10 @@ use super::hidden::Latest;
 use super::row::{OVERHEAD, select_messages, size, stored_message};
 use crate::store::sqlite::counts;
 use crate::store::sqlite::number::unsigned;
+use crate::store::sqlite::rooms::{is_room, share_small_room};
 use crate::store::sqlite::uncounted::{self, Uncounted};
 use crate::store::{
-    Conversation, ConversationItem, ConversationsPage, ConversationsQuery, Relation,
+    Conversation, ConversationItem, ConversationsPage, ConversationsQuery, Relation, StoredMessage,
 };
 
 /// A place in a user's list of conversations.
@@ -42,7 +43,7 @@ impl SqliteReader {
         };
         let before = match query.cursor {
             None => i64::MAX,
-            Some(cursor) => match key.open(user, cursor) {
+            Some(cursor) => match key.open((user, 0), cursor) {
                 Some(n) => n,
                 None => return Ok(None),
             },
@@ -55,7 +56,7 @@ impl SqliteReader {
             };
             bytes += item.last.as_ref().map_or(0, size) + OVERHEAD;
             if page.items.len() == query.limit || (bytes > query.bytes && !page.items.is_empty()) {
-                page.cursor = Some(key.seal(user, last));
+                page.cursor = Some(key.seal((user, 0), last));
                 return Ok(false);
             }
             page.items.push(item);
@@ -66,7 +67,7 @@ impl SqliteReader {
     }
 
     /// Calls `each` with the places of a user's list whose newest message is before number `before`, the newest first, until it
-    /// returns false. Places from which on all conversations are hidden may be left out.
+    /// returns false. Places from which on all direct conversations are hidden may be left out.
     fn each_place(
         &self,
         (user, listed): (i64, i64),
@@ -85,28 +86,52 @@ impl SqliteReader {
             .collect::<Vec<_>>();
         moved_places.sort_unstable_by_key(|place| std::cmp::Reverse(place.newest));
         let mut moved_places = moved_places.into_iter().peekable();
+        // Those that have moved come in between.
+        let mut visit = |place: Place| -> Result<bool> {
+            if moved.contains_key(&place.conversation) {
+                return Ok(true);
+            }
+            while let Some(newer) = moved_places.next_if(|moved| moved.newest > place.newest) {
+                if !each(&newer)? {
+                    return Ok(false);
+                }
+            }
+            each(&place)
+        };
         let mut statement = self.connection.prepare_cached(
             "SELECT newest, conversation, reach FROM listed WHERE user = ?1 AND newest < ?2 ORDER BY newest DESC",
         )?;
         let mut rows = statement.query([user, before])?;
+        let mut hidden_from = None;
         while let Some(row) = rows.next()? {
             let place = Place {
                 newest: row.get(0)?,
                 conversation: row.get(1)?,
             };
             if not_before.is_some_and(|time| row.get(2).is_ok_and(|reach: i64| reach < time)) {
+                hidden_from = Some(place.newest);
                 break;
             }
-            if moved.contains_key(&place.conversation) {
-                continue;
+            if !visit(place)? {
+                return Ok(());
             }
-            while let Some(newer) = moved_places.next_if(|moved| moved.newest > place.newest) {
-                if !each(&newer)? {
+        }
+        if let Some(newest) = hidden_from {
+            // Rooms are listed without messages, too.
+            let mut statement = self.connection.prepare_cached(
+                "SELECT l.newest, l.conversation FROM members AS m
+                 CROSS JOIN listed AS l ON l.user = m.user AND l.conversation = -m.room
+                 WHERE m.user = ?1 AND l.newest <= ?2 ORDER BY l.newest DESC",
+            )?;
+            let mut rows = statement.query([user, newest])?;
+            while let Some(row) = rows.next()? {
+                let place = Place {
+                    newest: row.get(0)?,
+                    conversation: row.get(1)?,
+                };
+                if !visit(place)? {
                     return Ok(());
                 }
-            }
-            if !each(&place)? {
-                return Ok(());
             }
         }
         for place in moved_places {
@@ -120,20 +145,24 @@ impl SqliteReader {
     /// The conversations that have moved to the front of a user's list since it was settled, with their newest messages.
     fn moved(&self, user: i64, listed: i64) -> Result<HashMap<i64, i64>> {
         let mut statement = self.connection.prepare_cached(
-            "SELECT conversation, max(message) FROM inbox WHERE user = ?1 AND seq > ?2 AND kind = 0 GROUP BY conversation",
+            "SELECT conversation, max(message) FROM inbox
+             WHERE user = ?1 AND seq > ?2 AND (kind = 0 OR kind = 6 AND by = ?1) GROUP BY conversation",
         )?;
         statement
             .query_map([user, listed], |row| Ok((row.get(0)?, row.get(1)?)))?
             .collect()
     }
 
-    /// A conversation as one of its users sees it. `None`: all of its messages are hidden.
+    /// A conversation as one of its users sees it. `None`: all of its messages are hidden, or the user has left the room.
     fn item(
         &self,
         user: i64,
         conversation: i64,
         not_before: Option<i64>,
     ) -> Result<Option<ConversationItem>> {
+        if is_room(conversation) {
+            return self.room_item(user, conversation, not_before);
+        }
         let newest = self.newest_latest(conversation)?;
         let is_shown = |at: i64| not_before.is_none_or(|not_before| at >= not_before);
         let Some(Latest { n, .. }) = newest.filter(|newest| is_shown(newest.at)) else {
@@ -143,15 +172,7 @@ impl SqliteReader {
             .connection
             .prepare_cached("SELECT iif(low = ?2, high, low) FROM conversations WHERE n = ?1")?
             .query_row([conversation, user], |row| row.get(0))?;
-        let mut last = self
-            .connection
-            .prepare_cached(select_messages!(
-                "",
-                "FROM messages AS m JOIN users AS f ON f.n = m.sender JOIN users AS t ON t.n = m.recipient
-                 WHERE m.conversation = ?1 AND m.n = ?2"
-            ))?
-            .query_row([conversation, n], |row| stored_message(row, 0))?;
-        last.reactions = self.reactions(conversation, n)?;
+        let last = self.read_message(conversation, n)?;
         let peer: Arc<str> = self
             .connection
             .prepare_cached("SELECT id FROM users WHERE n = ?1")?
@@ -159,7 +180,8 @@ impl SqliteReader {
         let (my_read, _) = self.marks(user, conversation)?;
         let relation = Relation {
             is_self: other == user,
-            is_mutual: self.has_messages_of_both(conversation)?,
+            is_mutual: self.has_messages_of_both(conversation)?
+                || share_small_room(&self.connection, user, other, self.rooms.small)?,
             has_block: self.has_block(user, other)?,
         };
         let (their_read, their_received) = if relation.is_self || relation.has_block {
@@ -190,6 +212,20 @@ impl SqliteReader {
             their_read: self.id_of(conversation, their_read)?,
             their_received: self.id_of(conversation, their_received)?,
         }))
+    }
+
+    /// A message with its reactions.
+    pub(super) fn read_message(&self, conversation: i64, n: i64) -> Result<StoredMessage> {
+        let mut message = self
+            .connection
+            .prepare_cached(select_messages!(
+                "",
+                "FROM messages AS m JOIN users AS f ON f.n = m.sender LEFT JOIN users AS t ON t.n = m.recipient
+                 WHERE m.conversation = ?1 AND m.n = ?2"
+            ))?
+            .query_row([conversation, n], |row| stored_message(row, 0))?;
+        message.reactions = self.reactions(conversation, n)?;
+        Ok(message)
     }
 
     /// The number of messages of the other user after the read mark, without deleted and hidden ones. It takes time logarithmic in
@@ -253,7 +289,7 @@ impl SqliteReader {
             .query_row([a, b], |row| row.get(0))
     }
 
-    fn marks(&self, user: i64, conversation: i64) -> Result<(i64, i64)> {
+    pub(super) fn marks(&self, user: i64, conversation: i64) -> Result<(i64, i64)> {
         self.connection
             .prepare_cached(
                 "SELECT read, received FROM marks WHERE user = ?1 AND conversation = ?2",
@@ -263,7 +299,7 @@ impl SqliteReader {
             .map(Option::unwrap_or_default)
     }
 
-    fn id_of(&self, conversation: i64, n: i64) -> Result<Option<Uuid>> {
+    pub(super) fn id_of(&self, conversation: i64, n: i64) -> Result<Option<Uuid>> {
         if n == 0 {
             return Ok(None);
         }

@@ -1,5 +1,5 @@
-//! The cursors of lists of conversations. A cursor carries the number of a message, which counts the messages of the whole
-//! server, so it is encrypted: with the construction of SIV (RFC 5297), on HMAC-SHA-256. A keyed hash of the user and the number
+//! The cursors of lists of conversations, and of members. A cursor carries the number of a message, which counts the messages of the
+//! whole server, or of a user, so it is encrypted: with the construction of SIV (RFC 5297), on HMAC-SHA-256. A keyed hash of the user and the number
 //! authenticates the number, and is the initial value from which the bits are derived that the number is encrypted with.
 
 use ring::hmac;
@@ -8,6 +8,9 @@ use uuid::Uuid;
 
 /// The bytes of a number, and of the hash.
 const HALF: usize = 8;
+
+/// What a cursor is valid for: a user, and a room whose members the user lists (0: the user's conversations).
+pub type Scope = (i64, i64);
 
 /// The key of a store's cursors.
 #[derive(Clone, Debug)]
@@ -25,26 +28,26 @@ impl CursorKey {
         Ok(Self(hmac::Key::new(hmac::HMAC_SHA256, derived.as_ref())))
     }
 
-    /// The cursor of a user at a message.
-    pub fn seal(&self, user: i64, n: i64) -> Uuid {
+    /// The cursor at a message, or at a member.
+    pub fn seal(&self, scope: Scope, n: i64) -> Uuid {
         let number = n.to_be_bytes();
-        let hash = self.half("hash", user, number);
-        self.join(user, hash, number)
+        let hash = self.half("hash", scope, number);
+        self.join(scope, hash, number)
     }
 
-    /// The number of the message in a cursor of this user; `None`: it is not a cursor of this user.
-    pub fn open(&self, user: i64, cursor: Uuid) -> Option<i64> {
+    /// The number in a cursor; `None`: it is not a cursor of this scope.
+    pub fn open(&self, scope: Scope, cursor: Uuid) -> Option<i64> {
         let hash = *cursor.as_bytes().first_chunk()?;
         let encrypted = *cursor.as_bytes().last_chunk()?;
         // Encrypting twice with the same bits decrypts.
-        let decrypted = self.join(user, hash, encrypted);
+        let decrypted = self.join(scope, hash, encrypted);
         let n = i64::from_be_bytes(*decrypted.as_bytes().last_chunk()?);
-        (self.seal(user, n) == cursor).then_some(n)
+        (self.seal(scope, n) == cursor).then_some(n)
     }
 
     /// The hash, followed by the number, encrypted.
-    fn join(&self, user: i64, hash: [u8; HALF], number: [u8; HALF]) -> Uuid {
-        let bits = self.half("encryption", user, hash);
+    fn join(&self, scope: Scope, hash: [u8; HALF], number: [u8; HALF]) -> Uuid {
+        let bits = self.half("encryption", scope, hash);
         let mut bytes = [0; 2 * HALF];
         bytes[..HALF].copy_from_slice(&hash);
         for (index, byte) in bytes[HALF..].iter_mut().enumerate() {
@@ -54,9 +57,10 @@ impl CursorKey {
     }
 
     /// Half of a keyed hash for a purpose.
-    fn half(&self, purpose: &str, user: i64, data: [u8; HALF]) -> [u8; HALF] {
+    fn half(&self, purpose: &str, (user, room): Scope, data: [u8; HALF]) -> [u8; HALF] {
         let mut context = hmac::Context::with_key(&self.0);
         context.update(&user.to_be_bytes());
+        context.update(&room.to_be_bytes());
         context.update(&data);
         context.update(purpose.as_bytes());
         let hash = context.sign();
@@ -73,16 +77,17 @@ mod tests {
         let key = |bytes: &[u8]| CursorKey(hmac::Key::new(hmac::HMAC_SHA256, bytes));
         let (one, other) = (key(b"one"), key(b"other"));
         for n in [0, 1, 2, 1 << 40, i64::MAX] {
-            let cursor = one.seal(7, n);
-            assert_eq!(one.open(7, cursor), Some(n));
-            assert_eq!(one.open(8, cursor), None);
-            assert_eq!(other.open(7, cursor), None);
+            let cursor = one.seal((7, 0), n);
+            assert_eq!(one.open((7, 0), cursor), Some(n));
+            assert_eq!(one.open((8, 0), cursor), None);
+            assert_eq!(one.open((7, 1), cursor), None);
+            assert_eq!(other.open((7, 0), cursor), None);
             for bit in 0..128 {
                 let changed = Uuid::from_u128(cursor.as_u128() ^ 1 << bit);
-                assert_eq!(one.open(7, changed), None);
+                assert_eq!(one.open((7, 0), changed), None);
             }
             assert!(!cursor.as_bytes().ends_with(&n.to_be_bytes()));
-            assert_ne!(one.seal(8, n).as_bytes()[8..], cursor.as_bytes()[8..]);
+            assert_ne!(one.seal((8, 0), n).as_bytes()[8..], cursor.as_bytes()[8..]);
         }
     }
 }

@@ -4,14 +4,27 @@ use rusqlite::{OptionalExtension as _, Result, params};
 
 use super::SqliteReader;
 use super::row::{select_messages, size, stored_message};
-use crate::store::{Conversation, HistoryAnswer, HistoryPage, HistoryPosition, HistoryQuery};
+use crate::store::{
+    Conversation, HistoryAnswer, HistoryPage, HistoryPosition, HistoryQuery, RoomMode,
+};
 
 impl SqliteReader {
     pub(super) fn read_history(&self, query: &HistoryQuery) -> Result<HistoryAnswer> {
-        let Conversation::Direct(peer) = &query.conversation else {
-            return Ok(HistoryAnswer::UnknownRoom);
+        let place = match &query.conversation {
+            Conversation::Direct(peer) => self
+                .conversation(&query.user, peer)?
+                .map(|conversation| (conversation, 0)),
+            Conversation::Room(_) if self.rooms.mode == RoomMode::Off => {
+                return Ok(HistoryAnswer::UnknownRoom);
+            }
+            Conversation::Room(name) => {
+                let Some(member) = self.member(&query.user, name)? else {
+                    return Ok(HistoryAnswer::NotMember);
+                };
+                Some((member.conversation(), self.first_visible(&member)))
+            }
         };
-        let Some(conversation) = self.conversation(&query.user, peer)? else {
+        let Some((conversation, oldest)) = place else {
             return Ok(match query.position {
                 // A conversation without messages is empty, and has no message to start from.
                 Some(_) => HistoryAnswer::UnknownMessage,
@@ -31,8 +44,8 @@ impl SqliteReader {
                     .query_row(params![conversation, id.as_bytes()], |row| row.get(0))
                     .optional()?;
                 match n {
-                    Some(n) => n,
-                    None => return Ok(HistoryAnswer::UnknownMessage),
+                    Some(n) if n >= oldest => n,
+                    _ => return Ok(HistoryAnswer::UnknownMessage),
                 }
             }
         };
@@ -43,19 +56,20 @@ impl SqliteReader {
                 .unwrap_or(i64::MAX),
             None => 0,
         };
+        first = first.max(oldest);
         if forwards {
             first = first.max(from + 1);
         }
         let sql = if forwards {
             select_messages!(
                 "m.n, ",
-                "FROM messages AS m JOIN users AS f ON f.n = m.sender JOIN users AS t ON t.n = m.recipient
+                "FROM messages AS m JOIN users AS f ON f.n = m.sender LEFT JOIN users AS t ON t.n = m.recipient
                  WHERE m.conversation = ?1 AND m.n < ?2 AND m.n >= ?3 ORDER BY m.n ASC LIMIT ?4"
             )
         } else {
             select_messages!(
                 "m.n, ",
-                "FROM messages AS m JOIN users AS f ON f.n = m.sender JOIN users AS t ON t.n = m.recipient
+                "FROM messages AS m JOIN users AS f ON f.n = m.sender LEFT JOIN users AS t ON t.n = m.recipient
                  WHERE m.conversation = ?1 AND m.n < ?2 AND m.n >= ?3 ORDER BY m.n DESC LIMIT ?4"
             )
         };

@@ -12,7 +12,8 @@ use crate::store::sqlite::kinds;
 use crate::store::sqlite::number::{signed, unsigned};
 use crate::store::sqlite::retention::kept_entries;
 use crate::store::{
-    DeviceRef, Entry, EntryKind, InboxItem, InboxQuery, InboxRange, InboxState, StoredMessage,
+    DeviceRef, Entry, EntryKind, InboxItem, InboxQuery, InboxRange, InboxState, MembershipEntry,
+    MembershipEvent, StoredMessage,
 };
 
 /// An upper bound of the bytes that a superseded entry takes in a replay, also in memory.
@@ -105,6 +106,26 @@ impl SqliteReader {
                 (kinds::MESSAGE, _) => EntryKind::Message,
                 (kinds::EDITED, _) => EntryKind::Edited,
                 (kinds::DELETED, _) => EntryKind::Deleted,
+                (kind @ (kinds::JOINED | kinds::LEFT), Some(members)) => {
+                    let entry = MembershipEntry {
+                        seq,
+                        room: self.room_name(row.get(5)?)?,
+                        user: row.get(4)?,
+                        event: if kind == kinds::JOINED {
+                            MembershipEvent::Joined
+                        } else {
+                            MembershipEvent::Left
+                        },
+                        members: members.parse().unwrap_or_default(),
+                        at: row.get(3)?,
+                    };
+                    items.push(InboxItem::Membership(Box::new(entry)));
+                    bytes += OVERHEAD;
+                    if bytes >= range.bytes {
+                        break;
+                    }
+                    continue;
+                }
                 (kind @ (kinds::REACTED | kinds::UNREACTED), Some(emoji)) => EntryKind::Reacted {
                     emoji,
                     removed: kind == kinds::UNREACTED,
@@ -152,8 +173,9 @@ impl SqliteReader {
         let message = self
             .connection
             .prepare_cached(
-                "SELECT f.id, t.id, m.id, m.sent_at, m.reply_to, m.edited_at, m.deleted_at
-                 FROM messages AS m JOIN users AS f ON f.n = m.sender JOIN users AS t ON t.n = m.recipient
+                "SELECT f.id, t.id, m.id, m.sent_at, m.reply_to, m.edited_at, m.deleted_at,
+                    CASE WHEN t.n IS NULL THEN (SELECT r.name FROM rooms AS r WHERE r.n = -m.conversation) END
+                 FROM messages AS m JOIN users AS f ON f.n = m.sender LEFT JOIN users AS t ON t.n = m.recipient
                  WHERE m.conversation = ?1 AND m.n = ?2",
             )?
             .query_row([conversation, n], |row| message_without_content(row, 0))?;

@@ -6,7 +6,7 @@ use rusqlite::{OptionalExtension as _, Result, params};
 
 use super::SqliteReader;
 use crate::store::KnownEntry;
-use crate::store::sqlite::kinds::SUPERSEDED;
+use crate::store::sqlite::kinds::{JOINED, LEFT, SUPERSEDED};
 use crate::store::sqlite::number::signed;
 use crate::store::sqlite::pending;
 
@@ -88,6 +88,10 @@ impl Stored {
     /// True if the client may know this entry: the message is the same, and the time is one that a session may have been sent
     /// for it.
     fn is_same(&self, known: &KnownEntry) -> bool {
+        // An entry about a member is about no message.
+        if known.id.is_some() && [JOINED, LEFT].contains(&self.kind) {
+            return false;
+        }
         if let (Some(known), Some(stored)) = (known.id, self.id)
             && *known.as_bytes() != stored
         {

@@ -8,13 +8,15 @@ use crate::store::{Conversation, StoredMessage};
 /// An upper bound of the bytes that a message takes in an answer besides its content and reactions.
 pub const OVERHEAD: usize = 512;
 
-/// A query of the columns of a [`StoredMessage`], from `m` (messages), `f` (its author) and `t` (its recipient).
+/// A query of the columns of a [`StoredMessage`], from `m` (messages), `f` (its author) and `t` (its recipient, if it was not sent to
+/// a room).
 macro_rules! select_messages {
     ($before:literal, $after:literal) => {
         concat!(
             "SELECT ",
             $before,
             "f.id, t.id, m.id, m.sent_at, m.reply_to, m.edited_at, m.deleted_at,
+                CASE WHEN t.n IS NULL THEN (SELECT r.name FROM rooms AS r WHERE r.n = -m.conversation) END,
                 coalesce(m.content, (SELECT x.content FROM contents AS x WHERE x.n = m.n)) ",
             $after
         )
@@ -25,7 +27,7 @@ pub(super) use select_messages;
 
 /// Reads the message whose columns begin at `at`.
 pub fn stored_message(row: &Row<'_>, at: usize) -> Result<StoredMessage> {
-    let content: Option<String> = row.get(at + 7)?;
+    let content: Option<String> = row.get(at + 8)?;
     let mut message = message_without_content(row, at)?;
     message.content = content.unwrap_or_default();
     Ok(message)
@@ -33,9 +35,13 @@ pub fn stored_message(row: &Row<'_>, at: usize) -> Result<StoredMessage> {
 
 /// As [`stored_message`], without the last column.
 pub fn message_without_content(row: &Row<'_>, at: usize) -> Result<StoredMessage> {
+    let to = match row.get(at + 1)? {
+        Some(user) => Conversation::Direct(user),
+        None => Conversation::Room(row.get(at + 7)?),
+    };
     Ok(StoredMessage {
         from: row.get(at)?,
-        to: Conversation::Direct(row.get(at + 1)?),
+        to,
         id: row.get(at + 2).map(Uuid::from_bytes)?,
         sent_at: row.get(at + 3)?,
         reply_to: row

@@ -5,6 +5,7 @@ use rusqlite::{Connection, OptionalExtension as _};
 use super::REMOVE;
 use crate::store::sqlite::cache::Cache;
 use crate::store::sqlite::pending::PendingLog;
+use crate::store::sqlite::rooms::is_room;
 use crate::store::sqlite::{counts, listed, long_contents, uncounted};
 
 type Result<T> = rusqlite::Result<T>;
@@ -29,6 +30,12 @@ struct OldMessage {
 }
 
 impl OldMessages {
+    /// The numbers of those that are to be removed.
+    pub fn to_remove(&self) -> impl Iterator<Item = i64> {
+        let gone = self.messages.iter().filter(|message| message.gone);
+        gone.map(|message| message.n)
+    }
+
     pub fn has_some_to_remove(&self) -> bool {
         self.messages.iter().any(|message| message.gone)
     }
@@ -47,16 +54,31 @@ pub fn old_messages(
     cutoff: i64,
 ) -> Result<OldMessages> {
     // Inboxes are examined for expired messages only. A long message occupies many pages.
-    let mut statement = connection.prepare_cached(
-        "SELECT n, 1 + coalesce((SELECT octet_length(x.content) FROM contents AS x WHERE x.n = messages.n), 0) / 4096,
-            CASE WHEN sent_at < ?3 THEN
-                from_seq <= (SELECT floor FROM users WHERE users.n = sender)
-                AND to_seq <= (SELECT floor FROM users WHERE users.n = recipient)
-                AND NOT EXISTS (SELECT 1 FROM inbox AS i
-                    WHERE i.conversation = ?1 AND i.message = messages.n AND i.kind BETWEEN 1 AND 4)
-            END, sender, deleted_at IS NOT NULL
-         FROM messages WHERE conversation = ?1 AND n > ?4 ORDER BY n LIMIT ?2",
-    )?;
+    macro_rules! select {
+        ($is_unused:literal) => {
+            concat!(
+                "SELECT n, 1 + coalesce((SELECT octet_length(x.content) FROM contents AS x WHERE x.n = messages.n), 0) / 4096,
+                    CASE WHEN sent_at < ?3 THEN ",
+                $is_unused,
+                " AND NOT EXISTS (SELECT 1 FROM inbox AS i
+                        WHERE i.conversation = ?1 AND i.message = messages.n AND i.kind BETWEEN 1 AND 4)
+                    END, sender, deleted_at IS NOT NULL
+                 FROM messages WHERE conversation = ?1 AND n > ?4 ORDER BY n LIMIT ?2"
+            )
+        };
+    }
+    let sql = if is_room(conversation) {
+        select!(
+            "NOT EXISTS (SELECT 1 FROM inbox AS i WHERE i.conversation = ?1 AND i.message = messages.n
+                AND i.conversation < 0 AND i.kind IN (0, 6, 7))"
+        )
+    } else {
+        select!(
+            "from_seq <= (SELECT floor FROM users WHERE users.n = sender)
+             AND to_seq <= (SELECT floor FROM users WHERE users.n = recipient)"
+        )
+    };
+    let mut statement = connection.prepare_cached(sql)?;
     let mut rows = statement.query([conversation, REMOVE, cutoff, after])?;
     let mut old = OldMessages::default();
     while let Some(row) = rows.next()? {
