@@ -31,7 +31,7 @@ pub const COMMAND: Command = Command {
             .arg_required_else_help(true)
             .subcommand(
                 clap::Command::new("export")
-                    .about("Write the schemas into a directory")
+                    .about("Write the schemas and the AsyncAPI description into a directory")
                     .arg(dir),
             )
             .subcommand(

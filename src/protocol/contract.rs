@@ -3,6 +3,7 @@
 use std::io;
 use std::path::Path;
 
+use super::asyncapi;
 use super::content::TypedContent;
 use super::schema::{self, Exported};
 
@@ -12,6 +13,7 @@ use super::schema::{self, Exported};
 pub struct Contract {
     content_types: Vec<&'static str>,
     schemas: [Exported; 2],
+    asyncapi: Exported,
     hash: String,
 }
 
@@ -22,6 +24,7 @@ impl Contract {
         Self {
             content_types: TypedContent::TAGS.to_vec(),
             hash: schema::hash(&schemas),
+            asyncapi: describe(&schemas),
             schemas,
         }
     }
@@ -36,9 +39,14 @@ impl Contract {
         &self.schemas
     }
 
-    /// The schema with this file name.
-    pub fn schema(&self, name: &str) -> Option<&Exported> {
-        self.schemas.iter().find(|schema| schema.name == name)
+    /// Everything that is exported and served at `/schema`: the schemas, and the AsyncAPI description.
+    pub fn documents(&self) -> impl Iterator<Item = &Exported> {
+        self.schemas.iter().chain([&self.asyncapi])
+    }
+
+    /// The document with this file name.
+    pub fn document(&self, name: &str) -> Option<&Exported> {
+        self.documents().find(|document| document.name == name)
     }
 
     /// The hash of the schemas, as in `welcome.schema`: 16 hexadecimal digits of a SHA-256.
@@ -46,15 +54,23 @@ impl Contract {
         &self.hash
     }
 
-    /// Writes every schema into the folder `dir`, which is created if it does not exist.
+    /// Writes every document into the folder `dir`, which is created if it does not exist.
     ///
     /// # Errors
     /// The folder cannot be created, or a file cannot be written.
     pub fn export(&self, dir: &Path) -> io::Result<()> {
         std::fs::create_dir_all(dir)?;
-        for schema in &self.schemas {
-            std::fs::write(dir.join(schema.name), &schema.text)?;
+        for document in self.documents() {
+            std::fs::write(dir.join(document.name), &document.text)?;
         }
         Ok(())
     }
+}
+
+/// The AsyncAPI description of the frames of these schemas.
+fn describe(schemas: &[Exported; 2]) -> Exported {
+    let [client, server] = schemas
+        .each_ref()
+        .map(|schema| serde_json::from_str(&schema.text).unwrap_or_default());
+    asyncapi::generate(&client, &server)
 }

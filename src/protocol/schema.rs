@@ -232,7 +232,7 @@ fn ordered(schema: Value) -> Value {
     }
 }
 
-fn pretty(schema: &Value) -> String {
+pub(super) fn pretty(schema: &Value) -> String {
     let mut text = serde_json::to_string_pretty(schema).unwrap_or_default();
     text.push('\n');
     text

@@ -1,14 +1,16 @@
-//! The committed schemas are those of the types.
+//! The committed schemas and the AsyncAPI description are those of the types.
 
 use std::fs;
 use std::path::Path;
 
 use dmwire::protocol::Contract;
+use dmwire::protocol::asyncapi::ASYNCAPI;
+use serde_json::Value;
 
 #[test]
 fn committed_schemas_are_up_to_date() {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("schema");
-    for exported in Contract::built_in().schemas() {
+    for exported in Contract::built_in().documents() {
         let committed = fs::read_to_string(dir.join(exported.name)).unwrap_or_default();
         assert!(
             committed == exported.text,
@@ -44,6 +46,71 @@ fn examples_in_the_schemas_are_valid_frames() {
                     panic!("{reference}: {example}: {error}");
                 }
             }
+        }
+    }
+}
+
+#[test]
+fn every_frame_is_a_message_of_the_description() {
+    let contract = Contract::built_in();
+    let text = &contract.document(ASYNCAPI).expect("it is exported").text;
+    let document: Value = serde_json::from_str(text).expect("the description is JSON");
+    let followed = |reference: &Value| -> Value {
+        let reference = reference["$ref"].as_str().expect("a reference");
+        let found = document.pointer(reference.trim_start_matches('#'));
+        found
+            .unwrap_or_else(|| panic!("{reference} does not exist"))
+            .clone()
+    };
+    for (operation, exported) in ["receiveFrame", "sendFrame"].iter().zip(contract.schemas()) {
+        let schema: Value = serde_json::from_str(&exported.text).expect("a schema is JSON");
+        let messages = document["operations"][operation]["messages"].as_array();
+        let messages = messages.expect("an operation lists its messages");
+        let frames = schema["oneOf"]
+            .as_array()
+            .expect("a schema lists its frames");
+        assert_eq!(messages.len(), frames.len(), "{operation}");
+        for (message, frame) in messages.iter().zip(frames) {
+            let message = followed(&followed(message));
+            let frame = frame["$ref"].as_str().expect("a frame is a definition");
+            let definition = schema.pointer(frame.trim_start_matches('#'));
+            let definition = definition.expect("the definition is there");
+            assert_eq!(message["name"], definition["properties"]["type"]["const"]);
+            assert_eq!(
+                followed(&message["payload"])["properties"]["type"],
+                definition["properties"]["type"]
+            );
+            let examples = message["examples"]
+                .as_array()
+                .expect("a message has examples");
+            assert_eq!(
+                examples.len(),
+                definition["examples"].as_array().map_or(0, Vec::len)
+            );
+        }
+    }
+}
+
+/// The schema of a message is the one of the frame: it accepts and rejects the same.
+#[test]
+fn payloads_of_the_description_can_be_validated() {
+    let contract = Contract::built_in();
+    let text = &contract.document(ASYNCAPI).expect("it is exported").text;
+    let document: Value = serde_json::from_str(text).expect("the description is JSON");
+    for (name, message) in document["components"]["messages"]
+        .as_object()
+        .expect("messages")
+    {
+        let mut schema = document.clone();
+        schema["$ref"] = message["payload"]["$ref"].clone();
+        let Some(examples) = message["examples"].as_array() else {
+            continue;
+        };
+        let validator = jsonschema::draft202012::new(&schema).expect("the schema compiles");
+        for example in examples {
+            let payload = &example["payload"];
+            assert!(validator.is_valid(payload), "{name}: {payload}");
+            assert!(!validator.is_valid(&Value::Null), "{name}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! `/schema`: the JSON Schemas of the protocol (PROTOCOL section 9).
+//! `/schema`: the JSON Schemas of the protocol, and the AsyncAPI description (PROTOCOL section 9).
 
 use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse};
@@ -9,17 +9,17 @@ use crate::http::Rejection;
 use crate::http::client_addr::single_header;
 use crate::http::origin::{self, OriginRules};
 use crate::protocol::PROTOCOL;
+use crate::protocol::asyncapi::{self, ASYNCAPI, MEDIA_TYPE};
 
-/// `GET /schema`: the names and URLs of all schemas.
+/// `GET /schema`: the names and URLs of all documents.
 pub fn list(request: HttpRequest) -> HttpResponse {
     let Some(context) = context(&request) else {
         return no_schema();
     };
     let (base, contract) = (&context.config.network.base_path, &context.contract);
     let list: Vec<_> = contract
-        .schemas()
-        .iter()
-        .map(|schema| json!({"name": schema.name, "url": format!("{base}/schema/{}", schema.name)}))
+        .documents()
+        .map(|document| json!({"name": document.name, "url": format!("{base}/schema/{}", document.name)}))
         .collect();
     let response = HttpResponse::Ok()
         .insert_header((header::CACHE_CONTROL, "no-cache"))
@@ -27,17 +27,28 @@ pub fn list(request: HttpRequest) -> HttpResponse {
     allow_origin(&request, response)
 }
 
-/// `GET /schema/{name}`: one schema.
+/// `GET /schema/{name}`: one document.
 pub fn get(request: HttpRequest) -> HttpResponse {
     let name = request.match_info().query("name");
-    let contract = context(&request).map(|context| &context.contract);
-    let found = contract.and_then(|contract| Some((contract, contract.schema(name)?)));
-    let response = match found {
-        Some((contract, schema)) => HttpResponse::Ok()
-            .content_type("application/schema+json")
-            .insert_header((header::ETAG, format!("\"{}\"", contract.hash())))
-            .insert_header((header::CACHE_CONTROL, "no-cache"))
-            .body(schema.text.clone()),
+    let Some(context) = context(&request) else {
+        return no_schema();
+    };
+    let contract = &context.contract;
+    let response = match contract.document(name) {
+        Some(document) => {
+            let (media_type, text) = match document.name {
+                ASYNCAPI => {
+                    let base = &context.config.network.base_path;
+                    (MEDIA_TYPE, asyncapi::at(&document.text, base))
+                }
+                _ => ("application/schema+json", document.text.clone()),
+            };
+            HttpResponse::Ok()
+                .content_type(media_type)
+                .insert_header((header::ETAG, format!("\"{}\"", contract.hash())))
+                .insert_header((header::CACHE_CONTROL, "no-cache"))
+                .body(text)
+        }
         None => no_schema(),
     };
     allow_origin(&request, response)
