@@ -47,7 +47,7 @@ describe('with a real server', { timeout: 10 * DEADLINE }, () => {
     // Half of a surrogate pair, as a program that cuts a text may leave it.
     await assert.rejects(a.send('b', '👍'.slice(0, 1)), { code: 'invalid_json', path: '/message' });
     await assert.rejects(a.send('b', ''), { code: 'invalid_frame', path: '/message' });
-    await assert.rejects(a.send({ room: 'r' }, 'x'), { code: 'unknown_room' });
+    await assert.rejects(a.send({ room: 'r' }, 'x'), { code: 'not_member' });
     await assert.rejects(a.edit('b', newId(), 'x'), { code: 'unknown_message' });
 
     const changed = new Promise(resolve => b.on('edited', resolve));

@@ -10,7 +10,7 @@ section! {
 
     /// Who may join rooms: open, any user, and the first join creates a room; managed, users cannot join by themselves; off,
     /// there are no rooms
-    rooms: RoomMode = RoomMode::Off,
+    rooms: RoomMode = RoomMode::Open,
         choice(&[("open", RoomMode::Open), ("managed", RoomMode::Managed), ("off", RoomMode::Off)]);
 
     /// Members of one room

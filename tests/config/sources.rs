@@ -57,7 +57,7 @@ fn the_defaults_are_those_of_the_protocol_document() {
         "unknown_recipients = 1000000  # default",
         "unknown_recipients_per_user = 20000  # default",
         "unknown_recipients_per_ip = \"auto\"  # default",
-        "rooms = \"off\"  # default",
+        "rooms = \"open\"  # default",
         "room_limit = 1000  # default",
         "rooms_per_user = 1000  # default",
         "room_history = \"all\"  # default",

@@ -299,19 +299,3 @@ fn a_message_is_not_followed_by_the_typing_that_was_sent_before_it() {
         }
     }
 }
-
-#[test]
-fn target_room_is_answered_with_unknown_room() {
-    let server = Server::start(&[]);
-    let mut a = Client::fresh(&server, "a");
-    for frame in [
-        json!({"message": "x", "target_room": "lobby", "ref": "m"}),
-        json!({"type": "typing", "target_room": "lobby", "ref": "m"}),
-    ] {
-        let error = a.ask(&frame);
-        assert_eq!(
-            (&error["code"], &error["ref"]),
-            (&json!("unknown_room"), &json!("m"))
-        );
-    }
-}

@@ -366,7 +366,7 @@ fn twenty_invalid_frames_are_tolerated_and_the_next_one_closes_the_session() {
     a.ask(&json!({"message": "first", "target_user": "b", "id": ID}));
     for _ in 0..25 {
         let error = a.ask(&json!({"message": "x", "target_room": "lobby"}));
-        assert_eq!(error["code"], "unknown_room");
+        assert_eq!(error["code"], "not_member");
         let error = a.ask(&json!({"message": "other", "target_user": "b", "id": ID}));
         assert_eq!(error["code"], "id_conflict");
     }

@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use super::{
-    ID, OTHER_ID, assert_duplicate, assert_error, assert_stored, conversation, edit, messages,
-    react, second_session, unreact,
+    ID, OTHER_ID, assert_duplicate, assert_stored, conversation, edit, messages, react,
+    second_session, unreact,
 };
 use crate::support::{Client, Server, about, assert_has, burst, to, with};
 
@@ -348,20 +348,4 @@ fn simultaneous_changes_have_the_same_order_for_both_users() {
     let of_a: Vec<bool> = b.join().expect("b is done");
     assert!(of_b.iter().zip(&of_a).all(|(by_b, by_a)| by_b != by_a));
     assert_eq!(of_a.iter().filter(|by_a| **by_a).count(), EACH);
-}
-
-#[test]
-fn changes_with_target_room_are_answered_with_unknown_room() {
-    let server = Server::start(&[]);
-    let mut a = Client::fresh(&server, "a");
-    for frame in [
-        json!({"type": "edit", "message": "x", "id": ID}),
-        json!({"type": "delete", "id": ID}),
-        json!({"type": "react", "emoji": "+", "id": ID}),
-        json!({"type": "read", "id": ID}),
-        json!({"type": "history"}),
-    ] {
-        let error = a.ask(&with(frame, &json!({"target_room": "lobby", "ref": "m"})));
-        assert_error(&error, "unknown_room", "m");
-    }
 }
