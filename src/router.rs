@@ -215,7 +215,7 @@ impl Router {
                 self.submit(write, frame.reference.as_ref(), command)?;
             }
             ClientFrame::Members(frame) => {
-                return Ok(Executed::Query(members(frame, command.actor)?));
+                return Ok(Executed::Query(members(frame, command.actor)));
             }
             ClientFrame::Block(frame) => {
                 if frame.user.as_str() == &**command.actor {

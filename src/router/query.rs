@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use uuid::Uuid;
-
 use super::{CommandError, Router, conversation};
 use crate::protocol::client::{
     ClientConversations, ClientHistory, ClientMembers, Cursor, DEFAULT_LIMIT, DEFAULT_MEMBERS_LIMIT,
@@ -73,7 +71,10 @@ impl Router {
         frame: &ClientConversations<'_>,
         actor: &Arc<str>,
     ) -> Result<Query, CommandError> {
-        let cursor = parse_cursor(frame.cursor.as_ref())?;
+        let cursor = match &frame.cursor {
+            None => None,
+            Some(cursor) => Some(parse_uuid(&cursor.0).ok_or_else(FrameError::unknown_cursor)?),
+        };
         Ok(Query {
             reference: owned(frame.reference.as_ref()),
             kind: QueryKind::Conversations(ConversationsQuery {
@@ -119,22 +120,19 @@ impl Router {
 }
 
 /// A query of the members of a room.
-pub(super) fn members(frame: &ClientMembers<'_>, actor: &Arc<str>) -> Result<Query, CommandError> {
+pub(super) fn members(frame: &ClientMembers<'_>, actor: &Arc<str>) -> Query {
     let limit = frame.limit.map_or(DEFAULT_MEMBERS_LIMIT, |limit| limit.0);
-    Ok(Query {
+    // Whether the user is a member is checked first, so another text is a cursor that the user was not given.
+    let parse = |cursor: &Cursor<'_>| parse_uuid(&cursor.0).unwrap_or_default();
+    Query {
         reference: owned(frame.reference.as_ref()),
         kind: QueryKind::Members(MembersQuery {
             user: actor.clone(),
             room: frame.room.as_str().into(),
             limit: limit as usize,
-            cursor: parse_cursor(frame.cursor.as_ref())?,
+            cursor: frame.cursor.as_ref().map(parse),
         }),
-    })
-}
-
-fn parse_cursor(cursor: Option<&Cursor<'_>>) -> Result<Option<Uuid>, FrameError> {
-    let parse = |cursor: &Cursor<'_>| parse_uuid(&cursor.0).ok_or_else(FrameError::unknown_cursor);
-    cursor.map(parse).transpose()
+    }
 }
 
 fn owned(reference: Option<&Ref<'_>>) -> Option<Box<str>> {

@@ -113,7 +113,10 @@ fn others_are_answered_in_the_same_way_whether_or_not_the_room_exists() {
                 assert_eq!(error["ref"], "r");
             }
         }
-        assert_error(&c.ask(&members(room)), "not_member", "/room");
+        for fields in [json!({}), json!({"cursor": "x"}), json!({"cursor": ID})] {
+            let error = c.ask(&with(members(room), &fields));
+            assert_error(&error, "not_member", "/room");
+        }
     }
     // The same holds for a user who has left.
     clients[1].ask(&leave("lobby"));
