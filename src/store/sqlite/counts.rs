@@ -131,8 +131,9 @@ pub fn set_wrote(
         .map(drop)
 }
 
-/// After messages of a conversation of two users were removed, of which the newest had the counts `removed`: records which of
-/// the users have messages left. Returns true if both had before and one has not any more.
+/// Records which of the users of a conversation have messages left after some were removed. `removed`: the counts up to the newest
+/// of these, with the messages after it that had been removed before. They are used if the table has no message any more. Returns
+/// true if both had some before and one has none any more.
 pub fn update_wrote(
     connection: &Connection,
     (cache, log): (&mut Cache, &PendingLog),

@@ -125,11 +125,18 @@ pub fn remove(
         tx.prepare_cached("DELETE FROM reactions WHERE conversation = ?1 AND message = ?2")?
             .execute([conversation, message.n])?;
         let pair = (sender.min(recipient), sender.max(recipient));
-        last = Some((pair, (low, high)));
+        last = Some((message.n, pair, (low, high)));
     }
-    let Some((pair, removed)) = last else {
+    let Some((n, pair, (low, high))) = last else {
         return Ok(None);
     };
+    // Later messages may have been removed before. Without messages, the conversation does not have their numbers any more.
+    let after = |user| uncounted::after(tx, (conversation, user, n)).map(|counts| counts.removed);
+    let is_of_two = pair.0 != pair.1;
+    let removed = (
+        low + after(pair.0)?,
+        high + if is_of_two { after(pair.1)? } else { 0 },
+    );
     subtract(tx, conversation, pair, &old.messages)?;
     let are_strangers = counts::update_wrote(tx, (cache, log), pair, removed)?;
     listed::remove_empty(tx, conversation, pair)?;

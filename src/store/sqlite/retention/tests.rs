@@ -1,14 +1,15 @@
 //! Counts while messages are removed between ones that are kept.
 
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
 use crate::store::sqlite::{Durability, Sqlite, admin};
 use crate::store::{
-    Conversation, ConversationsQuery, HistoryAnswer, HistoryQuery, MessageRef, NewMessage, Reader,
-    Retention, Store as _, StoreOptions, StoredMessage, Write,
+    ContactObserver, Conversation, ConversationsQuery, HistoryAnswer, HistoryQuery, MessageRef,
+    NewMessage, Reader, Retention, Store as _, StoreOptions, StoredMessage, Write,
 };
 
 const DAY: i64 = 86_400_000;
@@ -203,4 +204,45 @@ fn counts_are_right_while_messages_between_kept_ones_are_removed() {
         }
     }
     assert!(gaps > 30 && ends > 2, "{gaps} {ends}");
+}
+
+/// The last message that is removed is an old one. The store keeps running, so that its cache has the counts of the newest one.
+#[test]
+fn users_without_messages_are_no_contacts_although_the_newest_ones_were_removed_first() {
+    let folder = Folder::new();
+    let path = folder.0.join("store.db");
+    let lost = Arc::new(Mutex::new(Vec::new()));
+    let mut options = StoreOptions::new(RETENTION);
+    let report = lost.clone();
+    options.lost_contacts = ContactObserver::new(move |a, b| {
+        let mut lost = report.lock().expect("no test has panicked with the lock");
+        lost.push((a.to_owned(), b.to_owned()));
+    });
+    let mut store = Sqlite::open(&path, Durability::Normal, options).expect("the store opens");
+    let now = 1_800_000_000_000;
+    let messages = [
+        message("una", "vic", 1, 1),
+        message("vic", "una", 2, 1),
+        message("una", "vic", 3, 1),
+    ];
+    for message in &messages {
+        store.commit(now, &[message]).expect("it is committed");
+    }
+    let reaction = Write::React {
+        message: at("vic", "una", 1),
+        emoji: "!".into(),
+        remove: false,
+    };
+    let reacted = store.commit(now + 15 * DAY, &[&reaction]);
+    reacted.expect("it is committed");
+    for (days, left) in [(21, 1), (30, 0)] {
+        sweep(&mut store, now + days * DAY);
+        let mut reader = store.reader().expect("a reader opens");
+        let shown = history(reader.as_mut(), ("una", "vic"), None);
+        assert_eq!(shown.len(), left, "after {days} days");
+        let findings = admin::verify(&path).expect("it is readable");
+        assert_eq!(findings, [] as [&str; 0], "after {days} days");
+    }
+    let lost = lost.lock().expect("no test has panicked with the lock");
+    assert_eq!(*lost, [("una".to_owned(), "vic".to_owned())]);
 }
