@@ -57,7 +57,10 @@ impl LogQueue {
 
     /// Adds whole lines, or drops them if there is no room.
     pub fn push(&self, lines: &[u8]) {
-        let mut state = self.lock();
+        self.add(self.lock(), lines);
+    }
+
+    fn add(&self, mut state: MutexGuard<'_, State>, lines: &[u8]) {
         if state.lines.len() + lines.len() > MAX_BYTES {
             state.dropped += count_lines(lines);
             return;
@@ -68,8 +71,9 @@ impl LogQueue {
 
     /// Adds the last lines of a process. Waits for room at most for this time.
     pub fn push_last(&self, lines: &[u8], within: Duration) {
-        drop(self.wait(within, |state| state.lines.len() + lines.len() > MAX_BYTES));
-        self.push(lines);
+        // With the lock held, or other threads could fill the queue again.
+        let state = self.wait(within, |state| state.lines.len() + lines.len() > MAX_BYTES);
+        self.add(state, lines);
     }
 
     /// Waits until everything is written, at most for this time.
