@@ -1,8 +1,8 @@
 //! How many bytes a user has stored lately: a token bucket that is refilled evenly over a day (PROTOCOL section 8).
 //!
 //! The counts are kept in memory. A row of `byte_use` is written, with the messages that it counts, each time a user has stored a
-//! certain part of the limit. So most users have no row and most messages write none, and a crash forgets no more than that part.
-//! What a batch that is rolled back has counted is undone.
+//! certain part of the limit. So most users have no row and most messages write none, and a restart forgets no more than that
+//! part. If a batch is rolled back, its counts are undone.
 
 use std::collections::HashMap;
 

@@ -3,7 +3,7 @@
 //! SQLite keeps about 1,000 bytes of a row of `messages` on its page and the rest on pages of its own, which are read or written
 //! with every use of the row: with each part of it that is changed, and with each column that is looked up behind the content of
 //! another row. So longer content is in a table of its own (`contents`), by the number of the message, and the rows of `messages`
-//! are small: what reads counts, times and ids of many messages reads few pages.
+//! are small: a query of the counts, times or ids of many messages reads few pages.
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 

@@ -1,5 +1,6 @@
 //! Retention: removes inbox entries and messages that have expired or exceed a limit, and names that nothing refers to any more
-//! ([`unused`]), and returns free space to the disk. It runs in small steps. Each is a transaction of a few milliseconds between two batches, so that no write waits for long.
+//! ([`unused`]), and returns free space to the disk. It runs in small steps. Each is a transaction of a few milliseconds between two
+//! batches, so that no write waits for long.
 //!
 //! A stored time may be wrong, because the clock was wrong when it was stored. So time removes only from the start: an entry
 //! or a message expires when it, and everything before it in its inbox or conversation, is older than the limit. One time that

@@ -3,11 +3,11 @@
 //!
 //! How many of them follow a message is a sum over a tree. Its leaves (level 0) are such messages; a node of level `l` has the sum
 //! of the leaves whose numbers are the same but for the lowest `6 * l` bits. So a sum reads at most 63 nodes of each level, and a
-//! change writes one node of each level, however many messages there are. What precedes the oldest message of a conversation is
-//! not asked for, and is removed.
+//! change writes one node of each level, however many messages there are. Nodes before the oldest message of a conversation are
+//! never read, and are removed.
 //!
-//! The leaf of removed messages is any of them: only that it is between the kept ones before and after it matters. There is one
-//! for each such gap, so that there are no more leaves than messages.
+//! Removed messages between two kept ones are one leaf, whose number is that of any of them. So there are no more leaves than
+//! messages.
 
 use rusqlite::{Connection, params};
 
@@ -131,7 +131,7 @@ pub fn merge_removed(
     add(connection, (conversation, user, leaf), merged)
 }
 
-/// Removes what precedes the oldest message `oldest` of a conversation; everything if there is no message.
+/// Removes the nodes before the oldest message `oldest` of a conversation; all of them if there is no message.
 pub fn forget_before(
     connection: &Connection,
     conversation: i64,

@@ -25,10 +25,10 @@ pub struct Erased {
     pub entries: u64,
 }
 
-/// Removes all data of a user: inbox, devices, marks, use of the byte limit, reactions, blocks (also those of others against this user), the content
-/// of the user's messages, and the id itself. Others keep their own messages; in place of the user's there are deleted messages
-/// of an anonymous author, so that their inboxes have no gaps. The store must not be in use. It gets a new epoch, because the id
-/// can be used again and its new inbox begins at 1.
+/// Removes all data of a user: inbox, devices, marks, use of the byte limit, reactions, blocks (also those of others against this
+/// user), the content of the user's messages, and the id itself. Others keep their own messages; in place of the user's there are
+/// deleted messages of an anonymous author, so that their inboxes have no gaps. The store must not be in use. It gets a new epoch,
+/// because the id can be used again and its new inbox begins at 1.
 ///
 /// # Errors
 /// [`StoreError`], also if the user is unknown. Then nothing is removed, unless the error says so.
@@ -160,7 +160,7 @@ fn erase_in(connection: &mut Connection, user: &str, now: i64) -> rusqlite::Resu
             row.get(0)
         })?;
     leave_rooms(&tx, n, now)?;
-    // The conversations stay in the list of a user who is nobody any more.
+    // The list of the erased user keeps its conversations.
     listed::settle(&tx, &mut Cache::default(), n, Extent::Complete)?;
     let entries = tx.execute("DELETE FROM inbox WHERE user = ?1", [n])?;
     tx.execute("DELETE FROM devices WHERE user = ?1", [n])?;
