@@ -2,7 +2,15 @@ import { socketUrl, subjectOf, targetFields } from './address.js';
 import { Connection } from './connection.js';
 import { Emitter } from './emitter.js';
 import { DmwireError } from './errors.js';
-import type { ClientFrame, Content, Conversation, PastMessage, ServerMessage } from './frames.generated.js';
+import type {
+  ClientFrame,
+  Content,
+  Conversation,
+  Member,
+  PastMessage,
+  ServerError,
+  ServerMessage,
+} from './frames.generated.js';
 import { newId } from './ids.js';
 import { Inbox, type InboxItem } from './inbox.js';
 import { iterateMessages } from './messages.js';
@@ -12,11 +20,12 @@ import type {
   HistoryOptions,
   MessageAck,
   RequestFrame,
+  RoomAck,
   SendOptions,
   Target,
 } from './options.js';
 import { type InFrame, Outbox, type OutFrame } from './outbox.js';
-import { conversations, history } from './pages.js';
+import { history, items } from './pages.js';
 import { Persistence } from './persistence.js';
 import { Receiver } from './receiver.js';
 import { Retries } from './retries.js';
@@ -54,6 +63,10 @@ export class Client<App = never> {
   readonly #persistence: Persistence;
   readonly #receiver: Receiver;
   readonly #retries: Retries;
+  /** Rooms that the next connection joins. */
+  readonly #rooms: Set<string>;
+  /** Rooms that the URL of the current connection names. */
+  #namedRooms: string[] = [];
   /** Callbacks that wake waiting iterators when the client is closed. */
   readonly #wakeups = new Set<() => void>();
   /** Once closed: settles when the storage is released. */
@@ -62,6 +75,7 @@ export class Client<App = never> {
   /** Use {@link connect}. */
   constructor(options: ConnectOptions) {
     this.#options = options;
+    this.#rooms = new Set(options.rooms);
     this.#retries = new Retries(options.onHandlerError);
     this.#inbox = new Inbox(
       {
@@ -101,6 +115,12 @@ export class Client<App = never> {
       retries: this.#retries,
       fail: error => this.#fail(error),
     });
+    this.#events.on('error', (error: ServerError) => {
+      // The path tells which parameter of the URL it is about.
+      const room = this.#namedRooms[Number(/^\/room\/(\d+)$/.exec(error.path ?? '')?.[1])];
+      if (room === undefined) return;
+      this.#events.emit('failed', { frame: { type: 'join', room }, error: DmwireError.from(error) });
+    });
     queueMicrotask(() => void this.#connection.connect());
   }
 
@@ -116,7 +136,7 @@ export class Client<App = never> {
 
   /**
    * Adds an event handler. `type` is the `type` of a frame, or one of {@link Events}. A log entry (`message`, `edited`,
-   * `deleted`, `reacted`) counts as handled when the handler returns or its promise is fulfilled; the next entry is
+   * `deleted`, `reacted`, `room`) counts as handled when the handler returns or its promise is fulfilled; the next entry is
    * delivered after that. A handler may therefore wait for the answer to a frame that it sends, but not for another event.
    * If a handler fails, the next run delivers its entry and all later ones again, unless {@link ConnectOptions.onHandlerError}
    * says otherwise.
@@ -196,6 +216,21 @@ export class Client<App = never> {
     this.#outbox.sendNow({ type: 'typing', ...targetFields(to), active });
   }
 
+  /** Makes the user a member of a room until they leave it. Delivered like {@link Client.send}, before later frames for it. */
+  async join(room: string): Promise<RoomAck> {
+    return this.#changeMembership('join', room);
+  }
+
+  /** Ends the user's membership of a room. Delivered like {@link Client.join}. */
+  async leave(room: string): Promise<RoomAck> {
+    return this.#changeMembership('leave', room);
+  }
+
+  /** Iterates over the members of a room, ordered by name. */
+  members(room: string, options: { pageSize?: number } = {}): AsyncGenerator<Member, void, undefined> {
+    return this.#items<Member>({ type: 'members', room }, 'users', options.pageSize);
+  }
+
   /** Blocks direct messages from a user. */
   async block(user: string): Promise<void> {
     await this.request({ type: 'block', user });
@@ -214,9 +249,9 @@ export class Client<App = never> {
     return history<App>(frame => this.request(frame as RequestFrame<App>), to, options);
   }
 
-  /** Iterates over the user's conversations, the one with the newest message first. */
+  /** Iterates over the user's conversations and rooms, the one with the newest message first. */
   conversations(options: { pageSize?: number } = {}): AsyncGenerator<Conversation<App>, void, undefined> {
-    return conversations<App>(frame => this.request(frame as RequestFrame<App>), options.pageSize);
+    return this.#items<Conversation<App>>({ type: 'conversations' }, 'items', options.pageSize);
   }
 
   /**
@@ -257,6 +292,16 @@ export class Client<App = never> {
     this.close().catch(() => {});
   }
 
+  #items<Item>(query: OutFrame, field: string, pageSize?: number): AsyncGenerator<Item, void, undefined> {
+    return items<Item>(frame => this.request(frame as RequestFrame<App>), query, field, pageSize);
+  }
+
+  async #changeMembership(type: 'join' | 'leave', room: string): Promise<RoomAck> {
+    // Otherwise the next connection could undo it.
+    this.#rooms.delete(room);
+    return (await this.#sendDurable({ type, room })) as unknown as RoomAck;
+  }
+
   #url(): string {
     const url = new URL(socketUrl(this.#options.url, this.#options.user ?? null));
     const { position } = this.#inbox;
@@ -268,10 +313,13 @@ export class Client<App = never> {
       epoch: position?.epoch || undefined,
       since_id: position?.id,
       since_at: position?.at,
+      membership: this.#options.membership === 'session' ? 'session' : undefined,
     };
     for (const [name, value] of Object.entries(parameters)) {
       if (value !== undefined) url.searchParams.set(name, String(value));
     }
+    this.#namedRooms = [...this.#rooms];
+    for (const room of this.#namedRooms) url.searchParams.append('room', room);
     // URLSearchParams encodes a space as `+`, which the server reads as a plus sign.
     url.search = url.search.replaceAll('+', '%20');
     return url.href;

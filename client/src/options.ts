@@ -1,5 +1,5 @@
 import type { DmwireError } from './errors.js';
-import type { ClientFrame, Content, ServerAck, ServerFrame } from './frames.generated.js';
+import type { ClientFrame, ClientJoin, ClientLeave, Content, ServerAck, ServerFrame } from './frames.generated.js';
 import type { State } from './state.js';
 import type { Storage } from './storage/storage.js';
 import type { WebSocketClass } from './transport.js';
@@ -29,6 +29,16 @@ export interface ConnectOptions {
    * after the last entry that this device acknowledged.
    */
   readonly since?: number;
+  /**
+   * Rooms that each connection joins, at most 16. A room that the server refuses is reported as `failed`. A room is no longer
+   * joined in this way after a call of {@link Client.join} or {@link Client.leave} for it.
+   */
+  readonly rooms?: readonly string[];
+  /**
+   * How long the user stays a member of {@link ConnectOptions.rooms}: until they leave, or, with `session`, as long as they
+   * have a connection that asked for it. Default: `lasting`.
+   */
+  readonly membership?: 'lasting' | 'session';
   /** What happens when a handler fails on an entry of the log. Default: `keep`. */
   readonly onHandlerError?: HandlerErrorPolicy;
   /** The WebSocket class to use. Default: the runtime's own, or that of the package `ws`. */
@@ -68,6 +78,9 @@ export interface SendOptions {
 /** The reply to a frame that sends or changes a message. */
 export type MessageAck = ServerAck & { readonly id: string };
 
+/** The reply to a frame that joins or leaves a room. */
+export type RoomAck = ServerAck & { readonly room: string };
+
 /** Range and direction of a history query. */
 export interface HistoryOptions {
   /** Iterate backwards from this message. Default: from the newest. */
@@ -82,9 +95,14 @@ export interface HistoryOptions {
 export type Events<App = never> = { [Frame in ServerFrame<App> as Frame['type']]: Frame } & {
   /** The state of the connection has changed. */
   state: State;
-  /** A message, edit, deletion or reaction of this client is stored. Emitted in log order. */
-  sent: { readonly frame: ClientFrame<App>; readonly ack: MessageAck };
-  /** The server has rejected a frame of this client for good; it is not sent again. */
+  /** A message, edit, deletion, reaction, or the joining or leaving of a room is stored. Emitted in log order. */
+  sent:
+    | { readonly frame: Exclude<ClientFrame<App>, ClientJoin | ClientLeave>; readonly ack: MessageAck }
+    | { readonly frame: ClientJoin | ClientLeave; readonly ack: RoomAck };
+  /**
+   * The server has rejected a frame of this client for good; it is not sent again. A refused room of
+   * {@link ConnectOptions.rooms} is reported as a `join`; the next connection asks for it again.
+   */
   failed: { readonly frame: ClientFrame<App>; readonly error: DmwireError };
   /**
    * The server has rejected a frame of this client for now, for example because of the limit of bytes per day. The client sends

@@ -3,7 +3,15 @@ import { DmwireError } from './errors.js';
 import type { ServerError } from './frames.generated.js';
 import { newId } from './ids.js';
 import type { Delivery, PendingFrame } from './pending.js';
-import { createPending, type InFrame, isEntryOf, type OutboxRecord, type OutFrame, orderingKey } from './pending.js';
+import {
+  createPending,
+  type InFrame,
+  isEntryOf,
+  isMembershipChange,
+  type OutboxRecord,
+  type OutFrame,
+  orderingKey,
+} from './pending.js';
 import { TokenBucket } from './token-bucket.js';
 
 export type { InFrame, OutboxRecord, OutFrame } from './pending.js';
@@ -45,7 +53,7 @@ const encoder = new TextEncoder();
 /**
  * Frames that wait for an answer, in the order in which they were added. Durable frames are stored before they are sent. Per
  * conversation one frame is in flight: with more, the server could reject one for now (`overloaded`) and accept the next one,
- * which would reorder them.
+ * which would reorder them. All frames for a room wait for earlier ones that join or leave it.
  */
 export class Outbox {
   readonly #events: OutboxEvents;
@@ -170,7 +178,8 @@ export class Outbox {
 
   /** Sends a frame now or not at all. Returns whether it was sent. */
   sendNow(frame: OutFrame): boolean {
-    if (this.#phase === 'down' || this.#bucket.take() > 0) return false;
+    const mustWait = this.#frames.some(other => isMembershipChange(other) && other.frame.room === frame.target_room);
+    if (mustWait || this.#phase === 'down' || this.#bucket.take() > 0) return false;
     this.#events.send(JSON.stringify(frame));
     return true;
   }
@@ -204,6 +213,7 @@ export class Outbox {
         pending.delivery === 'durable' &&
         frame.target_user === entry.target_user &&
         frame.target_room === entry.target_room &&
+        frame.room === entry.room &&
         frame.id === entry.id;
       if (!isSame || settled) return isSame && seq === entry.seq;
       // The id of a message is unique. Changes share the id of their message, so their content is compared, and only where
@@ -215,6 +225,12 @@ export class Outbox {
 
   /** Records the answer to a frame. Durable frames stay until {@link Outbox.reported} and {@link Outbox.dropSettled}. */
   settle(pending: PendingFrame, reply: InFrame): void {
+    // It was sent after the answers to these, which were lost when an earlier run ended.
+    for (const other of isMembershipChange(pending) ? this.#frames : []) {
+      if (other === pending) break;
+      if (!isMembershipChange(other) || other.frame.room !== pending.frame.room) continue;
+      this.settle(other, { ...reply, seq: undefined, duplicate: true, ref: other.ref });
+    }
     pending.inFlight = false;
     pending.settled = true;
     pending.seq = typeof reply.seq === 'number' ? reply.seq : undefined;
@@ -286,16 +302,23 @@ export class Outbox {
     const delay = this.#resumeAt - now;
     if (delay > 0) return this.#flushIn(delay);
     let nextAt = Number.POSITIVE_INFINITY;
-    const busyKeys = new Set<string>();
+    const busyKeys = new Set<unknown>();
     for (const pending of [...this.#frames]) {
       if (flush !== this.#flushes) return;
       const { orderingKey: key, settled, delivery, resumeAt, frame } = pending;
-      if (settled || (key !== undefined && busyKeys.has(key))) continue;
+      if (settled) continue;
+      const isMembership = isMembershipChange(pending);
+      const roomKey = `room ${frame.target_room ?? frame.room}`;
+      const isBusy = busyKeys.has(roomKey) || busyKeys.has(key);
+      if (isMembership) busyKeys.add(roomKey);
+      if (isBusy) continue;
       // A frame that waits for long holds back the changes of its message, and a message all later messages of its conversation.
+      // Joining and leaving a room wait for all frames that come before.
       const ownKey = `${key} ${frame.id}`;
-      const heldKey = frame.type === 'message' ? `${key} *` : ownKey;
+      const anyKey = `${key} any`;
+      const heldKey = isMembership ? anyKey : frame.type === 'message' ? `${key} *` : ownKey;
       if (resumeAt > now || (key !== undefined && busyKeys.has(heldKey))) {
-        busyKeys.add(ownKey).add(heldKey);
+        busyKeys.add(ownKey).add(heldKey).add(anyKey);
         if (resumeAt > now) nextAt = Math.min(nextAt, resumeAt);
         continue;
       }

@@ -1,7 +1,7 @@
 import { targetFields } from './address.js';
-import type { Conversation, PastMessage, ServerConversations, ServerHistory } from './frames.generated.js';
+import type { PastMessage, ServerHistory } from './frames.generated.js';
 import type { HistoryOptions, Target } from './options.js';
-import type { OutFrame } from './outbox.js';
+import type { InFrame, OutFrame } from './outbox.js';
 
 type Request = <Reply>(frame: OutFrame) => Promise<Reply>;
 
@@ -24,15 +24,16 @@ export async function* history<App>(
   }
 }
 
-/** Iterates over all conversations, the newest first. */
-export async function* conversations<App>(
+/** Iterates over the items of a query with a cursor, which each reply has in `field`. */
+export async function* items<Item>(
   request: Request,
+  query: OutFrame,
+  field: string,
   limit = PAGE_SIZE,
-): AsyncGenerator<Conversation<App>, void, undefined> {
-  for (let cursor: string | undefined; ; ) {
-    const position = cursor === undefined ? {} : { cursor };
-    const page = await request<ServerConversations<App>>({ type: 'conversations', limit, ...position });
-    yield* page.items;
+): AsyncGenerator<Item, void, undefined> {
+  for (let cursor: unknown; ; ) {
+    const page = await request<InFrame>({ ...query, limit, ...(cursor !== undefined && { cursor }) });
+    yield* page[field] as Item[];
     cursor = page.cursor;
     if (cursor === undefined) return;
   }

@@ -107,19 +107,31 @@ export function createPending(given: OutFrame, ref: string, delivery: Delivery, 
 
 /** Returns the key within which a frame keeps its order: its conversation, with read marks apart. */
 export function orderingKey(frame: OutFrame): string {
-  return `${frame.type === 'read' ? 'read' : ''} ${frame.target_user ?? ''} ${frame.target_room ?? ''}`;
+  return `${frame.type === 'read' ? 'read' : ''} ${frame.target_user ?? ''} ${frame.target_room ?? frame.room ?? ''}`;
+}
+
+/** Whether the frame joins or leaves a room and waits for its answer. No later frame for the room may overtake it. */
+export function isMembershipChange({ frame, delivery, settled }: PendingFrame): boolean {
+  return delivery === 'durable' && frame.room !== undefined && !settled;
 }
 
 /** Types of changes by the type of their log entry. */
-const CHANGES: Record<string, string> = { edited: 'edit', deleted: 'delete', reacted: 'react' };
+const CHANGES: Record<string, string> = {
+  edited: 'edit',
+  deleted: 'delete',
+  reacted: 'react',
+  joined: 'join',
+  left: 'leave',
+};
 
 /**
- * Whether a log entry by this user for the same message was produced by this change, whose answer was lost. Sending the
- * change again would undo later changes.
+ * Whether a log entry by this user for the same message or room was produced by this change, whose answer was lost. Sending
+ * the change again would undo later changes.
  */
 export function isEntryOf(entry: InFrame, pending: PendingFrame): boolean {
   const { frame, after } = pending;
-  if (CHANGES[entry.type] !== frame.type || after === undefined || (entry.seq as number) <= after) return false;
+  const type = (entry.type === 'room' ? entry.event : entry.type) as string;
+  if (CHANGES[type] !== frame.type || after === undefined || (entry.seq as number) <= after) return false;
   if (frame.emoji !== entry.emoji) return false;
   const isSame =
     frame.type === 'delete' ||

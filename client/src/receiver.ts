@@ -208,16 +208,23 @@ export class Receiver {
     const { outbox, persistence } = this.#parts;
     const { user } = persistence;
     if (frame.type === 'skipped') outbox.skipped(seq);
-    const own = frame.from_user === user && frame.target_user !== user && outbox.findEntry(frame);
+    const author = frame.type === 'room' ? frame.user : frame.from_user;
+    const own = author === user && frame.target_user !== user && outbox.findEntry(frame);
     if (!own) return void this.#offer(frame, seq, frame.type, frame);
     // The frame was stored, and the connection was lost before its ack, or the ack arrived ahead of its turn. The entry
     // stands for that ack.
-    const { id } = frame;
+    const { id, room } = frame;
+    const subject = room === undefined ? { id } : { room };
     const sent_at = timeOf(frame) ?? '';
-    const ack: InFrame = { type: 'ack', id, ...(!own.superseded && { seq }), status: 'stored', sent_at, ref: own.ref };
+    const { ref, superseded } = own;
+    const ack: InFrame = { type: 'ack', ...subject, ...(!superseded && { seq }), status: 'stored', sent_at, ref };
     if (!own.settled) outbox.settle(own, ack);
+    // Earlier ones of the same membership, which this one has settled.
+    for (const other of outbox.unreported()) {
+      if (other !== own && room !== undefined && other.frame.room === room) this.#report(other);
+    }
     this.#size += own.text.length;
-    if (own.superseded) {
+    if (superseded) {
       // The entry shows a newer change of another device, which the application does not know yet.
       this.#report(own);
       return void this.#offer(frame, seq, frame.type, frame);
@@ -242,5 +249,5 @@ export class Receiver {
 
 /** Returns the time of an entry; `reacted` has none. */
 function timeOf(frame: InFrame): string | undefined {
-  return (frame.sent_at ?? frame.edited_at ?? frame.deleted_at) as string | undefined;
+  return (frame.sent_at ?? frame.edited_at ?? frame.deleted_at ?? frame.at) as string | undefined;
 }

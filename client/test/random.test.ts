@@ -18,8 +18,16 @@ const PEERS = ['you', 'them'];
 /** The message that the user edits. */
 const EDITED = '00000000-0000-4000-8000-999999999999';
 
-/** Whether action `n` of the user is an edit; the others are messages. The text of both is `n`. */
+/** Whether action `n` of the user is an edit. The text of edits and messages is `n`. */
 const isEdit = (n: number) => n % 5 === 4;
+/** Three actions of ten are about a room, whose name tells their numbers: to join it, to write to it, and to leave it. */
+const roomOf = (n: number) => (n % 10 >= 6 && n % 10 <= 8 ? `r${n - (n % 10) + 6}` : undefined);
+
+/** Returns the number of the action that made a frame of the client. */
+function numberOf({ type, message, room }: InFrame): number {
+  if (room === undefined) return Number(message);
+  return Number(String(room).slice(1)) + (type === 'join' ? 0 : 2);
+}
 
 /** The log of one user on a server, and the connections to it. */
 class Model {
@@ -33,6 +41,10 @@ class Model {
   readonly everStored = new Set<number>();
   /** Numbers of the frames that were rejected for good. */
   readonly rejected = new Set<number>();
+  /** Numbers of the joins that another device has made. The client need not send them then. */
+  readonly joinedElsewhere = new Set<number>();
+  /** The log was never replaced or rolled back. */
+  isComplete = true;
   readonly fake: FakeServer;
   /** Number of entries that were ever appended. */
   #appended = 0;
@@ -61,6 +73,18 @@ class Model {
     this.#append({ type: 'message', id: `in-${text}`, from_user: 'you', target_user: 'me', message: text }, undefined);
   }
 
+  /** The user joins a room on another device, if nobody has joined or left it. */
+  joinElsewhere(room: string): void {
+    if (this.log.some(entry => entry.room === room)) return;
+    this.joinedElsewhere.add(numberOf({ type: 'join', room }));
+    this.#appendMembership(room, 'joined', undefined);
+  }
+
+  /** Returns the newest entry about the user's membership of a room. */
+  membership(room: unknown): Record<string, unknown> | undefined {
+    return this.log.filter(entry => entry.room === room).at(-1);
+  }
+
   /** Delivers some frames in flight, or drops the connection. */
   step(): void {
     if (!this.calm && this.chance() < 0.05) return this.#drop();
@@ -71,6 +95,7 @@ class Model {
   /** Replaces the store with an empty one. */
   reset(): void {
     this.#drop();
+    this.isComplete = false;
     this.epoch += 1;
     this.log = [];
     this.#stored = new Map();
@@ -81,17 +106,19 @@ class Model {
   /** Removes up to three of the newest entries. The log continues in the same epoch. */
   rollBack(): void {
     this.#drop();
+    this.isComplete = false;
     const kept = Math.max(0, this.log.length - 1 - Math.floor(this.chance() * 3));
     this.log = this.log.slice(0, kept);
     this.#kept = Math.min(this.#kept, kept);
     this.#acknowledged = Math.min(this.#acknowledged, kept);
     this.#stored = new Map([...this.#stored].filter(([key, seq]) => seq <= kept && key !== 'edit true'));
     this.order = new Map();
-    for (const { type, from_user, target_user, message, seq } of this.log) {
-      if (from_user !== 'me') continue;
-      const orderKey = type === 'edited' ? 'edits' : String(target_user);
-      this.order.set(orderKey, [...(this.order.get(orderKey) ?? []), Number(message)]);
-      if (type === 'edited') this.#stored.set('edit true', seq as number);
+    for (const entry of this.log) {
+      if (entry.from_user !== 'me' && entry.own !== true) continue;
+      const orderKey = orderKeyOf(entry);
+      const type = entry.event === 'joined' ? 'join' : String(entry.type);
+      this.order.set(orderKey, [...(this.order.get(orderKey) ?? []), numberOf({ ...entry, type })]);
+      if (entry.type === 'edited') this.#stored.set('edit true', entry.seq as number);
     }
   }
 
@@ -108,9 +135,10 @@ class Model {
     let since = requestedSince === null ? this.#acknowledged : Number(requestedSince);
     const [id, at] = [socket.url.searchParams.get('since_id'), socket.url.searchParams.get('since_at')];
     const entry = this.log[since - 1];
-    // A real server cannot recognize the rollback without the id (docs/protocol.md section 10, "The entry at the cursor").
-    const isUnnamed = id === null && since > this.#kept;
-    const diverged = isUnnamed || (entry !== undefined && id !== null && (id !== entry.id || at !== entry.sent_at));
+    // A real server cannot recognize the rollback without id and time (docs/protocol.md section 10, "The entry at the cursor").
+    const isUnnamed = at === null && since > this.#kept;
+    const isSame = (id === null || id === entry?.id) && (at === null || at === (entry?.sent_at ?? entry?.at));
+    const diverged = isUnnamed || (entry !== undefined && !isSame);
     this.#send(() => socket.welcome(head, { epoch }));
     if ((requestedEpoch !== null && requestedEpoch !== epoch) || since > head || diverged) {
       since = 0;
@@ -144,18 +172,33 @@ class Model {
     if (frame.type === 'received') {
       this.#acknowledged = Math.max(this.#acknowledged, Math.min(frame.seq as number, this.log.length));
     }
-    if (frame.type !== 'message' && frame.type !== 'edit') return;
+    if (!['message', 'edit', 'join', 'leave'].includes(frame.type)) return;
     if (!this.calm && this.chance() < 0.1) return this.#drop();
-    const number = Number(frame.message);
-    const orderKey = frame.type === 'edit' ? 'edits' : String(frame.target_user);
+    const number = numberOf(frame);
+    const orderKey = orderKeyOf(frame);
     const order = this.order.get(orderKey) ?? [];
+    const membership = this.membership(frame.room ?? frame.target_room);
+    const isMember = membership?.event === 'joined';
+    if ((frame.type === 'join' && isMember) || (frame.type === 'leave' && !isMember)) {
+      this.everStored.add(number);
+      const seq = frame.type === 'join' ? membership?.seq : undefined;
+      return this.#send(() => socket.ack(frame, 0, { seq, duplicate: true }));
+    }
     // Edits have no id of their own: an edit is a duplicate if it is the newest one.
-    const key = frame.type === 'edit' ? `edit ${order.at(-1) === number}` : `${frame.target_user} ${frame.id}`;
-    const known = this.#stored.get(key);
+    const key = frame.type === 'edit' ? `edit ${order.at(-1) === number}` : `${orderKey} ${frame.room ?? frame.id}`;
+    const known = frame.room === undefined ? this.#stored.get(key) : undefined;
     if (known !== undefined) return this.#send(() => socket.ack(frame, known, { duplicate: true }));
     if (this.rejected.has(number) || (!this.calm && !this.everStored.has(number) && this.chance() < 0.04)) {
       this.rejected.add(number);
       return this.#send(() => socket.reject(frame, 'blocked'));
+    }
+    if (frame.target_room !== undefined && !isMember) {
+      // No message overtakes its join.
+      assert.ok(!this.isComplete || !this.everStored.has(number - 1), `${number} was sent outside its room`);
+      this.rejected.add(number);
+      // It may have been in a log that is gone.
+      this.everStored.delete(number);
+      return this.#send(() => socket.reject(frame, 'not_member'));
     }
     if (!this.calm && this.chance() < 0.1) {
       const code = ['rate_limited', 'overloaded', 'internal'][Math.floor(this.chance() * 3)] as string;
@@ -167,16 +210,24 @@ class Model {
     this.#stored.set(frame.type === 'edit' ? 'edit true' : key, this.log.length + 1);
     this.order.set(orderKey, [...order, number]);
     this.everStored.add(number);
-    const { target_user, message, id } = frame;
+    if (frame.room !== undefined) {
+      const event = frame.type === 'join' ? 'joined' : 'left';
+      return this.#appendMembership(String(frame.room), event, frame);
+    }
+    const { target_user, target_room, message, id } = frame;
     const type = frame.type === 'edit' ? 'edited' : 'message';
-    this.#append({ type, id, from_user: 'me', target_user, message }, frame);
+    this.#append({ type, id, from_user: 'me', target_user, target_room, message }, frame);
+  }
+
+  #appendMembership(room: string, event: 'joined' | 'left', own: InFrame | undefined): void {
+    this.#append({ type: 'room', room, event, user: 'me', members: 1, own: own !== undefined }, own);
   }
 
   #append(entry: Record<string, unknown>, own: InFrame | undefined): void {
     const seq = this.log.length + 1;
     this.#appended += 1;
     const sent_at = `time ${this.#appended}`;
-    const whole = { ...entry, seq, sent_at };
+    const whole = { ...entry, seq, [entry.type === 'room' ? 'at' : 'sent_at']: sent_at };
     this.log.push(whole);
     const socket = this.#socket;
     if (!socket) return;
@@ -193,6 +244,11 @@ class Model {
     const isSuperseded = type === 'edited' && this.log.slice(seq as number).some(later => later.type === 'edited');
     return isSuperseded ? { type: 'skipped', seq } : entry;
   }
+}
+
+/** Returns the key of the frames and entries that keep their order: the conversation, with edits apart. */
+function orderKeyOf({ type, target_user, target_room, room }: Record<string, unknown>): string {
+  return type === 'edit' || type === 'edited' ? 'edits' : `${target_user ?? ''} ${target_room ?? room ?? ''}`;
 }
 
 /** An in-memory storage with delayed writes. A program that crashes before its write completes leaves the old state. */
@@ -305,10 +361,10 @@ async function run(seed: number): Promise<void> {
       if (own === program) handledBefore = handled.length;
     });
     client.on('sent', ({ frame }) => {
-      if (own === program) settled.add(Number((frame as unknown as InFrame).message));
+      if (own === program) settled.add(numberOf(frame as InFrame));
     });
     client.on('failed', ({ frame, error }) => {
-      const number = Number((frame as unknown as InFrame).message);
+      const number = numberOf(frame as InFrame);
       if (own !== program) return;
       settled.add(number);
       (error.code === 'storage' ? notStored : rejected).add(number);
@@ -318,9 +374,12 @@ async function run(seed: number): Promise<void> {
     const number = sent;
     sent += 1;
     const id = `00000000-0000-4000-8000-${String(Math.floor(number / 2)).padStart(12, '0')}`;
-    const sending = isEdit(number)
-      ? client.edit('you', EDITED, String(number))
-      : client.send(PEERS[number % 2] as string, String(number), { id });
+    const room = roomOf(number);
+    let sending: Promise<unknown>;
+    if (isEdit(number)) sending = client.edit('you', EDITED, String(number));
+    else if (room === undefined) sending = client.send(PEERS[number % 2] as string, String(number), { id });
+    else if (number % 10 === 7) sending = client.send({ room }, String(number), { id });
+    else sending = number % 10 === 6 ? client.join(room) : client.leave(room);
     sending.then(
       () => settled.add(number),
       () => {},
@@ -344,6 +403,8 @@ async function run(seed: number): Promise<void> {
     if (arrived < COUNT && chance() < 0.2) model.arrive(String(arrived++));
     // A frame sent right before a crash may not be stored yet; its promise is still pending then.
     if (sent < COUNT && chance() < 0.2) send();
+    const room = roomOf(sent);
+    if (!model.calm && room !== undefined && chance() < 0.05) model.joinElsewhere(room);
     model.step();
     await new Promise(resolve => setImmediate(resolve));
     if (needsReset() && arrived > COUNT / 2 && chance() < 0.05) {
@@ -368,7 +429,7 @@ async function run(seed: number): Promise<void> {
     }
     if (crashes && !model.calm && chance() < 0.01) {
       storage.crash();
-      const stored = storage.saved?.outbox.map(({ frame }) => Number(frame.message)) ?? [];
+      const stored = storage.saved?.outbox.map(({ frame }) => numberOf(frame)) ?? [];
       program += 1;
       await client.close();
       // Neither saved by the client nor stored by the server before the crash: counts as not sent.
@@ -399,12 +460,21 @@ async function run(seed: number): Promise<void> {
       `stored once, in the order of sending: ${orderKey}`,
     );
   }
+  for (let i = 0; model.isComplete && i < sent; i += 1) {
+    const room = roomOf(i);
+    if (room === undefined || i % 10 !== 8) continue;
+    const joined = model.log.filter(entry => entry.room === room && entry.event === 'joined');
+    assert.ok(joined.length <= 1, `${room} was joined once`);
+    const isMember = model.membership(room)?.event === 'joined';
+    assert.ok(!isMember || !model.everStored.has(i), `${room} was left`);
+  }
   for (const number of notStored)
     assert.ok(!model.everStored.has(number), 'frames that could not be saved were not sent');
   for (const number of rejected) assert.ok(model.rejected.has(number), 'only rejected frames failed');
   // After a rollback, a restored edit may count as superseded (docs/protocol.md section 10, "Lost connections").
   if (crashes || (restarts && seed % 5 === 1)) return;
   for (let i = 0; i < sent; i += 1) {
+    if (model.joinedElsewhere.has(i)) continue;
     const outcomes = [model.everStored.has(i), rejected.has(i), notStored.has(i)].filter(Boolean).length;
     assert.equal(outcomes, 1, `${i} was stored or failed`);
   }

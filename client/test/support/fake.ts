@@ -106,8 +106,8 @@ export class FakeSocket implements WebSocketLike {
 
   /** Sends the ack of a frame. */
   ack(frame: InFrame, seq: number, more: Record<string, unknown> = {}): void {
-    const { id, ref } = frame;
-    this.frame({ type: 'ack', id, seq, status: 'stored', sent_at: '2026-01-01T00:00:00.000Z', ref, ...more });
+    const { id, room, ref } = frame;
+    this.frame({ type: 'ack', id, room, seq, status: 'stored', sent_at: '2026-01-01T00:00:00.000Z', ref, ...more });
   }
 
   /** Sends the error for a frame. */
