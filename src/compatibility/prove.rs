@@ -21,7 +21,7 @@ mod objects;
 mod scalars;
 
 /// Effort after which a comparison is given up: the number of goals, each weighted with the size of its conjunction.
-const MAX_EFFORT: usize = 60_000;
+const MAX_EFFORT: usize = 300_000;
 /// Nested goals, so that the stack suffices.
 const MAX_DEPTH: usize = 160;
 
@@ -41,6 +41,8 @@ pub(super) type Proof = Result<(), Vec<Failure>>;
 enum Part {
     /// All keywords.
     All,
+    /// All keywords, up to the first one that fails: a proof without an explanation.
+    Quick,
     Never,
     /// That no value exists, without splitting the conjunction.
     Contradiction,
@@ -188,6 +190,18 @@ impl Prover {
         proof
     }
 
+    /// Like [`holds`](Self::holds), without an explanation.
+    fn is_included(&mut self, left: Conjunction, right: Id, place: Option<PlaceId>) -> bool {
+        let part = Part::Quick;
+        self.prove(Goal {
+            left,
+            right,
+            part,
+            place,
+        })
+        .is_ok()
+    }
+
     /// Proves that no value is in the conjunction.
     fn is_empty(&mut self, left: Conjunction, place: Option<PlaceId>) -> bool {
         let never = self.graph.never();
@@ -240,6 +254,17 @@ impl Prover {
     }
 
     fn prove_part(&mut self, goal: &Goal, facts: &Rc<Facts>) -> Proof {
+        if goal.part == Part::Quick {
+            let mut parts = self.parts(goal.right).into_iter();
+            let all = parts.all(|part| {
+                self.prove(Goal {
+                    part,
+                    ..goal.clone()
+                })
+                .is_ok()
+            });
+            return if all { Ok(()) } else { Err(Vec::new()) };
+        }
         if goal.part == Part::All {
             let mut failures = Vec::new();
             for part in self.parts(goal.right) {
@@ -339,16 +364,14 @@ impl Prover {
 
     /// Whether the facts contradict each other in a way that takes proofs to find out.
     fn is_impossible(&mut self, goal: &Goal, facts: &Rc<Facts>) -> bool {
+        // The types first: it takes less effort.
+        let mut types = facts.types.each();
+        if types.all(|one| self.is_type_impossible(one, facts)) {
+            return true;
+        }
         // A schema that must not hold, but does.
-        let contradicted = facts
-            .none
-            .iter()
-            .any(|none| self.holds(goal.left.clone(), *none, goal.place).is_ok());
-        contradicted
-            || facts
-                .types
-                .each()
-                .all(|one| self.is_type_impossible(one, facts))
+        let mut none = facts.none.iter();
+        none.any(|none| self.is_included(goal.left.clone(), *none, goal.place))
     }
 
     /// The keywords of a schema.
@@ -399,7 +422,7 @@ impl Prover {
         let schema = self.graph.get(goal.right);
         let k = &schema.keywords;
         match goal.part {
-            Part::All => Ok(()),
+            Part::All | Part::Quick => Ok(()),
             Part::Contradiction if self.is_impossible(goal, facts) => Ok(()),
             Part::Never | Part::Contradiction => Err(vec![Failure {
                 pointer: schema.pointer.clone(),
@@ -433,6 +456,8 @@ impl Prover {
             | Part::MinItems
             | Part::MaxItems
             | Part::UniqueItems => self.prove_array(&schema, goal, facts),
+            // Different alternatives may apply in the cases of the conjunction, so these come first.
+            Part::AnyOf | Part::OneOf if facts.choice.is_some() => Err(Vec::new()),
             Part::AnyOf | Part::OneOf | Part::Not | Part::Condition => {
                 self.prove_logic(&schema, goal)
             }

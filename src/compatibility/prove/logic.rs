@@ -14,7 +14,7 @@ impl Prover {
                 let one = k
                     .any_of
                     .iter()
-                    .any(|id| self.holds(left.clone(), *id, place).is_ok());
+                    .any(|id| self.is_included(left.clone(), *id, place));
                 if one {
                     Ok(())
                 } else {
@@ -25,7 +25,7 @@ impl Prover {
                 let held: Vec<_> = k
                     .one_of
                     .iter()
-                    .map(|id| self.holds(left.clone(), *id, place).is_ok())
+                    .map(|id| self.is_included(left.clone(), *id, place))
                     .collect();
                 let Some(first) = held.iter().position(|held| *held) else {
                     return self.no_alternative(schema, "oneOf", &k.one_of, left, place);

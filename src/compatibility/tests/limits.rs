@@ -30,6 +30,27 @@ fn the_same_schema_is_compared_quickly_whatever_its_size() {
 }
 
 #[test]
+fn a_union_of_many_types_is_compared() {
+    let union = |changed: Value| {
+        let alternative = |index: u64| {
+            let mut properties = json!({"kind": {"const": index}, "text": {"maxLength": index}});
+            if index == 12 {
+                properties["note"] = changed.clone();
+            }
+            json!({"required": ["kind"], "properties": properties})
+        };
+        json!({"oneOf": (0..25).map(alternative).collect::<Vec<_>>()})
+    };
+    let (old, new) = (
+        union(json!({"maxLength": 5})),
+        union(json!({"maxLength": 4})),
+    );
+    let found = compare(TYPE, &old, &new).expect("the schemas can be compared");
+    let locations: Vec<_> = found.iter().map(|found| found.location.as_str()).collect();
+    assert_eq!(locations, ["/oneOf/12/properties/note/maxLength"]);
+}
+
+#[test]
 fn deep_schemas_do_not_exhaust_the_stack() {
     let mut text = String::new();
     for _ in 0..50 {
