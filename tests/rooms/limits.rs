@@ -123,6 +123,42 @@ fn a_message_to_a_large_room_reaches_every_session() {
 }
 
 #[test]
+fn a_member_who_does_not_read_delays_nobody_and_loses_nothing() {
+    const MESSAGES: usize = 400;
+    let server = open(&[
+        "--messages-per-second",
+        "100000",
+        "--burst",
+        "100000",
+        "--room-entries-per-second",
+        "1000000",
+        "--room-entries-burst",
+        "1000000",
+        "--outbox-bytes",
+        "16384",
+    ]);
+    let mut clients = connect_members(&server, "lobby", &["a", "slow", "c"]);
+    let text = "x".repeat(8000);
+    for n in 0..MESSAGES {
+        clients[0].send(&to_room("lobby", &format!("{n} {text}")));
+        if n % 50 == 49 {
+            for _ in 0..50 {
+                clients[0].expect("ack");
+                clients[2].expect("message");
+            }
+        }
+    }
+    // `slow` has read nothing so far.
+    for n in 0..MESSAGES {
+        let message = clients[1].expect("message");
+        assert_eq!(message["seq"], 3 + n, "{}", message["seq"]);
+        let content = message["message"].as_str().expect("a text");
+        assert!(content.starts_with(&format!("{n} ")), "{n}");
+    }
+    clients[1].assert_quiet();
+}
+
+#[test]
 fn below_the_free_disk_space_members_can_only_leave() {
     // More than any disk has.
     let server = open(&["--min-free-disk", "1125899906842624"]);
