@@ -24,7 +24,9 @@ mod openings;
 mod reads;
 mod receipts;
 mod retention;
+mod room_files;
 mod room_lifetimes;
+mod room_model;
 mod room_queries;
 mod rooms;
 mod superseded;
@@ -100,6 +102,8 @@ macro_rules! test_store {
             clock::hiding_follows_the_time_in_both_directions,
             clock::reactions_keep_their_order_whatever_the_time,
             clock::the_times_of_commits_are_known_after_a_start,
+            room_model::rooms_are_as_the_model_says,
+            room_model::rooms_that_hide_what_was_before_a_join_are_as_the_model_says,
             rooms::members_of_a_small_room_see_who_joins_and_leaves,
             rooms::members_of_a_larger_room_see_only_their_own_joins,
             rooms::joins_are_checked_in_order,

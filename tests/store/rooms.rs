@@ -80,7 +80,11 @@ pub fn read(by: &str, room: &str, n: u32) -> Write {
 /// A user's inbox, an entry each: "joined bo 2" and "left bo 1" with the number of members, and the kinds and numbers of messages.
 pub fn inbox(store: &mut TestStore, user: &str) -> Vec<String> {
     let items = store.items(user, (1, u64::MAX >> 1), usize::MAX);
-    let text = |item: &InboxItem| match item {
+    items.iter().map(entry_text).collect()
+}
+
+pub fn entry_text(item: &InboxItem) -> String {
+    match item {
         InboxItem::Membership(entry) => {
             let event = match entry.event {
                 MembershipEvent::Joined => "joined",
@@ -98,8 +102,7 @@ pub fn inbox(store: &mut TestStore, user: &str) -> Vec<String> {
             format!("{kind} {}", number(&entry.message))
         }
         InboxItem::Superseded(_) => "superseded".to_owned(),
-    };
-    items.iter().map(text).collect()
+    }
 }
 
 /// The number of the user's entry, those of others, the number of members, and whether it is a duplicate.

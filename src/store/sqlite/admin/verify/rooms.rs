@@ -37,7 +37,8 @@ pub const ROOM_CHECKS: &[(&str, &str)] = &[
         "a message in a room is not in the inbox of a member (conversation, message)",
         "SELECT x.conversation, x.n FROM members AS m JOIN messages AS x ON x.conversation = -m.room AND x.n > m.joined
          WHERE x.n > (SELECT i.message FROM inbox AS i WHERE i.user = m.user AND i.kind = 0 ORDER BY i.seq LIMIT 1)
-            AND (m.user, x.n) NOT IN (SELECT user, message FROM inbox WHERE conversation < 0 AND kind = 0)",
+            AND (m.user, x.conversation, x.n) NOT IN
+                (SELECT user, conversation, message FROM inbox WHERE conversation < 0 AND kind = 0)",
     ),
     (
         "a list or a mark is of a room of which the user is not a member (user, conversation)",
