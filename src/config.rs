@@ -8,6 +8,7 @@
 //! is a single edit (see `setting::section!`). Modules receive only the sections that concern them.
 
 mod auth;
+mod content;
 mod keepalive;
 mod limits;
 mod logging;
@@ -31,6 +32,7 @@ use std::sync::LazyLock;
 use clap::{Arg, value_parser};
 
 pub use auth::{AuthConfig, AuthMode, Jwks};
+pub use content::ContentConfig;
 pub use keepalive::KeepaliveConfig;
 pub use limits::{LimitsConfig, RateLimit};
 pub use logging::{LogFormat, LoggingConfig, stderr_shows_colors};
@@ -58,6 +60,8 @@ pub struct Config {
     pub tls: TlsConfig,
     /// Where and how long messages are stored.
     pub storage: StorageConfig,
+    /// The content of messages.
+    pub content: ContentConfig,
     /// Users who can receive messages.
     pub recipients: RecipientsConfig,
     /// Rooms.
@@ -78,6 +82,7 @@ fn settings() -> &'static [Setting] {
             auth::settings(),
             tls::settings(),
             storage::settings(),
+            content::settings(),
             recipients::settings(),
             rooms::settings(),
             limits::settings(),

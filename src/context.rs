@@ -7,6 +7,7 @@ use tokio::sync::Notify;
 
 use crate::auth::Verifier;
 use crate::config::Config;
+use crate::content_types::SharedContract;
 use crate::limits::Limits;
 use crate::memberships::SessionMemberships;
 use crate::protocol::Contract;
@@ -19,7 +20,7 @@ pub struct Context {
     /// The settings in force.
     pub config: Config,
     /// The protocol as this server speaks it.
-    pub contract: Arc<Contract>,
+    pub contract: Arc<SharedContract>,
     /// Authenticates clients.
     pub auth: Verifier,
     /// Executes the commands of sessions.
@@ -61,7 +62,7 @@ impl Context {
     ) -> Arc<Self> {
         Arc::new(Self {
             config,
-            contract: Arc::new(contract),
+            contract: SharedContract::new(contract),
             auth,
             router: memberships.router().clone(),
             memberships,

@@ -42,6 +42,8 @@ use crate::writer::{CommitObserver, Completed, CompletedBatch};
 pub enum ReplyTo {
     /// A session, and the `ref` of its frame.
     Session(Arc<Outbox>, Option<Box<str>>),
+    /// The same for a frame whose content is invalid: it gets this error, unless it repeats what was stored before.
+    Invalid(Arc<Outbox>, Option<Box<str>>, Box<FrameError>),
     /// Not a reply, but a notice: a user is typing, or has stopped.
     Typing {
         /// The session of the user.
@@ -94,8 +96,20 @@ impl CommitObserver<ReplyTo> for Delivery {
         for item in &batch.items {
             match item {
                 Completed::Write {
+                    reply_to: ReplyTo::Invalid(session, reference, error),
+                    outcome: Ok(Outcome::NotStored),
+                    ..
+                } => {
+                    let reply = Reply {
+                        session,
+                        reference: reference.as_deref(),
+                    };
+                    wakeups.add(session, reply.invalid(error));
+                }
+                Completed::Write {
                     write,
-                    reply_to: ReplyTo::Session(session, reference),
+                    reply_to:
+                        ReplyTo::Session(session, reference) | ReplyTo::Invalid(session, reference, _),
                     outcome,
                 } => {
                     let reply = Reply {
@@ -381,7 +395,9 @@ fn rejection(write: &Write, outcome: &Outcome) -> Option<CommandError> {
                 "you have the maximum number of reactions on this message",
             )
         },
-        Outcome::Stored { .. }
+        // The frame that leads to `NotStored` has an error of its own.
+        Outcome::NotStored
+        | Outcome::Stored { .. }
         | Outcome::ReadMark { .. }
         | Outcome::BlockSet
         | Outcome::Received(_)

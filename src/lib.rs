@@ -19,7 +19,8 @@
 //!
 //! Beside that path: [`limits`] restricts connections, rates and memory, [`blocks`] lists the users who block each other,
 //! [`contacts`] caches which users are contacts, [`memberships`] ends
-//! memberships with their sessions, [`disk_space`] watches the free disk space, [`tls`] loads
+//! memberships with their sessions, [`content_types`] loads an application's content types,
+//! [`disk_space`] watches the free disk space, [`tls`] loads
 //! certificates, [`clock`] tells the time, [`logging`] writes the log, [`config`] reads the settings. [`server`] builds all parts, and [`context`] is the
 //! part of them that connections share. [`compatibility`] compares versions of schemas for the `dmwire` program.
 //!
@@ -31,6 +32,7 @@ pub mod clock;
 pub mod compatibility;
 pub mod config;
 pub mod contacts;
+pub mod content_types;
 pub mod context;
 pub mod delivery;
 pub mod disk_space;

@@ -222,6 +222,15 @@ impl Outbox {
         state.wakeup(false)
     }
 
+    /// As [`Outbox::reply`], for a frame that counts as invalid: the task is woken to count it.
+    pub fn reply_to_invalid(&self, frame: &ServerFrame<'_>) -> Wakeup {
+        let mut state = self.lock();
+        state.pending_writes = state.pending_writes.saturating_sub(1);
+        state.invalid += 1;
+        state.buffer.append(frame);
+        state.wakeup(true)
+    }
+
     /// Offers a frame that is not stored: it is dropped if the client reads too slowly. Returns whether it was appended.
     pub fn push_ephemeral(&self, frame: &[u8], by: WrittenBy) -> (bool, Wakeup) {
         let mut state = self.lock();
@@ -332,7 +341,9 @@ impl Outbox {
     pub fn start_turn(&self) -> Status {
         let mut state = self.lock();
         state.buffer.start_turn();
-        state.status(self)
+        let status = state.status(self);
+        state.invalid = 0;
+        status
     }
 
     /// Appends a ping whose payload is the newest entry sent before it (RFC 6455 section 5.5.2), and returns that entry.

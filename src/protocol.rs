@@ -7,6 +7,7 @@
 pub mod asyncapi;
 pub mod client;
 pub mod content;
+pub mod content_types;
 pub mod contract;
 pub mod error;
 mod hints;
@@ -22,7 +23,7 @@ pub use client::{ClientFrame, Target};
 pub use contract::Contract;
 pub use error::{ErrorCode, FrameError};
 pub use json::Tape;
-pub use parse::Scanned;
+pub use parse::{Parsed, Scanned};
 pub use server::ServerFrame;
 pub use timestamp::Timestamp;
 pub use types::{MessageId, Ref};

@@ -31,7 +31,7 @@ use crate::protocol::{ClientFrame, FrameError, MessageId, Ref, ServerFrame, Targ
 use crate::readers::{PendingRead, Readers};
 use crate::store::{
     Content, ContentHasher, Conversation, DeviceRef, InboxItem, InboxQuery, InboxRange, InboxState,
-    MembershipKind, MessageRef, NewMessage, RecipientQuota, RoomMode, Write,
+    MembershipKind, MessageRef, NewMessage, RecipientQuota, Repeated, RoomMode, Write,
 };
 use crate::writer::{Unavailable, WriteError, Writer};
 
@@ -65,6 +65,8 @@ pub struct Command<'a> {
     pub quota: Option<&'a Arc<dyn RecipientQuota>>,
     /// The frame.
     pub frame: &'a ClientFrame<'a>,
+    /// Why the content of the frame must not be stored or passed on.
+    pub invalid_content: Option<&'a FrameError>,
     /// Where the command comes from.
     pub source: Source<'a>,
 }
@@ -92,9 +94,13 @@ pub enum Executed<'a> {
 }
 
 impl<'a> Source<'a> {
-    fn reply_to(self, reference: Option<&str>) -> ReplyTo {
+    fn reply_to(self, reference: Option<&str>, invalid: Option<&FrameError>) -> ReplyTo {
         let Self::Session(outbox) = self;
-        ReplyTo::Session(outbox.clone(), reference.map(Into::into))
+        let (outbox, reference) = (outbox.clone(), reference.map(Into::into));
+        match invalid {
+            None => ReplyTo::Session(outbox, reference),
+            Some(error) => ReplyTo::Invalid(outbox, reference, Box::new(error.clone())),
+        }
     }
 
     fn outbox(self) -> &'a Arc<Outbox> {
@@ -179,6 +185,9 @@ impl Router {
     /// # Errors
     /// [`CommandError`]: nothing was stored or pushed.
     pub fn execute<'a>(&self, command: &Command<'a>) -> Result<Executed<'a>, CommandError> {
+        if let Some(error) = command.invalid_content {
+            return self.repeated(error, command);
+        }
         self.check_rooms(command.frame)?;
         match command.frame {
             ClientFrame::Message(frame) => return self.message(frame, command),
@@ -250,6 +259,33 @@ impl Router {
         Ok(Executed::Accepted)
     }
 
+    /// Finds out whether a message or an edit with invalid content repeats what was stored before: that is answered with
+    /// `duplicate`. Nothing is stored.
+    fn repeated<'a>(
+        &self,
+        invalid: &FrameError,
+        command: &Command<'a>,
+    ) -> Result<Executed<'a>, CommandError> {
+        let found = match command.frame {
+            ClientFrame::Message(frame) if frame.ephemeral != Some(true) => {
+                let id = frame.id.map(|id| (id, Repeated::Message));
+                id.map(|id| (id, frame.target(), &frame.message, &frame.reference))
+            }
+            ClientFrame::Edit(frame) => {
+                let id = (frame.id, Repeated::Edit);
+                Some((id, frame.target(), &frame.message, &frame.reference))
+            }
+            _ => None,
+        };
+        let invalid = || CommandError::from(invalid.clone());
+        let ((id, repeated), target, message, reference) = found.ok_or_else(invalid)?;
+        let message_ref = message_ref(command, target, id);
+        let content = Content::new(message.raw, &self.hasher);
+        let write = Write::Repeat(message_ref, content, repeated);
+        self.submit(write, reference.as_ref(), command)?;
+        Ok(Executed::Accepted)
+    }
+
     fn block(
         &self,
         user: &str,
@@ -310,7 +346,8 @@ impl Router {
         self.check_space(&write)?;
         let outbox = command.source.outbox();
         outbox.add_pending_write();
-        let reply_to = command.source.reply_to(reference.map(Ref::as_str));
+        let reference = reference.map(Ref::as_str);
+        let reply_to = command.source.reply_to(reference, command.invalid_content);
         self.writer.write(write, reply_to).map_err(|_| {
             outbox.cancel_pending_write();
             CommandError::from(WriteError::Overloaded)

@@ -15,6 +15,7 @@ use crate::blocks::Blocks;
 use crate::clock::Clock;
 use crate::config::{Access, Config, StorageConfig, StoreUrl, temporary_directory};
 use crate::contacts::Contacts;
+use crate::content_types::{self, ContentTypesError};
 use crate::context::Context;
 use crate::delivery::{Delivery, ReplyTo};
 use crate::disk_space::DiskSpaceMonitor;
@@ -61,6 +62,9 @@ pub enum RunError {
         "the clock of this machine shows a time before 1970; set it, then start the server again"
     )]
     Clock,
+    /// The content types cannot be used.
+    #[error(transparent)]
+    ContentTypes(#[from] ContentTypesError),
     /// The operating system refused a thread, a signal handler or a socket.
     #[error(transparent)]
     System(#[from] io::Error),
@@ -73,6 +77,7 @@ impl RunError {
             Self::Store(StoreError::Broken(_)) => DISK_FAILED,
             Self::Verifier(error) if error.is_invalid() => INVALID_SETTINGS,
             Self::Tls(error) if error.is_invalid() => INVALID_SETTINGS,
+            Self::ContentTypes(_) => INVALID_SETTINGS,
             _ => 1,
         }
     }
@@ -191,6 +196,10 @@ impl Parts {
     /// is built before the writer that calls it, and the router last.
     fn build(config: Config) -> Result<Self, RunError> {
         let tls = Tls::new(&config.tls)?;
+        let contract = match &config.content.content_types {
+            Some(folder) => content_types::load(folder)?,
+            None => Contract::built_in(),
+        };
         let auth = Verifier::new(config.access(), &config.auth)?;
         let registry = Arc::new(Registry::default());
         let retention = config.storage.retention();
@@ -258,7 +267,6 @@ impl Parts {
         .with_rooms(config.rooms.rooms);
         let grace = Duration::from_secs(config.rooms.presence_grace_seconds);
         let memberships = SessionMemberships::new(router, grace, former);
-        let contract = Contract::built_in();
         let context = Context::new(config, contract, auth, memberships, registry, limits, epoch);
         Ok(Self {
             context,
@@ -326,16 +334,35 @@ fn reload_when_changed(
     let (context, tls) = (context.clone(), tls.cloned());
     let on_hangup = actix_rt::spawn(async move {
         while hangup.recv().await.is_some() {
-            log::info!("SIGHUP: reading keys and certificates again");
+            log::info!("SIGHUP: reading keys, certificates and content types again");
             context.router.clock().accept();
             context.auth.refresh();
             if let Some(tls) = &tls {
                 tls.reload();
             }
+            reload_content_types(&context).await;
         }
     });
     let tasks = watching.into_iter().chain([on_hangup]);
     Ok(tasks.map(AbortOnDropHandle::new).collect())
+}
+
+/// Reads the content types again. An invalid one leaves those in use that were loaded last.
+async fn reload_content_types(context: &Arc<Context>) {
+    let Some(folder) = context.config.content.content_types.clone() else {
+        return;
+    };
+    // The compilation would delay the sessions of a worker.
+    let loading = actix_rt::task::spawn_blocking(move || content_types::load(&folder));
+    match loading.await {
+        Ok(Ok(contract)) => {
+            let types = contract.custom_types().names().count();
+            log::info!(types = types, schema = contract.hash(); "content types loaded");
+            context.contract.replace(contract);
+        }
+        Ok(Err(error)) => log::error!("the content types stay as they were: {error}"),
+        Err(error) => log::error!("the content types stay as they were: {error}"),
+    }
 }
 
 /// Once a second, removes unused limits and, under memory pressure, has sessions check their memory. Rejected connections

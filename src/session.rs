@@ -112,6 +112,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Session<T> {
         if let Some(disconnect) = status.disconnect {
             self.state.start_draining(disconnect, now);
         }
+        self.state.count_invalid(status.invalid, now);
         let congested = status.congested || self.state.queries.is_full();
         let paused = congested || self.state.is_delayed(now);
         if paused {

@@ -22,7 +22,7 @@ pub use self::content::{Content, ContentHash, ContentHasher};
 pub use self::files::{FileId, FileRole, StoreFiles};
 pub use self::model::{
     Conversation, Entry, EntryKind, InboxItem, InboxState, MessageRef, NewContact, NewMessage,
-    Outcome, Received, RecipientQuota, StoredMessage, Write,
+    Outcome, Received, RecipientQuota, Repeated, StoredMessage, Write,
 };
 pub use self::options::{ContactObserver, LiveCursors, StoreOptions};
 pub use self::query::{

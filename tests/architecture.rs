@@ -19,7 +19,7 @@ const LAYERS: &[&[&str]] = &[
         "tls",
         "websocket",
     ],
-    &["limits"],
+    &["content_types", "limits"],
     &["auth", "outbox"],
     &["readers", "registry"],
     &["contacts", "writer"],

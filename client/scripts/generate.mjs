@@ -22,6 +22,11 @@ for (const [name, file] of [
 ]) {
   const { $defs, ...root } = JSON.parse(await readFile(new URL(`../schema/${file}`, here), 'utf8'));
   roots.set(name, root);
+  // Content of an application's types is the type parameter `App`.
+  if ($defs.CustomContent) {
+    delete $defs.CustomContent;
+    $defs.TypedContent.oneOf = $defs.TypedContent.oneOf.filter(({ $ref }) => $ref !== '#/$defs/CustomContent');
+  }
   for (const [definition, schema] of Object.entries($defs)) {
     const known = definitions.get(definition);
     if (known && JSON.stringify(known) !== JSON.stringify(schema)) {

@@ -216,6 +216,13 @@ pub(super) fn file() -> Kind<Option<PathBuf>> {
     })
 }
 
+/// The path of a folder; an empty one stands for none.
+pub(super) fn folder() -> Kind<Option<PathBuf>> {
+    Kind::one("DIR", value::file, |path| {
+        quoted(path.as_deref().unwrap_or("".as_ref()).display())
+    })
+}
+
 /// Paths of files.
 pub(super) fn files() -> Kind<Vec<PathBuf>> {
     list_of("FILE", value::files, |paths| {

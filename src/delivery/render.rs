@@ -79,7 +79,7 @@ impl<'a> EntryView<'a> {
                     edited_at: None,
                 },
             ),
-            Write::Edit(message, content) => (
+            Write::Edit(message, content) | Write::Repeat(message, content, _) => (
                 &message.actor,
                 target_of(&message.conversation),
                 message.id,

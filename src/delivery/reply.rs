@@ -32,8 +32,16 @@ impl Reply<'_> {
             error,
             retry_after_ms,
         } = rejected;
-        let frame = error_frame(error, self.reference, *retry_after_ms, None);
+        let schema = definition(error);
+        let frame = error_frame(error, self.reference, *retry_after_ms, schema.as_deref());
         self.session.reply(Some(&frame))
+    }
+
+    /// Sends `error` for a frame that counts as invalid.
+    pub fn invalid(self, error: &FrameError) -> Wakeup {
+        let schema = definition(error);
+        let frame = error_frame(error, self.reference, None, schema.as_deref());
+        self.session.reply_to_invalid(&frame)
     }
 
     /// Sends the ack of an operation that was stored before.
@@ -63,11 +71,15 @@ pub fn send_error(
     reference: Option<&str>,
     retry_after_ms: Option<u64>,
 ) {
-    let schema = error
-        .definition
-        .map(|definition| format!("{}#/$defs/{definition}", schema::CLIENT));
+    let schema = definition(error);
     let frame = error_frame(error, reference, retry_after_ms, schema.as_deref());
     session.send(&frame);
+}
+
+/// The reference to the violated definition.
+fn definition(error: &FrameError) -> Option<String> {
+    let definition = error.definition.as_ref()?;
+    Some(format!("{}#/$defs/{definition}", schema::CLIENT))
 }
 
 fn error_frame<'a>(

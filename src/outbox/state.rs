@@ -34,6 +34,8 @@ pub struct Status {
     pub congested: bool,
     /// Bytes held beyond [`FREE_PER_SESSION`].
     pub reserved: usize,
+    /// Frames that were found to be invalid since the last turn of the task began.
+    pub invalid: u32,
     /// Text frames appended so far.
     pub texts: u64,
     /// When another thread last wrote for the task, if that was after the task's last write.
@@ -59,6 +61,8 @@ pub(super) struct State {
     pub(super) incoming: usize,
     /// Writes of this session that the store has not answered.
     pub(super) pending_writes: usize,
+    /// Frames that were found to be invalid after the session had passed them on, and that it has not counted.
+    pub(super) invalid: u32,
     /// Another thread wants the session to end.
     pub(super) disconnect: Option<Disconnect>,
 }
@@ -112,6 +116,7 @@ impl State {
                 || self.pending_writes >= MAX_PENDING_WRITES
                 || memory - self.incoming > FREE_PER_SESSION && outbox.memory.under_pressure(),
             reserved: memory.saturating_sub(FREE_PER_SESSION),
+            invalid: self.invalid,
             texts: self.buffer.texts(),
             last_flush: self.buffer.last_flush(),
             disconnect: self.disconnect,

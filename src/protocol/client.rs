@@ -346,7 +346,16 @@ pub enum Target<'a> {
     Room(&'a str),
 }
 
-impl ClientFrame<'_> {
+impl<'a> ClientFrame<'a> {
+    /// The content that the frame sends.
+    pub(super) fn content(&self) -> Option<&WithRaw<'a, Content<'a>>> {
+        match self {
+            Self::Message(frame) => Some(&frame.message),
+            Self::Edit(frame) => Some(&frame.message),
+            _ => None,
+        }
+    }
+
     /// Checks the rules that involve several fields.
     pub(super) fn check(&self) -> Result<(), DecodeError> {
         match self {

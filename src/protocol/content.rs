@@ -27,6 +27,9 @@ pub enum Content<'a> {
     Text(Text<'a>),
     /// An object. Its `type` names what it is.
     Typed(TypedContent<'a>),
+    /// An object of an application's content type. The value is the `type`, which contains a dot;
+    /// [`Contract`](super::Contract) validates the rest.
+    Custom(Cow<'a, str>),
 }
 
 tagged! {
@@ -227,7 +230,11 @@ impl<'de: 'a, 'a> Deserialize<'de> for Content<'a> {
             }
 
             fn visit_enum<A: EnumAccess<'de>>(self, access: A) -> Result<Self::Value, A::Error> {
-                TypedContent::from_enum_access(access).map(Content::Typed)
+                let (tag, body) = access.variant::<Cow<'de, str>>()?;
+                if tag.contains('.') {
+                    return Ok(Content::Custom(tag));
+                }
+                TypedContent::from_variant(&tag, body).map(Content::Typed)
             }
         }
 

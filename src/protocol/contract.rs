@@ -5,13 +5,15 @@ use std::path::Path;
 
 use super::asyncapi;
 use super::content::TypedContent;
+use super::content_types::{ContentTypes, InvalidSchema, SchemaSource};
 use super::schema::{self, Exported};
 
-/// The contract between this server and its clients. It is built once, at start, and passed to the code that parses frames,
-/// writes `welcome` and serves `/schema`: it is a value, not a constant, so that a deployment can add content types.
+/// The contract between this server and its clients. It is passed to the code that parses frames, writes `welcome` and serves
+/// `/schema`: it is a value, not a constant, because a deployment can add content types.
 #[derive(Debug)]
 pub struct Contract {
-    content_types: Vec<&'static str>,
+    content_types: Vec<String>,
+    custom: ContentTypes,
     schemas: [Exported; 2],
     asyncapi: Exported,
     hash: String,
@@ -20,9 +22,23 @@ pub struct Contract {
 impl Contract {
     /// The contract with the built-in content types only.
     pub fn built_in() -> Self {
-        let schemas = schema::generate();
+        Self::with(ContentTypes::default())
+    }
+
+    /// The contract with content types of an application in addition.
+    ///
+    /// # Errors
+    /// [`InvalidSchema`]
+    pub fn with_content_types(sources: Vec<SchemaSource>) -> Result<Self, InvalidSchema> {
+        ContentTypes::compile(sources).map(Self::with)
+    }
+
+    fn with(custom: ContentTypes) -> Self {
+        let schemas = schema::generate(&custom);
+        let built_in = TypedContent::TAGS.iter().copied();
         Self {
-            content_types: TypedContent::TAGS.to_vec(),
+            content_types: built_in.chain(custom.names()).map(str::to_owned).collect(),
+            custom,
             hash: schema::hash(&schemas),
             asyncapi: describe(&schemas),
             schemas,
@@ -30,8 +46,13 @@ impl Contract {
     }
 
     /// The `type` of every content type.
-    pub fn content_types(&self) -> &[&'static str] {
+    pub fn content_types(&self) -> &[String] {
         &self.content_types
+    }
+
+    /// The content types of the application.
+    pub fn custom_types(&self) -> &ContentTypes {
+        &self.custom
     }
 
     /// The schemas of client frames and of server frames.

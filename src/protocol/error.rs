@@ -1,5 +1,7 @@
 //! Error codes (PROTOCOL section 7), and the error that rejects a frame.
 
+use std::borrow::Cow;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -88,8 +90,8 @@ pub struct FrameError {
     pub detail: String,
     /// A JSON Pointer to the invalid value.
     pub path: Option<String>,
-    /// The name of the violated definition in the schema of client frames.
-    pub definition: Option<&'static str>,
+    /// The violated definition in the schema of client frames: its name, or a pointer that begins with the name.
+    pub definition: Option<Cow<'static, str>>,
 }
 
 impl FrameError {

@@ -9,8 +9,9 @@ use super::json::{DecodeError, OneOf, Quoted, Value, misspelled};
 pub(super) fn complete(
     mut error: DecodeError,
     root: Value<'_, '_>,
-    content_types: &[&str],
+    content_types: &[String],
 ) -> DecodeError {
+    let content_types: &[&str] = &content_types.iter().map(|name| &**name).collect::<Vec<_>>();
     let content = root.get("message");
     match (error.code, error.path.as_str()) {
         (ErrorCode::UnknownType, "/type") => {

@@ -26,7 +26,7 @@ mod with_raw;
 
 pub use decode::MAX_INTEGER;
 pub use decode_error::DecodeError;
-pub(super) use describe::Quoted;
+pub(super) use describe::{Quoted, describe_value};
 pub use document::{Children, Document, Value};
 pub use pointer::push_token;
 pub use scanner::MAX_DEPTH;

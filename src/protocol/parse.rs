@@ -1,12 +1,15 @@
 //! From the text of a message to a [`ClientFrame`], or to the error that rejects it.
 
+use std::borrow::Cow;
+
 use serde::Deserialize;
 
 use super::client::ClientFrame;
+use super::content::Content;
 use super::contract::Contract;
 use super::error::{ErrorCode, FrameError};
 use super::hints;
-use super::json::{DecodeError, Document, SyntaxError, Tape, ValueKind};
+use super::json::{DecodeError, Document, SyntaxError, Tape, ValueKind, WithRaw};
 use super::types::Ref;
 
 /// Longest `detail` of an error, in bytes.
@@ -18,6 +21,29 @@ const MAX_DETAIL: usize = 500;
 pub struct Scanned<'t, 'a> {
     doc: Option<Document<'t, 'a>>,
     problem: Option<SyntaxError>,
+}
+
+/// A client frame of valid form.
+#[derive(Clone, Debug)]
+pub struct Parsed<'a> {
+    /// The frame.
+    pub frame: ClientFrame<'a>,
+    /// Why the content of the frame must not be stored or passed on. A frame that only repeats what was stored before is answered
+    /// in spite of it.
+    pub invalid_content: Option<Box<FrameError>>,
+}
+
+impl<'a> Parsed<'a> {
+    /// The frame, if its content is valid too.
+    ///
+    /// # Errors
+    /// The error of the content.
+    pub fn valid(self) -> Result<ClientFrame<'a>, FrameError> {
+        match self.invalid_content {
+            None => Ok(self.frame),
+            Some(error) => Err(*error),
+        }
+    }
 }
 
 impl<'t, 'a> Scanned<'t, 'a> {
@@ -48,11 +74,11 @@ impl<'t, 'a> Scanned<'t, 'a> {
             .is_some_and(|value| value.is_text(tag))
     }
 
-    /// Decodes and validates the frame.
+    /// Decodes and validates the frame, and then its content.
     ///
     /// # Errors
     /// [`FrameError`] names the rule that the frame violates, and the value.
-    pub fn parse(&self, contract: &Contract) -> Result<ClientFrame<'a>, FrameError> {
+    pub fn parse(&self, contract: &Contract) -> Result<Parsed<'a>, FrameError> {
         if let Some(problem) = &self.problem {
             return Err(FrameError {
                 path: problem.path.clone(),
@@ -72,7 +98,37 @@ impl<'t, 'a> Scanned<'t, 'a> {
             frame_error(hints::complete(error, root, content_types))
         })?;
         frame.check().map_err(frame_error)?;
-        Ok(frame)
+        let invalid_content = match frame.content() {
+            Some(content) => self.check_content(contract, content),
+            None => None,
+        };
+        Ok(Parsed {
+            frame,
+            invalid_content,
+        })
+    }
+
+    /// Validates content of an application's type.
+    fn check_content(
+        &self,
+        contract: &Contract,
+        content: &WithRaw<'a, Content<'a>>,
+    ) -> Option<Box<FrameError>> {
+        let Content::Custom(name) = &content.value else {
+            return None;
+        };
+        if let Some(result) = contract.custom_types().validate(name, content.raw) {
+            return result.err().map(|error| {
+                Box::new(FrameError {
+                    detail: shortened(error.detail),
+                    ..*error
+                })
+            });
+        }
+        let unknown = DecodeError::here(ErrorCode::UnknownType, "").under("type");
+        let root = self.doc?.root();
+        let error = hints::complete(unknown.under("message"), root, contract.content_types());
+        Some(Box::new(frame_error(error)))
     }
 }
 
@@ -81,7 +137,7 @@ fn frame_error(error: DecodeError) -> FrameError {
         code: error.code,
         detail: shortened(error.detail),
         path: Some(error.path),
-        definition: error.definition,
+        definition: error.definition.map(Cow::Borrowed),
     }
 }
 

@@ -8,12 +8,16 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
 use super::client::ClientFrame;
+use super::content_types::{self, ContentTypes};
 use super::server::ServerFrame;
 
 /// File name of the schema of client frames.
 pub const CLIENT: &str = "client-frame.schema.json";
 /// File name of the schema of server frames.
 pub const SERVER: &str = "server-frame.schema.json";
+
+/// Definition of the content of application types in the schema of server frames.
+const CUSTOM: &str = "CustomContent";
 
 /// An exported schema.
 #[derive(Clone, Debug)]
@@ -24,18 +28,75 @@ pub struct Exported {
     pub text: String,
 }
 
-/// Generates the schemas of client frames and of server frames.
-pub(super) fn generate() -> [Exported; 2] {
+/// Generates the schemas of client frames and of server frames. Both contain the application's content types as definitions.
+pub(super) fn generate(types: &ContentTypes) -> [Exported; 2] {
+    let mut client = client();
+    let mut server = server();
+    for (name, definition) in types.published() {
+        add_branch(&mut client, content_of_type(name, definition));
+        for schema in [&mut client, &mut server] {
+            add_definition(schema, name, definition.clone());
+        }
+    }
+    // Stored messages keep their type when it is changed or removed.
+    add_branch(&mut server, json!({"$ref": format!("#/$defs/{CUSTOM}")}));
+    add_definition(&mut server, CUSTOM, any_custom_content());
     [
         Exported {
             name: CLIENT,
-            text: pretty(&client()),
+            text: pretty(&client),
         },
         Exported {
             name: SERVER,
-            text: pretty(&server()),
+            text: pretty(&server),
         },
     ]
+}
+
+/// Content of any application type, as the server may deliver it.
+fn any_custom_content() -> Value {
+    json!({
+        "title": "Custom content",
+        "description": "Content of an application's type. It was valid when it was stored; its type may have been changed or \
+                        removed since.",
+        "examples": [{"type": "order.updated", "order": "A-17"}],
+        "type": "object",
+        "properties": {
+            "type": {"type": "string", "pattern": "\\.", "description": "The name of the type. It contains a dot."}
+        },
+        "required": ["type"]
+    })
+}
+
+/// Content whose `type` is `name`, and which is valid by the definition of that name.
+fn content_of_type(name: &str, definition: &Value) -> Value {
+    let reference = json!({"$ref": content_types::reference(name)});
+    let required = definition["required"].as_array();
+    let is_stated = definition["type"] == "object"
+        && definition["properties"]["type"]["const"] == name
+        && required.is_some_and(|names| names.contains(&json!("type")));
+    if is_stated {
+        return reference;
+    }
+    let of_type = json!({
+        "type": "object",
+        "properties": {"type": {"const": name}},
+        "required": ["type"]
+    });
+    json!({"allOf": [of_type, reference]})
+}
+
+fn add_branch(schema: &mut Value, branch: Value) {
+    let branches = schema.pointer_mut("/$defs/TypedContent/oneOf");
+    if let Some(branches) = branches.and_then(Value::as_array_mut) {
+        branches.push(branch);
+    }
+}
+
+fn add_definition(schema: &mut Value, name: &str, definition: Value) {
+    if let Some(definitions) = schema.get_mut("$defs").and_then(Value::as_object_mut) {
+        definitions.insert(name.to_owned(), definition);
+    }
 }
 
 /// The first 16 hexadecimal digits of a SHA-256 over names and texts.

@@ -28,11 +28,16 @@ macro_rules! tagged {
 
             /// Decodes the tag, and then the struct of the variant that it names.
             fn from_enum_access<A: serde::de::EnumAccess<$life>>(access: A) -> Result<Self, A::Error> {
-                use serde::de::{Error as _, VariantAccess as _};
                 let (tag, body) = access.variant::<std::borrow::Cow<'_, str>>()?;
-                match tag.as_ref() {
+                Self::from_variant(&tag, body)
+            }
+
+            /// Decodes the struct of the variant that `tag` names.
+            fn from_variant<V: serde::de::VariantAccess<$life>>(tag: &str, body: V) -> Result<Self, V::Error> {
+                use serde::de::Error as _;
+                match tag {
                     $($tag => body.newtype_variant().map(Self::$variant),)+
-                    unknown => Err(A::Error::unknown_variant(unknown, Self::TAGS)),
+                    unknown => Err(V::Error::unknown_variant(unknown, Self::TAGS)),
                 }
             }
         }

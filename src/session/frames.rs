@@ -7,7 +7,7 @@ use std::time::Instant;
 use super::state::SessionState;
 use crate::delivery::send_error;
 use crate::outbox::disconnect::{TOO_FAST, TOO_MANY_BAD};
-use crate::protocol::{ClientFrame, ErrorCode, FrameError, Ref, Scanned, Tape};
+use crate::protocol::{ErrorCode, FrameError, Parsed, Ref, Scanned, Tape};
 use crate::router::{Command, CommandError, Executed, Query, Source};
 use crate::store::DeviceRef;
 use crate::websocket::{Incoming, Opcode};
@@ -58,16 +58,17 @@ impl SessionState {
                     return;
                 }
             }
-            let Some(user) = &self.user else {
+            let Some(user) = &mut self.user else {
                 return;
             };
-            match scanned.parse(&user.contract) {
-                Ok(frame) => {
-                    if let Err(rejected) = self.on_frame(&frame, now) {
+            match scanned.parse(user.contract.current()) {
+                Ok(parsed) => {
+                    if let Err(rejected) = self.on_frame(&parsed, now) {
                         let reference = reference();
                         let reference = reference.as_ref().map(Ref::as_str);
                         let retry_after_ms = rejected.retry_after_ms;
                         send_error(&self.outbox, &rejected.error, reference, retry_after_ms);
+                        self.count_invalid(rejected.error.code.is_bad_frame().into(), now);
                     }
                 }
                 Err(error) => self.reject(&error, reference().as_ref(), now),
@@ -75,14 +76,15 @@ impl SessionState {
         });
     }
 
-    fn on_frame(&mut self, frame: &ClientFrame<'_>, now: Instant) -> Result<(), CommandError> {
+    fn on_frame(&mut self, parsed: &Parsed<'_>, now: Instant) -> Result<(), CommandError> {
         let Some(user) = &self.user else {
             return Ok(());
         };
         let command = Command {
             actor: self.outbox.user(),
             quota: user.quota.as_ref(),
-            frame,
+            frame: &parsed.frame,
+            invalid_content: parsed.invalid_content.as_deref(),
             source: Source::Session(&self.outbox),
         };
         match user.router.execute(&command)? {
@@ -211,11 +213,18 @@ impl SessionState {
         }
     }
 
-    /// Answers an invalid frame with `error`. Ends the session after too many of them.
+    /// Answers an invalid frame with `error`.
     fn reject(&mut self, error: &FrameError, reference: Option<&Ref<'_>>, now: Instant) {
         send_error(&self.outbox, error, reference.map(Ref::as_str), None);
-        if error.code.is_bad_frame() && self.bad_frames.exceed(now) {
-            self.send_goodbye(&TOO_MANY_BAD, now);
+        self.count_invalid(error.code.is_bad_frame().into(), now);
+    }
+
+    /// Counts invalid frames that were answered with `error`. Ends the session after too many of them.
+    pub(super) fn count_invalid(&mut self, frames: u32, now: Instant) {
+        for _ in 0..frames {
+            if self.bad_frames.exceed(now) && !self.is_ending() {
+                self.send_goodbye(&TOO_MANY_BAD, now);
+            }
         }
     }
 }

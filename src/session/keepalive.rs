@@ -279,6 +279,7 @@ mod tests {
             awaits_replies: false,
             congested: false,
             reserved,
+            invalid: 0,
             texts: 0,
             last_flush: None,
             disconnect: None,

@@ -12,6 +12,7 @@ use super::replay::Start;
 use super::{Auth, FrameLimits, SessionParams, SessionQuery, UserSession};
 use crate::auth::Identity;
 use crate::config::Days;
+use crate::content_types::SessionContract;
 use crate::context::Context;
 use crate::delivery::{PartOutcome, send_error};
 use crate::limits::Limits;
@@ -69,6 +70,7 @@ pub async fn open_session(
     let joins = Joins::start(context, &user, &query);
     let inbox = open_inbox(context, &user, &query, session).await?;
     let start = Start::of(&query, context.epoch, &inbox);
+    let mut contract = SessionContract::new(context.contract.clone());
     outbox.send(&ServerFrame::Welcome(Welcome {
         protocol: PROTOCOL,
         session_id: Id(session),
@@ -78,7 +80,7 @@ pub async fn open_session(
         epoch: Id(context.epoch),
         seq: Integer(inbox.head),
         server_time: Timestamp(context.router.clock().now()),
-        schema: context.contract.hash(),
+        schema: contract.current().hash(),
         heartbeat_seconds: Integer(config.keepalive.heartbeat_seconds),
         limits: server::Limits {
             max_frame_bytes: Integer(config.limits.max_frame_bytes as u64),
@@ -106,7 +108,7 @@ pub async fn open_session(
     let key = context.limits.users.key(&user);
     let read_rate = context.limits.read_rates.of_user(key);
     let user = UserSession {
-        contract: context.contract.clone(),
+        contract,
         router: context.router.clone(),
         key,
         limits: context.limits.clone(),

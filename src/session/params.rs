@@ -8,11 +8,12 @@ use uuid::Uuid;
 use super::rate_limit::FrameLimits;
 use crate::auth::Identity;
 use crate::config::KeepaliveConfig;
+use crate::content_types::SessionContract;
 use crate::limits::read_rate::SharedReadRate;
 use crate::limits::{Limits, UserKey};
 use crate::memberships::HeldMemberships;
 use crate::outbox::Outbox;
-use crate::protocol::{Contract, Timestamp};
+use crate::protocol::Timestamp;
 use crate::registry::Registered;
 use crate::router::Router;
 use crate::store::{KnownEntry, MembershipKind, RecipientQuota};
@@ -88,7 +89,7 @@ pub struct Auth {
 #[derive(Debug)]
 pub struct UserSession {
     /// Decides which frames are valid.
-    pub contract: Arc<Contract>,
+    pub contract: SessionContract,
     /// Executes the client's frames.
     pub router: Router,
     /// Limits that all sessions of the user share.

@@ -85,6 +85,9 @@ pub enum Write {
     Message(NewMessage),
     /// Replace a message's content, and append the change to the inboxes.
     Edit(MessageRef, Content),
+    /// Store nothing: find out whether the same message, or the same edit, was stored before. The content is not allowed any
+    /// more. The outcome is a duplicate or [`Outcome::NotStored`].
+    Repeat(MessageRef, Content, Repeated),
     /// Remove a message's content, and append the change to the inboxes.
     Delete(MessageRef),
     /// Add or remove a reaction, and append the change to the inboxes.
@@ -139,12 +142,22 @@ pub enum Write {
     },
 }
 
+/// The operation that [`Write::Repeat`] looks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Repeated {
+    /// [`Write::Message`]
+    Message,
+    /// [`Write::Edit`]
+    Edit,
+}
+
 impl Write {
     /// The conversation that the operation changes or reads.
     pub fn conversation(&self) -> Option<&Conversation> {
         match self {
             Self::Message(message) => Some(&message.to),
             Self::Edit(at, _)
+            | Self::Repeat(at, ..)
             | Self::Delete(at)
             | Self::React { message: at, .. }
             | Self::Read(at) => Some(&at.conversation),
@@ -173,6 +186,8 @@ pub enum Outcome {
         /// The first message by which the conversation has messages of both users.
         new_contact: Option<NewContact>,
     },
+    /// The operation that was to be repeated was not stored before.
+    NotStored,
     /// The conversation has something else under this id.
     IdConflict,
     /// There is no such message, or it was deleted.

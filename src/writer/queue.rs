@@ -62,7 +62,7 @@ impl<R> Queued<R> {
     fn bytes(&self) -> usize {
         match self {
             Self::Write(Write::Message(message), _) => message.content.len(),
-            Self::Write(Write::Edit(_, content), _) => content.len(),
+            Self::Write(Write::Edit(_, content) | Write::Repeat(_, content, _), _) => content.len(),
             Self::RoomNotice { bytes, .. } => *bytes,
             _ => 0,
         }

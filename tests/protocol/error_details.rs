@@ -3,7 +3,7 @@
 
 use std::sync::LazyLock;
 
-use dmwire::protocol::{Contract, FrameError, Scanned, Tape};
+use dmwire::protocol::{Contract, FrameError, Parsed, Scanned, Tape};
 use serde_json::{Value, json};
 
 use crate::support::{Client, Server};
@@ -86,7 +86,8 @@ const DETAILS: &str = r#"
 
 fn detail(frame: &str) -> String {
     static CONTRACT: LazyLock<Contract> = LazyLock::new(Contract::built_in);
-    match Scanned::new(&mut Tape::default(), frame).parse(&CONTRACT) {
+    let parsed = Scanned::new(&mut Tape::default(), frame).parse(&CONTRACT);
+    match parsed.and_then(Parsed::valid) {
         Err(FrameError { detail, .. }) => detail,
         Ok(frame) => panic!("accepted: {frame:?}"),
     }

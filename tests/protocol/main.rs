@@ -6,6 +6,7 @@ mod support;
 mod targets;
 
 mod bad_input;
+mod content_types;
 mod encoders;
 mod error_details;
 mod fuzz_corpus;

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
-use dmwire::protocol::{Contract, ErrorCode, FrameError, Scanned, Tape};
+use dmwire::protocol::{Contract, ErrorCode, FrameError, Parsed, Scanned, Tape};
 use serde_json::Value;
 
 /// The number of mutations. Each consists of one to three random changes of a frame of the corpus.
@@ -40,6 +40,7 @@ fn validate(text: &str) -> Result<(), FrameError> {
     static CONTRACT: LazyLock<Contract> = LazyLock::new(Contract::built_in);
     Scanned::new(&mut Tape::default(), text)
         .parse(&CONTRACT)
+        .and_then(Parsed::valid)
         .map(drop)
 }
 

@@ -43,6 +43,7 @@ macro_rules! test_store {
             messages::users_exist_from_their_first_message,
             messages::an_inbox_range_ends_where_its_bytes_do,
             messages::a_message_is_stored_once,
+            messages::a_repetition_is_found_and_nothing_else_is_stored,
             messages::a_rejected_write_does_not_affect_the_rest_of_its_batch,
             messages::a_room_is_unknown,
             receipts::watermarks_only_increase,

@@ -2,13 +2,73 @@
 
 use dmwire::store::{
     Conversation, EntryKind, HistoryAnswer, HistoryPosition, HistoryQuery, InboxState, MessageRef,
-    NewMessage, Outcome, Write,
+    NewMessage, Outcome, Repeated, Write,
 };
 
 use crate::fixture::TestStore;
 use crate::writes::{
-    conversations_query, delete, duplicate, history_query, id, message, number, stored,
+    conversations_query, delete, duplicate, edit as change, history_query, id, message, number,
+    stored,
 };
+
+pub fn a_repetition_is_found_and_nothing_else_is_stored(store: &mut TestStore) {
+    let repeat = |write: Write, repeated| match write {
+        Write::Message(message) => Write::Repeat(
+            MessageRef {
+                actor: message.from,
+                conversation: message.to,
+                id: message.id,
+            },
+            message.content,
+            repeated,
+        ),
+        other => other,
+    };
+    let again = |to, n, text| repeat(message("ada", to, n, text), Repeated::Message);
+    let edit = |n, text| repeat(message("ada", "bob", n, text), Repeated::Edit);
+    // In the same batch, while the message waits in the log, and when it is in its table.
+    let outcomes = store.commit(&[
+        message("ada", "bob", 1, "hello"),
+        again("bob", 1, "hello"),
+        again("bob", 2, "hello"),
+    ]);
+    assert_eq!(stored(&outcomes[0]), (1, 1));
+    assert_eq!(duplicate(&outcomes[1]).0, Some(1));
+    assert_eq!(outcomes[2], Outcome::NotStored);
+    for _ in 0..2 {
+        let outcomes = store.commit(&[
+            again("bob", 1, "hello"),
+            again("bob", 1, "other"),
+            again("cy", 1, "hello"),
+            edit(1, "hello"),
+            edit(1, "other"),
+            edit(2, "hello"),
+        ]);
+        assert_eq!(duplicate(&outcomes[0]).0, Some(1));
+        assert_eq!(duplicate(&outcomes[3]).0, Some(1));
+        for n in [1, 2, 4, 5] {
+            assert_eq!(outcomes[n], Outcome::NotStored, "{n}");
+        }
+        store.maintain();
+    }
+    assert_eq!((store.head("ada"), store.head("bob")), (1, 1));
+    assert_eq!(store.inbox_range("cy"), None);
+    // The first content counts for a message, the present one for an edit.
+    store.commit(&[change("ada", "bob", 1, "other")]);
+    let outcomes = store.commit(&[
+        again("bob", 1, "hello"),
+        edit(1, "other"),
+        edit(1, "hello"),
+        delete("ada", "bob", 1),
+        again("bob", 1, "hello"),
+        edit(1, "other"),
+    ]);
+    assert_eq!(duplicate(&outcomes[0]).0, Some(1));
+    assert_eq!(duplicate(&outcomes[1]).0, Some(2));
+    assert_eq!(outcomes[2], Outcome::NotStored);
+    assert_eq!(duplicate(&outcomes[4]).0, Some(1));
+    assert_eq!(outcomes[5], Outcome::NotStored);
+}
 
 pub fn users_exist_from_their_first_message(store: &mut TestStore) {
     let empty = InboxState {

@@ -17,7 +17,7 @@ use dmwire::config::{Config, Secret};
 use dmwire::http::ClientAddr;
 use dmwire::http::upgrade::UpgradeRules;
 use dmwire::protocol::types::is_name;
-use dmwire::protocol::{ClientFrame, Contract, ErrorCode, FrameError, Scanned, Tape};
+use dmwire::protocol::{ClientFrame, Contract, ErrorCode, FrameError, Parsed, Scanned, Tape};
 use dmwire::websocket::{Decoder, Incoming, ProtocolError};
 use ring::hmac;
 use serde_json::Value;
@@ -121,11 +121,11 @@ fn read(text: &str) -> Option<String> {
     let mut tape = Tape::default();
     let scanned = Scanned::new(&mut tape, text);
     let reference = scanned.reference().map(|mark| mark.as_str().to_owned());
-    let ours = scanned.parse(&CONTRACT);
+    let ours = scanned.parse(&CONTRACT).and_then(Parsed::valid);
     USED.with_borrow_mut(|used| {
         let again = Scanned::new(used, text);
         assert_eq!(
-            again.parse(&CONTRACT).map(drop),
+            again.parse(&CONTRACT).and_then(Parsed::valid).map(drop),
             ours.as_ref().map(drop).map_err(Clone::clone)
         );
         assert_eq!(

@@ -16,7 +16,10 @@ pub fn list(request: HttpRequest) -> HttpResponse {
     let Some(context) = context(&request) else {
         return no_schema();
     };
-    let (base, contract) = (&context.config.network.base_path, &context.contract);
+    let (base, contract) = (
+        &context.config.network.base_path,
+        context.contract.current(),
+    );
     let list: Vec<_> = contract
         .documents()
         .map(|document| json!({"name": document.name, "url": format!("{base}/schema/{}", document.name)}))
@@ -33,7 +36,7 @@ pub fn get(request: HttpRequest) -> HttpResponse {
     let Some(context) = context(&request) else {
         return no_schema();
     };
-    let contract = &context.contract;
+    let contract = context.contract.current();
     let response = match contract.document(name) {
         Some(document) => {
             let (media_type, text) = match document.name {

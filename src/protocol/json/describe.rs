@@ -23,6 +23,19 @@ pub(super) fn value(value: Value<'_, '_>) -> String {
     }
 }
 
+/// As [`value`], for a value of `serde_json`.
+pub(in crate::protocol) fn describe_value(value: &serde_json::Value) -> String {
+    use serde_json::Value as Json;
+    match value {
+        Json::Null => "null".to_owned(),
+        Json::Bool(value) => format!("the boolean {value}"),
+        Json::Number(number) => format!("the number {number}"),
+        Json::String(text) => string(text),
+        Json::Array(list) => format!("an array of {} elements", list.len()),
+        Json::Object(members) => format!("an object of {} fields", members.len()),
+    }
+}
+
 /// Describes what a visitor rejects, in the words of [`value`].
 pub(super) fn unexpected(found: Unexpected<'_>) -> String {
     match found {

@@ -24,7 +24,7 @@ use super::rooms::{Member, share_small_room};
 use super::shared::Shared;
 use crate::store::{
     ContentHash, ContentHasher, Conversation, MessageRef, Outcome, Quotas, RecipientQuota,
-    Relation, RoomMode, RoomRules, Write,
+    Relation, Repeated, RoomMode, RoomRules, Write,
 };
 
 /// Message numbers are reserved in the file in blocks of this size, so that opening a store need not look for the newest.
@@ -135,7 +135,10 @@ impl Batch<'_> {
         let is_about_room = matches!(write.conversation(), Some(Conversation::Room(_)))
             || matches!(write, Write::Join { .. } | Write::Leave { .. });
         if is_about_room && self.rooms.mode == RoomMode::Off {
-            return Ok(Outcome::UnknownRoom);
+            return Ok(match write {
+                Write::Repeat(..) => Outcome::NotStored,
+                _ => Outcome::UnknownRoom,
+            });
         }
         match write {
             Write::Message(message) => match &message.to {
@@ -144,6 +147,16 @@ impl Batch<'_> {
             },
             Write::Edit(at, content) => {
                 self.change(at, |batch, found| batch.edit(at, found, content))
+            }
+            Write::Repeat(at, content, repeated) => {
+                let found = self.find(at)?;
+                match (found, repeated) {
+                    (None, _) => Ok(Outcome::NotStored),
+                    (Some(found), Repeated::Message) => {
+                        self.repeated_message(&found, content, at.id)
+                    }
+                    (Some(found), Repeated::Edit) => self.repeated_edit(&found, content),
+                }
             }
             Write::Delete(at) => self.change(at, |batch, found| batch.delete(at, found)),
             Write::React {

@@ -8,7 +8,7 @@ use rusqlite::Connection;
 
 use super::cache::Cache;
 use super::pending::{PendingLog, Selection};
-use crate::store::{Conversation, Write};
+use crate::store::{Conversation, MessageRef, NewMessage, Write};
 
 /// Messages of the batch that must not wait in the pending log.
 #[derive(Debug, Default)]
@@ -89,15 +89,26 @@ pub fn plan<'a>(
     let mixed = batch.iter().any(|write| matches!(write, Write::Message(_)));
     for write in batch {
         match write {
-            Write::Message(message) => {
-                if message.fresh {
-                    continue;
-                }
+            Write::Message(NewMessage {
+                from,
+                to,
+                id,
+                fresh: false,
+                ..
+            })
+            | Write::Repeat(
+                MessageRef {
+                    actor: from,
+                    conversation: to,
+                    id,
+                },
+                ..,
+            ) => {
                 // The id may be one that a pending message has: the duplicate check looks in the tables.
-                let place = Place::of(&message.from, &message.to);
+                let place = Place::of(from, to);
                 let conversation = find.pending_conversation(place)?;
-                let is_pending = conversation.is_some_and(|n| log.has_id(n, message.id.as_bytes()));
-                if is_pending || !ids.insert((place, message.id)) {
+                let is_pending = conversation.is_some_and(|n| log.has_id(n, id.as_bytes()));
+                if is_pending || !ids.insert((place, *id)) {
                     direct.insert(place);
                     needed.extend(conversation);
                 }
@@ -119,7 +130,7 @@ pub fn plan<'a>(
                     needed.extend(log.conversations_of(user.n, seq));
                 }
             }
-            Write::Block { .. } | Write::Join { .. } | Write::Leave { .. } => {}
+            Write::Message(_) | Write::Block { .. } | Write::Join { .. } | Write::Leave { .. } => {}
         }
     }
     let needed = log.select_conversations(needed.into_iter());

@@ -84,13 +84,8 @@ impl Batch<'_> {
             return Ok(Outcome::NotAuthor);
         }
         let present = self.content(found)?;
-        let edited = (&**content, content.hash());
-        if self.hasher.same((&present, found.hash.as_ref()), edited) {
-            let seq = found.change_seq.map_or(found.from_seq, unsigned);
-            return Ok(unchanged(
-                Some(seq),
-                found.edited_at.unwrap_or(found.sent_at),
-            ));
+        if let Some(outcome) = self.same_edit(found, &present, content) {
+            return Ok(outcome);
         }
         if found.blocked {
             return Ok(Outcome::Blocked);
@@ -125,6 +120,26 @@ impl Batch<'_> {
         long_contents::remove(self.tx, found.n)?;
         long_contents::insert(self.tx, found.n, content)?;
         Ok(outcome)
+    }
+
+    /// The outcome of an edit that does not change the present content.
+    fn same_edit(&self, found: &Found, present: &str, content: &Content) -> Option<Outcome> {
+        let edited = (&**content, content.hash());
+        let is_same = self.hasher.same((present, found.hash.as_ref()), edited);
+        is_same.then(|| {
+            let seq = found.change_seq.map_or(found.from_seq, unsigned);
+            unchanged(Some(seq), found.edited_at.unwrap_or(found.sent_at))
+        })
+    }
+
+    /// Looks for an edit that must not be made.
+    pub(super) fn repeated_edit(&mut self, found: &Found, content: &Content) -> Result<Outcome> {
+        if found.deleted_at.is_some() || found.sender != found.actor.n {
+            return Ok(Outcome::NotStored);
+        }
+        let present = self.content(found)?;
+        let repeated = self.same_edit(found, &present, content);
+        Ok(repeated.unwrap_or(Outcome::NotStored))
     }
 
     pub(super) fn delete(&mut self, at: &MessageRef, found: &Found) -> Result<Outcome> {

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use rusqlite::params;
 use uuid::Uuid;
 
-use super::{Batch, Result};
+use super::{Batch, Found, Result};
 use crate::store::sqlite::cache::{DirectConversation, User};
 use crate::store::sqlite::counts::{self, Counts};
 use crate::store::sqlite::long_contents;
 use crate::store::sqlite::number::{signed, unsigned};
 use crate::store::sqlite::pending::Record;
-use crate::store::{ContentHash, NewContact, NewMessage, Outcome, Recipients};
+use crate::store::{Content, ContentHash, NewContact, NewMessage, Outcome, Recipients};
 
 /// Messages with more bytes of content skip the pending log.
 pub(super) const LARGE: usize = 2048;
@@ -297,12 +297,33 @@ impl Batch<'_> {
             .exists(params![conversation, message.id.as_bytes()])
     }
 
+    /// Looks for a message that must not be stored.
+    pub(super) fn repeated_message(
+        &mut self,
+        found: &Found,
+        content: &Content,
+        id: Uuid,
+    ) -> Result<Outcome> {
+        let outcome = self.same_message(found.conversation, found.actor.n, id, content)?;
+        Ok(outcome.unless_duplicate(Outcome::NotStored))
+    }
+
     /// The outcome of a message whose id is taken: the first outcome again if it is the same message, or a conflict.
     pub(super) fn duplicate(
         &mut self,
         conversation: i64,
         from: i64,
         message: &NewMessage,
+    ) -> Result<Outcome> {
+        self.same_message(conversation, from, message.id, &message.content)
+    }
+
+    fn same_message(
+        &mut self,
+        conversation: i64,
+        from: i64,
+        id: Uuid,
+        sent: &Content,
     ) -> Result<Outcome> {
         type Row = (
             i64,
@@ -319,7 +340,7 @@ impl Batch<'_> {
                 "SELECT n, sender, from_seq, sent_at, content, first, hash
                  FROM messages WHERE conversation = ?1 AND id = ?2",
             )?
-            .query_row(params![conversation, message.id.as_bytes()], |row| {
+            .query_row(params![conversation, id.as_bytes()], |row| {
                 Ok((
                     row.get(0)?,
                     row.get(1)?,
@@ -337,11 +358,11 @@ impl Batch<'_> {
         // An edit or a deletion keeps a hash of the first content; without one, the content is still the first.
         let is_same = match (first, content) {
             (Some(first), _) => {
-                let known = message.content.hash().copied();
-                first == known.unwrap_or_else(|| self.hasher.hash(&message.content))
+                let known = sent.hash().copied();
+                first == known.unwrap_or_else(|| self.hasher.hash(sent))
             }
             (None, Some(content)) => {
-                let sent = (&*message.content, message.content.hash());
+                let sent = (&**sent, sent.hash());
                 self.hasher.same((&content, hash.as_ref()), sent)
             }
             (None, None) => false,
