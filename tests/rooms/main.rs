@@ -13,3 +13,4 @@ mod order;
 mod queries;
 mod replay;
 mod signals;
+mod visibility;
