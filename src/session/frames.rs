@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::ops::ControlFlow;
 use std::time::Instant;
 
-use super::state::SessionState;
+use super::state::{DRAIN_BYTES, Phase, SessionState};
 use crate::delivery::send_error;
 use crate::outbox::disconnect::{TOO_FAST, TOO_MANY_BAD};
 use crate::protocol::{ErrorCode, FrameError, Parsed, Ref, Scanned, Tape};
@@ -139,6 +139,10 @@ impl SessionState {
             self.on_received(seq, now);
         }
         let control_frames = std::mem::take(&mut self.control_frames) + fragments;
+        if matches!(self.phase, Phase::Draining { .. }) {
+            self.drained_bytes += bytes;
+            self.final_read_done |= self.drained_bytes >= DRAIN_BYTES;
+        }
         if bytes > 0 {
             let shared = self.shared_read_rate.as_ref();
             let shared = shared.and_then(|rate| rate.spend(control_frames, bytes, now));

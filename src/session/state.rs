@@ -24,6 +24,9 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 /// When draining, keep reading for this long: frames that the client sent before the shutdown may still be in the kernel's
 /// receive buffer.
 pub(super) const DRAIN_READ: Duration = Duration::from_millis(50);
+/// When draining, read at most about this many bytes: more than the kernel's receive buffer usually holds (6 MiB), so that what arrived
+/// before is read, and a client that goes on sending gets no more answers.
+pub(super) const DRAIN_BYTES: usize = 8 << 20;
 
 /// The life cycle of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,6 +72,8 @@ pub(super) struct SessionState {
     pub(super) queries: Queries,
     /// The draining phase has read everything that had arrived when its time to read was over.
     pub(super) final_read_done: bool,
+    /// Bytes that were read in the draining phase.
+    pub(super) drained_bytes: usize,
     /// The client has closed the connection, or the connection is lost.
     pub(super) peer_closed: bool,
     /// See [`super::End::reason`].
@@ -112,6 +117,7 @@ impl SessionState {
             replay: Replay::default(),
             queries: Queries::default(),
             final_read_done: false,
+            drained_bytes: 0,
             peer_closed: false,
             reason: "-",
             outbox,

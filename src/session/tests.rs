@@ -95,10 +95,11 @@ fn a_panic_ends_its_own_session_and_leaves_nothing_behind() {
     });
 }
 
-/// A socket from which frames can be read without end. Counts the bytes that were read.
+/// A socket from which frames can be read without end. Counts the bytes that were read, and those that were written.
 struct EndlessFrames {
     frame: &'static [u8],
     read: Arc<AtomicUsize>,
+    written: Arc<AtomicUsize>,
 }
 
 impl AsyncRead for EndlessFrames {
@@ -121,6 +122,7 @@ impl AsyncWrite for EndlessFrames {
         _: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        self.written.fetch_add(bytes.len(), Ordering::Relaxed);
         Poll::Ready(Ok(bytes.len()))
     }
 
@@ -148,6 +150,7 @@ fn a_session_that_has_always_something_to_read_leaves_time_for_other_sockets() {
         let io = EndlessFrames {
             frame,
             read: read.clone(),
+            written: Arc::default(),
         };
         actix_rt::System::new().block_on(async {
             let registry = Arc::new(Registry::default());
@@ -337,9 +340,12 @@ fn a_session_that_is_delayed_answers_everything_before_a_shutdown() {
 
 #[test]
 fn a_client_that_sends_without_end_does_not_prevent_the_shutdown() {
+    const FRAME: &[u8] = &[0x81, 0x81, 0, 0, 0, 0, b'x'];
+    let written = Arc::new(AtomicUsize::new(0));
     let io = EndlessFrames {
-        frame: &[0x81, 0x81, 0, 0, 0, 0, b'x'],
+        frame: FRAME,
         read: Arc::default(),
+        written: written.clone(),
     };
     actix_rt::System::new().block_on(async {
         let registry = Arc::new(Registry::default());
@@ -351,5 +357,8 @@ fn a_client_that_sends_without_end_does_not_prevent_the_shutdown() {
             run(stream, Box::new(params)),
         );
         assert_eq!(end.await.expect("the session ends").reason, "shutdown");
+        // An echo has three bytes. What is received later is read and dropped.
+        let answered = written.load(Ordering::Relaxed) / 3;
+        assert!(answered < (9 << 20) / FRAME.len(), "{answered} frames");
     });
 }
