@@ -58,7 +58,7 @@ impl Batch<'_> {
         let updated = self
             .tx
             .prepare_cached(
-                "UPDATE devices SET received = max(received, ?3), acknowledged = acknowledged OR ?3 > 0,
+                "UPDATE devices SET received = max(received, ?3),
                     used = max(?4, (SELECT max(used) FROM devices WHERE user = ?1))
                  WHERE user = ?1 AND device = ?2",
             )?
@@ -66,8 +66,8 @@ impl Batch<'_> {
         if updated == 0 && seq > 0 && self.has_place(user.n)? {
             self.tx
                 .prepare_cached(
-                    "INSERT INTO devices (user, device, received, acknowledged, used)
-                     SELECT ?1, ?2, ?3, 1, max(?4, coalesce(max(used), 0)) FROM devices WHERE user = ?1",
+                    "INSERT INTO devices (user, device, received, used)
+                     SELECT ?1, ?2, ?3, max(?4, coalesce(max(used), 0)) FROM devices WHERE user = ?1",
                 )?
                 .execute(params![user.n, device, signed(seq), self.now])?;
         }
@@ -81,9 +81,9 @@ impl Batch<'_> {
         self.move_received_marks(user.n, signed(user.received), signed(seq))
     }
 
-    /// True if a user may have one more device, for which one is forgotten if need be: one that is not known to have
-    /// acknowledged anything, or one that was not used for long. A device that has acknowledged something and was used recently is
-    /// never forgotten: it would miss what other devices have received meanwhile.
+    /// True if a user may have one more device, for which one is forgotten if need be: one that has acknowledged nothing, or one that
+    /// was not used for long. A device that may have acknowledged something and was used recently is never forgotten: it would
+    /// miss what other devices have received meanwhile.
     fn has_place(&self, user: i64) -> Result<bool> {
         let count: i64 = self
             .tx
@@ -92,12 +92,13 @@ impl Batch<'_> {
         if count < MAX_DEVICES {
             return Ok(true);
         }
-        // Devices of older versions were stored when they connected, at the position where they started.
+        // Older versions stored a device when it connected, at the position where it started. One with another position than 0 may
+        // have acknowledged it.
         let forgotten = self
             .tx
             .prepare_cached(
                 "DELETE FROM devices WHERE user = ?1 AND device =
-                    (SELECT device FROM devices WHERE user = ?1 AND NOT acknowledged ORDER BY received > 0, used LIMIT 1)",
+                    (SELECT device FROM devices WHERE user = ?1 AND received = 0 ORDER BY used LIMIT 1)",
             )?
             .execute([user])?;
         if forgotten > 0 {

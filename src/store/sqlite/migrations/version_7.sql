@@ -7,10 +7,6 @@
 -- Whether a session of the user has ever been opened.
 ALTER TABLE users ADD COLUMN connected INTEGER NOT NULL DEFAULT 0;
 
--- Whether the device is known to have acknowledged an entry. Until now a device was stored when it connected, with the position at
--- which it started.
-ALTER TABLE devices ADD COLUMN acknowledged INTEGER NOT NULL DEFAULT 0;
-
 -- Finds out whether a user is blocked by anybody.
 CREATE INDEX blocks_by_blocked ON blocks (blocked);
 
