@@ -75,6 +75,80 @@ describe('with a real server', { timeout: 10 * DEADLINE }, () => {
     );
   });
 
+  it('users join a room, write to it and leave it', async () => {
+    server = await Server.start();
+    const [a, b, c] = [client('a'), client('b'), client('c', { rooms: ['r'] })];
+    const room = { room: 'r' };
+    await new Promise(resolve => c.on('synced', resolve));
+    await assert.rejects(a.members('other').next(), { code: 'not_member', path: '/room' });
+    const events: string[] = [];
+    a.on('room', ({ event, user, members }) => void events.push(`${user} ${event} ${members}`));
+    a.on(
+      'message',
+      ({ from_user, target_room, message }) => void events.push(`${from_user}@${target_room} ${message}`),
+    );
+    const changes: unknown[] = [];
+    for (const type of ['edited', 'reacted', 'deleted', 'receipt', 'typing'] as const) {
+      b.on(type, frame => void changes.push([type, frame.target_room]));
+    }
+    // Without waiting: the message and the queries are sent after the join.
+    const joined = a.join('r');
+    const [ack, listed] = await Promise.all([a.send(room, 'one'), a.members('r').next()]);
+    assert.deepEqual([(await joined).room, listed.value?.user], ['r', 'a']);
+    assert.deepEqual([(await a.join('r')).duplicate, (await b.join('r')).duplicate], [true, undefined]);
+    await b.send(room, 'two');
+    await a.edit(room, ack.id, 'three');
+    await a.react(room, ack.id, '👍');
+    a.typing(room);
+    await c.markRead(room, ack.id);
+    await a.delete(room, ack.id);
+    await waitUntil(() => changes.length === 5);
+    const types = ['deleted', 'edited', 'reacted', 'receipt', 'typing'];
+    assert.deepEqual(
+      changes.sort(),
+      types.map(type => [type, 'r']),
+    );
+    const members = [];
+    for await (const { user } of b.members('r', { pageSize: 2 })) members.push(user);
+    assert.deepEqual(members, ['a', 'b', 'c']);
+    for await (const { target_room, members, last } of a.conversations()) {
+      assert.deepEqual([target_room, members, last?.message], ['r', 3, 'two']);
+    }
+    await b.leave('r');
+    assert.equal((await b.leave('r')).duplicate, true);
+    await assert.rejects(b.history(room).next(), { code: 'not_member' });
+    await assert.rejects(b.markRead(room, ack.id), { code: 'not_member' });
+    await waitUntil(() => events.length === 3);
+    assert.deepEqual(events, ['b joined 3', 'b@r two', 'b left 2']);
+  });
+
+  it('a join waits offline, and a membership of a session ends with it', async () => {
+    server = await Server.start('--presence-grace-seconds', '0', '--room-limit', '2');
+    const host = client('host', { since: 0 });
+    const events: string[] = [];
+    host.on('room', ({ event, user }) => void events.push(`${user} ${event}`));
+    await host.join('r');
+    const guest = client('guest', { rooms: ['r'], membership: 'session' });
+    await waitUntil(() => events.length === 1);
+    const late = client('late', { rooms: ['r'] });
+    const failed = await new Promise(resolve => late.on('failed', resolve));
+    const { frame, error } = failed as { frame: unknown; error: { code: string; path: string } };
+    assert.deepEqual([frame, error.code, error.path], [{ type: 'join', room: 'r' }, 'room_full', '/room/0']);
+    await guest.close();
+    await waitUntil(() => events.length === 2);
+    await server.kill();
+    await waitUntil(() => late.state.status !== 'open');
+    const all = [late.join('r'), late.send({ room: 'r' }, 'late'), late.leave('r'), late.join('r')];
+    assert.equal(late.pending.length, 4);
+    const message = new Promise(resolve => host.on('message', resolve));
+    await server.restart();
+    await Promise.all(all);
+    assert.equal(((await message) as ServerMessage).message, 'late');
+    await waitUntil(() => events.length === 5);
+    assert.deepEqual(events, ['guest joined', 'guest left', 'late joined', 'late left', 'late joined']);
+    assert.deepEqual(late.pending, []);
+  });
+
   it('a user writes to themselves', async () => {
     server = await Server.start();
     const me = client('me');
