@@ -117,7 +117,7 @@ describe('with a real server', { timeout: 10 * DEADLINE }, () => {
     await b.leave('r');
     assert.equal((await b.leave('r')).duplicate, true);
     await assert.rejects(b.history(room).next(), { code: 'not_member' });
-    await assert.rejects(b.markRead(room, ack.id), { code: 'not_member' });
+    await assert.rejects(b.react(room, ack.id, '👍'), { code: 'not_member' });
     await waitUntil(() => events.length === 3);
     assert.deepEqual(events, ['b joined 3', 'b@r two', 'b left 2']);
   });
