@@ -84,7 +84,7 @@ pub struct Sqlite {
     /// Messages that are not in their tables yet.
     log: PendingLog,
     shared: Arc<Shared>,
-    /// Messages that the last batch has added to the log, unless they were taken into account by a flush.
+    /// Messages that the last batch has added to the log, in direct messages, unless they were taken into account by a flush.
     added: usize,
     /// The requests of readers that were answered.
     answered: u64,
@@ -129,7 +129,7 @@ impl Sqlite {
         }
         let (outcomes, pending, first) = done?;
         if !pending.is_empty() {
-            self.added = pending.len();
+            self.added = pending.weight();
             let recompute = self.shared.add_heads(pending.entries());
             self.log.append(pending, first);
             if recompute {

@@ -18,6 +18,8 @@ type Result<T> = rusqlite::Result<T>;
 
 /// The list of a user is settled each time that the inbox has grown by this many entries.
 pub const UNSETTLED: u64 = 256;
+/// The number of lists that one flush settles.
+pub const SETTLE: usize = 64;
 
 /// Adds all conversations with messages to the empty table.
 pub const LIST_ALL: &str = "
@@ -49,14 +51,20 @@ pub enum Extent {
     UpTo(i64),
 }
 
-/// Settles the lists of users whose inboxes have grown, within the transaction of a flush. A list of which the pending log still
-/// has [`UNSETTLED`] entries or more is settled again by a later flush.
+/// Settles the lists of some users whose inboxes have grown, within the transaction of a flush. A list of which the pending log
+/// still has [`UNSETTLED`] entries or more is settled again by a later flush, and so are those of further users: the inboxes of
+/// all members of a room grow at the same time.
 pub fn settle_grown(connection: &Connection, cache: &mut Cache) -> Result<()> {
-    for user in std::mem::take(&mut cache.unsettled) {
+    let mut again = Vec::new();
+    for _ in 0..SETTLE {
+        let Some(user) = cache.unsettled.pop_first() else {
+            break;
+        };
         if settle(connection, cache, user, Extent::Complete)? >= UNSETTLED {
-            cache.unsettled.insert(user);
+            again.push(user);
         }
     }
+    cache.unsettled.extend(again);
     Ok(())
 }
 

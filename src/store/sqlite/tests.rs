@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use uuid::Uuid;
 
 use super::Sqlite;
+use super::listed::SETTLE;
 use crate::store::{
     Conversation, DeviceRef, MembershipKind, MessageRef, NewMessage, Outcome, Quotas,
     RecipientQuota, RoomMode, RoomRules, Store as _, StoreOptions, Write,
@@ -81,6 +82,42 @@ fn is_stored(outcome: &Outcome) -> bool {
             ..
         }
     )
+}
+
+#[test]
+fn the_lists_of_many_members_are_settled_in_parts() {
+    const MEMBERS: usize = 2 * SETTLE + 10;
+    let rooms = RoomRules {
+        mode: RoomMode::Open,
+        ..RoomRules::default()
+    };
+    let mut store = open_with(Quotas::default(), rooms);
+    let names: Vec<String> = (0..MEMBERS).map(|n| format!("user{n}")).collect();
+    let join = |name: &String| Write::Join {
+        user: name.as_str().into(),
+        room: "lobby".into(),
+        kind: MembershipKind::Lasting,
+    };
+    commit(&mut store, &names.iter().map(join).collect::<Vec<_>>());
+    store.flush().expect("it is flushed");
+    store.cache.unsettled.clear();
+    let say = |id: u128| {
+        Write::Message(NewMessage {
+            from: "user0".into(),
+            to: Conversation::Room("lobby".into()),
+            id: Uuid::from_u128(id),
+            content: "\"x\"".into(),
+            reply_to: None,
+            fresh: true,
+            ip_quota: None,
+        })
+    };
+    commit(&mut store, &(1..=256).map(say).collect::<Vec<_>>());
+    assert_eq!(store.cache.unsettled.len(), MEMBERS);
+    for left in [MEMBERS - SETTLE, MEMBERS - 2 * SETTLE, 0] {
+        store.flush().expect("it is flushed");
+        assert_eq!(store.cache.unsettled.len(), left);
+    }
 }
 
 #[test]

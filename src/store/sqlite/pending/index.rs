@@ -7,7 +7,7 @@ use rusqlite::Connection;
 
 use super::encoding::Id;
 use super::record::Record;
-use super::rows::PendingBatch;
+use super::rows::{PendingBatch, weight};
 use crate::store::sqlite::counts::Counts;
 use crate::store::sqlite::number::unsigned;
 use crate::store::sqlite::rooms::is_room;
@@ -213,8 +213,7 @@ impl PendingLog {
             let Some((conversation, pending)) = self.oldest() else {
                 break;
             };
-            // A direct message makes two entries.
-            let weight = pending.entries.div_ceil(2);
+            let weight = weight(pending.entries);
             let take = pending.messages.len().min((limit - count).div_ceil(weight));
             conversations.push((conversation, take));
             count += take.saturating_mul(weight);

@@ -46,6 +46,11 @@ pub fn each_record(
     Ok(())
 }
 
+/// The number of direct messages that make as many entries as a message.
+pub(super) fn weight(entries: usize) -> usize {
+    entries.div_ceil(2)
+}
+
 impl PendingBatch {
     /// Adds a message.
     pub fn add(&mut self, record: Record<'_>) {
@@ -65,9 +70,10 @@ impl PendingBatch {
         self.records.is_empty()
     }
 
-    /// The number of messages.
-    pub fn len(&self) -> usize {
-        self.records.len()
+    /// The number of direct messages that make as many entries.
+    pub fn weight(&self) -> usize {
+        let weight = |location: &Location| weight(1 + location.recipients.len());
+        self.records.iter().map(weight).sum()
     }
 
     fn locate(&mut self, record: Record<'_>, row: usize, offset: u32) {
