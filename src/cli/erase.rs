@@ -3,6 +3,7 @@
 use std::io::{self, Write as _};
 
 use clap::ArgMatches;
+use dmwire::config::Resolved;
 use dmwire::store::sqlite::admin;
 
 use super::{Command, CommandError, Settings, failed, store_failed, store_file, user_arg, user_of};
@@ -13,15 +14,17 @@ pub const COMMAND: Command = Command {
             .about("Remove the data of a user from the store; the server must not be running on it")
             .arg(user_arg())
     },
-    settings: Settings::Only(&["store"]),
+    settings: Settings::Only(&["store", "small_room"]),
     run,
 };
 
 fn run(matches: &ArgMatches, own: &ArgMatches) -> Result<(), CommandError> {
     let path = store_file(matches)?;
     let user = user_of(own)?;
+    let small_room = Resolved::new(matches)?.config.rooms.small_room;
     let now = dmwire::protocol::Timestamp::now().0;
-    let erased = admin::erase(&path, user, now).map_err(store_failed("cannot erase"))?;
+    let erased =
+        admin::erase(&path, user, now, small_room).map_err(store_failed("cannot erase"))?;
     writeln!(
         io::stdout(),
         "erased {user}: {} messages, {} reactions, {} inbox entries",

@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 
 use clap::ArgMatches;
+use dmwire::config::Resolved;
 use dmwire::store::sqlite::admin;
 use dmwire::store::{
     Conversation, ConversationsQuery, HistoryAnswer, HistoryPosition, HistoryQuery, Reader,
@@ -20,7 +21,7 @@ pub const COMMAND: Command = Command {
             .about("Print all messages of a user's conversations, one JSON object per line")
             .arg(user_arg())
     },
-    settings: Settings::Only(&["store"]),
+    settings: Settings::Only(&["store", "room_history"]),
     run,
 };
 
@@ -33,7 +34,8 @@ fn run(matches: &ArgMatches, own: &ArgMatches) -> Result<(), CommandError> {
     let path = store_file(matches)?;
     let user = user_of(own)?;
     let cannot = "cannot export";
-    let mut reader = admin::reader_of(&path, user).map_err(store_failed(cannot))?;
+    let room_history = Resolved::new(matches)?.config.rooms.room_history;
+    let mut reader = admin::reader_of(&path, user, room_history).map_err(store_failed(cannot))?;
     let mut out = io::BufWriter::new(io::stdout());
     let mut cursor = None;
     loop {

@@ -1,11 +1,11 @@
 //! How long rooms, their messages and the names in them are kept.
 
 use dmwire::store::sqlite::admin;
-use dmwire::store::{Conversation, RoomRules};
+use dmwire::store::{Conversation, HistoryAnswer, RoomHistory, RoomRules};
 
 use crate::fixture::{DAY, Fixture as _, INBOX_LIMIT, SqliteFile, TestStore};
 use crate::rooms::{RULES, delete, inbox, join, leave, react, read, say};
-use crate::writes::{history_query, number};
+use crate::writes::{conversations_query, history_query, number};
 
 fn history(store: &mut TestStore, user: &str, room: &str) -> Vec<u32> {
     let mut query = history_query(user, "", None, 1000);
@@ -126,7 +126,7 @@ fn an_erased_member_leaves_without_a_name() {
     ]);
     let now = store.now;
     store.close();
-    admin::erase(&path, "b", now).expect("b is erased");
+    admin::erase(&path, "b", now, RULES.small).expect("b is erased");
     assert_eq!(
         admin::verify(&path).expect("it is read"),
         Vec::<String>::new()
@@ -160,13 +160,26 @@ fn what_is_exported_includes_rooms() {
         join("a", "lobby"),
         join("b", "lobby"),
         say("b", "lobby", 1, "x"),
+        join("c", "lobby"),
+        say("b", "lobby", 2, "x"),
     ]);
-    let mut reader = admin::reader_of(&path, "a").expect("it is read");
-    let mut query = history_query("a", "", None, 1000);
+    let mut query = history_query("c", "", None, 1000);
     query.conversation = Conversation::Room("lobby".into());
-    let answer = reader.history(&query).expect("it is read");
-    let dmwire::store::HistoryAnswer::Page(page) = answer else {
-        panic!("expected messages, found {answer:?}");
-    };
-    assert_eq!(page.messages.len(), 1);
+    for (history, expected) in [
+        (RoomHistory::All, vec![1, 2]),
+        (RoomHistory::Joined, vec![2]),
+    ] {
+        let mut reader = admin::reader_of(&path, "c", history).expect("it is read");
+        let answer = reader.history(&query).expect("it is read");
+        let HistoryAnswer::Page(page) = answer else {
+            panic!("expected messages, found {answer:?}");
+        };
+        assert_eq!(
+            page.messages.iter().map(number).collect::<Vec<_>>(),
+            expected
+        );
+        let list = reader.conversations(&conversations_query("c", None, 10));
+        let list = list.expect("it is read").expect("there is no cursor");
+        assert_eq!(list.items.len(), 1);
+    }
 }

@@ -23,7 +23,8 @@ use super::rooms::share_small_room;
 use super::shared::Shared;
 use crate::store::{
     ConversationsPage, ConversationsQuery, HistoryAnswer, HistoryQuery, InboxItem, InboxQuery,
-    InboxRange, InboxState, MembersAnswer, MembersQuery, Reader, RoomMode, RoomRules, StoreError,
+    InboxRange, InboxState, MembersAnswer, MembersQuery, Reader, RoomHistory, RoomMode, RoomRules,
+    StoreError,
 };
 
 /// A connection that only reads.
@@ -74,6 +75,12 @@ impl SqliteReader {
                 ..RoomRules::default()
             },
         }
+    }
+
+    /// The same, with what members may read of rooms.
+    pub fn with_history(mut self, history: RoomHistory) -> Self {
+        self.rooms.history = history;
+        self
     }
 
     /// Makes sure that the next query sees all messages: has the pending log flushed, or, if that fails, includes it.

@@ -12,7 +12,7 @@ use crate::store::sqlite::listed::{self, Extent};
 use crate::store::sqlite::number::signed;
 use crate::store::sqlite::rooms::conversation_of;
 use crate::store::sqlite::{Durability, Sqlite, migrations, uncounted};
-use crate::store::{Retention, RoomRules, Store as _, StoreError, StoreOptions};
+use crate::store::{Retention, Store as _, StoreError, StoreOptions};
 
 /// The numbers of rows that [`erase`] has changed or removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,11 +28,12 @@ pub struct Erased {
 /// Removes all data of a user: inbox, devices, marks, use of the byte limit, reactions, blocks (also those of others against this
 /// user), the content of the user's messages, and the id itself. Others keep their own messages; in place of the user's there are
 /// deleted messages of an anonymous author, so that their inboxes have no gaps. The store must not be in use. It gets a new epoch,
-/// because the id can be used again and its new inbox begins at 1.
+/// because the id can be used again and its new inbox begins at 1. Members of rooms with up to `small_room` members get an entry
+/// about the end of the user's membership.
 ///
 /// # Errors
 /// [`StoreError`], also if the user is unknown. Then nothing is removed, unless the error says so.
-pub fn erase(path: &Path, user: &str, now: i64) -> Result<Erased, StoreError> {
+pub fn erase(path: &Path, user: &str, now: i64, small_room: u64) -> Result<Erased, StoreError> {
     if !path.exists() {
         return with_path(path, Err("there is no such file"));
     }
@@ -44,7 +45,7 @@ pub fn erase(path: &Path, user: &str, now: i64) -> Result<Erased, StoreError> {
     };
     let mut store = Sqlite::open(path, Durability::Full, StoreOptions::new(keep_all))?;
     store.flush()?;
-    let erased = with_path(path, erase_in(&mut store.connection, user, now))?;
+    let erased = with_path(path, erase_in(&mut store.connection, user, now, small_room))?;
     let Some(erased) = erased else {
         return with_path(path, Err(format!("no user {user:?} is known")));
     };
@@ -74,14 +75,13 @@ fn wipe(connection: &Connection) -> Result<(), StoreError> {
 
 /// Ends the memberships of a user as [`Write::Leave`](crate::store::Write::Leave) does. The entries have the name of the user after
 /// the erasure.
-fn leave_rooms(tx: &Connection, user: i64, now: i64) -> rusqlite::Result<()> {
+fn leave_rooms(tx: &Connection, user: i64, now: i64, small_room: i64) -> rusqlite::Result<()> {
     let rooms: Vec<(i64, i64)> = tx
         .prepare(
             "SELECT r.n, r.members FROM members AS m JOIN rooms AS r ON r.n = m.room WHERE m.user = ?1",
         )?
         .query_map([user], |row| Ok((row.get(0)?, row.get(1)?)))?
         .collect::<rusqlite::Result<_>>()?;
-    let small = signed(RoomRules::default().small);
     let mut numbers = MessageNumbers::default();
     for (room, members) in rooms {
         tx.execute(
@@ -96,7 +96,7 @@ fn leave_rooms(tx: &Connection, user: i64, now: i64) -> rusqlite::Result<()> {
             "DELETE FROM listed WHERE user = ?1 AND conversation = ?2",
             [user, conversation_of(room)],
         )?;
-        if members > small {
+        if members > small_room {
             continue;
         }
         let n = numbers.next(tx)?;
@@ -118,7 +118,12 @@ fn leave_rooms(tx: &Connection, user: i64, now: i64) -> rusqlite::Result<()> {
     Ok(())
 }
 
-fn erase_in(connection: &mut Connection, user: &str, now: i64) -> rusqlite::Result<Option<Erased>> {
+fn erase_in(
+    connection: &mut Connection,
+    user: &str,
+    now: i64,
+    small_room: u64,
+) -> rusqlite::Result<Option<Erased>> {
     let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let n: Option<i64> = tx
         .query_row("SELECT n FROM users WHERE id = ?1", [user], |row| {
@@ -159,7 +164,7 @@ fn erase_in(connection: &mut Connection, user: &str, now: i64) -> rusqlite::Resu
         tx.query_row("SELECT max(seq) FROM inbox WHERE user = ?1", [n], |row| {
             row.get(0)
         })?;
-    leave_rooms(&tx, n, now)?;
+    leave_rooms(&tx, n, now, signed(small_room))?;
     // The list of the erased user keeps its conversations.
     listed::settle(&tx, &mut Cache::default(), n, Extent::Complete)?;
     let entries = tx.execute("DELETE FROM inbox WHERE user = ?1", [n])?;

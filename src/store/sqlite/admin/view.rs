@@ -9,7 +9,7 @@ use crate::store::sqlite::file::connect_to_read;
 use crate::store::sqlite::listed::LIST_ALL;
 use crate::store::sqlite::read::SqliteReader;
 use crate::store::sqlite::{migrations, pending, recovery};
-use crate::store::{Reader, StoreError};
+use crate::store::{Reader, RoomHistory, StoreError};
 
 /// Opens a store for reading in its present state, with the pending log included.
 pub fn view(path: &Path) -> Result<Connection, StoreError> {
@@ -86,15 +86,19 @@ pub fn open(path: &Path) -> Result<Connection, StoreError> {
     Ok(connection)
 }
 
-/// Opens the store at `path` to read the conversations of a user. Each query sees the store in its state at that moment: one
+/// Opens the store at `path` to read the conversations of a user, in rooms what `history` lets the user read. Each query sees the store in its state at that moment: one
 /// long transaction would keep the server from checkpointing its log.
 ///
 /// # Errors
 /// [`StoreError`], also if the user is unknown.
-pub fn reader_of(path: &Path, user: &str) -> Result<Box<dyn Reader>, StoreError> {
+pub fn reader_of(
+    path: &Path,
+    user: &str,
+    history: RoomHistory,
+) -> Result<Box<dyn Reader>, StoreError> {
     let connection = view(path)?;
     with_path(path, connection.execute_batch("COMMIT"))?;
-    let reader = SqliteReader::with_connection(connection);
+    let reader = SqliteReader::with_connection(connection).with_history(history);
     if reader.user(user)?.is_none() {
         return with_path(path, Err(format!("no user {user:?} is known")));
     }
