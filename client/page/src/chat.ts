@@ -345,7 +345,9 @@ export class Chat {
       this.conversations.onReceipt(receipt);
       this.#changed();
     });
-    client.on('typing', ({ from_user, active }) => this.#onTyping(from_user, active));
+    client.on('typing', ({ from_user, target_user, active }) => {
+      if (target_user !== undefined) this.#onTyping(from_user, active);
+    });
     // The ack of a raw frame: load its effects, whatever they are. The client gives a `ref` to all of its own frames.
     client.on('ack', ({ ref, seq }) => {
       if (ref !== undefined && !this.#rawRefs.delete(ref)) return;

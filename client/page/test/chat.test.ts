@@ -316,6 +316,21 @@ describe('Chat', { timeout: 60_000 }, () => {
     assert.equal(typing(), 2);
   });
 
+  it('shows nothing of rooms in direct conversations', async () => {
+    await answerList();
+    chat.open('you');
+    const typing = (target: object) => socket.frame({ type: 'typing', from_user: 'you', active: true, ...target });
+    typing({ target_room: 'r' });
+    assert.equal(chat.current?.typing, false);
+    socket.message(1, 'in a room', 'you', { target_user: undefined, target_room: 'r' });
+    socket.frame({ type: 'room', room: 'r', event: 'left', user: 'you', seq: 2, members: 1, at: time(2) });
+    socket.frame({ type: 'receipt', kind: 'read', by_user: 'you', target_room: 'r', id: id(1), at: time(2) });
+    await flushMicrotasks();
+    assert.equal(chat.current?.messages.length, 0);
+    typing({ target_user: 'me' });
+    assert.equal(chat.current?.typing, true);
+  });
+
   it('shows unsent messages at the end, and stored ones in log order', async () => {
     await answerList();
     chat.open('you');
