@@ -20,6 +20,7 @@
 mod completed;
 mod health;
 mod queue;
+mod room_notices;
 mod thread;
 mod watermarks;
 
@@ -119,8 +120,8 @@ impl<R> Writer<R> {
         self.shared.add(Queued::Notice(notice))
     }
 
-    /// Queues a notice to the members of a room, which keeps `bytes` of memory. The observers get it with the members after the
-    /// writes that were accepted before it, and before a later write changes them.
+    /// Queues a notice of a user to the members of a room, which keeps `bytes` of memory. The observers get it after the writes that
+    /// were accepted before it, with the members of the room if the user is one of them at this place among the writes.
     ///
     /// # Errors
     /// Returns `notice` if the queue is full or closed.

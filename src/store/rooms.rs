@@ -40,7 +40,7 @@ pub struct MembershipEntry {
 }
 
 /// The members of a room at a moment. A cheap handle over `Arc`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RoomMembers {
     /// Their ids, in no particular order.
     pub users: Arc<[Arc<str>]>,

@@ -273,16 +273,24 @@ impl Store for Sqlite {
         self.noting_failure(maintained)
     }
 
-    fn room_members(&mut self, user: &str, room: &str) -> Result<Option<RoomMembers>, StoreError> {
+    fn room_members(
+        &mut self,
+        room: &str,
+        user: Option<&str>,
+    ) -> Result<Option<RoomMembers>, StoreError> {
         let (cache, rules) = (&mut self.cache, &self.options.rooms);
         if rules.mode == RoomMode::Off {
             return Ok(None);
         }
-        let Some(user) = cache.find_user(&self.connection, user)? else {
-            return Ok(None);
+        let found = match user {
+            Some(user) => cache.find_user(&self.connection, user)?,
+            None => None,
         };
-        let found = cache.rooms.find(&self.connection, &self.log, room)?;
-        if found.is_none_or(|room| room.member(user.n).is_none()) {
+        let members = cache.rooms.find(&self.connection, &self.log, room)?;
+        let is_member = found
+            .zip(members)
+            .is_some_and(|(user, members)| members.member(user.n).is_some());
+        if user.is_some() && !is_member {
             return Ok(None);
         }
         Ok(cache.rooms.ids(room).map(|users| RoomMembers {

@@ -58,12 +58,16 @@ pub trait Store: Send {
     /// [`StoreError`]: nothing of the batch is stored, or, for `Failed` and `Broken`, the outcome is unknown.
     fn commit(&mut self, now: i64, batch: &[&Write]) -> Result<Vec<Outcome>, StoreError>;
 
-    /// The members of a room after the last commit, as one of them sees them: for what is not stored. `None`: the user is not a
-    /// member, or there is no such room.
+    /// The members of a room after the last commit: for what is not stored. `None`: `user`, if one is given, is not a member, or
+    /// there is no such room.
     ///
     /// # Errors
     /// [`StoreError`]
-    fn room_members(&mut self, user: &str, room: &str) -> Result<Option<RoomMembers>, StoreError>;
+    fn room_members(
+        &mut self,
+        room: &str,
+        user: Option<&str>,
+    ) -> Result<Option<RoomMembers>, StoreError>;
 
     /// Does a part of the work that is not part of a commit, such as retention. It takes a few milliseconds at most, because
     /// commits wait for it. Called after each commit, when the returned time has come, and after a call of the waker. Returns

@@ -249,25 +249,6 @@ impl<R> Shared<R> {
 }
 
 impl<R> Queue<R> {
-    /// The number of items in the next batch. The members of a room are looked up after the commit of the batch, so it ends before
-    /// a join or leave that was accepted after a notice.
-    fn batch_size(&self) -> usize {
-        let count = self.items.len().min(MAX_BATCH);
-        let items = &self.items[..count];
-        let is_notice = |item: &Queued<R>| matches!(item, Queued::RoomNotice { .. });
-        let Some(notice) = items.iter().position(is_notice) else {
-            return count;
-        };
-        let is_membership = |item: &Queued<R>| {
-            matches!(
-                item,
-                Queued::Write(Write::Join { .. } | Write::Leave { .. }, _)
-            )
-        };
-        let change = items[notice..].iter().position(is_membership);
-        change.map_or(count, |after| notice + after)
-    }
-
     fn add_watermark(&mut self, device: (Arc<str>, Arc<str>), (seq, session): (u64, Uuid)) {
         let watermark = self.watermarks.entry(device).or_default();
         if seq >= watermark.0 {
@@ -278,7 +259,7 @@ impl<R> Queue<R> {
     }
 
     fn take(&mut self, now: Instant, due: &mut Vec<Watermark>) -> Turn<R> {
-        let count = self.batch_size();
+        let count = self.items.len().min(MAX_BATCH);
         let rest = self.items.split_off(count);
         let items = std::mem::replace(&mut self.items, rest);
         self.bytes -= items.iter().map(Queued::bytes).sum::<usize>();
@@ -307,39 +288,6 @@ impl<R> Queue<R> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::MembershipKind;
-
-    #[test]
-    fn a_batch_ends_before_a_membership_changes_after_a_notice() {
-        let join = || Write::Join {
-            user: "u".into(),
-            room: "r".into(),
-            kind: MembershipKind::Lasting,
-        };
-        let notice = || Queued::RoomNotice {
-            room: "r".into(),
-            user: "u".into(),
-            bytes: 7,
-            notice: (),
-        };
-        let shared = Shared::<()>::new(Arc::default());
-        for item in [
-            Queued::Write(join(), ()),
-            notice(),
-            Queued::Notice(()),
-            notice(),
-            Queued::Write(join(), ()),
-            notice(),
-        ] {
-            assert_eq!(shared.add(item), Ok(()));
-        }
-        assert_eq!(shared.lock().bytes, 21);
-        for size in [4, 2] {
-            let turn = shared.take(Instant::now(), &mut Vec::new());
-            assert_eq!(turn.map(|turn| turn.items.len()), Some(size));
-        }
-        assert_eq!(shared.lock().bytes, 0);
-    }
 
     #[test]
     fn the_first_added_watermark_wakes_the_thread() {

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::completed::{CommitObserver, Completed, CompletedBatch, WriteError};
 use super::queue::{Opening, Queued, Shared, Watermark};
+use super::room_notices::{RoomNotice, was_member};
 use crate::clock::Clock;
 use crate::protocol::Timestamp;
 use crate::readers::Readers;
@@ -110,9 +111,11 @@ impl<R: Send + 'static> Thread<R> {
             }
         };
         let mut outcomes = outcomes.into_iter();
-        let items = items
+        let mut notices = Vec::new();
+        let mut items: Vec<_> = items
             .into_iter()
-            .map(|item| match item {
+            .enumerate()
+            .map(|(index, item)| match item {
                 Queued::Write(write, reply_to) => Completed::Write {
                     write,
                     reply_to,
@@ -121,12 +124,18 @@ impl<R: Send + 'static> Thread<R> {
                 Queued::Notice(notice) => Completed::Notice(notice),
                 Queued::RoomNotice {
                     room, user, notice, ..
-                } => Completed::RoomNotice {
-                    notice,
-                    members: self.room_members(&user, &room),
-                },
+                } => {
+                    notices.push(RoomNotice { user, room, index });
+                    Completed::RoomNotice {
+                        notice,
+                        members: Ok(None),
+                    }
+                }
             })
             .collect();
+        if !notices.is_empty() {
+            self.find_members(&notices, &mut items);
+        }
         self.observe(&CompletedBatch {
             items,
             received: Vec::new(),
@@ -134,9 +143,42 @@ impl<R: Send + 'static> Thread<R> {
         });
     }
 
-    /// The members of a room, as far as the user is one of them.
-    fn room_members(&mut self, user: &str, room: &str) -> Result<Option<RoomMembers>, WriteError> {
-        self.store.room_members(user, room).map_err(|error| {
+    /// Completes the notices about rooms of a batch with the members to whom they go.
+    fn find_members(&mut self, notices: &[RoomNotice], items: &mut [Completed<R>]) {
+        let changes = |item: &Completed<R>| {
+            matches!(
+                item,
+                Completed::Write {
+                    write: Write::Join { .. } | Write::Leave { .. },
+                    ..
+                }
+            )
+        };
+        let memberships: Vec<usize> = (0..items.len())
+            .filter(|index| changes(&items[*index]))
+            .collect();
+        for notice in notices {
+            let found = match was_member(notice, items, &memberships) {
+                None => self.room_members(&notice.room, Some(&notice.user)),
+                Some(false) => Ok(None),
+                // The sender may have left since, and may have been the last member.
+                Some(true) => self
+                    .room_members(&notice.room, None)
+                    .map(|found| Some(found.unwrap_or_default())),
+            };
+            if let Some(Completed::RoomNotice { members, .. }) = items.get_mut(notice.index) {
+                *members = found;
+            }
+        }
+    }
+
+    /// The members of a room, as far as `user`, if one is given, is one of them.
+    fn room_members(
+        &mut self,
+        room: &str,
+        user: Option<&str>,
+    ) -> Result<Option<RoomMembers>, WriteError> {
+        self.store.room_members(room, user).map_err(|error| {
             exit_if_broken(&error);
             log::error!("the store could not look up the members of a room: {error}");
             write_error(&error)

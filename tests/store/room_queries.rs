@@ -285,7 +285,7 @@ pub fn read_marks_are_for_the_members_of_a_small_room(store: &mut TestStore) {
     assert_eq!(mark(store, 2), (true, Some(2)));
     assert_eq!(mark(store, 1), (false, Some(2)));
     let members = |store: &mut TestStore| {
-        let members = store.with_store(|store| store.room_members("a", "lobby"));
+        let members = store.with_store(|store| store.room_members("lobby", Some("a")));
         let RoomMembers { users, is_small } = members.expect("it is read").expect("a member");
         (users.len(), is_small)
     };
