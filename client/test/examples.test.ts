@@ -109,6 +109,27 @@ describe('the examples', { timeout: 6 * DEADLINE }, () => {
     assert.deepEqual(received, ['hello', 'are you there?']);
   });
 
+  it('Python: receives while a limit delays a message for hours', async () => {
+    const [python, chat] = await pythonExample();
+    const strict = await Server.start('--user-bytes-per-day', '100');
+    try {
+      const peer = connect({ url: strict.url, user: 'py-peer', since: 0 });
+      clients.push(peer);
+      const received: unknown[] = [];
+      peer.on('message', ({ from_user, message }) => from_user === 'py' && void received.push(message));
+      const program = start(python, [chat, 'py', 'py-peer', strict.url.replace('http', 'ws')]);
+      program.writeLine('stored');
+      await waitUntil(() => received.length === 1);
+      program.writeLine('delayed');
+      program.writeLine('delayed, too');
+      await peer.send('py', 'an answer');
+      await waitUntil(() => program.lines.includes('py-peer: an answer'));
+      assert.deepEqual(received, ['stored']);
+    } finally {
+      await strict.stop();
+    }
+  });
+
   it('Python: sends rate-limited messages again', async () => {
     const [python, chat] = await pythonExample();
     const busy = await Server.start('--messages-per-second', '2', '--burst', '2');

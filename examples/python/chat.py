@@ -17,6 +17,11 @@ async def send():
         websockets.broadcast(sockets, pending[id])  # skips a closed connection; then the next one sends it
 
 
+def resend(id):
+    if id in pending:
+        websockets.broadcast(sockets, pending[id])
+
+
 async def receive():
     async for socket in websockets.connect(f"{server}/ws/{user}"):
         with contextlib.suppress(websockets.ConnectionClosed):
@@ -30,8 +35,8 @@ async def receive():
                 elif frame["type"] == "ack":
                     pending.pop(frame["id"], None)
                 elif frame["type"] == "error" and frame["retryable"]:  # the server is busy: retry later
-                    await asyncio.sleep(frame.get("retry_after_ms", 1000) / 1000)
-                    websockets.broadcast(sockets, pending.get(frame.get("ref"), '{"type": "ping"}'))
+                    # It may take hours (a limit per day), so receiving goes on.
+                    asyncio.get_running_loop().call_later(frame.get("retry_after_ms", 1000) / 1000, resend, frame.get("ref"))
                 elif frame["type"] == "error":
                     print(f"rejected: {frame['detail']} {pending.pop(frame.get('ref'), '')}", flush=True)
 
