@@ -1,6 +1,6 @@
 // A chat as a React component. It shows the messages that arrive while it is mounted; `client.history(peer)` returns earlier ones.
 
-import { type Client, type Content, connect, webStorage } from 'dmwire';
+import { type Client, type Content, connect, DmwireError, webStorage } from 'dmwire';
 import { type FormEvent, type JSX, useEffect, useState } from 'react';
 
 interface ChatProps {
@@ -39,7 +39,10 @@ export function Chat({ url, user, peer }: ChatProps): JSX.Element {
 
   const submit = (event: FormEvent) => {
     event.preventDefault();
-    client?.send(peer, text).catch((error: unknown) => alert(error));
+    client?.send(peer, text).catch((error: unknown) => {
+      // A message that was not answered before the end is saved, and sent when the page is opened again.
+      if (!(error instanceof DmwireError && error.code === 'closed')) alert(error);
+    });
     setText('');
   };
 
