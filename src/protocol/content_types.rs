@@ -1,10 +1,10 @@
 //! Content types of a deployment (PROTOCOL section 3): JSON Schemas of the operator, and the validator of all content whose type
 //! they define.
 //!
-//! A schema is read in four steps. [`schema`] checks its keywords and builds a graph of its subschemas. [`cost`] computes how long
-//! the validation of the largest content may take, and rejects a schema for which there is no sufficient bound. [`emit`] writes
+//! A schema is read in four steps. `schema` checks its keywords and builds a graph of its subschemas. `cost` computes how long
+//! the validation of the largest content may take, and rejects a schema for which there is no sufficient bound. `emit` writes
 //! the graph as an equivalent schema that contains only keywords whose cost is known, and `jsonschema` compiles it.
-//! [`violation`] translates an error of `jsonschema` to the form of the protocol.
+//! `violation` translates an error of `jsonschema` to the form of the protocol.
 
 mod cost;
 mod emit;
