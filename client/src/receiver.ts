@@ -29,7 +29,7 @@ export interface ReceiverParts {
  */
 export class Receiver {
   readonly #parts: ReceiverParts;
-  /** The inbox was full and entries were dropped. The client reconnects to get them once the inbox is empty. */
+  /** The inbox was full, and entries or events `sent` were dropped. The client reconnects to get them once the inbox is empty. */
   #overflowed = false;
   #acknowledgedSeq = 0;
   /** `welcome` has arrived, and the next frame will show whether the server continues the log of our position. */
@@ -195,6 +195,8 @@ export class Receiver {
   #report(pending: PendingFrame): void {
     const { frame, ack, text } = pending;
     pending.reported = this.#parts.inbox.add('sent', { frame, ack }, text.length);
+    // `synced` of the next connection reports it.
+    if (!pending.reported) this.#overflowed = true;
   }
 
   /** Drops the settled frames that the application has handled. */

@@ -400,6 +400,35 @@ describe('incoming entries', { timeout: 120_000 }, () => {
     );
   });
 
+  for (const target of ['you', 'me']) {
+    const answer = target === 'me' ? 'a message to oneself' : 'a frame that was stored earlier';
+    it(`include the ack of ${answer} by a reconnect when the queue was full`, async () => {
+      const sent: unknown[] = [];
+      let release = () => {};
+      const released = new Promise<void>(resolve => (release = resolve));
+      start().on('message', () => released);
+      client.on('sent', ({ frame }) => void sent.push((frame as { message?: unknown }).message));
+      const socket = await server.session();
+      const text = 'x'.repeat(2 ** 20);
+      // The first one is being handled. The others fill the queue, and nothing else is missing.
+      for (let seq = 1; seq <= 33; seq += 1) socket.message(seq, text);
+      const sending = client.send(target, 'own');
+      socket.ack(await socket.expect('message'), 33, { duplicate: target === 'you' });
+      await sending;
+      release();
+      await waitUntil(() => server.sockets.length === 2, 'a second connection');
+      const next = await server.accept();
+      assert.deepEqual(sent, []);
+      assert.deepEqual(requested(next), ['33', 'e1']);
+      next.welcome(33);
+      next.frame({ type: 'synced', seq: 33 });
+      await waitUntil(() => sent.length > 0);
+      await flushMicrotasks();
+      assert.deepEqual(sent, ['own']);
+      assert.equal(server.sockets.length, 2);
+    });
+  }
+
   it('wait in the queue behind a slow handler, without a reconnect', async () => {
     let handled = 0;
     start({ since: 0 }).on('message', async ({ seq }) => {
