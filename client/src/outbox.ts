@@ -45,7 +45,10 @@ export type SessionPhase =
  */
 const MAX_PAUSE_MS = 2_000;
 
-/** Maximum number of settled records that wait for their log entry, while the application handles none. */
+/**
+ * Maximum number of settled records that wait for their log entry, while the application handles none. Those with an `ack` do not
+ * count.
+ */
 const MAX_SETTLED = 250;
 
 const encoder = new TextEncoder();
@@ -236,9 +239,10 @@ export class Outbox {
     pending.seq = typeof reply.seq === 'number' ? reply.seq : undefined;
     if (pending.delivery === 'durable' && reply.type === 'ack') pending.ack = reply;
     else this.#remove(pending);
-    const settled = this.#frames.filter(other => other.settled);
-    // While the application handles nothing, the records, which each save writes, must not grow without bound.
-    if (settled[0] && settled.length > MAX_SETTLED) this.#remove(settled[0]);
+    // While the application handles nothing, the records, which each save writes, must not grow without bound. Without its record,
+    // an entry arrives like that of another device. No entry replaces the event `sent` of a record with an `ack`.
+    const removable = this.#frames.filter(other => other.settled && !other.ack);
+    if (removable[0] && removable.length >= MAX_SETTLED) this.#remove(removable[0]);
     pending.resolve(reply);
   }
 

@@ -592,6 +592,38 @@ describe('incoming entries', { timeout: 120_000 }, () => {
     assert.equal(last.outbox.at(-1)?.frame.message, 'x998');
   });
 
+  it('keep the acks in the saved state whose event the program has not handled', async () => {
+    const states: Saved[] = [];
+    const storage: Storage = {
+      open: async () => ({ saved: states.at(-1), save: saved => void states.push(saved), close() {} }),
+    };
+    // A handler that never returns: all events wait behind it.
+    start({ storage, since: 0 }).on('message', () => new Promise(() => {}));
+    const limits = { max_frame_bytes: 65536, messages_per_second: 1e9 };
+    const socket = await server.session(0, { limits });
+    socket.message(1);
+    for (let n = 0; n < 600; n += 1) {
+      const sending = client.send('you', `x${n}`);
+      // The server has stored the first 300 of them for an earlier run.
+      const frame = await socket.expect('message');
+      if (n < 300) socket.ack(frame, 1, { duplicate: true });
+      else socket.ack(frame, n - 298);
+      await sending;
+    }
+    await client.close();
+    const saved = states.at(-1) as Saved;
+    const acks = saved.outbox.filter(({ ack }) => ack);
+    assert.deepEqual([acks.length, saved.outbox.length - acks.length], [300, 250]);
+    // The next run reports them.
+    start({ storage }).on('sent', ({ frame }) => void seen.push((frame as { message?: unknown }).message));
+    await server.session(1);
+    await waitUntil(() => seen.length === 300);
+    assert.deepEqual(
+      seen,
+      Array.from({ length: 300 }, (_, n) => `x${n}`),
+    );
+  });
+
   it('include ephemeral messages in order, which do not advance the position', async () => {
     listen();
     const socket = await server.session();
