@@ -95,7 +95,10 @@ export interface HistoryOptions {
 export type Events<App = never> = { [Frame in ServerFrame<App> as Frame['type']]: Frame } & {
   /** The state of the connection has changed. */
   state: State;
-  /** A message, edit, deletion, reaction, or the joining or leaving of a room is stored. Emitted in log order. */
+  /**
+   * A message, edit, deletion, reaction, or the joining or leaving of a room is stored. Emitted in log order. The `ack` of a change
+   * that a newer one or a deletion has replaced has no `seq`; such a change may not be stored.
+   */
   sent:
     | { readonly frame: Exclude<ClientFrame<App>, ClientJoin | ClientLeave>; readonly ack: MessageAck }
     | { readonly frame: ClientJoin | ClientLeave; readonly ack: RoomAck };

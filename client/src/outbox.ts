@@ -5,9 +5,12 @@ import { newId } from './ids.js';
 import type { Delivery, PendingFrame } from './pending.js';
 import {
   createPending,
+  hasSameSubject,
   type InFrame,
   isEntryOf,
   isMembershipChange,
+  isReplaceable,
+  isSettledBy,
   type OutboxRecord,
   type OutFrame,
   orderingKey,
@@ -203,8 +206,8 @@ export class Outbox {
   skipped(seq: number): void {
     for (const pending of this.#frames) {
       const { frame, after, maybeStored, settled } = pending;
-      const isChange = frame.type === 'edit' || frame.type === 'react';
-      if (isChange && maybeStored && !settled && after !== undefined && seq > after) pending.superseded = true;
+      const isChange = isReplaceable(frame) && maybeStored && !settled;
+      if (isChange && after !== undefined && seq > after) pending.superseded = true;
     }
   }
 
@@ -228,10 +231,9 @@ export class Outbox {
 
   /** Records the answer to a frame. Durable frames stay until {@link Outbox.reported} and {@link Outbox.dropSettled}. */
   settle(pending: PendingFrame, reply: InFrame): void {
-    // It was sent after the answers to these, which were lost when an earlier run ended.
-    for (const other of isMembershipChange(pending) ? this.#frames : []) {
+    for (const other of this.#frames) {
       if (other === pending) break;
-      if (!isMembershipChange(other) || other.frame.room !== pending.frame.room) continue;
+      if (!isSettledBy(other, pending)) continue;
       this.settle(other, { ...reply, seq: undefined, duplicate: true, ref: other.ref });
     }
     pending.inFlight = false;
@@ -246,9 +248,10 @@ export class Outbox {
     pending.resolve(reply);
   }
 
-  /** Returns the settled frames for which the event `sent` is still to be queued. */
-  unreported(): PendingFrame[] {
-    return this.#frames.filter(({ ack, reported }) => ack && !reported);
+  /** Returns the settled frames for which the event `sent` is still to be queued: all, or those before `later` with its subject. */
+  unreported(later?: PendingFrame): PendingFrame[] {
+    const frames = later ? this.#frames.slice(0, this.#frames.indexOf(later)) : this.#frames;
+    return frames.filter(pending => pending.ack && !pending.reported && (!later || hasSameSubject(pending, later)));
   }
 
   /** The application has handled the event `sent` for a frame. */
@@ -307,6 +310,10 @@ export class Outbox {
     if (delay > 0) return this.#flushIn(delay);
     let nextAt = Number.POSITIVE_INFINITY;
     const busyKeys = new Set<unknown>();
+    // Also those of frames that have overtaken an earlier one.
+    for (const { inFlight, orderingKey } of this.#frames) {
+      if (inFlight && orderingKey !== undefined) busyKeys.add(orderingKey);
+    }
     for (const pending of [...this.#frames]) {
       if (flush !== this.#flushes) return;
       const { orderingKey: key, settled, delivery, resumeAt, frame } = pending;
@@ -317,12 +324,17 @@ export class Outbox {
       if (isMembership) busyKeys.add(roomKey);
       if (isBusy) continue;
       // A frame that waits for long holds back the changes of its message, and a message all later messages of its conversation.
-      // Joining and leaving a room wait for all frames that come before.
+      // Joining and leaving a room wait for all frames that come before. A deletion waits for its message, but not for other changes
+      // of it: the server always accepts it.
       const ownKey = `${key} ${frame.id}`;
       const anyKey = `${key} any`;
-      const heldKey = isMembership ? anyKey : frame.type === 'message' ? `${key} *` : ownKey;
+      const deleteKey = `${ownKey} delete`;
+      let heldKey = frame.type === 'message' ? `${key} *` : ownKey;
+      if (frame.type === 'delete') heldKey = deleteKey;
+      if (isMembership) heldKey = anyKey;
       if (resumeAt > now || (key !== undefined && busyKeys.has(heldKey))) {
         busyKeys.add(ownKey).add(heldKey).add(anyKey);
+        if (frame.type === 'message') busyKeys.add(deleteKey);
         if (resumeAt > now) nextAt = Math.min(nextAt, resumeAt);
         continue;
       }

@@ -115,6 +115,25 @@ export function isMembershipChange({ frame, delivery, settled }: PendingFrame): 
   return delivery === 'durable' && frame.room !== undefined && !settled;
 }
 
+/** Whether the frame changes the content or a reaction of a message. Its deletion removes both. */
+export function isReplaceable({ type }: OutFrame): boolean {
+  return type === 'edit' || type === 'react';
+}
+
+/** Whether two durable frames are about the same message, or about the membership of the same room. */
+export function hasSameSubject(a: PendingFrame, b: PendingFrame): boolean {
+  return a.orderingKey !== undefined && a.orderingKey === b.orderingKey && a.frame.id === b.frame.id;
+}
+
+/**
+ * Whether a frame needs no answer of its own once a later one is stored. A later change of the same membership was sent after the
+ * answer, which was lost when an earlier run ended. A deletion overtakes changes of its message that wait for long.
+ */
+export function isSettledBy(pending: PendingFrame, later: PendingFrame): boolean {
+  if (pending.settled || !hasSameSubject(pending, later)) return false;
+  return isMembershipChange(pending) || (later.frame.type === 'delete' && isReplaceable(pending.frame));
+}
+
 /** Types of changes by the type of their log entry. */
 const CHANGES: Record<string, string> = {
   edited: 'edit',

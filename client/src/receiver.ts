@@ -176,6 +176,7 @@ export class Receiver {
     const { outbox, persistence } = this.#parts;
     const pending = outbox.resolve(frame);
     const sent = pending?.frame;
+    if (pending) this.#reportEarlier(pending);
     // The event contains the sent frame as well.
     if (pending) this.#size += pending.text.length;
     const event = sent && { frame: sent, ack: frame };
@@ -197,6 +198,11 @@ export class Receiver {
     pending.reported = this.#parts.inbox.add('sent', { frame, ack }, text.length);
     // `synced` of the next connection reports it.
     if (!pending.reported) this.#overflowed = true;
+  }
+
+  /** Queues the events `sent` for earlier frames about the same message or membership, which the answer to `later` has settled. */
+  #reportEarlier(later: PendingFrame): void {
+    for (const pending of this.#parts.outbox.unreported(later)) this.#report(pending);
   }
 
   /** Drops the settled frames that the application has handled. */
@@ -221,10 +227,7 @@ export class Receiver {
     const { ref, superseded } = own;
     const ack: InFrame = { type: 'ack', ...subject, ...(!superseded && { seq }), status: 'stored', sent_at, ref };
     if (!own.settled) outbox.settle(own, ack);
-    // Earlier ones of the same membership, which this one has settled.
-    for (const other of outbox.unreported()) {
-      if (other !== own && room !== undefined && other.frame.room === room) this.#report(other);
-    }
+    this.#reportEarlier(own);
     this.#size += own.text.length;
     if (superseded) {
       // The entry shows a newer change of another device, which the application does not know yet.

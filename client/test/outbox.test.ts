@@ -325,6 +325,155 @@ describe('outgoing frames', { timeout: 60_000 }, () => {
       assert.equal((await socket.expect('react')).emoji, '-');
     });
 
+    describe('and whose message is deleted', () => {
+      const answers: unknown[] = [];
+      const events: unknown[] = [];
+
+      /** Starts a client with a delayed edit, a reaction behind it, and a deletion that is in flight. */
+      async function startDeleting() {
+        answers.length = events.length = 0;
+        start().on('sent', ({ frame, ack }) => void events.push([frame.type, ack.seq, ack.duplicate]));
+        const socket = await session();
+        const changes = [
+          client.edit('you', id(7), 'x'),
+          client.react('you', id(7), '+'),
+          client.delete('you', id(7)),
+          client.edit('you', id(7), 'late'),
+        ];
+        for (const [i, change] of changes.entries()) {
+          change.then(
+            ({ seq, duplicate }) => answers.push([i, seq, duplicate]),
+            ({ code }) => answers.push([i, code]),
+          );
+        }
+        socket.reject(await socket.expect('edit'), ...later());
+        return { socket, deletion: await socket.expect('delete') };
+      }
+      const all = ['edit x', `react ${id(7)}`, `delete ${id(7)}`];
+      const replaced = [
+        [0, undefined, true],
+        [1, undefined, true],
+      ];
+
+      it('are not sent any more once the deletion is stored', async () => {
+        const { socket, deletion } = await startDeleting();
+        socket.ack(deletion, 1);
+        const late = await socket.expect('edit');
+        assert.equal(late.message, 'late');
+        socket.reject(late, 'unknown_message');
+        await flushMicrotasks();
+        assert.deepEqual(answers, [...replaced, [2, 1, undefined], [3, 'unknown_message']]);
+        assert.deepEqual(events, [
+          ['edit', undefined, true],
+          ['react', undefined, true],
+          ['delete', 1, undefined],
+        ]);
+        assert.deepEqual(client.pending, []);
+        await after(HOURS);
+        assert.deepEqual(sent(socket), ['edit x', `delete ${id(7)}`, 'edit late']);
+      });
+
+      it('are reported if another device has deleted it', async () => {
+        const { socket, deletion } = await startDeleting();
+        socket.ack(deletion, 1, { duplicate: true });
+        await flushMicrotasks();
+        assert.deepEqual(events, [
+          ['edit', undefined, true],
+          ['react', undefined, true],
+          ['delete', 1, true],
+        ]);
+        assert.deepEqual(answers, [...replaced, [2, 1, true]]);
+      });
+
+      it('wait while the deletion is in flight, and are sent if it is rejected', async () => {
+        const { socket, deletion } = await startDeleting();
+        await after(HOURS);
+        assert.deepEqual(sent(socket), ['edit x', `delete ${id(7)}`]);
+        socket.reject(deletion, 'forbidden');
+        for (const [i, type] of ['edit', 'react', 'edit'].entries()) socket.ack(await socket.expect(type), i + 1);
+        await flushMicrotasks();
+        assert.deepEqual(answers, [
+          [2, 'forbidden'],
+          [0, 1, undefined],
+          [1, 2, undefined],
+          [3, 3, undefined],
+        ]);
+      });
+
+      for (const isStored of [true, false]) {
+        it(`are ${isStored ? 'not sent' : 'sent'} when the replay shows ${isStored ? 'the' : 'no'} deletion`, async () => {
+          const { socket } = await startDeleting();
+          socket.drop();
+          await flushMicrotasks();
+          mock.timers.tick(30_000);
+          const next = await server.accept();
+          const deleted = { type: 'deleted', id: id(7), from_user: 'me', target_user: 'you', deleted_at: 'then' };
+          const seq = isStored ? 1 : 0;
+          next.welcome(seq);
+          if (isStored) next.frame({ ...deleted, seq });
+          next.frame({ type: 'synced', seq });
+          if (isStored) {
+            await flushMicrotasks();
+            assert.deepEqual(answers, [...replaced, [2, 1, undefined]]);
+            assert.deepEqual(events, [
+              ['edit', undefined, true],
+              ['react', undefined, true],
+              ['delete', 1, undefined],
+            ]);
+            assert.deepEqual(sent(next), ['edit late']);
+          } else {
+            for (const [i, type] of ['edit', 'react', 'delete'].entries()) next.ack(await next.expect(type), i + 1);
+            await next.expect('edit');
+            assert.deepEqual(sent(next), [...all, 'edit late']);
+          }
+        });
+      }
+
+      it('are sent before the deletion if the message itself waits', async () => {
+        start();
+        const socket = await session();
+        const changes = [
+          client.send('you', 'a', { id: id(1) }),
+          client.send('you', 'b', { id: id(2) }),
+          client.edit('you', id(2), 'c'),
+          client.delete('you', id(2)),
+          client.delete('you', id(1)),
+        ];
+        socket.reject(await socket.expect('message'), ...later());
+        await after(HOURS);
+        const rest = ['message', 'message', 'edit', 'delete', 'delete'];
+        for (const [i, type] of rest.entries()) socket.ack(await socket.expect(type), i + 1);
+        const acks = await Promise.all(changes);
+        assert.deepEqual(
+          acks.map(({ seq }) => seq),
+          [1, 2, 3, 4, 5],
+        );
+      });
+
+      it('settle only those of the same message and conversation', async () => {
+        start();
+        const socket = await session();
+        socket.onFrame = frame => {
+          if (frame.type === 'edit') queueMicrotask(() => socket.reject(frame, ...later()));
+          if (frame.type === 'delete') socket.ack(frame, 1);
+        };
+        const edits = [
+          client.edit('you', id(7), 'x'),
+          client.edit('you', id(8), 'y'),
+          client.edit('them', id(7), 'z'),
+          client.edit({ room: 'you' }, id(7), 'r'),
+        ];
+        for (const edit of edits) edit.catch(() => {});
+        await flushMicrotasks();
+        await client.delete('you', id(7));
+        assert.equal((await edits[0])?.duplicate, true);
+        assert.deepEqual(
+          client.pending.map(frame => 'message' in frame && frame.message),
+          ['y', 'z', 'r'],
+        );
+      });
+    });
+
     it('are reported, and sent again by the next connection', async () => {
       const events: unknown[] = [];
       start().on('delayed', ({ frame, retryInMs, error }) => {
