@@ -279,8 +279,8 @@ export class Client<App = never> {
   }
 
   /**
-   * Closes the client for good and releases the storage. Unanswered frames fail with `closed`; with a storage they stay in
-   * it, and the next run sends them.
+   * Closes the client, which does not reconnect, and releases the storage. Unanswered frames fail with `closed`; with a storage
+   * they stay in it, and the next run sends them.
    */
   async close(): Promise<void> {
     this.#receiver.acknowledge();
@@ -336,7 +336,7 @@ export class Client<App = never> {
     return this.#released;
   }
 
-  /** Closes the client for good. The state tells the error. */
+  /** Closes the client because of an error, which its state contains. It does not reconnect. */
   #fail(error: DmwireError): void {
     this.#end(error).catch(() => {});
   }

@@ -147,7 +147,7 @@ export class Connection {
     this.#setState({ status: 'waiting', retryInMs, reason });
   }
 
-  /** Closes the connection for good. */
+  /** Closes the connection and does not reconnect. */
   end(error?: DmwireError): void {
     if (!this.#reset()) return;
     for (const type of RETURN_EVENTS) globalThis.removeEventListener?.(type, this.#onReturn, true);
@@ -161,7 +161,7 @@ export class Connection {
     this.#events.onState(state);
   }
 
-  /** Drops the current socket and any attempt under way. Returns false if the connection is closed for good. */
+  /** Drops the current socket and any attempt under way. Returns false if the connection is closed. */
   #reset(): boolean {
     clearTimeout(this.#retryTimer);
     this.#retryTimer = undefined;

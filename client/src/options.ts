@@ -103,7 +103,7 @@ export type Events<App = never> = { [Frame in ServerFrame<App> as Frame['type']]
     | { readonly frame: Exclude<ClientFrame<App>, ClientJoin | ClientLeave>; readonly ack: MessageAck }
     | { readonly frame: ClientJoin | ClientLeave; readonly ack: RoomAck };
   /**
-   * The server has rejected a frame of this client for good; it is not sent again. A refused room of
+   * The server has rejected a frame of this client, which is not sent again. A refused room of
    * {@link ConnectOptions.rooms} is reported as a `join`; the next connection asks for it again.
    */
   failed: { readonly frame: ClientFrame<App>; readonly error: DmwireError };

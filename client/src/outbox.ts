@@ -28,7 +28,7 @@ export interface OutboxEvents {
   save(): Promise<void> | undefined;
   /** Writes them without waiting for it. */
   saveSoon(): void;
-  /** The server has rejected a durable frame for good. */
+  /** The server has rejected a durable frame, which is not sent again. */
   onFailed(frame: OutFrame, error: DmwireError): void;
   /** The server has rejected a frame for now. It is sent again after a wait of more than {@link MAX_PAUSE_MS}. */
   onDelayed(frame: OutFrame, retryInMs: number, error: DmwireError): void;

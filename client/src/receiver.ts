@@ -19,7 +19,7 @@ export interface ReceiverParts {
   readonly outbox: Outbox;
   readonly persistence: Persistence;
   readonly retries: Retries;
-  /** Closes the client for good. */
+  /** Closes the client, which does not reconnect. */
   fail(error: DmwireError): void;
 }
 

@@ -130,7 +130,7 @@ describe('connection', { timeout: 60_000 }, () => {
     [4403, 'forbidden'],
     [4408, 'closed'],
   ] as const) {
-    it(`closes for good after goodbye ${code}`, async () => {
+    it(`closes and does not reconnect after goodbye ${code}`, async () => {
       start({ token: 'fixed' });
       const waiting = client.send('you', 'x');
       (await server.accept()).goodbye(code, false);
@@ -140,7 +140,7 @@ describe('connection', { timeout: 60_000 }, () => {
       await assert.rejects(client.send('you', 'y'), { code: name });
     });
 
-    it(`closes for good at close code ${code} without a goodbye`, async () => {
+    it(`closes and does not reconnect at close code ${code} without a goodbye`, async () => {
       start({ token: 'fixed' });
       (await server.accept()).drop(code);
       assert.equal(status(), 'closed');

@@ -39,7 +39,7 @@ class Model {
   order = new Map<string, number[]>();
   /** Numbers of the stored frames in all epochs. */
   readonly everStored = new Set<number>();
-  /** Numbers of the frames that were rejected for good. */
+  /** Numbers of the frames that were rejected and are not sent again. */
   readonly rejected = new Set<number>();
   /** Numbers of the joins that another device has made. The client need not send them then. */
   readonly joinedElsewhere = new Set<number>();

@@ -451,7 +451,7 @@ describe('rooms', { timeout: 60_000 }, () => {
       assert.deepEqual(rooms(await accept()), ['a+~:@ä']);
     });
 
-    it('are joined for good by default', async () => {
+    it('are joined until the user leaves, by default', async () => {
       start({ rooms: ['a'], membership: 'lasting' });
       assert.equal((await server.accept()).url.searchParams.has('membership'), false);
       await client.close();

@@ -77,7 +77,8 @@ export class Chat {
       options.storage &&
       tolerant(options.storage, () => {
         // One notice is enough.
-        if (this.#storage) this.#notify('This browser stores no more data. Unsent messages are lost with this page.');
+        if (this.#storage)
+          this.#notify('This browser stores no more data. Unsent messages are lost when you close this page.');
         this.#storage = undefined;
       });
     this.conversations = new Conversations(options.identity.user ?? '');
@@ -275,7 +276,7 @@ export class Chat {
     this.#changed();
   }
 
-  /** Connects now, also if the connection was closed for good. */
+  /** Connects now, also if the connection was closed and does not reconnect. */
   reconnect(): void {
     if (this.connection.status !== 'closed') return this.#client.reconnect();
     const left = this.#outgoing;

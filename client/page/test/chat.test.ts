@@ -522,7 +522,7 @@ describe('Chat', { timeout: 60_000 }, () => {
     assert.equal(request.before, id(102));
   });
 
-  it('shows unsent messages as failed after the connection was closed for good, without a storage', async () => {
+  it('shows unsent messages as failed after the connection was closed, without a storage', async () => {
     await answerList();
     chat.open('you');
     const answer = async (messages: readonly PastMessage[]) => {
@@ -562,7 +562,7 @@ describe('Chat', { timeout: 60_000 }, () => {
     await flushMicrotasks();
   };
 
-  it('keeps what is written or sent again while the connection is closed for good', async () => {
+  it('keeps what is written or sent again while the connection is closed', async () => {
     await answerList();
     chat.open('you');
     await answerHistory([pastMessage(1)]);
@@ -653,7 +653,7 @@ describe('Chat', { timeout: 60_000 }, () => {
       socket.ack(await socket.expect('conversations').then(() => socket.expect('message')), 1);
       await flushMicrotasks();
       assert.deepEqual(displayed(), ['a stored']);
-      assert.match(chat.notice ?? '', /stores no more data/);
+      assert.match(chat.notice ?? '', /stores no more data\. Unsent messages are lost when you close this page\.$/);
       chat.dismissNotice();
       chat.send('you', 'b');
       assert.deepEqual(chat.signOutWarnings, ['Unsent messages are lost.']);
