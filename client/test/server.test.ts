@@ -239,6 +239,28 @@ describe('with a real server', { timeout: 10 * DEADLINE }, () => {
     assert.deepEqual(await got, texts);
   });
 
+  it('a deletion is stored while a limit delays an edit of its message', async () => {
+    server = await Server.start('--user-bytes-per-day', '100');
+    const a = client('a');
+    const events: unknown[] = [];
+    a.on('sent', ({ frame, ack }) => void events.push([frame.type, ack.seq]));
+    const delayed = new Promise<string | undefined>(resolve => a.on('delayed', ({ frame }) => resolve(frame.type)));
+    const { id } = await a.send('b', 'x');
+    const edit = a.edit('b', id, 'a longer text');
+    assert.equal(await delayed, 'edit');
+    const { seq } = await a.delete('b', id);
+    const { duplicate, seq: none } = await edit;
+    assert.deepEqual([seq, duplicate, none], [2, true, undefined]);
+    await waitUntil(() => events.length === 3);
+    assert.deepEqual(events, [
+      ['message', 1],
+      ['edit', undefined],
+      ['delete', 2],
+    ]);
+    assert.deepEqual(a.pending, []);
+    for await (const message of a.history('b')) assert.ok('deleted_at' in message);
+  });
+
   it('a program without traffic is one device, and continues at its position', async () => {
     server = await Server.start();
     const peer = client('peer');
