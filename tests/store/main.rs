@@ -116,6 +116,7 @@ macro_rules! test_store {
             rooms::entries_in_rooms_are_limited_per_user,
             rooms::a_membership_of_a_session_is_replaced_by_a_lasting_one,
             rooms::watermarks_in_rooms_make_no_receipts,
+            rooms::an_entry_about_a_member_is_known_by_its_time,
             room_queries::rooms_are_listed_with_direct_conversations,
             room_queries::a_room_is_listed_without_its_hidden_messages,
             room_queries::lists_of_rooms_are_settled_like_others,
