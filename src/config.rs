@@ -10,6 +10,7 @@
 mod auth;
 mod content;
 mod keepalive;
+mod key_text;
 mod limits;
 mod logging;
 mod network;

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::RawValue;
+use super::key_text::key_fault;
 use super::text_file::encoding_fault;
 
 /// Bytes that only this server and the issuers of tokens may know.
@@ -16,12 +17,16 @@ impl Secret {
     }
 
     /// The secret in a text from a file or a setting: without the line end that editors and `echo` append. A text that looks like a secret
-    /// with something added is rejected with the reason, because tokens are signed with the secret that its author sees.
+    /// with something added is rejected with the reason, because tokens are signed with the secret that its author sees. So is a key or a
+    /// certificate: others than the issuers of tokens may have it.
     ///
     /// # Errors
     /// What is wrong with the text, as a continuation of its name.
     pub fn from_text(text: &[u8]) -> Result<Self, &'static str> {
         if let Some(fault) = encoding_fault(text) {
+            return Err(fault);
+        }
+        if let Some(fault) = key_fault(text) {
             return Err(fault);
         }
         let line = text

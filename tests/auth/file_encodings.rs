@@ -143,6 +143,138 @@ fn a_secret_in_a_flag_a_variable_or_a_setting_is_not_changed_in_silence() {
     }
 }
 
+/// Keys and certificates, with the setting or the command that their rejection as a secret names.
+fn keys_and_certificates() -> Vec<(String, &'static str)> {
+    let certificate = rcgen::generate_simple_self_signed(["a".to_owned()]).expect("a certificate");
+    let (public, private) = (Issuer::p256().pem, certificate.signing_key.serialize_pem());
+    let certificate = certificate.cert.pem();
+    let body = |pem: &str| -> String {
+        let lines = pem.lines().filter(|line| !line.starts_with('-'));
+        lines.collect()
+    };
+    let rsa = |bits: &str| {
+        let rest = "AQ8AMIIBCgKCAQEAvZ1gTqtVZ";
+        format!("{bits}ANBgkqhkiG9w0BAQEFAAOC{rest}")
+    };
+    vec![
+        (public.clone(), "--jwt-key"),
+        (public.replace('\n', "\r\n"), "--jwt-key"),
+        (public.replace('\n', "\\n"), "--jwt-key"),
+        (format!("{}\n\n", public.trim_end()), "--jwt-key"),
+        (format!("\n{public}"), "--jwt-key"),
+        (format!("Public-Key: (256 bit)\n{public}"), "--jwt-key"),
+        (body(&public), "--jwt-key"),
+        (Issuer::ed25519().pem, "--jwt-key"),
+        (body(&Issuer::ed25519().pem), "--jwt-key"),
+        (rsa("MIIBIj"), "--jwt-key"),
+        (rsa("MIICIj"), "--jwt-key"),
+        (private, "openssl pkey"),
+        (
+            "-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXk\n".to_owned(),
+            "private key",
+        ),
+        (certificate.clone(), "openssl x509"),
+        (
+            format!("Certificate:\n    Data:\n{certificate}"),
+            "openssl x509",
+        ),
+        (
+            "LS0tLS1CRUdJTiBQVUJMSUMgS0VZLS0tLS0K".to_owned(),
+            "--jwt-key",
+        ),
+        (
+            "ssh-rsa AAAAB3NzaC1yc2EAAAADAQABAAABgQ a@b\n".to_owned(),
+            "ssh-keygen",
+        ),
+        (
+            "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIG".to_owned(),
+            "ssh-keygen",
+        ),
+        (
+            "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTI a@b".to_owned(),
+            "ssh-keygen",
+        ),
+        (
+            "---- BEGIN SSH2 PUBLIC KEY ----\nAAAAB3NzaC1yc2E".to_owned(),
+            "ssh-keygen",
+        ),
+        (Issuer::p256().jwk("1").to_string(), "--jwks"),
+        (tokens::jwk_set(&[Issuer::p256().jwk("1")]), "--jwks"),
+        ("[{\n  \"kty\": \"oct\",".to_owned(), "--jwks"),
+    ]
+}
+
+#[test]
+fn a_key_or_a_certificate_is_not_a_secret() {
+    let folder = Folder::new();
+    for (text, part) in keys_and_certificates() {
+        fs::write(folder.0.join("a.pem"), &text).expect("a file can be written");
+        fs::write(
+            folder.0.join("a.toml"),
+            format!("jwt_secret = {}", json!(text)),
+        )
+        .expect("a file can be written");
+        let mut by_variable = program(&folder.0, &["config"]);
+        by_variable.env("DMWIRE_JWT_SECRET", &text);
+        for (output, name) in [
+            (
+                dmwire(&folder.0, &["--jwt-secret-file", "a.pem"]),
+                "jwt_secret_file: a.pem is a",
+            ),
+            (
+                dmwire(
+                    &folder.0,
+                    &["token", "--user", "a", "--jwt-secret-file", "a.pem"],
+                ),
+                "jwt_secret_file: a.pem is a",
+            ),
+            (
+                dmwire(&folder.0, &[&format!("--jwt-secret={text}")]),
+                "--jwt-secret: a secret is a",
+            ),
+            (
+                dmwire(&folder.0, &["--config", "a.toml"]),
+                "a.toml: jwt_secret: a secret is a",
+            ),
+            (run_to_end(by_variable), "DMWIRE_JWT_SECRET: a secret is a"),
+        ] {
+            assert_named(&output, name, part);
+            assert_eq!(output.err.lines().count(), 1, "{output:?}");
+            for line in text.lines().filter(|line| line.len() > 20) {
+                assert!(!output.err.contains(line), "{output:?}");
+            }
+        }
+    }
+    assert!(!folder.0.join("dmwire.db").exists());
+    // Secrets that only resemble keys.
+    for secret in [
+        "ssh-tunnels are not keys, and this is long",
+        "MIIB-a-secret-of-thirty-two-bytes-or-more",
+        "{a secret in braces, of thirty-two bytes}",
+        "-----a secret between dashes, long enough-----",
+    ] {
+        let given = format!("--jwt-secret={secret}");
+        let output = dmwire(&folder.0, &["config", &given]);
+        assert_eq!(output.code, Some(0), "{output:?}");
+    }
+}
+
+#[test]
+fn a_secret_file_that_becomes_a_public_key_is_not_loaded() {
+    let folder = Arc::new(Folder::new());
+    let file = folder.0.join("jwt.secret");
+    fs::write(&file, SECRET).expect("a file can be written");
+    let server = Server::start_in(&folder, &["--jwt-secret-file", "jwt.secret"]);
+    let public = Issuer::p256().pem;
+    fs::write(&file, &public).expect("a file can be written");
+    server.signal("HUP");
+    server.wait_for_log("stay in use: jwt_secret_file: jwt.secret is a public key");
+    connect(&server, "/ws/a", &bearer(&hs256(SECRET, &claims("a"))));
+    let forged = bearer(&hs256(&public, &claims("a")));
+    let answer = server.http(&crate::support::handshake("/ws/a", &forged));
+    assert!(answer.starts_with("HTTP/1.1 401 "), "{answer}");
+}
+
 #[test]
 fn a_folder_that_is_missing_is_named() {
     let folder = Folder::new();
