@@ -139,7 +139,7 @@ impl Display for Resolved {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "# The effective settings; this text can be used as dmwire.toml. After each value: its source."
+            "# The effective settings; this text can be used as dmwire.toml, with secrets added. After each value: its source."
         )?;
         let mut section = "";
         for setting in settings() {

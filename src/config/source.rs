@@ -145,6 +145,10 @@ impl<'a> Sources<'a> {
         let in_file = |key| {
             let (path, file) = self.file.as_ref()?;
             let values = file.0.get(key)?.clone();
+            // As an empty variable. `dmwire config` writes settings without a value in this way.
+            if values.iter().all(|value| value.whole().is_empty()) {
+                return None;
+            }
             let source = Source::File(path.clone(), key);
             Some(Given { values, source })
         };

@@ -117,6 +117,72 @@ fn the_output_of_config_is_a_file_with_the_same_settings() {
 }
 
 #[test]
+fn the_output_of_config_without_any_setting_can_be_used_as_a_file() {
+    let defaults = Run::new("config").output();
+    let from_file = Run::new("config").file("dmwire.toml", &defaults).output();
+    let values = |text: &str| -> Vec<String> {
+        let lines = text.lines().map(|line| line.split("  # ").next());
+        lines.flatten().map(str::to_owned).collect()
+    };
+    assert_eq!(values(&from_file), values(&defaults));
+    for line in [
+        "auth = \"auto\"  # file dmwire.toml",
+        "jwt_secret = []  # default",
+    ] {
+        assert!(has_line(&from_file, line), "{from_file}");
+    }
+    // A setting that is added to it has the same effect as without the file.
+    let open = Run::new("config --open --listen 0.0.0.0:0")
+        .file("dmwire.toml", &defaults)
+        .output();
+    assert!(has_line(&open, "open = true  # flag --open"), "{open}");
+}
+
+#[test]
+fn an_empty_value_in_a_file_counts_as_absent() {
+    for (key, default) in [
+        ("listen", r#"["127.0.0.1:8080", "[::1]:8080"]"#),
+        ("jwt_secret", "[]"),
+        ("jwt_secret_file", "[]"),
+        ("jwt_key", "[]"),
+        ("jwks", "\"\""),
+        ("jwks_ca", "\"\""),
+        ("jwt_issuer", "[]"),
+        ("jwt_audience", "[]"),
+        ("tls_cert", "\"\""),
+        ("tls_key", "\"\""),
+        ("burst", "100"),
+        ("open", "false"),
+    ] {
+        let is_list = default.starts_with('[');
+        for empty in ["\"\"", "[]", "[\"\"]"] {
+            if empty.starts_with('[') && !is_list {
+                continue;
+            }
+            let run = Run::new("config").file("dmwire.toml", &format!("{key} = {empty}"));
+            let settings = run.output();
+            let line = format!("{key} = {default}  # default");
+            assert!(has_line(&settings, &line), "{line} is not in\n{settings}");
+            assert!(
+                has_line(&settings, "auth = \"auto\"  # default"),
+                "{settings}"
+            );
+        }
+    }
+    // A list with an entry is not empty.
+    Run::new("config")
+        .file("dmwire.toml", "jwt_key = [\"a\", \"\"]")
+        .fails_with(&["dmwire.toml: jwt_key", "empty"]);
+    let settings = Run::new("config")
+        .file("dmwire.toml", "jwt_secret = [\"hunter2\"]\njwks = \"\"")
+        .output();
+    assert!(
+        has_line(&settings, "auth = \"jwt\"  # follows from jwt_secret"),
+        "{settings}"
+    );
+}
+
+#[test]
 fn settings_may_precede_or_follow_the_command() {
     let settings = Run::new("--burst 7 config --workers 7").output();
     assert!(
