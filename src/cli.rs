@@ -119,6 +119,20 @@ fn store_file(matches: &ArgMatches) -> Result<PathBuf, CommandError> {
     }
 }
 
+/// As [`store_file`], for commands that need a store. `what` is the effect that fails without one.
+fn existing_store(matches: &ArgMatches, what: &'static str) -> Result<PathBuf, CommandError> {
+    let path = store_file(matches)?;
+    if matches!(path.try_exists(), Ok(false)) {
+        // The command may run in another folder than the server.
+        let looked_for = std::path::absolute(&path).unwrap_or_else(|_| path.clone());
+        return Err(CommandError::Failed(format!(
+            "{what}: there is no store {}; name the store of the server, --store sqlite:PATH",
+            looked_for.display()
+        )));
+    }
+    Ok(path)
+}
+
 /// The argument `--user` of the commands that concern one user.
 fn user_arg() -> Arg {
     Arg::new("user").long("user").required(true).help("User id")

@@ -59,13 +59,20 @@ pub fn issue_token(
             format!("the generated secret in {}", path.display()),
         ));
     }
-    if access == Access::GeneratedSecret {
-        return Err(AuthSetupError::Failed(format!(
-            "the server generates its secret at its first start, next to its store (--store); {} does not exist yet",
-            path.display()
-        )));
-    }
-    error("with these settings there is no authentication, so clients need no token")
+    // The command may run in another folder than the server.
+    let looked_for = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let looked_for = looked_for.display();
+    let hint =
+        "name the store of the server (--store sqlite:PATH) or its secret (--jwt-secret-file)";
+    Err(AuthSetupError::Failed(match access {
+        Access::GeneratedSecret => format!(
+            "the server generates its secret at its first start, next to its store; {looked_for} does not exist yet; {hint}"
+        ),
+        _ => format!(
+            "with these settings there is no authentication, so clients need no token; if the server requires one, {hint}: \
+             {looked_for} does not exist"
+        ),
+    }))
 }
 
 fn sign(

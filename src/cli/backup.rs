@@ -6,7 +6,9 @@ use clap::ArgMatches;
 use dmwire::protocol::Timestamp;
 use dmwire::store::sqlite::admin::{self, Contents};
 
-use super::{Command, CommandError, Settings, failed, file_arg, file_of, store_failed, store_file};
+use super::{
+    Command, CommandError, Settings, existing_store, failed, file_arg, file_of, store_failed,
+};
 
 pub const COMMAND: Command = Command {
     clap: || {
@@ -20,7 +22,7 @@ pub const COMMAND: Command = Command {
 };
 
 fn run(matches: &ArgMatches, own: &ArgMatches) -> Result<(), CommandError> {
-    let path = store_file(matches)?;
+    let path = existing_store(matches, "no backup was made")?;
     let file = file_of(own);
     let now = Timestamp::now();
     let backup = admin::backup(&path, &file).map_err(store_failed("no backup was made"))?;

@@ -6,7 +6,9 @@ use clap::ArgMatches;
 use dmwire::config::Resolved;
 use dmwire::store::sqlite::admin;
 
-use super::{Command, CommandError, Settings, failed, store_failed, store_file, user_arg, user_of};
+use super::{
+    Command, CommandError, Settings, existing_store, failed, store_failed, user_arg, user_of,
+};
 
 pub const COMMAND: Command = Command {
     clap: || {
@@ -19,7 +21,7 @@ pub const COMMAND: Command = Command {
 };
 
 fn run(matches: &ArgMatches, own: &ArgMatches) -> Result<(), CommandError> {
-    let path = store_file(matches)?;
+    let path = existing_store(matches, "cannot erase")?;
     let user = user_of(own)?;
     let small_room = Resolved::new(matches)?.config.rooms.small_room;
     let now = dmwire::protocol::Timestamp::now().0;

@@ -11,7 +11,7 @@ use dmwire::store::{
 };
 
 use super::{
-    Command, CommandError, Settings, failed, not_printed, store_failed, store_file, user_arg,
+    Command, CommandError, Settings, existing_store, failed, not_printed, store_failed, user_arg,
     user_of,
 };
 
@@ -31,9 +31,9 @@ const MESSAGES: usize = 1000;
 const PAGE_BYTES: usize = 1 << 20;
 
 fn run(matches: &ArgMatches, own: &ArgMatches) -> Result<(), CommandError> {
-    let path = store_file(matches)?;
-    let user = user_of(own)?;
     let cannot = "cannot export";
+    let path = existing_store(matches, cannot)?;
+    let user = user_of(own)?;
     let room_history = Resolved::new(matches)?.config.rooms.room_history;
     let mut reader = admin::reader_of(&path, user, room_history).map_err(store_failed(cannot))?;
     let mut out = io::BufWriter::new(io::stdout());

@@ -5,7 +5,7 @@ use std::io::{self, Write as _};
 use clap::ArgMatches;
 use dmwire::store::sqlite::admin;
 
-use super::{Command, CommandError, Settings, not_printed, store_failed, store_file};
+use super::{Command, CommandError, Settings, existing_store, not_printed, store_failed};
 
 pub const COMMAND: Command = Command {
     clap: || {
@@ -17,7 +17,7 @@ pub const COMMAND: Command = Command {
 };
 
 fn run(matches: &ArgMatches, _: &ArgMatches) -> Result<(), CommandError> {
-    let path = store_file(matches)?;
+    let path = existing_store(matches, "cannot verify")?;
     let findings = admin::verify(&path).map_err(store_failed("cannot verify"))?;
     let mut out = io::stdout();
     for finding in &findings {

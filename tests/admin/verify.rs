@@ -2,8 +2,8 @@
 
 use rusqlite::Connection;
 
-use crate::helpers::{FAST, assert_verified, used_store};
-use crate::support::{Client, Server, dmwire, to};
+use crate::helpers::{FAST, assert_failed, assert_verified, listing, used_store};
+use crate::support::{Client, Folder, Server, dmwire, to};
 
 #[test]
 fn a_valid_store_is_verified_also_while_it_is_in_use() {
@@ -163,4 +163,28 @@ fn an_overwritten_page_is_found() {
     let output = dmwire(&folder.0, &["verify"]);
     assert_eq!(output.code, Some(1), "{output:?}");
     assert!(output.err.contains("dmwire.db"), "{output:?}");
+}
+
+#[test]
+fn a_store_that_does_not_exist_is_named_by_its_absolute_path() {
+    let folder = Folder::new();
+    let path = std::fs::canonicalize(&folder.0).expect("the folder is there");
+    for (name, store) in [
+        ("dmwire.db", &[][..]),
+        ("a/b.db", &["--store", "sqlite:a/b.db"]),
+    ] {
+        let path = path.join(name);
+        let expected = ["there is no store", &*path.to_string_lossy(), "--store"];
+        for command in [
+            &["verify"][..],
+            &["backup", "copy.db"],
+            &["export", "--user", "a"],
+            &["erase", "--user", "a"],
+        ] {
+            let output = dmwire(&folder.0, &[command, store].concat());
+            assert_failed(&output, 1, &expected);
+        }
+        assert!(!path.exists());
+    }
+    assert_eq!(listing(&folder.0), [""; 0]);
 }

@@ -58,6 +58,9 @@ fn the_token_command_makes_valid_tokens() {
         );
     }
     fs::write(folder.0.join("a.pem"), Issuer::p256().pem).expect("a file can be written");
+    // The folder of the server may be another one.
+    let looked_for = fs::canonicalize(&folder.0).expect("the folder is there");
+    let looked_for = format!("{}/dmwire.db-secret does not exist", looked_for.display());
     for (settings, part) in [
         (&["--jwt-key", "a.pem"][..], "private key"),
         (&[], "clients need no token"),
@@ -66,6 +69,10 @@ fn the_token_command_makes_valid_tokens() {
             &["--listen", "0.0.0.0:1"],
             "dmwire.db-secret does not exist yet",
         ),
+        (&["--listen", "0.0.0.0:1"], &*looked_for),
+        (&["--listen", "0.0.0.0:1"], "--store"),
+        (&[], &*looked_for),
+        (&[], "--jwt-secret-file"),
         (
             &["--listen", "0.0.0.0:1", "--store", "memory:"],
             "in no file",
