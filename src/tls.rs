@@ -139,42 +139,43 @@ type FileState = Option<(u64, u64, i64, i64)>;
 
 impl Files {
     fn read(&self) -> Result<CertifiedKey, TlsError> {
-        let named = |path: &Path, reason: &str| {
-            let setting = if path == self.key { "key" } else { "cert" };
-            format!("tls_{setting}: {}: {reason}", path.display())
+        // Both settings may name the same file.
+        let (cert, key) = (("tls_cert", &*self.cert), ("tls_key", &*self.key));
+        let named = |(setting, path): (&str, &Path), reason: &str| {
+            format!("{setting}: {}: {reason}", path.display())
         };
-        let invalid = |path: &Path, reason: &str| TlsError::Invalid(named(path, reason));
-        let text = |path: &Path| {
-            let text = std::fs::read(path)
-                .map_err(|error| TlsError::Failed(named(path, &read_error(path, &error))))?;
+        let invalid = |file: (&str, &Path), reason: &str| TlsError::Invalid(named(file, reason));
+        let text = |file: (&str, &Path)| {
+            let text = std::fs::read(file.1)
+                .map_err(|error| TlsError::Failed(named(file, &read_error(file.1, &error))))?;
             match encoding_fault(&text) {
-                Some(fault) => Err(invalid(path, fault)),
+                Some(fault) => Err(invalid(file, fault)),
                 None => Ok(text),
             }
         };
-        let chain: Vec<_> = CertificateDer::pem_slice_iter(&text(&self.cert)?)
+        let chain: Vec<_> = CertificateDer::pem_slice_iter(&text(cert)?)
             .collect::<Result<_, _>>()
-            .map_err(|error| invalid(&self.cert, &error.to_string()))?;
+            .map_err(|error| invalid(cert, &error.to_string()))?;
         if chain.is_empty() {
-            return Err(invalid(&self.cert, "contains no certificate in PEM"));
+            return Err(invalid(cert, "contains no certificate in PEM"));
         }
-        let key = PrivateKeyDer::from_pem_slice(&text(&self.key)?)
-            .map_err(|error| invalid(&self.key, &format!("no private key in PEM: {error}")))?;
-        let key = ring::sign::any_supported_type(&key)
-            .map_err(|error| invalid(&self.key, &error.to_string()))?;
-        let certified = CertifiedKey::new(chain, key);
+        let private = PrivateKeyDer::from_pem_slice(&text(key)?)
+            .map_err(|error| invalid(key, &format!("no private key in PEM: {error}")))?;
+        let private = ring::sign::any_supported_type(&private)
+            .map_err(|error| invalid(key, &error.to_string()))?;
+        let certified = CertifiedKey::new(chain, private);
         match certified.keys_match() {
             Ok(()) | Err(rustls::Error::InconsistentKeys(InconsistentKeys::Unknown)) => {
                 Ok(certified)
             }
             Err(rustls::Error::InconsistentKeys(_)) => Err(invalid(
-                &self.key,
+                key,
                 &format!(
                     "is not the key of the certificate in {}",
                     self.cert.display()
                 ),
             )),
-            Err(error) => Err(invalid(&self.cert, &error.to_string())),
+            Err(error) => Err(invalid(cert, &error.to_string())),
         }
     }
 

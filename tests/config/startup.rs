@@ -144,6 +144,10 @@ fn assert_unusable(folder: &Path, arguments: &[&str], parts: &[&str]) {
 fn an_unusable_key_or_certificate_is_named_and_no_store_is_created() {
     let folder = Folder::new();
     let private = rcgen::KeyPair::generate().expect("a key").serialize_pem();
+    let certificate = rcgen::generate_simple_self_signed(["localhost".to_owned()])
+        .expect("a certificate")
+        .cert
+        .pem();
     for (name, text) in [
         ("empty", ""),
         ("text", "no key\n"),
@@ -156,6 +160,7 @@ fn an_unusable_key_or_certificate_is_named_and_no_store_is_created() {
             "-----BEGIN PUBLIC KEY-----\nMAA=\n-----END PUBLIC KEY-----\n",
         ),
         ("private.pem", &private),
+        ("cert.pem", &certificate),
         ("none.json", r#"{"keys":[{"kty":"oct","k":"c2VjcmV0"}]}"#),
     ] {
         fs::write(folder.0.join(name), text).expect("a writable file");
@@ -216,6 +221,14 @@ fn an_unusable_key_or_certificate_is_named_and_no_store_is_created() {
             "private.pem",
             "tls_cert: text: contains no certificate",
         ),
+        ("text", "text", "tls_cert: text: contains no certificate"),
+        (
+            "private.pem",
+            "private.pem",
+            "tls_cert: private.pem: contains no certificate",
+        ),
+        ("cert.pem", "cert.pem", "tls_key: cert.pem: no private key"),
+        ("cert.pem", "text", "tls_key: text: no private key"),
     ] {
         let tls = ["--tls-cert", cert, "--tls-key", key];
         assert_unusable(&folder.0, &[&ANYWHERE[..], &tls].concat(), &[part]);
