@@ -8,7 +8,7 @@ use clap::ArgMatches;
 use super::auth::TOKEN_SETTINGS;
 use super::setting::flag;
 use super::source::{Source, Sources};
-use super::{AuthMode, Config, ConfigError, settings};
+use super::{AuthMode, Config, ConfigError, ProxyHeader, settings};
 
 /// A configuration with the source of each value. `Display` is the text of `dmwire config`.
 #[derive(Debug)]
@@ -106,6 +106,12 @@ impl Resolved {
             if self.is_given(key) && !self.is_given(needed) {
                 return self.reject(key, &format!("has no effect without {}", flag(needed)));
             }
+        }
+        // The default may be written out.
+        if self.config.network.proxy_header != ProxyHeader::Auto && !self.is_given("trusted_proxy")
+        {
+            let what = "has no effect without --trusted-proxy, the address of the proxy";
+            return self.reject("proxy_header", what);
         }
         Ok(())
     }

@@ -99,22 +99,31 @@ impl ClientAddr {
 
 impl Kind {
     fn of(headers: &HeaderMap, setting: ProxyHeader) -> Self {
-        let x_forwarded = || {
+        let has_x_forwarded = || {
             [&X_FORWARDED_FOR, &X_FORWARDED_PROTO, &X_FORWARDED_HOST]
                 .into_iter()
                 .any(|name| headers.contains_key(name))
         };
+        let has_forwarded = || headers.contains_key(header::FORWARDED);
         let use_forwarded = match setting {
-            ProxyHeader::XForwardedFor => false,
-            ProxyHeader::Forwarded => true,
-            ProxyHeader::Auto => {
-                let has_forwarded = headers.contains_key(header::FORWARDED);
-                if has_forwarded && x_forwarded() {
-                    warn_of_both_kinds();
-                    false
-                } else {
-                    has_forwarded
+            ProxyHeader::XForwardedFor => {
+                if has_forwarded() && !has_x_forwarded() {
+                    warn_of_other_kind("X-Forwarded-For", "Forwarded", "forwarded");
                 }
+                false
+            }
+            ProxyHeader::Forwarded => {
+                if has_x_forwarded() && !has_forwarded() {
+                    warn_of_other_kind("Forwarded", "X-Forwarded-*", "x-forwarded-for");
+                }
+                true
+            }
+            ProxyHeader::Auto => {
+                let both = has_forwarded() && has_x_forwarded();
+                if both {
+                    warn_of_both_kinds();
+                }
+                has_forwarded() && !both
             }
         };
         if use_forwarded {
@@ -141,6 +150,18 @@ fn warn_of_both_kinds() {
         log::warn!(
             "a trusted proxy has sent both X-Forwarded-* and Forwarded; X-Forwarded-* counts. Name the header that the proxy writes with \
              --proxy-header, and let the proxy remove the other one"
+        );
+    }
+}
+
+/// Warns once that a trusted proxy has sent only the kind of headers that the settings ignore. All of its clients then share the limits of
+/// the proxy's address.
+fn warn_of_other_kind(expected: &str, sent: &str, value: &str) {
+    static WARNED: AtomicBool = AtomicBool::new(false);
+    if !WARNED.swap(true, Ordering::Relaxed) {
+        log::warn!(
+            "a trusted proxy has sent {sent} without {expected}, which --proxy-header names; its clients count as one address. If the proxy \
+             writes {sent}, set --proxy-header {value}"
         );
     }
 }

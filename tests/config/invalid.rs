@@ -172,6 +172,10 @@ fn contradictory_settings_are_rejected_by_name() {
             ["--jwks-ca: ", "without", "--jwks"],
         ),
         ("--tls-cert x", ["--tls-cert: ", "without", "--tls-key"]),
+        (
+            "--proxy-header forwarded",
+            ["--proxy-header: ", "without", "--trusted-proxy"],
+        ),
         ("--tls-key x", ["--tls-key: ", "without", "--tls-cert"]),
     ] {
         Run::new(args).fails_with(&parts);

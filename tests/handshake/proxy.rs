@@ -180,6 +180,48 @@ fn requests_through_a_trusted_proxy_are_limited_whatever_their_headers_say() {
 }
 
 #[test]
+fn a_proxy_that_writes_the_other_header_is_reported_once() {
+    const X: &str = "X-Forwarded-For: 203.0.113.9\r\nX-Forwarded-Proto: https\r\n";
+    const FORWARDED: &str = "Forwarded: for=203.0.113.9;proto=https\r\n";
+    for (setting, sent, parts) in [
+        (
+            "x-forwarded-for",
+            FORWARDED,
+            [
+                "sent Forwarded without X-Forwarded-For",
+                "set --proxy-header forwarded",
+            ],
+        ),
+        (
+            "forwarded",
+            X,
+            [
+                "sent X-Forwarded-* without Forwarded",
+                "set --proxy-header x-forwarded-for",
+            ],
+        ),
+    ] {
+        let server = Server::start(&["--trusted-proxy", "127.0.0.1", "--proxy-header", setting]);
+        // A request without headers, as of a health check, and one with both say nothing about the proxy.
+        logged_address(&server, "a", "");
+        logged_address(&server, "b", &format!("{X}{FORWARDED}"));
+        assert!(!server.log().contains("--proxy-header"), "{}", server.log());
+        for user in ["c", "d", "e"] {
+            assert_eq!(logged_address(&server, user, sent), "127.0.0.1");
+        }
+        let log = server.log();
+        let warnings: Vec<_> = log
+            .lines()
+            .filter(|line| line.contains("--proxy-header"))
+            .collect();
+        assert_eq!(warnings.len(), 1, "{log}");
+        for part in parts {
+            assert!(warnings[0].contains(part), "{part}: {log}");
+        }
+    }
+}
+
+#[test]
 fn the_header_that_the_proxy_writes_can_be_named() {
     let both = "X-Forwarded-For: 198.51.100.7\r\nX-Forwarded-Proto: http\r\nForwarded: for=203.0.113.9;proto=https\r\n";
     for (setting, ip, scheme) in [
