@@ -46,8 +46,31 @@ fn healthcheck(config: &Config) -> io::Result<()> {
             "{address}: port 0 stands for any free port; name the port of the server"
         )));
     }
-    request(address, config)
-        .map_err(|error| io::Error::new(error.kind(), format!("{address}: {}", describe(&error))))
+    request(address, config).map_err(|error| {
+        let hint = if !config.tls.is_enabled() && has_answered(&error) && speaks_tls(address) {
+            "; this port speaks TLS: give this command --tls-cert and --tls-key as well"
+        } else {
+            ""
+        };
+        let text = format!("{address}: {}{hint}", describe(&error));
+        io::Error::new(error.kind(), text)
+    })
+}
+
+/// Whether the server has answered, so that another connection is not in vain.
+fn has_answered(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionRefused, TimedOut, WouldBlock};
+    !matches!(error.kind(), ConnectionRefused | TimedOut | WouldBlock)
+}
+
+/// Whether a TLS handshake succeeds.
+fn speaks_tls(address: SocketAddr) -> bool {
+    let handshake = || -> io::Result<()> {
+        let mut stream = connect(address)?;
+        tls_client(address)?.complete_io(&mut stream)?;
+        Ok(())
+    };
+    handshake().is_ok()
 }
 
 fn reachable(address: SocketAddr) -> SocketAddr {
@@ -60,19 +83,13 @@ fn reachable(address: SocketAddr) -> SocketAddr {
 }
 
 fn request(address: SocketAddr, config: &Config) -> io::Result<()> {
-    let stream = TcpStream::connect_timeout(&address, TIMEOUT)?;
-    let mut stream = DeadlineStream {
-        stream,
-        deadline: Instant::now() + TIMEOUT,
-    };
+    let mut stream = connect(address)?;
     let request = format!(
         "GET {}/healthz HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n",
         config.network.base_path
     );
     let status = if config.tls.is_enabled() {
-        let probe = dmwire::tls::probe().map_err(io::Error::other)?;
-        let name = ServerName::from(address.ip());
-        let mut tls = ClientConnection::new(probe, name).map_err(io::Error::other)?;
+        let mut tls = tls_client(address)?;
         status(&mut rustls::Stream::new(&mut tls, &mut stream), &request)?
     } else {
         status(&mut stream, &request)?
@@ -84,6 +101,19 @@ fn request(address: SocketAddr, config: &Config) -> io::Result<()> {
             "the response is {status:?}, not 200"
         )))
     }
+}
+
+fn connect(address: SocketAddr) -> io::Result<DeadlineStream> {
+    let stream = TcpStream::connect_timeout(&address, TIMEOUT)?;
+    Ok(DeadlineStream {
+        stream,
+        deadline: Instant::now() + TIMEOUT,
+    })
+}
+
+fn tls_client(address: SocketAddr) -> io::Result<ClientConnection> {
+    let probe = dmwire::tls::probe().map_err(io::Error::other)?;
+    ClientConnection::new(probe, ServerName::from(address.ip())).map_err(io::Error::other)
 }
 
 /// The first bytes of the response.

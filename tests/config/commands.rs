@@ -57,6 +57,7 @@ fn any_other_response_is_unhealthy() {
             outcome.stderr.contains(why) && outcome.stderr.lines().count() == 1,
             "{outcome:?}"
         );
+        assert!(!outcome.stderr.contains("TLS"), "{outcome:?}");
     }
 }
 

@@ -334,7 +334,13 @@ fn shutdown_and_health_check_work_over_tls() {
         )
     };
     assert_eq!(checked(&SETTINGS).code, Some(0), "{:?}", checked(&SETTINGS));
-    assert_eq!(checked(&[]).code, Some(1));
+    let without_tls = checked(&[]);
+    assert_eq!(without_tls.code, Some(1), "{without_tls:?}");
+    assert!(
+        without_tls.err.contains("--tls-cert and --tls-key")
+            && without_tls.err.lines().count() == 1,
+        "{without_tls:?}"
+    );
     let trusted = certificate(&folder.0);
     let path = format!("/ws?token={}", crate::support::tokens::valid_token("a"));
     let mut a = Wss::connect(&server, &trusted, &path, false);
