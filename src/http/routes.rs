@@ -3,6 +3,7 @@
 mod health;
 mod page;
 mod schema;
+mod websocket;
 
 use std::future::ready;
 use std::sync::Arc;
@@ -50,9 +51,9 @@ pub fn app(
                 .service(get("/schema/{name}", schema::get))
                 .service(get("/healthz", health::live))
                 .service(get("/readyz", health::ready))
-                .service(get("/ws", upgrade_required))
-                .service(get("/ws/{user_id:.*}", upgrade_required))
-                .service(get("/echo", upgrade_required)),
+                .service(get("/ws", websocket::upgrade_required))
+                .service(get("/ws/{user_id:.*}", websocket::upgrade_required))
+                .service(get("/echo", websocket::upgrade_required)),
         )
         .default_service(web::to(not_found))
         .wrap_fn(move |request, service| {
@@ -81,31 +82,6 @@ fn client_addr(request: &HttpRequest, context: &Context) -> ClientAddr {
         &context.config.network,
         context.config.tls.is_enabled(),
     )
-}
-
-/// The answer to a request without upgrade for a WebSocket path.
-fn upgrade_required(request: HttpRequest) -> HttpResponse {
-    let path = request.path();
-    let client = context(&request).map(|context| client_addr(&request, context));
-    let secure = client.as_ref().and_then(|client| client.secure) == Some(true);
-    let scheme = if secure { "wss" } else { "ws" };
-    let host = client.and_then(|client| client.host);
-    let host = host.as_deref().unwrap_or("localhost");
-    let detail = format!(
-        "this is a WebSocket address: connect to {scheme}://{host}{path} with a WebSocket client (Postman: New > \
-         WebSocket), which sends `Connection: Upgrade` and `Upgrade: websocket`"
-    );
-    let mut response = Rejection::upgrade_required(detail).to_http();
-    let headers = response.headers_mut();
-    headers.insert(
-        header::UPGRADE,
-        header::HeaderValue::from_static("websocket"),
-    );
-    headers.insert(
-        header::SEC_WEBSOCKET_VERSION,
-        header::HeaderValue::from_static("13"),
-    );
-    response
 }
 
 async fn method_not_allowed() -> HttpResponse {

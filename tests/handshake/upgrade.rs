@@ -50,6 +50,64 @@ fn a_request_without_an_upgrade_is_told_what_is_missing() {
     }
 }
 
+/// The address that the answer to a request without an upgrade names.
+fn suggested(server: &Server, path: &str, host: &str) -> String {
+    let answer = server.http(&format!(
+        "GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
+    ));
+    let (status, body) = json_answer(&answer);
+    assert_eq!(status, 426, "{answer}");
+    let detail = body["detail"].as_str().expect("words");
+    let (_, rest) = detail.split_once("connect to ").expect("an address");
+    let end = rest.find([' ', ',']).expect("words after the address");
+    rest[..end].to_owned()
+}
+
+#[test]
+fn the_suggested_address_is_one_that_the_server_accepts() {
+    let erased = format!("/ws/erased.{}", "0".repeat(32));
+    let long = format!("/ws/{}", "a".repeat(65));
+    for (base, settings) in [("", &[][..]), ("/demo", &["--base-path", "/demo"])] {
+        let server = Server::start(settings);
+        for (path, expected) in [
+            ("/ws/alice", "/ws/alice"),
+            ("/ws/alice?since=1", "/ws/alice"),
+            ("/ws/a%40b", "/ws/a%40b"),
+            ("/echo", "/echo"),
+            ("/ws/al%20ice", "/ws/8888"),
+            ("/ws/", "/ws/8888"),
+            ("/ws", "/ws/8888"),
+            ("/ws/a/b", "/ws/8888"),
+            ("/ws/%C3%A9", "/ws/8888"),
+            (&*erased, "/ws/8888"),
+            (&*long, "/ws/8888"),
+        ] {
+            let address = suggested(&server, &format!("{base}{path}"), "localhost:81");
+            assert_eq!(
+                address,
+                format!("ws://localhost:81{base}{expected}"),
+                "{path}"
+            );
+            let (_, path) = address.split_once(":81").expect("a port");
+            let (_, head) = Raw::upgrade_with(&server, path, "");
+            assert!(head.starts_with("HTTP/1.1 101 "), "{path}: {head}");
+        }
+        // A name that the server rejects without authentication.
+        for (host, expected) in [
+            ("evil.example:81", "localhost:81"),
+            ("evil.example", "localhost"),
+        ] {
+            let address = suggested(&server, &format!("{base}/ws/a"), host);
+            assert_eq!(address, format!("ws://{expected}{base}/ws/a"));
+        }
+    }
+    let server = Server::start(&["--jwt-secret", "a secret of at least thirty-two bytes"]);
+    assert_eq!(
+        suggested(&server, "/ws", "chat.example"),
+        "ws://chat.example/ws"
+    );
+}
+
 #[test]
 fn the_subprotocol_is_selected_when_it_is_offered() {
     let server = Server::start(&[]);
