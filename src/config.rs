@@ -158,6 +158,16 @@ pub fn args() -> impl Iterator<Item = Arg> {
     std::iter::once(file).chain(settings().iter().flat_map(Setting::args))
 }
 
+/// Whether `flag` is one that has the meaning of `true` without a value and `value` a value that it takes only after `=`. Clap takes such
+/// a value, separated by a blank, for a command.
+pub fn needs_equals(flag: &str, value: &str) -> bool {
+    let is_switch = |setting: &Setting| {
+        let mut keys = setting.keys();
+        setting.shape == setting::Shape::Switch && keys.any(|key| setting::flag(key) == flag)
+    };
+    settings().iter().any(is_switch) && value::switch(&value.into()).is_ok()
+}
+
 /// Environment variables that are named like a setting but are not one: they may be misspelt. Variables that Kubernetes
 /// sets for a service called `dmwire` are left out.
 pub fn unknown_variables() -> Vec<String> {

@@ -27,8 +27,26 @@ pub fn parse() -> ArgMatches {
             logging::print_last(&format!("dmwire: {name}: the value is not in UTF-8"));
             std::process::exit(error.exit_code());
         }
+        if let (ErrorKind::InvalidSubcommand | ErrorKind::UnknownArgument, Some(text)) =
+            (error.kind(), value_without_equals())
+        {
+            logging::print_last(&format!("dmwire: {text}"));
+            std::process::exit(error.exit_code());
+        }
         error.exit()
     })
+}
+
+/// The error for a flag with a value that has to follow `=`.
+fn value_without_equals() -> Option<String> {
+    let arguments: Vec<_> = std::env::args_os().collect();
+    let mut pairs = arguments
+        .windows(2)
+        .filter_map(|pair| Some((pair[0].to_str()?, pair[1].to_str()?)));
+    let (flag, value) = pairs.find(|(flag, value)| config::needs_equals(flag, value))?;
+    Some(format!(
+        "{flag}: the value follows an equals sign, {flag}={value}; {flag} without a value stands for {flag}=true"
+    ))
 }
 
 /// The flag whose value is not in UTF-8. The value itself may be a secret.

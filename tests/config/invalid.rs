@@ -185,3 +185,34 @@ fn contradictory_settings_are_rejected_by_name() {
         .variable("DMWIRE_JWT_SECRET", "hunter2")
         .fails_with(&["--open: ", "DMWIRE_JWT_SECRET"]);
 }
+
+#[test]
+fn a_value_of_a_flag_that_takes_none_is_explained() {
+    for args in [
+        "--open false",
+        "config --open FALSE",
+        "serve --listen 127.0.0.1:0 --open no",
+        "--open 0 config",
+        "backup --open false copy.db",
+        "verify --open true",
+    ] {
+        let run = Run::new(args);
+        let outcome = run.end();
+        assert_eq!(outcome.code, Some(2), "{args}: {outcome:?}");
+        let value = args
+            .split(' ')
+            .skip_while(|arg| *arg != "--open")
+            .nth(1)
+            .expect("a value");
+        assert!(
+            outcome.stderr.contains(&format!("--open={value};")),
+            "{args}: {outcome:?}"
+        );
+        assert_eq!(outcome.stderr.lines().count(), 1, "{outcome:?}");
+        assert!(!outcome.stderr.contains("erase"), "{outcome:?}");
+    }
+    // Other mistakes keep their suggestions.
+    let outcome = Run::new("--open verfy").end();
+    assert_eq!(outcome.code, Some(2), "{outcome:?}");
+    assert!(outcome.stderr.contains("'verify'"), "{outcome:?}");
+}
