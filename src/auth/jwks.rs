@@ -321,10 +321,17 @@ impl Shared {
                     state.replace(keys, started);
                 }
                 Err(error) => {
-                    log::warn!(
-                        kept = state.keys.len(), from = self.source.source.redacted().as_str(), why:% = error;
-                        "cannot fetch the keys for tokens; the known ones stay in use"
-                    );
+                    let from = self.source.source.redacted();
+                    match state.keys.len() {
+                        0 => log::warn!(
+                            from = from.as_str(), why:% = error;
+                            "cannot fetch the keys for tokens; none is known yet, so tokens that need one of them are not accepted until a fetch succeeds"
+                        ),
+                        kept => log::warn!(
+                            kept = kept, from = from.as_str(), why:% = error;
+                            "cannot fetch the keys for tokens; the known ones stay in use"
+                        ),
+                    }
                     pause = pause.min(RETRY_INTERVAL);
                 }
             }

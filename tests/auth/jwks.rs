@@ -73,6 +73,11 @@ fn a_key_set_is_refreshed_and_kept_while_its_server_fails() {
         503,
         "overloaded",
     );
+    let line = server.wait_for_log("cannot fetch the keys for tokens");
+    assert!(
+        line.contains("none is known yet") && !line.contains("kept"),
+        "{line}"
+    );
     keys.serve(&[old.jwk("old")]);
     server.wait_for_log("keys for tokens keys=1");
     connect(
@@ -108,7 +113,8 @@ fn a_key_set_is_refreshed_and_kept_while_its_server_fails() {
             &bearer(&old.token(Some("old"), &claims("8888"))),
         );
     }
-    server.wait_for_log("the known ones stay in use");
+    let line = server.wait_for_log("the known ones stay in use");
+    assert!(line.contains("kept=1"), "{line}");
     keys.serve(&[new.jwk("new"), new.jwk("again")]);
     server.wait_for_log("keys for tokens keys=2");
     connect(
