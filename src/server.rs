@@ -334,7 +334,7 @@ fn reload_when_changed(
     let (context, tls) = (context.clone(), tls.cloned());
     let on_hangup = actix_rt::spawn(async move {
         while hangup.recv().await.is_some() {
-            log::info!("SIGHUP: reading keys, certificates and content types again");
+            announce_reload(&context.config);
             context.router.clock().accept();
             context.auth.refresh();
             if let Some(tls) = &tls {
@@ -345,6 +345,31 @@ fn reload_when_changed(
     });
     let tasks = watching.into_iter().chain([on_hangup]);
     Ok(tasks.map(AbortOnDropHandle::new).collect())
+}
+
+/// Logs what SIGHUP reloads: what is configured of it.
+fn announce_reload(config: &Config) {
+    let auth = &config.auth;
+    let has_key_files = !auth.jwt_secret_file.is_empty() || !auth.jwt_key.is_empty();
+    let parts = [
+        ("keys for tokens", has_key_files || auth.jwks.is_some()),
+        ("TLS certificate", config.tls.is_enabled()),
+        ("content types", config.content.content_types.is_some()),
+    ];
+    let parts: Vec<_> = parts
+        .iter()
+        .filter_map(|(part, is_configured)| is_configured.then_some(*part))
+        .collect();
+    if parts.is_empty() {
+        log::info!(
+            "SIGHUP: nothing to reload (no files with keys, certificates or content types are configured); a change of settings needs a restart"
+        );
+    } else {
+        log::info!(
+            "SIGHUP: reloading: {}; a change of other settings needs a restart",
+            parts.join(", ")
+        );
+    }
 }
 
 /// Reads the content types again. An invalid one leaves those in use that were loaded last.

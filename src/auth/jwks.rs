@@ -141,6 +141,8 @@ struct State {
     keys: Arc<[Key]>,
     /// A fetch is requested.
     requested: bool,
+    /// The result of the next fetch is logged, also if the number of keys stays the same.
+    reloading: bool,
     /// A fetch is in progress.
     fetching: bool,
     /// The requested or running fetch is caused by a token.
@@ -232,9 +234,12 @@ impl KeySet {
         state.decide(kid, first_seen, left)
     }
 
-    /// Requests a fetch.
+    /// Requests a fetch, and logs its result.
     pub fn refresh(&self) {
-        self.0.lock().requested = true;
+        let mut state = self.0.lock();
+        state.requested = true;
+        state.reloading = true;
+        drop(state);
         self.0.changed.notify_all();
     }
 }
@@ -308,6 +313,7 @@ impl Shared {
     }
 
     fn run(&self) {
+        let mut log_result = false;
         loop {
             let started = Instant::now();
             let result = self.source.fetch();
@@ -315,7 +321,7 @@ impl Shared {
             let mut state = self.lock();
             match result {
                 Ok(keys) => {
-                    if state.keys.len() != keys.len() {
+                    if log_result || state.keys.len() != keys.len() {
                         log::info!(keys = keys.len(), from = self.source.source.redacted().as_str(); "loaded the keys for tokens");
                     }
                     state.replace(keys, started);
@@ -349,6 +355,7 @@ impl Shared {
             }
             state.requested = false;
             state.fetching = true;
+            log_result = std::mem::take(&mut state.reloading);
         }
     }
 }

@@ -64,17 +64,27 @@ impl TokenVerifier {
 
     /// Reads the keys again. After an error, the old keys stay in use.
     pub(super) fn refresh(&self) {
-        match self.settings.as_ref().map(key_files::keys) {
-            Some(Ok(read)) => {
-                *self.keys.write().unwrap_or_else(PoisonError::into_inner) = read.into();
-            }
-            Some(Err(error)) => log::error!(
-                "cannot read the keys for tokens again, the old ones stay in use: {error}"
-            ),
-            None => {}
+        if let Some(settings) = &self.settings {
+            self.refresh_files(settings);
         }
         if let Some(key_set) = &self.key_set {
             key_set.refresh();
+        }
+    }
+
+    fn refresh_files(&self, settings: &AuthConfig) {
+        let files = settings.jwt_secret_file.iter().chain(&settings.jwt_key);
+        let files = files.count();
+        match key_files::keys(settings) {
+            Ok(read) => {
+                *self.keys.write().unwrap_or_else(PoisonError::into_inner) = read.into();
+                if files > 0 {
+                    log::info!(files = files; "reloaded the files with secrets and keys");
+                }
+            }
+            Err(error) => log::error!(
+                "cannot read the keys for tokens again, the old ones stay in use: {error}"
+            ),
         }
     }
 

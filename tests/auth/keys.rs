@@ -113,6 +113,10 @@ fn key_files_are_reloaded_on_sighup() {
     put(&secret, "another secret, of thirty-two bytes");
     put(&key, &new.pem);
     server.signal("HUP");
+    server.wait_for_log(
+        "SIGHUP: reloading: keys for tokens; a change of other settings needs a restart",
+    );
+    server.wait_for_log("reloaded the files with secrets and keys files=2");
     let renewed = bearer(&new.token(None, &claims("a")));
     let admitted = |more: &str| {
         server
@@ -174,6 +178,9 @@ fn a_key_set_file_is_reloaded_on_sighup() {
     });
     assert_unauthorized(&server, &token, "no key is known");
 
+    // A reload is logged, also if nothing has changed.
+    server.signal("HUP");
+    server.wait_for_log("loaded the keys for tokens keys=3");
     let new = Issuer::p256();
     fs::write(&path, tokens::jwk_set(&[new.jwk("n")])).expect("a file can be written");
     server.signal("HUP");

@@ -237,6 +237,14 @@ fn an_unusable_key_or_certificate_is_named_and_no_store_is_created() {
 }
 
 #[test]
+fn sighup_without_files_to_reload_is_explained() {
+    let server = Server::start(&["--jwt-secret", "a secret that is no file, of 32 bytes"]);
+    server.signal("HUP");
+    let line = server.wait_for_log("SIGHUP: nothing to reload");
+    assert!(line.contains("settings needs a restart"), "{line}");
+}
+
+#[test]
 fn a_second_server_on_the_same_store_fails_without_damage() {
     let server = Server::start(&[]);
     let mut a = Client::fresh(&server, "a");

@@ -288,6 +288,9 @@ fn a_new_certificate_is_loaded_on_sighup_and_sessions_stay_open() {
     assert!(presented_certificate(&server, &first));
     renew(&folder.0);
     server.signal("HUP");
+    server.wait_for_log(
+        "SIGHUP: reloading: TLS certificate; a change of other settings needs a restart",
+    );
     server.wait_for_log("reloaded the TLS certificate");
     let second = certificate(&folder.0);
     assert!(presented_certificate(&server, &second) && !presented_certificate(&server, &first));
