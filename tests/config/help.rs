@@ -133,8 +133,8 @@ fn the_help_of_a_command_shows_the_settings_that_concern_it() {
     for (command, shown) in [
         ("backup", store),
         ("verify", store),
-        ("export", &["--user", "--store"]),
-        ("erase", &["--user", "--store"]),
+        ("export", &["--user", "--store", "--room-history"]),
+        ("erase", &["--user", "--store", "--small-room"]),
         (
             "healthcheck",
             &["--listen", "--base-path", "--tls-cert", "--tls-key"],
