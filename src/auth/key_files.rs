@@ -39,8 +39,15 @@ pub fn secrets(config: &AuthConfig) -> Result<Vec<Secret>, AuthSetupError> {
 /// Reads the file of a setting, which has to be text.
 pub fn read_text(setting: &str, path: &Path) -> Result<Vec<u8>, AuthSetupError> {
     let text = read(path).map_err(|error| {
+        // The command may run in another folder than the one that the operator expects.
+        let looked_for = match std::path::absolute(path) {
+            Ok(whole) if path.is_relative() => {
+                format!("; it was looked for at {}", whole.display())
+            }
+            _ => String::new(),
+        };
         AuthSetupError::Failed(format!(
-            "{setting}: {} cannot be read: {}",
+            "{setting}: {} cannot be read: {}{looked_for}",
             path.display(),
             read_error(path, &error)
         ))

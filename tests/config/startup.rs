@@ -165,6 +165,8 @@ fn an_unusable_key_or_certificate_is_named_and_no_store_is_created() {
     ] {
         fs::write(folder.0.join(name), text).expect("a writable file");
     }
+    let looked_for = fs::canonicalize(&folder.0).expect("the folder is there");
+    let looked_for = looked_for.join("nowhere").display().to_string();
     for (setting, name, parts) in [
         (
             "--jwt-secret-file",
@@ -181,6 +183,12 @@ fn an_unusable_key_or_certificate_is_named_and_no_store_is_created() {
             "nowhere",
             ["jwt_key: nowhere", "cannot be read"],
         ),
+        (
+            "--jwt-secret-file",
+            "nowhere",
+            ["looked for at", &*looked_for],
+        ),
+        ("--jwt-key", "nowhere", ["looked for at", &*looked_for]),
         ("--jwt-key", "text", ["jwt_key: text", "no public key"]),
         (
             "--jwt-key",
