@@ -235,8 +235,11 @@ export class Receiver {
       return void this.#offer(frame, seq, frame.type, frame);
     }
     const event = own.reported ? undefined : { frame: own.frame, ack };
+    const answer = own.ack;
     if (!own.reported) own.ack = undefined;
     if (this.#offer(frame, seq, 'sent', event)) own.reported = true;
+    // An entry that has come before causes no event.
+    else own.ack = answer;
   }
 
   /** Offers the entry of a frame to the inbox. Returns whether it was accepted. */

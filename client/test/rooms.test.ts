@@ -426,6 +426,16 @@ describe('rooms', { timeout: 60_000 }, () => {
       assert.deepEqual(client.pending, []);
     });
 
+    it('are reported if their answer names an entry that is shown again', async () => {
+      const ack = { type: 'ack', room: 'r', seq: 5, status: 'stored', sent_at: AT, duplicate: true };
+      start({ storage: storage([{ frame: join, settled: true, seq: 5, ack }]) });
+      const events: unknown[] = [];
+      client.on('sent', ({ frame, ack }) => void events.push([frame.type, ack.seq]));
+      client.on('room', ({ seq }) => void events.push(seq));
+      await replay([entry(5, 'joined'), entry(12, 'joined', { seq: 11, user: 'you' })]);
+      assert.deepEqual(events, [11, ['join', 5]]);
+    });
+
     it('are sent again if an older entry shows the same', async () => {
       start({ storage: storage([{ frame: join, after: 11 }]) });
       const socket = await replay([entry(11, 'joined')]);
