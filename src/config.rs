@@ -168,6 +168,17 @@ pub fn needs_equals(flag: &str, value: &str) -> bool {
     settings().iter().any(is_switch) && value::switch(&value.into()).is_ok()
 }
 
+/// Whether `flag` takes a secret. Clap takes a following argument that begins with a hyphen for a flag, and would print it.
+pub fn takes_secret(flag: &str) -> bool {
+    // Only secrets may hold commas.
+    let is_secret = |setting: &Setting| {
+        let mut keys = setting.keys();
+        setting.shape == setting::Shape::List { commas: false }
+            && keys.any(|key| setting::flag(key) == flag)
+    };
+    settings().iter().any(is_secret)
+}
+
 /// Environment variables that are named like a setting but are not one: they may be misspelt. Variables that Kubernetes
 /// sets for a service called `dmwire` are left out.
 pub fn unknown_variables() -> Vec<String> {

@@ -40,10 +40,19 @@ pub fn parse() -> ArgMatches {
 /// The error for a flag with a value that has to follow `=`.
 fn value_without_equals() -> Option<String> {
     let arguments: Vec<_> = std::env::args_os().collect();
-    let mut pairs = arguments
-        .windows(2)
-        .filter_map(|pair| Some((pair[0].to_str()?, pair[1].to_str()?)));
-    let (flag, value) = pairs.find(|(flag, value)| config::needs_equals(flag, value))?;
+    let pairs = || {
+        let pairs = arguments.windows(2);
+        pairs.filter_map(|pair| Some((pair[0].to_str()?, pair[1].to_str()?)))
+    };
+    let is_hidden =
+        |(flag, value): &(&str, &str)| config::takes_secret(flag) && value.starts_with('-');
+    if let Some((flag, _)) = pairs().find(is_hidden) {
+        return Some(format!(
+            "{flag}: a secret has to follow; one that begins with a hyphen follows an equals sign, {flag}=SECRET. A public key is set with \
+             --jwt-key FILE"
+        ));
+    }
+    let (flag, value) = pairs().find(|(flag, value)| config::needs_equals(flag, value))?;
     Some(format!(
         "{flag}: the value follows an equals sign, {flag}={value}; {flag} without a value stands for {flag}=true"
     ))

@@ -245,6 +245,17 @@ fn a_key_or_a_certificate_is_not_a_secret() {
             }
         }
     }
+    // Separated by a blank, a text that begins with a hyphen is no value.
+    for text in [
+        Issuer::p256().pem,
+        "-a-secret-with-a-hyphen-of-32-bytes".to_owned(),
+    ] {
+        let output = dmwire(&folder.0, &["config", "--jwt-secret", &text]);
+        assert_named(&output, "--jwt-secret: ", "--jwt-key");
+        for line in text.lines() {
+            assert!(!output.err.contains(line), "{output:?}");
+        }
+    }
     assert!(!folder.0.join("dmwire.db").exists());
     // Secrets that only resemble keys.
     for secret in [
