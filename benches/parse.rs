@@ -2,6 +2,12 @@
 //!
 //! The contenders of a comparison run in turn, in many short rounds, and the fastest round of each counts: other load on the
 //! machine then affects all of them alike. The module docs of `protocol::json` and `protocol::server::encode` quote the ratios.
+//!
+//! `content_types` measures the validation by JSON Schemas of an application: usual content, and the most expensive content of
+//! 64 KiB for schemas that are just accepted.
+
+#[path = "support/content_types.rs"]
+mod content_types;
 
 use std::borrow::Cow;
 use std::hint::black_box;
@@ -180,6 +186,8 @@ fn main() {
             ],
         );
     }
+
+    content_types::measure();
 
     let id = MessageId(parse_uuid(ID).expect("a UUID"));
     let sent_at = Timestamp(1_795_172_580_123);
