@@ -11,7 +11,7 @@ mod load;
 use std::collections::{BTreeMap, HashSet};
 
 use super::schema::{Graph, Id};
-use load::{Arrival, Load};
+use load::{Arrival, Load, UNIQUE_BYTE};
 
 /// The size of content for which the bound holds.
 const CONTENT_BYTES: f64 = 65_536.0;
@@ -208,6 +208,24 @@ impl Search<'_> {
         Ok(())
     }
 
+    /// Checks the cost of `uniqueItems` for an array whose elements, which may have no other rules, are compared `unique` times.
+    fn check_unique(&self, array: &Place, unique: u32) -> Result<(), String> {
+        let time = f64::from(unique) * UNIQUE_BYTE * CONTENT_BYTES + self.once;
+        if unique > array.unique && time > MAX_NANOSECONDS {
+            let pointers = array
+                .applied
+                .keys()
+                .map(|id| &self.graph.nodes[*id].pointer);
+            let pointer = pointers.min_by_key(|pointer| pointer.len());
+            return Err(format!(
+                "at {}: {unique} times `uniqueItems` within each other or for the same array may take {:.1} ms for 64 KiB of content",
+                pointer.map_or("", String::as_str),
+                time / 1e6
+            ));
+        }
+        Ok(())
+    }
+
     /// Reaches the members and elements of a value.
     fn descend(&mut self, place: &Place, load: &Load) -> Result<(), String> {
         let nodes = || {
@@ -234,6 +252,7 @@ impl Search<'_> {
         }
         let unique = nodes().map(|(node, count)| count * u32::from(node.is_unique()));
         let unique = place.unique + unique.sum::<u32>();
+        self.check_unique(place, unique)?;
         let prefix = nodes().map(|(node, _)| node.prefix_items.len()).max();
         for index in 0..=prefix.unwrap_or(0) {
             let mut applied = Applied::new();

@@ -22,7 +22,7 @@ const REFERENCE: f64 = 60.0;
 /// Cost of `multipleOf` for a number.
 const MULTIPLE: f64 = 300.0;
 /// Cost for each byte below an array with `uniqueItems`.
-const UNIQUE_BYTE: f64 = 22.0;
+pub(super) const UNIQUE_BYTE: f64 = 22.0;
 
 /// Costs that depend on the kind of the value.
 #[derive(Debug, Default)]

@@ -118,3 +118,13 @@ fn too_many_checks_of_each_value_are_rejected() {
     rejected(&json!({"$ref": "#/$defs/d0", "$defs": doubled}), "");
     rejected(&json!({"uniqueItems": true}), "without `maxItems`");
 }
+
+#[test]
+fn elements_without_rules_are_counted_for_each_comparison_of_an_array() {
+    let list = |count| {
+        let unique = json!({"uniqueItems": true, "maxItems": 100_000});
+        json!({"properties": {"list": {"allOf": vec![unique; count]}}})
+    };
+    assert_eq!(checked(&list(1)), Ok(()));
+    rejected(&list(3), "3 times `uniqueItems`");
+}
