@@ -181,7 +181,17 @@ fn a_lookup_changes_no_order_of_replies() {
 
 #[test]
 fn users_whose_messages_have_expired_are_strangers_again() {
-    let server = Server::start(&["--history-days", "0.00003", "--inbox-days", "0.00003"]);
+    let server = Server::start(&[
+        "--history-days",
+        "0.00003",
+        "--inbox-days",
+        "0.00003",
+        // The test asks often.
+        "--messages-per-second",
+        "100000",
+        "--burst",
+        "100000",
+    ]);
     make_contacts(&server, "a", "b");
     let mut a = Client::connect(&server, "a", "");
     a.until("synced");
