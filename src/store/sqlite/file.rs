@@ -162,6 +162,7 @@ pub fn connect(path: &Path, synchronous: &str) -> Result<Connection, StoreError>
 pub fn connect_to_read(path: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
+    migrations::fix_plans(&connection)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
     // Reading must work when the disk is full.
     connection.pragma_update(None, "temp_store", "MEMORY")?;

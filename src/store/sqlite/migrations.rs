@@ -6,6 +6,7 @@ mod space;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior};
 use uuid::Uuid;
 
@@ -126,8 +127,17 @@ pub fn recognise(connection: &Connection) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// Makes SQLite plan a statement without regard to the values of its parameters. Otherwise it prepares a statement again whenever a value
+/// changes that may decide whether a partial index can be used, which takes longer than most of the statements.
+pub fn fix_plans(connection: &Connection) -> rusqlite::Result<()> {
+    connection
+        .set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)
+        .map(drop)
+}
+
 /// Configures a writing connection.
 pub fn configure(connection: &Connection, synchronous: &str) -> rusqlite::Result<()> {
+    fix_plans(connection)?;
     // Takes effect on an empty file only, and must come before WAL. Otherwise it would write to the file.
     let pages: i64 = connection.query_row("PRAGMA page_count", (), |row| row.get(0))?;
     if pages == 0 {

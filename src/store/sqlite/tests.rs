@@ -346,3 +346,24 @@ fn numbers_and_counts_continue_after_a_failed_batch() {
     );
     assert_eq!(counts.expect("they are counted"), "1 0,2 0,3 0");
 }
+
+#[test]
+fn statements_are_not_prepared_again_for_other_parameters() {
+    let store = open(Quotas::default());
+    let reader = super::file::connect_to_read(&store.file.path).expect("the file opens");
+    for connection in [&store.connection, &reader] {
+        // All of these tables have partial indexes.
+        for sql in [
+            "SELECT id FROM messages WHERE conversation = ?1 AND n <= ?2 ORDER BY n DESC LIMIT ?2",
+            "SELECT conversation FROM inbox WHERE user = ?1 AND seq > ?2 LIMIT ?2",
+            "SELECT 1 FROM inbox WHERE conversation = ?1 AND message = ?2",
+        ] {
+            let mut statement = connection.prepare(sql).expect("it is prepared");
+            for n in [1, -1, 1, -1] {
+                assert!(!statement.exists([n, n]).expect("it is executed"));
+            }
+            let count = statement.get_status(rusqlite::StatementStatus::RePrepare);
+            assert_eq!(count, 0, "{sql}");
+        }
+    }
+}
