@@ -69,12 +69,7 @@ impl Prover {
 
     /// The largest number of items.
     fn most_items(&mut self, facts: &Facts) -> Option<u64> {
-        let end = facts
-            .items
-            .iter()
-            .map(|items| items.prefix.len())
-            .max()
-            .unwrap_or(0);
+        let end = prefix_end(facts);
         let never = self.graph.never();
         let first = (0..=end.min(MAX_PREFIX)).find(|index| {
             let item = item(facts, *index);
@@ -132,12 +127,7 @@ impl Prover {
         let Some(contains) = schema.keywords.contains else {
             return Ok(());
         };
-        let end = facts
-            .items
-            .iter()
-            .map(|items| items.prefix.len())
-            .max()
-            .unwrap_or(0);
+        let end = prefix_end(facts);
         // `contains` concerns items at any index: what is known of all of them.
         let rest = if end == 0 {
             item(facts, 0)
@@ -178,12 +168,7 @@ impl Prover {
     }
 
     fn first_items_match(&mut self, count: u64, schema: Id, facts: &Facts) -> bool {
-        let end = facts
-            .items
-            .iter()
-            .map(|items| items.prefix.len())
-            .max()
-            .unwrap_or(0);
+        let end = prefix_end(facts);
         let last = usize::try_from(count - 1).unwrap_or(usize::MAX).min(end);
         last <= MAX_PREFIX
             && (0..=last).all(|index| {
@@ -217,4 +202,10 @@ impl Prover {
 /// The conjunction of everything that is known of the item at an index.
 fn item(facts: &Facts, index: usize) -> Conjunction {
     Conjunction::of(facts.items.iter().filter_map(|items| items.at(index)))
+}
+
+/// The number of items that have schemas of their own.
+fn prefix_end(facts: &Facts) -> usize {
+    let lengths = facts.items.iter().map(|items| items.prefix.len());
+    lengths.max().unwrap_or(0)
 }
