@@ -31,6 +31,7 @@ use crate::contacts::Contacts;
 use crate::limits::Limits;
 use crate::outbox::Outbox;
 use crate::outbox::wakeup::{WakeupBatch, WrittenBy};
+use crate::presence::Presence;
 use crate::protocol::server::ReceiptKind;
 use crate::protocol::{ErrorCode, FrameError, Timestamp};
 use crate::registry::Registry;
@@ -86,6 +87,7 @@ pub struct Delivery {
     registry: Arc<Registry>,
     blocks: Arc<Blocks>,
     contacts: Contacts,
+    presence: Presence,
     /// `None`: without limits.
     limits: Option<Arc<Limits>>,
 }
@@ -171,14 +173,21 @@ impl Delivery {
         registry: Arc<Registry>,
         blocks: Arc<Blocks>,
         contacts: Contacts,
+        presence: Presence,
         limits: Arc<Limits>,
     ) -> Self {
         Self {
             registry,
             blocks,
             contacts,
+            presence,
             limits: Some(limits),
         }
+    }
+
+    /// Who is online.
+    pub fn presence(&self) -> &Presence {
+        &self.presence
     }
 
     /// Delivers the outcome of a write that was committed at `now`.

@@ -18,7 +18,7 @@
 //! 9. [`readers`] read inboxes and histories from the store on their own threads.
 //!
 //! Beside that path: [`limits`] restricts connections, rates and memory, [`blocks`] lists the users who block each other,
-//! [`contacts`] caches which users are contacts, [`memberships`] ends
+//! [`contacts`] caches which users are contacts, [`presence`] knows who is online, [`memberships`] ends
 //! memberships with their sessions, [`content_types`] loads an application's content types,
 //! [`disk_space`] watches the free disk space, [`tls`] loads
 //! certificates, [`clock`] tells the time, [`logging`] writes the log, [`config`] reads the settings. [`server`] builds all parts, and [`context`] is the
@@ -42,6 +42,7 @@ mod listener;
 pub mod logging;
 pub mod memberships;
 pub mod outbox;
+pub mod presence;
 pub mod protocol;
 pub mod readers;
 pub mod registry;

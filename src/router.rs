@@ -24,6 +24,7 @@ use crate::delivery::Signalled;
 use crate::delivery::{Delivery, RETRY_DISPLACED_MS, RETRY_LATER_MS, ReplyTo, overloaded};
 use crate::disk_space::DiskSpaceMonitor;
 use crate::outbox::Outbox;
+use crate::presence::Presence;
 use crate::protocol::client::{ClientMessage, ClientTyping};
 use crate::protocol::server::Pong;
 use crate::protocol::types::is_erased_name;
@@ -139,6 +140,11 @@ impl Router {
             has_rooms: mode != RoomMode::Off,
             ..self
         }
+    }
+
+    /// Who is online.
+    pub fn presence(&self) -> &Presence {
+        self.delivery.presence()
     }
 
     /// The time of the server.

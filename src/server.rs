@@ -23,6 +23,7 @@ use crate::limits::Limits;
 use crate::listener::{self, ListenError};
 use crate::memberships::SessionMemberships;
 use crate::outbox::disconnect::SHUTDOWN;
+use crate::presence::Presence;
 use crate::protocol::Contract;
 use crate::readers::Readers;
 use crate::registry::Registry;
@@ -246,7 +247,9 @@ impl Parts {
             &config.rooms,
             &config.network.trusted_proxy,
         );
-        let delivery = Delivery::new(registry.clone(), blocks, contacts, limits.clone());
+        let grace = Duration::from_secs(config.rooms.presence_grace_seconds);
+        let presence = Presence::new(grace, clock.clone());
+        let delivery = Delivery::new(registry.clone(), blocks, contacts, presence, limits.clone());
         let observers: Vec<Box<dyn CommitObserver<_>>> = vec![Box::new(delivery.clone())];
         let (writer, writer_thread) =
             Writer::start(store, readers.clone(), observers, clock.clone())?;
@@ -265,7 +268,6 @@ impl Parts {
             hasher,
         )
         .with_rooms(config.rooms.rooms);
-        let grace = Duration::from_secs(config.rooms.presence_grace_seconds);
         let memberships = SessionMemberships::new(router, grace, former);
         let context = Context::new(config, contract, auth, memberships, registry, limits, epoch);
         Ok(Self {

@@ -16,6 +16,7 @@ mod recipients;
 mod rooms;
 pub mod sqlite;
 mod traits;
+mod user_status;
 mod visibility;
 
 pub use self::content::{Content, ContentHash, ContentHasher};
@@ -35,5 +36,6 @@ pub use self::rooms::{
     MembershipKind, RoomMembers,
 };
 pub use self::traits::{Reader, Store, StoreError, StoredTimes, Waker};
+pub use self::user_status::UserStatus;
 pub use self::visibility::Relation;
 pub use crate::config::{Quotas, Retention, RoomHistory, RoomMode, RoomRules};

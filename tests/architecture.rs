@@ -23,6 +23,7 @@ const LAYERS: &[&[&str]] = &[
     &["auth", "outbox"],
     &["readers", "registry"],
     &["contacts", "writer"],
+    &["presence"],
     &["delivery"],
     &["router"],
     &["memberships"],

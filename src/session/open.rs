@@ -22,7 +22,7 @@ use crate::protocol::server::{self, Truncated, Welcome};
 use crate::protocol::types::{Id, Integer};
 use crate::protocol::{FrameError, PROTOCOL, ServerFrame, Timestamp};
 use crate::router::CommandError;
-use crate::store::{DeviceRef, InboxQuery, InboxState, MembershipKind, RecipientQuota};
+use crate::store::{DeviceRef, InboxQuery, InboxState, MembershipKind, RecipientQuota, UserStatus};
 use crate::writer::WriteError;
 
 /// How long a client may wait until its inbox is opened.
@@ -68,6 +68,8 @@ pub async fn open_session(
     let memberships = session_only.then(|| context.memberships.hold(&user, &query.rooms));
     // Accepted before the inbox is opened, whose state therefore includes the joins.
     let joins = Joins::start(context, &user, &query);
+    // Before the stored status is read, so that no later change of it is missed.
+    let mut present = context.router.presence().register(&user);
     let inbox = open_inbox(context, &user, &query, session).await?;
     let start = Start::of(&query, context.epoch, &inbox);
     let mut contract = SessionContract::new(context.contract.clone());
@@ -100,6 +102,8 @@ pub async fn open_session(
         };
         send_error(&outbox, &error, None, rejected.retry_after_ms);
     }
+    // Before the session is open: nothing that is pushed to it may reveal an invisible user.
+    present.open(UserStatus::default(), None);
     let limit = config.limits.sessions_per_user;
     // Not before: no session is closed in favour of one that cannot be opened.
     for oldest in auth.registered.open(start.first, inbox.head, limit) {
@@ -119,6 +123,7 @@ pub async fn open_session(
         use_interval: use_interval(config.storage.device_days),
         replay_start: start.first,
         memberships,
+        present,
     };
     Ok(SessionParams {
         read_rate: Some(read_rate),

@@ -13,6 +13,7 @@ use crate::limits::read_rate::SharedReadRate;
 use crate::limits::{Limits, UserKey};
 use crate::memberships::HeldMemberships;
 use crate::outbox::Outbox;
+use crate::presence::PresentSession;
 use crate::protocol::Timestamp;
 use crate::registry::Registered;
 use crate::router::Router;
@@ -110,4 +111,6 @@ pub struct UserSession {
     pub replay_start: u64,
     /// Memberships that may end with this session.
     pub memberships: Option<HeldMemberships>,
+    /// The user is online while it exists.
+    pub present: PresentSession,
 }
