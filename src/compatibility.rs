@@ -33,6 +33,8 @@
 //! no others. All keywords of draft 2020-12 that restrict values are compared; `$ref` is followed within the file, also if it
 //! is recursive. Annotations (`title`, `description`, `default`, `examples`, `format`, ...) and unknown keywords are ignored.
 //!
+//! Regular expressions must be such that the server loads the schema, also those in definitions that nothing refers to.
+//!
 //! Inclusion of schemas is not decidable with reasonable effort in general. What is not proved to be compatible counts as
 //! breaking: for example, regular expressions are compared by their text, and a comparison that takes too many steps is given
 //! up. The reverse does not happen: a change that is reported as compatible follows the rules above.

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 /// The modules from the lowest layer to the highest. A module may import any module of a layer below its own, and none of
 /// its own layer.
 const LAYERS: &[&[&str]] = &[
-    &["clock", "compatibility", "config", "supervise"],
+    &["clock", "config", "supervise"],
     &[
         "blocks",
         "disk_space",
@@ -19,7 +19,7 @@ const LAYERS: &[&[&str]] = &[
         "tls",
         "websocket",
     ],
-    &["content_types", "limits"],
+    &["compatibility", "content_types", "limits"],
     &["auth", "outbox"],
     &["readers", "registry"],
     &["contacts", "writer"],

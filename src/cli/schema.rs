@@ -16,7 +16,8 @@ writers are accepted and old readers understand new writers. A schema may be ext
 where the old schema allows further properties, and a type may be added.
 
 Prints a line for each break: the type, a JSON Pointer into the schema that rejects a value, and the value. Exit codes: 0 \
-compatible, 1 breaking, 2 a schema cannot be used. What cannot be decided counts as breaking.";
+compatible, 1 breaking, 2 a schema cannot be used (not JSON, not a schema, or a regular expression that the server rejects). \
+What cannot be decided counts as breaking.";
 
 pub const COMMAND: Command = Command {
     clap: || {

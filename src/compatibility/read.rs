@@ -8,6 +8,7 @@ use serde_json::{Map, Number, Value};
 
 use super::schema::{Condition, Contains, Graph, Id, Keywords, Schema};
 use super::value::{Types, integer};
+use crate::protocol::content_types::check_pattern;
 
 const DRAFT: &str = "https://json-schema.org/draft/2020-12/schema";
 
@@ -116,6 +117,10 @@ impl Reader<'_> {
         self.object_keywords(object, at, &mut keywords)?;
         self.array_keywords(object, at, &mut keywords)?;
         self.combinators(object, at, &mut keywords)?;
+        // Definitions that nothing refers to are read, too: the server rejects a file with an invalid one.
+        for name in ["$defs", "definitions"] {
+            self.map(object, at, name)?;
+        }
         Ok(keywords)
     }
 
@@ -127,6 +132,11 @@ impl Reader<'_> {
     ) -> Result<(), SchemaError> {
         keywords.properties = self.map(object, at, "properties")?;
         keywords.pattern_properties = self.map(object, at, "patternProperties")?;
+        for expression in keywords.pattern_properties.keys() {
+            pattern(expression, || {
+                child(&child(at, "patternProperties"), expression)
+            })?;
+        }
         keywords.additional_properties = self.one(object, at, "additionalProperties");
         keywords.unevaluated_properties = self.one(object, at, "unevaluatedProperties");
         keywords.property_names = self.one(object, at, "propertyNames");
@@ -310,10 +320,18 @@ fn scalars(object: &Object, at: &str, keywords: &mut Keywords) -> Result<(), Sch
     keywords.max_length = count(object, at, "maxLength")?;
     keywords.pattern = match object.get("pattern") {
         None => None,
-        Some(Value::String(pattern)) => Some(pattern.clone()),
+        Some(Value::String(expression)) => {
+            pattern(expression, || child(at, "pattern"))?;
+            Some(expression.clone())
+        }
         Some(_) => return Err(error(&child(at, "pattern"), "a string is expected")),
     };
     Ok(())
+}
+
+/// Rejects a regular expression with which the server does not load the schema.
+fn pattern(expression: &str, at: impl FnOnce() -> String) -> Result<(), SchemaError> {
+    check_pattern(expression).map_err(|reason| error(&at(), reason))
 }
 
 fn number(object: &Object, at: &str, keyword: &str) -> Result<Option<Number>, SchemaError> {

@@ -47,6 +47,15 @@ pub struct InvalidSchema {
     pub reason: String,
 }
 
+/// Checks that a schema may contain a regular expression (`pattern`, a name in `patternProperties`): it has the syntax of ECMA-262,
+/// and matching it takes a short time.
+///
+/// # Errors
+/// The reason for which it cannot be used.
+pub fn check_pattern(pattern: &str) -> Result<(), String> {
+    pattern::check(pattern)
+}
+
 /// The compiled schemas of a deployment.
 #[derive(Debug, Default)]
 pub struct ContentTypes {

@@ -234,6 +234,24 @@ fn unusable_input_is_not_compared() {
             "2020-12",
         ),
         ("{\"$ref\": \"#\"}", "refers to itself"),
+        (
+            "{\"properties\": {\"id\": {\"pattern\": \"(\"}}}",
+            "at \"/properties/id/pattern\": expected a regular expression",
+        ),
+        (
+            "{\"patternProperties\": {\"(?=a)\": true}}",
+            "at \"/patternProperties/(?=a)\": look-around",
+        ),
+        ("{\"pattern\": \"(a)\\\\1\"}", "back-references"),
+        ("{\"pattern\": \"[01]*1[01]{20}\"}", "too large"),
+        (
+            "{\"$defs\": {\"unused\": {\"pattern\": \"[\"}}}",
+            "at \"/$defs/unused/pattern\"",
+        ),
+        (
+            "{\"$defs\": {\"unused\": {\"type\": \"text\"}}}",
+            "at \"/$defs/unused/type\"",
+        ),
     ] {
         let broken = ("order.updated.schema.json", text);
         unusable(&check(&[order], &[broken]), error);
