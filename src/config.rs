@@ -15,6 +15,7 @@ mod limits;
 mod logging;
 mod network;
 mod origin;
+mod presence;
 mod recipients;
 mod resolved;
 mod rooms;
@@ -38,6 +39,7 @@ pub use keepalive::KeepaliveConfig;
 pub use limits::{LimitsConfig, RateLimit};
 pub use logging::{LogFormat, LoggingConfig, stderr_shows_colors};
 pub use network::{Listen, NetworkConfig, ProxyHeader, TrustedProxies};
+pub use presence::{PresenceConfig, PresenceMode};
 pub use recipients::{Quotas, RecipientsConfig, Users};
 pub use resolved::Resolved;
 pub use rooms::{RoomHistory, RoomMode, RoomRules, RoomsConfig};
@@ -67,6 +69,8 @@ pub struct Config {
     pub recipients: RecipientsConfig,
     /// Rooms.
     pub rooms: RoomsConfig,
+    /// Presence.
+    pub presence: PresenceConfig,
     /// Limits of connections, rates and memory.
     pub limits: LimitsConfig,
     /// Detection of idle and unresponsive connections.
@@ -86,6 +90,7 @@ fn settings() -> &'static [Setting] {
             content::settings(),
             recipients::settings(),
             rooms::settings(),
+            presence::settings(),
             limits::settings(),
             keepalive::settings(),
             logging::settings(),

@@ -35,7 +35,7 @@ use crate::presence::Presence;
 use crate::protocol::server::ReceiptKind;
 use crate::protocol::{ErrorCode, FrameError, Timestamp};
 use crate::registry::Registry;
-use crate::store::{Conversation, Outcome, Recipient, Write};
+use crate::store::{Conversation, Outcome, PresenceMode, Recipient, Write};
 use crate::writer::{CommitObserver, Completed, CompletedBatch};
 
 /// The receiver of an outcome: the handle that the writer returns with it.
@@ -90,6 +90,7 @@ pub struct Delivery {
     presence: Presence,
     /// `None`: without limits.
     limits: Option<Arc<Limits>>,
+    presence_mode: PresenceMode,
 }
 
 impl CommitObserver<ReplyTo> for Delivery {
@@ -182,6 +183,16 @@ impl Delivery {
             contacts,
             presence,
             limits: Some(limits),
+            presence_mode: PresenceMode::default(),
+        }
+    }
+
+    /// The same with another rule by which users see each other.
+    #[must_use]
+    pub fn with_presence_mode(self, mode: PresenceMode) -> Self {
+        Self {
+            presence_mode: mode,
+            ..self
         }
     }
 

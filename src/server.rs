@@ -213,6 +213,7 @@ impl Parts {
                 retention,
                 quotas: config.recipients.quotas(&config.limits),
                 rooms: config.rooms.rules(),
+                presence: config.presence.presence,
                 live_cursors: LiveCursors::new(
                     move |user| sessions.lowest_cursor(user),
                     move |user| known.has_session(user),
@@ -247,9 +248,10 @@ impl Parts {
             &config.rooms,
             &config.network.trusted_proxy,
         );
-        let grace = Duration::from_secs(config.rooms.presence_grace_seconds);
+        let grace = Duration::from_secs(config.presence.presence_grace_seconds);
         let presence = Presence::new(grace, clock.clone());
-        let delivery = Delivery::new(registry.clone(), blocks, contacts, presence, limits.clone());
+        let delivery = Delivery::new(registry.clone(), blocks, contacts, presence, limits.clone())
+            .with_presence_mode(config.presence.presence);
         let observers: Vec<Box<dyn CommitObserver<_>>> = vec![Box::new(delivery.clone())];
         let (writer, writer_thread) =
             Writer::start(store, readers.clone(), observers, clock.clone())?;

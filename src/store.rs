@@ -38,4 +38,4 @@ pub use self::rooms::{
 pub use self::traits::{Reader, Store, StoreError, StoredTimes, Waker};
 pub use self::user_status::UserStatus;
 pub use self::visibility::Relation;
-pub use crate::config::{Quotas, Retention, RoomHistory, RoomMode, RoomRules};
+pub use crate::config::{PresenceMode, Quotas, Retention, RoomHistory, RoomMode, RoomRules};

@@ -32,10 +32,6 @@ section! {
 
     /// Inbox entries that the frames of one user can create in rooms at once after a pause
     room_entries_burst: u32 = 20_000, number("N", 1..=1_000_000);
-
-    /// Time after the end of a user's last session until the user counts as gone, and leaves rooms that were joined with
-    /// membership=session
-    presence_grace_seconds: u64 = 5, number("SECONDS", 0..=300);
 }
 
 impl RoomsConfig {

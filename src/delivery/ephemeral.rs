@@ -52,22 +52,22 @@ impl Delivery {
 
     /// Whether two users see each other. `None`: it must be looked up, with [`Delivery::look_up_visibility`].
     pub fn visibility(&self, a: &str, b: &str) -> Option<bool> {
-        let has_block = self.is_blocked(a, b);
-        let is_self = a == b;
         // The store is asked only if the answer depends on it.
-        let is_mutual = if has_block || is_self {
-            Some(is_self)
-        } else {
-            self.contacts.are_contacts(a, b)
+        match [false, true].map(|is_mutual| self.are_visible(a, b, is_mutual)) {
+            [false, true] => self.contacts.are_contacts(a, b),
+            [_, visible] => Some(visible),
+        }
+    }
+
+    /// Whether two users see each other, who are contacts or not. It has to be called after a lookup, too: either of the two may have
+    /// blocked the other meanwhile.
+    pub(super) fn are_visible(&self, a: &str, b: &str, is_mutual: bool) -> bool {
+        let relation = Relation {
+            is_self: a == b,
+            is_mutual,
+            has_block: self.is_blocked(a, b),
         };
-        is_mutual.map(|is_mutual| {
-            let relation = Relation {
-                is_self,
-                is_mutual,
-                has_block,
-            };
-            relation.is_visible()
-        })
+        relation.is_visible(self.presence_mode)
     }
 
     /// Looks up whether two users see each other. If the receiver gets no result, the store could not be asked.
@@ -75,14 +75,8 @@ impl Delivery {
         let (sender, receiver) = oneshot::channel();
         let (delivery, user, other) = (self.clone(), a.clone(), b.clone());
         self.contacts.ask(a, b, move |is_mutual| {
-            let relation = Relation {
-                is_self: user == other,
-                is_mutual,
-                // Either of the two may have blocked the other during the lookup.
-                has_block: delivery.is_blocked(&user, &other),
-            };
             // The session may have ended.
-            let _ = sender.send(relation.is_visible());
+            let _ = sender.send(delivery.are_visible(&user, &other, is_mutual));
         });
         receiver
     }
@@ -103,8 +97,7 @@ impl Delivery {
         }
         let (delivery, session, recipient) = (self.clone(), from.clone(), to.clone());
         let push = move |wakeups: &mut WakeupBatch| {
-            // Either of the two may have blocked the other during the lookup.
-            if !delivery.is_blocked(session.user(), &recipient) {
+            if delivery.are_visible(session.user(), &recipient, true) {
                 delivery.push_typing(&session, &recipient, active, wakeups);
             }
         };
@@ -117,7 +110,7 @@ impl Delivery {
     }
 
     /// True if one of the two users blocks the other.
-    pub(super) fn is_blocked(&self, a: &str, b: &str) -> bool {
+    fn is_blocked(&self, a: &str, b: &str) -> bool {
         self.blocks.contains(a, b) || self.blocks.contains(b, a)
     }
 

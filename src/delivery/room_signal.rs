@@ -15,7 +15,7 @@ use crate::outbox::Outbox;
 use crate::outbox::wakeup::WakeupBatch;
 use crate::protocol::server::{Ack, AckStatus, ServerTyping};
 use crate::protocol::{FrameError, MessageId, ServerFrame, Timestamp};
-use crate::store::{Relation, RoomMembers};
+use crate::store::RoomMembers;
 use crate::websocket;
 use crate::writer::WriteError;
 
@@ -156,15 +156,11 @@ impl Delivery {
 
     /// Whether a member of a room sees another one. `None`: it must be looked up.
     fn room_visibility(&self, a: &str, b: &str, is_small: bool) -> Option<bool> {
-        if !is_small {
-            return self.visibility(a, b);
+        if is_small {
+            Some(self.are_visible(a, b, true))
+        } else {
+            self.visibility(a, b)
         }
-        let relation = Relation {
-            is_self: a == b,
-            is_mutual: true,
-            has_block: self.is_blocked(a, b),
-        };
-        Some(relation.is_visible())
     }
 
     /// Sends the ack of an ephemeral message: `relayed` if the sender sees one of the users whom it has reached; `dropped` if it
@@ -284,14 +280,9 @@ impl PendingStatus {
         let contacts = self.delivery.contacts.clone();
         let (user, asked) = (self.user.clone(), other.clone());
         contacts.ask(&user, &asked, move |is_mutual| {
-            let relation = Relation {
-                is_self: false,
-                is_mutual,
-                // Either of the two may have blocked the other during the lookup.
-                has_block: self.delivery.is_blocked(&self.user, &other),
-            };
+            let visible = self.delivery.are_visible(&self.user, &other, is_mutual);
             let mut wakeups = WakeupBatch::default();
-            if relation.is_visible() == self.decisive {
+            if visible == self.decisive {
                 self.ack.send(self.status, &mut wakeups);
             } else {
                 self.look_up(&mut wakeups);

@@ -292,7 +292,7 @@ pub struct Received {
 /// A user has answered another one for the first time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NewContact {
-    /// The newest message of the other user that this user has received, if the two see each other now.
+    /// The newest message of the other user that this user has received, if the two see each other from now on.
     pub received: Option<Uuid>,
 }
 

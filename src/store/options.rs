@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::config::{Quotas, Retention, RoomRules};
+use crate::config::{PresenceMode, Quotas, Retention, RoomRules};
 
 /// The settings of a store, and the state of the server that it needs.
 #[derive(Clone, Debug)]
@@ -14,6 +14,8 @@ pub struct StoreOptions {
     pub quotas: Quotas,
     /// Rules of rooms.
     pub rooms: RoomRules,
+    /// Who sees what a user has received.
+    pub presence: PresenceMode,
     /// The entries that live sessions still need.
     pub live_cursors: LiveCursors,
     /// Called with two users who are not contacts any more.
@@ -27,6 +29,7 @@ impl StoreOptions {
             retention,
             quotas: Quotas::default(),
             rooms: RoomRules::default(),
+            presence: PresenceMode::default(),
             live_cursors: LiveCursors::default(),
             lost_contacts: ContactObserver::default(),
         }

@@ -159,6 +159,7 @@ impl Sqlite {
             is_certain: self.expire_at.is_some(),
             quotas: &self.options.quotas,
             rooms: &self.options.rooms,
+            presence: self.options.presence,
             shared: &self.shared,
             now,
             direct,
@@ -323,7 +324,7 @@ impl Store for Sqlite {
             &self.file.path,
             self.shared.clone(),
             self.options.retention.inbox_limit,
-            self.options.rooms,
+            (self.options.rooms, self.options.presence),
         )?;
         Ok(Box::new(reader))
     }

@@ -1,11 +1,13 @@
 //! The rule by which users see each other (PROTOCOL section 8).
 
+use crate::config::PresenceMode;
+
 /// What two users have in common, as far as it decides whether they see each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Relation {
     /// Both are the same user.
     pub is_self: bool,
-    /// Their direct conversation has messages of both, also deleted ones.
+    /// Their direct conversation has messages of both, also deleted ones, or they are members of a small room.
     pub is_mutual: bool,
     /// One of them blocks the other.
     pub has_block: bool,
@@ -13,18 +15,23 @@ pub struct Relation {
 
 impl Relation {
     /// True if the two users see whether the other is online and has received something. Everything that would tell it to
-    /// strangers asks here: acks of ephemeral messages, `typing`, `received` receipts and `their_received`.
-    pub fn is_visible(self) -> bool {
-        self.is_self || self.is_mutual && !self.has_block
+    /// strangers asks here: presence, acks of ephemeral messages, `typing`, `received` receipts and `their_received`.
+    pub fn is_visible(self, mode: PresenceMode) -> bool {
+        let are_related = match mode {
+            PresenceMode::Contacts => self.is_mutual,
+            PresenceMode::Everyone => true,
+            PresenceMode::Off => false,
+        };
+        self.is_self || are_related && !self.has_block
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::Relation;
+    use super::*;
 
     #[test]
-    fn users_who_have_written_to_each_other_see_each_other_unless_one_blocks_the_other() {
+    fn the_mode_decides_who_sees_whom_unless_one_blocks_the_other() {
         for bits in 0..8 {
             let [is_self, is_mutual, has_block] = [bits & 1 > 0, bits & 2 > 0, bits & 4 > 0];
             let relation = Relation {
@@ -32,7 +39,14 @@ mod tests {
                 is_mutual,
                 has_block,
             };
-            assert_eq!(relation.is_visible(), is_self || bits == 2, "{relation:?}");
+            for (mode, others) in [
+                (PresenceMode::Contacts, bits == 2),
+                (PresenceMode::Everyone, !has_block),
+                (PresenceMode::Off, false),
+            ] {
+                let visible = relation.is_visible(mode);
+                assert_eq!(visible, is_self || others, "{mode:?}: {relation:?}");
+            }
         }
     }
 }

@@ -53,6 +53,7 @@ fn an_error_names_the_valid_values() {
         ("--small-room 1001", "0 to 1000"),
         ("--room-entries-per-second 0", "1 to 1000000"),
         ("--room-entries-burst 0", "1 to 1000000"),
+        ("--presence some", "contacts nor everyone nor off"),
         ("--presence-grace-seconds 301", "0 to 300"),
         ("--unknown-recipients=-1", "0 to 1000000000"),
         ("--unknown-recipients-per-user 1GB", "0 to 1000000000"),

@@ -65,6 +65,7 @@ fn the_defaults_are_those_of_the_protocol_document() {
         "small_room = 100  # default",
         "room_entries_per_second = 10000  # default",
         "room_entries_burst = 20000  # default",
+        "presence = \"contacts\"  # default",
         "presence_grace_seconds = 5  # default",
         "min_free_disk = \"auto\"  # default",
         "outbox_bytes = 1048576  # default",
@@ -90,7 +91,7 @@ fn the_output_of_config_is_a_file_with_the_same_settings() {
                 --queries-per-second 12 --query-burst 13 --changes-per-message 24 --pings-per-second 20 --control-frames-per-second 21 --session-bytes-per-second 22000 --connections 14 --connections-per-ip 15 \
                 --handshakes-per-second 16 --handshake-burst auto --outbox-bytes 16384 --buffer-bytes 2000000 --heartbeat-seconds 5 --ping-seconds 6 --stall-seconds 7 --durability normal --inbox-days 1.5 --inbox-limit 9 --history-days 90 --device-days 45 --clock-settle 90s --content-types types \
                 --rooms managed --room-limit 25 --rooms-per-user 26 --room-history joined --small-room 27 --room-entries-per-second 28 \
-                --room-entries-burst 29 --presence-grace-seconds 30 \
+                --room-entries-burst 29 --presence everyone --presence-grace-seconds 30 \
                 --log off,dmwire=debug --log-format json";
     let by_flag = Run::new(args).output();
     assert!(
@@ -113,7 +114,7 @@ fn the_output_of_config_is_a_file_with_the_same_settings() {
             .collect()
     };
     assert_eq!(values(&by_file), values(&by_flag));
-    assert_eq!(by_file.matches("# file my.toml").count(), 67);
+    assert_eq!(by_file.matches("# file my.toml").count(), 68);
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod changes;
 mod delivery;
 mod devices;
 mod history;
+mod presence_modes;
 mod receipts;
 mod replay;
 mod resume;

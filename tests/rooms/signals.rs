@@ -93,6 +93,39 @@ fn in_a_large_room_only_contacts_see_each_other() {
 }
 
 #[test]
+fn the_mode_of_presence_decides_what_the_ack_tells() {
+    for (mode, online, offline) in [("everyone", "relayed", "dropped"), ("off", "sent", "sent")] {
+        // Neither kind of room makes a difference.
+        for small in ["0", "2"] {
+            let server = open(&["--presence", mode, "--small-room", small]);
+            let mut clients = Vec::new();
+            for user in ["a", "b"] {
+                let mut client = Client::connect(&server, user, "?ack=manual");
+                client.until("synced");
+                client.ask(&join("lobby"));
+                clients.push(client);
+            }
+            let (mut a, mut b) = (clients.remove(0), clients.remove(0));
+            if small == "2" {
+                a.expect("room");
+            }
+            assert_eq!(a.ask(&ephemeral("lobby"))["status"], online, "{mode}");
+            assert_eq!(b.expect("message")["ephemeral"], true);
+            a.send(&typing("lobby"));
+            if small == "2" {
+                assert_has(&b.expect("typing"), &json!({"from_user": "a"}));
+            }
+            a.assert_quiet();
+            b.assert_quiet();
+            b.close();
+            eventually("the session of b has ended", || {
+                a.ask(&ephemeral("lobby"))["status"] == offline
+            });
+        }
+    }
+}
+
+#[test]
 fn typing_reaches_the_other_members_of_a_small_room_only() {
     let server = open(&["--small-room", "2"]);
     let mut clients = connect_members(&server, "lobby", &["a", "b"]);

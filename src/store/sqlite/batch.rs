@@ -23,8 +23,8 @@ use super::plan::Direct;
 use super::rooms::{Member, share_small_room};
 use super::shared::Shared;
 use crate::store::{
-    ContentHash, ContentHasher, Conversation, MessageRef, Outcome, Quotas, RecipientQuota,
-    Relation, Repeated, RoomMode, RoomRules, Write,
+    ContentHash, ContentHasher, Conversation, MessageRef, Outcome, PresenceMode, Quotas,
+    RecipientQuota, Relation, Repeated, RoomMode, RoomRules, Write,
 };
 
 /// Message numbers are reserved in the file in blocks of this size, so that opening a store need not look for the newest.
@@ -48,6 +48,7 @@ pub struct Batch<'a> {
     pub is_certain: bool,
     pub quotas: &'a Quotas,
     pub rooms: &'a RoomRules,
+    pub presence: PresenceMode,
     pub shared: &'a Shared,
     /// Milliseconds since 1970-01-01T00:00:00Z.
     pub now: i64,
@@ -259,7 +260,7 @@ impl Batch<'_> {
             is_mutual: is_mutual || share_small_room(self.tx, a, b, self.rooms.small)?,
             has_block: conversation.is_some_and(|known| known.has_block()),
         };
-        Ok(relation.is_visible())
+        Ok(relation.is_visible(self.presence))
     }
 
     /// Notes that a user's inbox has one more entry, by which `superseded` earlier ones are superseded.

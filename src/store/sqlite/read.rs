@@ -23,8 +23,8 @@ use super::rooms::share_small_room;
 use super::shared::Shared;
 use crate::store::{
     ConversationsPage, ConversationsQuery, HistoryAnswer, HistoryQuery, InboxItem, InboxQuery,
-    InboxRange, InboxState, MembersAnswer, MembersQuery, Reader, RoomHistory, RoomMode, RoomRules,
-    StoreError,
+    InboxRange, InboxState, MembersAnswer, MembersQuery, PresenceMode, Reader, RoomHistory,
+    RoomMode, RoomRules, StoreError,
 };
 
 /// A connection that only reads.
@@ -40,6 +40,7 @@ pub struct SqliteReader {
     /// The key of the cursors; `None`: it has not been read.
     cursor_key: Option<CursorKey>,
     rooms: RoomRules,
+    presence: PresenceMode,
 }
 
 type Result<T> = rusqlite::Result<T>;
@@ -50,7 +51,7 @@ impl SqliteReader {
         path: &Path,
         shared: Arc<Shared>,
         inbox_limit: u64,
-        rooms: RoomRules,
+        (rooms, presence): (RoomRules, PresenceMode),
     ) -> Result<Self> {
         Ok(Self {
             connection: connect_to_read(path)?,
@@ -59,6 +60,7 @@ impl SqliteReader {
             inbox_limit,
             cursor_key: None,
             rooms,
+            presence,
         })
     }
 
@@ -74,6 +76,7 @@ impl SqliteReader {
                 mode: RoomMode::Open,
                 ..RoomRules::default()
             },
+            presence: PresenceMode::default(),
         }
     }
 

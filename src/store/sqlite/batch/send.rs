@@ -11,7 +11,7 @@ use crate::store::sqlite::counts::{self, Counts};
 use crate::store::sqlite::long_contents;
 use crate::store::sqlite::number::{signed, unsigned};
 use crate::store::sqlite::pending::Record;
-use crate::store::{Content, ContentHash, NewContact, NewMessage, Outcome, Recipients};
+use crate::store::{Content, ContentHash, NewContact, NewMessage, Outcome, Recipients, Relation};
 
 /// Messages with more bytes of content skip the pending log.
 pub(super) const LARGE: usize = 2048;
@@ -133,10 +133,18 @@ impl Batch<'_> {
         if !other_wrote {
             return Ok(None);
         }
-        let received = if before.has_block() {
-            None
-        } else {
+        let see_each_other = |is_mutual| {
+            let relation = Relation {
+                is_self: from == to,
+                is_mutual,
+                has_block: before.has_block(),
+            };
+            relation.is_visible(self.presence)
+        };
+        let received = if see_each_other(true) && !see_each_other(false) {
             self.received_message(from, before.n)?
+        } else {
+            None
         };
         Ok(Some(NewContact { received }))
     }

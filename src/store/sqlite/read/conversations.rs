@@ -191,7 +191,7 @@ impl SqliteReader {
             // A user reveals a read mark by an own action. It is the least that the user has received.
             (
                 read,
-                if relation.is_visible() {
+                if relation.is_visible(self.presence) {
                     received
                 } else {
                     read
