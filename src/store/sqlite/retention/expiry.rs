@@ -10,6 +10,9 @@ use crate::store::sqlite::{counts, listed, long_contents, uncounted};
 
 type Result<T> = rusqlite::Result<T>;
 
+/// The work of recording a gap between kept messages, in messages to remove: it changes the sums of both users.
+const GAP: i64 = 8;
+
 /// Messages of a conversation that have expired, as far as one step goes.
 #[derive(Debug, Default)]
 pub struct OldMessages {
@@ -92,7 +95,10 @@ pub fn old_messages(
             is_deleted: row.get(4)?,
             gone,
         });
+        let starts_gap =
+            gone && old.messages.len() > 1 && !old.messages[old.messages.len() - 2].gone;
         old.work += if gone { row.get::<_, i64>(1)? } else { 1 };
+        old.work += if starts_gap { GAP } else { 0 };
         if old.work >= REMOVE {
             old.has_more = true;
             break;
