@@ -1,5 +1,7 @@
 //! The command line.
 
+use std::ffi::OsString;
+
 use clap::error::ErrorKind;
 use clap::{Arg, ArgMatches, Command};
 use dmwire::{config, logging};
@@ -22,7 +24,8 @@ take precedence over variables, and variables over the file.";
 pub fn parse() -> ArgMatches {
     command().try_get_matches().unwrap_or_else(|error| {
         if error.kind() == ErrorKind::InvalidUtf8
-            && let Some(name) = flag_not_in_utf8().or_else(config::variable_not_in_utf8)
+            && let Some(name) = argument_not_in_utf8(std::env::args_os().skip(1))
+                .or_else(config::variable_not_in_utf8)
         {
             logging::print_last(&format!("dmwire: {name}: the value is not in UTF-8"));
             std::process::exit(error.exit_code());
@@ -58,18 +61,27 @@ fn value_without_equals() -> Option<String> {
     ))
 }
 
-/// The flag whose value is not in UTF-8. The value itself may be a secret.
-fn flag_not_in_utf8() -> Option<String> {
-    let mut flag = None;
-    for argument in std::env::args_os().skip(1) {
-        let text = argument.to_string_lossy();
-        let name = text.split('=').next().filter(|name| name.starts_with("--"));
-        flag = name.map(str::to_owned).or(flag);
+/// The flag whose value is not in UTF-8, or a text for an argument that belongs to no flag. The value itself may be a secret.
+fn argument_not_in_utf8(arguments: impl Iterator<Item = OsString>) -> Option<String> {
+    let mut previous = None;
+    for argument in arguments {
         if argument.to_str().is_none() {
-            return flag;
+            let bytes = argument.as_encoded_bytes();
+            let name = bytes.split(|&byte| byte == b'=').next();
+            let own = name.and_then(|name| str::from_utf8(name).ok());
+            let own = own.filter(|name| is_setting(name)).map(str::to_owned);
+            let name = own.or_else(|| previous.filter(|_| !bytes.starts_with(b"--")));
+            return Some(name.unwrap_or_else(|| "an argument".to_owned()));
         }
+        previous = argument.into_string().ok().filter(|name| is_setting(name));
     }
     None
+}
+
+/// Whether an argument is the flag of a setting or of the file of settings.
+fn is_setting(argument: &str) -> bool {
+    let name = argument.strip_prefix("--");
+    name.is_some_and(|name| config::args().any(|arg| arg.get_long() == Some(name)))
 }
 
 fn command() -> Command {
@@ -127,6 +139,30 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         command().debug_assert();
+    }
+
+    #[test]
+    fn an_argument_that_is_not_in_utf8_is_named_by_its_flag_only() {
+        use std::os::unix::ffi::OsStringExt as _;
+        let named = |arguments: &[&[u8]]| {
+            argument_not_in_utf8(
+                arguments
+                    .iter()
+                    .map(|bytes| OsString::from_vec(bytes.to_vec())),
+            )
+        };
+        for (arguments, name) in [
+            (&[&b"--jwt-secret"[..], b"\xff"][..], "--jwt-secret"),
+            (&[b"--jwt-secret=\xff"], "--jwt-secret"),
+            (&[b"--listen", b"[::1]:8080", b"\xff"], "an argument"),
+            (&[b"--listen=[::1]:8080", b"\xff"], "an argument"),
+            (&[b"--jwt-secret\xff"], "an argument"),
+            (&[b"--open", b"--\xff=1"], "an argument"),
+            (&[b"token", b"\xff"], "an argument"),
+        ] {
+            assert_eq!(named(arguments).as_deref(), Some(name), "{arguments:?}");
+        }
+        assert_eq!(named(&[b"--listen", b"[::1]:8080"]), None);
     }
 
     #[test]
