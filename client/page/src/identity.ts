@@ -106,58 +106,6 @@ export function serverUrl(): string {
   return `${location.origin}${location.pathname.replace(/\/+$/, '')}/`;
 }
 
-/** User and conversation that the address of the page selects. */
-export interface InitialAddress {
-  readonly identity: Identity | undefined;
-  readonly to: string | undefined;
-  /** User name for the sign-in form, if there is no identity. */
-  readonly suggested: string | undefined;
-  /** Link of a user other than the one who is signed in: the page asks before it changes the user. */
-  readonly link?: TokenLink | undefined;
-  /** Who was signed in before a link with a new token of the same user, which the server may reject. */
-  readonly before?: Identity | undefined;
-}
-
-/** A link with a token. */
-export interface TokenLink {
-  readonly identity: Identity;
-  readonly to: string | undefined;
-}
-
-/** Reads the address when the page is opened. */
-export function readAddress(): InitialAddress {
-  const { user, to } = readQuery();
-  const stored = tabStorage.get(tokenKey());
-  const last = lastUser();
-  const link = takeLink(stored === undefined ? last : (subjectOf(stored) ?? last ?? ''));
-  if (link && !link.asks) {
-    rememberToken(link.identity);
-    return { ...link, suggested: undefined, before: identityOf(undefined, stored) };
-  }
-  // A reload must not do without a question what the link asks for.
-  if (link) history.replaceState(history.state, '', location.pathname);
-  // The user and the recipient in the address of such a link are not meant for the user who is signed in.
-  const identity = identityOf(link ? undefined : user, stored);
-  return { identity, to: link ? undefined : to, suggested: link ? last : user, link };
-}
-
-/**
- * Takes the token of a link from the address. The user of the token takes precedence over the one in the address, who may be
- * the previous one and counts only if nobody is signed in.
- *
- * @param current The user who is signed in, if any; an empty string if the name is not known.
- * @returns The link, and whether it is not one of this user. The writer of a link must not decide whose account the user of this
- * page writes with, so the page asks.
- */
-export function takeLink(current: string | undefined): (TokenLink & { readonly asks: boolean }) | undefined {
-  const token = takeToken();
-  const { user = '', to } = readQuery();
-  const isSignedIn = current !== undefined;
-  const named = token && subjectOf(token);
-  const identity = token && identityOf(named ?? (isUser(user) && !isSignedIn ? user : undefined), token);
-  return identity ? { identity, to, asks: isSignedIn && current !== named } : undefined;
-}
-
 /** Returns the user who was last signed in, in any tab of this browser; undefined if that user has signed out. */
 export function lastUser(): string | undefined {
   return browserStorage.get(storageKey('user', serverUrl()));
@@ -165,24 +113,6 @@ export function lastUser(): string | undefined {
 
 export function rememberUser(user: string | undefined): void {
   browserStorage.set(storageKey('user', serverUrl()), user);
-}
-
-/** Reads the query parameters `user` and `to`. */
-export function readQuery(): { user: string | undefined; to: string | undefined } {
-  const query = new URLSearchParams(location.search);
-  const to = query.get('to') ?? '';
-  return { user: query.get('user') ?? undefined, to: isUser(to) ? to : undefined };
-}
-
-/**
- * Takes the token from the fragment of the address, which browsers do not send to servers. It is removed from the address at
- * once, because addresses are copied, displayed and kept in the history.
- */
-function takeToken(): string | undefined {
-  const token = new URLSearchParams(location.hash.slice(1)).get('token')?.trim();
-  if (!token) return undefined;
-  history.replaceState(history.state, '', location.pathname + location.search);
-  return token;
 }
 
 /** Returns the identity for a user name, a token, or both. */
@@ -197,12 +127,17 @@ export function rememberToken(identity: Identity | undefined): void {
   tabStorage.set(tokenKey(), identity?.token);
 }
 
+/** Returns the token that this tab remembers. */
+export function rememberedToken(): string | undefined {
+  return tabStorage.get(tokenKey());
+}
+
 function tokenKey(): string {
   return storageKey('token', serverUrl());
 }
 
 /** Returns the user that a token names. Only the server can verify it. */
-function subjectOf(token: string): string | undefined {
+export function subjectOf(token: string): string | undefined {
   try {
     const part = (token.split('.')[1] ?? '').replaceAll('-', '+').replaceAll('_', '/');
     const bytes = Uint8Array.from(atob(part), character => character.charCodeAt(0));
@@ -211,10 +146,4 @@ function subjectOf(token: string): string | undefined {
   } catch {
     return undefined;
   }
-}
-
-/** Returns the address of the page for a user and a conversation. */
-export function pageAddress(user: string | undefined, to: string | undefined): string {
-  const query = new URLSearchParams({ ...(user !== undefined && { user }), ...(to !== undefined && { to }) });
-  return query.size > 0 ? `?${query}` : location.pathname;
 }

@@ -1,5 +1,5 @@
 import { render } from 'preact';
-import { readAddress } from './identity.js';
+import { readAddress } from './address.js';
 import './style.css';
 import { App } from './ui/app.js';
 

@@ -1,20 +1,9 @@
 import type { JSX } from 'preact';
 import { useEffect, useState } from 'preact/hooks';
+import { type InitialAddress, pageAddress, readQuery, type TokenLink, takeLink } from '../address.js';
 import { Chat } from '../chat.js';
 import { preview } from '../content/content.js';
-import {
-  type Identity,
-  type InitialAddress,
-  lastUser,
-  pageAddress,
-  readQuery,
-  rememberToken,
-  rememberUser,
-  serverUrl,
-  storage,
-  type TokenLink,
-  takeLink,
-} from '../identity.js';
+import { type Identity, lastUser, rememberToken, rememberUser, serverUrl, storage } from '../identity.js';
 import { Banner, isUserRejected } from './banner.js';
 import { FramesDrawer } from './frames-drawer.js';
 import { Confirm, useRerenderOn } from './parts.js';

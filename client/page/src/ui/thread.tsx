@@ -1,9 +1,10 @@
 import type { JSX } from 'preact';
 import { useEffect, useLayoutEffect, useMemo, useRef, useState } from 'preact/hooks';
+import { pageAddress } from '../address.js';
 import type { Chat } from '../chat.js';
 import type { Conversation, Message } from '../conversation.js';
 import type { DisplayedMessage } from '../display.js';
-import { isErased, pageAddress } from '../identity.js';
+import { isErased } from '../identity.js';
 import { BlockButton, BlockedStrip } from './block.js';
 import { Composer } from './composer.js';
 import { Icon } from './icons.js';
