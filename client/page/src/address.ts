@@ -1,9 +1,29 @@
 import { type Identity, identityOf, isUser, lastUser, rememberedToken, rememberToken, subjectOf } from './identity.js';
+import { peerOfRoom, roomOf } from './peer.js';
+
+/** The conversation that an address selects. */
+export interface Destination {
+  /** The other user, or `#` and the name of the room. */
+  readonly peer: string;
+  /** How the page joins the room. Absent if the user has to ask for that, and for users. */
+  readonly membership?: Membership | undefined;
+}
+
+/** `session`: for as long as the page is connected. */
+export type Membership = 'lasting' | 'session';
+
+/** What an entry of the browser's history keeps, over reloads. */
+export interface PageState {
+  /** The entry before it is the list of conversations. */
+  readonly list?: boolean;
+  /** The room that the page joins for as long as it is connected. */
+  readonly session?: string | undefined;
+}
 
 /** User and conversation that the address of the page selects. */
 export interface InitialAddress {
   readonly identity: Identity | undefined;
-  readonly to: string | undefined;
+  readonly to: Destination | undefined;
   /** User name for the sign-in form, if there is no identity. */
   readonly suggested: string | undefined;
   /** Link of a user other than the one who is signed in: the page asks before it changes the user. */
@@ -15,7 +35,7 @@ export interface InitialAddress {
 /** A link with a token. */
 export interface TokenLink {
   readonly identity: Identity;
-  readonly to: string | undefined;
+  readonly to: Destination | undefined;
 }
 
 /** Reads the address when the page is opened. */
@@ -32,7 +52,10 @@ export function readAddress(): InitialAddress {
   if (link) history.replaceState(history.state, '', location.pathname);
   // The user and the recipient in the address of such a link are not meant for the user who is signed in.
   const identity = identityOf(link ? undefined : user, stored);
-  return { identity, to: link ? undefined : to, suggested: link ? last : user, link };
+  // The writer of a link without a token must not decide which rooms the owner of a token joins.
+  const isAsked = stored !== undefined && pageState() === undefined;
+  const destination = to && isAsked ? { peer: to.peer } : to;
+  return { identity, to: link ? undefined : destination, suggested: link ? last : user, link };
 }
 
 /**
@@ -52,11 +75,23 @@ export function takeLink(current: string | undefined): (TokenLink & { readonly a
   return identity ? { identity, to, asks: isSignedIn && current !== named } : undefined;
 }
 
-/** Reads the query parameters `user` and `to`. */
-export function readQuery(): { user: string | undefined; to: string | undefined } {
+/** Reads the query parameters `user`, and `room` or `to`. */
+export function readQuery(): { user: string | undefined; to: Destination | undefined } {
   const query = new URLSearchParams(location.search);
+  const room = query.get('room') ?? '';
   const to = query.get('to') ?? '';
-  return { user: query.get('user') ?? undefined, to: isUser(to) ? to : undefined };
+  const user = query.get('user') ?? undefined;
+  if (!isUser(room)) return { user, to: isUser(to) ? { peer: to } : undefined };
+  const state = pageState();
+  let membership: Membership | undefined = query.get('membership') === 'session' ? 'session' : 'lasting';
+  // After a reload, or a return to it: the user may have left the room since the page has joined it.
+  if (state && state.session !== room) membership = undefined;
+  return { user, to: { peer: peerOfRoom(room), membership } };
+}
+
+/** Returns the state of the current history entry; undefined if the page has not been there before. */
+export function pageState(): PageState | undefined {
+  return (history.state as PageState | null) ?? undefined;
 }
 
 /**
@@ -70,8 +105,17 @@ function takeToken(): string | undefined {
   return token;
 }
 
-/** Returns the address of the page for a user and a conversation. */
-export function pageAddress(user: string | undefined, to: string | undefined): string {
-  const query = new URLSearchParams({ ...(user !== undefined && { user }), ...(to !== undefined && { to }) });
+/**
+ * Returns the address of the page for a user and a conversation.
+ *
+ * @param session The room that the page joins for as long as it is connected.
+ */
+export function pageAddress(user: string | undefined, peer: string | undefined, session?: string): string {
+  const room = roomOf(peer ?? '');
+  const query = new URLSearchParams({
+    ...(user !== undefined && { user }),
+    ...(room === undefined ? peer !== undefined && { to: peer } : { room }),
+    ...(room !== undefined && room === session && { membership: 'session' }),
+  });
   return query.size > 0 ? `?${query}` : location.pathname;
 }

@@ -3,8 +3,10 @@ import {
   type Content,
   connect,
   DmwireError,
+  type MessageAck,
   newId,
   type OutFrame,
+  type RoomAck,
   type ServerMessage,
   type State,
   type Storage,
@@ -13,24 +15,31 @@ import {
 import { BlockList } from './block-list.js';
 import { type ConnectionState, connectionState } from './connection-state.js';
 import { Conversation, type Message } from './conversation.js';
-import { ConversationList } from './conversation-list.js';
+import type { ConversationList } from './conversation-list.js';
 import { type ChangeEntry, Conversations } from './conversations.js';
 import { type DisplayedMessage, displayedMessages, errorText, placeOf } from './display.js';
 import { FrameLog, refOf } from './frames.js';
-import { HistoryLoader } from './history-loader.js';
 import { type Identity, isUser, tolerant } from './identity.js';
+import { Outgoing } from './outgoing.js';
+import { peerOf, peerOfRoom, roomOf, targetFields, targetOf } from './peer.js';
+import { Queries } from './queries.js';
+import type { Notice } from './room.js';
+import { Rooms } from './rooms.js';
 import { setTyping, TypingReporter } from './typing.js';
 import { UnsentStore } from './unsent.js';
 
-/** Delay before the list is loaded again, so that several frames cause one request. */
-export const REFRESH_DELAY_MS = 40;
 /** What the frames of the user do, by type. */
 const ACTIONS: Record<string, string> = { edit: 'The edit', delete: 'The deletion', react: 'The reaction' };
+
+/** Is called for a new message or notice. */
+export type ArrivalListener = (conversation: Conversation, arrival: Message | Notice) => void;
 
 export interface ChatOptions {
   readonly url: string;
   readonly identity: Identity;
   readonly storage?: Storage | undefined;
+  /** A room that the user joins for as long as the page is connected. */
+  readonly sessionRoom?: string | undefined;
   readonly WebSocket?: WebSocketClass;
 }
 
@@ -41,7 +50,7 @@ export interface ChatOptions {
 export class Chat {
   readonly frames = new FrameLog();
   readonly conversations: Conversations;
-  readonly list: ConversationList;
+  readonly rooms: Rooms;
   connection: ConnectionState = { status: 'connecting' };
   /** The connection was lost and is not back. */
   isDown = false;
@@ -51,23 +60,17 @@ export class Chat {
   current: Conversation | undefined;
   readonly #options: ChatOptions;
   readonly #changeListeners = new Set<() => void>();
-  readonly #arrivalListeners = new Set<(conversation: Conversation, message: Message) => void>();
+  readonly #arrivalListeners = new Set<ArrivalListener>();
   /** `ref`s of unanswered frames that the user wrote by hand. */
   readonly #rawRefs = new Set<string>();
-  readonly #history: HistoryLoader;
+  readonly #queries: Queries;
   #client!: Client;
-  /** Frames without an ack. */
-  #outgoing: OutFrame[] = [];
-  /** When the client sends frames again that a limit of the server delays, by `ref`. Times of `performance.now()`. */
-  readonly #delayed = new Map<unknown, number>();
+  readonly #outgoing = new Outgoing();
   /** Keeps unsent messages over a reload. */
   #storage: Storage | undefined;
   /** Drafts and rejected messages. */
   unsent: UnsentStore;
   readonly #typing = new TypingReporter();
-  #timer: ReturnType<typeof setTimeout> | undefined;
-  /** The next refresh reloads the open conversation. */
-  #reload = false;
   /** Blocked users, as far as this browser knows. */
   blocks: BlockList;
 
@@ -84,22 +87,30 @@ export class Chat {
     this.conversations = new Conversations(options.identity.user ?? '');
     this.unsent = new UnsentStore(this.me, options.url);
     this.blocks = new BlockList(this.me, options.url);
-    this.list = new ConversationList({
+    this.rooms = new Rooms(options.sessionRoom, {
       client: () => this.#client,
-      onItem: (item, ...place) => {
-        if (item.target_user === undefined) return;
-        this.conversations.with(item.target_user).mergeListItem(item, this.me, ...place);
-      },
+      conversations: this.conversations,
       onChange: () => this.#changed(),
+      track: promise => this.#track(promise),
+      refresh: () => this.#queries.refreshSoon(),
+      onNotice: (conversation, notice) => {
+        for (const listener of this.#arrivalListeners) listener(conversation, notice);
+      },
+      onError: (summary, error) => this.#notifyFailure(summary, error),
     });
-    this.#history = new HistoryLoader({
+    this.#queries = new Queries({
       client: () => this.#client,
+      conversations: this.conversations,
+      rooms: this.rooms,
+      current: () => this.current,
+      isClosed: () => this.#isClosed,
+      isJoining: room => this.pendingMembership(room) === 'join',
       onChange: () => this.#changed(),
-      onError: (conversation, error) => {
-        this.#notifyFailure(`Messages with ${conversation.peer} could not be loaded`, error);
-        // Do not repeat a request that would fail again.
-        if (this.connection.status !== 'closed') conversation.more = false;
+      onLoaded: (conversation, isFirst) => {
+        this.unsent.place(conversation.peer, conversation.messages.findLast(({ ephemeral }) => !ephemeral)?.id ?? '');
+        if (isFirst && this.current === conversation) conversation.markFirstUnread(this.me);
       },
+      onError: (summary, error) => this.#notifyFailure(summary, error),
     });
     this.#connect();
   }
@@ -110,8 +121,8 @@ export class Chat {
     return () => void this.#changeListeners.delete(listener);
   }
 
-  /** Adds a listener for new messages of other users. Returns a function that removes it. */
-  onArrival(listener: (conversation: Conversation, message: Message) => void): () => void {
+  /** Adds a listener for new messages of other users, and for notices. Returns a function that removes it. */
+  onArrival(listener: ArrivalListener): () => void {
     this.#arrivalListeners.add(listener);
     return () => void this.#arrivalListeners.delete(listener);
   }
@@ -121,9 +132,13 @@ export class Chat {
     return this.conversations.me;
   }
 
+  get list(): ConversationList {
+    return this.#queries.list;
+  }
+
   /** The conversations, those with unsent and with the newest messages first. */
   get sortedConversations(): Conversation[] {
-    return this.conversations.sorted(this.current, new Set(this.#outgoing.map(frame => frame.target_user)));
+    return this.conversations.sorted(this.current, this.#outgoing.peers);
   }
 
   /** Returns the messages of a conversation as displayed. */
@@ -131,26 +146,32 @@ export class Chat {
     return displayedMessages(conversation, {
       me: this.me,
       isOnline: this.connection.status === 'open',
-      outgoing: this.#outgoing,
-      delayed: this.#delayed,
+      outgoing: this.#outgoing.frames,
+      delayed: this.#outgoing.delayed,
       failed: this.unsent.failed,
     });
   }
 
+  /** Returns the change of the user's membership of a room that is being sent. */
+  pendingMembership(room: string): 'join' | 'leave' | undefined {
+    return this.#outgoing.membership(room);
+  }
+
   // ---- Actions of the user ----
 
+  /** Opens the conversation with a user or, with `#` and a name, in a room. */
   open(peer: string): void {
-    if (!isUser(peer) || this.current?.peer === peer) return;
+    if (!isUser(roomOf(peer) ?? peer) || this.current?.peer === peer) return;
     this.current?.onClose();
     this.current = this.conversations.with(peer);
     this.current.markFirstUnread(this.me);
     this.#typing.reset();
     // The list of conversations holds the unread count, which decides where to start. Without it, wait for the list.
-    if (!this.current.loaded && this.list.loaded) void this.#load(this.current);
+    if (!this.current.loaded && this.list.loaded) void this.#queries.load(this.current);
     this.#changed();
   }
 
-  leave(): void {
+  closeCurrent(): void {
     this.current?.onClose();
     this.current = undefined;
     this.#changed();
@@ -159,22 +180,22 @@ export class Chat {
   send(peer: string, content: Content, replyTo?: string, id: string = newId()): void {
     this.#typing.reset();
     if (!this.#isClosed) {
-      return this.#track(this.#client.send(peer, content, { id, ...(replyTo !== undefined && { replyTo }) }));
+      return this.#track(this.#client.send(targetOf(peer), content, { id, ...(replyTo !== undefined && { replyTo }) }));
     }
-    const frame = { type: 'message', target_user: peer, message: content, id, reply_to: replyTo };
+    const frame = { type: 'message', ...targetFields(peer), message: content, id, reply_to: replyTo };
     this.#onFailed(frame, new DmwireError('closed', 'The connection is closed.'));
   }
 
   edit(peer: string, id: string, content: Content): void {
-    this.#change(this.#client.edit(peer, id, content));
+    this.#change(this.#client.edit(targetOf(peer), id, content));
   }
 
   delete(peer: string, id: string): void {
-    this.#change(this.#client.delete(peer, id));
+    this.#change(this.#client.delete(targetOf(peer), id));
   }
 
   react(peer: string, id: string, emoji: string, remove: boolean): void {
-    this.#change(this.#client.react(peer, id, emoji, { remove }));
+    this.#change(this.#client.react(targetOf(peer), id, emoji, { remove }));
   }
 
   /** Blocks or unblocks a peer. */
@@ -186,7 +207,7 @@ export class Chat {
       await (blocked ? this.#client.block(peer) : this.#client.unblock(peer));
       this.blocks.set(peer, blocked);
       // The server sends no receipts of the peer during a block, so load them now.
-      if (!blocked) void this.#refresh();
+      if (!blocked) void this.#queries.refresh();
     } catch (error) {
       this.#notify(`Could not ${blocked ? 'block' : 'unblock'} ${peer}: ${(error as DmwireError).message}`);
     }
@@ -204,8 +225,8 @@ export class Chat {
     const failed = this.unsent.findFailed(id);
     if (!failed || this.#isClosed) return;
     this.discard(id);
-    const { target_user = '', message, reply_to } = failed.frame as unknown as ServerMessage;
-    this.send(target_user, message, reply_to, failed.code === 'id_conflict' ? newId() : id);
+    const { message, reply_to } = failed.frame as unknown as ServerMessage;
+    this.send(peerOf(failed.frame) ?? '', message, reply_to, failed.code === 'id_conflict' ? newId() : id);
   }
 
   /** Removes a failed message. */
@@ -217,50 +238,33 @@ export class Chat {
   /** Effects of signing out of this tab on unsent messages and drafts, as sentences for the user. */
   get signOutWarnings(): string[] {
     const kept = `stay in this browser and are sent when ${this.me} signs in again`;
-    const outgoing = this.#outgoing.length > 0 && `Unsent messages ${this.#storage ? kept : 'are lost'}.`;
+    const outgoing = this.#outgoing.frames.length > 0 && `Unsent messages ${this.#storage ? kept : 'are lost'}.`;
     return [outgoing, ...this.unsent.warnings].filter(text => typeof text === 'string');
   }
 
   /** The end of the conversation is visible: marks its messages as read. */
   markSeen(conversation: Conversation): void {
-    const newest = conversation.messages.findLast(({ from, ephemeral }) => from !== this.me && !ephemeral);
-    if (!conversation.loaded || !newest || newest.id === conversation.myRead) {
-      if (conversation.loaded && conversation.unread > 0) {
-        conversation.unread = 0;
-        this.#changed();
-      }
-      return;
-    }
-    const indexOf = (id: string) => conversation.messages.findIndex(message => message.id === id);
-    if (conversation.myRead !== undefined && indexOf(conversation.myRead) > indexOf(newest.id)) return;
-    conversation.myRead = newest.id;
-    conversation.unread = 0;
-    this.#track(this.#client.markRead(conversation.peer, newest.id));
+    const { peer, room, unread } = conversation;
+    if (room?.isMember === false) return;
+    const id = conversation.see(this.me);
+    if (id !== undefined) this.#track(this.#client.markRead(targetOf(peer), id));
+    else if (conversation.unread !== unread) this.#changed();
   }
 
   /** The text in the composer has changed: reports that the user is typing. */
   onInput({ peer }: Conversation, text: string): void {
     const active = peer === this.me ? undefined : this.#typing.next(text);
-    if (active !== undefined) this.#client.typing(peer, active);
+    if (active !== undefined) this.#client.typing(targetOf(peer), active);
   }
 
   /** Loads the messages before the first one, or waits for the page that is being loaded. */
-  async loadOlder(conversation: Conversation): Promise<void> {
-    if (this.connection.status === 'closed') return conversation.loading;
-    await this.#history.loadOlder(conversation);
+  loadOlder(conversation: Conversation): Promise<void> {
+    return this.#queries.loadOlder(conversation);
   }
 
   /** Loads the next page of the list of conversations. */
-  async loadMoreConversations(): Promise<void> {
-    if (!this.list.hasMore || this.list.loading) return;
-    try {
-      await this.list.loadMore();
-    } catch (error) {
-      // The message that the cursor refers to was deleted by retention.
-      if ((error as DmwireError).code === 'unknown_message') void this.#refresh();
-      else this.#notifyFailure('Older conversations could not be loaded', error);
-      this.#changed();
-    }
+  loadMoreConversations(): Promise<void> {
+    return this.#queries.loadMoreConversations();
   }
 
   /** Sends a frame that the user wrote by hand. Returns false while offline. */
@@ -279,8 +283,8 @@ export class Chat {
   /** Connects now, also if the connection was closed and does not reconnect. */
   reconnect(): void {
     if (this.connection.status !== 'closed') return this.#client.reconnect();
-    const left = this.#outgoing;
-    this.#outgoing = [];
+    const left = this.#outgoing.frames;
+    this.#outgoing.frames = [];
     // With a storage the next client restores them.
     const error = new DmwireError('closed', 'The connection was closed before it was sent.');
     if (!this.#storage) for (const frame of left) this.#onFailed(frame, error);
@@ -305,6 +309,7 @@ export class Chat {
       url,
       ...identity,
       ...(this.#storage && { storage: this.#storage }),
+      ...this.rooms.options,
       ...(WebSocket && { WebSocket }),
     });
     this.#client = client;
@@ -318,7 +323,9 @@ export class Chat {
       this.connection = { status: 'open' };
       this.isDown = false;
       this.#syncOutgoing();
-      void this.#refresh();
+      void this.#queries.refresh();
+      // The receipts of the members during the disconnect.
+      if (this.current?.room?.isMember) void this.rooms.loadMembers(this.current);
     });
     client.on('truncated', ({ reason }) => {
       if (reason === 'reset') {
@@ -328,13 +335,13 @@ export class Chat {
         this.#notify('The data of the server was replaced. This page shows the new data.');
       }
       for (const conversation of this.conversations) conversation.loaded = false;
-      if (this.connection.status === 'open') void this.#refresh();
+      if (this.connection.status === 'open') void this.#queries.refresh();
     });
     client.on('message', message => this.#onMessage(message));
-    client.on('sent', ({ frame, ack }) => this.#onSent(frame as OutFrame, ack.sent_at, ack.duplicate ?? false));
+    client.on('sent', ({ frame, ack }) => this.#onSent(frame as OutFrame, ack));
     client.on('failed', ({ frame, error }) => this.#onFailed(frame as OutFrame, error));
     client.on('delayed', ({ frame, retryInMs, error }) => {
-      this.#delayed.set((frame as OutFrame).ref, performance.now() + retryInMs);
+      this.#outgoing.delayed.set((frame as OutFrame).ref, performance.now() + retryInMs);
       const action = ACTIONS[frame.type ?? ''];
       if (action) this.#notify(`${action} is delayed: ${error.message}`);
       this.#changed();
@@ -346,14 +353,15 @@ export class Chat {
       this.conversations.onReceipt(receipt);
       this.#changed();
     });
-    client.on('typing', ({ from_user, target_user, active }) => {
-      if (target_user !== undefined) this.#onTyping(from_user, active);
+    client.on('room', frame => this.rooms.onRoom(frame));
+    client.on('typing', ({ from_user, target_room, active }) => {
+      this.#onTyping(target_room === undefined ? from_user : peerOfRoom(target_room), from_user, active);
     });
     // The ack of a raw frame: load its effects, whatever they are. The client gives a `ref` to all of its own frames.
     client.on('ack', ({ ref, seq }) => {
       if (ref !== undefined && !this.#rawRefs.delete(ref)) return;
       if (seq === undefined) return;
-      this.#refreshSoon(true);
+      this.#queries.refreshSoon(true);
     });
     this.#changed();
   }
@@ -362,7 +370,7 @@ export class Chat {
     this.connection = connectionState(state);
     if (state.status === 'waiting') this.isDown = true;
     // The next connection sends delayed frames at once.
-    this.#delayed.clear();
+    this.#outgoing.delayed.clear();
     if (state.status === 'open' && this.me === '') {
       this.conversations.me = state.session.user_id;
       this.unsent = new UnsentStore(this.me, this.#options.url);
@@ -373,101 +381,62 @@ export class Chat {
 
   /** Updates the list of frames without an ack from the client. */
   #syncOutgoing(): void {
-    if (this.connection.status !== 'closed') {
-      this.#outgoing = this.#client.pending.filter(frame => frame.type !== 'read') as OutFrame[];
-    }
+    if (this.connection.status !== 'closed') this.#outgoing.update(this.#client);
     this.#changed();
-  }
-
-  // ---- Queries ----
-
-  /**
-   * Loads receipts and unread counts, which the log does not contain, by loading the list of conversations again. Also loads
-   * the open conversation if it is not loaded, or in any case with `reload`.
-   */
-  async #refresh(reload = false): Promise<void> {
-    try {
-      if (!(await this.list.refresh())) return;
-    } catch (error) {
-      this.#notifyFailure('The conversations could not be loaded', error);
-      // The open conversation can be loaded without the list.
-      reload = false;
-    }
-    if (this.current && (reload || !this.current.loaded)) await this.#load(this.current);
-  }
-
-  #refreshSoon(reload: boolean): void {
-    this.#reload ||= reload;
-    clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => {
-      void this.#refresh(this.#reload);
-      this.#reload = false;
-    }, REFRESH_DELAY_MS);
-  }
-
-  async #load(conversation: Conversation): Promise<void> {
-    const isFirst = !conversation.loaded;
-    await this.#history.loadNewest(conversation, () => {
-      this.unsent.place(conversation.peer, conversation.messages.findLast(({ ephemeral }) => !ephemeral)?.id ?? '');
-      if (isFirst && this.current === conversation) conversation.markFirstUnread(this.me);
-    });
   }
 
   // ---- Events of the client ----
 
   #onMessage(frame: ServerMessage): void {
-    const added = this.conversations.onMessage(frame);
-    if (!added) return;
-    const { conversation, message, isNew } = added;
-    this.#outgoing = this.#outgoing.filter(({ type, id }) => type !== 'message' || id !== message.id);
+    const { conversation, message, isNew } = this.conversations.onMessage(frame);
+    this.#outgoing.onStored(message.id);
     if (conversation !== this.current) conversation.trim();
     if (isNew && message.from !== this.me) {
-      this.#onTyping(message.from, false);
+      this.#onTyping(conversation.peer, message.from, false);
       for (const listener of this.#arrivalListeners) listener(conversation, message);
     }
     this.#changed();
   }
 
-  #onSent(frame: OutFrame, time: string, isDuplicate: boolean): void {
-    this.#settle(frame);
-    this.conversations.onSent(frame, time, isDuplicate);
-    if (isDuplicate && this.current?.loaded === false) void this.#load(this.current);
+  #onSent(frame: OutFrame, ack: MessageAck | RoomAck): void {
+    this.#outgoing.settle(frame);
+    if (ack.room !== undefined) return this.rooms.onSent(frame, ack);
+    this.conversations.onSent(frame, ack.sent_at, ack.duplicate ?? false);
+    if (ack.duplicate && this.current?.loaded === false) void this.#queries.load(this.current);
     this.#changed();
   }
 
   #onFailed(frame: OutFrame, error: DmwireError): void {
-    const conversation = this.conversations.get(String(frame.target_user));
+    const peer = peerOf(frame) ?? '';
+    const conversation = this.conversations.get(peer);
     const after = conversation && placeOf(String(frame.id), this.displayed(conversation), conversation);
-    this.#settle(frame);
-    if (frame.type === 'message') {
+    this.#outgoing.settle(frame);
+    if (conversation?.room) this.rooms.isRejected(conversation.room.name, error);
+    if (frame.room !== undefined) {
+      this.rooms.onFailed(frame, error);
+    } else if (frame.type === 'message') {
       this.unsent.addFailed({ frame, code: error.code, detail: error.message, after });
     } else if (frame.type !== 'read') {
       const action = ACTIONS[frame.type] ?? 'A frame';
-      this.#notify(`${action} was rejected: ${errorText(String(frame.target_user), error.code, error.message)}`);
+      this.#notify(`${action} was rejected: ${errorText(peer, error.code, error.message)}`);
     }
     this.#changed();
   }
 
   #onEntry(entry: ChangeEntry, time: string): void {
-    if (!this.conversations.onEntry(entry, time)) this.#refreshSoon(false);
+    if (!this.conversations.onEntry(entry, time)) this.#queries.refreshSoon();
     this.#changed();
   }
 
-  #onTyping(peer: string, active: boolean): void {
+  #onTyping(peer: string, user: string, active: boolean): void {
     const conversation = this.conversations.get(peer);
-    if (conversation) setTyping(conversation, active, () => this.#changed());
+    if (conversation) setTyping(conversation, user, active, () => this.#changed());
   }
 
   // ---- Helpers ----
 
   get #isClosed(): boolean {
     return this.connection.status === 'closed';
-  }
-
-  /** A frame has its answer. */
-  #settle({ ref }: OutFrame): void {
-    this.#outgoing = this.#outgoing.filter(frame => frame.ref !== ref);
-    this.#delayed.delete(ref);
   }
 
   /** Handles the promise of a frame given to the client. Its outcome arrives as the event `sent` or `failed`. */

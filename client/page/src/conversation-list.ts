@@ -9,6 +9,8 @@ export interface ListEvents {
   client(): Client;
   /** `index`, `listAt` and `pageAt` as for {@link Conversation.mergeListItem}. */
   onItem(item: ListItem, index: number, listAt: number, pageAt: number): void;
+  /** The list, requested after `listAt` arrivals, was loaded to its end. */
+  onEnd(listAt: number): void;
   onChange(): void;
 }
 
@@ -52,6 +54,8 @@ export class ConversationList {
     const length = Math.max(PAGE_SIZE, this.#length);
     let count = 0;
     let page: ServerConversations | undefined;
+    // No event has this number, so that a room that this list confirms differs from one that an earlier list has confirmed.
+    Conversation.arrivals += 1;
     this.#listAt = Conversation.arrivals;
     do {
       page = await this.#load(client, page?.cursor, count);
@@ -59,6 +63,7 @@ export class ConversationList {
     } while (page.cursor !== undefined && page.items.length > 0 && count < length);
     if (client !== this.#events.client()) return false;
     this.#setEnd(page.cursor, count);
+    if (!this.hasMore) this.#events.onEnd(this.#listAt);
     this.loaded = true;
     this.#events.onChange();
     return true;

@@ -1,4 +1,6 @@
 import type { Content, Conversation as ListItem, PastMessage, Reactions } from '../../src/index.js';
+import { roomOf } from './peer.js';
+import { type Notice, Room } from './room.js';
 
 /** A message as the page shows it. Immutable: a change replaces it. */
 export interface Message {
@@ -36,11 +38,11 @@ export function fromFrame(frame: PastMessage & { readonly ephemeral?: boolean })
 const KEPT = 200;
 
 /**
- * The conversation with one user. The log and the answers of the server determine all orders: times may run backwards, because
+ * The conversation with one user or in one room. The log and the answers of the server determine all orders: times may run backwards, because
  * clocks are set.
  */
 export class Conversation {
-  /** Number of messages that have arrived live, in all conversations. */
+  /** Number of messages and notices that have arrived live, in all conversations. */
   static arrivals = 0;
   /** In log order. Contiguous from the first to the newest message once `loaded`. */
   messages: readonly Message[] = [];
@@ -56,8 +58,8 @@ export class Conversation {
   myRead: string | undefined;
   theirRead: string | undefined;
   theirReceived: string | undefined;
-  typing = false;
-  typingTimer: ReturnType<typeof setTimeout> | undefined;
+  /** Users who are typing, with the timer that ends it. */
+  readonly typing = new Map<string, ReturnType<typeof setTimeout>>();
   /** The first unread message at the time the conversation was opened. */
   firstUnread: string | undefined;
   /** Messages that arrived later than this may be newer than the newest history page. */
@@ -70,7 +72,14 @@ export class Conversation {
   /** Changes that arrived while a history page was loading. The page may not include them. */
   #changesWhileLoading: [id: string, change: (message: Message) => Message][] = [];
 
-  constructor(readonly peer: string) {}
+  /** Absent if the peer is a user. */
+  readonly room: Room | undefined;
+
+  /** @param peer The other user, or `#` and the name of the room. */
+  constructor(readonly peer: string) {
+    const room = roomOf(peer);
+    this.room = room === undefined ? undefined : new Room(room);
+  }
 
   /** Resolves when the history page that is being loaded has arrived; undefined if none is. */
   get loading(): Promise<void> | undefined {
@@ -97,10 +106,12 @@ export class Conversation {
    * @param listAt Number of arrivals when the list was requested. @param pageAt The same for the page with this item.
    */
   mergeListItem(item: ListItem, me: string, index: number, listAt: number, pageAt: number): void {
-    // Only a room may have no message, and the page shows no rooms.
-    if (item.last === undefined) return;
-    this.last = fromFrame(item.last);
-    const last = this.#indexOf(item.last.id);
+    if (this.room) {
+      Object.assign(this.room, { isMember: true, size: item.members, confirmedAt: listAt, problem: undefined });
+    }
+    // Only a room may have no message.
+    this.last = item.last && fromFrame(item.last);
+    const last = this.#indexOf(this.last?.id);
     // The messages that arrived live after the server made the list.
     const after = last < 0 ? this.messages.filter(isAfter(pageAt)) : this.messages.slice(last + 1);
     if (after.length === 0) this.rank = listAt + 1 / (index + 2);
@@ -113,7 +124,7 @@ export class Conversation {
       this.unread = this.messages.slice(read + 1).filter(countsAsUnread).length;
     } else {
       const added = after.filter(countsAsUnread).length;
-      if (last < 0) this.#uncertain = added;
+      if (last < 0 && this.last) this.#uncertain = added;
       this.unread = item.unread + added;
       this.myRead = item.my_read ?? this.myRead;
     }
@@ -127,6 +138,26 @@ export class Conversation {
   mark(kind: 'read' | 'received', id: string | undefined): void {
     const mark = kind === 'read' ? 'theirRead' : 'theirReceived';
     if (id !== undefined && this.#indexOf(id) >= this.#indexOf(this[mark])) this[mark] = id;
+  }
+
+  /** Moves the mark of what a member of the room has read, never backwards. */
+  markReadBy(user: string, id: string): void {
+    const reads = this.room?.reads;
+    if (reads && this.#indexOf(id) >= this.#indexOf(reads.get(user))) reads.set(user, id);
+  }
+
+  /** The end of the conversation is visible. Returns the message to report as read; undefined if nothing has to be reported. */
+  see(me: string): string | undefined {
+    const newest = this.messages.findLast(({ from, ephemeral }) => from !== me && !ephemeral);
+    if (!this.loaded) return undefined;
+    if (newest && newest.id !== this.myRead) {
+      if (this.#indexOf(this.myRead) > this.#indexOf(newest.id)) return undefined;
+      this.myRead = newest.id;
+      this.unread = 0;
+      return newest.id;
+    }
+    this.unread = 0;
+    return undefined;
   }
 
   /** Moves the user's own read mark to a message. */
@@ -162,6 +193,41 @@ export class Conversation {
     return false;
   }
 
+  /** A user has joined or left the room. Returns the notice if it is new. */
+  addNotice(event: Omit<Notice, 'arrival'>, me: string, size?: number): Notice | undefined {
+    const { room } = this;
+    if (!room) return undefined;
+    Conversation.arrivals += 1;
+    const notice = { ...event, arrival: Conversation.arrivals };
+    if (!room.add(notice, me, size)) return undefined;
+    if (event.event === 'left') this.#stopTyping(event.user);
+    if (event.user !== me) return notice;
+    // The messages of the time without membership are missing.
+    this.loaded = false;
+    if (room.isMember) {
+      this.rank = notice.arrival;
+    } else {
+      room.forget();
+      this.unread = 0;
+      this.myRead = undefined;
+      for (const user of [...this.typing.keys()]) this.#stopTyping(user);
+    }
+    return notice;
+  }
+
+  /** Returns the notices by the id of the message that they follow, with an empty id before the first message. */
+  get notices(): ReadonlyMap<string, readonly Notice[]> {
+    const places = new Map<string, Notice[]>();
+    for (const notice of this.room?.notices ?? []) {
+      const next = this.messages.findIndex(isAfter(notice.arrival));
+      const id = this.messages.at(next < 0 ? -1 : next - 1)?.id ?? '';
+      const place = next === 0 ? '' : id;
+      // Those before it are not loaded.
+      if (place !== '' || !this.more) places.set(place, [...(places.get(place) ?? []), notice]);
+    }
+    return places;
+  }
+
   /** Adds a message as {@link Conversation.add}, and counts it if it is unread. */
   receive(message: Message, isUnread: boolean): boolean {
     const isNew = this.add(message);
@@ -189,6 +255,7 @@ export class Conversation {
   trim(): void {
     if (this.messages.length <= KEPT) return;
     this.messages = this.messages.slice(-KEPT);
+    this.room?.dropBefore(this.messages[0]?.arrival);
     this.more = true;
   }
 
@@ -218,6 +285,7 @@ export class Conversation {
     };
     this.messages = [...before, ...page.map(withArrival), ...after];
     if (before.length === 0) this.more = more;
+    if (this.more) this.room?.dropBefore(this.messages[0]?.arrival);
     this.loaded = true;
     this.#applyChangesWhileLoading();
   }
@@ -242,7 +310,21 @@ export class Conversation {
   /** The conversation is no longer open. */
   onClose(): void {
     this.firstUnread = undefined;
-    this.trim();
+    if (this.room?.isMember === false) this.#clear();
+    else this.trim();
+  }
+
+  /** Forgets the messages of a room that the user has left. */
+  #clear(): void {
+    this.messages = [];
+    this.last = undefined;
+    this.loaded = this.more = false;
+    if (this.room) this.room.notices = [];
+  }
+
+  #stopTyping(user: string): void {
+    clearTimeout(this.typing.get(user));
+    this.typing.delete(user);
   }
 
   #indexOf(id: string | undefined): number {

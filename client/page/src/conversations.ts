@@ -1,6 +1,8 @@
-import type { OutFrame, PastMessage, ServerMessage, ServerReceipt } from '../../src/index.js';
+import type { OutFrame, PastMessage, ServerMessage, ServerReceipt, ServerRoom } from '../../src/index.js';
 import { Conversation, fromFrame, isCounted, type Message } from './conversation.js';
 import { changedMessage, ownMessage } from './display.js';
+import { peerOf, peerOfRoom } from './peer.js';
+import type { Notice } from './room.js';
 
 /** An `edited`, `deleted` or `reacted` entry of the log. */
 export interface ChangeEntry {
@@ -8,6 +10,7 @@ export interface ChangeEntry {
   readonly from_user: string;
   readonly id: string;
   readonly target_user?: string;
+  readonly target_room?: string;
   readonly removed?: boolean;
 }
 
@@ -36,11 +39,16 @@ export class Conversations {
     return conversation;
   }
 
-  /** Returns those with messages and `current`, the ones that the user is `sending` to and with the newest messages first. */
+  /**
+   * Returns those with messages, the rooms of the user, and `current`. The ones that the user is `sending` to and with the newest
+   * messages come first.
+   */
   sorted(current: Conversation | undefined, sending: ReadonlySet<unknown>): Conversation[] {
     const rank = ({ peer, rank }: Conversation) => (sending.has(peer) ? Number.MAX_VALUE : rank);
+    const isListed = ({ peer, room, newest }: Conversation) =>
+      sending.has(peer) || (room?.isMember ?? newest !== undefined);
     return [...this]
-      .filter(conversation => conversation === current || conversation.newest || sending.has(conversation.peer))
+      .filter(conversation => conversation === current || isListed(conversation))
       .sort((a, b) => rank(b) - rank(a));
   }
 
@@ -55,10 +63,8 @@ export class Conversations {
     return sum;
   }
 
-  /** Adds a message. Returns undefined for rooms, which this page does not support. */
-  onMessage(frame: ServerMessage): { conversation: Conversation; message: Message; isNew: boolean } | undefined {
+  onMessage(frame: ServerMessage): { conversation: Conversation; message: Message; isNew: boolean } {
     const conversation = this.#of(frame);
-    if (!conversation) return undefined;
     const message = fromFrame(frame as PastMessage & ServerMessage);
     const isNew = conversation.receive(message, isCounted(message, this.me));
     return { conversation, message, isNew };
@@ -66,8 +72,9 @@ export class Conversations {
 
   /** Applies a frame of the user that was stored. */
   onSent(frame: OutFrame, time: string, isDuplicate: boolean): void {
-    if (typeof frame.target_user !== 'string') return;
-    const conversation = this.with(frame.target_user);
+    const peer = peerOf(frame);
+    if (peer === undefined) return;
+    const conversation = this.with(peer);
     if (frame.type !== 'message') {
       conversation.change(String(frame.id), message => changedMessage(message, frame, this.me, time));
       return;
@@ -84,22 +91,37 @@ export class Conversations {
     const type = { edited: 'edit', deleted: 'delete', reacted: 'react' }[entry.type] ?? '';
     const change = { ...entry, type, ...(entry.removed && { remove: true }) };
     const conversation = this.#of(entry);
-    const isKnown = type !== 'delete' || conversation?.uncount(entry.id, this.me);
-    conversation?.change(entry.id, message => changedMessage(message, change, entry.from_user, time));
-    return isKnown !== false;
+    const isKnown = type !== 'delete' || conversation.uncount(entry.id, this.me);
+    conversation.change(entry.id, message => changedMessage(message, change, entry.from_user, time));
+    return isKnown;
   }
 
-  onReceipt({ kind, by_user, target_user, id }: ServerReceipt): void {
-    if (target_user === undefined) return;
-    const conversation = this.with(target_user);
-    if (by_user !== this.me) return conversation.mark(kind, id);
+  onReceipt({ kind, by_user, target_user, target_room, id }: ServerReceipt): void {
+    const peer = peerOf({ target_user, target_room });
+    if (peer === undefined) return;
+    const conversation = this.with(peer);
+    if (by_user !== this.me)
+      return conversation.room ? conversation.markReadBy(by_user, id) : conversation.mark(kind, id);
     // Read on another device of the user.
     if (kind === 'read') conversation.markRead(id, this.me);
   }
 
-  /** Returns the conversation of an entry; undefined for rooms. */
-  #of(frame: { from_user: string; target_user?: string }): Conversation | undefined {
-    if (frame.target_user === undefined) return undefined;
-    return this.with(frame.from_user === this.me ? frame.target_user : frame.from_user);
+  /** A user has joined or left a room. Returns the notice if it is new. */
+  onRoom(frame: Omit<ServerRoom, 'type' | 'members'>, size?: number): { conversation: Conversation; notice?: Notice } {
+    const { room, seq, event, user, at } = frame;
+    const conversation = this.with(peerOfRoom(room));
+    const notice = conversation.addNotice({ seq, event, user, at }, this.me, size);
+    return { conversation, ...(notice && { notice }) };
+  }
+
+  /** The list of conversations, requested after `listAt` arrivals, was loaded to its end: the user has left the rooms that it lacks. */
+  onListEnd(listAt: number): void {
+    for (const { room } of this) if (room?.isMember && room.confirmedAt < listAt) room.isMember = false;
+  }
+
+  /** Returns the conversation of an entry. */
+  #of(frame: { from_user: string; target_user?: string; target_room?: string }): Conversation {
+    const isRoom = frame.target_room !== undefined;
+    return this.with((isRoom || frame.from_user === this.me ? peerOf(frame) : undefined) ?? frame.from_user);
   }
 }

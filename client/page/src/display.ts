@@ -1,8 +1,10 @@
 import type { Content, OutFrame } from '../../src/index.js';
 import { type Conversation, type Message, withReaction } from './conversation.js';
+import { peerOf } from './peer.js';
+import type { Notice } from './room.js';
 import type { FailedMessage } from './unsent.js';
 
-/** Delivery state of a message; `theirs` for the messages of the peer. */
+/** Delivery state of a message; `theirs` for the messages of others. In a room, `read` means by at least one member. */
 export type Delivery = 'offline' | 'sending' | 'failed' | 'relayed' | 'stored' | 'received' | 'read' | 'theirs';
 
 /** A message with its delivery state. */
@@ -15,6 +17,8 @@ export interface DisplayedMessage {
   readonly until?: number | undefined;
   /** An edit, deletion or reaction of ours is not stored yet. */
   readonly changing: boolean;
+  /** The members of the room who have read it, as far as known. */
+  readonly readers?: readonly string[] | undefined;
 }
 
 /** Frames of the user that are not part of the log. */
@@ -33,7 +37,7 @@ export interface Unsent {
 /** Returns the messages of a conversation as displayed: the log with pending changes, then unsent messages, and failed ones at their places. */
 export function displayedMessages(conversation: Conversation, unsent: Unsent): DisplayedMessage[] {
   const { me } = unsent;
-  const frames = unsent.outgoing.filter(frame => frame.target_user === conversation.peer);
+  const frames = unsent.outgoing.filter(frame => peerOf(frame) === conversation.peer);
   const messages: Message[] = [...conversation.messages];
   const waiting = new Map<string, number | undefined>();
   let until: number | undefined;
@@ -56,19 +60,23 @@ export function displayedMessages(conversation: Conversation, unsent: Unsent): D
     id === undefined ? -1 : messages.findIndex(message => message.id === id);
   const read = indexOf(conversation.theirRead);
   const received = Math.max(read, indexOf(conversation.theirReceived));
+  const reads = [...(conversation.room?.reads ?? [])]
+    .filter(([user]) => user !== me)
+    .map(([user, id]) => ({ user, at: indexOf(id) }));
   const displayed = messages.map((message, i): DisplayedMessage => {
+    const readers = message.from === me ? reads.filter(({ at }) => i <= at).map(({ user }) => user) : [];
     let delivery: Delivery = 'stored';
     if (message.from !== me) delivery = 'theirs';
     else if (waiting.has(message.id)) delivery = unsent.isOnline ? 'sending' : 'offline';
     else if (message.ephemeral) delivery = 'relayed';
     else if (conversation.peer === me) delivery = 'stored';
-    else if (i <= read) delivery = 'read';
+    else if (i <= read || readers.length > 0) delivery = 'read';
     else if (i <= received) delivery = 'received';
-    return { message, delivery, changing: changing.has(message.id), until: waiting.get(message.id) };
+    return { message, delivery, changing: changing.has(message.id), until: waiting.get(message.id), readers };
   });
   for (const { frame, code, detail, after } of unsent.failed) {
     const id = String(frame.id);
-    if (frame.target_user !== conversation.peer) continue;
+    if (peerOf(frame) !== conversation.peer) continue;
     // It had reached the server before the client was closed.
     if (code === 'closed' && conversation.find(id)) continue;
     const message = ownMessage(frame, me, timeOf(id));
@@ -134,7 +142,26 @@ export function changedMessage(message: Message, frame: OutFrame, user: string, 
   }
 }
 
+/** Texts of the page for error codes. */
+const ERRORS: Record<string, string> = {
+  not_member: 'You are not a member of this room.',
+  room_full: 'This room is full.',
+  unknown_room: 'This server has no rooms.',
+};
+
 /** Returns the text for an error; the server's detail unless the page has its own text for the code. */
 export function errorText(peer: string, code: string, detail: string): string {
-  return code === 'blocked' ? `${peer} has blocked you.` : detail;
+  return code === 'blocked' ? `${peer} has blocked you.` : (ERRORS[code] ?? detail);
+}
+
+/** Returns who has read a message of a room with `size` members, as a text for the user; empty for nobody. */
+export function readersText(readers: readonly string[], size: number | undefined): string {
+  if (readers.length === 0) return '';
+  if (readers.length > 1 && size !== undefined && readers.length >= size - 1) return 'Read by all';
+  return `Read by ${readers.length > 3 ? `${readers.length} members` : readers.join(', ')}`;
+}
+
+/** Returns the text of a notice in a room. */
+export function noticeText({ user, event }: Notice, me: string): string {
+  return `${user === me ? 'You' : user} ${event}`;
 }

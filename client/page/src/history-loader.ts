@@ -1,5 +1,6 @@
 import type { Client, ServerHistory } from '../../src/index.js';
 import { Conversation, fromFrame, type Message } from './conversation.js';
+import { targetFields } from './peer.js';
 
 const PAGE_SIZE = 50;
 /** Largest page that the server returns (docs/protocol.md section 4). */
@@ -58,8 +59,8 @@ export class HistoryLoader {
 
   async #request(conversation: Conversation, range: { before?: string; limit: number }, merge: Merge): Promise<void> {
     try {
-      const target_user = conversation.peer;
-      const page = await this.#events.client().request<ServerHistory>({ type: 'history', target_user, ...range });
+      const target = targetFields(conversation.peer);
+      const page = await this.#events.client().request<ServerHistory>({ type: 'history', ...target, ...range });
       merge(page.messages.map(fromFrame), page.more);
     } catch (error) {
       this.#events.onError(conversation, error);

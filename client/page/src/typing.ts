@@ -29,10 +29,24 @@ export class TypingReporter {
   }
 }
 
-/** Sets whether the peer is typing, until the timeout. */
-export function setTyping(conversation: Conversation, active: boolean, onChange: () => void): void {
-  clearTimeout(conversation.typingTimer);
-  conversation.typing = active;
-  if (active) conversation.typingTimer = setTimeout(() => setTyping(conversation, false, onChange), TIMEOUT_MS);
+/** Sets whether a user is typing in a conversation, until the timeout. */
+export function setTyping(conversation: Conversation, user: string, active: boolean, onChange: () => void): void {
+  const { typing } = conversation;
+  clearTimeout(typing.get(user));
+  if (active)
+    typing.set(
+      user,
+      setTimeout(() => setTyping(conversation, user, false, onChange), TIMEOUT_MS),
+    );
+  else typing.delete(user);
   onChange();
+}
+
+/** Returns who is typing, as a text for the user; empty if nobody is. */
+export function typingText({ room, typing }: Conversation): string {
+  const users = [...typing.keys()];
+  if (users.length === 0) return '';
+  if (!room) return 'is typing…';
+  if (users.length > 2) return `${users.length} members are typing…`;
+  return `${users.join(' and ')} ${users.length > 1 ? 'are' : 'is'} typing…`;
 }

@@ -1,5 +1,6 @@
 import type { OutFrame } from '../../src/index.js';
 import { storageKey, tabStorage } from './identity.js';
+import { peerOf } from './peer.js';
 
 /** A rejected message, kept until the user sends it again or discards it. */
 export interface FailedMessage {
@@ -44,7 +45,7 @@ export class UnsentStore {
 
   /** The newest messages of a peer are known: places the rejected ones after the last of them. */
   place(peer: string, after: string): void {
-    const isUnplaced = ({ frame, after }: FailedMessage) => frame.target_user === peer && after === undefined;
+    const isUnplaced = ({ frame, after }: FailedMessage) => peerOf(frame) === peer && after === undefined;
     if (!this.#failed.some(isUnplaced)) return;
     this.#setFailed(this.#failed.map(failed => (isUnplaced(failed) ? { ...failed, after } : failed)));
   }

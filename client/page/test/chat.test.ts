@@ -2,9 +2,10 @@ import assert from 'node:assert/strict';
 import { afterEach, beforeEach, describe, it } from 'node:test';
 import type { PastMessage } from '../../src/index.js';
 import { FakeServer, type FakeSocket, flushMicrotasks, waitUntil } from '../../test/support/fake.js';
-import { Chat, REFRESH_DELAY_MS } from '../src/chat.js';
+import { Chat } from '../src/chat.js';
 import { Conversation, fromFrame, type Message, withReaction } from '../src/conversation.js';
 import { FrameLog } from '../src/frames.js';
+import { REFRESH_DELAY_MS } from '../src/queries.js';
 
 const time = (n: number) => new Date(Date.UTC(2026, 0, 1) + n * 1000).toISOString();
 const id = (n: number) => `00000000-0000-0000-0000-${String(n).padStart(12, '0')}`;
@@ -321,14 +322,14 @@ describe('Chat', { timeout: 60_000 }, () => {
     chat.open('you');
     const typing = (target: object) => socket.frame({ type: 'typing', from_user: 'you', active: true, ...target });
     typing({ target_room: 'r' });
-    assert.equal(chat.current?.typing, false);
+    assert.equal(chat.current?.typing.size, 0);
     socket.message(1, 'in a room', 'you', { target_user: undefined, target_room: 'r' });
     socket.frame({ type: 'room', room: 'r', event: 'left', user: 'you', seq: 2, members: 1, at: time(2) });
     socket.frame({ type: 'receipt', kind: 'read', by_user: 'you', target_room: 'r', id: id(1), at: time(2) });
     await flushMicrotasks();
     assert.equal(chat.current?.messages.length, 0);
     typing({ target_user: 'me' });
-    assert.equal(chat.current?.typing, true);
+    assert.equal(chat.current?.typing.size, 1);
   });
 
   it('shows unsent messages at the end, and stored ones in log order', async () => {
@@ -514,7 +515,7 @@ describe('Chat', { timeout: 60_000 }, () => {
     socket.message(301);
     await flushMicrotasks();
     assert.deepEqual([numbers(kept), kept.more, fetched], [range(1, 301), false, 3]);
-    chat.leave();
+    chat.closeCurrent();
     assert.deepEqual([numbers(kept), kept.more], [range(102, 301), true]);
     chat.open('you');
     void chat.loadOlder(kept);

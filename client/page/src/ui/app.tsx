@@ -1,9 +1,20 @@
 import type { JSX } from 'preact';
 import { useEffect, useState } from 'preact/hooks';
-import { type InitialAddress, pageAddress, readQuery, type TokenLink, takeLink } from '../address.js';
+import {
+  type Destination,
+  type InitialAddress,
+  type PageState,
+  pageAddress,
+  pageState,
+  readQuery,
+  type TokenLink,
+  takeLink,
+} from '../address.js';
 import { Chat } from '../chat.js';
 import { preview } from '../content/content.js';
+import { noticeText } from '../display.js';
 import { type Identity, lastUser, rememberToken, rememberUser, serverUrl, storage } from '../identity.js';
+import { peerOfRoom, roomOf } from '../peer.js';
 import { Banner, isUserRejected } from './banner.js';
 import { FramesDrawer } from './frames-drawer.js';
 import { Confirm, useRerenderOn } from './parts.js';
@@ -23,11 +34,13 @@ export function App({ initial }: { initial: InitialAddress }): JSX.Element {
   /** Who was signed in before a link, until the server has accepted its token. */
   const [before, setBefore] = useState(initial.before);
   const [notice, setNotice] = useState<string>();
-  const signIn = (next: Identity, peer: string | undefined, replaced?: Identity, text?: string) => {
+  const signIn = (next: Identity, to: Destination | undefined, replaced?: Identity, text?: string) => {
     rememberToken(next);
+    // Its rooms are those of the user before.
+    if (next.user !== identity?.user) history.replaceState(null, '', location.href);
     setBefore(replaced);
     setNotice(text);
-    setTo(peer);
+    setTo(to);
     setError(undefined);
     setIdentity(next);
   };
@@ -35,7 +48,8 @@ export function App({ initial }: { initial: InitialAddress }): JSX.Element {
     const onHashChange = () => {
       // The address names the user as soon as the name is known.
       const next = takeLink(identity ? (readQuery().user ?? '') : lastUser());
-      if (next?.asks) setLink(next);
+      // The address is that of the user who is signed in.
+      if (next?.asks) setLink({ ...next, to: next.to && { peer: next.to.peer } });
       else if (next) signIn(next.identity, next.to, identity);
     };
     addEventListener('hashchange', onHashChange);
@@ -63,7 +77,7 @@ export function App({ initial }: { initial: InitialAddress }): JSX.Element {
           onSignOut={signOut}
         />
       ) : (
-        <SignIn suggested={initial.suggested} to={to} error={error} onSignIn={(next, peer) => signIn(next, peer)} />
+        <SignIn suggested={initial.suggested} to={to} error={error} onSignIn={(next, to) => signIn(next, to)} />
       )}
       {link && (
         <Confirm
@@ -89,7 +103,7 @@ export function App({ initial }: { initial: InitialAddress }): JSX.Element {
 
 interface ChatViewProps {
   readonly identity: Identity;
-  readonly to: string | undefined;
+  readonly to: Destination | undefined;
   /** Shown at first. */
   readonly notice: string | undefined;
   /** The server has accepted the user. */
@@ -101,9 +115,13 @@ interface ChatViewProps {
 
 function ChatView({ identity, to, notice, onAccepted, onRejected, onSignOut }: ChatViewProps): JSX.Element {
   const [chat] = useState(() => {
-    const created = new Chat({ url: serverUrl(), identity, storage: storage() });
+    const room = roomOf(to?.peer ?? '');
+    // It may have been joined in another conversation.
+    const session = to?.membership === 'session' ? room : pageState()?.session;
+    const created = new Chat({ url: serverUrl(), identity, storage: storage(), sessionRoom: session });
     created.notice = notice;
-    if (to !== undefined) created.open(to);
+    if (room !== undefined && to?.membership === 'lasting') created.rooms.join(room);
+    if (to) created.open(to.peer);
     return created;
   });
   const [showFrames, setShowFrames] = useState(false);
@@ -119,18 +137,25 @@ function ChatView({ identity, to, notice, onAccepted, onRejected, onSignOut }: C
   });
 
   useEffect(() => {
-    const off = chat.onArrival(({ peer }, { id, content }) => {
-      // Replayed messages are not announced.
-      if (chat.connection.status !== 'open') return;
-      const text = `${peer}: ${preview(content, 1000)}`;
+    const off = chat.onArrival((conversation, arrival) => {
+      const { peer, room } = conversation;
+      // Replayed messages are not announced, and joins only in the open room.
+      if (chat.connection.status !== 'open' || (!('from' in arrival) && conversation !== chat.current)) return;
+      const id = `${'from' in arrival ? arrival.id : arrival.seq}`;
+      const text =
+        'from' in arrival
+          ? `${room ? `${arrival.from} in ` : ''}${peer}: ${preview(arrival.content, 1000)}`
+          : noticeText(arrival, chat.me);
       setAnnouncements(before => [...before.slice(1 - MAX_ANNOUNCEMENTS), { id, text }]);
     });
     const onPopState = () => {
       const { to } = readQuery();
       // The history entry may name an earlier user of this tab.
-      history.replaceState(history.state, '', pageAddress(chat.me || undefined, to) + location.hash);
-      if (to === undefined) chat.leave();
-      else chat.open(to);
+      const { session } = chat.rooms;
+      const address = pageAddress(chat.me || undefined, to?.peer, session);
+      history.replaceState({ ...pageState(), session }, '', address + location.hash);
+      if (to) chat.open(to.peer);
+      else chat.closeCurrent();
     };
     const onStorage = ({ key }: StorageEvent) => chat.onStorageChange(key);
     addEventListener('popstate', onPopState);
@@ -145,6 +170,7 @@ function ChatView({ identity, to, notice, onAccepted, onRejected, onSignOut }: C
 
   const peer = chat.current?.peer;
   const user = chat.me || undefined;
+  const { session } = chat.rooms;
   const { connection } = chat;
   const isOpen = connection.status === 'open';
   useEffect(() => {
@@ -157,9 +183,9 @@ function ChatView({ identity, to, notice, onAccepted, onRejected, onSignOut }: C
     if (rejection !== undefined) onRejected?.(rejection);
   }, [rejection]);
   useEffect(() => {
-    const address = pageAddress(user, peer);
-    if (address !== location.search) history.replaceState(history.state, '', address);
-  }, [user, peer]);
+    // The state tells after a reload that the page has been here, and which room it has joined.
+    history.replaceState({ ...pageState(), session }, '', pageAddress(user, peer, session));
+  }, [user, peer, session]);
   const { unread } = chat.conversations;
   useEffect(() => {
     document.title = `${unread > 0 ? `(${unread}) ` : ''}${peer ?? user ?? 'dmwire'} · dmwire`;
@@ -167,12 +193,18 @@ function ChatView({ identity, to, notice, onAccepted, onRejected, onSignOut }: C
 
   const open = (next: string) => {
     // Add a history entry, so that the back button of a phone returns to the list.
-    if (peer === undefined) history.pushState({ list: true }, '', pageAddress(user, next));
+    const state: PageState = { list: true, session };
+    if (peer === undefined) history.pushState(state, '', pageAddress(user, next, session));
     chat.open(next);
   };
+  const join = (room: string) => {
+    // Before it is opened, which otherwise would load it.
+    chat.rooms.join(room);
+    open(peerOfRoom(room));
+  };
   const back = () => {
-    if ((history.state as { list?: boolean } | null)?.list) history.back();
-    else chat.leave();
+    if (pageState()?.list) history.back();
+    else chat.closeCurrent();
   };
   const [isConfirming, setIsConfirming] = useState(false);
   const signOut = () => {
@@ -191,6 +223,7 @@ function ChatView({ identity, to, notice, onAccepted, onRejected, onSignOut }: C
           chat={chat}
           showFrames={showFrames}
           onOpen={open}
+          onJoin={join}
           onSignOut={confirmSignOut}
           onToggleFrames={toggleFrames}
         />
@@ -201,6 +234,7 @@ function ChatView({ identity, to, notice, onAccepted, onRejected, onSignOut }: C
             conversation={chat.current}
             hasToken={identity.token !== undefined}
             showFrames={showFrames}
+            onOpen={open}
             onBack={back}
             onToggleFrames={toggleFrames}
           />

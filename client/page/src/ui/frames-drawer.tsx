@@ -2,6 +2,7 @@ import type { JSX } from 'preact';
 import { useId, useLayoutEffect, useRef, useState } from 'preact/hooks';
 import type { Chat } from '../chat.js';
 import { type Frame, pretty } from '../frames.js';
+import { roomOf } from '../peer.js';
 import { shorten } from '../text.js';
 import { IconButton, memo } from './parts.js';
 
@@ -10,15 +11,19 @@ const LINE_LENGTH = 300;
 
 /** Example frames. One is invalid, to show the server's error. */
 function templates(peer: string): Record<string, string> {
+  const room = roomOf(peer);
+  const target = room === undefined ? `"target_user":"${peer}"` : `"target_room":"${room}"`;
   return {
-    Message: `{"message":"hello","target_user":"${peer}"}`,
-    Image: `{"message":{"type":"image","url":"https://example.org/cat.png","alt":"A cat"},"target_user":"${peer}","ref":"m1"}`,
-    'Ephemeral message': `{"message":"hi","target_user":"${peer}","ephemeral":true}`,
-    Typing: `{"type":"typing","target_user":"${peer}"}`,
-    History: `{"type":"history","target_user":"${peer}","limit":5}`,
+    Message: `{"message":"hello",${target}}`,
+    Image: `{"message":{"type":"image","url":"https://example.org/cat.png","alt":"A cat"},${target},"ref":"m1"}`,
+    'Ephemeral message': `{"message":"hi",${target},"ephemeral":true}`,
+    Typing: `{"type":"typing",${target}}`,
+    History: `{"type":"history",${target},"limit":5}`,
     Conversations: '{"type":"conversations","limit":5}',
     Ping: '{"type":"ping","ref":"p1"}',
-    'Invalid frame': `{"type":"message","target_user":"${peer}","ref":"e1"}`,
+    'Join a room': `{"type":"join","room":"${room ?? 'lobby'}","ref":"j1"}`,
+    Members: `{"type":"members","room":"${room ?? 'lobby'}","limit":5}`,
+    'Invalid frame': `{"type":"message",${target},"ref":"e1"}`,
   };
 }
 

@@ -5,7 +5,7 @@ import type { Message } from '../conversation.js';
 import type { Delivery } from '../display.js';
 import { direction } from '../text.js';
 import { Icon, type IconName } from './icons.js';
-import { ErrorBoundary, formatClock, formatTime, memo, parseTime } from './parts.js';
+import { Avatar, ErrorBoundary, formatClock, formatTime, memo, parseTime } from './parts.js';
 
 const EMOJI = ['👍', '❤️', '😂', '🎉', '😮', '😢', '🙏', '👀'];
 
@@ -42,6 +42,10 @@ interface RowProps {
   /** The delivery state is shown as text below it. */
   readonly showDelivery: boolean;
   readonly editable: boolean;
+  /** The name of the author is shown above it. */
+  readonly named: boolean;
+  /** Who has read it, in a room. */
+  readonly readers: string;
   /** The user may write in the conversation. */
   readonly canWrite: boolean;
   readonly actions: MessageActions;
@@ -58,15 +62,20 @@ function Row(props: RowProps): JSX.Element {
   const isDeleted = content === undefined;
   const classes = `message ${isMine ? 'mine' : 'theirs'} ${props.follows ? 'follows' : ''} ${delivery} ${
     isDeleted ? 'gone' : ''
-  }`;
+  } ${props.named ? 'named' : ''}`;
   const close = () => {
     actions.menu(undefined);
     row.current?.focus();
   };
   return (
     <li ref={row} class={classes} data-id={id} tabIndex={props.tabStop ? 0 : -1} onFocus={() => actions.focus(id)}>
+      {props.named && (
+        <p class="sender">
+          <Avatar user={from} /> <bdi>{from}</bdi>
+        </p>
+      )}
       <div class="bubble" dir={direction(preview(content, Number.POSITIVE_INFINITY))}>
-        <span class="unseen">{isMine ? 'You' : from}: </span>
+        {!props.named && <span class="unseen">{isMine ? 'You' : from}: </span>}
         {replyTo !== undefined && (
           <button type="button" class="original" onClick={() => actions.jump(replyTo)}>
             <span class="unseen">In reply to </span>
@@ -138,7 +147,7 @@ function Row(props: RowProps): JSX.Element {
         (props.showDelivery || props.until !== undefined) && (
           <p class="delivery">
             {props.until === undefined
-              ? DELIVERY_TEXTS[delivery]
+              ? (delivery === 'read' && props.readers) || DELIVERY_TEXTS[delivery]
               : `Delayed by a limit of the server until ${formatTime(props.until)}`}
           </p>
         )

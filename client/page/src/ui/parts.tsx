@@ -1,5 +1,6 @@
 import { Component, type ComponentChildren, type ComponentType, type JSX } from 'preact';
 import { useEffect, useReducer, useRef } from 'preact/hooks';
+import { roomOf } from '../peer.js';
 import { Icon, type IconName } from './icons.js';
 
 /** Returns a component that renders again only when a property changes. */
@@ -36,13 +37,14 @@ export function useRerenderOn(subscribe: (rerender: () => void) => () => void): 
   useEffect(() => subscribe(() => rerender()), []);
 }
 
-/** The initials of a user in one of eight colours, chosen by the name. */
+/** The initials of a user, or the sign of a room, in one of eight colours, chosen by the name. */
 export function Avatar({ user }: { user: string }): JSX.Element {
   let sum = 0;
+  const isRoom = roomOf(user) !== undefined;
   for (const character of user) sum = (sum * 31 + character.charCodeAt(0)) % 997;
   return (
-    <span class={`avatar c${sum % 8}`} aria-hidden="true">
-      {user.replace(/[^A-Za-z0-9]/g, '').slice(0, 2) || '?'}
+    <span class={`avatar c${sum % 8} ${isRoom ? 'of-room' : ''}`} aria-hidden="true">
+      {isRoom ? <Icon name="room" /> : user.replace(/[^A-Za-z0-9]/g, '').slice(0, 2) || '?'}
     </span>
   );
 }

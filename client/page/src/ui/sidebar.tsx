@@ -4,9 +4,12 @@ import type { Chat } from '../chat.js';
 import { preview } from '../content/content.js';
 import type { Conversation } from '../conversation.js';
 import { isUser } from '../identity.js';
+import type { Room } from '../room.js';
+import { typingText } from '../typing.js';
 import { Icon } from './icons.js';
 import { Logo } from './logo.js';
 import { Avatar, formatShort, IconButton, parseTime } from './parts.js';
+import { formatMembers, JoinDialog, NameRule } from './room.js';
 
 /** Distance to the end of the list at which the next page is loaded, in pixels. */
 const LOAD_DISTANCE = 400;
@@ -15,11 +18,12 @@ interface SidebarProps {
   readonly chat: Chat;
   readonly showFrames: boolean;
   readonly onOpen: (peer: string) => void;
+  readonly onJoin: (room: string) => void;
   readonly onSignOut: () => void;
   readonly onToggleFrames: () => void;
 }
 
-export function Sidebar({ chat, showFrames, onOpen, onSignOut, onToggleFrames }: SidebarProps): JSX.Element {
+export function Sidebar({ chat, showFrames, onOpen, onJoin, onSignOut, onToggleFrames }: SidebarProps): JSX.Element {
   const conversations = chat.sortedConversations;
   const list = useRef<HTMLUListElement>(null);
   const more = useRef<HTMLButtonElement>(null);
@@ -50,12 +54,12 @@ export function Sidebar({ chat, showFrames, onOpen, onSignOut, onToggleFrames }:
           <ConnectionStatus chat={chat} />
         </div>
       </div>
-      <NewConversation onOpen={onOpen} />
+      <NewConversation onOpen={onOpen} onJoin={onJoin} />
       {conversations.length === 0 && chat.list.loaded && (
         <div class="hint empty">
           <Icon name="chat" />
           <p>No conversations yet.</p>
-          <p class="dim">Enter a user name above to start one. The user need not be online.</p>
+          <p class="dim">Enter a user name above to start one, or join a room. The user need not be online.</p>
         </div>
       )}
       <ul class="conversations" ref={list} onScroll={onScroll} aria-busy={chat.list.loading}>
@@ -102,7 +106,8 @@ function ConversationButton(props: {
   onOpen: (peer: string) => void;
 }): JSX.Element {
   const { chat, conversation, onOpen } = props;
-  const { peer, unread, typing, newest } = conversation;
+  const { peer, room, unread, newest } = conversation;
+  const typing = typingText(conversation);
   const displayed = chat.displayed(conversation).at(-1);
   const last = displayed?.message ?? newest;
   const isCurrent = chat.current === conversation;
@@ -138,13 +143,14 @@ function ConversationButton(props: {
           </>
         )}
         {typing ? (
-          <em>is typing…</em>
+          <em>{typing}</em>
+        ) : last ? (
+          <>
+            {last.from === chat.me ? peer !== chat.me && <bdi>You:</bdi> : room && <bdi>{last.from}:</bdi>}{' '}
+            {preview(last.content)}
+          </>
         ) : (
-          last && (
-            <>
-              {last.from === chat.me && peer !== chat.me && <bdi>You:</bdi>} {preview(last.content)}
-            </>
-          )
+          room && <>{roomPreview(chat, room)}</>
         )}
       </span>
       {unread > 0 && (
@@ -157,41 +163,52 @@ function ConversationButton(props: {
   );
 }
 
-function NewConversation({ onOpen }: { onOpen: (peer: string) => void }): JSX.Element {
+/** Shown for a room without messages. */
+function roomPreview(chat: Chat, room: Room): string {
+  if (chat.pendingMembership(room.name) === 'join') return 'Joining…';
+  return room.size === undefined ? '' : formatMembers(room.size);
+}
+
+function NewConversation(props: Pick<SidebarProps, 'onOpen' | 'onJoin'>): JSX.Element {
   const id = useId();
   const [text, setText] = useState('');
   const [isInvalid, setIsInvalid] = useState(false);
+  const [isJoining, setIsJoining] = useState(false);
   const start = (event: Event) => {
     event.preventDefault();
     const peer = text.trim();
     setIsInvalid(peer !== '' && !isUser(peer));
     if (!isUser(peer)) return;
     setText('');
-    onOpen(peer);
+    props.onOpen(peer);
   };
   return (
-    <form class="new" onSubmit={start}>
-      <label class="unseen" for={id}>
-        Write to
-      </label>
-      <input
-        id={id}
-        value={text}
-        placeholder="Write to…"
-        autocomplete="off"
-        autocapitalize="none"
-        spellcheck={false}
-        aria-invalid={isInvalid}
-        aria-describedby={isInvalid ? `${id}e` : undefined}
-        onInput={event => {
-          setText(event.currentTarget.value);
-          setIsInvalid(false);
-        }}
-      />
-      <IconButton type="submit" icon="plus" label="Start the conversation" />
-      <p class="problem" role="alert" id={`${id}e`}>
-        {isInvalid && 'A user name has 1 to 64 characters: A-Z a-z 0-9 . _ ~ @ : + -'}
-      </p>
-    </form>
+    <>
+      <form class="new" onSubmit={start}>
+        <label class="unseen" for={id}>
+          Write to
+        </label>
+        <input
+          id={id}
+          value={text}
+          placeholder="Write to…"
+          autocomplete="off"
+          autocapitalize="none"
+          spellcheck={false}
+          aria-invalid={isInvalid}
+          aria-describedby={isInvalid ? `${id}e` : undefined}
+          onInput={event => {
+            setText(event.currentTarget.value);
+            setIsInvalid(false);
+          }}
+        />
+        <IconButton type="submit" icon="plus" label="Start the conversation" />
+        <IconButton icon="room" label="Join a room" aria-haspopup="dialog" onClick={() => setIsJoining(true)} />
+        <p class="problem" role="alert" id={`${id}e`}>
+          {isInvalid && <NameRule of="user" />}
+        </p>
+      </form>
+      {isJoining && <JoinDialog onJoin={props.onJoin} onClose={() => setIsJoining(false)} />}
+    </>
   );
 }

@@ -1,6 +1,8 @@
 import type { JSX } from 'preact';
 import { useId, useRef, useState } from 'preact/hooks';
+import type { Destination } from '../address.js';
 import { type Identity, identityOf, isUser } from '../identity.js';
+import { peerOfRoom, roomOf } from '../peer.js';
 import { Logo } from './logo.js';
 
 const PATTERN = '(?!\\.{1,2}$)[A-Za-z0-9._~@:+\\-]{1,64}';
@@ -8,13 +10,14 @@ const RULE = '1 to 64 characters: A-Z a-z 0-9 . _ ~ @ : + -';
 
 interface SignInProps {
   readonly suggested: string | undefined;
-  readonly to: string | undefined;
+  readonly to: Destination | undefined;
   readonly error: string | undefined;
-  readonly onSignIn: (identity: Identity, to: string | undefined) => void;
+  readonly onSignIn: (identity: Identity, to: Destination | undefined) => void;
 }
 
 export function SignIn({ suggested, to, error, onSignIn }: SignInProps): JSX.Element {
   const id = useId();
+  const room = to && roomOf(to.peer);
   const form = useRef<HTMLFormElement>(null);
   const [withToken, setWithToken] = useState(error !== undefined);
   const [problem, setProblem] = useState(
@@ -25,7 +28,9 @@ export function SignIn({ suggested, to, error, onSignIn }: SignInProps): JSX.Ele
     const fields = new FormData(form.current ?? undefined);
     const text = (name: string) => String(fields.get(name) ?? '').trim() || undefined;
     const identity = withToken ? identityOf(undefined, text('token')) : identityOf(text('user'), undefined);
-    if (identity) onSignIn(identity, text('to'));
+    const peer = text(room === undefined ? 'to' : 'room');
+    const next = peer && (room === undefined ? { peer } : { peer: peerOfRoom(peer), membership: to?.membership });
+    if (identity) onSignIn(identity, next || undefined);
     else setProblem(withToken ? 'Paste a token first.' : `A user name has ${RULE}`);
   };
   const name = {
@@ -56,8 +61,13 @@ export function SignIn({ suggested, to, error, onSignIn }: SignInProps): JSX.Ele
           </div>
         )}
         <div class="field">
-          <label for={`${id}p`}>Recipient (optional)</label>
-          <input id={`${id}p`} name="to" {...name} defaultValue={to ?? (withToken ? '' : '6666')} />
+          <label for={`${id}p`}>{room === undefined ? 'Recipient (optional)' : 'Room (optional)'}</label>
+          <input
+            id={`${id}p`}
+            name={room === undefined ? 'to' : 'room'}
+            {...name}
+            defaultValue={room ?? to?.peer ?? (withToken ? '' : '6666')}
+          />
         </div>
         <button type="submit" class="primary">
           Start

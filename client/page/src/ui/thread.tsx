@@ -3,13 +3,16 @@ import { useEffect, useLayoutEffect, useMemo, useRef, useState } from 'preact/ho
 import { pageAddress } from '../address.js';
 import type { Chat } from '../chat.js';
 import type { Conversation, Message } from '../conversation.js';
-import type { DisplayedMessage } from '../display.js';
+import { type DisplayedMessage, readersText } from '../display.js';
 import { isErased } from '../identity.js';
+import { roomOf } from '../peer.js';
+import { typingText } from '../typing.js';
 import { BlockButton, BlockedStrip } from './block.js';
 import { Composer } from './composer.js';
 import { Icon } from './icons.js';
 import { type MessageActions, MessageRow } from './message.js';
 import { Avatar, Confirm, formatDay, IconButton, parseTime } from './parts.js';
+import { JoinStrip, NoticeRow, RoomButtons, RoomStatus } from './room.js';
 
 /** Distance to the end that still counts as being at the end, in pixels. */
 const END_DISTANCE = 60;
@@ -25,14 +28,18 @@ interface ThreadProps {
   readonly conversation: Conversation;
   readonly hasToken: boolean;
   readonly showFrames: boolean;
+  readonly onOpen: (peer: string) => void;
   readonly onBack: () => void;
   readonly onToggleFrames: () => void;
 }
 
 /** One conversation. */
-export function Thread({ chat, conversation, hasToken, showFrames, onBack, onToggleFrames }: ThreadProps): JSX.Element {
-  const { peer } = conversation;
-  const canWrite = !isErased(peer);
+export function Thread(props: ThreadProps): JSX.Element {
+  const { chat, conversation, hasToken, showFrames, onBack, onToggleFrames } = props;
+  const { peer, room } = conversation;
+  // While the user joins, messages wait for the answer.
+  const isOutside = room?.isMember === false && chat.pendingMembership(room.name) !== 'join';
+  const canWrite = !isErased(peer) && !isOutside;
   const displayed = chat.displayed(conversation);
   const scroller = useRef<HTMLElement>(null);
   const list = useRef<HTMLOListElement>(null);
@@ -95,6 +102,13 @@ export function Thread({ chat, conversation, hasToken, showFrames, onBack, onTog
       document.removeEventListener('visibilitychange', onScroll);
     };
   }, []);
+
+  // Joining replaces the button that had the focus.
+  const wasOutside = useRef(isOutside);
+  useEffect(() => {
+    if (wasOutside.current && !isOutside && document.activeElement === document.body) input.current?.focus();
+    wasOutside.current = isOutside;
+  }, [isOutside]);
 
   // ---- Actions ----
 
@@ -178,17 +192,32 @@ export function Thread({ chat, conversation, hasToken, showFrames, onBack, onTog
   const lastOwn = displayed.findLast(({ message }) => message.from === chat.me && message.deletedAt === undefined);
   let before: Message | undefined;
   let dayBefore = '';
-  for (const { message, delivery, error, changing, until } of displayed) {
-    const time = parseTime(message.sentAt);
+  /** Adds a line with the day if it is a new one. */
+  const startDay = (key: string, time: Date): boolean => {
     const isNewDay = time.toDateString() !== dayBefore;
-    const isFirstUnread = message.id === conversation.firstUnread;
+    dayBefore = time.toDateString();
     if (isNewDay) {
       rows.push(
-        <li key={`day ${message.id}`} class="day">
+        <li key={`day ${key}`} class="day">
           <span>{formatDay(time)}</span>
         </li>,
       );
     }
+    return isNewDay;
+  };
+  const { notices } = conversation;
+  const addNotices = (id: string) => {
+    for (const notice of notices.get(id) ?? []) {
+      startDay(`${notice.seq}`, parseTime(notice.at));
+      rows.push(<NoticeRow key={`notice ${notice.seq}`} notice={notice} me={chat.me} />);
+      before = undefined;
+    }
+  };
+  addNotices('');
+  for (const { message, delivery, error, changing, until, readers = [] } of displayed) {
+    const time = parseTime(message.sentAt);
+    const isNewDay = startDay(message.id, time);
+    const isFirstUnread = message.id === conversation.firstUnread;
     if (isFirstUnread) {
       rows.push(
         <li key="unread" class="day new-messages">
@@ -197,6 +226,9 @@ export function Thread({ chat, conversation, hasToken, showFrames, onBack, onTog
       );
     }
     const isSoon = before !== undefined && Math.abs(time.getTime() - parseTime(before.sentAt).getTime()) < GROUP_MS;
+    const follows =
+      !isNewDay && !isFirstUnread && isSoon && before?.from === message.from && message.replyTo === undefined;
+    const showDelivery = lastOwn?.message.id === message.id;
     rows.push(
       <MessageRow
         key={message.id}
@@ -206,35 +238,41 @@ export function Thread({ chat, conversation, hasToken, showFrames, onBack, onTog
         error={error}
         changing={changing}
         until={until}
-        follows={
-          !isNewDay && !isFirstUnread && isSoon && before?.from === message.from && message.replyTo === undefined
-        }
+        follows={follows}
+        named={room !== undefined && message.from !== chat.me && !follows}
+        readers={room && showDelivery ? readersText(readers, room.size) : ''}
         original={message.replyTo === undefined ? undefined : byId.get(message.replyTo)}
         menu={menu === message.id}
         tabStop={tabStop === message.id}
-        showDelivery={lastOwn?.message.id === message.id}
+        showDelivery={showDelivery}
         editable={isEditable({ message, delivery, changing })}
         canWrite={canWrite}
         actions={actions}
       />,
     );
     before = message;
-    dayBefore = time.toDateString();
+    addNotices(message.id);
   }
 
   const isEmpty = conversation.loaded && displayed.length === 0;
+  const typing = typingText(conversation);
+  const preposition = room ? 'in' : 'with';
   return (
-    <section class="thread" aria-label={`Conversation with ${peer}`}>
+    <section class="thread" aria-label={`Conversation ${preposition} ${peer}`}>
       <header>
         <IconButton icon="back" label="All conversations" class="back" onClick={onBack} />
         <Avatar user={peer} />
         <div class="title">
           <h2>{peer}</h2>
           <p class="dim" role="status">
-            {conversation.typing ? 'is typing…' : ''}
+            {typing}
           </p>
+          {room && typing === '' && <RoomStatus chat={chat} room={room} />}
         </div>
-        {canWrite && peer !== chat.me && <BlockButton chat={chat} peer={peer} button={blockButton} />}
+        {room && !isOutside && (
+          <RoomButtons chat={chat} conversation={conversation} room={room} onOpen={props.onOpen} />
+        )}
+        {canWrite && !room && peer !== chat.me && <BlockButton chat={chat} peer={peer} button={blockButton} />}
         <IconButton
           icon="frames"
           label="Frames on the wire"
@@ -247,11 +285,11 @@ export function Thread({ chat, conversation, hasToken, showFrames, onBack, onTog
         class="scroller"
         ref={scroller}
         onScroll={onScroll}
-        aria-label={`Messages with ${peer}`}
+        aria-label={`Messages ${preposition} ${peer}`}
         aria-busy={conversation.loading !== undefined}
       >
-        {isEmpty && <EmptyConversation me={chat.me} peer={peer} hasToken={hasToken} />}
-        {!conversation.loaded && displayed.length === 0 && chat.connection.status !== 'closed' && (
+        {isEmpty && <EmptyConversation chat={chat} peer={peer} hasToken={hasToken} />}
+        {!conversation.loaded && !isOutside && displayed.length === 0 && chat.connection.status !== 'closed' && (
           <p class="dim hint">{loadingText}</p>
         )}
         {displayed.length > 0 && (
@@ -277,9 +315,10 @@ export function Thread({ chat, conversation, hasToken, showFrames, onBack, onTog
           )}
         </button>
       )}
-      {canWrite ? (
+      {room && isOutside && <JoinStrip chat={chat} room={room} />}
+      {canWrite && (
         <>
-          <BlockedStrip chat={chat} peer={peer} button={blockButton} />
+          {!room && <BlockedStrip chat={chat} peer={peer} button={blockButton} />}
           <Composer
             chat={chat}
             conversation={conversation}
@@ -297,7 +336,8 @@ export function Thread({ chat, conversation, hasToken, showFrames, onBack, onTog
             onSent={() => requestAnimationFrame(scrollToEnd)}
           />
         </>
-      ) : (
+      )}
+      {isErased(peer) && (
         <p class="blocked">
           <Icon name="warning" /> This user was erased. You can read the conversation, but not write.
         </p>
@@ -309,7 +349,7 @@ export function Thread({ chat, conversation, hasToken, showFrames, onBack, onTog
           onConfirm={() => chat.delete(peer, deleting)}
           onClose={() => setDeleting(undefined)}
         >
-          <p>It is deleted for both users.</p>
+          <p>It is deleted for {room ? 'all members' : 'both users'}.</p>
         </Confirm>
       )}
     </section>
@@ -317,16 +357,22 @@ export function Thread({ chat, conversation, hasToken, showFrames, onBack, onTog
 }
 
 /** Shown in a conversation without messages. */
-function EmptyConversation({ me, peer, hasToken }: { me: string; peer: string; hasToken: boolean }): JSX.Element {
+function EmptyConversation(props: { chat: Chat; peer: string; hasToken: boolean }): JSX.Element {
+  const { chat, peer, hasToken } = props;
+  const { me } = chat;
+  const isRoom = roomOf(peer) !== undefined;
+  const other = isRoom ? (me === '6666' ? '8888' : '6666') : peer;
   return (
     <div class="empty-conversation">
       <Avatar user={peer} />
-      <p>No messages with {peer} yet.</p>
-      {!hasToken && peer !== me && (
+      <p>
+        No messages {isRoom ? 'in' : 'with'} {peer} yet.
+      </p>
+      {!hasToken && other !== me && (
         <p>
-          To try both sides,{' '}
-          <a href={pageAddress(peer, me)} target="_blank" rel="noopener">
-            open a tab as {peer}
+          To try {isRoom ? 'it with several users' : 'both sides'},{' '}
+          <a href={pageAddress(other, isRoom ? peer : me, chat.rooms.session)} target="_blank" rel="noopener">
+            open a tab as {other}
           </a>
           .
         </p>
