@@ -217,6 +217,7 @@ impl Delivery {
                 at,
                 duplicate,
                 new_contact,
+                received,
             } => {
                 let Some(entry) = EntryView::of_write(write, Timestamp(at)) else {
                     return;
@@ -231,17 +232,13 @@ impl Delivery {
                         };
                         if let Some((from, to)) = pair {
                             self.contacts.message_sent(from, to);
-                            if new_contact.is_some() {
+                            if new_contact {
                                 self.contacts.set(from, to);
                             }
                         }
                         self.push_to_actor(&entry, seq, reply, wakeups);
                         self.push_to_recipients(&entry, recipients, wakeups);
-                        if let Some((from, to)) = pair
-                            && let Some(id) = new_contact.and_then(|contact| contact.received)
-                        {
-                            self.push_late_receipt(from, to, id, now, wakeups);
-                        }
+                        self.push_late_receipt(write, received, reply, now, wakeups);
                         return;
                     }
                     _ => reply.duplicate(&entry, seq),
@@ -272,9 +269,11 @@ impl Delivery {
             Outcome::ReadMark {
                 moved,
                 blocked,
+                received,
                 ref members,
             } => {
                 wakeups.add(reply.session, reply.none());
+                self.push_late_receipt(write, received, reply, now, wakeups);
                 let Write::Read(message) = write else {
                     return;
                 };

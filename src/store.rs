@@ -22,8 +22,8 @@ mod visibility;
 pub use self::content::{Content, ContentHash, ContentHasher};
 pub use self::files::{FileId, FileRole, StoreFiles};
 pub use self::model::{
-    Conversation, Entry, EntryKind, InboxItem, InboxState, MessageRef, NewContact, NewMessage,
-    Outcome, Received, RecipientQuota, Repeated, StoredMessage, Write,
+    Conversation, Entry, EntryKind, InboxItem, InboxState, MessageRef, NewMessage, Outcome,
+    Received, RecipientQuota, Repeated, StoredMessage, Write,
 };
 pub use self::options::{ContactObserver, LiveCursors, StoreOptions};
 pub use self::query::{
@@ -37,5 +37,5 @@ pub use self::rooms::{
 };
 pub use self::traits::{Reader, Store, StoreError, StoredTimes, Waker};
 pub use self::user_status::UserStatus;
-pub use self::visibility::Relation;
+pub use self::visibility::{ReceivedView, Relation};
 pub use crate::config::{PresenceMode, Quotas, Retention, RoomHistory, RoomMode, RoomRules};

@@ -3,9 +3,11 @@
 use uuid::Uuid;
 
 use super::Delivery;
+use super::reply::Reply;
 use crate::outbox::wakeup::{WakeupBatch, WrittenBy};
 use crate::protocol::server::{Receipt, ReceiptKind};
 use crate::protocol::{MessageId, ServerFrame, Timestamp};
+use crate::store::{Conversation, Write};
 use crate::websocket;
 
 /// A user has received or read a direct conversation further than before.
@@ -50,24 +52,27 @@ impl Delivery {
         self.push_receipt_to(update.actor, update.peer, update, except, wakeups);
     }
 
-    /// A user has answered another one for the first time. Informs that one of the `received` receipts that strangers do not get.
+    /// A user has acted in a direct conversation, which reveals to the other one that the user has received message `id` before.
     pub(super) fn push_late_receipt(
         &self,
-        actor: &str,
-        peer: &str,
-        id: Uuid,
+        write: &Write,
+        id: Option<Uuid>,
+        reply: Reply<'_>,
         at: Timestamp,
         wakeups: &mut WakeupBatch,
     ) {
-        let update = ReceiptUpdate {
-            kind: ReceiptKind::Received,
-            actor,
-            peer,
-            id,
-            at,
-            hidden: false,
-        };
-        self.push_receipt_to(peer, actor, &update, Uuid::nil(), wakeups);
+        let peer = write.conversation().and_then(Conversation::peer);
+        if let (Some(id), Some(peer)) = (id, peer) {
+            let update = ReceiptUpdate {
+                kind: ReceiptKind::Received,
+                actor: reply.session.user(),
+                peer,
+                id,
+                at,
+                hidden: false,
+            };
+            self.push_receipt_to(peer, update.actor, &update, Uuid::nil(), wakeups);
+        }
     }
 
     fn push_receipt_to(

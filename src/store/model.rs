@@ -183,8 +183,11 @@ pub enum Outcome {
         at: i64,
         /// It had been stored before: this repeats the first outcome, and nothing was appended.
         duplicate: bool,
-        /// The first message by which the conversation has messages of both users.
-        new_contact: Option<NewContact>,
+        /// It is the first message by which the conversation has messages of both users.
+        new_contact: bool,
+        /// In a direct conversation: the newest message that the acting user has received, if the other user is informed of it only
+        /// now.
+        received: Option<Uuid>,
     },
     /// The operation that was to be repeated was not stored before.
     NotStored,
@@ -209,6 +212,8 @@ pub enum Outcome {
         moved: bool,
         /// One of the two users blocks the other: only the reader's own sessions may be notified.
         blocked: bool,
+        /// As for [`Outcome::Stored`], if it is newer than what was read.
+        received: Option<Uuid>,
         /// In a small room: its members, who may be notified. In a larger one only the reader's own sessions may.
         members: Option<RoomMembers>,
     },
@@ -285,15 +290,8 @@ pub struct Received {
     pub peer: String,
     /// The newest message received.
     pub id: Uuid,
-    /// The two users see each other; otherwise the other user must not be notified.
+    /// The other user may know it; otherwise only the user's own sessions may be notified.
     pub visible: bool,
-}
-
-/// A user has answered another one for the first time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NewContact {
-    /// The newest message of the other user that this user has received, if the two see each other from now on.
-    pub received: Option<Uuid>,
 }
 
 /// The state of an inbox when a session starts.

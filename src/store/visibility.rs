@@ -24,6 +24,34 @@ impl Relation {
         };
         self.is_self || are_related && !self.has_block
     }
+
+    /// What one of the users may know of what the other one, who may be invisible, has received in their conversation.
+    pub fn received_view(self, mode: PresenceMode, is_invisible: bool) -> ReceivedView {
+        if self.is_self || self.has_block {
+            ReceivedView::Nothing
+        } else if mode == PresenceMode::Off {
+            ReceivedView::Shown
+        } else if !self.is_visible(mode) {
+            ReceivedView::Read
+        } else if is_invisible {
+            ReceivedView::Shown
+        } else {
+            ReceivedView::All
+        }
+    }
+}
+
+/// What a user may know of what another one has received in their conversation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReceivedView {
+    /// Not even what was read.
+    Nothing,
+    /// What was read. A user reveals that by an own action.
+    Read,
+    /// What was received when the other user has last read or written in the conversation, or was visible.
+    Shown,
+    /// All.
+    All,
 }
 
 #[cfg(test)]
@@ -46,6 +74,16 @@ mod tests {
             ] {
                 let visible = relation.is_visible(mode);
                 assert_eq!(visible, is_self || others, "{mode:?}: {relation:?}");
+                for is_invisible in [false, true] {
+                    let expected = match (mode, others) {
+                        _ if is_self || has_block => ReceivedView::Nothing,
+                        (PresenceMode::Off, _) => ReceivedView::Shown,
+                        (_, false) => ReceivedView::Read,
+                        (_, true) if is_invisible => ReceivedView::Shown,
+                        (_, true) => ReceivedView::All,
+                    };
+                    assert_eq!(relation.received_view(mode, is_invisible), expected);
+                }
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Client, Server, assert_has, eventually, make_contacts, to, with};
+use crate::support::{Client, Server, about, assert_has, eventually, make_contacts, to, with};
 
 fn ephemeral(user: &str) -> Value {
     with(to(user, "psst"), &json!({"ephemeral": true}))
@@ -78,4 +78,70 @@ fn with_off_not_even_contacts_see_each_other() {
     eventually("the other session of a has ended", || {
         a.ask(&ephemeral("a"))["status"] == "dropped"
     });
+}
+
+/// The other side's marks in the only conversation: read, received.
+fn their_marks(client: &mut Client) -> [Option<Value>; 2] {
+    let answer = client.ask(&json!({"type": "conversations"}));
+    let item = &answer["items"][0];
+    ["their_read", "their_received"].map(|mark| item.get(mark).cloned())
+}
+
+#[track_caller]
+fn assert_receipt(client: &mut Client, kind: &str, id: &Value) {
+    let expected = json!({"kind": kind, "by_user": "b", "target_user": "b", "id": id});
+    assert_has(&client.receipt(), &expected);
+}
+
+#[test]
+fn with_off_receipts_wait_until_the_receiver_reads_or_writes_there() {
+    let mut server = Server::start(&["--presence", "off"]);
+    let [mut a, mut b] = ["a", "b"].map(|user| manual(&server, user));
+    let mut b2 = Client::connect(&server, "b", "?ack=manual&device=two");
+    b2.until("synced");
+    let mut ids: Vec<Value> = Vec::new();
+    for n in 1..=3 {
+        ids.push(a.ask(&to("b", &n.to_string()))["id"].clone());
+        b.expect("message");
+        b2.expect("message");
+    }
+    b.send(&json!({"type": "received", "seq": 2}));
+    // The user's own sessions are informed.
+    assert_has(&b2.receipt(), &json!({"kind": "received", "id": ids[1]}));
+    assert_eq!(their_marks(&mut a), [None, None]);
+    b.send(&about("read", "a", &ids[0]));
+    assert_receipt(&mut a, "received", &ids[1]);
+    assert_receipt(&mut a, "read", &ids[0]);
+    let shown = [Some(ids[0].clone()), Some(ids[1].clone())];
+    assert_eq!(their_marks(&mut a), shown);
+    assert_has(&b2.receipt(), &json!({"kind": "read"}));
+    b.send(&json!({"type": "received", "seq": 3}));
+    assert_has(&b2.receipt(), &json!({"kind": "received", "id": ids[2]}));
+    assert_eq!(their_marks(&mut a), shown);
+    server.kill();
+    server.restart();
+    let [mut a, mut b] = ["a", "b"].map(|user| manual(&server, user));
+    let mut b2 = Client::connect(&server, "b", "?ack=manual&device=two");
+    b2.until("synced");
+    assert_eq!(their_marks(&mut a), shown);
+    b.ask(&to("a", "an answer"));
+    a.expect("message");
+    b2.expect("message");
+    assert_receipt(&mut a, "received", &ids[2]);
+    let shown = [Some(ids[0].clone()), Some(ids[2].clone())];
+    assert_eq!(their_marks(&mut a), shown);
+    // A change is an action in the conversation, too.
+    let id = a.ask(&to("b", "4"))["id"].clone();
+    let seq = b.expect("message")["seq"].clone();
+    b2.expect("message");
+    b.send(&json!({"type": "received", "seq": seq}));
+    assert_has(&b2.receipt(), &json!({"kind": "received", "id": id}));
+    assert_eq!(their_marks(&mut a), shown);
+    b.ask(&with(about("react", "a", &ids[0]), &json!({"emoji": "+"})));
+    a.expect("reacted");
+    assert_receipt(&mut a, "received", &id);
+    assert_eq!(their_marks(&mut a)[1], Some(id));
+    assert_eq!(a.receipts(), [] as [Value; 0]);
+    let (valid, output) = server.verify();
+    assert!(valid, "verify: {output}");
 }

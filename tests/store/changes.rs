@@ -90,6 +90,7 @@ pub fn authors_delete_their_messages(store: &mut TestStore) {
         Outcome::ReadMark {
             moved: true,
             blocked: false,
+            received: None,
             members: None,
         }
     );

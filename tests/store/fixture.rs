@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use dmwire::store::sqlite::{Durability, Sqlite, admin};
 use dmwire::store::{
     ConversationsPage, ConversationsQuery, DeviceRef, Entry, HistoryAnswer, HistoryPage,
-    HistoryPosition, HistoryQuery, InboxItem, InboxRange, InboxState, Outcome, Quotas, Reader,
-    Retention, RoomRules, Store, StoreOptions, StoredMessage, StoredTimes, Write,
+    HistoryPosition, HistoryQuery, InboxItem, InboxRange, InboxState, Outcome, PresenceMode,
+    Quotas, Reader, Retention, RoomRules, Store, StoreOptions, StoredMessage, StoredTimes, Write,
 };
 
 use uuid::Uuid;
@@ -117,6 +117,7 @@ pub struct TestStore {
     pub is_persistent: bool,
     quotas: Quotas,
     rooms: RoomRules,
+    presence: PresenceMode,
     /// Both halves, the reader first: it is closed first. `None` while the store is being opened.
     halves: Option<(Box<dyn Reader>, StoreThread)>,
     /// The time of the last commit.
@@ -132,6 +133,7 @@ impl TestStore {
             is_persistent: F::PERSISTENT,
             quotas: Quotas::default(),
             rooms: RoomRules::default(),
+            presence: PresenceMode::default(),
             halves: None,
             now: START,
             is_certain: Arc::new(AtomicBool::new(true)),
@@ -145,6 +147,7 @@ impl TestStore {
         let store = self.fixture.open(StoreOptions {
             quotas: self.quotas,
             rooms: self.rooms,
+            presence: self.presence,
             ..StoreOptions::new(RETENTION)
         });
         let reader = store.reader().expect("a reader opens");
@@ -172,6 +175,12 @@ impl TestStore {
     /// Opens the store with these rules of rooms. Only a persistent one keeps its contents.
     pub fn set_rooms(&mut self, rooms: RoomRules) {
         self.rooms = rooms;
+        self.open();
+    }
+
+    /// Opens the store with this rule by which users see each other. Only a persistent one keeps its contents.
+    pub fn set_presence(&mut self, mode: PresenceMode) {
+        self.presence = mode;
         self.open();
     }
 

@@ -51,6 +51,8 @@ macro_rules! test_store {
             receipts::read_marks_only_increase,
             receipts::a_deleted_message_is_not_unread,
             receipts::a_first_answer_reveals_what_was_received,
+            receipts::with_presence_off_a_read_or_a_write_reveals_what_was_received,
+            receipts::everyone_sees_what_strangers_have_received,
             changes::authors_edit_their_messages,
             changes::an_edit_that_changes_nothing_is_a_duplicate_of_the_message,
             changes::authors_delete_their_messages,

@@ -1,9 +1,9 @@
 //! Watermarks of devices and read marks of users.
 
-use dmwire::store::{NewContact, Outcome, Received};
+use dmwire::store::{Outcome, PresenceMode, Received};
 
 use crate::fixture::TestStore;
-use crate::writes::{block, conversations_query, delete, id, message, read, receive};
+use crate::writes::{block, conversations_query, delete, edit, id, message, react, read, receive};
 
 pub fn watermarks_only_increase(store: &mut TestStore) {
     // bob's inbox: ada's messages 1, 10 and 20 at 1, 3 and 5, his own at 2, 4 and 6.
@@ -86,6 +86,7 @@ pub fn read_marks_only_increase(store: &mut TestStore) {
     let marked = |moved| Outcome::ReadMark {
         moved,
         blocked: false,
+        received: None,
         members: None,
     };
     assert_eq!(store.commit_one(read("ivy", "hal", 61)), marked(true));
@@ -115,17 +116,18 @@ pub fn a_deleted_message_is_not_unread(store: &mut TestStore) {
 
 pub fn a_first_answer_reveals_what_was_received(store: &mut TestStore) {
     let new_contact = |outcome: Outcome| match outcome {
-        Outcome::Stored { new_contact, .. } => new_contact,
+        Outcome::Stored {
+            new_contact,
+            received,
+            ..
+        } => (new_contact, received),
         other => panic!("expected a stored message, found {other:?}"),
     };
-    let contact = |n: Option<u32>| {
-        Some(NewContact {
-            received: n.map(id),
-        })
-    };
+    let contact = |n: Option<u32>| (true, n.map(id));
+    let no_contact = (false, None);
     for n in 70..73 {
         let first = store.commit_one(message("jo", "kim", n, "hello?"));
-        assert_eq!(new_contact(first), None);
+        assert_eq!(new_contact(first), no_contact);
     }
     store.commit_one(receive("kim", "phone", 2));
     // A stranger does not see it, unless a message was read.
@@ -137,7 +139,7 @@ pub fn a_first_answer_reveals_what_was_received(store: &mut TestStore) {
     assert_eq!(marks(store, "jo"), (1, [None, Some(70), Some(71)]));
     for (from, to, n) in [("jo", "kim", 74), ("kim", "jo", 75), ("jo", "jo", 76)] {
         let later = store.commit_one(message(from, to, n, "x"));
-        assert_eq!(new_contact(later), None);
+        assert_eq!(new_contact(later), no_contact);
     }
     // Nothing was received yet.
     store.commit_one(message("lea", "kim", 77, "x"));
@@ -149,4 +151,101 @@ pub fn a_first_answer_reveals_what_was_received(store: &mut TestStore) {
     store.commit_one(block("kim", "moe"));
     let answer = store.commit_one(message("kim", "moe", 80, "x"));
     assert_eq!(new_contact(answer), contact(None));
+}
+
+/// What the other user of the conversation is informed of, if anything.
+fn informed(outcome: Outcome) -> Option<u32> {
+    let received = match outcome {
+        Outcome::Stored { received, .. } | Outcome::ReadMark { received, .. } => received,
+        Outcome::Received(mut all) => {
+            let one = all.pop().expect("more was received");
+            assert!(all.is_empty());
+            one.visible.then_some(one.id)
+        }
+        other => panic!("unexpected: {other:?}"),
+    };
+    received.map(|id| id.as_u128() as u32)
+}
+
+pub fn with_presence_off_a_read_or_a_write_reveals_what_was_received(store: &mut TestStore) {
+    store.set_presence(PresenceMode::Off);
+    for n in 90..93 {
+        store.commit_one(message("ned", "oli", n, "x"));
+    }
+    let outcome = store.commit_one(receive("oli", "phone", 2));
+    assert_eq!(informed(outcome), None);
+    assert_eq!(marks(store, "ned").1, [None; 3]);
+    assert_eq!(informed(store.commit_one(read("oli", "ned", 90))), Some(91));
+    assert_eq!(marks(store, "ned").1, [None, Some(90), Some(91)]);
+    // Nothing new is revealed by the same read, or to the other side's own reads and messages.
+    assert_eq!(informed(store.commit_one(receive("oli", "phone", 3))), None);
+    for write in [
+        read("oli", "ned", 90),
+        edit("ned", "oli", 90, "y"),
+        message("ned", "oli", 93, "x"),
+    ] {
+        assert_eq!(informed(store.commit_one(write)), None);
+    }
+    assert_eq!(marks(store, "ned").1, [None, Some(90), Some(91)]);
+    store.reopen();
+    assert_eq!(marks(store, "ned").1, [None, Some(90), Some(91)]);
+    let answer = store.commit_one(message("oli", "ned", 94, "x"));
+    assert_eq!(informed(answer), Some(92));
+    assert_eq!(marks(store, "ned").1, [None, Some(90), Some(92)]);
+    // What is read up to the newest message reveals no more than the read mark.
+    assert_eq!(informed(store.commit_one(receive("oli", "phone", 5))), None);
+    assert_eq!(informed(store.commit_one(read("oli", "ned", 93))), None);
+    assert_eq!(marks(store, "ned").1, [None, Some(93), Some(93)]);
+    // So do changes, and not what was done before.
+    for n in 95..97 {
+        store.commit_one(message("ned", "oli", n, "x"));
+        assert_eq!(
+            informed(store.commit_one(receive("oli", "phone", 99))),
+            None
+        );
+        let change = react("oli", "ned", 90, if n == 95 { "+" } else { "-" });
+        assert_eq!(informed(store.commit_one(change.clone())), Some(n));
+        assert_eq!(informed(store.commit_one(change)), None);
+    }
+    // Not to a user who is blocked.
+    store.commit(&[block("oli", "ned"), message("oli", "ned", 97, "x")]);
+    store.commit_one(block("ned", "pat"));
+    assert_eq!(marks(store, "ned").1, [None; 3]);
+    store.verify();
+    // With another setting, what is deferred is shown.
+    store.commit(&[
+        message("quin", "rob", 98, "x"),
+        message("rob", "quin", 99, "x"),
+    ]);
+    assert_eq!(informed(store.commit_one(receive("rob", "phone", 9))), None);
+    store.set_presence(PresenceMode::Contacts);
+    if store.is_persistent {
+        assert_eq!(marks(store, "quin").1, [None, None, Some(98)]);
+        store.commit_one(message("quin", "rob", 100, "x"));
+        assert_eq!(
+            informed(store.commit_one(receive("rob", "phone", 9))),
+            Some(100)
+        );
+        store.verify();
+    }
+}
+
+pub fn everyone_sees_what_strangers_have_received(store: &mut TestStore) {
+    store.set_presence(PresenceMode::Everyone);
+    store.commit_one(message("sue", "tom", 101, "x"));
+    assert_eq!(
+        informed(store.commit_one(receive("tom", "phone", 9))),
+        Some(101)
+    );
+    assert_eq!(marks(store, "sue").1, [None, None, Some(101)]);
+    let answer = store.commit_one(message("tom", "sue", 102, "x"));
+    assert!(matches!(
+        answer,
+        Outcome::Stored {
+            new_contact: true,
+            received: None,
+            ..
+        }
+    ));
+    store.set_presence(PresenceMode::Contacts);
 }

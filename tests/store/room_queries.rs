@@ -278,6 +278,7 @@ pub fn read_marks_are_for_the_members_of_a_small_room(store: &mut TestStore) {
         Outcome::ReadMark {
             moved,
             blocked: false,
+            received: None,
             members,
         } => (moved, members.map(|members| members.users.len())),
         other => panic!("expected a read mark, found {other:?}"),

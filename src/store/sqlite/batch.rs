@@ -3,6 +3,7 @@
 
 mod blocks;
 mod change;
+mod deferred;
 mod receipts;
 mod rooms;
 mod send;
@@ -20,11 +21,11 @@ use super::listed::UNSETTLED;
 use super::number::unsigned;
 use super::pending::{PendingBatch, PendingLog};
 use super::plan::Direct;
-use super::rooms::{Member, share_small_room};
+use super::rooms::Member;
 use super::shared::Shared;
 use crate::store::{
     ContentHash, ContentHasher, Conversation, MessageRef, Outcome, PresenceMode, Quotas,
-    RecipientQuota, Relation, Repeated, RoomMode, RoomRules, Write,
+    RecipientQuota, Repeated, RoomMode, RoomRules, Write,
 };
 
 /// Message numbers are reserved in the file in blocks of this size, so that opening a store need not look for the newest.
@@ -112,6 +113,8 @@ struct Found {
     blocked: bool,
     /// One of the two users blocks the other.
     has_block: bool,
+    /// The conversation, if it is a direct one.
+    direct: Option<DirectConversation>,
 }
 
 /// The other members of the conversation of a message.
@@ -197,9 +200,14 @@ impl Batch<'_> {
         };
         match self.find_conversation(actor.n, peer.n)? {
             Some(known) => {
-                let blocks = (known.blocks(actor.n, peer.n), known.has_block());
                 let others = Others::Peer(peer_id.clone(), peer);
-                self.find_in(at, known.n, (actor, others), blocks)
+                let found = self.find_in(at, known.n, (actor, others))?;
+                Ok(found.map(|found| Found {
+                    blocked: known.blocks(actor.n, peer.n),
+                    has_block: known.has_block(),
+                    direct: Some(known),
+                    ..found
+                }))
             }
             None => Ok(None),
         }
@@ -210,7 +218,6 @@ impl Batch<'_> {
         at: &MessageRef,
         conversation: i64,
         (actor, others): (User, Others),
-        (blocked, has_block): (bool, bool),
     ) -> Result<Option<Found>> {
         self.tx
             .prepare_cached(
@@ -230,9 +237,10 @@ impl Batch<'_> {
                     first: row.get(7)?,
                     hash: row.get(8)?,
                     actor,
-                    blocked,
-                    has_block,
                     others,
+                    blocked: false,
+                    has_block: false,
+                    direct: None,
                 })
             })
             .optional()
@@ -243,24 +251,9 @@ impl Batch<'_> {
             return Ok(None);
         };
         let others = (actor, Others::Room(room.members.clone()));
-        let found = self.find_in(at, room.conversation(), others, (false, false))?;
+        let found = self.find_in(at, room.conversation(), others)?;
         let member = room.member(actor.n);
         Ok(found.filter(|found| member.is_some_and(|member| member.sees(found.n, self.rooms))))
-    }
-
-    /// True if two users see each other, who may have a direct conversation.
-    fn see_each_other(
-        &self,
-        conversation: Option<DirectConversation>,
-        (a, b): (i64, i64),
-    ) -> Result<bool> {
-        let is_mutual = conversation.is_some_and(|known| known.is_mutual(a, b));
-        let relation = Relation {
-            is_self: a == b,
-            is_mutual: is_mutual || share_small_room(self.tx, a, b, self.rooms.small)?,
-            has_block: conversation.is_some_and(|known| known.has_block()),
-        };
-        Ok(relation.is_visible(self.presence))
     }
 
     /// Notes that a user's inbox has one more entry, by which `superseded` earlier ones are superseded.
@@ -365,6 +358,8 @@ impl Batch<'_> {
             high_blocks: own && to < from,
             low_wrote: false,
             high_wrote: false,
+            low_deferred: false,
+            high_deferred: false,
             counts: Counts::NONE,
         };
         self.cache.add_conversation(pair, conversation);

@@ -63,6 +63,9 @@ pub struct DirectConversation {
     /// There are messages of the user with the lower number, and of the other one.
     pub low_wrote: bool,
     pub high_wrote: bool,
+    /// The other user must not know yet all that the user with the lower number has received, or the other one.
+    pub low_deferred: bool,
+    pub high_deferred: bool,
     /// Of the newest message, also if that is in the pending log.
     pub counts: Counts,
 }
@@ -96,6 +99,15 @@ impl DirectConversation {
             self.low_wrote
         } else {
             self.high_wrote
+        }
+    }
+
+    /// True if `other` must not know yet all that `user` has received.
+    pub fn is_deferred(&self, user: i64, other: i64) -> bool {
+        if user <= other {
+            self.low_deferred
+        } else {
+            self.high_deferred
         }
     }
 
@@ -204,7 +216,9 @@ impl Cache {
         let conversation = connection
             .prepare_cached(
                 "SELECT n, EXISTS (SELECT 1 FROM blocks WHERE user = ?1 AND blocked = ?2),
-                    EXISTS (SELECT 1 FROM blocks WHERE user = ?2 AND blocked = ?1), low_wrote, high_wrote
+                    EXISTS (SELECT 1 FROM blocks WHERE user = ?2 AND blocked = ?1), low_wrote, high_wrote,
+                    EXISTS (SELECT 1 FROM deferred WHERE user = ?1 AND conversation = n),
+                    EXISTS (SELECT 1 FROM deferred WHERE user = ?2 AND conversation = n)
                  FROM conversations WHERE low = ?1 AND high = ?2",
             )?
             .query_row([pair.0, pair.1], |row| {
@@ -214,6 +228,8 @@ impl Cache {
                     high_blocks: row.get(2)?,
                     low_wrote: row.get(3)?,
                     high_wrote: row.get(4)?,
+                    low_deferred: row.get(5)?,
+                    high_deferred: row.get(6)?,
                     counts: Counts::NONE,
                 })
             })
@@ -245,6 +261,18 @@ impl Cache {
                 conversation.low_wrote = wrote;
             } else {
                 conversation.high_wrote = wrote;
+            }
+        }
+    }
+
+    /// `other` must not know yet all that `user` has received, or may know it.
+    pub fn set_deferred(&mut self, user: i64, other: i64, deferred: bool) {
+        let pair = (user.min(other), user.max(other));
+        if let Some(conversation) = self.conversations.get_mut(&pair) {
+            if user <= other {
+                conversation.low_deferred = deferred;
+            } else {
+                conversation.high_deferred = deferred;
             }
         }
     }

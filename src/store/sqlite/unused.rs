@@ -113,7 +113,7 @@ pub fn remove_conversations(
         }
         tx.prepare_cached("DELETE FROM conversations WHERE n = ?1")?
             .execute([n])?;
-        for table in ["marks", "listed"] {
+        for table in ["marks", "deferred", "listed"] {
             let sql = format!("DELETE FROM {table} WHERE user IN (?1, ?2) AND conversation = ?3");
             tx.prepare_cached(&sql)?.execute([low, high, n])?;
         }

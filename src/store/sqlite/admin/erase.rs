@@ -170,6 +170,7 @@ fn erase_in(
     let entries = tx.execute("DELETE FROM inbox WHERE user = ?1", [n])?;
     tx.execute("DELETE FROM devices WHERE user = ?1", [n])?;
     tx.execute("DELETE FROM marks WHERE user = ?1", [n])?;
+    tx.execute("DELETE FROM deferred WHERE user = ?1", [n])?;
     tx.execute("DELETE FROM byte_use WHERE user = ?1", [n])?;
     tx.execute(
         "DELETE FROM unclaimed WHERE recipient = ?1 OR sender = ?1",

@@ -231,6 +231,12 @@ const CHECKS: &[(&str, &str)] = &[
         "SELECT user, conversation FROM marks WHERE read > received",
     ),
     (
+        "a deferred received mark is not ahead of the one that is shown, or of no direct conversation (user, conversation)",
+        "SELECT user, conversation FROM deferred AS d WHERE conversation NOT IN (SELECT n FROM conversations)
+         OR NOT EXISTS (SELECT 1 FROM marks AS m WHERE m.user = d.user AND m.conversation = d.conversation
+            AND m.received > d.shown AND m.read <= d.shown)",
+    ),
+    (
         "a block is of no user, or of oneself (user, blocked user)",
         "SELECT user, blocked FROM blocks WHERE user = blocked
          OR user NOT IN (SELECT n FROM users) OR blocked NOT IN (SELECT n FROM users)",

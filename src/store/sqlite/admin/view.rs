@@ -35,6 +35,10 @@ pub fn include_all(path: &Path, connection: &Connection) -> Result<(), StoreErro
             "conversation INTEGER, user INTEGER, level INTEGER, block INTEGER, deleted INTEGER, removed INTEGER",
         ),
         (
+            "deferred",
+            "user INTEGER, conversation INTEGER, shown INTEGER",
+        ),
+        (
             "unclaimed",
             "recipient INTEGER, sender INTEGER, messages INTEGER",
         ),

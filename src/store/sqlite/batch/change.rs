@@ -42,7 +42,8 @@ fn unchanged(seq: Option<u64>, at: i64) -> Outcome {
         recipients: Recipients::NONE,
         at,
         duplicate: true,
-        new_contact: None,
+        new_contact: false,
+        received: None,
     }
 }
 
@@ -373,7 +374,8 @@ impl Batch<'_> {
             recipients,
             at: changed_at,
             duplicate: false,
-            new_contact: None,
+            new_contact: false,
+            received: self.reveal_received_by(found)?,
         })
     }
 

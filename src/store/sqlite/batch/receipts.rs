@@ -6,6 +6,7 @@ use rusqlite::{OptionalExtension as _, params};
 use uuid::Uuid;
 
 use super::{Batch, Result};
+use crate::store::sqlite::cache::User;
 use crate::store::sqlite::number::signed;
 use crate::store::{Conversation, MessageRef, Outcome, Received, RoomMembers};
 
@@ -31,9 +32,16 @@ impl Batch<'_> {
                  ON CONFLICT DO UPDATE SET read = ?3, received = max(received, ?3) WHERE read < ?3",
             )?
             .execute([found.actor.n, found.conversation, found.n])?;
+        let received = if moved > 0 {
+            self.reveal_received_by(&found)?
+        } else {
+            None
+        };
         Ok(Outcome::ReadMark {
             moved: moved > 0,
             blocked: found.has_block,
+            // The read mark tells as much.
+            received: received.filter(|id| *id != at.id),
             members: self.members_of_small(at),
         })
     }
@@ -78,7 +86,7 @@ impl Batch<'_> {
         if let Some(user) = self.cache.users.get_mut(id) {
             user.received = seq;
         }
-        self.move_received_marks(user.n, signed(user.received), signed(seq))
+        self.move_received_marks(user, signed(seq))
     }
 
     /// True if a user may have one more device, for which one is forgotten if need be: one that has acknowledged nothing, or one that
@@ -135,9 +143,11 @@ impl Batch<'_> {
             .optional()
     }
 
-    /// Moves the received marks of the conversations with messages of others among the entries after `before` up to `seq`.
+    /// Moves the received marks of the conversations with messages of others among the entries after `user.received` up to `seq`.
     /// The inbox alone tells which these are (`by` is NULL), so no message is read. Rooms have no received marks.
-    fn move_received_marks(&mut self, user: i64, before: i64, seq: i64) -> Result<Vec<Received>> {
+    fn move_received_marks(&mut self, user: User, seq: i64) -> Result<Vec<Received>> {
+        let defers = self.defers_receipts(&user);
+        let (user, before) = (user.n, signed(user.received));
         let newest: Vec<(i64, i64)> = self
             .tx
             .prepare_cached(
@@ -149,6 +159,9 @@ impl Batch<'_> {
             .collect::<Result<_>>()?;
         let mut moved = Vec::new();
         for (conversation, n) in newest {
+            if defers {
+                self.defer(user, conversation, n)?;
+            }
             let changed = self
                 .tx
                 .prepare_cached(
@@ -168,10 +181,16 @@ impl Batch<'_> {
                         Ok((row.get(0)?, id, row.get(2)?))
                     })?;
                 let known = self.find_conversation(user, peer_n)?;
+                if defers {
+                    self.cache.set_deferred(user, peer_n, true);
+                } else if known.is_some_and(|known| known.is_deferred(user, peer_n)) {
+                    self.end_deferral(conversation, (user, peer_n))?;
+                }
+                let relation = self.relation(known, (user, peer_n))?;
                 moved.push(Received {
                     peer,
                     id,
-                    visible: self.see_each_other(known, (user, peer_n))?,
+                    visible: !defers && relation.is_visible(self.presence),
                 });
             }
         }

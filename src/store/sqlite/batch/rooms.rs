@@ -386,7 +386,8 @@ impl Batch<'_> {
             recipients: recipients.into(),
             at: self.now,
             duplicate: false,
-            new_contact: None,
+            new_contact: false,
+            received: None,
         })
     }
 

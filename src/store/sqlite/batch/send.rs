@@ -11,7 +11,7 @@ use crate::store::sqlite::counts::{self, Counts};
 use crate::store::sqlite::long_contents;
 use crate::store::sqlite::number::{signed, unsigned};
 use crate::store::sqlite::pending::Record;
-use crate::store::{Content, ContentHash, NewContact, NewMessage, Outcome, Recipients, Relation};
+use crate::store::{Content, ContentHash, NewMessage, Outcome, PresenceMode, Recipients};
 
 /// Messages with more bytes of content skip the pending log.
 pub(super) const LARGE: usize = 2048;
@@ -93,7 +93,7 @@ impl Batch<'_> {
         } else if !self.insert(&placed)? {
             return self.duplicate(conversation, from.n, message);
         }
-        let new_contact = self.count(&placed, state)?;
+        let (new_contact, received) = self.count(&placed, state)?;
         self.count_bytes(from.n, &message.content)?;
         if !connected && self.quotas.counts_unknown_recipients() {
             self.count_unknown_recipient(message, from.n, to.n);
@@ -107,46 +107,47 @@ impl Batch<'_> {
             at: self.now,
             duplicate: false,
             new_contact,
+            received,
         })
     }
 
-    /// Records that a conversation, whose state before it was `before`, has one more message.
+    /// Records that a conversation, whose state before it was `before`, has one more message. Returns whether it is the first message by
+    /// which the conversation has messages of both users, and what the recipient is to know of what the sender has received.
     fn count(
         &mut self,
         placed: &Placed<'_>,
         before: DirectConversation,
-    ) -> Result<Option<NewContact>> {
+    ) -> Result<(bool, Option<Uuid>)> {
         let from = placed.from.n;
         let to = placed.to.map_or(from, |(_, user)| user.n);
         let (pair, is_low) = ((from.min(to), from.max(to)), from <= to);
         self.cache.message_added(pair, placed.counts);
-        let (wrote, other_wrote) = if is_low {
-            (before.low_wrote, before.high_wrote)
-        } else {
-            (before.high_wrote, before.low_wrote)
-        };
-        if wrote {
-            return Ok(None);
+        let is_first = !before.has_written(from, to);
+        if !is_first && !before.is_deferred(from, to) {
+            return Ok((false, None));
         }
-        counts::set_wrote(self.tx, before.n, is_low, true)?;
-        self.cache.set_wrote(pair, is_low, true);
-        if !other_wrote {
-            return Ok(None);
+        if is_first {
+            counts::set_wrote(self.tx, before.n, is_low, true)?;
+            self.cache.set_wrote(pair, is_low, true);
         }
-        let see_each_other = |is_mutual| {
-            let relation = Relation {
-                is_self: from == to,
-                is_mutual,
-                has_block: before.has_block(),
-            };
-            relation.is_visible(self.presence)
+        let new_contact = is_first && from != to && before.has_written(to, from);
+        let now = DirectConversation {
+            low_wrote: before.low_wrote || is_low,
+            high_wrote: before.high_wrote || !is_low,
+            ..before
         };
-        let received = if see_each_other(true) && !see_each_other(false) {
+        let revealed = self.reveal_received(now, (from, to))?;
+        // Strangers have not been informed of what was received before.
+        let is_revealed = new_contact
+            && self.presence == PresenceMode::Contacts
+            && !before.has_block()
+            && revealed.is_none();
+        let received = if is_revealed {
             self.received_message(from, before.n)?
         } else {
-            None
+            revealed
         };
-        Ok(Some(NewContact { received }))
+        Ok((new_contact, received))
     }
 
     fn add_to_log(&mut self, placed: &Placed<'_>) {
@@ -383,7 +384,8 @@ impl Batch<'_> {
             recipients: Recipients::NONE,
             at: sent_at,
             duplicate: true,
-            new_contact: None,
+            new_contact: false,
+            received: None,
         })
     }
 }

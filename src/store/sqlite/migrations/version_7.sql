@@ -14,6 +14,14 @@ CREATE INDEX blocks_by_blocked ON blocks (blocked);
 CREATE TABLE byte_use (user INTEGER PRIMARY KEY, used REAL NOT NULL, at INTEGER NOT NULL) STRICT;
 
 
+-- Receipts.
+
+-- The received marks of which the other user of the conversation may know only an earlier value, `shown`.
+CREATE TABLE deferred (
+    user INTEGER NOT NULL, conversation INTEGER NOT NULL, shown INTEGER NOT NULL, PRIMARY KEY (user, conversation)
+) STRICT, WITHOUT ROWID;
+
+
 -- Superseded changes.
 
 -- The number of entries with `kind` 5 in the user's inbox.

@@ -14,7 +14,8 @@ use crate::store::sqlite::number::unsigned;
 use crate::store::sqlite::rooms::{is_room, share_small_room};
 use crate::store::sqlite::uncounted::{self, Uncounted};
 use crate::store::{
-    Conversation, ConversationItem, ConversationsPage, ConversationsQuery, Relation, StoredMessage,
+    Conversation, ConversationItem, ConversationsPage, ConversationsQuery, ReceivedView, Relation,
+    StoredMessage,
 };
 
 /// A place in a user's list of conversations.
@@ -184,20 +185,8 @@ impl SqliteReader {
                 || share_small_room(&self.connection, user, other, self.rooms.small)?,
             has_block: self.has_block(user, other)?,
         };
-        let (their_read, their_received) = if relation.is_self || relation.has_block {
-            (0, 0)
-        } else {
-            let (read, received) = self.marks(other, conversation)?;
-            // A user reveals a read mark by an own action. It is the least that the user has received.
-            (
-                read,
-                if relation.is_visible(self.presence) {
-                    received
-                } else {
-                    read
-                },
-            )
-        };
+        let view = relation.received_view(self.presence, false);
+        let (their_read, their_received) = self.marks_shown(other, conversation, view)?;
         let unread = if other == user {
             0
         } else {
@@ -297,6 +286,26 @@ impl SqliteReader {
             .query_row([user, conversation], |row| Ok((row.get(0)?, row.get(1)?)))
             .optional()
             .map(Option::unwrap_or_default)
+    }
+
+    /// What a user may know of the marks of the other one: read, received.
+    fn marks_shown(&self, other: i64, conversation: i64, view: ReceivedView) -> Result<(i64, i64)> {
+        let (read, received) = self.marks(other, conversation)?;
+        Ok(match view {
+            ReceivedView::Nothing => (0, 0),
+            ReceivedView::Read => (read, read),
+            ReceivedView::Shown => {
+                let shown = self
+                    .connection
+                    .prepare_cached(
+                        "SELECT shown FROM deferred WHERE user = ?1 AND conversation = ?2",
+                    )?
+                    .query_row([other, conversation], |row| row.get(0))
+                    .optional()?;
+                (read, shown.unwrap_or(received))
+            }
+            ReceivedView::All => (read, received),
+        })
     }
 
     pub(super) fn id_of(&self, conversation: i64, n: i64) -> Result<Option<Uuid>> {
