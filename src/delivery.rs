@@ -8,6 +8,7 @@
 //!
 //! The router pushes ephemeral frames, which are not stored, with [`Delivery::push_ephemeral`] on the worker's thread.
 
+pub mod answers;
 mod ephemeral;
 mod receipt;
 pub mod render;

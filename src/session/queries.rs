@@ -5,16 +5,14 @@ use std::collections::VecDeque;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use crate::delivery::render::{past_message, target_fields, target_of};
-use crate::delivery::send_error;
+use crate::delivery::{answers, send_error};
 use crate::outbox::Outbox;
-use crate::protocol::server::{Conversation, Conversations, History, Member, Members};
+use crate::protocol::server::{Member, Members};
 use crate::protocol::types::Integer;
 use crate::protocol::{ErrorCode, FrameError, MessageId, ServerFrame, Timestamp};
 use crate::router::{Query, Router, RunningQuery};
 use crate::store::{
-    ConversationsPage, HistoryAnswer, HistoryPosition, HistoryQuery, MemberItem, MembersAnswer,
-    MembersQuery,
+    ConversationsPage, HistoryAnswer, HistoryQuery, MemberItem, MembersAnswer, MembersQuery,
 };
 
 /// Number of queries that may wait before the session stops reading its client's frames.
@@ -120,32 +118,10 @@ fn answer_history(
     answer: &HistoryAnswer,
     reference: Option<&str>,
 ) {
-    let page = match answer {
-        HistoryAnswer::Page(page) => page,
-        HistoryAnswer::UnknownMessage => {
-            let field = match query.position {
-                Some(HistoryPosition::After(_)) => "after",
-                _ => "before",
-            };
-            return send_error(outbox, &FrameError::unknown_message(field), reference, None);
-        }
-        HistoryAnswer::UnknownRoom => {
-            let error = FrameError::unknown_room("target_room");
-            return send_error(outbox, &error, reference, None);
-        }
-        HistoryAnswer::NotMember => {
-            let error = FrameError::not_member("target_room");
-            return send_error(outbox, &error, reference, None);
-        }
-    };
-    let (target_user, target_room) = target_fields(target_of(&query.conversation));
-    outbox.send(&ServerFrame::History(History {
-        target_user,
-        target_room,
-        messages: page.messages.iter().map(past_message).collect(),
-        more: page.more,
-        reference,
-    }));
+    match answers::history(query, answer, reference) {
+        Ok(frame) => outbox.send(&frame),
+        Err(error) => send_error(outbox, &error, reference, None),
+    }
 }
 
 fn answer_members(
@@ -189,26 +165,5 @@ fn answer_conversations(
         let error = FrameError::unknown_cursor();
         return send_error(outbox, &error, reference, None);
     };
-    let cursor = page.cursor.map(|id| id.hyphenated().to_string());
-    outbox.send(&ServerFrame::Conversations(Conversations {
-        items: page
-            .items
-            .iter()
-            .map(|item| {
-                let (target_user, target_room) = target_fields(target_of(&item.conversation));
-                Conversation {
-                    target_user,
-                    target_room,
-                    members: item.members.map(Integer),
-                    last: item.last.as_ref().map(past_message),
-                    unread: Integer(item.unread),
-                    my_read: item.my_read.map(MessageId),
-                    their_read: item.their_read.map(MessageId),
-                    their_received: item.their_received.map(MessageId),
-                }
-            })
-            .collect(),
-        cursor: cursor.as_deref(),
-        reference,
-    }));
+    answers::conversations(page, reference, |frame| outbox.send(frame));
 }
