@@ -17,7 +17,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+pub(crate) use generated_secret::{generate as generate_secret, save as save_secret};
 pub use issue::{PageLinks, issue_token};
+pub(crate) use key_files::{invalid as invalid_file, read_text};
 pub use verifier::TokenVerifier;
 
 use self::jwks::Undecided;

@@ -1,5 +1,6 @@
 //! The commands of the `dmwire` program.
 
+mod api_key;
 pub mod args;
 mod backup;
 mod config;
@@ -83,7 +84,7 @@ struct Command {
 }
 
 /// All commands in the order of the help.
-const COMMANDS: [Command; 10] = [
+const COMMANDS: [Command; 11] = [
     serve::COMMAND,
     schema::COMMAND,
     backup::COMMAND,
@@ -92,6 +93,7 @@ const COMMANDS: [Command; 10] = [
     export::COMMAND,
     erase::COMMAND,
     token::COMMAND,
+    api_key::COMMAND,
     config::COMMAND,
     healthcheck::COMMAND,
 ];

@@ -14,6 +14,7 @@ mod key_text;
 mod limits;
 mod logging;
 mod network;
+mod ops;
 mod origin;
 mod presence;
 mod recipients;
@@ -39,6 +40,7 @@ pub use keepalive::KeepaliveConfig;
 pub use limits::{LimitsConfig, RateLimit};
 pub use logging::{LogFormat, LoggingConfig, stderr_shows_colors};
 pub use network::{Listen, NetworkConfig, ProxyHeader, TrustedProxies};
+pub use ops::{ApiAccess, OpsConfig};
 pub use presence::{PresenceConfig, PresenceMode};
 pub use recipients::{Quotas, RecipientsConfig, Users};
 pub use resolved::Resolved;
@@ -57,6 +59,8 @@ use source::RawValue;
 pub struct Config {
     /// Addresses, proxies and origins.
     pub network: NetworkConfig,
+    /// The operations port.
+    pub ops: OpsConfig,
     /// Authentication.
     pub auth: AuthConfig,
     /// The server's certificate.
@@ -84,6 +88,7 @@ fn settings() -> &'static [Setting] {
     static SETTINGS: LazyLock<Vec<Setting>> = LazyLock::new(|| {
         let sections = [
             network::settings(),
+            ops::settings(),
             auth::settings(),
             tls::settings(),
             storage::settings(),

@@ -7,14 +7,14 @@
 
 mod client_addr;
 mod connect;
-mod credentials;
+pub(crate) mod credentials;
 mod error_responses;
 mod idle_timeout;
-mod origin;
+pub(crate) mod origin;
 mod plain_on_tls;
 mod rejection;
 mod routes;
-mod security_headers;
+pub(crate) mod security_headers;
 mod service;
 mod session_query;
 pub mod upgrade;
@@ -22,12 +22,16 @@ pub mod upgrade;
 use std::time::Duration;
 
 pub use self::client_addr::ClientAddr;
+pub(crate) use self::client_addr::single_header;
+pub(crate) use self::idle_timeout::{Activity, TimeoutStream};
 pub use self::rejection::Rejection;
+pub(crate) use self::routes::health;
 pub use self::service::serve;
+pub(crate) use self::service::{DISCONNECT_TIMEOUT, accept, accept_tls};
 pub use self::upgrade::{Upgrade, upgrade};
 
 /// How long a handshake may take (PROTOCOL section 10, "Handshake"): the TLS handshake, the head of a connection's first
 /// request, opening the inbox, and writing a rejection, each.
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+pub(crate) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long an idle HTTP connection is kept open.
-const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(30);
+pub(crate) const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(30);

@@ -20,7 +20,7 @@ use self::read_rate::{ReadLimits, SharedReadRates};
 use crate::config::{LimitsConfig, RecipientsConfig, RoomsConfig, TrustedProxies};
 
 pub use self::connections::{ConnectionPermit, TooManyConnections, WebSocketPermit};
-pub use self::rates::UserKey;
+pub use self::rates::{KeyedRateLimit, UserKey};
 
 /// Number of entries for which a map keeps its memory after a peak.
 const SPARE_ENTRIES: usize = 1024;

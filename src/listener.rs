@@ -17,9 +17,10 @@ const EAFNOSUPPORT: i32 = 97;
 
 /// An address cannot be listened on.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {address} (--listen): {error}{}", hint(error))]
+#[error("cannot listen on {address} ({setting}): {error}{}", hint(error))]
 pub struct ListenError {
     address: SocketAddr,
+    setting: &'static str,
     error: io::Error,
 }
 
@@ -35,11 +36,30 @@ fn hint(error: &io::Error) -> &'static str {
     }
 }
 
-/// Binds all configured addresses. A default address that the machine does not have is skipped, if another one is bound.
+/// Binds the addresses of the operations port. If they are the default and one of them cannot be bound, the server does without the port.
 ///
 /// # Errors
 /// [`ListenError`]
-pub fn listen(config: &Listen) -> Result<Vec<TcpListener>, ListenError> {
+pub fn listen_for_operations(config: &Listen) -> Result<Vec<TcpListener>, ListenError> {
+    match listen(config, "--ops-listen") {
+        Err(error) if config.is_default => {
+            log::warn!("the server runs without an operations port: {error}");
+            Ok(Vec::new())
+        }
+        result => result,
+    }
+}
+
+/// Binds all addresses that `setting` names. A default address that the machine does not have is skipped, if another one is bound.
+///
+/// # Errors
+/// [`ListenError`]
+pub fn listen(config: &Listen, setting: &'static str) -> Result<Vec<TcpListener>, ListenError> {
+    let failed = |address, error| ListenError {
+        address,
+        setting,
+        error,
+    };
     let mut listeners = Vec::new();
     let mut skipped = None;
     for &address in &config.addresses {
@@ -48,9 +68,9 @@ pub fn listen(config: &Listen) -> Result<Vec<TcpListener>, ListenError> {
             // A machine without IPv6 has no [::1], which is a default address.
             Err(error) if config.is_default && no_such_address(&error) => {
                 log::warn!("not listening on {address}: {error}");
-                skipped = Some(ListenError { address, error });
+                skipped = Some(failed(address, error));
             }
-            Err(error) => return Err(ListenError { address, error }),
+            Err(error) => return Err(failed(address, error)),
         }
     }
     match skipped {

@@ -12,7 +12,7 @@ pub mod contract;
 pub mod error;
 mod hints;
 pub mod json;
-mod parse;
+pub mod parse;
 pub mod schema;
 pub mod server;
 mod tagged;

@@ -147,6 +147,11 @@ impl Router {
         self.delivery.presence()
     }
 
+    /// Whether there are rooms.
+    pub fn has_rooms(&self) -> bool {
+        self.has_rooms
+    }
+
     /// The time of the server.
     pub fn clock(&self) -> &Clock {
         &self.clock

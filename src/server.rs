@@ -1,5 +1,7 @@
 //! Builds the parts of the server, serves until the shutdown signal, and drains.
 
+mod operations;
+
 use std::future::Future;
 use std::io::{self, Write as _};
 use std::net::{SocketAddr, TcpListener};
@@ -22,6 +24,8 @@ use crate::disk_space::DiskSpaceMonitor;
 use crate::limits::Limits;
 use crate::listener::{self, ListenError};
 use crate::memberships::SessionMemberships;
+use crate::ops::Ops;
+use crate::ops::keys::{ApiKeys, NewKey};
 use crate::outbox::disconnect::SHUTDOWN;
 use crate::presence::Presence;
 use crate::protocol::Contract;
@@ -34,6 +38,8 @@ use crate::supervise::{self, DISK_FAILED};
 use crate::tls::{Tls, TlsError};
 use crate::writer::{CommitObserver, Writer};
 
+use self::operations::Operations;
+
 /// The exit code for invalid settings, to which the files with keys belong.
 const INVALID_SETTINGS: u8 = 2;
 /// Threads that read from the store, in addition to the one that runs only short reads (see [`Readers`]).
@@ -42,6 +48,15 @@ const READERS: usize = 2;
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(8);
 /// Seconds between two log lines about the same limit, and between two refills of quotas.
 const MINUTE: u32 = 60;
+
+/// The sockets that a server listens on.
+#[derive(Debug)]
+pub struct Listeners {
+    /// Those of the public port.
+    pub public: Vec<TcpListener>,
+    /// Those of the operations port, which may be none.
+    pub operations: Vec<TcpListener>,
+}
 
 /// Why the server could not start, or did not stop properly.
 #[derive(Debug, thiserror::Error)]
@@ -101,7 +116,10 @@ pub fn run(config: Config) -> Result<(), RunError> {
             signal(SignalKind::terminate())?,
             signal(SignalKind::interrupt())?,
         ];
-        let listeners = listener::listen(&config.network.listen)?;
+        let listeners = Listeners {
+            public: listener::listen(&config.network.listen, "--listen")?,
+            operations: listener::listen_for_operations(&config.ops.ops_listen)?,
+        };
         serve(config, listeners, async move {
             first(&mut signals).await;
             actix_rt::spawn(async move {
@@ -131,8 +149,11 @@ struct Parts {
     readers: Readers,
     writer: Writer<ReplyTo>,
     writer_thread: JoinHandle<()>,
+    ops: Arc<Ops>,
     /// Printed at start, if the server authenticates clients with its generated secret.
     links: Option<PageLinks>,
+    /// Printed at start, if the server has generated it.
+    api_key: Option<NewKey>,
 }
 
 /// Serves on `listeners` until `shutdown` completes, then drains: sessions get replies to what their clients have sent, and a
@@ -142,20 +163,19 @@ struct Parts {
 /// [`RunError`]
 pub async fn serve(
     config: Config,
-    listeners: Vec<TcpListener>,
+    listeners: Listeners,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), RunError> {
     let parts = Parts::build(config)?;
     let Parts { context, tls, .. } = &parts;
-    let addresses = listeners
-        .iter()
-        .map(TcpListener::local_addr)
-        .collect::<Result<Vec<_>, _>>()?;
-    let server = crate::http::serve(context, listeners, tls.as_deref())?;
+    let addresses = local_addresses(&listeners.public)?;
+    let server = crate::http::serve(context, listeners.public, tls.as_deref())?;
     let handle = server.handle();
+    let operations = Operations::start(&parts, listeners.operations)?;
     // Before the server says that it listens: without a handler, SIGHUP ends the process.
-    let _reload = reload_when_changed(context, tls.as_ref())?;
+    let _reload = reload_when_changed(&parts)?;
     announce(&parts, &addresses);
+    operations.announce(&parts);
     let _maintain_limits = AbortOnDropHandle::new(actix_rt::spawn(maintain_limits(
         context.limits.clone(),
         context.registry.clone(),
@@ -179,6 +199,7 @@ pub async fn serve(
     }
     handle.stop(false).await;
     drop(server.await);
+    operations.stop().await;
     let joined = tokio::task::spawn_blocking(move || {
         parts.readers.close();
         parts.writer.close();
@@ -202,6 +223,7 @@ impl Parts {
             None => Contract::built_in(),
         };
         let auth = Verifier::new(config.access(), &config.auth)?;
+        let api_keys = ApiKeys::new(&config)?;
         let registry = Arc::new(Registry::default());
         let retention = config.storage.retention();
         let (sessions, known) = (registry.clone(), registry.clone());
@@ -224,6 +246,7 @@ impl Parts {
         let secret_file = config.storage.secret_file();
         let (auth, links) =
             auth.with_generated_secret(config.access(), &config.auth, secret_file.as_deref())?;
+        let (api_keys, api_key) = api_keys.with_generated_key(config.storage.api_key_file())?;
         let mut readers = (0..READERS)
             .map(|_| store.reader())
             .collect::<Result<Vec<_>, _>>()?;
@@ -273,6 +296,7 @@ impl Parts {
         let memberships = SessionMemberships::new(router, grace, former);
         let context = Context::new(config, contract, auth, memberships, registry, limits, epoch);
         Ok(Self {
+            ops: Ops::new(context.clone(), api_keys),
             context,
             tls,
             disk_space,
@@ -281,6 +305,7 @@ impl Parts {
             writer,
             writer_thread,
             links,
+            api_key,
         })
     }
 }
@@ -290,6 +315,10 @@ fn open_store(config: &StorageConfig, options: StoreOptions) -> Result<Box<dyn S
         StoreUrl::Sqlite(path) => Box::new(Sqlite::open(path, config.durability, options)?),
         StoreUrl::Memory => Box::new(Sqlite::temporary(&temporary_directory(), options)?),
     })
+}
+
+fn local_addresses(listeners: &[TcpListener]) -> io::Result<Vec<SocketAddr>> {
+    listeners.iter().map(TcpListener::local_addr).collect()
 }
 
 /// Logs the addresses, and prints the links of the page that contain a token.
@@ -311,36 +340,34 @@ fn announce(parts: &Parts, addresses: &[SocketAddr]) {
     }
     if let (Some(links), Some(address)) = (&parts.links, public) {
         // Not to the log, which must not contain tokens.
-        print_beside(links.text(scheme, *address, base_path));
+        print_beside("sign-in links", links.text(scheme, *address, base_path));
     }
 }
 
 /// Prints on a thread of its own: the write blocks if nobody reads stdout.
-fn print_beside(text: String) {
+fn print_beside(what: &'static str, text: String) {
     let print = move || {
         // An error means that stdout is closed.
         let _ = io::stdout().write_all(text.as_bytes());
     };
-    let thread = std::thread::Builder::new().name("links".into());
+    let thread = std::thread::Builder::new().name(what.into());
     if let Err(error) = thread.spawn(print) {
-        log::warn!("cannot print the sign-in links: {error}");
+        log::warn!("cannot print the {what}: {error}");
     }
 }
 
 /// Reads keys and certificates again when they change, and on SIGHUP, until the handles are dropped. SIGHUP also accepts the
 /// clock of the machine as it is.
-fn reload_when_changed(
-    context: &Arc<Context>,
-    tls: Option<&Arc<Tls>>,
-) -> io::Result<Vec<AbortOnDropHandle<()>>> {
+fn reload_when_changed(parts: &Parts) -> io::Result<Vec<AbortOnDropHandle<()>>> {
     let mut hangup = signal(SignalKind::hangup())?;
-    let watching = tls.map(|tls| actix_rt::spawn(tls.clone().watch()));
-    let (context, tls) = (context.clone(), tls.cloned());
+    let (context, tls, ops) = (parts.context.clone(), parts.tls.clone(), parts.ops.clone());
+    let watching = tls.clone().map(|tls| actix_rt::spawn(tls.watch()));
     let on_hangup = actix_rt::spawn(async move {
         while hangup.recv().await.is_some() {
-            announce_reload(&context.config);
+            announce_reload(&context.config, ops.keys.has_file());
             context.router.clock().accept();
             context.auth.refresh();
+            ops.keys.reload();
             if let Some(tls) = &tls {
                 tls.reload();
             }
@@ -352,11 +379,12 @@ fn reload_when_changed(
 }
 
 /// Logs what SIGHUP reloads: what is configured of it.
-fn announce_reload(config: &Config) {
+fn announce_reload(config: &Config, has_api_keys: bool) {
     let auth = &config.auth;
     let has_key_files = !auth.jwt_secret_file.is_empty() || !auth.jwt_key.is_empty();
     let parts = [
         ("keys for tokens", has_key_files || auth.jwks.is_some()),
+        ("keys of the HTTP API", has_api_keys),
         ("TLS certificate", config.tls.is_enabled()),
         ("content types", config.content.content_types.is_some()),
     ];

@@ -30,6 +30,7 @@ const LAYERS: &[&[&str]] = &[
     &["context"],
     &["session"],
     &["http"],
+    &["ops"],
     &["server"],
     &["cli"],
 ];

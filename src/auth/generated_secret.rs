@@ -45,7 +45,10 @@ pub fn load(path: &Path) -> Result<Option<Secret>, AuthSetupError> {
 }
 
 /// 256 random bits as base64url text, so that the secret can be copied into other programs.
-fn generate() -> io::Result<Secret> {
+///
+/// # Errors
+/// If the system provides no random bytes.
+pub fn generate() -> io::Result<Secret> {
     let mut bytes = [0; 32];
     let filled = SystemRandom::new().fill(&mut bytes);
     filled.map_err(|_| io::Error::other("the system provides no random bytes"))?;
@@ -54,7 +57,10 @@ fn generate() -> io::Result<Secret> {
 }
 
 /// Writes the secret completely or not at all: a file truncated by a crash would be a secret that is easy to guess.
-fn save(path: &Path, secret: &Secret) -> io::Result<()> {
+///
+/// # Errors
+/// If the file cannot be written.
+pub fn save(path: &Path, secret: &Secret) -> io::Result<()> {
     let mut name = path.as_os_str().to_owned();
     name.push(".part");
     let part = Path::new(&name);

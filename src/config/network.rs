@@ -9,6 +9,8 @@ use super::setting::{choice, list, list_of, number, section, strings, text};
 use super::{RawValue, origin};
 
 const PORT: u16 = 8080;
+/// The default port of the operations port.
+const OPS_PORT: u16 = 8081;
 /// Used where the number of CPUs cannot be determined.
 const WORKERS: usize = 1;
 const MAX_WORKERS: usize = 512;
@@ -65,7 +67,8 @@ section! {
 /// The addresses to listen on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listen {
-    /// At least one, without duplicates. Port 0 takes a free port, a different one for each address.
+    /// At least one, without duplicates; for the operations port also none. Port 0 takes a free port, a different one for each
+    /// address.
     pub addresses: Vec<SocketAddr>,
     /// Whether these are the default, so that the server also starts on a machine without IPv6.
     pub is_default: bool,
@@ -81,8 +84,24 @@ impl Default for Listen {
 }
 
 impl Listen {
+    /// The default of the operations port.
+    pub(super) fn default_ops() -> Self {
+        Self {
+            addresses: loopback(OPS_PORT),
+            is_default: true,
+        }
+    }
+
+    /// No address.
+    pub(super) fn none() -> Self {
+        Self {
+            addresses: Vec::new(),
+            is_default: false,
+        }
+    }
+
     /// The addresses of all entries without duplicates. Port 0 asks for another free port each time, so it may be repeated.
-    fn parse(values: &[RawValue]) -> Result<Self, String> {
+    pub(super) fn parse(values: &[RawValue]) -> Result<Self, String> {
         let mut addresses = Vec::new();
         for value in values {
             for address in listen_entry(value.as_str())? {
@@ -204,6 +223,11 @@ impl TrustedProxies {
         };
         let networks: Result<_, _> = values.iter().map(network).collect();
         networks.map(Self)
+    }
+
+    /// Whether no proxy is trusted.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     /// The proxies with these addresses.

@@ -107,6 +107,20 @@ impl Resolved {
                 return self.reject(key, &format!("has no effect without {}", flag(needed)));
             }
         }
+        if self.config.ops.ops_tls && !self.is_given("tls_cert") {
+            return self.reject("ops_tls", "has no effect without --tls-cert");
+        }
+        let public = &self.config.network.listen.addresses;
+        let mut ops = self.config.ops.ops_listen.addresses.iter();
+        if self.is_given("ops_listen")
+            && let Some(address) = ops.find(|ops| ops.port() != 0 && public.contains(ops))
+        {
+            let what = format!(
+                "{address} is an address of the public port ({}); the operations port needs another one",
+                self.name("listen")
+            );
+            return self.reject("ops_listen", &what);
+        }
         // The default may be written out.
         if self.config.network.proxy_header != ProxyHeader::Auto && !self.is_given("trusted_proxy")
         {

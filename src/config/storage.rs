@@ -136,14 +136,24 @@ impl StorageConfig {
 
     /// The file with the secret that the server generates for itself: next to the store. `None` for a store in memory.
     pub fn secret_file(&self) -> Option<PathBuf> {
+        self.file_beside("-secret")
+    }
+
+    /// The file with the hash of the key of the HTTP API that the server generates for itself: next to the store. `None` for a store
+    /// in memory.
+    pub fn api_key_file(&self) -> Option<PathBuf> {
+        self.file_beside("-api-key")
+    }
+
+    fn file_beside(&self, suffix: &str) -> Option<PathBuf> {
         let StoreUrl::Sqlite(path) = &self.store else {
             return None;
         };
-        // The resolved path, so that the same store under another name has the same secret.
+        // The resolved path, so that the same store under another name has the same file.
         let mut name = std::fs::canonicalize(path)
             .unwrap_or_else(|_| path.clone())
             .into_os_string();
-        name.push("-secret");
+        name.push(suffix);
         Some(name.into())
     }
 }

@@ -1,6 +1,6 @@
 //! The requests that are answered over HTTP, without an upgrade: one module per resource.
 
-mod health;
+pub(crate) mod health;
 mod page;
 mod schema;
 mod websocket;

@@ -30,7 +30,7 @@ use crate::websocket::socket_writer::Transport;
 
 /// How long to wait until the peer of a closed connection has received its last bytes. actix compares this deadline with a clock
 /// that it updates every 500 ms; with less than 600 ms a socket can stay open forever.
-const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+pub(crate) const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// Length of the kernel's queue of connections that are not accepted yet.
 const BACKLOG: u32 = 4096;
 
@@ -93,9 +93,16 @@ pub fn serve(
 }
 
 /// A connection in the form that actix-http expects.
-type Accepted<T> = (TimeoutStream<T>, Protocol, Option<SocketAddr>);
+pub(crate) type Accepted<T> = (TimeoutStream<T>, Protocol, Option<SocketAddr>);
 
-fn accept(limits: &Arc<Limits>, io: TcpStream) -> Result<Accepted<TcpStream>, DispatchError> {
+/// Accepts a connection.
+///
+/// # Errors
+/// A limit is reached.
+pub(crate) fn accept(
+    limits: &Arc<Limits>,
+    io: TcpStream,
+) -> Result<Accepted<TcpStream>, DispatchError> {
     // If the option cannot be set, small frames are delayed a little; everything else works.
     let _ = io.set_nodelay(true);
     let peer = io.peer_addr().ok();
@@ -120,7 +127,10 @@ fn rejected(too_many: TooManyConnections) -> DispatchError {
 
 /// Accepts a connection and completes its TLS handshake, for which it has as long as for an HTTP request. Other connections do
 /// not wait for it.
-async fn accept_tls(
+///
+/// # Errors
+/// A limit is reached, or the handshake fails.
+pub(crate) async fn accept_tls(
     limits: Arc<Limits>,
     acceptor: TlsAcceptor,
     io: TcpStream,

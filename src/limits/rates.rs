@@ -87,14 +87,15 @@ impl UserRates {
 
 /// A rate limit per key.
 #[derive(Debug)]
-pub(super) struct KeyedRateLimit<K: Clone + Eq + Hash> {
+pub struct KeyedRateLimit<K: Clone + Eq + Hash> {
     limiter: DefaultKeyedRateLimiter<K>,
     burst: NonZeroU32,
     clock: DefaultClock,
 }
 
 impl<K: Clone + Eq + Hash> KeyedRateLimit<K> {
-    pub(super) fn new(limit: RateLimit) -> Self {
+    /// A limiter whose keys each have this rate.
+    pub fn new(limit: RateLimit) -> Self {
         let positive = |n| NonZeroU32::new(n).unwrap_or(NonZeroU32::MIN);
         let burst = positive(limit.burst);
         let quota = Quota::per_second(positive(limit.per_second)).allow_burst(burst);
@@ -105,8 +106,11 @@ impl<K: Clone + Eq + Hash> KeyedRateLimit<K> {
         }
     }
 
-    /// Counts one event. The error is the time in milliseconds until the next one is allowed.
-    pub(super) fn check(&self, key: &K) -> Result<(), u64> {
+    /// Counts one event.
+    ///
+    /// # Errors
+    /// The time in milliseconds until the next one is allowed.
+    pub fn check(&self, key: &K) -> Result<(), u64> {
         self.limiter.check_key(key).map_err(|not_until| {
             let wait = not_until.wait_time_from(self.clock.now());
             u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1)
@@ -130,7 +134,7 @@ impl<K: Clone + Eq + Hash> KeyedRateLimit<K> {
     }
 
     /// Drops the entries that are fully refilled.
-    pub(super) fn sweep(&self) {
+    pub fn sweep(&self) {
         if !self.limiter.is_empty() {
             self.limiter.retain_recent();
             if self.limiter.len() < SPARE_ENTRIES {

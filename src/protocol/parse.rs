@@ -132,6 +132,24 @@ impl<'t, 'a> Scanned<'t, 'a> {
     }
 }
 
+/// Decodes a JSON document that is not a frame, by the rules for frames: the body of a request.
+///
+/// # Errors
+/// [`FrameError`] names the rule that the document violates, and the value.
+pub fn decode<'a, T: Deserialize<'a>>(tape: &mut Tape, text: &'a str) -> Result<T, FrameError> {
+    let scanned = Scanned::new(tape, text);
+    if let Some(problem) = scanned.problem {
+        return Err(FrameError {
+            path: problem.path,
+            ..FrameError::new(ErrorCode::InvalidJson, shortened(problem.detail))
+        });
+    }
+    let Some(doc) = scanned.doc else {
+        return Err(FrameError::new(ErrorCode::InvalidJson, "not JSON"));
+    };
+    T::deserialize(doc.root()).map_err(frame_error)
+}
+
 fn frame_error(error: DecodeError) -> FrameError {
     FrameError {
         code: error.code,

@@ -50,7 +50,8 @@ impl Query {
 }
 
 impl Router {
-    pub(super) fn history(&self, frame: &ClientHistory<'_>, actor: &Arc<str>) -> Query {
+    /// The query of a `history` frame of `actor`.
+    pub fn history(&self, frame: &ClientHistory<'_>, actor: &Arc<str>) -> Query {
         let before = frame.before.map(|id| HistoryPosition::Before(id.0));
         let after = frame.after.map(|id| HistoryPosition::After(id.0));
         Query {
@@ -66,7 +67,11 @@ impl Router {
         }
     }
 
-    pub(super) fn conversations(
+    /// The query of a `conversations` frame of `actor`.
+    ///
+    /// # Errors
+    /// The cursor is not one.
+    pub fn conversations(
         &self,
         frame: &ClientConversations<'_>,
         actor: &Arc<str>,

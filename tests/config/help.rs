@@ -7,6 +7,10 @@ fn the_help_names_every_flag_and_variable() {
     let help = Run::new("--help").output();
     for flag in [
         "listen",
+        "ops-listen",
+        "ops-tls",
+        "api-key-file",
+        "api-requests-per-second",
         "base-path",
         "open",
         "auth",
@@ -85,6 +89,7 @@ fn the_help_names_every_flag_and_variable() {
     }
     for heading in [
         "Network:",
+        "Operations:",
         "Authentication:",
         "TLS:",
         "token",
@@ -165,7 +170,7 @@ fn the_help_of_a_command_shows_the_settings_that_concern_it() {
             assert!(help.contains("--config"), "{help}");
         }
     }
-    for command in ["schema", "schema export", "schema check"] {
+    for command in ["schema", "schema export", "schema check", "api-key"] {
         let help = Run::new(&format!("{command} --help")).output();
         assert_eq!(flags(&help), ["--help"], "{command}");
     }
@@ -188,6 +193,7 @@ fn the_help_names_the_commands() {
         "export",
         "erase",
         "token",
+        "api-key",
         "config",
         "healthcheck",
     ] {

@@ -22,6 +22,11 @@ fn an_error_names_the_valid_values() {
     for (args, expected) in [
         ("--listen 8080", "localhost:8080"),
         ("--listen :8080", "0.0.0.0:8080"),
+        ("--ops-listen 8081", "localhost:8081"),
+        ("--ops-listen off,127.0.0.1:1", "off stands alone"),
+        ("--ops-listen 127.0.0.1:8080", "another one"),
+        ("--ops-tls", "--tls-cert"),
+        ("--api-requests-per-second 0", "1 to 1000000"),
         ("--base-path /a//b", "/demo"),
         ("--open=maybe", "true nor false"),
         ("--allowed-origin *", "name each origin"),

@@ -25,6 +25,10 @@ fn the_defaults_are_those_of_the_protocol_document() {
     let settings = Run::new("config").output();
     for line in [
         r#"listen = ["127.0.0.1:8080", "[::1]:8080"]  # default"#,
+        r#"ops_listen = ["127.0.0.1:8081", "[::1]:8081"]  # default"#,
+        "ops_tls = false  # default",
+        "api_key_file = \"\"  # default",
+        "api_requests_per_second = 1000  # default",
         "base_path = \"\"  # default",
         "open = false  # default",
         "allowed_origin = []  # default",
@@ -81,7 +85,7 @@ fn the_defaults_are_those_of_the_protocol_document() {
 
 #[test]
 fn the_output_of_config_is_a_file_with_the_same_settings() {
-    let args = "config --listen localhost:0 --base-path /a --open=false --allowed-origin https://a,null --store memory: \
+    let args = "config --listen localhost:0 --ops-listen off --ops-tls --api-key-file g --api-requests-per-second 31 --base-path /a --open=false --allowed-origin https://a,null --store memory: \
                 --auth jwt --jwt-secret-file a,b --jwt-key c --jwks https://a/keys --jwks-ca f --jwks-refresh-seconds 60 \
                 --jwt-issuer https://a --jwt-audience b --jwt-leeway-seconds 9 --query-token false --allowed-host chat \
                 --trusted-proxy 10.0.0.0/8 --proxy-header forwarded --tls-cert d --tls-key e --jwt-secret hunter2 \
@@ -114,7 +118,7 @@ fn the_output_of_config_is_a_file_with_the_same_settings() {
             .collect()
     };
     assert_eq!(values(&by_file), values(&by_flag));
-    assert_eq!(by_file.matches("# file my.toml").count(), 68);
+    assert_eq!(by_file.matches("# file my.toml").count(), 72);
 }
 
 #[test]

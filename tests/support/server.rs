@@ -53,6 +53,10 @@ impl Server {
         if !arguments.iter().any(|argument| argument == "--listen") {
             command.arg("--listen").arg(format!("127.0.0.1:{port}"));
         }
+        // A port that only one of the servers on this machine could have.
+        if !arguments.iter().any(|argument| argument == "--ops-listen") {
+            command.args(["--ops-listen", "off"]);
+        }
         let mut child = command
             .args(&arguments)
             // A private database that a killed server leaves behind is removed with the folder.

@@ -1,0 +1,28 @@
+//! `dmwire api-key`: prints a key of the HTTP API.
+
+use std::io::{self, Write as _};
+
+use clap::{Arg, ArgMatches};
+use dmwire::ops::keys::NewKey;
+
+use super::{Command, CommandError, Settings, not_printed, required};
+
+pub const COMMAND: Command = Command {
+    clap: || {
+        let name = Arg::new("name")
+            .value_name("NAME")
+            .required(true)
+            .help("Name of the key, which the log shows");
+        clap::Command::new("api-key")
+            .about("Print a new key of the HTTP API, and its line for --api-key-file")
+            .arg(name)
+    },
+    settings: Settings::None,
+    run,
+};
+
+fn run(_: &ArgMatches, own: &ArgMatches) -> Result<(), CommandError> {
+    let key = NewKey::generate(required(own, "name"))
+        .map_err(|error| CommandError::FailedWith(format!("no key can be made: {error}"), 2))?;
+    writeln!(io::stdout(), "{}\n{}", key.key(), key.line()).map_err(not_printed("the key"))
+}

@@ -1,0 +1,74 @@
+//! The operations port: the HTTP API of back ends and operators (`/v1`), and health checks.
+//!
+//! It is an actix-web application of its own, on its own addresses, threads and connection limits, so that no request on the public
+//! port reaches it, and an overload of the public port does not make it unreachable. `routes` lists its resources, one module each.
+//! `authorize` requires a key with the scope that a resource names; [`keys`] reads the keys.
+
+mod authorize;
+pub mod body;
+mod conversations;
+pub mod error;
+pub mod keys;
+pub mod query;
+mod routes;
+mod service;
+
+use std::sync::Arc;
+
+use self::keys::ApiKeys;
+pub use self::service::serve;
+use crate::config::{Auto, LimitsConfig};
+use crate::context::Context;
+use crate::limits::Limits;
+
+/// WebSocket and HTTP connections to the operations port; further ones are rejected.
+const CONNECTIONS: usize = 1024;
+/// Memory for received bytes of all its connections.
+const BUFFER_BYTES: usize = 64 << 20;
+/// No limit of connections per second and address: each request needs a key.
+const CONNECTIONS_PER_SECOND: u32 = 1_000_000;
+
+/// State that all requests on the operations port share.
+#[derive(Debug)]
+pub struct Ops {
+    /// The server.
+    pub context: Arc<Context>,
+    /// The keys of the API.
+    pub keys: ApiKeys,
+    /// Limits of the port's connections; those of the public port are not used up by it.
+    limits: Arc<Limits>,
+}
+
+impl Ops {
+    /// The state for `context`, with these keys.
+    pub fn new(context: Arc<Context>, keys: ApiKeys) -> Arc<Self> {
+        let config = &context.config;
+        let limits = LimitsConfig {
+            connections: CONNECTIONS,
+            buffer_bytes: BUFFER_BYTES,
+            handshakes_per_second: Auto(Some(CONNECTIONS_PER_SECOND)),
+            ..LimitsConfig::default()
+        };
+        let limits = Limits::new(
+            &limits,
+            &config.recipients,
+            &config.rooms,
+            &config.network.trusted_proxy,
+        );
+        Arc::new(Self {
+            context,
+            keys,
+            limits,
+        })
+    }
+
+    /// Drops what the limits remember of connections that are closed. Call it once a second.
+    pub fn sweep(&self) {
+        self.limits.sweep();
+    }
+
+    /// Whether the port speaks TLS.
+    fn is_tls(&self) -> bool {
+        self.context.config.ops.ops_tls
+    }
+}

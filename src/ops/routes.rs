@@ -1,0 +1,141 @@
+//! The resources of the operations port, and what all of them have in common.
+
+use std::future::ready;
+use std::sync::Arc;
+
+use actix_service::{Service as _, ServiceFactory};
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::{Method, header};
+use actix_web::middleware::from_fn;
+use actix_web::{
+    App, Error, FromRequest, Handler, HttpMessage as _, HttpRequest, HttpResponse, Resource,
+    Responder, ResponseError as _, Route, guard, web,
+};
+
+use super::authorize::authorize;
+use super::error::ApiError;
+use super::keys::{Caller, Scope};
+use super::{Ops, conversations};
+use crate::http::{Activity, health, security_headers};
+
+/// A method of a resource.
+pub struct Call {
+    methods: &'static str,
+    route: Route,
+    /// The scope that a key needs; `None`: no key is needed.
+    scope: Option<Scope>,
+}
+
+impl Call {
+    /// A call for keys with `scope`.
+    pub fn new<F, Args>(method: Method, scope: Scope, handler: F) -> Self
+    where
+        F: Handler<Args>,
+        Args: FromRequest + 'static,
+        F::Output: Responder + 'static,
+    {
+        Self {
+            methods: name_of(&method),
+            route: web::method(method).to(handler),
+            scope: Some(scope),
+        }
+    }
+
+    /// GET and HEAD without a key.
+    fn public(handler: fn(HttpRequest) -> HttpResponse) -> Self {
+        let guard = guard::Any(guard::Get()).or(guard::Head());
+        let handle = move |request: HttpRequest| ready(handler(request));
+        Self {
+            methods: "GET, HEAD",
+            route: web::route().guard(guard).to(handle),
+            scope: None,
+        }
+    }
+}
+
+fn name_of(method: &Method) -> &'static str {
+    match *method {
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::DELETE => "DELETE",
+        _ => "GET",
+    }
+}
+
+/// A resource with these calls; other methods are answered with 405.
+pub fn resource(path: &str, calls: impl IntoIterator<Item = Call>) -> Resource {
+    let mut resource = web::resource(path);
+    let mut allow = Vec::new();
+    for Call {
+        methods,
+        route,
+        scope,
+    } in calls
+    {
+        allow.push(methods);
+        resource = resource.route(match scope {
+            Some(scope) => route.wrap(from_fn(move |request, next| {
+                authorize(scope, request, next)
+            })),
+            None => route,
+        });
+    }
+    let allow = allow.join(", ");
+    resource.default_service(web::to(move || {
+        let mut response = ApiError::method_not_allowed(&allow).error_response();
+        if let Ok(allow) = header::HeaderValue::from_str(&allow) {
+            response.headers_mut().insert(header::ALLOW, allow);
+        }
+        ready(response)
+    }))
+}
+
+/// All routes of the operations port.
+pub fn app(
+    ops: &Arc<Ops>,
+) -> App<
+    impl ServiceFactory<
+        ServiceRequest,
+        Config = (),
+        Response = ServiceResponse,
+        Error = Error,
+        InitError = (),
+    > + use<>,
+> {
+    let tls = ops.is_tls();
+    App::new()
+        .app_data(web::Data::from(ops.clone()))
+        .app_data(web::Data::from(ops.context.clone()))
+        .service(resource("/healthz", [Call::public(health::live)]))
+        .service(resource("/readyz", [Call::public(health::ready)]))
+        .service(resource(
+            "/v1/users/{user}/conversations",
+            [Call::new(Method::GET, Scope::Read, conversations::list)],
+        ))
+        .service(resource(
+            "/v1/users/{user}/history",
+            [Call::new(Method::GET, Scope::Read, conversations::history)],
+        ))
+        .default_service(web::to(|| ready(ApiError::not_found().error_response())))
+        .wrap_fn(move |request, service| {
+            if let Some(activity) = request.request().conn_data::<Activity>() {
+                activity.start_request();
+            }
+            let response = service.call(request);
+            async move {
+                let mut response = response.await?;
+                log_call(&response);
+                security_headers::add(response.headers_mut(), tls);
+                Ok(response)
+            }
+        })
+}
+
+/// Logs a call of the API by the name of its key. The key itself is never logged.
+fn log_call(response: &ServiceResponse) {
+    let request = response.request();
+    let Some(caller) = request.extensions().get::<Caller>().cloned() else {
+        return;
+    };
+    log::debug!(key:% = caller.name, method:% = request.method(), path:% = request.path(), status = response.status().as_u16(); "API call");
+}

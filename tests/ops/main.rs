@@ -1,0 +1,10 @@
+//! The operations port: listeners, keys, errors, and the calls of the HTTP API.
+
+#[path = "../support/support.rs"]
+mod support;
+
+mod conversations;
+mod helpers;
+mod keys;
+mod local;
+mod port;
