@@ -235,6 +235,7 @@ impl Delivery {
                             self.contacts.message_sent(from, to);
                             if new_contact {
                                 self.contacts.set(from, to);
+                                self.presence.relation_changed(from, to);
                             }
                         }
                         self.push_to_actor(&entry, seq, reply, wakeups);
@@ -295,21 +296,31 @@ impl Delivery {
                 }
                 return;
             }
-            Outcome::BlockSet => {
-                if let Write::Block { actor, user, on } = write {
-                    // Before the `ok`, and while nothing can be pushed to the user who blocks.
-                    self.registry
-                        .with(actor, |_| self.blocks.set(actor, user, *on));
-                }
+            Outcome::BlockSet | Outcome::StatusSet => {
+                self.apply_setting(write, now, wakeups);
                 reply.ok()
             }
-            Outcome::Received(_) => return,
+            Outcome::Received(_) | Outcome::SeenRecorded => return,
             ref rejected => match rejection(write, rejected) {
                 Some(error) => reply.error(&error),
                 None => return,
             },
         };
         wakeups.add(reply.session, wakeup);
+    }
+
+    /// Applies a block or a status that was stored, before its `ok`.
+    fn apply_setting(&self, write: &Write, now: Timestamp, wakeups: &mut WakeupBatch) {
+        match write {
+            Write::Block { actor, user, on } => {
+                // While nothing can be pushed to the user who blocks.
+                self.registry
+                    .with(actor, |_| self.blocks.set(actor, user, *on));
+                self.presence.block_changed(actor, user, wakeups);
+            }
+            Write::Status { user, status } => self.presence.set_status(user, *status, now.0),
+            _ => {}
+        }
     }
 
     /// Pushes an entry to all sessions of the other users whose inboxes have it. The frame is encoded once for each user, and for
@@ -420,6 +431,8 @@ fn rejection(write: &Write, outcome: &Outcome) -> Option<CommandError> {
         | Outcome::Stored { .. }
         | Outcome::ReadMark { .. }
         | Outcome::BlockSet
+        | Outcome::StatusSet
+        | Outcome::SeenRecorded
         | Outcome::Received(_)
         | Outcome::Membership { .. } => return None,
     }))

@@ -1,25 +1,43 @@
-//! Who is online: the status of users, and when they were last seen (PROTOCOL section 8).
+//! Who is online: the status of users, when they were last seen, and which sessions watch them (PROTOCOL section 12).
 //!
-//! An entry exists for each user with a session, also one that is being opened, or whose last session has ended lately. The
-//! stored status is read with the inbox of a session, before the session counts: so it is in memory for every user with a session.
+//! An entry exists for each user with a session, also one that is being opened, or whose last session has ended lately, or who is
+//! watched. The stored status is read with the inbox of a session, before the session counts: so it is in memory for every user with
+//! a session. The time at which a user was last online is read for those who are watched.
 //!
-//! A [`Presence`] is a cheap handle over `Arc`. Its entries are split into shards; the mutex of a shard is held for one access. While
-//! it is held, no lock of the registry or of the contacts is taken.
+//! A [`Presence`] is a cheap handle over `Arc`. Its entries are split into shards; the mutex of a shard is held for one access, or
+//! while some of the sessions that watch a user are notified. While it is held, no lock of the registry or of the contacts is taken.
+//!
+//! What is stored ([`Write::Seen`](crate::store::Write::Seen)) is queued under the lock of the user's shard, so that it has the order
+//! of the changes.
 
 mod entry;
+mod notify;
+mod watch;
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use self::entry::{Entry, LastSeen};
+use tokio::sync::Notify;
+
+use self::entry::{Entry, LastSeen, Transition};
+use self::notify::Work;
+pub use self::watch::Watches;
+use crate::blocks::Blocks;
 use crate::clock::Clock;
+use crate::config::{PresenceConfig, PresenceMode};
+use crate::contacts::Contacts;
 use crate::store::UserStatus;
 
 const SHARDS: usize = 64;
+/// An entry is kept for this time after the user was online, at least: meanwhile the store records it.
+const RECORDED_AFTER: Duration = Duration::from_secs(5);
 
 type Shard = HashMap<Arc<str>, Entry>;
+/// Stores that a user is online for others, or until when the user was.
+type Recorder = Box<dyn Fn(&Arc<str>, Option<i64>) + Send + Sync>;
 
 /// The presence of the users of this node.
 #[derive(Clone, Debug)]
@@ -27,14 +45,29 @@ pub struct Presence {
     shared: Arc<Shared>,
 }
 
-#[derive(Debug)]
 struct Shared {
     /// Chooses the shard of a user. Seeded at random, so that clients cannot choose user ids of the same shard.
     hasher: RandomState,
     shards: Vec<Mutex<Shard>>,
+    /// Who sees whom.
+    mode: PresenceMode,
     /// The time for which a user stays online after the end of the last session.
     grace: Duration,
     clock: Arc<Clock>,
+    blocks: Arc<Blocks>,
+    contacts: Contacts,
+    recorder: OnceLock<Recorder>,
+    /// The number of users that sessions watch, each counted for each session.
+    watches: AtomicUsize,
+    work: Mutex<Work>,
+    /// Notified when there is work that may be due.
+    has_work: Notify,
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared").finish_non_exhaustive()
+    }
 }
 
 /// The status of a user as others see it.
@@ -70,21 +103,40 @@ pub struct PresentSession {
 /// No user is present.
 impl Default for Presence {
     fn default() -> Self {
-        Self::new(Duration::ZERO, Arc::new(Clock::new(0)))
+        let clock = Arc::new(Clock::new(0));
+        let config = PresenceConfig::default();
+        Self::new(&config, clock, Arc::default(), Contacts::default())
     }
 }
 
 impl Presence {
-    /// Users stay online for `grace` after the end of their last session.
-    pub fn new(grace: Duration, clock: Arc<Clock>) -> Self {
+    /// Nobody is present. `config` tells who sees whom, and how long users stay online after the end of their last session.
+    pub fn new(
+        config: &PresenceConfig,
+        clock: Arc<Clock>,
+        blocks: Arc<Blocks>,
+        contacts: Contacts,
+    ) -> Self {
         Self {
             shared: Arc::new(Shared {
                 hasher: RandomState::new(),
                 shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
-                grace,
+                mode: config.presence,
+                grace: Duration::from_secs(config.presence_grace_seconds),
                 clock,
+                blocks,
+                contacts,
+                recorder: OnceLock::new(),
+                watches: AtomicUsize::new(0),
+                work: Mutex::default(),
+                has_work: Notify::new(),
             }),
         }
+    }
+
+    /// Sets what stores when users were online. Without it, nothing is stored.
+    pub fn set_recorder(&self, record: impl Fn(&Arc<str>, Option<i64>) + Send + Sync + 'static) {
+        drop(self.shared.recorder.set(Box::new(record)));
     }
 
     fn shard(&self, user: &str) -> MutexGuard<'_, Shard> {
@@ -122,24 +174,68 @@ impl Presence {
         }
     }
 
-    /// A user has chosen another status.
-    pub fn set_status(&self, user: &str, status: UserStatus) {
-        self.change(user, |entry| entry.status = Some(status));
+    /// A user has chosen another status, which was stored at `at`.
+    pub fn set_status(&self, user: &Arc<str>, status: UserStatus, at: i64) {
+        self.change(user, |entry| entry.status = Some(status), at);
     }
 
-    fn change(&self, user: &str, change: impl FnOnce(&mut Entry)) {
-        let (now, at) = (Instant::now(), self.shared.clock.now());
+    fn change(&self, user: &Arc<str>, change: impl FnOnce(&mut Entry), at: i64) {
+        let now = Instant::now();
+        let mut shard = self.shard(user);
+        let Some(entry) = shard.get_mut(user) else {
+            return;
+        };
+        let transition = entry.change(change, now, at);
+        let recorder = self.shared.recorder.get();
+        match (transition, recorder) {
+            (Transition::Online, Some(record)) => record(user, None),
+            (Transition::Offline, Some(record)) => record(user, Some(at)),
+            _ => {}
+        }
+        if transition != Transition::None && !entry.watchers.is_empty() {
+            self.mark_changed(user, entry.notified_at);
+        }
+        self.keep_or_remove(&mut shard, user, now);
+    }
+
+    /// Removes the entry of a user if it is not used any more, or schedules the next look at it.
+    fn keep_or_remove(&self, shard: &mut Shard, user: &Arc<str>, now: Instant) {
+        let Some(entry) = shard.get_mut(user) else {
+            return;
+        };
+        let grace = self.shared.grace;
+        let ends = entry.ended_at().map(|at| at + grace);
+        let removable = entry.ended_at().map(|at| at + grace.max(RECORDED_AFTER));
+        let next = match ends {
+            Some(at) if at > now => Some(at),
+            _ if !entry.is_unused() => None,
+            _ => match removable.filter(|at| *at > now) {
+                None => {
+                    shard.remove(user);
+                    return;
+                }
+                at => at,
+            },
+        };
+        if let Some(at) = next
+            && entry.scheduled.is_none_or(|scheduled| at < scheduled)
+        {
+            entry.scheduled = Some(at);
+            self.schedule(user, at);
+        }
+    }
+
+    /// Looks at an entry as scheduled: the grace of its user may have ended.
+    fn look_at(&self, user: &Arc<str>, scheduled: Instant, now: Instant) {
         let mut shard = self.shard(user);
         if let Some(entry) = shard.get_mut(user) {
-            entry.change(change, now, at);
-            if entry.is_idle()
-                && entry
-                    .ended_at()
-                    .is_none_or(|ended| ended + self.shared.grace <= now)
-            {
-                shard.remove(user);
+            entry.scheduled = entry.scheduled.filter(|at| *at != scheduled);
+            let has_ended = |at: Instant| at + self.shared.grace <= now;
+            if !entry.watchers.is_empty() && entry.ended_at().is_some_and(has_ended) {
+                self.mark_changed(user, entry.notified_at);
             }
         }
+        self.keep_or_remove(&mut shard, user, now);
     }
 }
 
@@ -147,7 +243,7 @@ impl PresentSession {
     /// The session is open, and this was read from the store.
     pub fn open(&mut self, status: UserStatus, last_seen: LastSeen) {
         let was_open = std::mem::replace(&mut self.is_open, true);
-        self.presence.change(&self.user, |entry| {
+        self.change(|entry| {
             entry.loaded(status, last_seen);
             if !was_open {
                 entry.opening = entry.opening.saturating_sub(1);
@@ -155,12 +251,17 @@ impl PresentSession {
             }
         });
     }
+
+    fn change(&self, change: impl FnOnce(&mut Entry)) {
+        let at = self.presence.shared.clock.now();
+        self.presence.change(&self.user, change, at);
+    }
 }
 
 impl Drop for PresentSession {
     fn drop(&mut self) {
         let is_open = self.is_open;
-        self.presence.change(&self.user, |entry| {
+        self.change(|entry| {
             let count = if is_open {
                 &mut entry.sessions
             } else {

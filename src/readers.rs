@@ -22,7 +22,7 @@ use tokio::sync::oneshot;
 use self::fair_queue::FairQueue;
 use crate::store::{
     ConversationsPage, ConversationsQuery, HistoryAnswer, HistoryQuery, InboxItem, InboxQuery,
-    InboxRange, InboxState, MembersAnswer, MembersQuery, Reader, StoreError,
+    InboxRange, InboxState, MembersAnswer, MembersQuery, Reader, StoreError, Watched,
 };
 
 type Job = Box<dyn FnOnce(&mut dyn Reader) + Send>;
@@ -141,6 +141,13 @@ impl Readers {
         self.query(query.user.clone(), move |reader| reader.members(&query))
     }
 
+    /// Reads about users whom `viewer` watches.
+    pub fn watched(&self, viewer: Arc<str>, users: Arc<[Arc<str>]>) -> PendingRead<Vec<Watched>> {
+        self.query(viewer.clone(), move |reader| {
+            reader.watched(&viewer, &users)
+        })
+    }
+
     fn query<T: Send + 'static>(
         &self,
         user: Arc<str>,
@@ -234,7 +241,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::store::DeviceRef;
+    use crate::store::{DeviceRef, UserStatus};
 
     /// Each query of a conversation list reports its start and waits until the test ends.
     struct SlowReader {
@@ -250,6 +257,8 @@ mod tests {
                 received: 0,
                 is_known: false,
                 has_connected: false,
+                status: UserStatus::Online,
+                last_seen: None,
                 diverged: false,
             };
             Ok(vec![state; queries.len()])
@@ -278,6 +287,14 @@ mod tests {
 
         fn members(&mut self, _: &MembersQuery) -> Result<MembersAnswer, StoreError> {
             Ok(MembersAnswer::UnknownRoom)
+        }
+
+        fn watched(&mut self, _: &str, _: &[Arc<str>]) -> Result<Vec<Watched>, StoreError> {
+            Ok(Vec::new())
+        }
+
+        fn has_online_users(&mut self) -> Result<bool, StoreError> {
+            Ok(false)
         }
 
         fn session_memberships(&mut self, _: &mut dyn FnMut(&str, &str)) -> Result<(), StoreError> {

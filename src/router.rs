@@ -15,8 +15,8 @@ use std::sync::Arc;
 use uuid::{ContextV7, Uuid};
 
 pub use self::ephemeral::DeferredAck;
-use self::query::members;
-pub use self::query::{Query, RunningQuery};
+pub use self::query::{Query, RunningQuery, StartedWatch, Watching};
+use self::query::{members, unwatch, watch};
 use self::rooms::{join, leave};
 use crate::clock::Clock;
 pub use crate::delivery::CommandError;
@@ -25,14 +25,14 @@ use crate::delivery::{Delivery, RETRY_DISPLACED_MS, RETRY_LATER_MS, ReplyTo, ove
 use crate::disk_space::DiskSpaceMonitor;
 use crate::outbox::Outbox;
 use crate::presence::Presence;
-use crate::protocol::client::{ClientMessage, ClientTyping};
+use crate::protocol::client::{ChosenStatus, ClientMessage, ClientTyping};
 use crate::protocol::server::Pong;
 use crate::protocol::types::is_erased_name;
 use crate::protocol::{ClientFrame, FrameError, MessageId, Ref, ServerFrame, Target, Timestamp};
 use crate::readers::{PendingRead, Readers};
 use crate::store::{
     Content, ContentHasher, Conversation, DeviceRef, InboxItem, InboxQuery, InboxRange, InboxState,
-    MembershipKind, MessageRef, NewMessage, RecipientQuota, Repeated, RoomMode, Write,
+    MembershipKind, MessageRef, NewMessage, RecipientQuota, Repeated, RoomMode, UserStatus, Write,
 };
 use crate::writer::{Unavailable, WriteError, Writer};
 
@@ -260,6 +260,15 @@ impl Router {
                 let query = self.conversations(frame, command.actor)?;
                 return Ok(Executed::Query(query));
             }
+            ClientFrame::Watch(frame) => return Ok(Executed::Query(watch(frame))),
+            ClientFrame::Unwatch(frame) => return Ok(Executed::Query(unwatch(frame))),
+            ClientFrame::Status(frame) => {
+                let write = Write::Status {
+                    user: command.actor.clone(),
+                    status: stored_status(frame.status),
+                };
+                self.submit(write, frame.reference.as_ref(), command)?;
+            }
             ClientFrame::Ping(frame) => {
                 return Ok(Executed::Reply(ServerFrame::Pong(Pong {
                     server_time: self.now(),
@@ -429,5 +438,14 @@ fn conversation(target: Target<'_>) -> Conversation {
     match target {
         Target::User(user) => Conversation::Direct(user.into()),
         Target::Room(room) => Conversation::Room(room.into()),
+    }
+}
+
+fn stored_status(status: ChosenStatus) -> UserStatus {
+    match status {
+        ChosenStatus::Online => UserStatus::Online,
+        ChosenStatus::Away => UserStatus::Away,
+        ChosenStatus::Busy => UserStatus::Busy,
+        ChosenStatus::Invisible => UserStatus::Invisible,
     }
 }

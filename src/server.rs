@@ -10,6 +10,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc::unbounded_channel;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::auth::{AuthSetupError, PageLinks, Verifier};
@@ -33,7 +34,9 @@ use crate::readers::Readers;
 use crate::registry::Registry;
 use crate::router::Router;
 use crate::store::sqlite::Sqlite;
-use crate::store::{ContactObserver, LiveCursors, Store, StoreError, StoreFiles, StoreOptions};
+use crate::store::{
+    ContactObserver, LiveCursors, Store, StoreError, StoreFiles, StoreOptions, Write,
+};
 use crate::supervise::{self, DISK_FAILED};
 use crate::tls::{Tls, TlsError};
 use crate::writer::{CommitObserver, Writer};
@@ -182,6 +185,8 @@ pub async fn serve(
     )));
     let _end_memberships =
         AbortOnDropHandle::new(actix_rt::spawn(context.memberships.clone().run()));
+    let notify = context.router.presence().clone().run();
+    let _notify = AbortOnDropHandle::new(actix_rt::spawn(notify));
     let _watch_clock = AbortOnDropHandle::new(actix_rt::spawn(watch_clock(context.clone())));
     let watch = watch_storage(parts.disk_space.clone(), parts.files.clone());
     let _watch_storage = AbortOnDropHandle::new(actix_rt::spawn(watch));
@@ -229,6 +234,15 @@ impl Parts {
         let (sessions, known) = (registry.clone(), registry.clone());
         let contacts = Contacts::default();
         let lost = contacts.clone();
+        let blocks = Arc::new(Blocks::default());
+        let clock = Arc::new(Clock::new(config.storage.clock_settle.0));
+        let presence = Presence::new(
+            &config.presence,
+            clock.clone(),
+            blocks.clone(),
+            contacts.clone(),
+        );
+        let watched = presence.clone();
         let store = open_store(
             &config.storage,
             StoreOptions {
@@ -240,7 +254,10 @@ impl Parts {
                     move |user| sessions.lowest_cursor(user),
                     move |user| known.has_session(user),
                 ),
-                lost_contacts: ContactObserver::new(move |a, b| lost.forget(a, b)),
+                lost_contacts: ContactObserver::new(move |a, b| {
+                    lost.forget(a, b);
+                    watched.relation_changed(&a.into(), &b.into());
+                }),
             },
         )?;
         let secret_file = config.storage.secret_file();
@@ -250,16 +267,16 @@ impl Parts {
         let mut readers = (0..READERS)
             .map(|_| store.reader())
             .collect::<Result<Vec<_>, _>>()?;
-        let blocks = Arc::new(Blocks::default());
         let mut former = Vec::new();
+        let mut lost_sessions = false;
         if let Some(reader) = readers.first_mut() {
             reader.blocks(&mut |user, other| blocks.set(user, other, true))?;
+            lost_sessions = reader.has_online_users()?;
             reader
                 .session_memberships(&mut |user, room| former.push((user.into(), room.into())))?;
         }
         let (epoch, files) = (store.epoch(), store.files());
         let hasher = store.content_hasher();
-        let clock = Arc::new(Clock::new(config.storage.clock_settle.0));
         if let Some(times) = store.stored_times()? {
             clock.compare_with(times.newest, times.trusted);
         }
@@ -271,13 +288,18 @@ impl Parts {
             &config.rooms,
             &config.network.trusted_proxy,
         );
-        let grace = Duration::from_secs(config.presence.presence_grace_seconds);
-        let presence = Presence::new(grace, clock.clone());
-        let delivery = Delivery::new(registry.clone(), blocks, contacts, presence, limits.clone())
-            .with_presence_mode(config.presence.presence);
+        let delivery = Delivery::new(
+            registry.clone(),
+            blocks,
+            contacts,
+            presence.clone(),
+            limits.clone(),
+        )
+        .with_presence_mode(config.presence.presence);
         let observers: Vec<Box<dyn CommitObserver<_>>> = vec![Box::new(delivery.clone())];
         let (writer, writer_thread) =
             Writer::start(store, readers.clone(), observers, clock.clone())?;
+        record_presence(&presence, &writer, lost_sessions.then(|| clock.now()));
         let disk_space = Arc::new(DiskSpaceMonitor::new(
             &config.storage.directory(),
             config.storage.min_free_disk.0,
@@ -293,6 +315,7 @@ impl Parts {
             hasher,
         )
         .with_rooms(config.rooms.rooms);
+        let grace = Duration::from_secs(config.presence.presence_grace_seconds);
         let memberships = SessionMemberships::new(router, grace, former);
         let context = Context::new(config, contract, auth, memberships, registry, limits, epoch);
         Ok(Self {
@@ -307,6 +330,18 @@ impl Parts {
             links,
             api_key,
         })
+    }
+}
+
+/// Has the writer record when users are online. `lost`: the time of this start, if the server before has not recorded when its
+/// sessions ended.
+fn record_presence(presence: &Presence, writer: &Writer<ReplyTo>, lost: Option<i64>) {
+    let recording = writer.clone();
+    presence.set_recorder(move |user, until| recording.seen(user.clone(), until));
+    if let Some(at) = lost {
+        // The outcome is not needed: if it fails, the next start does the same.
+        let (unused, _) = unbounded_channel();
+        drop(writer.write(Write::LostSessions { at }, ReplyTo::Part(unused, 0)));
     }
 }
 

@@ -28,7 +28,7 @@ pub use self::model::{
 pub use self::options::{ContactObserver, LiveCursors, StoreOptions};
 pub use self::query::{
     ConversationItem, ConversationsPage, ConversationsQuery, DeviceRef, HistoryAnswer, HistoryPage,
-    HistoryPosition, HistoryQuery, InboxQuery, InboxRange, KnownEntry,
+    HistoryPosition, HistoryQuery, InboxQuery, InboxRange, KnownEntry, Watched,
 };
 pub use self::recipients::{Recipient, Recipients};
 pub use self::rooms::{

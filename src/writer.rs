@@ -2,8 +2,8 @@
 //! one transaction, and only then hands it to the [`CommitObserver`]s, which acknowledge and deliver it. Under load many
 //! writes share the cost of a commit; a single write waits for no other.
 //!
-//! After each batch the thread does a small part of the work for which no client waits: it commits watermarks and lets the
-//! store maintain itself.
+//! After each batch the thread does a small part of the work for which no client waits: it commits watermarks, records who is
+//! online, and lets the store maintain itself.
 //!
 //! **Opening an inbox** goes through the writer because of its order, and is read by the reader threads. The rules:
 //! 1. A session is registered before it asks for its inbox, so that it is sent every entry that is committed after the read.
@@ -21,6 +21,7 @@ mod completed;
 mod health;
 mod queue;
 mod room_notices;
+mod seen;
 mod thread;
 mod watermarks;
 
@@ -144,6 +145,11 @@ impl<R> Writer<R> {
     /// fraction of a second.
     pub fn received(&self, device: DeviceRef, session: Uuid, seq: u64) {
         self.shared.add_watermark(device, session, seq);
+    }
+
+    /// Records that a user is online for others, or until when the user was. It is committed within a fraction of a second.
+    pub fn seen(&self, user: Arc<str>, until: Option<i64>) {
+        self.shared.add_seen(user, until);
     }
 
     /// Why a write would be rejected or would wait for long at the moment; `None`: it would not.

@@ -1,10 +1,10 @@
 // Generated from schema/ by `npm run generate`. Do not edit.
 
 /** A frame from a client. `type` names it; a frame without `type` is a `message`. */
-export type ClientFrame<App = never> = ClientMessage<App> | ClientEdit<App> | ClientDelete | ClientReact | ClientReceived | ClientRead | ClientTyping | ClientHistory | ClientConversations | ClientJoin | ClientLeave | ClientMembers | ClientBlock | ClientUnblock | ClientPing;
+export type ClientFrame<App = never> = ClientMessage<App> | ClientEdit<App> | ClientDelete | ClientReact | ClientReceived | ClientRead | ClientTyping | ClientHistory | ClientConversations | ClientJoin | ClientLeave | ClientMembers | ClientBlock | ClientUnblock | ClientWatch | ClientUnwatch | ClientStatus | ClientPing;
 
 /** A frame from the server. `type` names it. Clients ignore fields and types that they do not know. */
-export type ServerFrame<App = never> = ServerWelcome | ServerSynced | ServerTruncated | ServerMessage<App> | ServerAck | ServerEdited<App> | ServerDeleted | ServerReacted | ServerRoom | ServerSkipped | ServerReceipt | ServerTyping | ServerHistory<App> | ServerConversations<App> | ServerMembers | ServerOk | ServerPong | ServerHeartbeat | ServerError | ServerGoodbye;
+export type ServerFrame<App = never> = ServerWelcome | ServerSynced | ServerTruncated | ServerMessage<App> | ServerAck | ServerEdited<App> | ServerDeleted | ServerReacted | ServerRoom | ServerSkipped | ServerReceipt | ServerTyping | ServerHistory<App> | ServerConversations<App> | ServerMembers | ServerPresence | ServerOk | ServerPong | ServerHeartbeat | ServerError | ServerGoodbye;
 
 /** A user's id. */
 export type UserId = string;
@@ -26,6 +26,9 @@ export type MessageId = string;
 
 /** An identifier chosen by the client. Every direct reply to the frame repeats it. */
 export type Ref = string;
+
+/** The status of a user, while the user has a session. */
+export type ChosenStatus = "online" | "away" | "busy" | "invisible";
 
 /** Sends a message. */
 export type ClientMessage<App = never> = {
@@ -206,6 +209,33 @@ export interface ClientUnblock {
   ref?: Ref;
 }
 
+/** Requests the presence of users, and every change of it. */
+export interface ClientWatch {
+  type: "watch";
+  /** The ids of the users. */
+  users: UserId[];
+  /** An identifier chosen by the client. Every direct reply to this frame repeats it. */
+  ref?: Ref;
+}
+
+/** Ends the notifications about users. */
+export interface ClientUnwatch {
+  type: "unwatch";
+  /** The ids of the users. */
+  users: UserId[];
+  /** An identifier chosen by the client. Every direct reply to this frame repeats it. */
+  ref?: Ref;
+}
+
+/** Sets the user's status. */
+export interface ClientStatus {
+  type: "status";
+  /** The status. */
+  status: ChosenStatus;
+  /** An identifier chosen by the client. Every direct reply to this frame repeats it. */
+  ref?: Ref;
+}
+
 /** Requests a `pong`. */
 export interface ClientPing {
   type: "ping";
@@ -313,24 +343,35 @@ export interface Limits {
   messages_per_second: number;
 }
 
-/** A member of a room. */
-export interface Member {
-  /** The user. */
-  user: UserId;
-  /** The time at which the user became a member. */
-  joined_at: Time;
-  /** The newest message that the user has read; only in small rooms. */
-  read?: MessageId;
-}
-
 /** A change of a room's members. */
 export type RoomEvent = "joined" | "left";
+
+/** The presence of a user, as far as the user of this session sees it. */
+export type PresenceStatus = "online" | "away" | "busy" | "offline";
 
 /** The reason why entries are not available. */
 export type TruncatedReason = "retention" | "reset";
 
 /** The reason why a frame was rejected. The set is closed: a client can match on it exhaustively. */
 export type ErrorCode = "invalid_json" | "invalid_frame" | "unknown_type" | "binary_unsupported" | "invalid_content" | "unknown_content_type" | "unknown_message" | "unknown_room" | "not_author" | "not_member" | "forbidden" | "blocked" | "id_conflict" | "room_full" | "rate_limited" | "overloaded" | "internal";
+
+/** A member of a room. */
+export interface Member {
+  /** The user. */
+  user: UserId;
+  /** The time at which the user became a member. */
+  joined_at: Time;
+  /** The status of the user as the user of this session sees it; only in small rooms. */
+  status?: PresenceStatus;
+  /** The newest message that the user has read; only in small rooms. */
+  read?: MessageId;
+}
+
+/** The outcome of a frame. */
+export type AckStatus = "stored" | "relayed" | "dropped" | "sent";
+
+/** The kind of a receipt. */
+export type ReceiptKind = "received" | "read";
 
 /** The users who reacted to a message with one emoji. */
 export interface Reactions {
@@ -339,9 +380,6 @@ export interface Reactions {
   /** The users with this reaction. */
   users: UserId[];
 }
-
-/** The outcome of a frame. */
-export type AckStatus = "stored" | "relayed" | "dropped" | "sent";
 
 /** A conversation of the user. */
 export type Conversation<App = never> = {
@@ -365,9 +403,6 @@ export type Conversation<App = never> = {
   /** The newest message that the other user has received. */
   their_received?: MessageId;
 } & ({ target_user: UserId; target_room?: never } | { target_room: RoomId; target_user?: never });
-
-/** The kind of a receipt. */
-export type ReceiptKind = "received" | "read";
 
 /** A message in `history` and `conversations`. */
 export type PastMessage<App = never> = {
@@ -641,6 +676,19 @@ export interface ServerMembers {
   /** The position of the next page; absent on the last page. */
   cursor?: string;
   /** The `ref` of the client frame. */
+  ref?: Ref;
+}
+
+/** The reply to `watch` for one user, and the notification of a change. */
+export interface ServerPresence {
+  type: "presence";
+  /** The user. */
+  user: UserId;
+  /** The status. */
+  status: PresenceStatus;
+  /** When the user was last online; only while offline, if known. */
+  last_seen?: Time;
+  /** The `ref` of the client frame; absent in a notification. */
   ref?: Ref;
 }
 

@@ -114,6 +114,9 @@ impl<'a> EntryView<'a> {
             Write::Read(_)
             | Write::Block { .. }
             | Write::Watermark { .. }
+            | Write::Status { .. }
+            | Write::Seen { .. }
+            | Write::LostSessions { .. }
             | Write::Join { .. }
             | Write::Leave { .. } => {
                 return None;

@@ -1,5 +1,7 @@
 //! Rooms: entries of many inboxes, memberships, and read receipts.
 
+use std::sync::Arc;
+
 use uuid::Uuid;
 
 use super::render::EntryView;
@@ -89,15 +91,17 @@ impl Delivery {
     /// A membership has changed: these users may see each other from now on, or not any more.
     pub(super) fn forget_relations(
         &self,
-        user: &str,
+        user: &Arc<str>,
         recipients: &[Recipient],
         regrouped: Option<&RoomMembers>,
     ) {
         for recipient in recipients {
             self.contacts.forget(user, &recipient.user);
+            self.presence.relation_changed(user, &recipient.user);
         }
         if let Some(members) = regrouped {
             self.contacts.forget_among(&members.users);
+            self.presence.relations_changed_among(&members.users);
         }
     }
 

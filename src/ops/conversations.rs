@@ -31,7 +31,7 @@ pub async fn list(ops: web::Data<Ops>, request: HttpRequest) -> Result<HttpRespo
     };
     let router = &ops.context.router;
     let query = router.conversations(&frame, &user)?;
-    match router.start_query(query, |bytes| bytes).1 {
+    match router.start_query(query, None, |bytes| bytes).1 {
         RunningQuery::Conversations(read) => {
             let page = finish(read).await?.ok_or_else(FrameError::unknown_cursor)?;
             Ok(answers::conversations(&page, None, frame_response))
@@ -62,7 +62,7 @@ pub async fn history(ops: web::Data<Ops>, request: HttpRequest) -> Result<HttpRe
         return Err(FrameError::unknown_room("target_room").into());
     }
     let query = router.history(&frame, &user);
-    match router.start_query(query, |bytes| bytes).1 {
+    match router.start_query(query, None, |bytes| bytes).1 {
         RunningQuery::History(query, read) => {
             let answer = finish(read).await?;
             let frame = answers::history(&query, &answer, None)?;

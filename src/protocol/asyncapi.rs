@@ -204,6 +204,10 @@ fn query() -> Value {
             "room": {
                 "type": "array", "items": {"type": "string", "pattern": NAME_PATTERN},
                 "description": "Rooms to join at once. The parameter is repeated for each."
+            },
+            "membership": {
+                "type": "string", "enum": ["session"],
+                "description": "`session`: these memberships last as long as such sessions. Default: until `leave`."
             }
         }
     })

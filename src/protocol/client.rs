@@ -1,9 +1,12 @@
 //! Frames that clients send (PROTOCOL section 4).
 
+mod presence;
+
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::json;
 
+pub use self::presence::{ChosenStatus, ClientStatus, ClientUnwatch, ClientWatch, UserList};
 use super::content::{Content, SafeInteger};
 use super::error::ErrorCode;
 use super::json::{DecodeError, WithRaw};
@@ -41,6 +44,12 @@ tagged! {
         Block(ClientBlock<'a>) = "block",
         /// Removes a block.
         Unblock(ClientUnblock<'a>) = "unblock",
+        /// Requests the presence of users, and every change of it.
+        Watch(ClientWatch<'a>) = "watch",
+        /// Ends the notifications about users.
+        Unwatch(ClientUnwatch<'a>) = "unwatch",
+        /// Sets the user's status.
+        Status(ClientStatus<'a>) = "status",
         /// Requests a `pong`.
         Ping(ClientPing<'a>) = "ping",
     }
@@ -382,6 +391,9 @@ impl<'a> ClientFrame<'a> {
             | Self::Members(_)
             | Self::Block(_)
             | Self::Unblock(_)
+            | Self::Watch(_)
+            | Self::Unwatch(_)
+            | Self::Status(_)
             | Self::Ping(_) => Ok(()),
         }
     }

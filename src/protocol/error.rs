@@ -204,6 +204,12 @@ impl FrameError {
         Self::in_field("user", ErrorCode::Forbidden, detail)
     }
 
+    /// The session would watch too many users.
+    pub fn too_many_watched() -> Self {
+        let detail = "a session watches at most 1000 users; nobody was added";
+        Self::in_field("users", ErrorCode::Forbidden, detail)
+    }
+
     /// The user has reached the limit of bytes per day.
     pub fn too_many_bytes() -> Self {
         let detail =

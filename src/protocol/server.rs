@@ -3,6 +3,7 @@
 mod answers;
 mod encode;
 mod events;
+mod presence;
 mod rooms;
 
 use schemars::JsonSchema;
@@ -21,6 +22,7 @@ pub use events::{
     Deleted, Edited, RawContent, Reacted, Receipt, ReceiptKind, ServerMessage, ServerTyping,
     Skipped,
 };
+pub use presence::{Presence, PresenceStatus};
 pub use rooms::{Member, Members, RoomChange, RoomEvent};
 
 /// A frame from the server. `type` names it. Clients ignore fields and types that they do not know.
@@ -57,7 +59,9 @@ pub enum ServerFrame<'a> {
     Conversations(Conversations<'a>),
     /// The reply to `members`.
     Members(Members<'a>),
-    /// The reply to `block` and `unblock`.
+    /// The presence of a user: a reply to `watch`, or a notification.
+    Presence(Presence<'a>),
+    /// The reply to `block`, `unblock`, `unwatch` and `status`.
     Ok(OkFrame<'a>),
     /// The reply to `ping`.
     Pong(Pong<'a>),

@@ -1,17 +1,20 @@
-//! Queries: what a client asks for that is read from the store (`history`, `conversations`, `members`).
+//! Queries: what a client asks for that is read from the store (`history`, `conversations`, `members`, `watch`).
 
 use std::sync::Arc;
 
 use super::{CommandError, Router, conversation};
+use crate::outbox::Outbox;
+use crate::presence::Watches;
 use crate::protocol::client::{
-    ClientConversations, ClientHistory, ClientMembers, Cursor, DEFAULT_LIMIT, DEFAULT_MEMBERS_LIMIT,
+    ClientConversations, ClientHistory, ClientMembers, ClientUnwatch, ClientWatch, Cursor,
+    DEFAULT_LIMIT, DEFAULT_MEMBERS_LIMIT, UserList,
 };
 use crate::protocol::types::parse_uuid;
 use crate::protocol::{FrameError, Ref};
 use crate::readers::PendingRead;
 use crate::store::{
     ConversationsPage, ConversationsQuery, HistoryAnswer, HistoryPosition, HistoryQuery,
-    MembersAnswer, MembersQuery,
+    MembersAnswer, MembersQuery, Watched,
 };
 
 /// Bytes of messages in one answer, so that the frame is smaller than 256 KiB (PROTOCOL section 6).
@@ -29,6 +32,9 @@ enum QueryKind {
     History(HistoryQuery),
     Conversations(ConversationsQuery),
     Members(MembersQuery),
+    /// Of these users, who are listed once.
+    Watch(Arc<[Arc<str>]>),
+    Unwatch(Arc<[Arc<str>]>),
 }
 
 /// A query that is being read.
@@ -40,12 +46,41 @@ pub enum RunningQuery {
     Conversations(PendingRead<Option<ConversationsPage>>),
     /// Members of a room.
     Members(MembersQuery, PendingRead<MembersAnswer>),
+    /// Users who are watched from now on.
+    Watch(StartedWatch, PendingRead<Vec<Watched>>),
+    /// The users are not watched any more.
+    Unwatched,
+    /// The query is rejected.
+    Rejected(FrameError),
+}
+
+/// A session that sends queries, and the users whom it watches; `None`: it has never watched any.
+#[derive(Debug)]
+pub struct Watching<'a> {
+    /// The session.
+    pub session: &'a Arc<Outbox>,
+    /// The users.
+    pub watches: &'a mut Option<Box<Watches>>,
+}
+
+/// A `watch` frame that is being answered.
+#[derive(Debug)]
+pub struct StartedWatch {
+    /// The users of the frame.
+    pub users: Arc<[Arc<str>]>,
+    /// Those who were not watched before.
+    pub added: Vec<Arc<str>>,
 }
 
 impl Query {
     /// The `ref` of the client's frame.
     pub fn reference(&self) -> Option<&str> {
         self.reference.as_deref()
+    }
+
+    /// True if it counts against the rate of queries: it reads from the store.
+    pub fn has_rate(&self) -> bool {
+        !matches!(self.kind, QueryKind::Unwatch(_))
     }
 }
 
@@ -98,11 +133,12 @@ impl Router {
         self.history_ms.map(|ms| now.saturating_sub(ms))
     }
 
-    /// Starts to read a query. `cap` reduces the size of the answer to the memory that is available now. Also returns the
-    /// `ref` of the client's frame.
+    /// Starts to read a query. Without a session, nobody is watched. `cap` reduces the size of the answer to the memory that is
+    /// available now. Also returns the `ref` of the client's frame.
     pub fn start_query(
         &self,
         query: Query,
+        watching: Option<Watching<'_>>,
         cap: impl FnOnce(usize) -> usize,
     ) -> (Option<Box<str>>, RunningQuery) {
         let running = match query.kind {
@@ -119,8 +155,34 @@ impl Router {
                 let read = self.readers.members(query.clone());
                 RunningQuery::Members(query, read)
             }
+            QueryKind::Watch(users) => match watching {
+                Some(watching) => self.start_watch(users, watching),
+                None => RunningQuery::Unwatched,
+            },
+            QueryKind::Unwatch(users) => {
+                if let Some(watches) = watching.and_then(|watching| watching.watches.as_mut()) {
+                    watches.stop(&users);
+                }
+                RunningQuery::Unwatched
+            }
         };
         (query.reference, running)
+    }
+
+    fn start_watch(&self, users: Arc<[Arc<str>]>, watching: Watching<'_>) -> RunningQuery {
+        let Watching { session, watches } = watching;
+        let watches = watches.get_or_insert_with(|| {
+            let presence = self.presence().clone();
+            Box::new(Watches::new(presence, session.clone()))
+        });
+        match watches.start(&users) {
+            // Read only from now on, so that no change is missed.
+            Some(added) => {
+                let read = self.readers.watched(session.user().clone(), users.clone());
+                RunningQuery::Watch(StartedWatch { users, added }, read)
+            }
+            None => RunningQuery::Rejected(FrameError::too_many_watched()),
+        }
     }
 }
 
@@ -138,6 +200,33 @@ pub(super) fn members(frame: &ClientMembers<'_>, actor: &Arc<str>) -> Query {
             cursor: frame.cursor.as_ref().map(parse),
         }),
     }
+}
+
+/// A query of the presence of users, and of its changes.
+pub(super) fn watch(frame: &ClientWatch<'_>) -> Query {
+    Query {
+        reference: owned(frame.reference.as_ref()),
+        kind: QueryKind::Watch(distinct(&frame.users)),
+    }
+}
+
+/// Ends what [`watch`] has started. It is a query, so that the two take effect in the order of the frames.
+pub(super) fn unwatch(frame: &ClientUnwatch<'_>) -> Query {
+    Query {
+        reference: owned(frame.reference.as_ref()),
+        kind: QueryKind::Unwatch(distinct(&frame.users)),
+    }
+}
+
+/// The users of a list, each once, in the order of the list.
+fn distinct(list: &UserList<'_>) -> Arc<[Arc<str>]> {
+    let mut users: Vec<Arc<str>> = Vec::with_capacity(list.0.len());
+    for user in &list.0 {
+        if !users.iter().any(|known| **known == *user.as_str()) {
+            users.push(user.as_str().into());
+        }
+    }
+    users.into()
 }
 
 fn owned(reference: Option<&Ref<'_>>) -> Option<Box<str>> {

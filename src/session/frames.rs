@@ -112,7 +112,13 @@ impl SessionState {
         let Some(user) = &self.user else {
             return;
         };
-        match user.limits.users.check_query(user.key) {
+        let users = &user.limits.users;
+        let checked = if query.has_rate() {
+            users.check_query(user.key)
+        } else {
+            Ok(())
+        };
+        match checked {
             Ok(()) => self.queries.push(query),
             Err(retry_after_ms) => self.reject_rate(retry_after_ms, query.reference(), now),
         }

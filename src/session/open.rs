@@ -22,7 +22,7 @@ use crate::protocol::server::{self, Truncated, Welcome};
 use crate::protocol::types::{Id, Integer};
 use crate::protocol::{FrameError, PROTOCOL, ServerFrame, Timestamp};
 use crate::router::CommandError;
-use crate::store::{DeviceRef, InboxQuery, InboxState, MembershipKind, RecipientQuota, UserStatus};
+use crate::store::{DeviceRef, InboxQuery, InboxState, MembershipKind, RecipientQuota};
 use crate::writer::WriteError;
 
 /// How long a client may wait until its inbox is opened.
@@ -103,7 +103,7 @@ pub async fn open_session(
         send_error(&outbox, &error, None, rejected.retry_after_ms);
     }
     // Before the session is open: nothing that is pushed to it may reveal an invisible user.
-    present.open(UserStatus::default(), None);
+    present.open(inbox.status, inbox.last_seen);
     let limit = config.limits.sessions_per_user;
     // Not before: no session is closed in favour of one that cannot be opened.
     for oldest in auth.registered.open(start.first, inbox.head, limit) {

@@ -1,16 +1,18 @@
-//! Queries of the client (`history`, `conversations`, `members`): they are read and answered one after the other, because each answer
+//! Queries of the client (`history`, `conversations`, `members`, `watch`): they are read and answered one after the other, because each answer
 //! may be large.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use crate::delivery::{answers, send_error};
 use crate::outbox::Outbox;
-use crate::protocol::server::{Member, Members};
+use crate::presence::{Presence, Watches};
+use crate::protocol::server::{Member, Members, OkFrame, PresenceStatus};
 use crate::protocol::types::Integer;
 use crate::protocol::{ErrorCode, FrameError, MessageId, ServerFrame, Timestamp};
-use crate::router::{Query, Router, RunningQuery};
+use crate::router::{Query, Router, RunningQuery, Watching};
 use crate::store::{
     ConversationsPage, HistoryAnswer, HistoryQuery, MemberItem, MembersAnswer, MembersQuery,
 };
@@ -24,6 +26,8 @@ pub struct Queries {
     waiting: VecDeque<Query>,
     /// The query that is being read, with the `ref` of its frame.
     running: Option<(Option<Box<str>>, RunningQuery)>,
+    /// The users whom the session watches; `None`: it has never watched any.
+    watches: Option<Box<Watches>>,
 }
 
 impl Queries {
@@ -48,9 +52,16 @@ impl Queries {
     }
 
     /// Starts the next query while there is room, and answers the one that was read. True: something was done.
-    pub fn poll(&mut self, cx: &mut Context<'_>, outbox: &Outbox, router: &Router) -> bool {
+    pub fn poll(&mut self, cx: &mut Context<'_>, outbox: &Arc<Outbox>, router: &Router) -> bool {
         if let Some((reference, running)) = &mut self.running {
-            if poll_answer(running, cx, outbox, reference.as_deref()).is_pending() {
+            let watches = self.watches.as_deref_mut();
+            let answer = Answer {
+                outbox,
+                presence: router.presence(),
+                watches,
+                reference: reference.as_deref(),
+            };
+            if answer.poll(running, cx).is_pending() {
                 return false;
             }
             self.running = None;
@@ -62,54 +73,94 @@ impl Queries {
         let Some(query) = self.waiting.pop_front() else {
             return false;
         };
-        self.running = Some(router.start_query(query, |bytes| outbox.cap(bytes)));
+        let cap = |bytes| outbox.cap(bytes);
+        let watching = Watching {
+            session: outbox,
+            watches: &mut self.watches,
+        };
+        self.running = Some(router.start_query(query, Some(watching), cap));
         true
     }
 }
 
-/// Answers a query when it has been read.
-fn poll_answer(
-    running: &mut RunningQuery,
-    cx: &mut Context<'_>,
-    outbox: &Outbox,
-    reference: Option<&str>,
-) -> Poll<()> {
-    let failed = match running {
-        RunningQuery::History(query, read) => match ready!(Pin::new(read).poll(cx)) {
-            Ok(Ok(answer)) => {
-                answer_history(outbox, query, &answer, reference);
+/// How a query is answered.
+struct Answer<'a> {
+    outbox: &'a Outbox,
+    presence: &'a Presence,
+    watches: Option<&'a mut Watches>,
+    reference: Option<&'a str>,
+}
+
+impl Answer<'_> {
+    /// Answers a query when it has been read.
+    fn poll(self, running: &mut RunningQuery, cx: &mut Context<'_>) -> Poll<()> {
+        let Self {
+            outbox,
+            presence,
+            watches,
+            reference,
+        } = self;
+        let failed = match running {
+            RunningQuery::History(query, read) => match ready!(Pin::new(read).poll(cx)) {
+                Ok(Ok(answer)) => {
+                    answer_history(outbox, query, &answer, reference);
+                    return Poll::Ready(());
+                }
+                Ok(Err(error)) => Some(error),
+                Err(_) => None,
+            },
+            RunningQuery::Conversations(read) => match ready!(Pin::new(read).poll(cx)) {
+                Ok(Ok(page)) => {
+                    answer_conversations(outbox, page.as_ref(), reference);
+                    return Poll::Ready(());
+                }
+                Ok(Err(error)) => Some(error),
+                Err(_) => None,
+            },
+            RunningQuery::Members(query, read) => match ready!(Pin::new(read).poll(cx)) {
+                Ok(Ok(answer)) => {
+                    answer_members(outbox, presence, query, &answer, reference);
+                    return Poll::Ready(());
+                }
+                Ok(Err(error)) => Some(error),
+                Err(_) => None,
+            },
+            RunningQuery::Watch(started, read) => match ready!(Pin::new(read).poll(cx)) {
+                Ok(Ok(found)) => {
+                    for (user, found) in started.users.iter().zip(found) {
+                        if let Some(watches) = &watches {
+                            watches.answer(user, found, reference);
+                        }
+                    }
+                    return Poll::Ready(());
+                }
+                failed => {
+                    if let Some(watches) = watches {
+                        watches.stop(&started.added);
+                    }
+                    failed.ok().and_then(Result::err)
+                }
+            },
+            RunningQuery::Unwatched => {
+                outbox.send(&ServerFrame::Ok(OkFrame { reference }));
                 return Poll::Ready(());
             }
-            Ok(Err(error)) => Some(error),
-            Err(_) => None,
-        },
-        RunningQuery::Conversations(read) => match ready!(Pin::new(read).poll(cx)) {
-            Ok(Ok(page)) => {
-                answer_conversations(outbox, page.as_ref(), reference);
+            RunningQuery::Rejected(error) => {
+                send_error(outbox, error, reference, None);
                 return Poll::Ready(());
             }
-            Ok(Err(error)) => Some(error),
-            Err(_) => None,
-        },
-        RunningQuery::Members(query, read) => match ready!(Pin::new(read).poll(cx)) {
-            Ok(Ok(answer)) => {
-                answer_members(outbox, query, &answer, reference);
-                return Poll::Ready(());
-            }
-            Ok(Err(error)) => Some(error),
-            Err(_) => None,
-        },
-    };
-    // Without an error the readers have ended: the server shuts down.
-    if let Some(error) = failed {
-        log::error!("cannot read the answer to a query: {error}");
+        };
+        // Without an error the readers have ended: the server shuts down.
+        if let Some(error) = failed {
+            log::error!("cannot read the answer to a query: {error}");
+        }
+        let error = FrameError::new(
+            ErrorCode::Internal,
+            "the store could not be read; ask again",
+        );
+        send_error(outbox, &error, reference, None);
+        Poll::Ready(())
     }
-    let error = FrameError::new(
-        ErrorCode::Internal,
-        "the store could not be read; ask again",
-    );
-    send_error(outbox, &error, reference, None);
-    Poll::Ready(())
 }
 
 fn answer_history(
@@ -126,6 +177,7 @@ fn answer_history(
 
 fn answer_members(
     outbox: &Outbox,
+    presence: &Presence,
     query: &MembersQuery,
     answer: &MembersAnswer,
     reference: Option<&str>,
@@ -133,9 +185,17 @@ fn answer_members(
     let error = match answer {
         MembersAnswer::Page(page) => {
             let cursor = page.cursor.map(|id| id.hyphenated().to_string());
+            let status = |user: &str| {
+                page.is_small
+                    .then(|| presence.shown_to_member(&query.user, user))
+            };
             return outbox.send(&ServerFrame::Members(Members {
                 room: &query.room,
-                users: page.members.iter().map(member).collect(),
+                users: page
+                    .members
+                    .iter()
+                    .map(|item| member(item, status(&item.user)))
+                    .collect(),
                 total: Integer(page.total),
                 cursor: cursor.as_deref(),
                 reference,
@@ -148,9 +208,10 @@ fn answer_members(
     send_error(outbox, &error, reference, None);
 }
 
-fn member(item: &MemberItem) -> Member<'_> {
+fn member(item: &MemberItem, status: Option<PresenceStatus>) -> Member<'_> {
     Member {
         user: &item.user,
+        status,
         joined_at: Timestamp(item.joined_at),
         read: item.read.map(MessageId),
     }

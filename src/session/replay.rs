@@ -171,7 +171,9 @@ mod tests {
     use crate::outbox::wakeup::WrittenBy;
     use crate::protocol::Timestamp;
     use crate::session::AckMode;
-    use crate::store::{Conversation, Entry, EntryKind, KnownEntry, MembershipKind, StoredMessage};
+    use crate::store::{
+        Conversation, Entry, EntryKind, KnownEntry, MembershipKind, StoredMessage, UserStatus,
+    };
 
     const EPOCH: Uuid = Uuid::from_u128(1);
     /// Entries 11 to 20 are stored; the device has received 15.
@@ -181,6 +183,8 @@ mod tests {
         received: 15,
         is_known: true,
         has_connected: true,
+        status: UserStatus::Online,
+        last_seen: None,
         diverged: false,
     };
 

@@ -8,6 +8,7 @@ use uuid::Uuid;
 use super::content::Content;
 use super::recipients::Recipients;
 use super::rooms::{MembershipEntry, MembershipKind, RoomMembers};
+use super::user_status::UserStatus;
 
 /// A conversation as one of its members addresses it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -131,6 +132,25 @@ pub enum Write {
         /// How long the membership lasts.
         kind: MembershipKind,
     },
+    /// Set the status of a user. With [`UserStatus::Invisible`], the user is not online any more for others.
+    Status {
+        /// The user.
+        user: Arc<str>,
+        /// The status.
+        status: UserStatus,
+    },
+    /// Record that a user is online for others, or when the user was last.
+    Seen {
+        /// The user.
+        user: Arc<str>,
+        /// `None`: the user is online.
+        until: Option<i64>,
+    },
+    /// All users who are recorded as online were last seen at this time: the server has ended without recording when.
+    LostSessions {
+        /// The time.
+        at: i64,
+    },
     /// End the membership of a user in a room, and append the event to the inboxes like that of a join.
     Leave {
         /// The user.
@@ -163,6 +183,9 @@ impl Write {
             | Self::Read(at) => Some(&at.conversation),
             Self::Block { .. }
             | Self::Watermark { .. }
+            | Self::Status { .. }
+            | Self::Seen { .. }
+            | Self::LostSessions { .. }
             | Self::Join { .. }
             | Self::Leave { .. } => None,
         }
@@ -233,6 +256,10 @@ pub enum Outcome {
     },
     /// The block is set or removed as requested.
     BlockSet,
+    /// The status is set.
+    StatusSet,
+    /// It is recorded when users were seen.
+    SeenRecorded,
     /// The user has the maximum number of blocks.
     TooManyBlocks,
     /// The user is, or is not, a member of the room as requested.
@@ -308,6 +335,10 @@ pub struct InboxState {
     pub is_known: bool,
     /// It is stored that a session of the user has been opened.
     pub has_connected: bool,
+    /// The user's status.
+    pub status: UserStatus,
+    /// When the user was last online for others; `None`: it is not known.
+    pub last_seen: Option<i64>,
     /// The entry that the client knows ([`KnownEntry`](super::KnownEntry)) is kept and is another one.
     pub diverged: bool,
 }

@@ -10,6 +10,7 @@ use super::files::StoreFiles;
 use super::model::{InboxItem, InboxState, Outcome, Write};
 use super::query::{
     ConversationsPage, ConversationsQuery, HistoryAnswer, HistoryQuery, InboxQuery, InboxRange,
+    Watched,
 };
 use super::rooms::{MembersAnswer, MembersQuery, RoomMembers};
 
@@ -145,6 +146,18 @@ pub trait Reader: Send {
     /// # Errors
     /// [`StoreError`]
     fn members(&mut self, query: &MembersQuery) -> Result<MembersAnswer, StoreError>;
+
+    /// Reads about users whom `viewer` watches, in the same order.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    fn watched(&mut self, viewer: &str, users: &[Arc<str>]) -> Result<Vec<Watched>, StoreError>;
+
+    /// True if users are recorded as online. At a start, the server before has not recorded when it ended.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    fn has_online_users(&mut self) -> Result<bool, StoreError>;
 
     /// Calls `each` with the memberships of sessions ([`MembershipKind::Session`](super::MembershipKind)): the user and the room.
     ///

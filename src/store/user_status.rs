@@ -13,3 +13,26 @@ pub enum UserStatus {
     /// Offline for others.
     Invisible,
 }
+
+impl UserStatus {
+    /// The number by which it is stored.
+    pub fn number(self) -> i64 {
+        match self {
+            Self::Online => 0,
+            Self::Away => 1,
+            Self::Busy => 2,
+            Self::Invisible => 3,
+        }
+    }
+
+    /// The status with this number.
+    pub fn of_number(number: i64) -> Self {
+        match number {
+            1 => Self::Away,
+            2 => Self::Busy,
+            // What is unknown reveals nothing.
+            0 => Self::Online,
+            _ => Self::Invisible,
+        }
+    }
+}

@@ -30,6 +30,26 @@ type Watermarks = HashMap<(Arc<str>, Arc<str>), (u64, Uuid)>;
 /// A watermark: user and device, entry and session.
 pub type Watermark = ((Arc<str>, Arc<str>), (u64, Uuid));
 
+/// How long the record that a user is online, or not any more, may wait for a later one of the user. Who reconnects meanwhile costs
+/// one record.
+const SEEN_DELAY: Duration = Duration::from_millis(300);
+
+/// By user: until when the user was online; `None`: still.
+type Seen = HashMap<Arc<str>, Option<i64>>;
+
+/// What is committed without a client that waits for it.
+#[derive(Default)]
+pub struct DueRecords {
+    pub watermarks: Vec<Watermark>,
+    pub seen: Vec<(Arc<str>, Option<i64>)>,
+}
+
+impl DueRecords {
+    fn is_empty(&self) -> bool {
+        self.watermarks.is_empty() && self.seen.is_empty()
+    }
+}
+
 /// Called with the state of an inbox.
 pub type OpenReply = Box<dyn FnOnce(Result<InboxState, WriteError>) + Send>;
 
@@ -110,6 +130,9 @@ struct Queue<R> {
     watermarks: Watermarks,
     /// When the oldest watermark is due.
     watermarks_due: Option<Instant>,
+    /// The newest record of each user, and when the oldest is due.
+    seen: Seen,
+    seen_due: Option<Instant>,
     closed: bool,
 }
 
@@ -125,6 +148,8 @@ impl<R> Shared<R> {
                 maintenance: false,
                 watermarks: HashMap::new(),
                 watermarks_due: None,
+                seen: HashMap::new(),
+                seen_due: None,
                 closed: false,
             }),
             filled: Condvar::new(),
@@ -195,6 +220,33 @@ impl<R> Shared<R> {
         }
     }
 
+    /// Adds a record of when a user was online.
+    pub fn add_seen(&self, user: Arc<str>, until: Option<i64>) {
+        let mut queue = self.lock();
+        queue.seen.insert(user, until);
+        if queue.seen_due.is_none() {
+            queue.seen_due = Some(Instant::now() + SEEN_DELAY);
+            self.filled.notify_one();
+        }
+    }
+
+    /// Puts records back that could not be committed, up to a number of them in total, unless there are later ones.
+    pub fn put_back_seen(&self, seen: impl Iterator<Item = (Arc<str>, Option<i64>)>, max: usize) {
+        let mut queue = self.lock();
+        if queue.closed {
+            return;
+        }
+        for (user, until) in seen {
+            if queue.seen.len() >= max {
+                break;
+            }
+            queue.seen.entry(user).or_insert(until);
+        }
+        queue
+            .seen_due
+            .get_or_insert_with(|| Instant::now() + SEEN_DELAY);
+    }
+
     pub fn request_maintenance(&self) {
         self.lock().maintenance = true;
         self.filled.notify_one();
@@ -220,22 +272,24 @@ impl<R> Shared<R> {
         self.filled.notify_one();
     }
 
-    /// Waits for work, at most until `maintain_at`. Watermarks that are due are moved to `due`. `None`: everything is done
+    /// Waits for work, at most until `maintain_at`. Records that are due are moved to `due`. `None`: everything is done
     /// and nothing more is accepted.
-    pub fn take(&self, maintain_at: Instant, due: &mut Vec<Watermark>) -> Option<Turn<R>> {
+    pub fn take(&self, maintain_at: Instant, due: &mut DueRecords) -> Option<Turn<R>> {
         let mut queue = self.lock();
         let now = loop {
             let now = Instant::now();
-            let next = queue
-                .watermarks_due
-                .map_or(maintain_at, |at| at.min(maintain_at));
+            let records_due = [queue.watermarks_due, queue.seen_due];
+            let next = records_due
+                .into_iter()
+                .flatten()
+                .fold(maintain_at, Instant::min);
             let is_filled =
                 !queue.items.is_empty() || !queue.openings.is_empty() || queue.maintenance;
             if is_filled || !due.is_empty() || next <= now {
                 break now;
             }
             if queue.closed {
-                if queue.watermarks.is_empty() {
+                if queue.watermarks.is_empty() && queue.seen.is_empty() {
                     return None;
                 }
                 break now;
@@ -258,7 +312,7 @@ impl<R> Queue<R> {
             .get_or_insert_with(|| Instant::now() + WATERMARK_DELAY);
     }
 
-    fn take(&mut self, now: Instant, due: &mut Vec<Watermark>) -> Turn<R> {
+    fn take(&mut self, now: Instant, due: &mut DueRecords) -> Turn<R> {
         let count = self.items.len().min(MAX_BATCH);
         let rest = self.items.split_off(count);
         let items = std::mem::replace(&mut self.items, rest);
@@ -271,10 +325,15 @@ impl<R> Queue<R> {
         let later = self.openings.split_off(ready);
         let openings = std::mem::replace(&mut self.openings, later);
         // Not while others are due, so that each device has at most one among them. But an opening must see all.
-        let are_due = due.is_empty() && self.watermarks_due.is_some_and(|at| at <= now);
+        let is_due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
+        let are_due = due.watermarks.is_empty() && is_due(self.watermarks_due);
         if are_due || self.closed || !openings.is_empty() {
             self.watermarks_due = None;
-            due.extend(std::mem::take(&mut self.watermarks));
+            due.watermarks.extend(std::mem::take(&mut self.watermarks));
+        }
+        if self.closed || due.seen.is_empty() && is_due(self.seen_due) {
+            self.seen_due = None;
+            due.seen.extend(std::mem::take(&mut self.seen));
         }
         Turn {
             items,
@@ -296,9 +355,9 @@ mod tests {
         let (taken, due) = std::sync::mpsc::channel();
         let thread = std::thread::spawn(move || {
             let maintain_at = Instant::now() + Duration::from_secs(3600);
-            let mut due = Vec::new();
+            let mut due = DueRecords::default();
             while due.is_empty() && waiting.take(maintain_at, &mut due).is_some() {}
-            taken.send(due.len()).expect("the test waits");
+            taken.send(due.watermarks.len()).expect("the test waits");
         });
         // Whether or not the thread waits already, the watermark must be taken when it is due.
         std::thread::sleep(Duration::from_millis(50));

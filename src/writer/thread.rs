@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::completed::{CommitObserver, Completed, CompletedBatch, WriteError};
-use super::queue::{Opening, Queued, Shared, Watermark};
+use super::queue::{DueRecords, Opening, Queued, Shared};
 use super::room_notices::{RoomNotice, was_member};
 use crate::clock::Clock;
 use crate::protocol::Timestamp;
@@ -32,8 +32,8 @@ pub struct Thread<R> {
     maintain_at: Instant,
     /// When a failure of maintenance was last logged.
     failure_logged: Option<Instant>,
-    /// Watermarks that are to be committed.
-    pub due_watermarks: Vec<Watermark>,
+    /// Records that are to be committed.
+    pub due: DueRecords,
 }
 
 impl<R> Thread<R> {
@@ -52,7 +52,7 @@ impl<R> Thread<R> {
             clock,
             maintain_at: Instant::now(),
             failure_logged: None,
-            due_watermarks: Vec::new(),
+            due: DueRecords::default(),
         }
     }
 }
@@ -63,7 +63,7 @@ impl<R: Send + 'static> Thread<R> {
         let shared = self.shared.clone();
         // Before the first commit, so that the store knows whether the time is certain.
         self.maintain();
-        while let Some(turn) = shared.take(self.maintain_at, &mut self.due_watermarks) {
+        while let Some(turn) = shared.take(self.maintain_at, &mut self.due) {
             let is_commit = !turn.items.is_empty();
             if is_commit {
                 self.commit(turn.items);
@@ -75,6 +75,7 @@ impl<R: Send + 'static> Thread<R> {
                 (false, _) => usize::MAX,
             });
             self.open(turn.openings);
+            self.commit_seen();
             if is_commit || turn.maintenance || self.maintain_at <= Instant::now() {
                 self.maintain();
             }

@@ -7,23 +7,23 @@ use crate::protocol::Timestamp;
 use crate::store::{Outcome, Write};
 
 /// The maximum number of watermarks that are kept for a later attempt when the store does not accept them.
-const MAX_KEPT: usize = 100_000;
+pub const MAX_KEPT: usize = 100_000;
 
 impl<R> Thread<R> {
     /// Commits up to `limit` of the watermarks that are due.
     pub fn commit_watermarks(&mut self, limit: usize) {
-        let count = self.due_watermarks.len().min(limit);
+        let count = self.due.watermarks.len().min(limit);
         if count == 0 {
             return;
         }
         if !self.shared.files.check_before_commit() {
             // They are committed when the files are back.
             self.shared
-                .put_back(self.due_watermarks.drain(..), MAX_KEPT);
+                .put_back(self.due.watermarks.drain(..), MAX_KEPT);
             return;
         }
-        let first = self.due_watermarks.len() - count;
-        let watermarks: Vec<Watermark> = self.due_watermarks.drain(first..).collect();
+        let first = self.due.watermarks.len() - count;
+        let watermarks: Vec<Watermark> = self.due.watermarks.drain(first..).collect();
         let writes: Vec<Write> = watermarks
             .iter()
             .map(|((user, device), (seq, _))| Write::Watermark {

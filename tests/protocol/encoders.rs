@@ -3,9 +3,9 @@
 
 use dmwire::protocol::server::{
     Ack, AckStatus, Conversation, Conversations, Deleted, Edited, ErrorFrame, Goodbye, Heartbeat,
-    History, Member, Members, OkFrame, PastMessage, Pong, RawContent, Reacted, Reactions, Receipt,
-    ReceiptKind, RoomChange, RoomEvent, ServerMessage, ServerTyping, Synced, Truncated,
-    TruncatedReason,
+    History, Member, Members, OkFrame, PastMessage, Pong, Presence, PresenceStatus, RawContent,
+    Reacted, Reactions, Receipt, ReceiptKind, RoomChange, RoomEvent, ServerMessage, ServerTyping,
+    Synced, Truncated, TruncatedReason,
 };
 use dmwire::protocol::types::{Integer, parse_uuid};
 use dmwire::protocol::{ErrorCode, MessageId, ServerFrame, Tape, Timestamp};
@@ -76,6 +76,15 @@ impl Generator {
 
     fn maybe<T>(&mut self, make: impl FnOnce(&mut Self) -> T) -> Option<T> {
         self.0.percent(50).then(|| make(self))
+    }
+
+    fn status(&mut self) -> PresenceStatus {
+        *self.0.pick(&[
+            PresenceStatus::Online,
+            PresenceStatus::Away,
+            PresenceStatus::Busy,
+            PresenceStatus::Offline,
+        ])
     }
 
     fn flag(&mut self) -> bool {
@@ -201,12 +210,19 @@ impl Generator {
                 users: (0..self.0.below(4))
                     .map(|_| Member {
                         user: self.name(),
+                        status: self.maybe(Self::status),
                         joined_at: self.time(),
                         read: self.maybe(Self::id),
                     })
                     .collect(),
                 total: self.number(),
                 cursor: self.maybe(Self::string),
+                reference: self.maybe(Self::string),
+            }),
+            ServerFrame::Presence(Presence {
+                user: self.name(),
+                status: self.status(),
+                last_seen: self.maybe(Self::time),
                 reference: self.maybe(Self::string),
             }),
             ServerFrame::Deleted(Deleted {

@@ -2,7 +2,7 @@
 
 use dmwire::store::{
     Conversation, EntryKind, HistoryAnswer, HistoryPosition, HistoryQuery, InboxState, MessageRef,
-    NewMessage, Outcome, Repeated, Write,
+    NewMessage, Outcome, Repeated, UserStatus, Write,
 };
 
 use crate::fixture::TestStore;
@@ -77,6 +77,8 @@ pub fn users_exist_from_their_first_message(store: &mut TestStore) {
         received: 0,
         is_known: false,
         has_connected: false,
+        status: UserStatus::Online,
+        last_seen: None,
         diverged: false,
     };
     assert_eq!(store.open_inbox("ada", "phone"), empty);

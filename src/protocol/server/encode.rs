@@ -263,6 +263,9 @@ impl Members<'_> {
 impl Member<'_> {
     fn write(&self, out: &mut Vec<u8>) {
         text(out, r#"{"user":""#, self.user);
+        if let Some(status) = self.status {
+            text(out, r#"","status":""#, status.name());
+        }
         time(out, r#"","joined_at":""#, self.joined_at);
         if let Some(read) = self.read {
             uuid(out, r#"","read":""#, read);

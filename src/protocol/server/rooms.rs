@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::json;
 
+use super::PresenceStatus;
 use crate::protocol::client::Cursor;
 use crate::protocol::content::SafeInteger;
 use crate::protocol::timestamp::Timestamp;
@@ -50,6 +51,9 @@ pub struct Member<'a> {
     pub user: &'a str,
     /// The time at which the user became a member.
     pub joined_at: Timestamp,
+    /// The status of the user as the user of this session sees it; only in small rooms.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status: Option<PresenceStatus>,
     /// The newest message that the user has read; only in small rooms.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub read: Option<MessageId>,
@@ -59,7 +63,7 @@ pub struct Member<'a> {
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 #[schemars(example = json!({
     "type": "members", "room": "lobby", "total": 1, "ref": "m1",
-    "users": [{"user": "8888", "joined_at": "2026-11-20T11:03:00.123Z"}]
+    "users": [{"user": "8888", "status": "online", "joined_at": "2026-11-20T11:03:00.123Z"}]
 }))]
 pub struct Members<'a> {
     /// The name of the room.

@@ -4,6 +4,7 @@
 mod blocks;
 mod change;
 mod deferred;
+mod presence;
 mod receipts;
 mod rooms;
 mod send;
@@ -174,6 +175,9 @@ impl Batch<'_> {
             Write::Join { user, room, kind } => self.join(user, room, *kind),
             Write::Leave { user, room, kind } => self.leave(user, room, *kind),
             Write::Block { actor, user, on } => self.block(actor, user, *on),
+            Write::Status { user, status } => self.set_status(user, *status),
+            Write::Seen { user, until } => self.seen(user, *until),
+            Write::LostSessions { at } => self.lost_sessions(*at),
             Write::Watermark { user, device, seq } => {
                 self.watermark(user, device, *seq).map(Outcome::Received)
             }

@@ -130,7 +130,13 @@ pub fn plan<'a>(
                     needed.extend(log.conversations_of(user.n, seq));
                 }
             }
-            Write::Message(_) | Write::Block { .. } | Write::Join { .. } | Write::Leave { .. } => {}
+            Write::Message(_)
+            | Write::Block { .. }
+            | Write::Status { .. }
+            | Write::Seen { .. }
+            | Write::LostSessions { .. }
+            | Write::Join { .. }
+            | Write::Leave { .. } => {}
         }
     }
     let needed = log.select_conversations(needed.into_iter());

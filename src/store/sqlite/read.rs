@@ -24,7 +24,7 @@ use super::shared::Shared;
 use crate::store::{
     ConversationsPage, ConversationsQuery, HistoryAnswer, HistoryQuery, InboxItem, InboxQuery,
     InboxRange, InboxState, MembersAnswer, MembersQuery, PresenceMode, Reader, RoomHistory,
-    RoomMode, RoomRules, StoreError,
+    RoomMode, RoomRules, StoreError, Watched,
 };
 
 /// A connection that only reads.
@@ -233,6 +233,31 @@ impl Reader for SqliteReader {
         let answer = self.read_members(query, &key)?;
         view.finish()?;
         Ok(answer)
+    }
+
+    fn watched(
+        &mut self,
+        viewer: &str,
+        users: &[Arc<str>],
+    ) -> std::result::Result<Vec<Watched>, StoreError> {
+        let mut found = Vec::with_capacity(users.len());
+        for user in users {
+            let last_seen: Option<Option<i64>> = self
+                .connection
+                .prepare_cached("SELECT last_seen FROM users WHERE id = ?1")?
+                .query_row([user], |row| row.get(0))
+                .optional()?;
+            found.push(Watched {
+                is_mutual: self.is_mutual(viewer, user)?,
+                last_seen: last_seen.flatten(),
+            });
+        }
+        Ok(found)
+    }
+
+    fn has_online_users(&mut self) -> std::result::Result<bool, StoreError> {
+        let sql = "SELECT EXISTS (SELECT 1 FROM online)";
+        Ok(self.connection.query_row(sql, (), |row| row.get(0))?)
     }
 
     fn session_memberships(

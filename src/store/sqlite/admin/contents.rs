@@ -47,6 +47,13 @@ fn detach(path: &Path) -> rusqlite::Result<()> {
     connection.pragma_update(None, "journal_mode", "MEMORY")?;
     connection.pragma_update(None, "synchronous", "OFF")?;
     run::detach(&connection)?;
+    // Older files do not record who is online.
+    if connection.table_exists(None, "online")? {
+        connection.execute_batch(
+            "UPDATE users SET last_seen = unixepoch() * 1000 WHERE n IN (SELECT user FROM online);
+             DELETE FROM online",
+        )?;
+    }
     connection.close().map_err(|(_, error)| error)
 }
 

@@ -172,6 +172,7 @@ fn erase_in(
     tx.execute("DELETE FROM marks WHERE user = ?1", [n])?;
     tx.execute("DELETE FROM deferred WHERE user = ?1", [n])?;
     tx.execute("DELETE FROM byte_use WHERE user = ?1", [n])?;
+    tx.execute("DELETE FROM online WHERE user = ?1", [n])?;
     tx.execute(
         "DELETE FROM unclaimed WHERE recipient = ?1 OR sender = ?1",
         [n],
@@ -180,7 +181,7 @@ fn erase_in(
     // The form that `protocol::types::is_erased_name` recognizes, so that nobody can connect by this name.
     let placeholder = format!("erased.{}", Uuid::new_v4().simple());
     tx.execute(
-        "UPDATE users SET id = ?2, connected = 0, floor = max(floor, coalesce(?3, 0)) WHERE n = ?1",
+        "UPDATE users SET id = ?2, connected = 0, status = 0, last_seen = NULL, floor = max(floor, coalesce(?3, 0)) WHERE n = ?1",
         params![n, placeholder, head],
     )?;
     tx.execute(

@@ -98,3 +98,12 @@ CREATE INDEX room_entries ON inbox (conversation, message) WHERE conversation < 
 -- So are the names of users who have written in a room, joined it or left it.
 CREATE INDEX membership_entries ON inbox (by) WHERE kind IN (6, 7);
 CREATE INDEX room_authors ON messages (sender) WHERE conversation < 0;
+
+
+-- Presence.
+
+-- `status`: 0 online, 1 away, 2 busy, 3 invisible. `last_seen`: when the user was last online for others.
+ALTER TABLE users ADD COLUMN status INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE users ADD COLUMN last_seen INTEGER;
+-- The users who are online for others. After a crash it has those who were.
+CREATE TABLE online (user INTEGER PRIMARY KEY) STRICT;

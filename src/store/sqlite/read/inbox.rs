@@ -13,7 +13,7 @@ use crate::store::sqlite::number::{signed, unsigned};
 use crate::store::sqlite::retention::kept_entries;
 use crate::store::{
     DeviceRef, Entry, EntryKind, InboxItem, InboxQuery, InboxRange, InboxState, MembershipEntry,
-    MembershipEvent, StoredMessage,
+    MembershipEvent, StoredMessage, UserStatus,
 };
 
 /// An upper bound of the bytes that a superseded entry takes in a replay, also in memory.
@@ -35,7 +35,8 @@ impl SqliteReader {
         // One row, also if there is no such user.
         let mut statement = self.connection.prepare_cached(
             "SELECT u.n, u.floor, (SELECT max(seq) FROM inbox WHERE user = u.n),
-                max(d.received), max(CASE WHEN d.device = ?2 THEN d.received END), u.connected, u.superseded
+                max(d.received), max(CASE WHEN d.device = ?2 THEN d.received END), u.connected, u.superseded,
+                u.status, u.last_seen
              FROM users AS u LEFT JOIN devices AS d ON d.user = u.n WHERE u.id = ?1",
         )?;
         let mut states = Vec::with_capacity(queries.len());
@@ -60,6 +61,10 @@ impl SqliteReader {
                     received: unsigned(received.or(furthest).unwrap_or(0)),
                     is_known: received.is_some(),
                     has_connected: row.get::<_, Option<bool>>(5)?.unwrap_or(false),
+                    status: row
+                        .get::<_, Option<i64>>(7)?
+                        .map_or_else(UserStatus::default, UserStatus::of_number),
+                    last_seen: row.get(8)?,
                     diverged: false,
                 };
                 Ok((state, n))

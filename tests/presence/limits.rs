@@ -1,0 +1,44 @@
+//! Limits of `watch`.
+
+use serde_json::{Value, json};
+
+use crate::helpers::{assert_presence, unwatch, watch, without_grace};
+use crate::support::{Client, assert_has};
+
+#[test]
+fn a_session_watches_at_most_1000_users() {
+    let server = without_grace(&["--queries-per-second", "1000"]);
+    let mut a = Client::fresh(&server, "a");
+    let names: Vec<String> = (0..1000).map(|n| format!("user-{n}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    for part in names.chunks(100) {
+        a.send(&watch(part));
+        for user in part {
+            assert_presence(&a.recv(), user, "offline");
+        }
+    }
+    let forbidden = json!({"type": "error", "code": "forbidden", "path": "/users"});
+    assert_has(&a.ask(&watch(&["more"])), &forbidden);
+    assert_has(&a.ask(&watch(&["user-7", "more"])), &forbidden);
+    // Those who are watched already do not count.
+    assert_presence(&a.ask(&watch(&["user-7", "user-7"])), "user-7", "offline");
+    assert_eq!(a.ask(&unwatch(&["user-8"]))["type"], "ok");
+    assert_presence(&a.ask(&watch(&["more"])), "more", "offline");
+    assert_has(&a.ask(&watch(&["user-8"])), &forbidden);
+    // The limit is one of the session.
+    let mut other = Client::fresh(&server, "a");
+    assert_presence(&other.ask(&watch(&["user-8"])), "user-8", "offline");
+}
+
+#[test]
+fn watch_counts_as_a_query_and_unwatch_does_not() {
+    let server = without_grace(&["--queries-per-second", "1", "--query-burst", "3"]);
+    let mut a = Client::fresh(&server, "a");
+    for _ in 0..10 {
+        assert_eq!(a.ask(&unwatch(&["b"]))["type"], "ok");
+    }
+    let answers: Vec<Value> = (0..10).map(|_| a.ask(&watch(&["b"]))).collect();
+    let limited = json!({"type": "error", "code": "rate_limited"});
+    assert_has(answers.last().expect("an answer"), &limited);
+    assert_presence(&answers[0], "b", "offline");
+}

@@ -1,0 +1,12 @@
+//! Presence: who is online, who sees it, and when.
+
+#[path = "../support/support.rs"]
+mod support;
+
+mod contacts;
+mod helpers;
+mod invisible;
+mod limits;
+mod members;
+mod restarts;
+mod watching;
