@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { once } from 'node:events';
+import { existsSync } from 'node:fs';
 import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import { createRequire } from 'node:module';
@@ -9,6 +10,7 @@ import { dirname, join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { promisify } from 'node:util';
 import { generate, type Schema } from '../src/codegen/generate.js';
+import { Server } from './support/server.js';
 
 const run = promisify(execFile);
 /** The folder of the package, relative to build/test/. */
@@ -201,7 +203,49 @@ void client.send({ user: 'you', room: 'all' }, 'x');
       assert.match(stdout, /export type AppContent = never;\n$/);
     });
 
+    it('are generated from the folder of content types as from the server, and checked', async () => {
+      const types = await mkdtemp(join(folder, 'types-'));
+      // One schema states its type, and the other one leaves it to the name of the file.
+      const order = {
+        type: 'object',
+        required: ['type', 'lines'],
+        properties: {
+          type: { const: 'order.updated' },
+          lines: { type: 'array', items: { $ref: '#/$defs/line' } },
+          before: { $ref: '#' },
+        },
+        $defs: { line: { type: 'object', required: ['sku'], properties: { sku: { type: 'string' } } } },
+      };
+      const poll = {
+        $schema: 'https://json-schema.org/draft/2020-12/schema',
+        properties: { question: { type: 'string' } },
+      };
+      await writeFile(join(types, 'order.updated.schema.json'), JSON.stringify(order));
+      await writeFile(join(types, 'poll.asked.schema.json'), JSON.stringify(poll));
+      await writeFile(join(types, 'other.json'), 'not JSON');
+      const server = await Server.start('--content-types', types);
+      const { stdout } = await run(process.execPath, [cli, 'types', `${server.url}/schema`]).finally(() =>
+        server.stop(),
+      );
+      assert.match(stdout, /AppContent = OrderUpdated \| PollAsked;/);
+      const file = join(types, 'content.ts');
+      const args = [cli, 'types', types, '-o', file];
+      await assert.rejects(run(process.execPath, [...args, '--check']), {
+        code: 1,
+        stderr: `dmwire: ${file} is out of date. Update it with: npx dmwire types ${types} -o ${file}\n`,
+      });
+      assert.equal(existsSync(file), false);
+      await run(process.execPath, args);
+      assert.equal(await readFile(file, 'utf8'), stdout);
+      await run(process.execPath, [...args, '--check']);
+      await writeFile(join(types, 'poll.closed.schema.json'), '{}');
+      await assert.rejects(run(process.execPath, [...args, '--check']), { code: 1 });
+      const empty = await mkdtemp(join(folder, 'empty-'));
+      await assert.rejects(run(process.execPath, [cli, 'types', empty]), { code: 1, stderr: /NAME\.schema\.json/ });
+    });
+
     it('report usage, file and network errors', async () => {
+      await assert.rejects(run(process.execPath, [cli, 'types', folder, '--check']), { code: 2 });
       await assert.rejects(run(process.execPath, [cli, 'types']), { code: 2, stderr: /Usage: dmwire types/ });
       await assert.rejects(run(process.execPath, [cli, 'types', '/not/there']), { code: 1, stderr: /^dmwire: ENOENT/ });
       await assert.rejects(run(process.execPath, [cli, 'types', 'http://127.0.0.1:1/schema']), {
