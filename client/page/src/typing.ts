@@ -1,9 +1,13 @@
 import type { Conversation } from './conversation.js';
+import { shorten } from './text.js';
 
 /** Interval of `typing` frames. */
 const INTERVAL_MS = 3000;
 /** How long a peer counts as typing, because the frame that ends it may be lost. */
 const TIMEOUT_MS = 5000;
+
+/** Maximum length of the names of typing users, so that the text fits on a phone. */
+const MAX_NAMES = 24;
 
 /** Decides when the page reports that the user is typing. */
 export class TypingReporter {
@@ -47,6 +51,7 @@ export function typingText({ room, typing }: Conversation): string {
   const users = [...typing.keys()];
   if (users.length === 0) return '';
   if (!room) return 'is typing…';
-  if (users.length > 2) return `${users.length} members are typing…`;
-  return `${users.join(' and ')} ${users.length > 1 ? 'are' : 'is'} typing…`;
+  const names = users.join(' and ');
+  if (users.length === 1) return `${shorten(names, MAX_NAMES)} is typing…`;
+  return `${users.length > 2 || names.length > MAX_NAMES ? `${users.length} members` : names} are typing…`;
 }

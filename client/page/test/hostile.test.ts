@@ -146,6 +146,10 @@ describe('content of peers', { timeout: 10 * DEADLINE }, () => {
         const place = { id: id(1000 + i), seq: i + 1, from_user: text, target_user: 'victim' };
         socket.send(JSON.stringify({ type: 'message', ...place, message: text, sent_at: text }));
         socket.send(JSON.stringify({ type: 'typing', from_user: text, target_user: 'victim', active: true }));
+        const room = { room: text, user: text, seq: i + 1 + PAYLOADS.length };
+        socket.send(JSON.stringify({ type: 'room', ...room, event: text, members: text, at: text }));
+        socket.send(JSON.stringify({ type: 'typing', from_user: text, target_room: text, active: true }));
+        socket.send(JSON.stringify({ type: 'receipt', kind: text, by_user: text, target_room: text, id: text }));
         socket.send(JSON.stringify({ type: 'error', code: text, detail: text, retryable: false }));
       });
     });
@@ -164,7 +168,9 @@ describe('content of peers', { timeout: 10 * DEADLINE }, () => {
   it('cannot be injected by the address of the page', async () => {
     const page = await stage.world.visitor();
     for (const text of PAYLOADS.slice(0, 10)) {
-      await page.goto(`${stage.server.url}/?${new URLSearchParams({ user: text, to: text })}`);
+      await page.goto(
+        `${stage.server.url}/?${new URLSearchParams({ user: text, to: text, room: text, membership: text })}`,
+      );
       await page.getByLabel('User name').waitFor();
       assert.equal(await page.evaluate(() => (globalThis as { pwned?: string }).pwned), undefined);
     }

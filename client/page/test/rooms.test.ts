@@ -135,7 +135,13 @@ describe('three users in a room', { timeout: 10 * DEADLINE }, () => {
     await status(a, '2 members');
     await notice(c, 'You left').waitFor();
     await strip(c, 'You are not a member of this room.');
+    await c.waitForFunction(() => document.activeElement?.textContent === 'Join');
     assert.equal(await composer(c).count(), 0);
+    await bubble(c, 'indeed').focus();
+    await c.keyboard.press('Enter');
+    const items = (await c.getByRole('menuitem').allInnerTexts()).map(text => text.trim());
+    assert.deepEqual(items, ['Copy']);
+    await c.keyboard.press('Escape');
     assert.deepEqual(await notices(a), ['You joined', 'ben joined', 'cem joined', 'cem left']);
 
     // Unread messages are counted until the room is opened.
@@ -336,6 +342,32 @@ describe('a room that the server refuses', { timeout: 4 * DEADLINE }, () => {
     await strip(page, 'This server has no rooms.');
     await enterRoom(page, managed.server.url, 'mia', 'lobby');
     await strip(page, "You cannot join this room: its members are managed by the server's operator");
+  });
+});
+
+describe('a link to a room without a user', { timeout: 4 * DEADLINE }, () => {
+  const stage = setUp();
+
+  it('asks for the user, and joins the room', async () => {
+    const page = await stage.world.visitor();
+    await page.goto(`${stage.server.url}/?room=lobby&membership=session`);
+    assert.equal(await page.getByLabel('Room').inputValue(), 'lobby');
+    await assertAccessible(page, 'sign in');
+    await page.getByLabel('User name').fill('pam');
+    await page.getByRole('button', { name: 'Start' }).click();
+    await notice(page, 'You joined').waitFor();
+    assert.equal(new URL(page.url()).search, '?user=pam&room=lobby&membership=session');
+    // The next user of the tab does not get the room of this one.
+    await page.getByRole('button', { name: 'Change user' }).click();
+    await page.getByLabel('User name').fill('quy');
+    await page.getByLabel('Recipient').fill('pam');
+    await page.getByRole('button', { name: 'Start' }).click();
+    await connected(page);
+    await page.getByText('No messages with pam yet.').waitFor();
+    assert.equal(await row(page, '#lobby').count(), 0);
+    // An invalid name of a room is ignored.
+    await page.goto(`${stage.server.url}/?user=quy&room=${encodeURIComponent('no room')}&to=pam`);
+    await page.getByRole('heading', { name: 'pam' }).waitFor();
   });
 });
 

@@ -48,6 +48,8 @@ interface RowProps {
   readonly readers: string;
   /** The user may write in the conversation. */
   readonly canWrite: boolean;
+  /** The user may delete messages in it. */
+  readonly canDelete: boolean;
   readonly actions: MessageActions;
 }
 
@@ -190,7 +192,8 @@ function DeliveryIcon(props: { delivery: Delivery; changing: boolean; labelled: 
 }
 
 /** The menu of a message. Arrow keys move within it, Escape and Tab close it. */
-function Menu({ me, message, editable, canWrite, actions, onClose }: RowProps & { onClose: () => void }): JSX.Element {
+function Menu(props: RowProps & { onClose: () => void }): JSX.Element {
+  const { me, message, editable, canWrite, canDelete, actions, onClose } = props;
   const menu = useRef<HTMLDivElement>(null);
   useLayoutEffect(() => {
     const element = menu.current;
@@ -282,7 +285,7 @@ function Menu({ me, message, editable, canWrite, actions, onClose }: RowProps & 
           Edit
         </Item>
       )}
-      {isMine && (
+      {isMine && canDelete && (
         <Item icon="trash" onClick={() => actions.delete(message)}>
           Delete
         </Item>

@@ -1,4 +1,4 @@
-import type { ComponentChildren, JSX } from 'preact';
+import type { ComponentChildren, JSX, RefObject } from 'preact';
 import { useEffect, useId, useRef, useState } from 'preact/hooks';
 import type { Chat } from '../chat.js';
 import type { Conversation } from '../conversation.js';
@@ -123,7 +123,8 @@ function MembersDialog({
 }
 
 /** Takes the place of the composer for a user who is not a member. */
-export function JoinStrip({ chat, room }: { chat: Chat; room: Room }): JSX.Element {
+export function JoinStrip(props: { chat: Chat; room: Room; button: RefObject<HTMLButtonElement | null> }): JSX.Element {
+  const { chat, room, button } = props;
   const isClosed = chat.connection.status === 'closed';
   return (
     <div role="status">
@@ -132,6 +133,7 @@ export function JoinStrip({ chat, room }: { chat: Chat; room: Room }): JSX.Eleme
         <p>{room.problem ?? 'You are not a member of this room.'}</p>
         <button
           type="button"
+          ref={button}
           class="primary"
           aria-disabled={isClosed}
           onClick={() => !isClosed && chat.rooms.join(room.name)}

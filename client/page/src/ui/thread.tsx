@@ -103,10 +103,12 @@ export function Thread(props: ThreadProps): JSX.Element {
     };
   }, []);
 
-  // Joining replaces the button that had the focus.
+  // Joining and leaving replace the button that had the focus.
   const wasOutside = useRef(isOutside);
+  const joinButton = useRef<HTMLButtonElement>(null);
   useEffect(() => {
-    if (wasOutside.current && !isOutside && document.activeElement === document.body) input.current?.focus();
+    const button = isOutside ? joinButton.current : input.current;
+    if (wasOutside.current !== isOutside && document.activeElement === document.body) button?.focus();
     wasOutside.current = isOutside;
   }, [isOutside]);
 
@@ -247,6 +249,7 @@ export function Thread(props: ThreadProps): JSX.Element {
         showDelivery={showDelivery}
         editable={isEditable({ message, delivery, changing })}
         canWrite={canWrite}
+        canDelete={!isOutside}
         actions={actions}
       />,
     );
@@ -315,7 +318,7 @@ export function Thread(props: ThreadProps): JSX.Element {
           )}
         </button>
       )}
-      {room && isOutside && <JoinStrip chat={chat} room={room} />}
+      {room && isOutside && <JoinStrip chat={chat} room={room} button={joinButton} />}
       {canWrite && (
         <>
           {!room && <BlockedStrip chat={chat} peer={peer} button={blockButton} />}
