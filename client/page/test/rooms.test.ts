@@ -24,6 +24,18 @@ const status = (page: Page, text: string) => page.locator('.title').getByText(te
 const strip = (page: Page, text: string) => page.locator('.blocked').getByText(text).waitFor();
 const row = (page: Page, name: string) => page.locator('.conversation', { hasText: name });
 
+const clients: Client[] = [];
+afterEach(() => Promise.all(clients.splice(0).map(client => client.close())));
+
+/** Returns a client of a user that is closed after the test. */
+function program(url: string, options: { user?: string; token?: string }): Client {
+  const device = 'program';
+  const client = connect({ url, device, ...options, WebSocket: WebSocket as unknown as WebSocketClass });
+  client.on('message', () => {});
+  clients.push(client);
+  return client;
+}
+
 /** Opens a room as a user by its address. */
 async function enterRoom(page: Page, url: string, user: string, room: string, more = ''): Promise<void> {
   await page.goto(`${url}/?user=${user}&room=${room}${more}`);
@@ -45,22 +57,7 @@ async function leave(page: Page, room: string): Promise<void> {
 }
 
 describe('three users in a room', { timeout: 10 * DEADLINE }, () => {
-  const clients: Client[] = [];
   const stage = setUp();
-  afterEach(() => Promise.all(clients.splice(0).map(client => client.close())));
-
-  function program(user: string): Client {
-    const client = connect({
-      url: stage.server.url,
-      user,
-      device: 'program',
-      WebSocket: WebSocket as unknown as WebSocketClass,
-    });
-    client.on('message', () => {});
-    clients.push(client);
-    return client;
-  }
-
   it('join, write, type, list the members and leave', async () => {
     const [a, b, c] = [await stage.world.visitor(), await stage.world.visitor(), await stage.world.visitor()];
     await a.goto(`${stage.server.url}/?user=ann`);
@@ -177,7 +174,7 @@ describe('three users in a room', { timeout: 10 * DEADLINE }, () => {
     const page = await stage.world.visitor();
     await enterRoom(page, stage.gate.url, 'dee', 'hall');
     await notice(page, 'You joined').waitFor();
-    const eva = program('eva');
+    const eva = program(stage.server.url, { user: 'eva' });
     stage.gate.shut();
     await page.getByText('No connection to the server.').waitFor();
     await eva.join('hall');
@@ -206,48 +203,12 @@ describe('three users in a room', { timeout: 10 * DEADLINE }, () => {
     assert.deepEqual(await notices(page), []);
   });
 
-  it('stay members when a page of theirs is closed by the server or reconnects', async () => {
-    const page = await stage.world.visitor();
-    await enterRoom(page, stage.gate.url, 'fay', 'den', '&membership=session');
-    assert.equal(new URL(page.url()).search, '?user=fay&room=den&membership=session');
-    await notice(page, 'You joined').waitFor();
-    const gil = program('gil');
-    await gil.join('den');
-    await notice(page, 'gil joined').waitFor();
-    const left: string[] = [];
-    gil.on('room', ({ event, user }) => void left.push(`${user} ${event}`));
-    stage.gate.shut();
-    await page.getByText('No connection to the server.').waitFor();
-    stage.gate.open();
-    await reconnect(page);
-    await page.reload();
-    await connected(page);
-    assert.equal(new URL(page.url()).search, '?user=fay&room=den&membership=session');
-    await gil.send({ room: 'den' }, 'still here?');
-    await bubble(page, 'still here\\?').waitFor();
-    assert.deepEqual(left, []);
-    // In another conversation and after a reload there, too.
-    await page.getByRole('textbox', { name: 'Write to' }).fill('gil');
-    await page.getByRole('textbox', { name: 'Write to' }).press('Enter');
-    await page.waitForURL(/\?user=fay&to=gil$/);
-    await page.reload();
-    await connected(page);
-    await row(page, '#den').click();
-    await page.waitForURL(/\?user=fay&room=den&membership=session$/);
-    assert.deepEqual(left, []);
-    await page.close();
-    // The other members see it.
-    for (const end = Date.now() + DEADLINE; left.length === 0 && Date.now() < end; )
-      await new Promise(resolve => setTimeout(resolve, 50));
-    assert.deepEqual(left, ['fay left']);
-  });
-
   it('page through many members', async () => {
-    const first = program('member-000');
+    const first = program(stage.server.url, { user: 'member-000' });
     await first.join('crowd');
     await Promise.all(
       Array.from({ length: 149 }, async (_, i) => {
-        const client = program(`member-${String(i + 1).padStart(3, '0')}`);
+        const client = program(stage.server.url, { user: `member-${String(i + 1).padStart(3, '0')}` });
         await client.join('crowd');
         await client.close();
       }),
@@ -270,7 +231,7 @@ describe('three users in a room', { timeout: 10 * DEADLINE }, () => {
   });
 
   it('are reached by the keyboard, and axe finds no violation', async () => {
-    const other = program('ida');
+    const other = program(stage.server.url, { user: 'ida' });
     await other.join('porch');
     await other.send({ room: 'porch' }, 'welcome');
     for (const [width, colorScheme] of [
@@ -312,14 +273,60 @@ describe('three users in a room', { timeout: 10 * DEADLINE }, () => {
   });
 });
 
+describe('a membership of a session', { timeout: 10 * DEADLINE }, () => {
+  // The time between two connections depends on the load of the machine.
+  const stage = setUp({ flags: ['--presence-grace-seconds', '300'] });
+  const short = setUp({ flags: ['--presence-grace-seconds', '0'] });
+
+  it('lasts over reconnects and reloads', async () => {
+    const page = await stage.world.visitor();
+    await enterRoom(page, stage.gate.url, 'fay', 'den', '&membership=session');
+    assert.equal(new URL(page.url()).search, '?user=fay&room=den&membership=session');
+    await notice(page, 'You joined').waitFor();
+    const gil = program(stage.server.url, { user: 'gil' });
+    await gil.join('den');
+    await notice(page, 'gil joined').waitFor();
+    const left: string[] = [];
+    gil.on('room', ({ event, user }) => void left.push(`${user} ${event}`));
+    stage.gate.shut();
+    await page.getByText('No connection to the server.').waitFor();
+    stage.gate.open();
+    await reconnect(page);
+    await page.reload();
+    await connected(page);
+    assert.equal(new URL(page.url()).search, '?user=fay&room=den&membership=session');
+    await gil.send({ room: 'den' }, 'still here?');
+    await bubble(page, 'still here\\?').waitFor();
+    assert.deepEqual(left, []);
+    // In another conversation and after a reload there, too.
+    await page.getByRole('textbox', { name: 'Write to' }).fill('gil');
+    await page.getByRole('textbox', { name: 'Write to' }).press('Enter');
+    await page.waitForURL(/\?user=fay&to=gil$/);
+    await page.reload();
+    await connected(page);
+    await row(page, '#den').click();
+    await page.waitForURL(/\?user=fay&room=den&membership=session$/);
+    assert.deepEqual(left, []);
+  });
+
+  it('ends when the page is closed', async () => {
+    const [page, other] = [await short.world.visitor(), await short.world.visitor()];
+    await enterRoom(page, short.server.url, 'fay', 'den', '&membership=session');
+    await enterRoom(other, short.server.url, 'gil', 'den', '&membership=session');
+    await notice(page, 'gil joined').waitFor();
+    await page.close();
+    await notice(other, 'fay left').waitFor();
+    await status(other, '1 member');
+  });
+});
+
 describe('a room that the server refuses', { timeout: 4 * DEADLINE }, () => {
   const full = setUp({ flags: ['--room-limit', '1', '--rooms-per-user', '1'] });
   const off = setUp({ flags: ['--rooms', 'off'] });
   const managed = setUp({ flags: ['--rooms', 'managed'] });
 
   it('is explained: full, one too many, off, managed', async () => {
-    const owner = connect({ url: full.server.url, user: 'owner', WebSocket: WebSocket as unknown as WebSocketClass });
-    owner.on('message', () => {});
+    const owner = program(full.server.url, { user: 'owner' });
     await owner.join('tiny');
     const page = await full.world.visitor();
     for (const more of ['', '&membership=session']) {
@@ -336,7 +343,6 @@ describe('a room that the server refuses', { timeout: 4 * DEADLINE }, () => {
     await bubble(page, 'in').getByText('Stored').waitFor();
     await join(page, 'second');
     await strip(page, 'You are a member of the maximum number of rooms; leave one first');
-    await owner.close();
 
     await enterRoom(page, off.server.url, 'lea', 'lobby');
     await strip(page, 'This server has no rooms.');
@@ -397,12 +403,7 @@ describe('a room of which the user is no member', { timeout: 4 * DEADLINE }, () 
     stage.gate.shut();
     await page.getByText('No connection to the server.').waitFor();
     await send(page, 'late');
-    const phone = connect({
-      url: stage.server.url,
-      token: token('ola'),
-      device: 'phone',
-      WebSocket: WebSocket as unknown as WebSocketClass,
-    });
+    const phone = program(stage.server.url, { token: token('ola') });
     await phone.leave('attic');
     stage.gate.open();
     await reconnect(page);
@@ -415,6 +416,5 @@ describe('a room of which the user is no member', { timeout: 4 * DEADLINE }, () 
     await bubble(page, 'late').getByRole('button', { name: 'Try again' }).click();
     await bubble(page, 'late').getByText('Stored').waitFor();
     assert.deepEqual(await notices(page), ['You joined', 'You left', 'You joined']);
-    await phone.close();
   });
 });
