@@ -8,5 +8,6 @@ mod helpers;
 mod invisible;
 mod limits;
 mod members;
+mod modes;
 mod restarts;
 mod watching;
