@@ -146,11 +146,13 @@ describe('content of peers', { timeout: 10 * DEADLINE }, () => {
         const place = { id: id(1000 + i), seq: i + 1, from_user: text, target_user: 'victim' };
         socket.send(JSON.stringify({ type: 'message', ...place, message: text, sent_at: text }));
         socket.send(JSON.stringify({ type: 'typing', from_user: text, target_user: 'victim', active: true }));
+        socket.send(JSON.stringify({ type: 'error', code: text, detail: text, retryable: false }));
+      });
+      PAYLOADS.forEach((text, i) => {
         const room = { room: text, user: text, seq: i + 1 + PAYLOADS.length };
         socket.send(JSON.stringify({ type: 'room', ...room, event: text, members: text, at: text }));
         socket.send(JSON.stringify({ type: 'typing', from_user: text, target_room: text, active: true }));
         socket.send(JSON.stringify({ type: 'receipt', kind: text, by_user: text, target_room: text, id: text }));
-        socket.send(JSON.stringify({ type: 'error', code: text, detail: text, retryable: false }));
       });
     });
     await enter(page, stage.gate.url, 'victim', 'mallory');
