@@ -153,16 +153,11 @@ impl Batch<'_> {
             Write::Edit(at, content) => {
                 self.change(at, |batch, found| batch.edit(at, found, content))
             }
-            Write::Repeat(at, content, repeated) => {
-                let found = self.find(at)?;
-                match (found, repeated) {
-                    (None, _) => Ok(Outcome::NotStored),
-                    (Some(found), Repeated::Message) => {
-                        self.repeated_message(&found, content, at.id)
-                    }
-                    (Some(found), Repeated::Edit) => self.repeated_edit(&found, content),
-                }
-            }
+            Write::Repeat(at, content, Repeated::Message) => self.repeated_message(at, content),
+            Write::Repeat(at, content, Repeated::Edit) => match self.find(at)? {
+                Some(found) => self.repeated_edit(&found, content),
+                None => Ok(Outcome::NotStored),
+            },
             Write::Delete(at) => self.change(at, |batch, found| batch.delete(at, found)),
             Write::React {
                 message,

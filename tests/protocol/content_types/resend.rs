@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::reload::reload;
 use super::{ID, TOLERANT, TYPES, message, order, order_with, start, write_schema};
@@ -67,6 +67,54 @@ fn a_stored_message_is_a_duplicate_after_its_type_was_removed_or_changed() {
     again.close();
     // Nothing was stored for the other recipient.
     assert_eq!(Client::connect(&server, "c", "").welcome["seq"], 0);
+}
+
+#[test]
+fn a_message_in_a_room_is_a_duplicate_after_leaving_and_after_its_type_was_removed() {
+    for history in ["all", "joined"] {
+        let arguments = [TOLERANT, &["--room-history", history]].concat();
+        let server = start(&[("order.updated", order())], &arguments);
+        let mut clients = ["a", "b"].map(|user| Client::fresh(&server, user));
+        for client in &mut clients {
+            client.send(&json!({"type": "join", "room": "lobby"}));
+            client.until("ack");
+        }
+        let [a, b] = &mut clients;
+        a.expect("room");
+        let in_room = |content: &Value| json!({"message": content, "target_room": "lobby"});
+        let frame = with(
+            in_room(&order_with(json!({}))),
+            &json!({"id": ID, "ref": "r"}),
+        );
+        let mut duplicate = a.ask(&frame);
+        duplicate["duplicate"] = json!(true);
+        b.expect("message");
+        fs::remove_file(schema_file(&server)).expect("the file can be removed");
+        reload(&server);
+        for change in ["", "leave", "join"] {
+            if !change.is_empty() {
+                let ack = a.ask(&json!({"type": change, "room": "lobby"}));
+                assert_has(&ack, &json!({"type": "ack", "duplicate": null}));
+                b.expect("room");
+            }
+            assert_eq!(a.ask(&frame), duplicate, "{history} {change}");
+            // Other content, another message, another room, and a message of another user.
+            let others = [
+                json!({"message": order_with(json!({"state": "shipped"}))}),
+                json!({"id": "019a2f4e-7b1c-7d3e-9a55-0c1d2e3f4a5c"}),
+                json!({"target_room": "hall"}),
+            ];
+            for fields in others {
+                let error = a.ask(&with(frame.clone(), &fields));
+                assert_has(&error, &json!({"code": "unknown_content_type", "ref": "r"}));
+            }
+            let error = b.ask(&frame);
+            assert_has(&error, &json!({"code": "unknown_content_type", "ref": "r"}));
+        }
+        for client in &mut clients {
+            client.assert_quiet();
+        }
+    }
 }
 
 #[test]

@@ -204,7 +204,7 @@ impl Batch<'_> {
         (users.len() > 1).then_some(RoomMembers { users, is_small })
     }
 
-    fn room(&mut self, name: &str) -> Result<Option<Room>> {
+    pub(super) fn room(&mut self, name: &str) -> Result<Option<Room>> {
         self.cache.rooms.find(self.tx, self.log, name)
     }
 
@@ -316,7 +316,7 @@ impl Batch<'_> {
         };
         let conversation = room.conversation();
         let is_member = room.member(from.n).is_some();
-        if !message.fresh && self.id_is_taken(conversation, message)? {
+        if !message.fresh && self.id_is_taken(conversation, message.id)? {
             let outcome = self.duplicate(conversation, from.n, message)?;
             return Ok(if is_member {
                 outcome

@@ -5,13 +5,15 @@ use std::sync::Arc;
 use rusqlite::params;
 use uuid::Uuid;
 
-use super::{Batch, Found, Result};
+use super::{Batch, Result};
 use crate::store::sqlite::cache::{DirectConversation, User};
 use crate::store::sqlite::counts::{self, Counts};
 use crate::store::sqlite::long_contents;
 use crate::store::sqlite::number::{signed, unsigned};
 use crate::store::sqlite::pending::Record;
-use crate::store::{Content, ContentHash, NewMessage, Outcome, PresenceMode, Recipients};
+use crate::store::{
+    Content, ContentHash, Conversation, MessageRef, NewMessage, Outcome, PresenceMode, Recipients,
+};
 
 /// Messages with more bytes of content skip the pending log.
 pub(super) const LARGE: usize = 2048;
@@ -65,7 +67,7 @@ impl Batch<'_> {
         }
         let (conversation, state) = (conversation.n, conversation);
         let direct = self.direct.contains(&message.from, recipient);
-        if !direct && !message.fresh && self.id_is_taken(conversation, message)? {
+        if !direct && !message.fresh && self.id_is_taken(conversation, message.id)? {
             return self.duplicate(conversation, from.n, message);
         }
         // Large messages skip the log: batching saves nothing for content that fills whole pages. But a message must not be in
@@ -237,7 +239,7 @@ impl Batch<'_> {
     ) -> Result<Outcome> {
         if !message.fresh
             && let Some(conversation) = self.find_conversation(from, to)?
-            && self.id_is_taken(conversation.n, message)?
+            && self.id_is_taken(conversation.n, message.id)?
         {
             let outcome = self.duplicate(conversation.n, from, message)?;
             return Ok(outcome.unless_duplicate(refusal));
@@ -300,21 +302,37 @@ impl Batch<'_> {
         self.cache.unknown_recipients.count(to, from);
     }
 
-    pub(super) fn id_is_taken(&self, conversation: i64, message: &NewMessage) -> Result<bool> {
+    pub(super) fn id_is_taken(&self, conversation: i64, id: Uuid) -> Result<bool> {
         self.tx
             .prepare_cached("SELECT 1 FROM messages WHERE conversation = ?1 AND id = ?2")?
-            .exists(params![conversation, message.id.as_bytes()])
+            .exists(params![conversation, id.as_bytes()])
     }
 
-    /// Looks for a message that must not be stored.
+    /// Looks for a message that must not be stored. As for a valid message, it does not matter whether the user has left the room.
     pub(super) fn repeated_message(
         &mut self,
-        found: &Found,
+        at: &MessageRef,
         content: &Content,
-        id: Uuid,
     ) -> Result<Outcome> {
-        let outcome = self.same_message(found.conversation, found.actor.n, id, content)?;
-        Ok(outcome.unless_duplicate(Outcome::NotStored))
+        let Some(actor) = self.find_user(&at.actor)? else {
+            return Ok(Outcome::NotStored);
+        };
+        let conversation = match &at.conversation {
+            Conversation::Room(name) => self.room(name)?.map(|room| room.conversation()),
+            Conversation::Direct(peer) => match self.find_user(peer)? {
+                Some(peer) => self
+                    .find_conversation(actor.n, peer.n)?
+                    .map(|found| found.n),
+                None => None,
+            },
+        };
+        match conversation {
+            Some(conversation) if self.id_is_taken(conversation, at.id)? => {
+                let outcome = self.same_message(conversation, actor.n, at.id, content)?;
+                Ok(outcome.unless_duplicate(Outcome::NotStored))
+            }
+            _ => Ok(Outcome::NotStored),
+        }
     }
 
     /// The outcome of a message whose id is taken: the first outcome again if it is the same message, or a conflict.
