@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use crate::inbox_model::{Action, Change, Model, pair};
+use crate::inbox_model::{Action, Change, Model, Place, Target};
 
 impl Model {
     fn check_time(&mut self, action: usize, time: &Value) {
@@ -20,10 +20,19 @@ impl Model {
     /// Checks the ack of an action, as a new entry or as a duplicate.
     pub fn check_ack(&mut self, ack: &Value, action: usize, duplicate: bool) {
         let by = self.actions[action].by;
-        let id = &self.messages[self.actions[action].message].id;
+        let message = self.actions[action].message;
+        let id = message.map(|message| json!(self.messages[message].id));
+        let room = match self.actions[action].change {
+            Change::Member { room, .. } => Some(json!(self.rooms.all[room].name)),
+            _ => None,
+        };
         assert_eq!(
-            (&ack["id"], &ack["seq"], &ack["status"]),
-            (&json!(id), &json!(self.seq(by, action)), &json!("stored")),
+            (ack.get("id"), ack.get("room")),
+            (id.as_ref(), room.as_ref())
+        );
+        assert_eq!(
+            (&ack["seq"], &ack["status"]),
+            (&json!(self.seq(by, action)), &json!("stored")),
             "{ack}"
         );
         assert_eq!(ack["duplicate"] == true, duplicate, "{ack}");
@@ -41,13 +50,16 @@ impl Model {
             return self.check_ack(frame, action, false);
         }
         let Action {
-            message: n,
+            message,
             by,
             ref change,
             ..
         } = self.actions[action];
         let change = change.clone();
-        let superseded = self.superseded_by(action);
+        let Some(n) = message else {
+            return self.check_member(frame, action, &change);
+        };
+        let superseded = self.superseded_by(user, action);
         if frame["type"] == "skipped" {
             assert!(superseded.is_some(), "not superseded: {change:?} {frame}");
             assert_eq!(frame.as_object().map(serde_json::Map::len), Some(2));
@@ -67,22 +79,19 @@ impl Model {
             .rposition(|version| version.action < clock);
         let since = since.expect("the message was there");
         let shown = frame["type"].as_str().expect("a type").to_owned();
-        let (from, to) = match &*shown {
-            "deleted" => (message.from, message.to),
-            _ => (by, message.other(by)),
-        };
-        assert_eq!(
-            (&frame["from_user"], &frame["target_user"]),
-            (&json!(self.names[from]), &json!(self.names[to])),
-            "{frame}"
-        );
+        let from = if shown == "deleted" { message.from } else { by };
+        self.check_parties(frame, from, message.target_for(from));
         if shown == "deleted" {
             let last = message.last_change();
             assert!(
                 message.content().is_none(),
                 "the message is not deleted: {frame}"
             );
-            assert_ne!(change, Change::Edited, "an edit is superseded: {frame}");
+            let is_edit = change == Change::Edited;
+            assert!(
+                !(is_edit && self.has(user, last)),
+                "an edit is superseded: {frame}"
+            );
             return self.check_time(last, &frame["deleted_at"]);
         }
         assert!(
@@ -98,7 +107,9 @@ impl Model {
                     "{frame}"
                 );
             }
-            Change::Deleted => panic!("expected `deleted`, found {frame}"),
+            Change::Deleted | Change::Member { .. } => {
+                panic!("expected `deleted`, found {frame}")
+            }
             Change::Message | Change::Edited => {
                 assert_eq!(
                     shown,
@@ -124,6 +135,43 @@ impl Model {
                     self.check_time(made, &frame["edited_at"]);
                 }
             }
+        }
+    }
+
+    /// Checks the entry about a membership.
+    fn check_member(&mut self, frame: &Value, action: usize, change: &Change) {
+        let Change::Member {
+            room,
+            joins,
+            members,
+        } = *change
+        else {
+            panic!("{change:?} is about a message");
+        };
+        let expected = json!({
+            "type": "room",
+            "room": self.rooms.all[room].name,
+            "event": if joins { "joined" } else { "left" },
+            "user": self.names[self.actions[action].by],
+            "members": members,
+            "seq": frame["seq"],
+            "at": frame["at"],
+        });
+        assert_eq!(*frame, expected);
+        self.check_time(action, &frame["at"]);
+    }
+
+    /// Checks who has sent a message, and to whom.
+    fn check_parties(&self, frame: &Value, from: usize, to: Target) {
+        assert_eq!(frame["from_user"], self.names[from], "{frame}");
+        self.check_target(frame, to);
+    }
+
+    fn check_target(&self, frame: &Value, target: Target) {
+        let (field, name) = self.address(target);
+        for each in ["target_user", "target_room"] {
+            let expected = (each == field).then(|| json!(name));
+            assert_eq!(frame.get(each), expected.as_ref(), "{each} of {frame}");
         }
     }
 
@@ -160,14 +208,8 @@ impl Model {
     /// Checks a message as `history` and `conversations` show it.
     fn check_stored_message(&mut self, shown: &Value, n: usize) {
         let message = &self.messages[n];
-        assert_eq!(
-            (&shown["id"], &shown["from_user"], &shown["target_user"]),
-            (
-                &json!(message.id),
-                &json!(self.names[message.from]),
-                &json!(self.names[message.to])
-            )
-        );
+        assert_eq!(shown["id"], message.id);
+        self.check_parties(shown, message.from, message.to);
         assert_eq!(shown.get("message"), message.content(), "{shown}");
         assert_eq!(shown.get("seq"), None);
         let mut reactions: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
@@ -204,9 +246,9 @@ impl Model {
     }
 
     /// Checks that a `history` contains these messages.
-    pub fn check_history(&mut self, history: &Value, with: usize, due: &[usize], more: bool) {
+    pub fn check_history(&mut self, history: &Value, with: Target, due: &[usize], more: bool) {
         assert_eq!(history["type"], "history", "{history}");
-        assert_eq!(history["target_user"], self.names[with]);
+        self.check_target(history, with);
         let shown = history["messages"].as_array().expect("messages");
         let ids: Vec<&Value> = shown.iter().map(|message| &message["id"]).collect();
         let due_ids: Vec<&str> = due.iter().map(|n| &*self.messages[*n].id).collect();
@@ -219,39 +261,125 @@ impl Model {
 
     /// Checks the items of all pages of a user's `conversations`.
     pub fn check_conversations(&mut self, user: usize, items: &[Value]) {
-        let mut due: Vec<(usize, usize)> = self
+        let mut due: Vec<(usize, Option<usize>, Target)> = self
             .conversations_of(user)
             .into_iter()
-            .filter_map(|with| Some((*self.conversation(user, with).last()?, with)))
+            .map(|target| {
+                let last = self.history(user, target).and_then(<[usize]>::last);
+                // A room has the position of its last message or of the join.
+                let newest = last.map_or(0, |n| self.messages[*n].versions[0].action);
+                let joined = match target {
+                    Target::User(_) => 0,
+                    Target::Room(room) => self.rooms.membership(room, user).map_or(0, |m| m.action),
+                };
+                (newest.max(joined), last.copied(), target)
+            })
             .collect();
         due.sort_unstable_by(|a, b| b.cmp(a));
-        let with: Vec<&Value> = items.iter().map(|item| &item["target_user"]).collect();
-        let due_with: Vec<&str> = due.iter().map(|(_, with)| &*self.names[*with]).collect();
-        assert_eq!(with, due_with, "conversations of {}", self.names[user]);
-        for (item, (last, with)) in items.iter().zip(due) {
-            self.check_stored_message(&item["last"], last);
-            let messages = self.conversation(user, with);
-            let mark = |by: usize| self.read.get(&(by, pair(user, with))).copied().unwrap_or(0);
-            let id = |mark: usize| {
-                mark.checked_sub(1)
-                    .map(|place| json!(self.messages[messages[place]].id))
-            };
-            let unread = messages[mark(user)..]
-                .iter()
-                .map(|n| &self.messages[*n])
-                .filter(|message| message.from != user && message.content().is_some());
-            assert_eq!(item["unread"], unread.count(), "{item}");
-            assert_eq!(item.get("my_read").cloned(), id(mark(user)), "{item}");
-            let theirs = if with == user { 0 } else { mark(with) };
-            assert_eq!(item.get("their_read").cloned(), id(theirs), "{item}");
-            let received = item.get("their_received").map(|id| {
-                let place = messages.iter().position(|n| *id == self.messages[*n].id);
-                place.expect("a message of this conversation") + 1
-            });
-            assert!(
-                received.unwrap_or(0) >= theirs,
-                "the read mark is beyond the received mark: {item}"
-            );
+        assert_eq!(
+            items.len(),
+            due.len(),
+            "conversations of {}",
+            self.names[user]
+        );
+        for (item, (_, last, target)) in items.iter().zip(due) {
+            self.check_target(item, target);
+            assert_eq!(item.get("last").is_some(), last.is_some(), "{item}");
+            if let Some(last) = last {
+                self.check_stored_message(&item["last"], last);
+            }
+            match target {
+                Target::User(with) => self.check_direct_item(user, item, with),
+                Target::Room(room) => self.check_room_item(user, item, room),
+            }
+        }
+    }
+
+    /// The number of messages in a conversation that a user has read.
+    fn read_up_to(&self, user: usize, place: Place) -> usize {
+        self.read.get(&(user, place)).copied().unwrap_or(0)
+    }
+
+    /// The id of the message with a read mark.
+    fn marked(&self, place: Place, mark: usize) -> Option<Value> {
+        let read = mark.checked_sub(1)?;
+        Some(json!(self.messages[self.conversation(place)[read]].id))
+    }
+
+    /// The number of messages of others in a conversation, from this place on.
+    fn unread(&self, user: usize, place: Place, from: usize) -> usize {
+        let messages = self.conversation(place)[from..].iter();
+        let messages = messages.map(|n| &self.messages[*n]);
+        messages
+            .filter(|message| message.from != user && message.content().is_some())
+            .count()
+    }
+
+    fn check_direct_item(&self, user: usize, item: &Value, with: usize) {
+        let place = Place::of(user, Target::User(with));
+        let own = self.read_up_to(user, place);
+        assert_eq!(item["unread"], self.unread(user, place, own), "{item}");
+        assert_eq!(item.get("members"), None, "{item}");
+        assert_eq!(
+            item.get("my_read").cloned(),
+            self.marked(place, own),
+            "{item}"
+        );
+        let theirs = if with == user {
+            0
+        } else {
+            self.read_up_to(with, place)
+        };
+        assert_eq!(
+            item.get("their_read").cloned(),
+            self.marked(place, theirs),
+            "{item}"
+        );
+        let messages = self.conversation(place);
+        let received = item.get("their_received").map(|id| {
+            let place = messages.iter().position(|n| *id == self.messages[*n].id);
+            place.expect("a message of this conversation") + 1
+        });
+        assert!(
+            received.unwrap_or(0) >= theirs,
+            "the read mark is beyond the received mark: {item}"
+        );
+    }
+
+    fn check_room_item(&self, user: usize, item: &Value, room: usize) {
+        let place = Place::Room(room);
+        let members = &self.rooms.all[room].members;
+        let (joined, mark) = (members[&user].joined, self.read_up_to(user, place));
+        assert_eq!(item["members"], members.len(), "{item}");
+        assert_eq!(
+            item["unread"],
+            self.unread(user, place, joined.max(mark)),
+            "{item}"
+        );
+        assert_eq!(
+            item.get("my_read").cloned(),
+            self.marked(place, mark),
+            "{item}"
+        );
+        for absent in ["their_read", "their_received"] {
+            assert_eq!(item.get(absent), None, "{item}");
+        }
+    }
+
+    /// Checks the users of all pages of a room's `members`.
+    pub fn check_members(&mut self, room: usize, users: &[Value]) {
+        let members = self.rooms.all[room].members.clone();
+        let mut due: Vec<_> = members.iter().collect();
+        due.sort_unstable_by_key(|(user, _)| &self.names[**user]);
+        let due: Vec<(usize, usize)> = due.iter().map(|(user, m)| (**user, m.action)).collect();
+        assert_eq!(users.len(), due.len(), "members {users:?}");
+        for (item, (user, action)) in users.iter().zip(due) {
+            assert_eq!(item["user"], self.names[user], "{item}");
+            self.check_time(action, &item["joined_at"]);
+            let mark = self.read_up_to(user, Place::Room(room));
+            let read = self.marked(Place::Room(room), mark);
+            let read = read.filter(|_| self.rooms.is_small(members.len()));
+            assert_eq!(item.get("read").cloned(), read, "{item}");
         }
     }
 }

@@ -1,19 +1,31 @@
 //! Devices that send at the same time.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use serde_json::Value;
 
-use crate::inbox_model::{Expected, Request};
+use crate::inbox_model::{Expected, Model, Place, Request, Target};
+use crate::rooms::{Membership, Rooms};
 use crate::run::Run;
 
 /// A request that was sent while other devices were sending.
 pub struct ConcurrentRequest {
     device: usize,
+    user: usize,
     request: Request,
     reference: String,
     /// The ack, if it was read before the connection was cut.
     acked: Option<Value>,
+}
+
+/// What a device may do while others are sending.
+#[derive(Clone, Copy, Default)]
+struct Role {
+    /// It joins and leaves rooms. Its connection is not cut, because a join that is sent again may follow the leave after it.
+    moves: bool,
+    /// Another device of the user joins and leaves rooms, so it sends nothing to rooms: that device alone determines when the user
+    /// is a member.
+    avoids_rooms: bool,
 }
 
 impl Run<'_> {
@@ -27,6 +39,7 @@ impl Run<'_> {
         while devices.len() > 3 {
             devices.swap_remove(self.random.below(devices.len()));
         }
+        let roles = self.roles(&devices);
         let heads: Vec<u64> = (0..self.model.names.len())
             .map(|user| self.model.head(user))
             .collect();
@@ -34,10 +47,12 @@ impl Run<'_> {
         let mut concurrent: Vec<ConcurrentRequest> = Vec::new();
         for _ in 0..self.random.below(8) + 2 {
             for &device in &devices {
-                let request = self.concurrent_request(self.devices[device].user, &mut touched);
+                let user = self.devices[device].user;
+                let request = self.concurrent_request(user, roles[&device], &mut touched);
                 let reference = self.send(device, &request, true);
                 concurrent.push(ConcurrentRequest {
                     device,
+                    user,
                     request,
                     reference,
                     acked: None,
@@ -45,7 +60,7 @@ impl Run<'_> {
             }
         }
         for &at in &devices {
-            if self.random.percent(30) {
+            if !roles[&at].moves && self.random.percent(30) {
                 let leave = self.random.below(self.devices[at].waiting() + 1);
                 self.devices[at].read_while(|device| device.waiting() > leave);
                 let mut seen = self.cut_and_resume(at);
@@ -63,37 +78,83 @@ impl Run<'_> {
         for words in std::mem::take(&mut self.cut) {
             self.server.wait_for_log(&words);
         }
-        let order = self.order(&concurrent, &heads);
-        let mut actions = vec![0; concurrent.len()];
+        let replies: Vec<Value> = concurrent
+            .iter()
+            .map(|sent| {
+                let replies = &mut self.devices[sent.device].replies;
+                replies.remove(&sent.reference).expect("a reply")
+            })
+            .collect();
+        let order = self.order(&concurrent, &replies, &heads);
+        let mut answers = vec![Expected::NoReply; concurrent.len()];
         for n in order {
-            let user = self.devices[concurrent[n].device].user;
-            let Expected::Entry(action) = self.model.apply(user, &concurrent[n].request) else {
-                panic!("{:?} is an entry", concurrent[n].request);
-            };
-            actions[n] = action;
+            let sent = &concurrent[n];
+            answers[n] = self.model.apply(sent.user, &sent.request);
         }
-        for (sent, action) in concurrent.iter().zip(actions) {
-            let ack = self.devices[sent.device]
-                .replies
-                .remove(&sent.reference)
-                .expect("an ack");
-            let duplicate = ack["duplicate"] == true;
+        for ((sent, reply), answer) in concurrent.iter().zip(replies).zip(answers) {
+            let Expected::Entry(action) = answer else {
+                self.check_reply(sent.user, Some(reply), &answer);
+                if let Some(before) = &sent.acked {
+                    self.check_reply(sent.user, Some(before.clone()), &answer);
+                }
+                continue;
+            };
+            let duplicate = reply["duplicate"] == true;
             if let Some(before) = &sent.acked {
                 assert!(duplicate, "it was acknowledged before: {before}");
                 self.model.check_ack(before, action, false);
             }
-            self.model.check_ack(&ack, action, duplicate);
+            self.model.check_ack(&reply, action, duplicate);
         }
     }
 
-    /// A request that becomes an entry whatever the other devices send, and that is stored once if it is sent twice.
-    pub fn concurrent_request(&mut self, user: usize, touched: &mut BTreeSet<usize>) -> Request {
+    /// For some users, one of the devices joins and leaves rooms.
+    fn roles(&mut self, devices: &[usize]) -> HashMap<usize, Role> {
+        let mut roles: HashMap<usize, Role> = HashMap::new();
+        let mut moving = HashMap::new();
+        for &at in devices {
+            let user = self.devices[at].user;
+            let known = moving.get(&user).copied();
+            let moves = known.is_none() && self.has_rooms() && self.random.percent(50);
+            moving.entry(user).or_insert(moves);
+            let avoids_rooms = known == Some(true);
+            roles.insert(
+                at,
+                Role {
+                    moves,
+                    avoids_rooms,
+                },
+            );
+        }
+        roles
+    }
+
+    /// A request that is stored once if it is sent twice, and whose outcome does not depend on what other devices send, except on
+    /// the members of a room.
+    fn concurrent_request(
+        &mut self,
+        user: usize,
+        role: Role,
+        touched: &mut BTreeSet<usize>,
+    ) -> Request {
+        if role.moves && self.random.percent(35) {
+            return self.membership(user);
+        }
+        loop {
+            let request = self.storing_request(user, touched);
+            if !(role.avoids_rooms && request.is_in_room()) {
+                return request;
+            }
+        }
+    }
+
+    fn storing_request(&mut self, user: usize, touched: &mut BTreeSet<usize>) -> Request {
         let kind = self.random.below(10);
         if kind >= 6
             && let Some(n) = self.any_message(user)
         {
             let message = &self.model.messages[n];
-            let (to, id) = (message.other(user), message.id.clone());
+            let (to, id) = (message.target_for(user), message.id.clone());
             if message.content().is_some() {
                 if kind >= 8 && message.reactions_of(user) < 12 && touched.insert(n) {
                     let emoji = format!("{:x}", self.random.next());
@@ -115,78 +176,186 @@ impl Run<'_> {
         self.new_message(user)
     }
 
-    /// The order in which the requests were committed, by the inboxes.
-    pub fn order(&mut self, concurrent: &[ConcurrentRequest], heads: &[u64]) -> Vec<usize> {
-        let mut before: Vec<BTreeSet<usize>> = vec![BTreeSet::new(); concurrent.len()];
+    /// An order in which the requests may have been committed, by the inboxes and the replies.
+    fn order(
+        &mut self,
+        concurrent: &[ConcurrentRequest],
+        replies: &[Value],
+        heads: &[u64],
+    ) -> Vec<usize> {
+        let mut keys = Vec::new();
+        let mut devices: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+        for (n, (sent, reply)) in concurrent.iter().zip(replies).enumerate() {
+            devices.entry(sent.device).or_default().push(n);
+            let repeats = sent.request.is_membership() && reply["duplicate"] == true;
+            let is_entry = reply["type"] == "ack" && !repeats;
+            keys.push(is_entry.then(|| sent.key(&self.model)));
+        }
+        let mut inboxes = Vec::new();
         for (user, head) in heads.iter().enumerate() {
             let query = format!("&since={head}&epoch={}", self.epoch);
             let reader = self.connect_as(user, ("reader", true), &query, *head);
-            let frames = reader.replay();
-            let mut waiting: BTreeMap<[&str; 5], usize> = BTreeMap::new();
-            for (n, sent) in concurrent.iter().enumerate() {
-                let (from, to) = (self.devices[sent.device].user, sent.request.to());
-                if [from, to].contains(&user) {
-                    let names = &self.model.names;
-                    let same = waiting.insert(sent.key(&names[from], &names[to]), n);
-                    assert_eq!(same, None, "two frames have the key of {:?}", sent.request);
-                }
-            }
-            let mut places = Vec::new();
-            for frame in &frames {
-                let key = ["type", "from_user", "target_user", "id", "emoji"];
-                let key = key.map(|field| frame[field].as_str().unwrap_or_default());
-                let n = waiting.remove(&key);
-                places.push(n.unwrap_or_else(|| panic!("unexpected or repeated entry: {frame}")));
-            }
-            assert!(
-                waiting.is_empty(),
-                "{} lacks {waiting:?}",
-                self.model.names[user]
-            );
-            for pair in places.windows(2) {
-                before[pair[1]].insert(pair[0]);
-            }
-            // Requests of one device have their order.
-            let mut newest = HashMap::new();
-            for n in places {
-                let newest = newest.insert(concurrent[n].device, n);
-                assert!(
-                    newest < Some(n),
-                    "{newest:?} before {n} in {}",
-                    self.model.names[user]
-                );
-            }
+            inboxes.push(reader.replay().iter().map(Key::of).collect());
         }
-        let mut order = Vec::new();
-        let mut left: VecDeque<usize> = (0..concurrent.len()).collect();
-        let mut stuck = 0;
-        while let Some(n) = left.pop_front() {
-            if before[n].iter().all(|n| order.contains(n)) {
-                order.push(n);
-                stuck = 0;
-            } else {
-                left.push_back(n);
-                stuck += 1;
-                assert!(
-                    stuck <= left.len(),
-                    "the inboxes have contradictory orders: {before:?}"
-                );
-            }
-        }
-        order
+        let search = Search {
+            model: &self.model,
+            concurrent,
+            keys,
+            devices: devices.into_values().collect(),
+            inboxes,
+        };
+        search.find()
+    }
+}
+
+impl Request {
+    fn is_in_room(&self) -> bool {
+        matches!(self.to(), Target::Room(_))
+    }
+}
+
+/// The fields that identify a frame in an inbox. The id alone does not identify the message, as two conversations can have
+/// messages with the same id.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Key([String; 7]);
+
+impl Key {
+    fn of(frame: &Value) -> Self {
+        let field = |name: &str| frame[name].as_str().unwrap_or_default().to_owned();
+        let user = if frame["type"] == "room" {
+            "user"
+        } else {
+            "from_user"
+        };
+        Self([
+            field("type"),
+            field(user),
+            field("target_user"),
+            field("target_room") + &field("room"),
+            field("id"),
+            field("emoji"),
+            field("event"),
+        ])
     }
 }
 
 impl ConcurrentRequest {
-    /// The fields that identify its frame in an inbox: type, users, id and emoji. The id alone does not identify the message, as two
-    /// conversations can have messages with the same id.
-    fn key<'a>(&'a self, from: &'a str, to: &'a str) -> [&'a str; 5] {
-        let (tag, id, emoji) = match &self.request {
-            Request::Send { id, .. } => ("message", id, ""),
-            Request::Edit { id, .. } => ("edited", id, ""),
-            Request::React { id, emoji, .. } => ("reacted", id, &**emoji),
+    fn key(&self, model: &Model) -> Key {
+        let (tag, id, emoji, event) = match &self.request {
+            Request::Send { id, .. } => ("message", &**id, "", ""),
+            Request::Edit { id, .. } => ("edited", &**id, "", ""),
+            Request::React { id, emoji, .. } => ("reacted", &**id, &**emoji, ""),
+            Request::Member { joins: true, .. } => ("room", "", "", "joined"),
+            Request::Member { joins: false, .. } => ("room", "", "", "left"),
             other => panic!("{other:?} is not sent concurrently"),
         };
-        [tag, from, to, id, emoji]
+        let (field, name) = model.address(self.request.to());
+        let (user, room) = match field {
+            "target_user" => (name, ""),
+            _ => ("", name),
+        };
+        let from = &*model.names[self.user];
+        Key([tag, from, user, room, id, emoji, event].map(str::to_owned))
+    }
+}
+
+/// Looks for an order of all requests in which each device has its own order, and in which the inboxes have exactly the entries
+/// that the model says. Who is a member of a room depends only on how many of each device's requests are done, so a combination
+/// of these numbers that leads nowhere is not tried again.
+struct Search<'a> {
+    model: &'a Model,
+    concurrent: &'a [ConcurrentRequest],
+    /// By request: the key of its entries, if it has been answered as one.
+    keys: Vec<Option<Key>>,
+    /// By device: its requests.
+    devices: Vec<Vec<usize>>,
+    /// By user: the new entries.
+    inboxes: Vec<Vec<Key>>,
+}
+
+/// The requests that are done.
+#[derive(Clone)]
+struct Done {
+    order: Vec<usize>,
+    rooms: Rooms,
+    by_device: Vec<usize>,
+    by_inbox: Vec<usize>,
+}
+
+impl Search<'_> {
+    fn find(&self) -> Vec<usize> {
+        let mut tried = HashSet::new();
+        let mut left = vec![Done {
+            order: Vec::new(),
+            rooms: self.model.rooms.clone(),
+            by_device: vec![0; self.devices.len()],
+            by_inbox: vec![0; self.inboxes.len()],
+        }];
+        let mut longest = Vec::new();
+        while let Some(done) = left.pop() {
+            let mut inboxes = done.by_inbox.iter().zip(&self.inboxes);
+            if done.order.len() == self.concurrent.len()
+                && inboxes.all(|(read, inbox)| *read == inbox.len())
+            {
+                return done.order;
+            }
+            for device in 0..self.devices.len() {
+                if let Some(next) = self.next(&done, device)
+                    && tried.insert((next.by_device.clone(), next.by_inbox.clone()))
+                {
+                    left.push(next);
+                }
+            }
+            if done.order.len() >= longest.len() {
+                longest = done.order;
+            }
+        }
+        let requests: Vec<_> = self
+            .concurrent
+            .iter()
+            .map(|sent| (&self.model.names[sent.user], &sent.request))
+            .collect();
+        panic!(
+            "no order explains the inboxes {:#?}; the longest is {longest:?} of {requests:#?}",
+            self.inboxes
+        );
+    }
+
+    /// The state after one more request of a device, if the inboxes may have it at this place.
+    fn next(&self, done: &Done, device: usize) -> Option<Done> {
+        let n = *self.devices[device].get(done.by_device[device])?;
+        let sent = &self.concurrent[n];
+        let (user, request) = (sent.user, &sent.request);
+        let recipients = self
+            .model
+            .expected_recipients(&done.rooms, user, request)
+            .unwrap_or_default();
+        if recipients.is_empty() != self.keys[n].is_none() {
+            return None;
+        }
+        let mut next = done.clone();
+        for (owner, inbox) in self.inboxes.iter().enumerate() {
+            let is_next = inbox.get(done.by_inbox[owner]) == self.keys[n].as_ref();
+            if recipients.contains(&owner) {
+                if !is_next {
+                    return None;
+                }
+                next.by_inbox[owner] += 1;
+            }
+        }
+        if let Request::Member { room, joins } = *request
+            && !recipients.is_empty()
+        {
+            // All messages that are changed meanwhile are from before.
+            let place = Place::Room(room);
+            let membership = joins.then(|| Membership {
+                action: 0,
+                joined: self.model.conversation(place).len(),
+            });
+            next.rooms.change(user, room, membership);
+        }
+        next.by_device[device] += 1;
+        next.order.push(n);
+        Some(next)
     }
 }

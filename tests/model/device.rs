@@ -2,11 +2,15 @@
 //! checked.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::{Value, json};
 
 use crate::inbox_model::Model;
 use crate::support::{Client, Server};
+
+/// The number of sessions that began after entries were removed which they had not received.
+pub static TRUNCATED: AtomicUsize = AtomicUsize::new(0);
 
 pub struct Device {
     pub user: usize,
@@ -27,6 +31,10 @@ pub struct Device {
     pub replies: HashMap<String, Value>,
     /// After the ack of a frame to oneself: the id of the message, which must be the next frame.
     echo: Option<Value>,
+    /// Whether `truncated` has moved its cursor. With `ack=auto` this counts as received, like an entry.
+    pub is_truncated: bool,
+    /// The oldest entry that is left, if the ones that it should have received first are removed.
+    pub oldest: Option<u64>,
     /// Entries that are not checked yet, each with the earliest moment whose state it may show.
     unchecked: Vec<(Value, usize)>,
 }
@@ -55,6 +63,8 @@ impl Device {
             waits: HashMap::new(),
             replies: HashMap::new(),
             echo: None,
+            is_truncated: false,
+            oldest: None,
             unchecked: Vec::new(),
         }
     }
@@ -79,17 +89,48 @@ impl Device {
     pub fn truncated(&mut self) {
         let truncated = self.client.expect("truncated");
         assert_eq!(truncated["reason"], "reset");
-        assert_eq!(truncated["oldest_seq"], 1);
-        self.cursor = 0;
+        let oldest = truncated["oldest_seq"].as_u64().expect("a number");
+        self.cursor = oldest - 1;
+        self.is_truncated = true;
+        self.oldest = Some(oldest).filter(|oldest| *oldest > 1);
+    }
+
+    /// Entries that the device has not received are removed.
+    fn retained(&mut self, truncated: &Value) {
+        assert_eq!(truncated["reason"], "retention");
+        assert!(!self.has_received_entry && !self.synced, "{truncated}");
+        let oldest = truncated["oldest_seq"].as_u64().expect("a number");
+        assert!(oldest > self.cursor + 1, "{truncated}");
+        self.cursor = oldest - 1;
+        self.is_truncated = true;
+        self.oldest = Some(oldest);
+        TRUNCATED.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Reads the error of a join by the handshake, which must be the next frame.
+    pub fn refused(&mut self, code: &str) {
+        let mut error = self.client.recv();
+        if error["type"] == "truncated" {
+            self.process(error);
+            error = self.client.recv();
+        }
+        assert_eq!(
+            (&error["code"], &error["path"]),
+            (&json!(code), &json!("/room/0")),
+            "{error}"
+        );
     }
 
     /// For a session without `since`: determines its position from the first frame.
     pub fn find_position(&mut self) {
+        if self.oldest.is_some() {
+            return;
+        }
         let frame = self.client.recv();
-        self.cursor = if frame["type"] == "synced" {
-            self.head
-        } else {
-            frame["seq"].as_u64().expect("an entry") - 1
+        self.cursor = match frame["type"].as_str() {
+            Some("synced") => self.head,
+            Some("truncated") => 0,
+            _ => frame["seq"].as_u64().expect("an entry") - 1,
         };
         self.process(frame);
     }
@@ -146,10 +187,11 @@ impl Device {
             return;
         }
         let is_entry = match &*tag {
-            "message" | "edited" | "deleted" | "reacted" | "skipped" => true,
+            "message" | "edited" | "deleted" | "reacted" | "room" | "skipped" => true,
             "ack" => frame["duplicate"] != true,
-            "error" | "pong" | "history" | "conversations" => false,
+            "error" | "pong" | "history" | "conversations" | "members" => false,
             "heartbeat" => return,
+            "truncated" => return self.retained(&frame),
             "synced" => {
                 assert!(!self.synced, "a second synced frame");
                 assert_eq!(
@@ -189,6 +231,11 @@ impl Device {
 
     /// Checks all received entries with the model.
     pub fn check(&mut self, model: &mut Model) {
+        if let Some(oldest) = self.oldest.take() {
+            let kept = model.head(self.user) + 1 - oldest;
+            let limit = model.rooms.rules.inbox_limit as u64;
+            assert!(kept >= limit, "entries from {oldest} on are left: {kept}");
+        }
         for (entry, clock) in self.unchecked.drain(..) {
             model.check(self.user, &entry, clock);
         }

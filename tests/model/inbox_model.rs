@@ -1,12 +1,15 @@
-//! The model: the rules of PROTOCOL section 5 about inboxes, on a few vectors, without any networking.
+//! The model: the rules of PROTOCOL sections 5 and 11 about inboxes, on a few vectors, without any networking.
 
 use std::collections::{BTreeMap, HashMap};
 
 use serde_json::{Value, json};
 
-/// A committed change, in the order of commits. It is an entry in the inboxes of both users.
+use crate::rooms::{Membership, Rooms};
+
+/// A committed change, in the order of commits. It is an entry in the inboxes of all users whom it concerns.
 pub struct Action {
-    pub message: usize,
+    /// `None`: a user has joined or left a room.
+    pub message: Option<usize>,
     pub by: usize,
     pub change: Change,
     /// The time in the first frame about it; all others must have the same time.
@@ -18,13 +21,48 @@ pub enum Change {
     Message,
     Edited,
     Deleted,
-    Reacted { emoji: String, removed: bool },
+    Reacted {
+        emoji: String,
+        removed: bool,
+    },
+    /// A membership, with the number of members afterwards.
+    Member {
+        room: usize,
+        joins: bool,
+        members: usize,
+    },
+}
+
+/// Whom a request is addressed to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Target {
+    User(usize),
+    Room(usize),
+}
+
+/// A conversation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Place {
+    /// Of two users, the lower number first.
+    Direct(usize, usize),
+    Room(usize),
+}
+
+impl Place {
+    pub fn of(user: usize, target: Target) -> Self {
+        match target {
+            Target::User(other) => Self::Direct(user.min(other), user.max(other)),
+            Target::Room(room) => Self::Room(room),
+        }
+    }
 }
 
 pub struct Message {
     pub id: String,
     pub from: usize,
-    pub to: usize,
+    pub to: Target,
+    /// The number of messages before it in its conversation.
+    pub place: usize,
     pub reply_to: Option<String>,
     pub versions: Vec<Version>,
     /// By user and emoji: whether the reaction was removed, and the action that changed it last.
@@ -42,29 +80,34 @@ pub struct Version {
 #[derive(Clone, Debug)]
 pub enum Request {
     Send {
-        to: usize,
+        to: Target,
         id: String,
         content: Value,
         reply_to: Option<String>,
     },
     Edit {
-        to: usize,
+        to: Target,
         id: String,
         content: Value,
     },
     Delete {
-        to: usize,
+        to: Target,
         id: String,
     },
     React {
-        to: usize,
+        to: Target,
         id: String,
         emoji: String,
         remove: bool,
     },
     Read {
-        to: usize,
+        to: Target,
         id: String,
+    },
+    /// A user joins or leaves a room.
+    Member {
+        room: usize,
+        joins: bool,
     },
 }
 
@@ -81,31 +124,31 @@ pub enum Expected {
     NoReply,
 }
 
-#[derive(Default)]
 pub struct Model {
     pub names: Vec<String>,
+    pub rooms: Rooms,
     /// By user: the actions; entry `n` has the index `n - 1`.
     pub inboxes: Vec<Vec<usize>>,
     pub messages: Vec<Message>,
     pub actions: Vec<Action>,
-    /// By both users, the lower number first: the messages in order.
-    conversations: BTreeMap<(usize, usize), Vec<usize>>,
-    ids: HashMap<((usize, usize), String), usize>,
+    /// The messages in order.
+    conversations: BTreeMap<Place, Vec<usize>>,
+    ids: HashMap<(Place, String), usize>,
     /// By user and conversation: the number of read messages.
-    pub read: HashMap<(usize, (usize, usize)), usize>,
-}
-
-pub fn pair(a: usize, b: usize) -> (usize, usize) {
-    (a.min(b), a.max(b))
+    pub read: HashMap<(usize, Place), usize>,
 }
 
 impl Message {
-    pub fn other(&self, user: usize) -> usize {
-        if user == self.from {
-            self.to
-        } else {
-            self.from
+    /// Where another frame of a user about it is addressed to.
+    pub fn target_for(&self, user: usize) -> Target {
+        match self.to {
+            Target::User(to) if user == to => Target::User(self.from),
+            to => to,
         }
+    }
+
+    pub fn conversation(&self) -> Place {
+        Place::of(self.from, self.to)
     }
 
     /// The present content; `None` if it was deleted.
@@ -132,17 +175,22 @@ impl Message {
 }
 
 impl Request {
-    pub fn to(&self) -> usize {
+    pub fn to(&self) -> Target {
         match self {
             Self::Send { to, .. }
             | Self::Edit { to, .. }
             | Self::Delete { to, .. }
             | Self::React { to, .. }
             | Self::Read { to, .. } => *to,
+            Self::Member { room, .. } => Target::Room(*room),
         }
     }
 
-    pub fn frame(&self, names: &[String], reference: &str) -> Value {
+    pub fn is_membership(&self) -> bool {
+        matches!(self, Self::Member { .. })
+    }
+
+    pub fn frame(&self, model: &Model, reference: &str) -> Value {
         let mut frame = match self {
             Self::Send {
                 id,
@@ -162,19 +210,35 @@ impl Request {
                 id, emoji, remove, ..
             } => json!({"type": "react", "id": id, "emoji": emoji, "remove": remove}),
             Self::Read { id, .. } => json!({"type": "read", "id": id}),
+            Self::Member { joins, .. } => json!({"type": if *joins { "join" } else { "leave" }}),
         };
-        frame["target_user"] = json!(names[self.to()]);
+        let (field, name) = model.address(self.to());
+        let field = if self.is_membership() { "room" } else { field };
+        frame[field] = json!(name);
         frame["ref"] = json!(reference);
         frame
     }
 }
 
 impl Model {
-    pub fn new(names: Vec<String>) -> Self {
+    pub fn new(names: Vec<String>, rooms: Rooms) -> Self {
         Self {
             inboxes: vec![Vec::new(); names.len()],
             names,
-            ..Self::default()
+            rooms,
+            messages: Vec::new(),
+            actions: Vec::new(),
+            conversations: BTreeMap::new(),
+            ids: HashMap::new(),
+            read: HashMap::new(),
+        }
+    }
+
+    /// The field and the name by which a frame is addressed.
+    pub fn address(&self, target: Target) -> (&'static str, &str) {
+        match target {
+            Target::User(user) => ("target_user", &self.names[user]),
+            Target::Room(room) => ("target_room", &self.rooms.all[room].name),
         }
     }
 
@@ -193,11 +257,14 @@ impl Model {
         place.expect("the action is an entry of this inbox") as u64 + 1
     }
 
-    /// The action that supersedes this one.
-    pub fn superseded_by(&self, action: usize) -> Option<usize> {
+    /// The action that supersedes this one in the inbox of a user.
+    pub fn superseded_by(&self, user: usize, action: usize) -> Option<usize> {
         let own = &self.actions[action];
-        let later = self.actions.iter().enumerate().skip(action + 1);
-        let mut later = later.filter(|(_, other)| other.message == own.message);
+        let place = self.seq(user, action) as usize;
+        let mut later = self.inboxes[user][place..]
+            .iter()
+            .map(|n| (*n, &self.actions[*n]))
+            .filter(|(_, other)| other.message.is_some() && other.message == own.message);
         let by = later.find(|(_, other)| match (&own.change, &other.change) {
             (Change::Edited, Change::Edited | Change::Deleted) => true,
             (
@@ -211,13 +278,56 @@ impl Model {
         by.map(|(n, _)| n)
     }
 
-    fn find(&self, by: usize, to: usize, id: &str) -> Option<usize> {
-        self.ids.get(&(pair(by, to), id.to_owned())).copied()
+    /// True if an action is an entry of a user's inbox.
+    pub fn has(&self, user: usize, action: usize) -> bool {
+        self.inboxes[user].binary_search(&action).is_ok()
+    }
+
+    fn find(&self, by: usize, to: Target, id: &str) -> Option<usize> {
+        self.ids.get(&(Place::of(by, to), id.to_owned())).copied()
+    }
+
+    /// The users whose inboxes an action about a message is appended to.
+    fn recipients(&self, rooms: &Rooms, n: usize) -> Vec<usize> {
+        let message = &self.messages[n];
+        match message.to {
+            Target::User(to) if to == message.from => vec![to],
+            Target::User(to) => vec![message.from, to],
+            Target::Room(room) => rooms.members_who_see(room, message.place),
+        }
+    }
+
+    /// The users who get an entry by a request, if the memberships are these. `None`: it is refused. It is no repetition, and
+    /// the message that it changes is not deleted.
+    pub fn expected_recipients(
+        &self,
+        rooms: &Rooms,
+        by: usize,
+        request: &Request,
+    ) -> Option<Vec<usize>> {
+        if let Request::Member { room, joins } = *request {
+            let refusal = rooms.refusal(by, room, joins);
+            let recipients = || rooms.event_recipients(by, room, joins);
+            return refusal.is_none().then(recipients);
+        }
+        let recipients = match request {
+            Request::Send { to, .. } => match *to {
+                Target::User(to) if to == by => vec![by],
+                Target::User(to) => vec![by, to],
+                Target::Room(room) => rooms.members_who_see(room, usize::MAX),
+            },
+            Request::Edit { to, id, .. } | Request::React { to, id, .. } => {
+                self.recipients(rooms, self.find(by, *to, id)?)
+            }
+            other => panic!("{other:?} is not sent concurrently"),
+        };
+        Some(recipients).filter(|users| users.contains(&by))
     }
 
     /// Applies a request of a user.
     pub fn apply(&mut self, by: usize, request: &Request) -> Expected {
-        let found = match request {
+        let (to, id) = match request {
+            Request::Member { room, joins } => return self.change_member(by, *room, *joins),
             Request::Send {
                 to,
                 id,
@@ -227,8 +337,15 @@ impl Model {
             Request::Edit { to, id, .. }
             | Request::Delete { to, id }
             | Request::React { to, id, .. }
-            | Request::Read { to, id } => self.find(by, *to, id),
+            | Request::Read { to, id } => (*to, id),
         };
+        let mut found = self.find(by, to, id);
+        if let Target::Room(room) = to {
+            let Some(membership) = self.rooms.membership(room, by) else {
+                return Expected::Error("not_member");
+            };
+            found = found.filter(|n| self.rooms.sees(membership, self.messages[*n].place));
+        }
         let Some(n) = found else {
             return Expected::Error("unknown_message");
         };
@@ -263,7 +380,7 @@ impl Model {
                 let emoji = emoji.clone();
                 (Change::Reacted { emoji, removed }, None)
             }
-            Request::Read { .. } | Request::Send { .. } => {
+            Request::Read { .. } | Request::Send { .. } | Request::Member { .. } => {
                 self.mark(by, n);
                 return Expected::NoReply;
             }
@@ -285,26 +402,35 @@ impl Model {
     fn send(
         &mut self,
         by: usize,
-        to: usize,
+        to: Target,
         id: &str,
         content: &Value,
         reply_to: Option<String>,
     ) -> Expected {
+        let is_allowed = match to {
+            Target::User(_) => true,
+            Target::Room(room) => self.rooms.membership(room, by).is_some(),
+        };
         if let Some(n) = self.find(by, to, id) {
             let message = &self.messages[n];
             let same = message.from == by && message.first() == *content;
-            return if same {
-                Expected::Duplicate(Some(message.versions[0].action))
-            } else {
-                Expected::Error("id_conflict")
+            return match (same, is_allowed) {
+                (true, _) => Expected::Duplicate(Some(message.versions[0].action)),
+                (false, true) => Expected::Error("id_conflict"),
+                (false, false) => Expected::Error("not_member"),
             };
+        }
+        if !is_allowed {
+            return Expected::Error("not_member");
         }
         let n = self.messages.len();
         let action = self.actions.len();
+        let conversation = self.conversations.entry(Place::of(by, to)).or_default();
         self.messages.push(Message {
             id: id.to_owned(),
             from: by,
             to,
+            place: conversation.len(),
             reply_to,
             versions: vec![Version {
                 action,
@@ -312,12 +438,42 @@ impl Model {
             }],
             reactions: BTreeMap::new(),
         });
-        self.conversations.entry(pair(by, to)).or_default().push(n);
-        self.ids.insert((pair(by, to), id.to_owned()), n);
+        conversation.push(n);
+        self.ids.insert((Place::of(by, to), id.to_owned()), n);
         Expected::Entry(self.append(by, n, Change::Message))
     }
 
+    fn change_member(&mut self, by: usize, room: usize, joins: bool) -> Expected {
+        if let Some(refusal) = self.rooms.refusal(by, room, joins) {
+            return refusal;
+        }
+        let recipients = self.rooms.event_recipients(by, room, joins);
+        let membership = joins.then(|| Membership {
+            action: self.actions.len(),
+            joined: self.conversation(Place::Room(room)).len(),
+        });
+        let members = self.rooms.change(by, room, membership);
+        self.read.remove(&(by, Place::Room(room)));
+        let change = Change::Member {
+            room,
+            joins,
+            members,
+        };
+        Expected::Entry(self.append_to(&recipients, by, None, change))
+    }
+
     fn append(&mut self, by: usize, message: usize, change: Change) -> usize {
+        let recipients = self.recipients(&self.rooms, message);
+        self.append_to(&recipients, by, Some(message), change)
+    }
+
+    fn append_to(
+        &mut self,
+        users: &[usize],
+        by: usize,
+        message: Option<usize>,
+        change: Change,
+    ) -> usize {
         let action = self.actions.len();
         self.actions.push(Action {
             message,
@@ -325,35 +481,46 @@ impl Model {
             change,
             time: None,
         });
-        let (low, high) = pair(self.messages[message].from, self.messages[message].to);
-        self.inboxes[low].push(action);
-        if low != high {
-            self.inboxes[high].push(action);
+        for user in users {
+            self.inboxes[*user].push(action);
         }
         action
     }
 
     fn mark(&mut self, by: usize, n: usize) {
-        let key = pair(self.messages[n].from, self.messages[n].to);
-        let place = self.conversations[&key].iter().position(|m| *m == n);
-        let mark = self.read.entry((by, key)).or_default();
-        *mark = (*mark).max(place.map_or(0, |place| place + 1));
+        let message = &self.messages[n];
+        let mark = self.read.entry((by, message.conversation())).or_default();
+        *mark = (*mark).max(message.place + 1);
     }
 
-    /// The peers with whom a user has exchanged messages.
-    pub fn conversations_of(&self, user: usize) -> Vec<usize> {
+    /// The users with whom a user has exchanged messages, and the rooms of which the user is a member.
+    pub fn conversations_of(&self, user: usize) -> Vec<Target> {
         let keys = self.conversations.keys();
-        let others = keys.filter_map(|&(a, b)| match user {
-            u if u == a => Some(b),
-            u if u == b => Some(a),
+        let others = keys.filter_map(|place| match *place {
+            Place::Direct(a, b) if user == a => Some(Target::User(b)),
+            Place::Direct(a, b) if user == b => Some(Target::User(a)),
             _ => None,
         });
-        others.collect()
+        others
+            .chain(self.rooms.of(user).map(Target::Room))
+            .collect()
     }
 
-    pub fn conversation(&self, user: usize, with: usize) -> &[usize] {
+    /// The messages of a conversation.
+    pub fn conversation(&self, place: Place) -> &[usize] {
         self.conversations
-            .get(&pair(user, with))
+            .get(&place)
             .map_or(&[], |messages| messages)
+    }
+
+    /// The messages of a conversation that exist for a user. `None`: the user is not a member of the room.
+    pub fn history(&self, user: usize, target: Target) -> Option<&[usize]> {
+        let messages = self.conversation(Place::of(user, target));
+        let Target::Room(room) = target else {
+            return Some(messages);
+        };
+        let membership = self.rooms.membership(room, user)?;
+        let hidden = (0..messages.len()).filter(|place| !self.rooms.sees(membership, *place));
+        Some(&messages[hidden.count()..])
     }
 }

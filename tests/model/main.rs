@@ -1,5 +1,5 @@
 //! Random interleavings of all actions that change or read an inbox, compared with a simple model: every session must receive
-//! exactly the entries that PROTOCOL section 5 requires.
+//! exactly the entries that PROTOCOL sections 5 and 11 require.
 //!
 //! A run consists of a few users with a few devices, and follows from its seed. `DMWIRE_MODEL_SEED` sets the seed of the first
 //! run; `DMWIRE_MODEL_SECONDS` sets for how long new runs are started (0: only the first run, to repeat a failure).
@@ -13,15 +13,43 @@ mod device;
 mod inbox_model;
 mod queries;
 mod requests;
+mod rooms;
 mod run;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use rooms::Rules;
 use run::{ENTRIES, RUNS, Run, SESSIONS_SEEN};
 use support::{Server, env_number, random_seed};
 
 const FAST: [&str; 4] = ["--messages-per-second", "1000000", "--burst", "1000000"];
+
+/// The settings of the servers. Four users fill the rooms of the second one, and may not be in all of them. The third one removes
+/// entries while sessions are resumed; it keeps all that may be sent at the same time.
+const RULES: [Rules; 3] = [
+    Rules {
+        small: 100,
+        limit: 1000,
+        per_user: 1000,
+        hides_earlier: false,
+        inbox_limit: 10_000,
+    },
+    Rules {
+        small: 2,
+        limit: 3,
+        per_user: 1,
+        hides_earlier: true,
+        inbox_limit: 10_000,
+    },
+    Rules {
+        small: 3,
+        limit: 1000,
+        per_user: 1000,
+        hides_earlier: false,
+        inbox_limit: 30,
+    },
+];
 
 /// Prints the seed of a run that panics.
 struct PrintSeed(u64);
@@ -50,7 +78,7 @@ fn seeds_that_have_failed_before_pass() {
             // Each run needs users without messages.
             let server = Server::start(&FAST);
             let print_seed = PrintSeed(seed);
-            Run::new(&server, seed).execute();
+            Run::new(&server, seed, None).execute();
             drop(print_seed);
         }
     }
@@ -61,8 +89,13 @@ fn every_session_receives_the_entries_of_the_model() {
     let seed = env_number("DMWIRE_MODEL_SEED", random_seed);
     let seconds = env_number("DMWIRE_MODEL_SECONDS", || 14);
     // With a small outbox, sessions read from the store instead of receiving entries when they are committed.
-    let narrow = [&FAST[..], &["--outbox-bytes", "1024"]].concat();
-    let servers = [Server::start(&FAST), Server::start(&narrow)];
+    let narrow = ["--outbox-bytes", "1024"];
+    let more = [&[][..], &narrow, &[]];
+    let servers = [0, 1, 2].map(|which: usize| {
+        let rules = RULES[which].arguments();
+        let rules: Vec<&str> = rules.iter().map(String::as_str).collect();
+        Server::start(&[&FAST[..], more[which], &rules].concat())
+    });
     let next = AtomicU64::new(seed);
     let began = Instant::now();
     std::thread::scope(|scope| {
@@ -71,7 +104,8 @@ fn every_session_receives_the_entries_of_the_model() {
                 loop {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
                     let print_seed = PrintSeed(seed);
-                    Run::new(&servers[(seed % 2) as usize], seed).execute();
+                    let which = (seed % 3) as usize;
+                    Run::new(&servers[which], seed, Some(RULES[which])).execute();
                     drop(print_seed);
                     if began.elapsed() >= Duration::from_secs(seconds) {
                         return;
@@ -85,10 +119,11 @@ fn every_session_receives_the_entries_of_the_model() {
         assert!(valid, "verify: {output}");
     }
     eprintln!(
-        "{} runs, {} entries in their inboxes, {} sessions, {:.1} s",
+        "{} runs, {} entries in their inboxes, {} sessions, {} of them after entries were removed; {:.1} s",
         RUNS.load(Ordering::Relaxed),
         ENTRIES.load(Ordering::Relaxed),
         SESSIONS_SEEN.load(Ordering::Relaxed),
+        device::TRUNCATED.load(Ordering::Relaxed),
         began.elapsed().as_secs_f64()
     );
 }

@@ -6,11 +6,22 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use serde_json::{Value, json};
 
 use crate::device::Device;
-use crate::inbox_model::{Expected, Model, Request};
+use crate::inbox_model::{Expected, Model, Request, Target};
+use crate::rooms::{Rooms, Rules};
 use crate::support::{Random, Server};
 
 const STEPS: usize = 60;
 const DEVICES: usize = 5;
+const ROOMS: usize = 2;
+
+/// Rules of a run without rooms.
+const NO_ROOMS: Rules = Rules {
+    small: 0,
+    limit: 1,
+    per_user: 1,
+    hides_earlier: false,
+    inbox_limit: 10_000,
+};
 /// The maximum number of simultaneous sessions of a user.
 const SESSIONS: usize = 4;
 
@@ -44,14 +55,22 @@ pub struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    pub fn new(server: &'a Server, seed: u64) -> Self {
+    /// `rules`: those of the server about rooms; `None`: a run without rooms.
+    pub fn new(server: &'a Server, seed: u64, rules: Option<Rules>) -> Self {
         let mut random = Random::new(seed);
         let users = 3 + random.below(2);
         let names = (0..users).map(|n| format!("{seed:x}.{n}"));
+        let rooms = match rules {
+            Some(rules) => {
+                let rooms = (0..ROOMS).map(|n| format!("{seed:x}.room{n}"));
+                Rooms::new(rules, rooms.collect())
+            }
+            None => Rooms::new(NO_ROOMS, Vec::new()),
+        };
         Self {
             server,
             random,
-            model: Model::new(names.collect()),
+            model: Model::new(names.collect(), rooms),
             devices: Vec::new(),
             left: HashMap::new(),
             watermarks: HashMap::new(),
@@ -63,6 +82,9 @@ impl<'a> Run<'a> {
 
     pub fn execute(mut self) {
         for _ in 0..STEPS {
+            if self.has_rooms() && self.random.percent(4) {
+                self.ask_members();
+            }
             match self.random.below(100) {
                 0..=17 => self.connect_device(),
                 18..=27 => self.disconnect_device(),
@@ -95,6 +117,9 @@ impl<'a> Run<'a> {
             self.conversations(at);
             for with in self.model.conversations_of(user) {
                 self.history(at, with);
+            }
+            for room in 0..self.model.rooms.all.len() {
+                self.history(at, Target::Room(room));
             }
             ENTRIES.fetch_add(self.model.inboxes[user].len(), Ordering::Relaxed);
         }
@@ -147,7 +172,8 @@ impl<'a> Run<'a> {
     /// With `ack=auto` the server may store any entry that was read as the watermark.
     pub fn raise_watermarks(&mut self) {
         for device in &self.devices {
-            if !device.manual && device.has_received_entry {
+            let has_received = device.has_received_entry || device.is_truncated;
+            if !device.manual && has_received {
                 let mark = self.watermarks.entry((device.user, device.name.clone()));
                 let high = &mut mark.or_default().high;
                 *high = (*high).max(device.cursor);
@@ -169,30 +195,31 @@ impl<'a> Run<'a> {
         }
         let name = format!("d{}", self.random.below(DEVICES));
         let key = (user, name.clone());
+        let (joined, mut refusal) = self.join_by_handshake(user);
         let head = self.model.head(user);
         let cursor = self.left.get(&key).copied().unwrap_or(0);
-        let device = match self.random.below(10) {
+        let mut device = match self.random.below(10) {
             0..=4 => {
                 let query = match self.random.below(3) {
                     _ if self.epoch.is_empty() => format!("&since={cursor}"),
                     0 => format!("&since={cursor}"),
                     _ => format!("&since={cursor}&epoch={}", self.epoch),
                 };
-                self.connect(user, &name, &query, cursor)
+                self.connect(user, &name, &format!("{query}{joined}"), cursor)
             }
-            5 => self.connect(user, &name, "&since=0", 0),
+            5 => self.connect(user, &name, &format!("&since=0{joined}"), 0),
             6 => {
                 let query = if self.random.percent(50) {
                     format!("&since={}", head + 1 + self.random.below(5) as u64)
                 } else {
                     format!("&since={cursor}&epoch={}", self.random.uuid())
                 };
-                let mut device = self.connect(user, &name, &query, 0);
+                let mut device = self.connect(user, &name, &format!("{query}{joined}"), 0);
                 device.truncated();
                 device
             }
             _ => {
-                let mut device = self.connect(user, &name, "", 0);
+                let mut device = self.connect(user, &name, &joined, 0);
                 let known = self.watermarks.get(&key).copied();
                 let is_known = device.resumed() == "device";
                 let Watermark { low, high, .. } = match known {
@@ -201,14 +228,24 @@ impl<'a> Run<'a> {
                     Some(mark) if mark.is_stored => panic!("{name} was forgotten"),
                     _ => self.new_watermark(user),
                 };
+                if let Some(code) = refusal.take() {
+                    device.refused(code);
+                }
                 // Its cursor is unknown until it has determined its position.
                 device.find_position();
                 let place = device.cursor - u64::from(device.has_received_entry);
+                let is_truncated = device.oldest.is_some();
+                let range = if is_truncated {
+                    low + 1..=head
+                } else {
+                    low..=high
+                };
                 assert!(
-                    (low..=high).contains(&place),
-                    "{name} of {} starts after {place}, not within {low}..={high}",
+                    range.contains(&place),
+                    "{name} of {} starts after {place}, not within {range:?}",
                     self.model.names[user]
                 );
+                let is_known = is_known && !is_truncated;
                 if let Some(mark) = self.watermarks.get_mut(&key).filter(|_| is_known) {
                     mark.is_stored = true;
                     mark.low = place;
@@ -217,7 +254,25 @@ impl<'a> Run<'a> {
                 device
             }
         };
+        if let Some(code) = refusal {
+            device.refused(code);
+        }
         self.devices.push(device);
+    }
+
+    /// Rarely, a user joins a room by connecting: the parameter for it, and the error if it is refused.
+    fn join_by_handshake(&mut self, user: usize) -> (String, Option<&'static str>) {
+        if !self.has_rooms() || !self.random.percent(25) {
+            return (String::new(), None);
+        }
+        let room = self.random.below(self.model.rooms.all.len());
+        let joins = true;
+        let refusal = match self.model.apply(user, &Request::Member { room, joins }) {
+            Expected::Error(code) => Some(code),
+            _ => None,
+        };
+        let name = &self.model.rooms.all[room].name;
+        (format!("&room={name}"), refusal)
     }
 
     pub fn disconnect_device(&mut self) {
@@ -261,7 +316,7 @@ impl<'a> Run<'a> {
         }
         // The answer to this request, which needs the store as well, shows that frames without a reply are processed.
         let request = Request::Delete {
-            to: user,
+            to: Target::User(user),
             id: self.random.uuid(),
         };
         due.push((
@@ -277,9 +332,10 @@ impl<'a> Run<'a> {
 
     pub fn send(&mut self, at: usize, request: &Request, replies: bool) -> String {
         let reference = self.reference();
-        let frame = request.frame(&self.model.names, &reference);
+        let frame = request.frame(&self.model, &reference);
         let device = &mut self.devices[at];
-        device.send(&frame, request.to() == device.user, replies);
+        let is_to_oneself = request.to() == Target::User(device.user);
+        device.send(&frame, is_to_oneself, replies);
         reference
     }
 
@@ -333,10 +389,11 @@ impl<'a> Run<'a> {
             .collect();
         self.devices[at].read_replies();
         for ((_, answer, before), reference) in sent.into_iter().zip(again) {
-            let Expected::Entry(action) = answer else {
-                panic!("a new message is an entry");
-            };
             let ack = self.devices[at].replies.remove(&reference).expect("an ack");
+            let Expected::Entry(action) = answer else {
+                self.check_reply(user, Some(ack), &answer);
+                continue;
+            };
             let duplicate = ack["duplicate"] == true;
             if let Some(before) = seen.get(&before) {
                 assert!(duplicate, "it was acknowledged before: {before}");
