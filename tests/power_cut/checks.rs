@@ -13,6 +13,7 @@ use crate::disk::{self, Contents, Disk, Loss};
 use crate::known::{Entry, Known, text};
 use crate::recorder::{Library, Recorder, Recording, boot, start};
 use crate::support::{Client, Folder, Random, Server};
+use crate::workload::HALL;
 
 /// The number of starts so far.
 static BOOTS: AtomicU32 = AtomicU32::new(0);
@@ -57,6 +58,8 @@ struct Run<'a> {
     epoch: String,
     /// The newest entry of each user.
     heads: BTreeMap<String, usize>,
+    /// The members of the hall.
+    hall: Vec<String>,
 }
 
 /// Starts a server on an image, and checks it.
@@ -148,14 +151,18 @@ impl<'a> Run<'a> {
             at,
             epoch: String::new(),
             heads: BTreeMap::new(),
+            hall: Vec::new(),
         };
+        let mut inboxes = BTreeMap::new();
         for user in known.inboxes.keys() {
             let (epoch, frames) = run.replay(user, "?since=0&ack=manual");
             known.check(user, &frames);
             run.heads.insert(user.clone(), frames.len());
             assert!(run.epoch.is_empty() || run.epoch == epoch);
             run.epoch = epoch;
+            inboxes.insert(user.clone(), frames);
         }
+        run.hall = crate::rooms::check(&inboxes);
         run
     }
 
@@ -219,7 +226,8 @@ impl<'a> Run<'a> {
         // What the client knows of the entry at its cursor.
         let known = since.checked_sub(1).map(|n| &self.known.inboxes[user][n]);
         let known = known.filter(|entry| entry.kind != "skipped");
-        let id = known.map(|entry| format!("&since_id={}", entry.id));
+        let message = known.filter(|entry| !entry.is_membership());
+        let id = message.map(|entry| format!("&since_id={}", entry.id));
         let time = known.and_then(|entry| entry.sent_at.as_ref());
         let time = time.map(|time| format!("&since_at={time}"));
         let query = format!(
@@ -254,12 +262,12 @@ impl<'a> Run<'a> {
                 continue;
             };
             let entry = &entries[n];
-            let Some(to) = self.known.recipients.get(&entry.id) else {
+            let Some((field, to)) = self.known.recipients.get(&entry.id) else {
                 continue;
             };
             let mut client = self.connect(user);
-            let ack = client
-                .ask(&json!({"message": text(&entry.id, 0), "target_user": to, "id": entry.id}));
+            let ack =
+                client.ask(&json!({"message": text(&entry.id, 0), *field: to, "id": entry.id}));
             assert_eq!(ack["duplicate"], true, "{entry:?}: {ack}");
             assert_eq!(ack["seq"], n + 1, "{entry:?}: {ack}");
             if let Some(sent_at) = &entry.sent_at {
@@ -307,17 +315,22 @@ impl<'a> Run<'a> {
         after
     }
 
-    /// Each user sends a message to the next one.
+    /// Each user sends a message to the next one and, if the user is a member, to the hall.
     fn send(&mut self, known: &mut Known, position: impl Fn() -> u64) {
         let users: Vec<_> = self.heads.keys().cloned().collect();
         for (user, to) in users.iter().zip(users.iter().cycle().skip(1)) {
-            let id = uuid::Uuid::new_v4().to_string();
+            let mut receivers = vec![("target_user", &**to, vec![user.clone(), to.clone()])];
+            if self.hall.contains(user) {
+                receivers.push(("target_room", HALL, self.hall.clone()));
+            }
             let mut client = self.connect(user);
-            let ack = client.ask(&json!({"message": text(&id, 0), "target_user": to, "id": id}));
-            assert_eq!(ack["status"], "stored", "{ack}");
-            for (who, head) in &mut self.heads {
-                if who == user || who == to {
-                    *head += 1;
+            for (field, target, receivers) in receivers {
+                let id = uuid::Uuid::new_v4().to_string();
+                let message = json!({"message": text(&id, 0), field: target, "id": id});
+                let ack = client.ask(&message);
+                assert_eq!(ack["status"], "stored", "{ack}");
+                for receiver in &receivers {
+                    *self.heads.get_mut(receiver).expect("the user is known") += 1;
                     let entry = Entry {
                         at: position(),
                         id: id.clone(),
@@ -325,11 +338,11 @@ impl<'a> Run<'a> {
                         by: user.clone(),
                         sent_at: ack["sent_at"].as_str().map(str::to_owned),
                     };
-                    let entries = known.inboxes.get_mut(who).expect("the user is known");
+                    let entries = known.inboxes.get_mut(receiver).expect("the user is known");
                     entries.push(entry);
                 }
+                assert_eq!(ack["seq"], self.heads[user], "{ack}");
             }
-            assert_eq!(ack["seq"], self.heads[user], "{ack}");
         }
     }
 }

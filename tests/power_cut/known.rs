@@ -9,17 +9,22 @@ use serde_json::Value;
 pub struct Entry {
     /// The number of operations that the server had done when the client had received the entry.
     pub at: u64,
-    /// The message that the entry is about.
+    /// The message that the entry is about, or the room that a user has joined or left.
     pub id: String,
     /// The type of its frame. It may be `deleted` for any entry of a message that was deleted later, and `skipped` for a change
     /// that was superseded later; then nothing else is known of it.
     pub kind: &'static str,
     pub by: String,
-    /// `sent_at` of a message.
+    /// `sent_at` of a message, and the time of a join or leave.
     pub sent_at: Option<String>,
 }
 
 impl Entry {
+    /// A user has joined or left a room.
+    pub fn is_membership(&self) -> bool {
+        is_membership(self.kind)
+    }
+
     fn is_edit_of(&self, id: &str) -> bool {
         self.kind == "edited" && self.id == id
     }
@@ -31,7 +36,7 @@ impl Entry {
             _ if self.kind == "skipped" => true,
             "edited" => same && ["edited", "deleted"].contains(&self.kind),
             "reacted" => same && self.kind == "reacted" && self.by == earlier.by,
-            "skipped" => self.kind != "message",
+            "skipped" => self.kind != "message" && !self.is_membership(),
             // It was received as `deleted`, but had been an edit or a reaction.
             "deleted" => same,
             _ => false,
@@ -46,14 +51,41 @@ pub struct Known {
     pub epoch: String,
     /// The number of operations when the first client was told the epoch.
     pub epoch_at: u64,
-    /// By message, the recipient.
-    pub recipients: HashMap<String, String>,
+    /// By message, where it was sent.
+    pub recipients: HashMap<String, Target>,
     /// By message, the contents of its edits in order.
     pub edits: HashMap<String, Vec<u64>>,
     /// By user and message, the entry of the deletion.
     pub deletions: HashMap<(String, String), usize>,
     /// What clients had been told before an earlier power cut: the epoch and the newest entries.
     pub earlier: Option<(String, BTreeMap<String, usize>)>,
+}
+
+/// Whom a frame is addressed to: a field and its value.
+pub type Target = (&'static str, &'static str);
+
+fn is_membership(kind: &str) -> bool {
+    kind == "joined" || kind == "left"
+}
+
+/// The message or the room that an entry is about.
+pub fn subject(frame: &Value) -> &Value {
+    let field = if frame["type"] == "room" {
+        "room"
+    } else {
+        "id"
+    };
+    &frame[field]
+}
+
+/// The user who has caused an entry.
+pub fn author(frame: &Value) -> &Value {
+    let field = if frame["type"] == "room" {
+        "user"
+    } else {
+        "from_user"
+    };
+    &frame[field]
 }
 
 /// The content of a message after this number of edits.
@@ -77,10 +109,15 @@ pub fn version(id: &str, content: &Value) -> u64 {
     version
 }
 
-/// The type of an entry's frame.
+/// The type of an entry's frame, or what a user has done in a room.
 pub fn kind(frame: &Value) -> &'static str {
     let kinds = ["message", "edited", "deleted", "reacted", "skipped"];
-    let kind = kinds.into_iter().find(|kind| frame["type"] == *kind);
+    let kind = match frame["type"].as_str() {
+        Some("room") => ["joined", "left"]
+            .into_iter()
+            .find(|kind| frame["event"] == *kind),
+        _ => kinds.into_iter().find(|kind| frame["type"] == *kind),
+    };
     kind.unwrap_or_else(|| panic!("not an entry: {frame}"))
 }
 
@@ -143,7 +180,11 @@ impl Known {
                 );
                 continue;
             }
-            assert_eq!(frame["id"], entry.id, "{user} had received {entry:?}");
+            assert_eq!(
+                *subject(frame),
+                entry.id,
+                "{user} had received {entry:?}: {frame}"
+            );
             assert!(
                 entry.kind != "edited" || !later.iter().any(|later| later.is_edit_of(&entry.id)),
                 "{user}: a superseded edit is replayed: {frame}"
@@ -159,7 +200,12 @@ impl Known {
                 "{user} had received {entry:?}: {frame}"
             );
             if entry.kind != "deleted" {
-                assert_eq!(frame["from_user"], entry.by, "{user}: {frame}");
+                assert_eq!(*author(frame), entry.by, "{user}: {frame}");
+            }
+            if is_membership(kind) {
+                let known = entry.sent_at.as_deref();
+                assert!(known.is_none_or(|at| frame["at"] == at), "{user}: {frame}");
+                continue;
             }
             if let (Some(sent_at), "message") = (&entry.sent_at, kind) {
                 assert_eq!(frame["sent_at"], **sent_at, "{user}: {frame}");

@@ -29,6 +29,7 @@ mod disk;
 mod images;
 mod known;
 mod recorder;
+mod rooms;
 mod workload;
 
 use std::sync::Arc;
@@ -70,6 +71,8 @@ fn record(
 ) {
     let mut server = recorder.start(arguments);
     let wait_until_idle = || recorder.wait_until_idle();
+    // All users join rooms.
+    assert!(users.run(&server, 0), "the server stops by itself");
     assert!(users.run(&server, load.first), "the server stops by itself");
     wait_until_idle();
     // A shutdown under load.

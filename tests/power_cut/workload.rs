@@ -4,11 +4,17 @@ use std::collections::{HashMap, VecDeque};
 
 use serde_json::{Value, json};
 
-use crate::known::{Entry, Known, kind, text, version};
+use crate::known::{Entry, Known, Target, author, kind, subject, text, version};
 use crate::recorder::Recorder;
 use crate::support::{Client, Random, Server};
 
 const NAMES: [&str; 4] = ["ann", "ben", "cem", "dot"];
+
+/// All users are members, from before the first message on.
+pub const HALL: &str = "hall";
+
+/// The first user is always a member, the others join and leave.
+pub const LOBBY: &str = "lobby";
 
 /// The maximum number of unanswered requests of a user.
 const WINDOW: usize = 6;
@@ -27,11 +33,12 @@ struct User<'a> {
     requests: u64,
     /// Not answered yet, in order.
     open: VecDeque<(String, Request)>,
-    /// Acknowledged own messages that are not deleted and of which no change is open.
+    /// Acknowledged own messages that are not deleted and of which no change is open. None of the lobby: a change of such a message
+    /// would reach only those who are members at that time.
     own: Vec<Own>,
     /// Messages of others.
-    others: Vec<(String, String)>,
-    recipients: HashMap<String, String>,
+    others: Vec<(String, Target)>,
+    recipients: HashMap<String, Target>,
     /// By own message, the contents of its edits.
     edits: HashMap<String, Vec<u64>>,
 }
@@ -39,7 +46,7 @@ struct User<'a> {
 #[derive(Clone)]
 struct Own {
     id: String,
-    to: &'static str,
+    to: Target,
     version: u64,
 }
 
@@ -48,6 +55,8 @@ enum Request {
     Edit(Own),
     Delete(Own),
     React(String),
+    Join,
+    Leave,
 }
 
 impl<'a> Users<'a> {
@@ -121,15 +130,21 @@ fn next(client: &mut Client) -> Option<Value> {
 }
 
 fn message(own: &Own) -> Value {
-    json!({"message": text(&own.id, own.version), "target_user": own.to, "id": own.id})
+    let (field, name) = own.to;
+    json!({"message": text(&own.id, own.version), field: name, "id": own.id})
 }
 
 impl User<'_> {
     /// `None`: the server has stopped.
     fn run(&mut self, server: &Server, requests: usize) -> Option<()> {
-        let query = match &self.epoch {
+        let since = match &self.epoch {
             Some((_, epoch)) => format!("?since={}&epoch={epoch}", self.entries.len()),
             None => "?since=0".to_owned(),
+        };
+        let query = if self.name == NAMES[0] {
+            format!("{since}&room={HALL}&room={LOBBY}")
+        } else {
+            format!("{since}&room={HALL}")
         };
         let mut client = Client::try_connect(server, self.name, &query)?;
         let epoch = client.epoch().to_owned();
@@ -153,8 +168,8 @@ impl User<'_> {
                     }
                 }
                 Request::Edit(own) => self.own.push(own),
-                // A message that may be deleted is not changed again.
-                Request::Delete(_) | Request::React(_) => {}
+                // A message that may be deleted is not changed again. The inbox shows what became of a join or leave.
+                Request::Delete(_) | Request::React(_) | Request::Join | Request::Leave => {}
             }
         }
         for _ in 0..requests {
@@ -182,6 +197,12 @@ impl User<'_> {
         match chance {
             70..86 if !self.own.is_empty() => self.change(chance < 81),
             86..96 if !self.others.is_empty() => self.mark(chance < 91),
+            96 if self.name != NAMES[0] => {
+                self.open(json!({"type": "join", "room": LOBBY}), Request::Join)
+            }
+            97 if self.name != NAMES[0] => {
+                self.open(json!({"type": "leave", "room": LOBBY}), Request::Leave)
+            }
             96.. => json!({"type": "received", "seq": self.entries.len()}),
             _ => self.new_message(),
         }
@@ -191,12 +212,17 @@ impl User<'_> {
         // Not to oneself: such an entry has two frames.
         let mut others = NAMES.to_vec();
         others.retain(|name| *name != self.name);
+        let to = match self.random.below(10) {
+            0..3 => ("target_room", HALL),
+            3..5 => ("target_room", LOBBY),
+            _ => ("target_user", others[self.random.below(others.len())]),
+        };
         let own = Own {
             id: self.random.uuid(),
-            to: others[self.random.below(others.len())],
+            to,
             version: 0,
         };
-        self.recipients.insert(own.id.clone(), own.to.to_owned());
+        self.recipients.insert(own.id.clone(), own.to);
         let frame = message(&own);
         self.open(frame, Request::Send(own))
     }
@@ -205,7 +231,8 @@ impl User<'_> {
     fn change(&mut self, edit: bool) -> Value {
         let place = self.random.below(self.own.len());
         let mut own = self.own.swap_remove(place);
-        let mut frame = json!({"type": "delete", "target_user": own.to, "id": own.id});
+        let (field, name) = own.to;
+        let mut frame = json!({"type": "delete", field: name, "id": own.id});
         if !edit {
             return self.open(frame, Request::Delete(own));
         }
@@ -217,8 +244,8 @@ impl User<'_> {
 
     /// Reacts to a message of another user, or marks it as read.
     fn mark(&mut self, react: bool) -> Value {
-        let (id, from) = self.random.pick(&self.others).clone();
-        let mut frame = json!({"type": "read", "target_user": from, "id": id});
+        let (id, (field, name)) = self.random.pick(&self.others).clone();
+        let mut frame = json!({"type": "read", field: name, "id": id});
         if !react {
             return frame;
         }
@@ -252,8 +279,12 @@ impl User<'_> {
         };
         if frame["type"] == "error" {
             // The message was deleted meanwhile.
-            let is_reaction = matches!(request, Request::React(_));
-            assert!(is_reaction && frame["code"] == "unknown_message", "{frame}");
+            let code = match request {
+                Request::React(_) => "unknown_message",
+                Request::Send(own) if own.to.1 == LOBBY => "not_member",
+                _ => panic!("{}: {frame}", self.name),
+            };
+            assert_eq!(frame["code"], code, "{frame}");
             return;
         }
         assert_eq!(frame["status"], "stored", "{frame}");
@@ -262,10 +293,14 @@ impl User<'_> {
             Request::Edit(own) => (own.id.clone(), "edited"),
             Request::Delete(own) => (own.id.clone(), "deleted"),
             Request::React(id) => (id.clone(), "reacted"),
+            Request::Join => (LOBBY.to_owned(), "joined"),
+            Request::Leave => (LOBBY.to_owned(), "left"),
         };
-        assert_eq!(frame["id"], id);
+        let is_membership = matches!(request, Request::Join | Request::Leave);
+        let subject = if is_membership { "room" } else { "id" };
+        assert_eq!(frame[subject], id);
         let sent_at = frame["sent_at"].as_str().map(str::to_owned);
-        let sent_at = sent_at.filter(|_| kind == "message");
+        let sent_at = sent_at.filter(|_| kind == "message" || is_membership);
         if frame["duplicate"] == true {
             if kind == "message" {
                 let seq = frame["seq"].as_u64().expect("a seq");
@@ -277,13 +312,13 @@ impl User<'_> {
             self.add(frame, id, kind, self.name.to_owned(), sent_at);
         }
         match request {
-            Request::Send(own) => self.own.push(own),
+            Request::Send(own) => self.own.extend(Some(own).filter(|own| own.to.1 != LOBBY)),
             Request::Edit(own) => {
                 let versions = self.edits.entry(own.id.clone()).or_default();
                 versions.push(own.version);
                 self.own.push(own);
             }
-            Request::Delete(_) | Request::React(_) => {}
+            Request::Delete(_) | Request::React(_) | Request::Join | Request::Leave => {}
         }
     }
 
@@ -295,18 +330,28 @@ impl User<'_> {
             self.add(frame, String::new(), kind, String::new(), None);
             return;
         }
-        let (id, by) = (
-            text("id").expect("an id"),
-            text("from_user").expect("a user"),
-        );
+        let [id, by] = [subject(frame), author(frame)]
+            .map(|value| value.as_str().expect("a string").to_owned());
         if by == self.name && kind == "edited" {
             let version = version(&id, &frame["message"]);
             self.edits.entry(id.clone()).or_default().push(version);
         }
         if by != self.name && kind == "message" {
-            self.others.push((id.clone(), by.clone()));
+            let target = match frame["target_room"].as_str() {
+                Some(HALL) => Some(("target_room", HALL)),
+                Some(_) => None,
+                None => {
+                    let from = NAMES.into_iter().find(|name| by == *name);
+                    Some(("target_user", from.expect("a user")))
+                }
+            };
+            self.others
+                .extend(target.map(|target| (id.clone(), target)));
         }
-        let sent_at = text("sent_at").filter(|_| kind == "message");
+        let sent_at = match kind {
+            "message" => text("sent_at"),
+            _ => text("at").filter(|_| frame["type"] == "room"),
+        };
         self.add(frame, id, kind, by, sent_at);
     }
 

@@ -206,10 +206,8 @@ impl User {
             Some("message" | "room") => return self.take(frame, item(frame)),
             _ => {}
         }
-        let place = self
-            .open
-            .iter()
-            .position(|(number, _)| frame["ref"] == number.to_string());
+        let number: Option<u64> = frame["ref"].as_str().and_then(|number| number.parse().ok());
+        let place = self.open.iter().position(|(open, _)| Some(*open) == number);
         let open = place.and_then(|place| self.open.remove(place));
         let (number, request) = open.unwrap_or_else(|| panic!("{}: unexpected {frame}", self.name));
         if frame["type"] == "error" {
