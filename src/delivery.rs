@@ -46,7 +46,7 @@ pub enum ReplyTo {
     Session(Arc<Outbox>, Option<Box<str>>),
     /// The same for a frame whose content is invalid: it gets this error, unless it repeats what was stored before.
     Invalid(Arc<Outbox>, Option<Box<str>>, Box<FrameError>),
-    /// Not a reply, but a notice: a user is typing, or has stopped.
+    /// Not a reply, but a notice: a user who is not invisible is typing, or has stopped.
     Typing {
         /// The session of the user.
         from: Arc<Outbox>,
@@ -162,7 +162,10 @@ impl CommitObserver<ReplyTo> for Delivery {
                     at: batch.at,
                     hidden: !received.visible,
                 };
-                self.push_receipt(&receipt, update.session, &mut wakeups);
+                match update.session {
+                    Some(session) => self.push_receipt(&receipt, session, &mut wakeups),
+                    None => self.push_receipt_to_peer(&receipt, &mut wakeups),
+                }
             }
         }
         wakeups.run();
@@ -296,11 +299,11 @@ impl Delivery {
                 }
                 return;
             }
-            Outcome::BlockSet | Outcome::StatusSet => {
+            Outcome::BlockSet | Outcome::StatusSet { .. } => {
                 self.apply_setting(write, now, wakeups);
                 reply.ok()
             }
-            Outcome::Received(_) | Outcome::SeenRecorded => return,
+            Outcome::Received(_) | Outcome::Revealed { .. } | Outcome::SeenRecorded => return,
             ref rejected => match rejection(write, rejected) {
                 Some(error) => reply.error(&error),
                 None => return,
@@ -431,7 +434,8 @@ fn rejection(write: &Write, outcome: &Outcome) -> Option<CommandError> {
         | Outcome::Stored { .. }
         | Outcome::ReadMark { .. }
         | Outcome::BlockSet
-        | Outcome::StatusSet
+        | Outcome::StatusSet { .. }
+        | Outcome::Revealed { .. }
         | Outcome::SeenRecorded
         | Outcome::Received(_)
         | Outcome::Membership { .. } => return None,

@@ -16,7 +16,7 @@ mod watch;
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -57,6 +57,8 @@ struct Shared {
     blocks: Arc<Blocks>,
     contacts: Contacts,
     recorder: OnceLock<Recorder>,
+    /// The number of entries of invisible users.
+    invisible: AtomicUsize,
     /// The number of users that sessions watch, each counted for each session.
     watches: AtomicUsize,
     work: Mutex<Work>,
@@ -127,6 +129,7 @@ impl Presence {
                 blocks,
                 contacts,
                 recorder: OnceLock::new(),
+                invisible: AtomicUsize::new(0),
                 watches: AtomicUsize::new(0),
                 work: Mutex::default(),
                 has_work: Notify::new(),
@@ -146,12 +149,12 @@ impl Presence {
         shard.unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// True if a user has a session and the status `invisible`. Nothing may reveal that such a user is online.
+    /// True if a user has the status `invisible`. Nothing may reveal that such a user is online. It is known of each user with a
+    /// session.
     pub fn is_invisible(&self, user: &str) -> bool {
-        let shard = self.shard(user);
-        shard
-            .get(user)
-            .is_some_and(|entry| entry.sessions > 0 && entry.status == Some(UserStatus::Invisible))
+        // Mostly there are none. A caller that has found a session finds it counted: the status is known before the session opens.
+        self.shared.invisible.load(Ordering::Acquire) > 0
+            && self.shard(user).get(user).is_some_and(Entry::is_invisible)
     }
 
     /// What those see of a user to whom the user is visible. Others see the user offline. The time is known only of users with a
@@ -185,7 +188,13 @@ impl Presence {
         let Some(entry) = shard.get_mut(user) else {
             return;
         };
+        let was_invisible = entry.is_invisible();
         let transition = entry.change(change, now, at);
+        match (was_invisible, entry.is_invisible()) {
+            (false, true) => drop(self.shared.invisible.fetch_add(1, Ordering::AcqRel)),
+            (true, false) => drop(self.shared.invisible.fetch_sub(1, Ordering::AcqRel)),
+            _ => {}
+        }
         let recorder = self.shared.recorder.get();
         match (transition, recorder) {
             (Transition::Online, Some(record)) => record(user, None),
@@ -211,6 +220,9 @@ impl Presence {
             _ if !entry.is_unused() => None,
             _ => match removable.filter(|at| *at > now) {
                 None => {
+                    if entry.is_invisible() {
+                        self.shared.invisible.fetch_sub(1, Ordering::AcqRel);
+                    }
                     shard.remove(user);
                     return;
                 }

@@ -400,15 +400,18 @@ impl Router {
     /// Queues a notice, so that it follows the messages that were sent before it.
     fn typing(&self, typing: &ClientTyping<'_>, command: &Command<'_>) {
         let active = typing.active.unwrap_or(true);
+        // Also here: the status of a user is not known for long after the end of the last session.
+        let is_hidden = self.presence().is_invisible(command.actor);
         // If the queue is full, the notice is dropped: `typing` has no reply.
         match typing.target() {
+            Target::User(_) if is_hidden => {}
             Target::User(to) => drop(self.writer.notify(ReplyTo::Typing {
                 from: command.source.outbox().clone(),
                 to: to.into(),
                 active,
             })),
             Target::Room(room) => {
-                let kind = Signalled::Typing { active };
+                let kind = Signalled::Typing { active, is_hidden };
                 drop(self.signal(room, kind, typing.reference.as_ref(), command));
             }
         }

@@ -20,6 +20,7 @@
 mod completed;
 mod health;
 mod queue;
+mod reveal;
 mod room_notices;
 mod seen;
 mod thread;

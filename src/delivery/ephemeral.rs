@@ -18,7 +18,7 @@ use crate::websocket;
 pub enum Push {
     /// At least one session gets the frame.
     Sent,
-    /// No session is connected, or none has room.
+    /// No session is connected, or none has room. The same of a user who is invisible, whose sessions get the frame.
     Dropped,
     /// The user blocks the sender.
     Blocked,
@@ -45,6 +45,10 @@ impl Delivery {
                     result = Push::Sent;
                 }
                 wakeups.add(session, wakeup);
+            }
+            // While the registry is locked, so that the status is known: a session of the user is registered.
+            if result == Push::Sent && self.presence.is_invisible(to) {
+                result = Push::Dropped;
             }
             result
         })
@@ -81,7 +85,7 @@ impl Delivery {
         receiver
     }
 
-    /// Notifies user `to` that the user of `from` is typing, if the two see each other.
+    /// Notifies user `to` that the user of `from` is typing, if the two see each other and the user is not invisible.
     pub(super) fn typing(
         &self,
         from: &Arc<Outbox>,
@@ -90,6 +94,9 @@ impl Delivery {
         wakeups: &mut WakeupBatch,
     ) {
         let user = from.user();
+        if self.presence.is_invisible(user) {
+            return;
+        }
         match self.visibility(user, to) {
             Some(true) => return self.push_typing(from, to, active, wakeups),
             Some(false) => return,
@@ -97,7 +104,8 @@ impl Delivery {
         }
         let (delivery, session, recipient) = (self.clone(), from.clone(), to.clone());
         let push = move |wakeups: &mut WakeupBatch| {
-            if delivery.are_visible(session.user(), &recipient, true) {
+            let is_invisible = delivery.presence.is_invisible(session.user());
+            if !is_invisible && delivery.are_visible(session.user(), &recipient, true) {
                 delivery.push_typing(&session, &recipient, active, wakeups);
             }
         };

@@ -71,8 +71,17 @@ impl Delivery {
                 at,
                 hidden: false,
             };
-            self.push_receipt_to(peer, update.actor, &update, Uuid::nil(), wakeups);
+            self.push_receipt_to_peer(&update, wakeups);
         }
+    }
+
+    /// Pushes a receipt to the sessions of the other user.
+    pub(super) fn push_receipt_to_peer(
+        &self,
+        update: &ReceiptUpdate<'_>,
+        wakeups: &mut WakeupBatch,
+    ) {
+        self.push_receipt_to(update.peer, update.actor, update, Uuid::nil(), wakeups);
     }
 
     fn push_receipt_to(

@@ -115,6 +115,7 @@ impl<'a> EntryView<'a> {
             | Write::Block { .. }
             | Write::Watermark { .. }
             | Write::Status { .. }
+            | Write::Reveal { .. }
             | Write::Seen { .. }
             | Write::LostSessions { .. }
             | Write::Join { .. }

@@ -42,6 +42,8 @@ pub enum Signalled {
     Typing {
         /// False: has stopped.
         active: bool,
+        /// The user was invisible: nobody is notified.
+        is_hidden: bool,
     },
     /// An ephemeral message.
     Message {
@@ -89,8 +91,9 @@ impl Delivery {
         };
         let user = from.user();
         match &signal.kind {
-            Signalled::Typing { active } => {
-                if members.is_small && self.count_signal(user, members).is_ok() {
+            Signalled::Typing { active, is_hidden } => {
+                let is_hidden = *is_hidden || self.presence.is_invisible(user);
+                if members.is_small && !is_hidden && self.count_signal(user, members).is_ok() {
                     self.push_room_typing(signal, *active, members, wakeups);
                 }
                 wakeups.add(from, reply.none());

@@ -139,7 +139,8 @@ impl Delivery {
         }
     }
 
-    /// Pushes a frame that is not stored to the sessions of a user, except to one. Returns whether one of them gets it.
+    /// Pushes a frame that is not stored to the sessions of a user, except to one. Returns whether one of them gets it and the user is not
+    /// invisible.
     pub(super) fn push_signal(
         &self,
         user: &str,
@@ -155,7 +156,8 @@ impl Delivery {
                 wakeups.add(session, wakeup);
                 any |= sent;
             }
-            any
+            // While the registry is locked, so that the status is known: a session of the user is registered.
+            any && !self.presence.is_invisible(user)
         })
     }
 }

@@ -60,6 +60,11 @@ impl Entry {
         }
     }
 
+    /// True if the user hides being online.
+    pub fn is_invisible(&self) -> bool {
+        self.status == Some(UserStatus::Invisible)
+    }
+
     /// What others see.
     pub fn shown(&self, now: Instant, grace: Duration) -> Shown {
         let status = self.live().or_else(|| {

@@ -139,6 +139,11 @@ pub enum Write {
         /// The status.
         status: UserStatus,
     },
+    /// End the deferral of receipts of a user who is not invisible any more, in some of the user's conversations.
+    Reveal {
+        /// The user.
+        user: Arc<str>,
+    },
     /// Record that a user is online for others, or when the user was last.
     Seen {
         /// The user.
@@ -184,6 +189,7 @@ impl Write {
             Self::Block { .. }
             | Self::Watermark { .. }
             | Self::Status { .. }
+            | Self::Reveal { .. }
             | Self::Seen { .. }
             | Self::LostSessions { .. }
             | Self::Join { .. }
@@ -257,7 +263,17 @@ pub enum Outcome {
     /// The block is set or removed as requested.
     BlockSet,
     /// The status is set.
-    StatusSet,
+    StatusSet {
+        /// There are receipts that were deferred while the user was invisible: [`Write::Reveal`] is due.
+        reveals: bool,
+    },
+    /// Others may know what the user has received.
+    Revealed {
+        /// The conversations in which the other user is to be informed.
+        received: Vec<Received>,
+        /// There are more.
+        more: bool,
+    },
     /// It is recorded when users were seen.
     SeenRecorded,
     /// The user has the maximum number of blocks.

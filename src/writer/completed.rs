@@ -53,8 +53,8 @@ pub enum Completed<R> {
 pub struct ReceivedUpdate {
     /// The user.
     pub user: Arc<str>,
-    /// The session that reported it.
-    pub session: Uuid,
+    /// The session that reported it. `None`: only the other users are to be informed.
+    pub session: Option<Uuid>,
     /// The conversations.
     pub received: Vec<Received>,
 }

@@ -1,5 +1,6 @@
 //! The loop of the writer's thread.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -9,7 +10,7 @@ use super::room_notices::{RoomNotice, was_member};
 use crate::clock::Clock;
 use crate::protocol::Timestamp;
 use crate::readers::Readers;
-use crate::store::{InboxState, RoomMembers, Store, StoreError, Write};
+use crate::store::{InboxState, Outcome, RoomMembers, Store, StoreError, Write};
 use crate::supervise::{DISK_FAILED, fail};
 
 /// The number of watermarks that are committed in one turn while no client waits for them, and the number at shutdown.
@@ -34,6 +35,8 @@ pub struct Thread<R> {
     failure_logged: Option<Instant>,
     /// Records that are to be committed.
     pub due: DueRecords,
+    /// Users who are not invisible any more, and whose deferred receipts are to be revealed.
+    pub revealing: VecDeque<Arc<str>>,
 }
 
 impl<R> Thread<R> {
@@ -53,6 +56,7 @@ impl<R> Thread<R> {
             maintain_at: Instant::now(),
             failure_logged: None,
             due: DueRecords::default(),
+            revealing: VecDeque::new(),
         }
     }
 }
@@ -63,7 +67,7 @@ impl<R: Send + 'static> Thread<R> {
         let shared = self.shared.clone();
         // Before the first commit, so that the store knows whether the time is certain.
         self.maintain();
-        while let Some(turn) = shared.take(self.maintain_at, &mut self.due) {
+        while let Some(turn) = shared.take(self.wake_at(), &mut self.due) {
             let is_commit = !turn.items.is_empty();
             if is_commit {
                 self.commit(turn.items);
@@ -76,6 +80,7 @@ impl<R: Send + 'static> Thread<R> {
             });
             self.open(turn.openings);
             self.commit_seen();
+            self.reveal();
             if is_commit || turn.maintenance || self.maintain_at <= Instant::now() {
                 self.maintain();
             }
@@ -84,6 +89,15 @@ impl<R: Send + 'static> Thread<R> {
             exit_if_broken(&error);
             // Nothing is lost: the next start does the rest.
             log::warn!("the store could not be closed: {error}");
+        }
+    }
+
+    /// When there is something to do although the queue is empty.
+    fn wake_at(&self) -> Instant {
+        if self.revealing.is_empty() {
+            self.maintain_at
+        } else {
+            Instant::now()
         }
     }
 
@@ -117,11 +131,19 @@ impl<R: Send + 'static> Thread<R> {
             .into_iter()
             .enumerate()
             .map(|(index, item)| match item {
-                Queued::Write(write, reply_to) => Completed::Write {
-                    write,
-                    reply_to,
-                    outcome: outcomes.next().ok_or(error.unwrap_or(WriteError::Internal)),
-                },
+                Queued::Write(write, reply_to) => {
+                    let outcome = outcomes.next().ok_or(error.unwrap_or(WriteError::Internal));
+                    if let (Write::Status { user, .. }, Ok(Outcome::StatusSet { reveals: true })) =
+                        (&write, &outcome)
+                    {
+                        self.revealing.push_back(user.clone());
+                    }
+                    Completed::Write {
+                        write,
+                        reply_to,
+                        outcome,
+                    }
+                }
                 Queued::Notice(notice) => Completed::Notice(notice),
                 Queued::RoomNotice {
                     room, user, notice, ..

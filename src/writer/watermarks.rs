@@ -62,7 +62,7 @@ fn received(watermarks: Vec<Watermark>, outcomes: Vec<Outcome>) -> Vec<ReceivedU
         {
             updates.push(ReceivedUpdate {
                 user,
-                session,
+                session: Some(session),
                 received,
             });
         }

@@ -5,6 +5,7 @@ mod support;
 
 mod contacts;
 mod helpers;
+mod hidden;
 mod invisible;
 mod limits;
 mod members;

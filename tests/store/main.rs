@@ -53,6 +53,7 @@ macro_rules! test_store {
             receipts::a_first_answer_reveals_what_was_received,
             receipts::with_presence_off_a_read_or_a_write_reveals_what_was_received,
             receipts::everyone_sees_what_strangers_have_received,
+            receipts::what_an_invisible_user_has_received_is_revealed_in_steps,
             changes::authors_edit_their_messages,
             changes::an_edit_that_changes_nothing_is_a_duplicate_of_the_message,
             changes::authors_delete_their_messages,

@@ -1,9 +1,11 @@
 //! Watermarks of devices and read marks of users.
 
-use dmwire::store::{Outcome, PresenceMode, Received};
+use dmwire::store::{Outcome, PresenceMode, Received, UserStatus, Write};
 
 use crate::fixture::TestStore;
-use crate::writes::{block, conversations_query, delete, edit, id, message, react, read, receive};
+use crate::writes::{
+    block, conversations_query, delete, edit, id, message, react, read, receive, status,
+};
 
 pub fn watermarks_only_increase(store: &mut TestStore) {
     // bob's inbox: ada's messages 1, 10 and 20 at 1, 3 and 5, his own at 2, 4 and 6.
@@ -248,4 +250,79 @@ pub fn everyone_sees_what_strangers_have_received(store: &mut TestStore) {
         }
     ));
     store.set_presence(PresenceMode::Contacts);
+}
+
+pub fn what_an_invisible_user_has_received_is_revealed_in_steps(store: &mut TestStore) {
+    const PEERS: u32 = 70;
+    let set = |store: &mut TestStore, value| match store.commit_one(status("uma", value)) {
+        Outcome::StatusSet { reveals } => reveals,
+        other => panic!("expected a status, found {other:?}"),
+    };
+    let reveal = |store: &mut TestStore| {
+        let reveal = Write::Reveal { user: "uma".into() };
+        match store.commit_one(reveal) {
+            Outcome::Revealed { received, more } => {
+                let ids = received.iter().map(|one| one.id.as_u128() as u32);
+                (ids.collect::<Vec<_>>(), more)
+            }
+            other => panic!("expected receipts, found {other:?}"),
+        }
+    };
+    assert!(!set(store, UserStatus::Invisible));
+    for n in 0..PEERS {
+        let peer = format!("peer{n}");
+        store.commit(&[
+            message("uma", &peer, 200 + 2 * n, "x"),
+            message(&peer, "uma", 201 + 2 * n, "x"),
+        ]);
+        assert_eq!(
+            informed(store.commit_one(receive("uma", "phone", 999))),
+            None
+        );
+    }
+    store.commit_one(message("stranger", "uma", 400, "x"));
+    assert_eq!(
+        informed(store.commit_one(receive("uma", "phone", 999))),
+        None
+    );
+    // Nothing is revealed while the user is invisible.
+    assert_eq!(reveal(store), (Vec::new(), false));
+    assert_eq!(marks(store, "peer4").1, [None; 3]);
+    store.reopen();
+    assert!(!set(store, UserStatus::Invisible));
+    assert_eq!(marks(store, "peer4").1, [None; 3]);
+    assert!(set(store, UserStatus::Away));
+    assert_eq!(marks(store, "peer4").1, [None, None, Some(209)]);
+    // What is received or sent meanwhile is not revealed twice.
+    store.commit(&[
+        message("peer1", "uma", 401, "x"),
+        message("peer2", "uma", 402, "x"),
+    ]);
+    let Outcome::Received(received) = store.commit_one(receive("uma", "phone", 999)) else {
+        panic!("expected receipts");
+    };
+    assert!(received.len() == 2 && received.iter().all(|one| one.visible));
+    let sent = store.commit_one(message("uma", "peer3", 403, "x"));
+    assert_eq!(informed(sent), Some(207));
+    let (mut revealed, more) = reveal(store);
+    assert!(more && revealed.len() < 65);
+    assert!(!set(store, UserStatus::Busy));
+    let (rest, more) = reveal(store);
+    assert!(!more);
+    revealed.extend(rest);
+    revealed.sort_unstable();
+    let expected = (0..PEERS).filter(|n| !(1..=3).contains(n));
+    let expected: Vec<u32> = expected.map(|n| 201 + 2 * n).collect();
+    assert_eq!(revealed, expected);
+    assert_eq!(reveal(store), (Vec::new(), false));
+    store.verify();
+    // A user who is invisible again has been visible until then.
+    set(store, UserStatus::Invisible);
+    store.commit_one(message("peer5", "uma", 404, "x"));
+    store.commit_one(receive("uma", "phone", 999));
+    assert!(set(store, UserStatus::Online));
+    assert!(!set(store, UserStatus::Invisible));
+    assert_eq!(marks(store, "peer5").1, [None, None, Some(404)]);
+    assert!(!set(store, UserStatus::Online));
+    store.verify();
 }

@@ -2,7 +2,7 @@
 
 use dmwire::store::{
     Conversation, ConversationsQuery, HistoryPosition, HistoryQuery, MessageRef, NewMessage,
-    Outcome, StoredMessage, Write,
+    Outcome, StoredMessage, UserStatus, Write,
 };
 use uuid::Uuid;
 
@@ -33,6 +33,13 @@ fn message_ref(by: &str, peer: &str, n: u32) -> MessageRef {
         actor: by.into(),
         conversation: Conversation::Direct(peer.into()),
         id: id(n),
+    }
+}
+
+pub fn status(user: &str, status: UserStatus) -> Write {
+    Write::Status {
+        user: user.into(),
+        status,
     }
 }
 

@@ -171,6 +171,7 @@ impl Batch<'_> {
             Write::Leave { user, room, kind } => self.leave(user, room, *kind),
             Write::Block { actor, user, on } => self.block(actor, user, *on),
             Write::Status { user, status } => self.set_status(user, *status),
+            Write::Reveal { user } => self.reveal(user),
             Write::Seen { user, until } => self.seen(user, *until),
             Write::LostSessions { at } => self.lost_sessions(*at),
             Write::Watermark { user, device, seq } => {
@@ -333,6 +334,7 @@ impl Batch<'_> {
             listed: 0,
             connected: false,
             received: 0,
+            is_invisible: false,
         };
         self.cache.users.insert(id.clone(), user);
         Ok(user)

@@ -12,6 +12,7 @@ use super::pending::{PendingLog, TrimmedTo};
 use super::retention::kept_entries;
 use super::rooms::RoomCache;
 use super::unknown_recipients::UnknownRecipients;
+use crate::store::UserStatus;
 
 /// The maximum number of users and of conversations in the cache. Beyond it the cache is emptied.
 const MAX_CACHED: usize = 100_000;
@@ -50,6 +51,8 @@ pub struct User {
     pub connected: bool,
     /// The newest entry that any device has received: the received marks of conversations are moved up to here.
     pub received: u64,
+    /// The user hides being online.
+    pub is_invisible: bool,
 }
 
 /// A direct conversation of two users.
@@ -172,7 +175,8 @@ impl Cache {
         let user = connection
             .prepare_cached(
                 "SELECT n, floor, listed, (SELECT max(seq) FROM inbox WHERE user = users.n),
-                    connected, (SELECT max(received) FROM devices WHERE user = users.n), superseded FROM users WHERE id = ?1",
+                    connected, (SELECT max(received) FROM devices WHERE user = users.n), superseded, status
+                 FROM users WHERE id = ?1",
             )?
             .query_row([id], |row| {
                 let trimmed_to = unsigned(row.get(1)?);
@@ -186,6 +190,7 @@ impl Cache {
                     connected: row.get(4)?,
                     received: row.get::<_, Option<i64>>(5)?.map_or(0, unsigned),
                     superseded: unsigned(row.get(6)?),
+                    is_invisible: UserStatus::of_number(row.get(7)?) == UserStatus::Invisible,
                 })
             })
             .optional()?;

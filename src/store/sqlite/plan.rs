@@ -133,6 +133,7 @@ pub fn plan<'a>(
             Write::Message(_)
             | Write::Block { .. }
             | Write::Status { .. }
+            | Write::Reveal { .. }
             | Write::Seen { .. }
             | Write::LostSessions { .. }
             | Write::Join { .. }

@@ -68,7 +68,7 @@ pub fn include_all(path: &Path, connection: &Connection) -> Result<(), StoreErro
     if !with_path(path, connection.table_exists(None, "listed"))? {
         let listed = format!(
             "CREATE TEMP TABLE listed (user INTEGER, conversation INTEGER, newest INTEGER, reach INTEGER);
-             CREATE TEMP VIEW users AS SELECT *, 0 AS listed FROM main.users;
+             CREATE TEMP VIEW users AS SELECT *, 0 AS listed, 0 AS status FROM main.users;
              {LIST_ALL}"
         );
         with_path(path, connection.execute_batch(&listed))?;

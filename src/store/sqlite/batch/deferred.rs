@@ -1,18 +1,74 @@
 //! What users have received and the other user of the conversation must not know yet (PROTOCOL section 8, "Visibility"). The table
 //! `deferred` has a row for each received mark that is ahead of what the other user may know. The other user learns of it when the
-//! user reads or writes in the conversation.
+//! user reads or writes in the conversation, or is not invisible any more.
 
 use uuid::Uuid;
 
 use super::{Batch, Found, Others, Result};
 use crate::store::sqlite::cache::{DirectConversation, User};
 use crate::store::sqlite::rooms::share_small_room;
-use crate::store::{PresenceMode, ReceivedView, Relation};
+use crate::store::{Outcome, PresenceMode, Received, ReceivedView, Relation};
+
+/// The maximum number of conversations in one commit in which others are informed of what a user has received.
+const REVEALED: i64 = 64;
 
 impl Batch<'_> {
     /// True if others must not know what a user receives from now on.
-    pub(super) fn defers_receipts(&self, _user: &User) -> bool {
-        self.presence == PresenceMode::Off
+    pub(super) fn defers_receipts(&self, user: &User) -> bool {
+        self.presence == PresenceMode::Off || user.is_invisible
+    }
+
+    /// True if receipts of a user are deferred.
+    pub(super) fn has_deferred(&self, user: i64) -> Result<bool> {
+        self.tx
+            .prepare_cached("SELECT 1 FROM deferred WHERE user = ?1")?
+            .exists([user])
+    }
+
+    /// Ends the deferral of a user's receipts in up to `limit` conversations. Returns these, with the other users.
+    pub(super) fn end_deferrals(&mut self, user: i64, limit: i64) -> Result<Vec<(i64, i64)>> {
+        let conversations: Vec<(i64, i64)> = self
+            .tx
+            .prepare_cached(
+                "SELECT c.n, iif(c.low = ?1, c.high, c.low) FROM deferred AS d JOIN conversations AS c ON c.n = d.conversation
+                 WHERE d.user = ?1 LIMIT ?2",
+            )?
+            .query_map([user, limit], |row| Ok((row.get(0)?, row.get(1)?)))?
+            .collect::<Result<_>>()?;
+        for (conversation, other) in &conversations {
+            self.end_deferral(*conversation, (user, *other))?;
+        }
+        Ok(conversations)
+    }
+
+    /// Ends the deferral of a user's receipts in some conversations, unless the user is invisible again.
+    pub fn reveal(&mut self, id: &str) -> Result<Outcome> {
+        let mut received = Vec::new();
+        let user = self.find_user(id)?;
+        let Some(user) = user.filter(|user| !self.defers_receipts(user)) else {
+            let more = false;
+            return Ok(Outcome::Revealed { received, more });
+        };
+        let conversations = self.end_deferrals(user.n, REVEALED)?;
+        let more = conversations.len() as i64 == REVEALED;
+        for (conversation, other) in conversations {
+            let known = self.find_conversation(user.n, other)?;
+            let relation = self.relation(known, (user.n, other))?;
+            if relation.received_view(self.presence, false) == ReceivedView::All
+                && let Some(id) = self.received_message(user.n, conversation)?
+            {
+                let peer = self
+                    .tx
+                    .prepare_cached("SELECT id FROM users WHERE n = ?1")?
+                    .query_row([other], |row| row.get(0))?;
+                received.push(Received {
+                    peer,
+                    id,
+                    visible: true,
+                });
+            }
+        }
+        Ok(Outcome::Revealed { received, more })
     }
 
     /// Keeps what the other user may know as it is. To be called before the received mark is moved to message `n`.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{Batch, Result};
-use crate::store::{Outcome, UserStatus};
+use crate::store::{Outcome, PresenceMode, UserStatus};
 
 impl Batch<'_> {
     /// Sets the status of a user.
@@ -19,7 +19,20 @@ impl Batch<'_> {
             self.remove_online(user.n)?;
             self.set_last_seen(user.n, self.now)?;
         }
-        Ok(Outcome::StatusSet)
+        let is_invisible = status == UserStatus::Invisible;
+        if let Some(user) = self.cache.users.get_mut(id) {
+            user.is_invisible = is_invisible;
+        }
+        let reveals = if self.presence == PresenceMode::Off {
+            false
+        } else if is_invisible && !user.is_invisible {
+            // What is still deferred may be known since the user became visible. Others find it in `conversations`.
+            self.end_deferrals(user.n, i64::MAX)?;
+            false
+        } else {
+            !is_invisible && user.is_invisible && self.has_deferred(user.n)?
+        };
+        Ok(Outcome::StatusSet { reveals })
     }
 
     /// Records that a user is online, or until when the user was.

@@ -15,7 +15,7 @@ use crate::store::sqlite::rooms::{is_room, share_small_room};
 use crate::store::sqlite::uncounted::{self, Uncounted};
 use crate::store::{
     Conversation, ConversationItem, ConversationsPage, ConversationsQuery, ReceivedView, Relation,
-    StoredMessage,
+    StoredMessage, UserStatus,
 };
 
 /// A place in a user's list of conversations.
@@ -174,10 +174,10 @@ impl SqliteReader {
             .prepare_cached("SELECT iif(low = ?2, high, low) FROM conversations WHERE n = ?1")?
             .query_row([conversation, user], |row| row.get(0))?;
         let last = self.read_message(conversation, n)?;
-        let peer: Arc<str> = self
+        let (peer, status): (Arc<str>, i64) = self
             .connection
-            .prepare_cached("SELECT id FROM users WHERE n = ?1")?
-            .query_row([other], |row| row.get(0))?;
+            .prepare_cached("SELECT id, status FROM users WHERE n = ?1")?
+            .query_row([other], |row| Ok((row.get(0)?, row.get(1)?)))?;
         let (my_read, _) = self.marks(user, conversation)?;
         let relation = Relation {
             is_self: other == user,
@@ -185,7 +185,8 @@ impl SqliteReader {
                 || share_small_room(&self.connection, user, other, self.rooms.small)?,
             has_block: self.has_block(user, other)?,
         };
-        let view = relation.received_view(self.presence, false);
+        let is_invisible = UserStatus::of_number(status) == UserStatus::Invisible;
+        let view = relation.received_view(self.presence, is_invisible);
         let (their_read, their_received) = self.marks_shown(other, conversation, view)?;
         let unread = if other == user {
             0
