@@ -10,6 +10,7 @@ use crate::config::Config;
 use crate::content_types::SharedContract;
 use crate::limits::Limits;
 use crate::memberships::SessionMemberships;
+use crate::page::SharedPage;
 use crate::protocol::Contract;
 use crate::registry::Registry;
 use crate::router::Router;
@@ -21,6 +22,8 @@ pub struct Context {
     pub config: Config,
     /// The protocol as this server speaks it.
     pub contract: Arc<SharedContract>,
+    /// The chat page.
+    pub page: SharedPage,
     /// Authenticates clients.
     pub auth: Verifier,
     /// Executes the commands of sessions.
@@ -63,6 +66,7 @@ impl Context {
         Arc::new(Self {
             config,
             contract: SharedContract::new(contract),
+            page: SharedPage::default(),
             auth,
             router: memberships.router().clone(),
             memberships,

@@ -19,7 +19,7 @@
 //!
 //! Beside that path: [`limits`] restricts connections, rates and memory, [`blocks`] lists the users who block each other,
 //! [`contacts`] caches which users are contacts, [`presence`] knows who is online, [`memberships`] ends
-//! memberships with their sessions, [`content_types`] loads an application's content types,
+//! memberships with their sessions, [`content_types`] loads an application's content types, [`page`] is the chat page,
 //! [`disk_space`] watches the free disk space, [`tls`] loads
 //! certificates, [`clock`] tells the time, [`logging`] writes the log, [`config`] reads the settings, [`ops`] serves operators and back ends. [`server`] builds all parts, and [`context`] is the
 //! part of them that connections share. [`compatibility`] compares versions of schemas for the `dmwire` program.
@@ -43,6 +43,7 @@ pub mod logging;
 pub mod memberships;
 pub mod ops;
 pub mod outbox;
+pub mod page;
 pub mod presence;
 pub mod protocol;
 pub mod readers;

@@ -28,6 +28,7 @@ use crate::memberships::SessionMemberships;
 use crate::ops::Ops;
 use crate::ops::keys::{ApiKeys, NewKey};
 use crate::outbox::disconnect::SHUTDOWN;
+use crate::page::{Page, RenderersError};
 use crate::presence::Presence;
 use crate::protocol::Contract;
 use crate::readers::Readers;
@@ -84,6 +85,9 @@ pub enum RunError {
     /// The content types cannot be used.
     #[error(transparent)]
     ContentTypes(#[from] ContentTypesError),
+    /// The renderers of the page cannot be used.
+    #[error(transparent)]
+    Renderers(#[from] RenderersError),
     /// The operating system refused a thread, a signal handler or a socket.
     #[error(transparent)]
     System(#[from] io::Error),
@@ -96,7 +100,7 @@ impl RunError {
             Self::Store(StoreError::Broken(_)) => DISK_FAILED,
             Self::Verifier(error) if error.is_invalid() => INVALID_SETTINGS,
             Self::Tls(error) if error.is_invalid() => INVALID_SETTINGS,
-            Self::ContentTypes(_) => INVALID_SETTINGS,
+            Self::ContentTypes(_) | Self::Renderers(_) => INVALID_SETTINGS,
             _ => 1,
         }
     }
@@ -227,6 +231,8 @@ impl Parts {
             Some(folder) => content_types::load(folder)?,
             None => Contract::built_in(),
         };
+        let renderers = config.content.page_renderers.as_deref();
+        let page = renderers.map(Page::load).transpose()?;
         let auth = Verifier::new(config.access(), &config.auth)?;
         let api_keys = ApiKeys::new(&config)?;
         let registry = Arc::new(Registry::default());
@@ -318,6 +324,9 @@ impl Parts {
         let grace = Duration::from_secs(config.presence.presence_grace_seconds);
         let memberships = SessionMemberships::new(router, grace, former);
         let context = Context::new(config, contract, auth, memberships, registry, limits, epoch);
+        if let Some(page) = page {
+            context.page.replace(page);
+        }
         Ok(Self {
             ops: Ops::new(context.clone(), api_keys),
             context,
@@ -407,6 +416,7 @@ fn reload_when_changed(parts: &Parts) -> io::Result<Vec<AbortOnDropHandle<()>>> 
                 tls.reload();
             }
             reload_content_types(&context).await;
+            reload_renderers(&context).await;
         }
     });
     let tasks = watching.into_iter().chain([on_hangup]);
@@ -422,6 +432,7 @@ fn announce_reload(config: &Config, has_api_keys: bool) {
         ("keys of the HTTP API", has_api_keys),
         ("TLS certificate", config.tls.is_enabled()),
         ("content types", config.content.content_types.is_some()),
+        ("page renderers", config.content.page_renderers.is_some()),
     ];
     let parts: Vec<_> = parts
         .iter()
@@ -429,7 +440,7 @@ fn announce_reload(config: &Config, has_api_keys: bool) {
         .collect();
     if parts.is_empty() {
         log::info!(
-            "SIGHUP: nothing to reload (no files with keys, certificates or content types are configured); a change of settings needs a restart"
+            "SIGHUP: nothing to reload (no files with keys, certificates, content types or page renderers are configured); a change of settings needs a restart"
         );
     } else {
         log::info!(
@@ -454,6 +465,21 @@ async fn reload_content_types(context: &Arc<Context>) {
         }
         Ok(Err(error)) => log::error!("the content types stay as they were: {error}"),
         Err(error) => log::error!("the content types stay as they were: {error}"),
+    }
+}
+
+/// Reads the renderers of the page again. An invalid one leaves those in use that were loaded last.
+async fn reload_renderers(context: &Arc<Context>) {
+    let Some(folder) = context.config.content.page_renderers.clone() else {
+        return;
+    };
+    match actix_rt::task::spawn_blocking(move || Page::load(&folder)).await {
+        Ok(Ok(page)) => {
+            log::info!(page = page.etag; "page renderers loaded");
+            context.page.replace(page);
+        }
+        Ok(Err(error)) => log::error!("the page renderers stay as they were: {error}"),
+        Err(error) => log::error!("the page renderers stay as they were: {error}"),
     }
 }
 

@@ -19,7 +19,7 @@ const LAYERS: &[&[&str]] = &[
         "tls",
         "websocket",
     ],
-    &["compatibility", "content_types", "limits"],
+    &["compatibility", "content_types", "limits", "page"],
     &["auth", "outbox"],
     &["readers", "registry"],
     &["contacts", "writer"],

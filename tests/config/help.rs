@@ -76,6 +76,7 @@ fn the_help_names_every_flag_and_variable() {
         "presence-grace-seconds",
         "clock-settle",
         "content-types",
+        "page-renderers",
         "log",
         "log-format",
         "config",

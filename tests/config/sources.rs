@@ -42,6 +42,7 @@ fn the_defaults_are_those_of_the_protocol_document() {
         "trusted_proxy = []  # default",
         "tls_cert = \"\"  # default",
         "content_types = \"\"  # default",
+        "page_renderers = \"\"  # default",
         "store = \"sqlite:dmwire.db\"  # default",
         "max_frame_bytes = 65536  # default",
         "messages_per_second = 50  # default",
@@ -93,7 +94,7 @@ fn the_output_of_config_is_a_file_with_the_same_settings() {
                 --sessions-per-user 4 --blocks-per-user 8 --users known --unknown-recipients 17 \
                 --unknown-recipients-per-user 18 --unknown-recipients-per-ip 19 --min-free-disk 20 --user-messages-per-second 10 --user-burst 11 --user-bytes-per-day 23 \
                 --queries-per-second 12 --query-burst 13 --changes-per-message 24 --pings-per-second 20 --control-frames-per-second 21 --session-bytes-per-second 22000 --connections 14 --connections-per-ip 15 \
-                --handshakes-per-second 16 --handshake-burst auto --outbox-bytes 16384 --buffer-bytes 2000000 --heartbeat-seconds 5 --ping-seconds 6 --stall-seconds 7 --durability normal --inbox-days 1.5 --inbox-limit 9 --history-days 90 --device-days 45 --clock-settle 90s --content-types types \
+                --handshakes-per-second 16 --handshake-burst auto --outbox-bytes 16384 --buffer-bytes 2000000 --heartbeat-seconds 5 --ping-seconds 6 --stall-seconds 7 --durability normal --inbox-days 1.5 --inbox-limit 9 --history-days 90 --device-days 45 --clock-settle 90s --content-types types --page-renderers renderers \
                 --rooms managed --room-limit 25 --rooms-per-user 26 --room-history joined --small-room 27 --room-entries-per-second 28 \
                 --room-entries-burst 29 --presence everyone --presence-grace-seconds 30 \
                 --log off,dmwire=debug --log-format json";
@@ -118,7 +119,7 @@ fn the_output_of_config_is_a_file_with_the_same_settings() {
             .collect()
     };
     assert_eq!(values(&by_file), values(&by_flag));
-    assert_eq!(by_file.matches("# file my.toml").count(), 72);
+    assert_eq!(by_file.matches("# file my.toml").count(), 73);
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod support;
 mod http_routes;
 mod nginx;
 mod origin;
+mod page_renderers;
 mod proxy;
 mod readiness;
 mod response_headers;

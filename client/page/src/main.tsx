@@ -1,5 +1,6 @@
 import { render } from 'preact';
 import { readAddress } from './address.js';
+import { addRenderer } from './content/renderers.js';
 import './style.css';
 import { App } from './ui/app.js';
 
@@ -18,5 +19,9 @@ addEventListener(
   true,
 );
 
-const root = document.getElementById('app');
-if (root) render(<App initial={readAddress()} />, root);
+globalThis.dmwire = { addRenderer };
+// The scripts that follow this one add their renderers first.
+addEventListener('DOMContentLoaded', () => {
+  const root = document.getElementById('app');
+  if (root) render(<App initial={readAddress()} />, root);
+});

@@ -5,15 +5,23 @@ import { direction, shorten } from '../text.js';
 import { Icon } from '../ui/icons.js';
 import { isLoadable, linkify, parseWebUrl, safeName } from './links.js';
 import { type Block, type Inline, ofBlocks, parse, plainText } from './markdown.js';
+import { type CheckedCard, cardOf } from './renderers.js';
 
 /** Typed content with unvalidated fields, possibly of a type that this page does not know. */
 type UnknownContent = { readonly type: string; readonly [field: string]: unknown };
+
+interface ContentProps {
+  readonly content: Content;
+  readonly isMine: boolean;
+  /** Sends the content of a button. `undefined`: the buttons are disabled. */
+  readonly onAction: ((content: Content) => void) | undefined;
+}
 
 /**
  * Shows the content of a message. Content of peers reaches the page as text and as checked URLs, never as markup, and nothing
  * is loaded from other hosts before the user asks for it.
  */
-export function ContentView({ content }: { content: Content }): JSX.Element {
+export function ContentView({ content, isMine, onAction }: ContentProps): JSX.Element {
   if (typeof content === 'string') return <Text text={content} />;
   const typed = content as unknown as UnknownContent;
   switch (typed.type) {
@@ -29,8 +37,11 @@ export function ContentView({ content }: { content: Content }): JSX.Element {
       return <LocationCard content={typed} />;
     case 'data':
       return <DataBlock name={string(typed.name)} data={typed.data} />;
-    default:
+    default: {
+      const card = cardOf(typed, isMine);
+      if (card) return <Card card={card} onAction={onAction} />;
       return <DataBlock name={string(typed.type)} data={content} />;
+    }
   }
 }
 
@@ -56,8 +67,10 @@ function summary(content: Content | undefined): string {
       return `File: ${isolated(safeName(string(typed.name)))}`;
     case 'location':
       return typed.label ? `Location: ${isolated(typed.label)}` : 'Location';
+    case 'data':
+      return string(typed.name);
     default:
-      return string(typed.type === 'data' ? typed.name : typed.type);
+      return cardOf(typed, false)?.title ?? string(typed.type);
   }
 }
 
@@ -303,6 +316,46 @@ function LocationCard({ content }: { content: UnknownContent }): JSX.Element {
         {map && (
           <span class="actions">
             <Link url={map}>Open on OpenStreetMap</Link>
+          </span>
+        )}
+      </div>
+    </div>
+  );
+}
+
+/** A card of an application's content type. */
+function Card({ card, onAction }: { card: CheckedCard; onAction: ContentProps['onAction'] }): JSX.Element {
+  const { title, details, lines, link, actions } = card;
+  return (
+    <div class="card">
+      <div>
+        <span class="name" dir="auto">
+          {title}
+        </span>
+        {details.length > 0 && <Details items={details} />}
+        {lines.length > 0 && (
+          <ul>
+            {lines.map((line, i) => (
+              <li key={i} dir="auto">
+                {line}
+              </li>
+            ))}
+          </ul>
+        )}
+        {(actions.length > 0 || link) && (
+          <span class="actions">
+            {actions.map(({ label, send }, i) => (
+              <button key={i} type="button" disabled={!onAction} onClick={() => onAction?.(send)}>
+                {label}
+                <span class="unseen"> {title}</span>
+              </button>
+            ))}
+            {link && (
+              <Link url={link.url}>
+                {link.label}
+                <span class="unseen"> {title}, in a new tab</span>
+              </Link>
+            )}
           </span>
         )}
       </div>

@@ -1,5 +1,6 @@
 import type { JSX } from 'preact';
 import { useLayoutEffect, useRef } from 'preact/hooks';
+import type { Content } from '../../../src/index.js';
 import { ContentView, preview } from '../content/content.js';
 import type { Message } from '../conversation.js';
 import type { Delivery } from '../display.js';
@@ -22,6 +23,8 @@ export interface MessageActions {
   retry(id: string): void;
   discard(id: string): void;
   focus(id: string): void;
+  /** Sends content as a reply to a message. */
+  send(message: Message, content: Content): void;
 }
 
 interface RowProps {
@@ -60,7 +63,8 @@ function Row(props: RowProps): JSX.Element {
   const { id, from, content, replyTo, reactions } = message;
   const isMine = from === me;
   const row = useRef<HTMLLIElement>(null);
-  const isStored = !['offline', 'sending', 'failed', 'relayed'].includes(delivery) && !message.ephemeral;
+  const isSent = !['offline', 'sending', 'failed'].includes(delivery);
+  const isStored = isSent && delivery !== 'relayed' && !message.ephemeral;
   const isDeleted = content === undefined;
   const classes = `message ${isMine ? 'mine' : 'theirs'} ${props.follows ? 'follows' : ''} ${delivery} ${
     isDeleted ? 'gone' : ''
@@ -89,7 +93,11 @@ function Row(props: RowProps): JSX.Element {
           <p class="deleted">This message was deleted.</p>
         ) : (
           <ErrorBoundary fallback="This message cannot be displayed.">
-            <ContentView content={content} />
+            <ContentView
+              content={content}
+              isMine={isMine}
+              onAction={props.canWrite && isSent ? send => actions.send(message, send) : undefined}
+            />
           </ErrorBoundary>
         )}
         <span class="meta">

@@ -157,6 +157,11 @@ export function Thread(props: ThreadProps): JSX.Element {
       },
       discard: id => chat.discard(id),
       focus: setActive,
+      send: ({ id, ephemeral }, content) => {
+        // The server knows no ephemeral message to reply to.
+        chat.send(peer, content, ephemeral ? undefined : id);
+        requestAnimationFrame(scrollToEnd);
+      },
     };
   }, [chat, conversation]);
 
