@@ -4,14 +4,20 @@ import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { mkdir, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { extname, join } from 'node:path';
 import { after, afterEach, before, describe, it } from 'node:test';
 import { promisify } from 'node:util';
 import { runInNewContext } from 'node:vm';
+import { transform } from 'esbuild';
 import { WebSocket } from 'ws';
 import { type Client, connect } from '../src/index.js';
 import { waitUntil } from './support/fake.js';
 import { DEADLINE, Server } from './support/server.js';
+
+/** The content types of the order example, as far as its test uses them. */
+type OrderContent =
+  | { type: 'order.updated'; order: { id: string; status: string }; actions?: string[] }
+  | { type: 'order.action'; order_id: string; action: 'pay' | 'cancel' };
 
 const run = promisify(execFile);
 const client = new URL('../..', import.meta.url).pathname;
@@ -239,6 +245,91 @@ describe('the examples', { timeout: 6 * DEADLINE }, () => {
     await compile(join(examples, 'react/chat.tsx'));
     await compile(snippet);
     await assert.rejects(compile(wrong), ({ stdout }: { stdout: string }) => stdout.includes('Promise<void>'));
+  });
+
+  describe('order', () => {
+    const order = join(examples, 'order');
+    const typesCommand = 'npx dmwire types content-types -o content.ts';
+    const tsc = join(client, 'node_modules/typescript/bin/tsc');
+    before(async () => {
+      const modules = join(order, 'node_modules');
+      await mkdir(modules, { recursive: true });
+      for (const [name, path] of [
+        ['dmwire', client],
+        ['@types', join(client, 'node_modules/@types')],
+      ] as const) {
+        if (!existsSync(join(modules, name))) await symlink(path, join(modules, name), 'dir');
+      }
+    });
+
+    it('has the types of its schemas', async () => {
+      const args = [join(client, 'build/src/cli.js'), ...typesCommand.split(' ').slice(2), '--check'];
+      // The error names the command that updates the file.
+      await run(process.execPath, args, { cwd: order });
+      assert.ok((await readFile(join(examples, 'README.md'), 'utf8')).includes(typesCommand));
+    });
+
+    it('compiles, and a wrong field in the shop or in the renderers is an error', async () => {
+      const compile = (folder: string) => run(process.execPath, [tsc, '-p', folder]);
+      await compile(order);
+      const modules = join(order, 'node_modules');
+      for (const [file, right, wrong, error] of [
+        ['shop.ts', "status: 'placed'", "status: 'shipped'", '"shipped"'],
+        ['shop.ts', 'message.order_id', 'message.order', "'order'"],
+        ['renderers/order.js', 'order.status', 'order.state', "'state'"],
+        ['renderers/order.js', 'order_id: order.id', 'order_id: order.lines', "'order_id'"],
+      ] as const) {
+        const text = await readFile(join(order, file), 'utf8');
+        assert.ok(text.includes(right), `${right} is not in ${file}`);
+        // A file at the same depth as the renderers, so that it finds the types.
+        const changed = `wrong${extname(file)}`;
+        await writeFile(
+          join(modules, changed),
+          text.replace(right, wrong).replace("'./content.js'", "'../content.js'"),
+        );
+        const config = { extends: '../tsconfig.json', files: [changed], include: [] };
+        await writeFile(join(modules, 'tsconfig.json'), JSON.stringify(config));
+        await assert.rejects(compile(modules), ({ stdout }: { stdout: string }) => stdout.includes(error));
+      }
+    });
+
+    it('sends an order, and changes it when the customer acts', async () => {
+      const { code } = await transform(await readFile(join(order, 'shop.ts'), 'utf8'), { loader: 'ts', format: 'esm' });
+      const program = join(order, 'node_modules/shop.mjs');
+      await writeFile(program, code);
+      const custom = await Server.start('--content-types', join(order, 'content-types'));
+      try {
+        const customer = connect<OrderContent>({ url: custom.url, user: 'customer', since: 0 });
+        clients.push(customer as unknown as Client);
+        const states: unknown[] = [];
+        customer.on('message', async ({ id, message }) => {
+          if (typeof message === 'string' || message.type !== 'order.updated') return;
+          states.push([message.order.status, message.actions]);
+          const action = { type: 'order.action', order_id: message.order.id, action: 'pay' } as const;
+          await customer.send('shop', { ...action, order_id: 'A-0' }, { replyTo: id });
+          await customer.send('shop', action, { replyTo: id });
+          await customer.send('shop', action, { replyTo: id });
+          await assert.rejects(
+            customer.send('shop', { ...action, action: 'eat' as 'pay' }),
+            ({ code, path }: { code: string; path: string }) =>
+              code === 'invalid_content' && path === '/message/action',
+          );
+        });
+        customer.on('edited', ({ message }) => {
+          if (typeof message !== 'string' && message.type === 'order.updated')
+            states.push([message.order.status, message.actions]);
+        });
+        const shop = start(process.execPath, [program, 'customer', custom.url]);
+        await waitUntil(() => states.length === 2 && shop.lines.length === 2);
+        assert.deepEqual(states, [
+          ['placed', ['pay', 'cancel']],
+          ['paid', undefined],
+        ]);
+        assert.match(shop.lines.join(), /^A-\d+: placed,A-\d+: paid$/);
+      } finally {
+        await custom.stop();
+      }
+    });
   });
 
   it('page without a build: exchanges messages', async () => {

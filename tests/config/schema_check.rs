@@ -269,6 +269,40 @@ fn unusable_input_is_not_compared() {
 }
 
 #[test]
+fn versions_of_the_example_are_compared() {
+    let text = include_str!("../../examples/order/content-types/order.updated.schema.json");
+    let action = include_str!("../../examples/order/content-types/order.action.schema.json");
+    let check_change = |from: &str, to: &str| {
+        assert_eq!(text.matches(from).count(), 1, "{from}");
+        let new = text.replace(from, to);
+        let action = ("order.action.schema.json", action);
+        check(
+            &[("order.updated.schema.json", text), action],
+            &[("order.updated.schema.json", &new), action],
+        )
+    };
+    let id = r#""id": { "type": "string", "pattern": "^[A-Z0-9-]{1,32}$" }"#;
+    compatible(&check_change(
+        id,
+        &format!(r#"{id}, "note": {{ "type": "string" }}"#),
+    ));
+    let outcome = check_change(
+        r#""sent", "cancelled""#,
+        r#""sent", "cancelled", "refunded""#,
+    );
+    breaking(
+        &outcome,
+        &[
+            "order.updated: /$defs/order/properties/status/enum: a new writer may send \"refunded\", which an old reader did not allow",
+        ],
+    );
+    unusable(
+        &check_change("{1,32}", "{1,"),
+        "order.updated.schema.json: at \"/$defs/order/properties/id/pattern\": ",
+    );
+}
+
+#[test]
 fn a_recursive_schema_is_compared() {
     let tree = |limit: u32| {
         format!(
