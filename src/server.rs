@@ -1,6 +1,7 @@
 //! Builds the parts of the server, serves until the shutdown signal, and drains.
 
 mod operations;
+mod reload;
 
 use std::future::Future;
 use std::io::{self, Write as _};
@@ -36,7 +37,7 @@ use crate::registry::Registry;
 use crate::router::Router;
 use crate::store::sqlite::Sqlite;
 use crate::store::{
-    ContactObserver, LiveCursors, Store, StoreError, StoreFiles, StoreOptions, Write,
+    ContactObserver, LiveCursors, Reader, Store, StoreError, StoreFiles, StoreOptions, Write,
 };
 use crate::supervise::{self, DISK_FAILED};
 use crate::tls::{Tls, TlsError};
@@ -180,7 +181,7 @@ pub async fn serve(
     let handle = server.handle();
     let operations = Operations::start(&parts, listeners.operations)?;
     // Before the server says that it listens: without a handler, SIGHUP ends the process.
-    let _reload = reload_when_changed(&parts)?;
+    let _reload = reload::when_changed(&parts.context, parts.tls.as_ref(), &parts.ops)?;
     announce(&parts, &addresses);
     operations.announce(&parts);
     let _maintain_limits = AbortOnDropHandle::new(actix_rt::spawn(maintain_limits(
@@ -236,10 +237,7 @@ impl Parts {
         let auth = Verifier::new(config.access(), &config.auth)?;
         let api_keys = ApiKeys::new(&config)?;
         let registry = Arc::new(Registry::default());
-        let retention = config.storage.retention();
-        let (sessions, known) = (registry.clone(), registry.clone());
         let contacts = Contacts::default();
-        let lost = contacts.clone();
         let blocks = Arc::new(Blocks::default());
         let clock = Arc::new(Clock::new(config.storage.clock_settle.0));
         let presence = Presence::new(
@@ -248,24 +246,8 @@ impl Parts {
             blocks.clone(),
             contacts.clone(),
         );
-        let watched = presence.clone();
-        let store = open_store(
-            &config.storage,
-            StoreOptions {
-                retention,
-                quotas: config.recipients.quotas(&config.limits),
-                rooms: config.rooms.rules(),
-                presence: config.presence.presence,
-                live_cursors: LiveCursors::new(
-                    move |user| sessions.lowest_cursor(user),
-                    move |user| known.has_session(user),
-                ),
-                lost_contacts: ContactObserver::new(move |a, b| {
-                    lost.forget(a, b);
-                    watched.relation_changed(&a.into(), &b.into());
-                }),
-            },
-        )?;
+        let options = store_options(&config, &registry, &contacts, &presence);
+        let store = open_store(&config.storage, options)?;
         let secret_file = config.storage.secret_file();
         let (auth, links) =
             auth.with_generated_secret(config.access(), &config.auth, secret_file.as_deref())?;
@@ -273,14 +255,9 @@ impl Parts {
         let mut readers = (0..READERS)
             .map(|_| store.reader())
             .collect::<Result<Vec<_>, _>>()?;
-        let mut former = Vec::new();
-        let mut lost_sessions = false;
-        if let Some(reader) = readers.first_mut() {
-            reader.blocks(&mut |user, other| blocks.set(user, other, true))?;
-            lost_sessions = reader.has_online_users()?;
-            reader
-                .session_memberships(&mut |user, room| former.push((user.into(), room.into())))?;
-        }
+        let first = readers.first_mut();
+        let former = first.map(|reader| Former::read(&mut **reader, &blocks));
+        let former = former.transpose()?.unwrap_or_default();
         let (epoch, files) = (store.epoch(), store.files());
         let hasher = store.content_hasher();
         if let Some(times) = store.stored_times()? {
@@ -305,7 +282,11 @@ impl Parts {
         let observers: Vec<Box<dyn CommitObserver<_>>> = vec![Box::new(delivery.clone())];
         let (writer, writer_thread) =
             Writer::start(store, readers.clone(), observers, clock.clone())?;
-        record_presence(&presence, &writer, lost_sessions.then(|| clock.now()));
+        record_presence(
+            &presence,
+            &writer,
+            former.lost_sessions.then(|| clock.now()),
+        );
         let disk_space = Arc::new(DiskSpaceMonitor::new(
             &config.storage.directory(),
             config.storage.min_free_disk.0,
@@ -317,12 +298,12 @@ impl Parts {
             writer.clone(),
             readers.clone(),
             clock,
-            retention.history_ms,
+            config.storage.retention().history_ms,
             hasher,
         )
         .with_rooms(config.rooms.rooms);
         let grace = Duration::from_secs(config.presence.presence_grace_seconds);
-        let memberships = SessionMemberships::new(router, grace, former);
+        let memberships = SessionMemberships::new(router, grace, former.memberships);
         let context = Context::new(config, contract, auth, memberships, registry, limits, epoch);
         if let Some(page) = page {
             context.page.replace(page);
@@ -338,6 +319,64 @@ impl Parts {
             writer_thread,
             links,
             api_key,
+        })
+    }
+}
+
+/// How the store of a server works, and what it asks and reports.
+fn store_options(
+    config: &Config,
+    registry: &Arc<Registry>,
+    contacts: &Contacts,
+    presence: &Presence,
+) -> StoreOptions {
+    StoreOptions {
+        retention: config.storage.retention(),
+        quotas: config.recipients.quotas(&config.limits),
+        rooms: config.rooms.rules(),
+        presence: config.presence.presence,
+        live_cursors: live_cursors(registry),
+        lost_contacts: lost_contacts(contacts, presence),
+    }
+}
+
+/// The sessions of a server, for the store.
+fn live_cursors(registry: &Arc<Registry>) -> LiveCursors {
+    let (sessions, known) = (registry.clone(), registry.clone());
+    LiveCursors::new(
+        move |user| sessions.lowest_cursor(user),
+        move |user| known.has_session(user),
+    )
+}
+
+/// Updates what depends on two users being contacts when retention has removed messages of them.
+fn lost_contacts(contacts: &Contacts, presence: &Presence) -> ContactObserver {
+    let (lost, watched) = (contacts.clone(), presence.clone());
+    ContactObserver::new(move |a, b| {
+        lost.forget(a, b);
+        watched.relation_changed(&a.into(), &b.into());
+    })
+}
+
+/// What the last run has left.
+#[derive(Default)]
+struct Former {
+    /// Memberships of sessions, as users and rooms.
+    memberships: Vec<(Arc<str>, Arc<str>)>,
+    /// Users were online when the last run ended without a shutdown.
+    lost_sessions: bool,
+}
+
+impl Former {
+    /// Reads it, and all blocks into `blocks`.
+    fn read(reader: &mut dyn Reader, blocks: &Blocks) -> Result<Self, StoreError> {
+        reader.blocks(&mut |user, other| blocks.set(user, other, true))?;
+        let mut memberships = Vec::new();
+        reader
+            .session_memberships(&mut |user, room| memberships.push((user.into(), room.into())))?;
+        Ok(Self {
+            memberships,
+            lost_sessions: reader.has_online_users()?,
         })
     }
 }
@@ -397,89 +436,6 @@ fn print_beside(what: &'static str, text: String) {
     let thread = std::thread::Builder::new().name(what.into());
     if let Err(error) = thread.spawn(print) {
         log::warn!("cannot print the {what}: {error}");
-    }
-}
-
-/// Reads keys and certificates again when they change, and on SIGHUP, until the handles are dropped. SIGHUP also accepts the
-/// clock of the machine as it is.
-fn reload_when_changed(parts: &Parts) -> io::Result<Vec<AbortOnDropHandle<()>>> {
-    let mut hangup = signal(SignalKind::hangup())?;
-    let (context, tls, ops) = (parts.context.clone(), parts.tls.clone(), parts.ops.clone());
-    let watching = tls.clone().map(|tls| actix_rt::spawn(tls.watch()));
-    let on_hangup = actix_rt::spawn(async move {
-        while hangup.recv().await.is_some() {
-            announce_reload(&context.config, ops.keys.has_file());
-            context.router.clock().accept();
-            context.auth.refresh();
-            ops.keys.reload();
-            if let Some(tls) = &tls {
-                tls.reload();
-            }
-            reload_content_types(&context).await;
-            reload_renderers(&context).await;
-        }
-    });
-    let tasks = watching.into_iter().chain([on_hangup]);
-    Ok(tasks.map(AbortOnDropHandle::new).collect())
-}
-
-/// Logs what SIGHUP reloads: what is configured of it.
-fn announce_reload(config: &Config, has_api_keys: bool) {
-    let auth = &config.auth;
-    let has_key_files = !auth.jwt_secret_file.is_empty() || !auth.jwt_key.is_empty();
-    let parts = [
-        ("keys for tokens", has_key_files || auth.jwks.is_some()),
-        ("keys of the HTTP API", has_api_keys),
-        ("TLS certificate", config.tls.is_enabled()),
-        ("content types", config.content.content_types.is_some()),
-        ("page renderers", config.content.page_renderers.is_some()),
-    ];
-    let parts: Vec<_> = parts
-        .iter()
-        .filter_map(|(part, is_configured)| is_configured.then_some(*part))
-        .collect();
-    if parts.is_empty() {
-        log::info!(
-            "SIGHUP: nothing to reload (no files with keys, certificates, content types or page renderers are configured); a change of settings needs a restart"
-        );
-    } else {
-        log::info!(
-            "SIGHUP: reloading: {}; a change of other settings needs a restart",
-            parts.join(", ")
-        );
-    }
-}
-
-/// Reads the content types again. An invalid one leaves those in use that were loaded last.
-async fn reload_content_types(context: &Arc<Context>) {
-    let Some(folder) = context.config.content.content_types.clone() else {
-        return;
-    };
-    // The compilation would delay the sessions of a worker.
-    let loading = actix_rt::task::spawn_blocking(move || content_types::load(&folder));
-    match loading.await {
-        Ok(Ok(contract)) => {
-            let types = contract.custom_types().names().count();
-            log::info!(types = types, schema = contract.hash(); "content types loaded");
-            context.contract.replace(contract);
-        }
-        Ok(Err(error)) => log::error!("the content types stay as they were: {error}"),
-        Err(error) => log::error!("the content types stay as they were: {error}"),
-    }
-}
-
-/// Reads the renderers of the page again. An invalid one leaves those in use that were loaded last.
-async fn reload_renderers(context: &Arc<Context>) {
-    let Some(folder) = context.config.content.page_renderers.clone() else {
-        return;
-    };
-    match actix_rt::task::spawn_blocking(move || Page::load(&folder)).await {
-        Ok(Ok(page)) => {
-            log::info!(page = page.etag; "page renderers loaded");
-            context.page.replace(page);
-        }
-        Ok(Err(error)) => log::error!("the page renderers stay as they were: {error}"),
-        Err(error) => log::error!("the page renderers stay as they were: {error}"),
     }
 }
 

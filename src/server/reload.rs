@@ -1,0 +1,100 @@
+//! What the server reads again while it runs: on SIGHUP, and certificates also when they change.
+
+use std::io;
+use std::sync::Arc;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::config::Config;
+use crate::context::Context;
+use crate::ops::Ops;
+use crate::page::Page;
+use crate::tls::Tls;
+
+/// Reads keys and certificates again when they change, and on SIGHUP, until the handles are dropped. SIGHUP also accepts the
+/// clock of the machine as it is.
+pub fn when_changed(
+    context: &Arc<Context>,
+    tls: Option<&Arc<Tls>>,
+    ops: &Arc<Ops>,
+) -> io::Result<Vec<AbortOnDropHandle<()>>> {
+    let mut hangup = signal(SignalKind::hangup())?;
+    let (context, tls, ops) = (context.clone(), tls.cloned(), ops.clone());
+    let watching = tls.clone().map(|tls| actix_rt::spawn(tls.watch()));
+    let on_hangup = actix_rt::spawn(async move {
+        while hangup.recv().await.is_some() {
+            announce(&context.config, ops.keys.has_file());
+            context.router.clock().accept();
+            context.auth.refresh();
+            ops.keys.reload();
+            if let Some(tls) = &tls {
+                tls.reload();
+            }
+            content_types(&context).await;
+            page_renderers(&context).await;
+        }
+    });
+    let tasks = watching.into_iter().chain([on_hangup]);
+    Ok(tasks.map(AbortOnDropHandle::new).collect())
+}
+
+/// Logs what SIGHUP reloads: what is configured of it.
+fn announce(config: &Config, has_api_keys: bool) {
+    let auth = &config.auth;
+    let has_key_files = !auth.jwt_secret_file.is_empty() || !auth.jwt_key.is_empty();
+    let parts = [
+        ("keys for tokens", has_key_files || auth.jwks.is_some()),
+        ("keys of the HTTP API", has_api_keys),
+        ("TLS certificate", config.tls.is_enabled()),
+        ("content types", config.content.content_types.is_some()),
+        ("page renderers", config.content.page_renderers.is_some()),
+    ];
+    let parts: Vec<_> = parts
+        .iter()
+        .filter_map(|(part, is_configured)| is_configured.then_some(*part))
+        .collect();
+    if parts.is_empty() {
+        log::info!(
+            "SIGHUP: nothing to reload (no files with keys, certificates, content types or page renderers are configured); a change of settings needs a restart"
+        );
+    } else {
+        log::info!(
+            "SIGHUP: reloading: {}; a change of other settings needs a restart",
+            parts.join(", ")
+        );
+    }
+}
+
+/// Reads the content types again. An invalid one leaves those in use that were loaded last.
+async fn content_types(context: &Arc<Context>) {
+    let Some(folder) = context.config.content.content_types.clone() else {
+        return;
+    };
+    // The compilation would delay the sessions of a worker.
+    let loading = actix_rt::task::spawn_blocking(move || crate::content_types::load(&folder));
+    match loading.await {
+        Ok(Ok(contract)) => {
+            let types = contract.custom_types().names().count();
+            log::info!(types = types, schema = contract.hash(); "content types loaded");
+            context.contract.replace(contract);
+        }
+        Ok(Err(error)) => log::error!("the content types stay as they were: {error}"),
+        Err(error) => log::error!("the content types stay as they were: {error}"),
+    }
+}
+
+/// Reads the renderers of the page again. An invalid one leaves those in use that were loaded last.
+async fn page_renderers(context: &Arc<Context>) {
+    let Some(folder) = context.config.content.page_renderers.clone() else {
+        return;
+    };
+    match actix_rt::task::spawn_blocking(move || Page::load(&folder)).await {
+        Ok(Ok(page)) => {
+            log::info!(page = page.etag; "page renderers loaded");
+            context.page.replace(page);
+        }
+        Ok(Err(error)) => log::error!("the page renderers stay as they were: {error}"),
+        Err(error) => log::error!("the page renderers stay as they were: {error}"),
+    }
+}
