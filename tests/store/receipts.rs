@@ -302,8 +302,8 @@ pub fn what_an_invisible_user_has_received_is_revealed_in_steps(store: &mut Test
         panic!("expected receipts");
     };
     assert!(received.len() == 2 && received.iter().all(|one| one.visible));
-    let sent = store.commit_one(message("uma", "peer3", 403, "x"));
-    assert_eq!(informed(sent), Some(207));
+    let answer = store.commit_one(message("uma", "peer3", 403, "x"));
+    assert_eq!(informed(answer), Some(207));
     let (mut revealed, more) = reveal(store);
     assert!(more && revealed.len() < 65);
     assert!(!set(store, UserStatus::Busy));
