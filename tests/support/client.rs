@@ -12,11 +12,12 @@ use tungstenite::http::{HeaderName, HeaderValue};
 use tungstenite::protocol::WebSocketConfig;
 use tungstenite::{Error, Message, WebSocket};
 
+use super::uninterrupted::Uninterrupted;
 use super::{DEADLINE, Server, assert_server_frame, client_frame};
 
 /// One WebSocket connection to the server.
 pub struct Client {
-    socket: WebSocket<TcpStream>,
+    socket: WebSocket<Uninterrupted>,
     pub response: Response,
     /// The `welcome` frame, the first of every session.
     pub welcome: Value,
@@ -65,14 +66,17 @@ impl Client {
         let config = WebSocketConfig::default()
             .max_message_size(None)
             .max_frame_size(None);
-        let (socket, response) =
-            match tungstenite::client::client_with_config(request, stream, Some(config)) {
-                Ok(both) => both,
-                Err(tungstenite::HandshakeError::Failure(error)) => return Err(error),
-                Err(tungstenite::HandshakeError::Interrupted(_)) => {
-                    panic!("the handshake took too long")
-                }
-            };
+        let (socket, response) = match tungstenite::client::client_with_config(
+            request,
+            Uninterrupted(stream),
+            Some(config),
+        ) {
+            Ok(both) => both,
+            Err(tungstenite::HandshakeError::Failure(error)) => return Err(error),
+            Err(tungstenite::HandshakeError::Interrupted(_)) => {
+                panic!("the handshake took too long")
+            }
+        };
         Ok(Self {
             socket,
             response,
@@ -91,7 +95,7 @@ impl Client {
 
     /// The underlying stream, to close it or to write bytes that no client library sends.
     pub fn stream(&mut self) -> &mut TcpStream {
-        self.socket.get_mut()
+        &mut self.socket.get_mut().0
     }
 
     pub fn send(&mut self, frame: &Value) {

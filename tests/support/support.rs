@@ -14,6 +14,7 @@ mod random;
 mod raw;
 mod server;
 pub mod tokens;
+mod uninterrupted;
 
 pub use client::{Client, End, burst, cut};
 pub use frames::{about, assert_has, assert_server_frame, to, with};

@@ -132,7 +132,10 @@ impl User {
         let mut client = Client::connect(server, name, &query);
         let mut ids = Vec::new();
         loop {
-            let frame = client.recv();
+            let frame = match client.next() {
+                Ok(frame) => frame,
+                Err(error) => panic!("{name}: {error:?}\n{}", server.log()),
+            };
             match frame["type"].as_str() {
                 Some("synced") => break,
                 Some("message") => {}

@@ -6,6 +6,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 /// Runs a program that needs the rights of root.
 fn run_as_root(program: &str, arguments: &[&str]) -> String {
@@ -38,6 +39,22 @@ impl Mount {
         fs::create_dir_all(path).expect("a folder");
         run_as_root("mount", &[arguments, &[text(path)]].concat());
         Self(path.to_owned())
+    }
+
+    /// Unmounts the file system. While it is in use, for example by a process that has been killed, it would remain, and mounting
+    /// it again would show the same state.
+    fn end(self) {
+        let until = Instant::now() + Duration::from_secs(10);
+        loop {
+            let output = Command::new("umount").arg(&self.0).output();
+            match output {
+                Ok(output) if output.status.success() => return std::mem::forget(self),
+                output if Instant::now() > until => {
+                    panic!("umount {}: {output:?}", self.0.display())
+                }
+                _ => std::thread::sleep(Duration::from_millis(20)),
+            }
+        }
     }
 }
 
@@ -113,7 +130,9 @@ impl Volume {
 
     /// Unmounts the file system, which discards what only its cache has, and mounts it again.
     pub fn remount(&mut self) {
-        self.mount = None;
+        if let Some(mount) = self.mount.take() {
+            mount.end();
+        }
         // An error in the file system does not make it read-only, unless its journal aborts. The journal is seldom written.
         let journal = self.journal.as_ref();
         let journal = journal.map(|journal| format!(",journal_path={}", journal.name));
