@@ -36,17 +36,18 @@ fn hint(error: &io::Error) -> &'static str {
     }
 }
 
-/// Binds the addresses of the operations port. If they are the default and one of them cannot be bound, the server does without the port.
+/// The sockets of the operations port. The error with which they could not be bound, if they are the default: the server then does
+/// without the port.
+pub type OperationsListeners = Result<Vec<TcpListener>, ListenError>;
+
+/// Binds the addresses of the operations port.
 ///
 /// # Errors
-/// [`ListenError`]
-pub fn listen_for_operations(config: &Listen) -> Result<Vec<TcpListener>, ListenError> {
+/// [`ListenError`] if the addresses are configured.
+pub fn listen_for_operations(config: &Listen) -> Result<OperationsListeners, ListenError> {
     match listen(config, "--ops-listen") {
-        Err(error) if config.is_default => {
-            log::warn!("the server runs without an operations port: {error}");
-            Ok(Vec::new())
-        }
-        result => result,
+        Err(error) if config.is_default => Ok(Err(error)),
+        result => result.map(Ok),
     }
 }
 

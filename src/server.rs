@@ -24,7 +24,7 @@ use crate::context::Context;
 use crate::delivery::{Delivery, ReplyTo};
 use crate::disk_space::DiskSpaceMonitor;
 use crate::limits::Limits;
-use crate::listener::{self, ListenError};
+use crate::listener::{self, ListenError, OperationsListeners};
 use crate::memberships::SessionMemberships;
 use crate::ops::Ops;
 use crate::ops::keys::{ApiKeys, NewKey};
@@ -59,8 +59,8 @@ const MINUTE: u32 = 60;
 pub struct Listeners {
     /// Those of the public port.
     pub public: Vec<TcpListener>,
-    /// Those of the operations port, which may be none.
-    pub operations: Vec<TcpListener>,
+    /// Those of the operations port.
+    pub operations: OperationsListeners,
 }
 
 /// Why the server could not start, or did not stop properly.
@@ -179,7 +179,11 @@ pub async fn serve(
     let addresses = local_addresses(&listeners.public)?;
     let server = crate::http::serve(context, listeners.public, tls.as_deref())?;
     let handle = server.handle();
-    let operations = Operations::start(&parts, listeners.operations)?;
+    let operations = listeners.operations.unwrap_or_else(|error| {
+        log::warn!("the server runs without an operations port: {error}");
+        Vec::new()
+    });
+    let operations = Operations::start(&parts, operations)?;
     // Before the server says that it listens: without a handler, SIGHUP ends the process.
     let _reload = reload::when_changed(&parts.context, parts.tls.as_ref(), &parts.ops)?;
     announce(&parts, &addresses);

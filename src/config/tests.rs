@@ -60,6 +60,7 @@ fn the_help_names_the_default_and_the_variable() {
         let value = setting.show(&config).expect("no default is a secret");
         let default = match key {
             "listen" => "127.0.0.1:8080 and [::1]:8080",
+            "ops_listen" => "127.0.0.1:8081 and [::1]:8081",
             "workers" => "the number of CPUs",
             _ if value == "[]" || value == "\"\"" => "none",
             _ => value.trim_matches('"'),

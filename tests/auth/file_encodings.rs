@@ -43,7 +43,11 @@ fn odd_encodings(text: &str) -> Vec<(Vec<u8>, &'static str)> {
 
 /// Asserts that no server starts with this setting, and that the error names the file and what is wrong with it.
 fn assert_rejected(folder: &Folder, arguments: &[&str], file: &str, why: &str) {
-    let arguments = [&["--listen", "127.0.0.1:0"][..], arguments].concat();
+    let arguments = [
+        &["--listen", "127.0.0.1:0", "--ops-listen", "off"][..],
+        arguments,
+    ]
+    .concat();
     assert_named(&dmwire(&folder.0, &arguments), file, why);
 }
 

@@ -54,7 +54,7 @@ export class Server {
   async restart(): Promise<void> {
     await this.kill();
     const environment = Object.entries(process.env).filter(([name]) => !name.startsWith('DMWIRE_'));
-    const child = spawn(resolve(BINARY), ['--listen', `127.0.0.1:${this.#port}`, ...this.flags], {
+    const child = spawn(resolve(BINARY), ['--listen', `127.0.0.1:${this.#port}`, '--ops-listen', 'off', ...this.flags], {
       cwd: this.folder,
       env: Object.fromEntries(environment),
       stdio: ['ignore', 'ignore', 'pipe'],

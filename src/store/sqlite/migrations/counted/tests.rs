@@ -216,8 +216,8 @@ fn an_interrupted_migration_continues() {
         connection = connect(&interrupted);
     }
     assert!(parts > 20, "{parts}");
-    // SQLite copies the log when it has 1,000 pages.
-    assert!(longest_log < 6 << 20, "{longest_log}");
+    // SQLite copies the log after the commit with which it has 1,000 pages (4 MiB): it has at most these and the pages of a part.
+    assert!(longest_log < 8 << 20, "{longest_log}");
     drop(open(&interrupted));
     let after = size(&interrupted);
     assert!(after < before + before / 4, "{before} {after}");
