@@ -17,8 +17,8 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 use dmwire::store::sqlite::{Durability, Sqlite};
 use dmwire::store::{
-    Conversation, ConversationsQuery, DeviceRef, HistoryAnswer, HistoryQuery, InboxQuery,
-    NewMessage, Outcome, Retention, Store, StoreError, StoreOptions, Write,
+    Authority, Conversation, ConversationsQuery, DeviceRef, HistoryAnswer, HistoryQuery,
+    InboxQuery, NewMessage, Outcome, Retention, Store, StoreError, StoreOptions, Write,
 };
 use uuid::Uuid;
 
@@ -177,6 +177,7 @@ impl Messages {
             reply_to: None,
             fresh: false,
             ip_quota: None,
+            authority: Authority::User,
         })
     }
 

@@ -31,8 +31,9 @@ use crate::protocol::types::is_erased_name;
 use crate::protocol::{ClientFrame, FrameError, MessageId, Ref, ServerFrame, Target, Timestamp};
 use crate::readers::{PendingRead, Readers};
 use crate::store::{
-    Content, ContentHasher, Conversation, DeviceRef, InboxItem, InboxQuery, InboxRange, InboxState,
-    MembershipKind, MessageRef, NewMessage, RecipientQuota, Repeated, RoomMode, UserStatus, Write,
+    Authority, Content, ContentHasher, Conversation, DeviceRef, InboxItem, InboxQuery, InboxRange,
+    InboxState, MembershipKind, MessageRef, NewMessage, RecipientQuota, Repeated, RoomMode,
+    UserStatus, Write,
 };
 use crate::writer::{Unavailable, WriteError, Writer};
 
@@ -392,6 +393,7 @@ impl Router {
             reply_to: message.reply_to.map(|id| id.0),
             fresh: message.id.is_none(),
             ip_quota: command.quota.cloned(),
+            authority: Authority::User,
         });
         self.submit(write, message.reference.as_ref(), command)?;
         Ok(Executed::Accepted)

@@ -22,8 +22,8 @@ mod visibility;
 pub use self::content::{Content, ContentHash, ContentHasher};
 pub use self::files::{FileId, FileRole, StoreFiles};
 pub use self::model::{
-    Conversation, Entry, EntryKind, InboxItem, InboxState, MessageRef, NewMessage, Outcome,
-    Received, RecipientQuota, Repeated, StoredMessage, Write,
+    Authority, Conversation, Entry, EntryKind, InboxItem, InboxState, MessageRef, NewMessage,
+    Outcome, Received, RecipientQuota, Repeated, StoredMessage, Write,
 };
 pub use self::options::{ContactObserver, LiveCursors, StoreOptions};
 pub use self::query::{

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use dmwire::store::{
-    Conversation, ConversationsPage, ConversationsQuery, HistoryQuery, NewMessage, Reader, Write,
+    Authority, Conversation, ConversationsPage, ConversationsQuery, HistoryQuery, NewMessage,
+    Reader, Write,
 };
 use uuid::Uuid;
 
@@ -25,6 +26,7 @@ fn message(from: Arc<str>, to: &Arc<str>) -> Write {
         reply_to: None,
         fresh: false,
         ip_quota: None,
+        authority: Authority::User,
     })
 }
 

@@ -88,7 +88,7 @@ impl<'a> EntryView<'a> {
                     edited_at: at,
                 },
             ),
-            Write::Delete(message) => (
+            Write::Delete(message) | Write::Moderate(message) => (
                 &message.actor,
                 target_of(&message.conversation),
                 message.id,

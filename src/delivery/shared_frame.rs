@@ -56,7 +56,9 @@ mod tests {
 
     use super::*;
     use crate::protocol::Timestamp;
-    use crate::store::{Content, ContentHasher, Conversation, MembershipKind, NewMessage, Write};
+    use crate::store::{
+        Authority, Content, ContentHasher, Conversation, MembershipKind, NewMessage, Write,
+    };
 
     fn message(text: &str) -> Write {
         Write::Message(NewMessage {
@@ -67,6 +69,7 @@ mod tests {
             reply_to: None,
             fresh: true,
             ip_quota: None,
+            authority: Authority::User,
         })
     }
 

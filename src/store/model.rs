@@ -46,6 +46,28 @@ pub struct NewMessage {
     pub fresh: bool,
     /// Limits messages from the sender's IP address to users who have never connected; `None`: no limit.
     pub ip_quota: Option<Arc<dyn RecipientQuota>>,
+    /// Who sends it in the name of the author.
+    pub authority: Authority,
+}
+
+/// On whose behalf something is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Authority {
+    /// On behalf of the acting user, under the rules for users.
+    #[default]
+    User,
+    /// On behalf of a key of the operator, in the name of a user. Rates and the limits of messages to unknown recipients do not
+    /// apply, and the users that the operation names count as known. The author gets an entry only if the author has connected.
+    Key,
+    /// The same. The author of a message in a room need not be a member.
+    KeyOfNonMember,
+}
+
+impl Authority {
+    /// True if the rules for users do not apply.
+    pub fn is_key(self) -> bool {
+        self != Self::User
+    }
 }
 
 impl NewMessage {
@@ -91,6 +113,8 @@ pub enum Write {
     Repeat(MessageRef, Content, Repeated),
     /// Remove a message's content, and append the change to the inboxes.
     Delete(MessageRef),
+    /// The same on behalf of a key, in the name of the author: the author need not be a member of the room, and may be blocked.
+    Moderate(MessageRef),
     /// Add or remove a reaction, and append the change to the inboxes.
     React {
         /// The message.
@@ -184,6 +208,7 @@ impl Write {
             Self::Edit(at, _)
             | Self::Repeat(at, ..)
             | Self::Delete(at)
+            | Self::Moderate(at)
             | Self::React { message: at, .. }
             | Self::Read(at) => Some(&at.conversation),
             Self::Block { .. }
@@ -204,7 +229,7 @@ pub enum Outcome {
     /// A message or a change is stored.
     Stored {
         /// The entry in the acting user's inbox. `None`: the operation changes nothing and never has (such as removing a
-        /// reaction that never existed).
+        /// reaction that never existed), or a key has acted in the name of a user who has no entry ([`Authority::Key`]).
         seq: Option<u64>,
         /// The other users whose inboxes have a new entry. Empty for a message to oneself and for a duplicate.
         recipients: Recipients,

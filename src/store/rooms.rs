@@ -11,6 +11,9 @@ pub enum MembershipKind {
     Lasting,
     /// As long as sessions of the user ask for it. It becomes a lasting one when the user joins again, and does not replace one.
     Session,
+    /// As a lasting one, on behalf of a key: rates and [`RoomMode::Managed`](crate::config::RoomMode) do not apply. A user whose membership
+    /// is ended in this way cannot join by themself until a key makes the user a member again.
+    Assigned,
 }
 
 /// What has happened to a membership.

@@ -343,7 +343,12 @@ impl Sqlite {
         let outcomes = self.transaction(now, batch, &direct)?;
         // Set before the caller learns of the commit: a client that gets the ack may ask a reader at once.
         self.shared.set_pending(!self.log.is_empty());
-        let replaces = |write: &&Write| matches!(write, Write::Delete(_) | Write::Edit(..));
+        let replaces = |write: &&Write| {
+            matches!(
+                write,
+                Write::Delete(_) | Write::Moderate(_) | Write::Edit(..)
+            )
+        };
         self.truncation.written(batch.iter().any(replaces));
         self.checkpoint()?;
         // Nothing is acknowledged after a checkpoint has failed.

@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use dmwire::store::sqlite::{Durability, Sqlite};
-use dmwire::store::{Conversation, NewMessage, Retention, Store as _, StoreOptions, Write};
+use dmwire::store::{
+    Authority, Conversation, NewMessage, Retention, Store as _, StoreOptions, Write,
+};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -467,6 +469,7 @@ fn old_store(path: &Path, count: u64) {
                     reply_to: None,
                     fresh: false,
                     ip_quota: None,
+                    authority: Authority::User,
                 })
             })
             .collect();

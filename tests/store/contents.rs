@@ -2,7 +2,7 @@
 
 use dmwire::store::sqlite::{Durability, Sqlite};
 use dmwire::store::{
-    Content, ContentHasher, Conversation, MessageRef, NewMessage, Outcome, Store as _,
+    Authority, Content, ContentHasher, Conversation, MessageRef, NewMessage, Outcome, Store as _,
     StoreOptions, Write,
 };
 use rusqlite::Connection;
@@ -29,6 +29,7 @@ fn send(content: Content) -> Write {
         reply_to: None,
         fresh: false,
         ip_quota: None,
+        authority: Authority::User,
     })
 }
 

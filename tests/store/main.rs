@@ -14,6 +14,7 @@ mod contents;
 mod counts;
 mod devices;
 mod fixture;
+mod keys;
 mod known;
 mod limits;
 mod lists;
@@ -65,6 +66,14 @@ macro_rules! test_store {
             known::an_edit_is_known_by_its_own_time_and_by_those_of_later_edits,
             known::a_reaction_is_known_by_its_ack_or_as_deleted,
             known::a_removed_entry_is_not_compared,
+            keys::an_author_who_has_never_connected_gets_no_entries,
+            keys::an_author_who_has_connected_gets_entries,
+            keys::users_that_a_key_names_are_known,
+            keys::limits_of_users_do_not_apply_to_keys,
+            keys::a_key_sends_to_rooms_as_a_member_or_not,
+            keys::a_member_whom_a_key_removes_cannot_join_again,
+            keys::a_key_makes_members_of_a_managed_room,
+            keys::a_key_deletes_messages_in_the_name_of_their_authors,
             bytes::bytes_are_limited_and_refilled_over_a_day,
             bytes::the_use_of_bytes_is_kept,
             devices::a_device_is_stored_from_its_first_watermark,

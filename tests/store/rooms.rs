@@ -1,9 +1,9 @@
 //! Rooms: who their members are, and what their inboxes have.
 
 use dmwire::store::{
-    Conversation, DeviceRef, EntryKind, HistoryAnswer, InboxItem, InboxQuery, KnownEntry,
-    MembersAnswer, MembersQuery, MembershipEvent, MembershipKind, MessageRef, NewMessage, Outcome,
-    RoomHistory, RoomMode, RoomRules, Write,
+    Authority, Conversation, DeviceRef, EntryKind, HistoryAnswer, InboxItem, InboxQuery,
+    KnownEntry, MembersAnswer, MembersQuery, MembershipEvent, MembershipKind, MessageRef,
+    NewMessage, Outcome, RoomHistory, RoomMode, RoomRules, Write,
 };
 
 use crate::fixture::TestStore;
@@ -46,6 +46,7 @@ pub fn say(from: &str, room: &str, n: u32, text: &str) -> Write {
         reply_to: None,
         fresh: false,
         ip_quota: None,
+        authority: Authority::User,
     })
 }
 

@@ -1,8 +1,8 @@
 //! Constructors of writes and queries, and checks of outcomes. Messages are identified by small numbers.
 
 use dmwire::store::{
-    Conversation, ConversationsQuery, HistoryPosition, HistoryQuery, MessageRef, NewMessage,
-    Outcome, StoredMessage, UserStatus, Write,
+    Authority, Conversation, ConversationsQuery, HistoryPosition, HistoryQuery, MessageRef,
+    NewMessage, Outcome, StoredMessage, UserStatus, Write,
 };
 use uuid::Uuid;
 
@@ -24,6 +24,7 @@ pub fn message(from: &str, to: &str, n: u32, text: &str) -> Write {
         reply_to: None,
         fresh: false,
         ip_quota: None,
+        authority: Authority::User,
     })
 }
 

@@ -25,8 +25,8 @@ use super::plan::Direct;
 use super::rooms::Member;
 use super::shared::Shared;
 use crate::store::{
-    ContentHash, ContentHasher, Conversation, MessageRef, Outcome, PresenceMode, Quotas,
-    RecipientQuota, Repeated, RoomMode, RoomRules, Write,
+    ContentHash, ContentHasher, Conversation, MessageRef, NewMessage, Outcome, PresenceMode,
+    Quotas, RecipientQuota, Repeated, RoomMode, RoomRules, Write,
 };
 
 /// Message numbers are reserved in the file in blocks of this size, so that opening a store need not look for the newest.
@@ -116,6 +116,10 @@ struct Found {
     has_block: bool,
     /// The conversation, if it is a direct one.
     direct: Option<DirectConversation>,
+    /// A key acts in the name of the acting user.
+    by_key: bool,
+    /// A change is appended to the inbox of the acting user.
+    has_entry: bool,
 }
 
 /// The other members of the conversation of a message.
@@ -127,6 +131,11 @@ enum Others {
 }
 
 impl Found {
+    /// The entry of a change in the inbox of the acting user.
+    fn entry(&self) -> Option<u64> {
+        self.has_entry.then_some(self.actor.head + 1)
+    }
+
     fn is_in_room(&self) -> bool {
         matches!(self.others, Others::Room(_))
     }
@@ -159,6 +168,7 @@ impl Batch<'_> {
                 None => Ok(Outcome::NotStored),
             },
             Write::Delete(at) => self.change(at, |batch, found| batch.delete(at, found)),
+            Write::Moderate(at) => self.moderate(at),
             Write::React {
                 message,
                 emoji,
@@ -237,6 +247,8 @@ impl Batch<'_> {
                     first: row.get(7)?,
                     hash: row.get(8)?,
                     actor,
+                    by_key: false,
+                    has_entry: true,
                     others,
                     blocked: false,
                     has_block: false,
@@ -254,6 +266,15 @@ impl Batch<'_> {
         let found = self.find_in(at, room.conversation(), others)?;
         let member = room.member(actor.n);
         Ok(found.filter(|found| member.is_some_and(|member| member.sees(found.n, self.rooms))))
+    }
+
+    /// As [`Batch::find`], in a room of which the acting user need not be a member.
+    fn find_in_any_room(&mut self, at: &MessageRef, name: &str) -> Result<Option<Found>> {
+        let (Some(actor), Some(room)) = (self.find_user(&at.actor)?, self.room(name)?) else {
+            return Ok(None);
+        };
+        let others = (actor, Others::Room(room.members.clone()));
+        self.find_in(at, room.conversation(), others)
     }
 
     /// Notes that a user's inbox has one more entry, by which `superseded` earlier ones are superseded.
@@ -310,12 +331,45 @@ impl Batch<'_> {
             .prepare_cached("UPDATE users SET connected = 1 WHERE n = ?1")?
             .execute([user.n])?;
         let unknown = &mut self.cache.unknown_recipients;
-        unknown.recipient_connected(self.tx, user.n)?;
+        unknown.recipient_known(self.tx, user.n)?;
         if let Some(user) = self.cache.users.get_mut(id) {
             user.connected = true;
         }
         self.effects.connected.push(id.clone());
         Ok(())
+    }
+
+    /// Records that a key has named a user, who counts as known from now on.
+    fn set_known(&mut self, id: &str, user: User) -> Result<()> {
+        if user.is_known() {
+            return Ok(());
+        }
+        self.tx
+            .prepare_cached("UPDATE users SET known = 1 WHERE n = ?1")?
+            .execute([user.n])?;
+        let unknown = &mut self.cache.unknown_recipients;
+        unknown.recipient_known(self.tx, user.n)?;
+        if let Some(user) = self.cache.users.get_mut(id) {
+            user.named = true;
+        }
+        Ok(())
+    }
+
+    /// True if a session of the user has been opened, also if the record of it still waits for its commit.
+    fn has_connected(&self, id: &str, user: User) -> bool {
+        user.connected || self.shared.is_newly_connected(id)
+    }
+
+    /// Finds or creates the author of a message, and decides whether the author's inbox gets an entry of it.
+    fn author(&mut self, message: &NewMessage) -> Result<(User, bool)> {
+        let from = self.user(&message.from)?;
+        if message.authority.is_key() && !self.has_connected(&message.from, from) {
+            self.set_known(&message.from, from)?;
+            return Ok((from, false));
+        }
+        // The record of the session may still wait for its commit.
+        self.set_connected(&message.from, from)?;
+        Ok((from, true))
     }
 
     /// Finds a user or creates one.
@@ -333,6 +387,7 @@ impl Batch<'_> {
             superseded: 0,
             listed: 0,
             connected: false,
+            named: false,
             received: 0,
             is_invisible: false,
         };

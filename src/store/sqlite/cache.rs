@@ -49,6 +49,8 @@ pub struct User {
     pub listed: u64,
     /// The user has connected at least once.
     pub connected: bool,
+    /// A key has named the user.
+    pub named: bool,
     /// The newest entry that any device has received: the received marks of conversations are moved up to here.
     pub received: u64,
     /// The user hides being online.
@@ -74,6 +76,11 @@ pub struct DirectConversation {
 }
 
 impl User {
+    /// True if messages to the user are not messages to an unknown recipient.
+    pub fn is_known(&self) -> bool {
+        self.connected || self.named
+    }
+
     /// The number of entries beyond the limit of the inbox.
     pub fn excess(&self, inbox_limit: u64) -> u64 {
         (self.head - self.trimmed_to).saturating_sub(kept_entries(inbox_limit, self.superseded))
@@ -175,7 +182,7 @@ impl Cache {
         let user = connection
             .prepare_cached(
                 "SELECT n, floor, listed, (SELECT max(seq) FROM inbox WHERE user = users.n),
-                    connected, (SELECT max(received) FROM devices WHERE user = users.n), superseded, status
+                    connected, (SELECT max(received) FROM devices WHERE user = users.n), superseded, status, known
                  FROM users WHERE id = ?1",
             )?
             .query_row([id], |row| {
@@ -191,6 +198,7 @@ impl Cache {
                     received: row.get::<_, Option<i64>>(5)?.map_or(0, unsigned),
                     superseded: unsigned(row.get(6)?),
                     is_invisible: UserStatus::of_number(row.get(7)?) == UserStatus::Invisible,
+                    named: row.get(8)?,
                 })
             })
             .optional()?;

@@ -115,6 +115,7 @@ pub fn plan<'a>(
             }
             Write::Edit(message, _)
             | Write::Delete(message)
+            | Write::Moderate(message)
             | Write::React { message, .. }
             | Write::Read(message) => {
                 let place = Place::of(&message.actor, &message.conversation);

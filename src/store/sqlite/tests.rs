@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::Sqlite;
 use super::listed::SETTLE;
 use crate::store::{
-    Conversation, DeviceRef, MembershipKind, MessageRef, NewMessage, Outcome, Quotas,
+    Authority, Conversation, DeviceRef, MembershipKind, MessageRef, NewMessage, Outcome, Quotas,
     RecipientQuota, RoomMode, RoomRules, Store as _, StoreOptions, Write,
 };
 
@@ -37,6 +37,7 @@ fn message(from: &str, to: &str, id: u128, bytes: usize) -> Write {
         reply_to: None,
         fresh: false,
         ip_quota: None,
+        authority: Authority::User,
     })
 }
 
@@ -110,6 +111,7 @@ fn the_lists_of_many_members_are_settled_in_parts() {
             reply_to: None,
             fresh: true,
             ip_quota: None,
+            authority: Authority::User,
         })
     };
     commit(&mut store, &(1..=256).map(say).collect::<Vec<_>>());
@@ -143,6 +145,7 @@ fn a_failed_batch_changes_no_room() {
             reply_to: None,
             fresh: false,
             ip_quota: None,
+            authority: Authority::User,
         })
     };
     let join = |store: &mut Sqlite, user: &str, room: &str| match commit(
@@ -266,6 +269,7 @@ fn a_failed_batch_does_not_count_unknown_recipients() {
         };
         Write::Message(NewMessage {
             ip_quota: Some(quota.clone()),
+            authority: Authority::User,
             ..message
         })
     };

@@ -89,8 +89,8 @@ impl UnknownRecipients {
         Ok(())
     }
 
-    /// A recipient has connected: messages to this user count no longer.
-    pub fn recipient_connected(&mut self, connection: &Connection, recipient: i64) -> Result<()> {
+    /// A recipient has connected, or a key has named the recipient: messages to this user count no longer.
+    pub fn recipient_known(&mut self, connection: &Connection, recipient: i64) -> Result<()> {
         self.write(connection)?;
         let mut statement = connection.prepare_cached(
             "DELETE FROM unclaimed WHERE recipient = ?1 RETURNING sender, messages",

@@ -1,7 +1,8 @@
 //! Removes users and conversations that nothing refers to any more: users who have never connected and whose block was removed or
 //! whose messages have expired, erased users, and their conversations. Everybody can make up names, and each name costs a row.
 //!
-//! A user who has connected is kept: clients know the numbers of the inbox, and the server knows that the user exists.
+//! A user who has connected is kept: clients know the numbers of the inbox, and the server knows that the user exists. So is a user
+//! whom a key has named.
 
 use rusqlite::{Connection, TransactionBehavior};
 
@@ -13,7 +14,7 @@ type Result<T> = rusqlite::Result<T>;
 /// The condition that nothing refers to the user `u`.
 macro_rules! unused {
     () => {
-        "NOT u.connected
+        "NOT u.connected AND NOT u.known
          AND NOT EXISTS (SELECT 1 FROM conversations WHERE low = u.n)
          AND NOT EXISTS (SELECT 1 FROM conversations WHERE high = u.n)
          AND NOT EXISTS (SELECT 1 FROM blocks WHERE user = u.n)
@@ -34,7 +35,7 @@ pub fn remove_unblocked(
     user: User,
 ) -> Result<()> {
     // A session that opens now has read the row. It makes no difference to it if the inbox has never had an entry.
-    if user.connected || user.head > 0 {
+    if user.is_known() || user.head > 0 {
         return Ok(());
     }
     let removed = connection

@@ -177,11 +177,13 @@ fn erase_in(
         "DELETE FROM unclaimed WHERE recipient = ?1 OR sender = ?1",
         [n],
     )?;
+    tx.execute("DELETE FROM removed_members WHERE user = ?1", [n])?;
     tx.execute("DELETE FROM blocks WHERE user = ?1 OR blocked = ?1", [n])?;
     // The form that `protocol::types::is_erased_name` recognizes, so that nobody can connect by this name.
     let placeholder = format!("erased.{}", Uuid::new_v4().simple());
     tx.execute(
-        "UPDATE users SET id = ?2, connected = 0, status = 0, last_seen = NULL, floor = max(floor, coalesce(?3, 0)) WHERE n = ?1",
+        "UPDATE users SET id = ?2, connected = 0, known = 0, status = 0, last_seen = NULL,
+            floor = max(floor, coalesce(?3, 0)) WHERE n = ?1",
         params![n, placeholder, head],
     )?;
     tx.execute(

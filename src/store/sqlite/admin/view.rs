@@ -29,6 +29,7 @@ pub fn include_all(path: &Path, connection: &Connection) -> Result<(), StoreErro
             "members",
             "room INTEGER, user INTEGER, joined INTEGER, joined_at INTEGER, seq INTEGER, session INTEGER",
         ),
+        ("removed_members", "room INTEGER, user INTEGER"),
         ("contents", "n INTEGER PRIMARY KEY, content TEXT"),
         (
             "uncounted",

@@ -9,7 +9,9 @@ use crate::store::sqlite::long_contents;
 use crate::store::sqlite::number::{signed, unsigned};
 use crate::store::sqlite::rooms::Member;
 use crate::store::sqlite::uncounted::{self, Uncounted};
-use crate::store::{Content, ContentHash, MessageRef, Outcome, Recipient, Recipients};
+use crate::store::{
+    Content, ContentHash, Conversation, MessageRef, Outcome, Recipient, Recipients,
+};
 
 /// The maximum number of reactions of one user on one message, and of removed ones that are remembered.
 const MAX_REACTIONS: i64 = 32;
@@ -72,6 +74,28 @@ impl Batch<'_> {
         })
     }
 
+    /// Deletes a message in the name of its author, whatever the author may do at the moment.
+    pub(super) fn moderate(&mut self, at: &MessageRef) -> Result<Outcome> {
+        let found = match &at.conversation {
+            Conversation::Direct(_) => self.find(at)?,
+            Conversation::Room(name) => self.find_in_any_room(at, name)?,
+        };
+        let Some(found) = found else {
+            return Ok(Outcome::UnknownMessage);
+        };
+        let is_member = match &found.others {
+            Others::Peer(..) => true,
+            Others::Room(members) => members.iter().any(|member| member.n == found.actor.n),
+        };
+        let found = Found {
+            blocked: false,
+            by_key: true,
+            has_entry: is_member && self.has_connected(&at.actor, found.actor),
+            ..found
+        };
+        self.delete(at, &found)
+    }
+
     pub(super) fn edit(
         &mut self,
         at: &MessageRef,
@@ -129,7 +153,10 @@ impl Batch<'_> {
         let is_same = self.hasher.same((present, found.hash.as_ref()), edited);
         is_same.then(|| {
             let seq = found.change_seq.map_or(found.from_seq, unsigned);
-            unchanged(Some(seq), found.edited_at.unwrap_or(found.sent_at))
+            unchanged(
+                (seq > 0).then_some(seq),
+                found.edited_at.unwrap_or(found.sent_at),
+            )
         })
     }
 
@@ -170,7 +197,7 @@ impl Batch<'_> {
                 found.conversation,
                 found.n,
                 self.now,
-                signed(found.actor.head + 1),
+                found.entry().map(signed),
                 first
             ])?;
         self.tx
@@ -326,6 +353,7 @@ impl Batch<'_> {
     /// As [`Batch::exceeds_entries`], for a change of a message in a room.
     fn exceeds_entries_of(&self, found: &Found) -> Option<Outcome> {
         match &found.others {
+            _ if found.by_key => None,
             Others::Peer(..) => None,
             Others::Room(members) => self.exceeds_entries(found.actor.n, members.len() as u64),
         }
@@ -340,7 +368,9 @@ impl Batch<'_> {
         changed_at: i64,
     ) -> Result<Outcome> {
         let entry = (found, change, changed_at);
-        self.append_change_to(&at.actor, found.actor.n, found.actor.head, entry)?;
+        if found.has_entry {
+            self.append_change_to(&at.actor, found.actor.n, found.actor.head, entry)?;
+        }
         let recipients = match &found.others {
             Others::Peer(_, peer) if peer.n == found.actor.n => Recipients::NONE,
             Others::Peer(id, peer) => {
@@ -365,12 +395,14 @@ impl Batch<'_> {
                         seq: head + 1,
                     });
                 }
-                self.count_entries(found.actor.n, 1 + recipients.len() as u64);
+                if !found.by_key {
+                    self.count_entries(found.actor.n, 1 + recipients.len() as u64);
+                }
                 recipients.into()
             }
         };
         Ok(Outcome::Stored {
-            seq: Some(found.actor.head + 1),
+            seq: found.entry(),
             recipients,
             at: changed_at,
             duplicate: false,

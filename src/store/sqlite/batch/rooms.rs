@@ -15,8 +15,8 @@ use crate::store::sqlite::number::{signed, unsigned};
 use crate::store::sqlite::pending::{Record, Tables};
 use crate::store::sqlite::rooms::{Member, Room};
 use crate::store::{
-    Conversation, MembershipKind, MessageRef, NewMessage, Outcome, Recipient, Recipients,
-    RoomMembers, RoomMode,
+    Authority, Conversation, MembershipKind, MessageRef, NewMessage, Outcome, Recipient,
+    Recipients, RoomMembers, RoomMode,
 };
 
 /// A membership that a user has in a room.
@@ -37,6 +37,8 @@ struct Event<'a> {
     members: u64,
     /// It is appended to the inboxes of all members.
     is_announced: bool,
+    /// A key has made it, which has no rate of entries.
+    by_key: bool,
 }
 
 impl Batch<'_> {
@@ -48,12 +50,17 @@ impl Batch<'_> {
         kind: MembershipKind,
     ) -> Result<Outcome> {
         let user = self.user(id)?;
-        self.set_connected(id, user)?;
+        let by_key = kind == MembershipKind::Assigned;
+        if by_key {
+            self.set_known(id, user)?;
+        } else {
+            self.set_connected(id, user)?;
+        }
         let found = self.room(name)?;
         if let Some(room) = &found
             && let Some(membership) = self.membership(room, user.n)?
         {
-            if membership.is_of_session && kind == MembershipKind::Lasting {
+            if membership.is_of_session && kind != MembershipKind::Session {
                 self.tx
                     .prepare_cached("UPDATE members SET session = 0 WHERE room = ?1 AND user = ?2")?
                     .execute([room.n, user.n])?;
@@ -67,8 +74,14 @@ impl Batch<'_> {
                 regrouped: None,
             });
         }
-        if self.rooms.mode == RoomMode::Managed {
-            return Ok(Outcome::RoomClosed);
+        if !by_key {
+            let was_removed = match &found {
+                Some(room) => self.was_removed(room, user.n)?,
+                None => false,
+            };
+            if was_removed || self.rooms.mode == RoomMode::Managed {
+                return Ok(Outcome::RoomClosed);
+            }
         }
         let count: i64 = self
             .tx
@@ -84,13 +97,18 @@ impl Batch<'_> {
         let members = before + 1;
         let is_announced = members <= self.rooms.small;
         let entries = if is_announced { members } else { 1 };
-        if let Some(refusal) = self.exceeds_entries(user.n, entries) {
+        if !by_key && let Some(refusal) = self.exceeds_entries(user.n, entries) {
             return Ok(refusal);
         }
         let room = match found {
             Some(room) => room,
             None => self.create_room(name)?,
         };
+        if by_key {
+            self.tx
+                .prepare_cached("DELETE FROM removed_members WHERE room = ?1 AND user = ?2")?
+                .execute([room.n, user.n])?;
+        }
         let n = self.numbers.next(self.tx)?;
         let regrouped = self.regrouped(name, before == self.rooms.small, false);
         self.tx
@@ -112,6 +130,7 @@ impl Batch<'_> {
             n,
             members,
             is_announced,
+            by_key,
         })?;
         let member = Member {
             n: user.n,
@@ -156,6 +175,14 @@ impl Batch<'_> {
         match kind {
             MembershipKind::Session if !membership.is_of_session => return Ok(unchanged),
             MembershipKind::Session => {}
+            MembershipKind::Assigned => {
+                self.set_known(id, user)?;
+                self.tx
+                    .prepare_cached(
+                        "INSERT INTO removed_members (room, user) VALUES (?1, ?2) ON CONFLICT DO NOTHING",
+                    )?
+                    .execute([room.n, user.n])?;
+            }
             MembershipKind::Lasting => {
                 let entries = if is_announced { before } else { 1 };
                 if let Some(refusal) = self.exceeds_entries(user.n, entries) {
@@ -183,6 +210,7 @@ impl Batch<'_> {
             n,
             members,
             is_announced,
+            by_key: kind == MembershipKind::Assigned,
         })?;
         self.cache.rooms.left(name, user.n);
         Ok(Outcome::Membership {
@@ -206,6 +234,13 @@ impl Batch<'_> {
 
     pub(super) fn room(&mut self, name: &str) -> Result<Option<Room>> {
         self.cache.rooms.find(self.tx, self.log, name)
+    }
+
+    /// True if a key has ended the last membership of a user.
+    fn was_removed(&self, room: &Room, user: i64) -> Result<bool> {
+        self.tx
+            .prepare_cached("SELECT 1 FROM removed_members WHERE room = ?1 AND user = ?2")?
+            .exists([room.n, user])
     }
 
     fn create_room(&mut self, name: &Arc<str>) -> Result<Room> {
@@ -254,7 +289,9 @@ impl Batch<'_> {
                 }
             }
         }
-        self.count_entries(user.n, 1 + recipients.len() as u64);
+        if !event.by_key {
+            self.count_entries(user.n, 1 + recipients.len() as u64);
+        }
         Ok(recipients.into())
     }
 
@@ -309,32 +346,43 @@ impl Batch<'_> {
 
     /// Stores a message in a room, unless it is a duplicate or a rule forbids it.
     pub fn room_message(&mut self, message: &NewMessage, name: &Arc<str>) -> Result<Outcome> {
-        let from = self.user(&message.from)?;
-        self.set_connected(&message.from, from)?;
+        let (from, has_connected) = self.author(message)?;
+        let by_key = message.authority.is_key();
+        let needs_membership = message.authority != Authority::KeyOfNonMember;
         let Some(room) = self.room(name)? else {
-            return Ok(Outcome::NotMember);
+            return Ok(if needs_membership {
+                Outcome::NotMember
+            } else {
+                Outcome::UnknownRoom
+            });
         };
         let conversation = room.conversation();
         let is_member = room.member(from.n).is_some();
         if !message.fresh && self.id_is_taken(conversation, message.id)? {
             let outcome = self.duplicate(conversation, from.n, message)?;
-            return Ok(if is_member {
+            return Ok(if is_member || !needs_membership {
                 outcome
             } else {
                 outcome.unless_duplicate(Outcome::NotMember)
             });
         }
-        if !is_member {
+        if !is_member && needs_membership {
             return Ok(Outcome::NotMember);
         }
-        if let Some(refusal) = self.exceeds_entries(from.n, room.count()) {
-            return Ok(refusal);
+        if !is_member && !self.room_exists(&room)? {
+            return Ok(Outcome::UnknownRoom);
         }
-        if let Some(refusal) = self.exceeds_bytes(from.n, &message.content)? {
-            return Ok(refusal);
+        if !by_key {
+            if let Some(refusal) = self.exceeds_entries(from.n, room.count()) {
+                return Ok(refusal);
+            }
+            if let Some(refusal) = self.exceeds_bytes(from.n, &message.content)? {
+                return Ok(refusal);
+            }
         }
+        let has_entry = is_member && has_connected;
         // Twice, because a store names users in another way than its callers do.
-        let others = room.members.len() - 1;
+        let others = room.members.len() - usize::from(is_member);
         let mut recipients = Vec::with_capacity(others);
         let mut numbered = Vec::with_capacity(others);
         for member in room.members.iter().filter(|member| member.n != from.n) {
@@ -359,7 +407,7 @@ impl Batch<'_> {
             n: self.numbers.next(self.tx)?,
             id: message.id.as_bytes(),
             sender: from.n,
-            sender_seq: from.head + 1,
+            sender_seq: if has_entry { from.head + 1 } else { 0 },
             recipients: numbered.into(),
             sent_at: self.now,
             counts: Counts {
@@ -377,18 +425,36 @@ impl Batch<'_> {
         }
         self.cache.rooms.message_added(name, latest);
         for member in room.members.iter() {
-            self.inbox_grown(&member.id, 0);
+            if has_entry || member.n != from.n {
+                self.inbox_grown(&member.id, 0);
+            }
         }
-        self.count_entries(from.n, room.count());
-        self.count_bytes(from.n, &message.content)?;
+        if !by_key {
+            self.count_entries(from.n, room.count());
+            self.count_bytes(from.n, &message.content)?;
+        }
         Ok(Outcome::Stored {
-            seq: Some(from.head + 1),
+            seq: has_entry.then_some(from.head + 1),
             recipients: recipients.into(),
             at: self.now,
             duplicate: false,
             new_contact: false,
             received: None,
         })
+    }
+
+    /// True if a room has members or messages. Otherwise it may only have entries in inboxes.
+    fn room_exists(&self, room: &Room) -> Result<bool> {
+        let conversation = room.conversation();
+        if room.count() > 0
+            || self.log.has_conversation(conversation)
+            || self.pending.has_conversation(conversation)
+        {
+            return Ok(true);
+        }
+        self.tx
+            .prepare_cached("SELECT 1 FROM messages WHERE conversation = ?1")?
+            .exists([conversation])
     }
 
     /// Checks whether a user may create this many inbox entries. `None`: they may be created.

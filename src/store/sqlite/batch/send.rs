@@ -8,6 +8,7 @@ use uuid::Uuid;
 use super::{Batch, Result};
 use crate::store::sqlite::cache::{DirectConversation, User};
 use crate::store::sqlite::counts::{self, Counts};
+use crate::store::sqlite::listed;
 use crate::store::sqlite::long_contents;
 use crate::store::sqlite::number::{signed, unsigned};
 use crate::store::sqlite::pending::Record;
@@ -24,28 +25,43 @@ struct Placed<'a> {
     conversation: i64,
     n: i64,
     from: User,
+    /// The message is an entry of the inbox of `from`.
+    has_entry: bool,
     /// The other user; `None` for a message to oneself.
     to: Option<(&'a Arc<str>, User)>,
     recipients: Recipients<i64>,
     counts: Counts,
 }
 
+impl Placed<'_> {
+    /// The entry in the inbox of `from`; 0: there is none.
+    fn author_seq(&self) -> u64 {
+        if self.has_entry {
+            self.from.head + 1
+        } else {
+            0
+        }
+    }
+}
+
 impl Batch<'_> {
     /// Stores a message, unless it is a duplicate or a rule forbids it.
     pub fn message(&mut self, message: &NewMessage, recipient: &Arc<str>) -> Result<Outcome> {
-        let from = self.user(&message.from)?;
-        // The record of the session may still wait for its commit.
-        self.set_connected(&message.from, from)?;
+        let (from, has_connected) = self.author(message)?;
+        let by_key = message.authority.is_key();
         let known = self.find_user(recipient)?;
-        let connected = known.is_some_and(|to| to.connected || to.n == from.n)
+        let is_known = by_key
+            || known.is_some_and(|to| to.is_known() || to.n == from.n)
             || self.shared.is_newly_connected(recipient);
-        let refusal = if connected {
+        let refusal = if by_key {
+            None
+        } else if is_known {
             self.check_stranger(from.n, known.map(|to| to.n), message)?
         } else {
             self.check_unknown_recipient(from.n, message)?
         };
         let refusal = match refusal {
-            None => self.exceeds_bytes(from.n, &message.content)?,
+            None if !by_key => self.exceeds_bytes(from.n, &message.content)?,
             refusal => refusal,
         };
         if let Some(refusal) = refusal {
@@ -59,6 +75,9 @@ impl Batch<'_> {
             Some(to) => to,
             None => self.user(recipient)?,
         };
+        if by_key {
+            self.set_known(recipient, to)?;
+        }
         let Some(conversation) = self.conversation(from.n, to.n)? else {
             return Ok(Outcome::Blocked);
         };
@@ -82,6 +101,8 @@ impl Batch<'_> {
             conversation,
             n: self.numbers.next(self.tx)?,
             from,
+            // A message to oneself is an entry of its recipient.
+            has_entry: has_connected || to_oneself,
             to: (!to_oneself).then_some((recipient, to)),
             recipients: if to_oneself {
                 Recipients::NONE
@@ -96,12 +117,14 @@ impl Batch<'_> {
             return self.duplicate(conversation, from.n, message);
         }
         let (new_contact, received) = self.count(&placed, state)?;
-        self.count_bytes(from.n, &message.content)?;
-        if !connected && self.quotas.counts_unknown_recipients() {
+        if !by_key {
+            self.count_bytes(from.n, &message.content)?;
+        }
+        if !is_known && self.quotas.counts_unknown_recipients() {
             self.count_unknown_recipient(message, from.n, to.n);
         }
         Ok(Outcome::Stored {
-            seq: Some(from.head + 1),
+            seq: placed.has_entry.then_some(from.head + 1),
             recipients: match placed.to {
                 Some((id, user)) => Recipients::one(id.clone(), user.head + 1),
                 None => Recipients::NONE,
@@ -159,7 +182,7 @@ impl Batch<'_> {
             n: placed.n,
             id: message.id.as_bytes(),
             sender: placed.from.n,
-            sender_seq: placed.from.head + 1,
+            sender_seq: placed.author_seq(),
             recipients: placed.recipients.clone(),
             sent_at: self.now,
             counts: placed.counts,
@@ -167,7 +190,9 @@ impl Batch<'_> {
             hash: message.content.hash(),
             content: &message.content,
         });
-        self.inbox_grown(&message.from, 0);
+        if placed.has_entry {
+            self.inbox_grown(&message.from, 0);
+        }
         if let Some((id, _)) = placed.to {
             self.inbox_grown(id, 0);
         }
@@ -191,7 +216,7 @@ impl Batch<'_> {
                 message.id.as_bytes(),
                 placed.from.n,
                 to.n,
-                signed(placed.from.head + 1),
+                signed(placed.author_seq()),
                 signed(to.head + 1),
                 self.now,
                 message.reply_to.as_ref().map(Uuid::as_bytes),
@@ -205,7 +230,12 @@ impl Batch<'_> {
             return Ok(false);
         }
         long_contents::insert(self.tx, placed.n, &message.content)?;
-        self.append_message(&message.from, placed.from, placed)?;
+        if placed.has_entry {
+            self.append_message(&message.from, placed.from, placed)?;
+        } else {
+            // The list is settled from entries, and this message has none.
+            listed::list(self.tx, placed.from.n, placed.conversation, placed.n)?;
+        }
         if let Some((id, user)) = placed.to {
             self.append_message(id, user, placed)?;
         }
@@ -398,7 +428,7 @@ impl Batch<'_> {
             return Ok(Outcome::IdConflict);
         }
         Ok(Outcome::Stored {
-            seq: Some(unsigned(from_seq)),
+            seq: (from_seq > 0).then_some(unsigned(from_seq)),
             recipients: Recipients::NONE,
             at: sent_at,
             duplicate: true,

@@ -6,6 +6,8 @@
 
 -- Whether a session of the user has ever been opened.
 ALTER TABLE users ADD COLUMN connected INTEGER NOT NULL DEFAULT 0;
+-- Whether a key has named the user: the user then counts as known without having connected.
+ALTER TABLE users ADD COLUMN known INTEGER NOT NULL DEFAULT 0;
 
 -- Finds out whether a user is blocked by anybody.
 CREATE INDEX blocks_by_blocked ON blocks (blocked);
@@ -90,6 +92,9 @@ CREATE TABLE members (
     PRIMARY KEY (room, user)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX members_by_user ON members (user);
+
+-- Users whose membership a key has ended: they cannot join the room until a key makes them members again.
+CREATE TABLE removed_members (room INTEGER NOT NULL, user INTEGER NOT NULL, PRIMARY KEY (room, user)) STRICT, WITHOUT ROWID;
 
 -- `inbox.kind` 6: the user `by` has joined the room, 7: has left it. `message` is the place among the numbers of messages, and `emoji`
 -- the number of members after it.

@@ -165,6 +165,15 @@ impl<'a> Tables<'a> {
         if inserted > 0 && in_row.is_none() {
             long_contents::insert(self.connection, record.n, record.content)?;
         }
+        if record.sender_seq == 0 && self.is_file {
+            // The list is settled from entries, and this message has none.
+            listed::list(
+                self.connection,
+                record.sender,
+                record.conversation,
+                record.n,
+            )?;
+        }
         for (user, seq) in record.entries() {
             if seq <= trimmed_to(self.connection, self.trimmed_to, user)? {
                 if self.is_file {

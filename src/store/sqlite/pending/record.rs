@@ -26,6 +26,7 @@ pub struct Record<'a> {
     pub n: i64,
     pub id: &'a Id,
     pub sender: i64,
+    /// 0: the sender's inbox has no entry of the message.
     pub sender_seq: u64,
     /// The other users whose inboxes have an entry of the message.
     pub recipients: Recipients<i64>,
@@ -141,7 +142,8 @@ impl<'a> Record<'a> {
     /// The inbox entries of the message: user and number, the sender's first.
     pub fn entries(&self) -> impl Iterator<Item = (i64, u64)> {
         let recipients = self.recipients.iter().map(|r| (r.user, r.seq));
-        std::iter::once((self.sender, self.sender_seq)).chain(recipients)
+        let own = (self.sender_seq > 0).then_some((self.sender, self.sender_seq));
+        own.into_iter().chain(recipients)
     }
 
     /// The recipient of a direct message and the recipient's entry; those of the sender for a message to oneself. A message in a

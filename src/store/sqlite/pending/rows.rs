@@ -91,9 +91,11 @@ impl PendingBatch {
     /// The inbox entries that the messages make: user and entry.
     pub fn entries(&self) -> impl Iterator<Item = (i64, u64)> {
         self.records.iter().flat_map(|location| {
-            let sender = (location.sender, location.sender_seq);
+            let own = location.sender_seq > 0;
+            let own = own.then_some((location.sender, location.sender_seq));
             let others = location.recipients.iter();
-            std::iter::once(sender).chain(others.map(|recipient| (recipient.user, recipient.seq)))
+            own.into_iter()
+                .chain(others.map(|recipient| (recipient.user, recipient.seq)))
         })
     }
 

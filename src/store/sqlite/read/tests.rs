@@ -9,9 +9,9 @@ use uuid::Uuid;
 use super::SqliteReader;
 use crate::store::sqlite::Sqlite;
 use crate::store::{
-    Conversation, ConversationsPage, ConversationsQuery, DeviceRef, HistoryQuery, InboxQuery,
-    KnownEntry, MessageRef, NewMessage, Outcome, Reader as _, Retention, Store as _, StoreOptions,
-    Write,
+    Authority, Conversation, ConversationsPage, ConversationsQuery, DeviceRef, HistoryQuery,
+    InboxQuery, KnownEntry, MessageRef, NewMessage, Outcome, Reader as _, Retention, Store as _,
+    StoreOptions, Write,
 };
 
 /// The time of the first message, in milliseconds since 1970-01-01T00:00:00Z. Each batch is a second later.
@@ -26,6 +26,7 @@ fn new_message(from: &str, to: &str) -> NewMessage {
         reply_to: None,
         fresh: true,
         ip_quota: None,
+        authority: Authority::User,
     }
 }
 

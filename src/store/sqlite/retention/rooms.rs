@@ -23,7 +23,7 @@ pub fn remove_messages(tx: &Connection, room: i64, old: &OldMessages) -> Result<
     Ok(())
 }
 
-/// Removes a room without members and messages, if no inbox has an entry that names it.
+/// Removes a room without members and messages, if no inbox has an entry that names it, and no user is excluded from it.
 pub fn remove_unused(
     connection: &mut Connection,
     cache: &mut Cache,
@@ -38,6 +38,7 @@ pub fn remove_unused(
         .prepare_cached(
             "SELECT name FROM rooms WHERE n = ?1
              AND NOT EXISTS (SELECT 1 FROM members WHERE room = ?1)
+             AND NOT EXISTS (SELECT 1 FROM removed_members WHERE room = ?1)
              AND NOT EXISTS (SELECT 1 FROM messages WHERE conversation = ?2)
              AND NOT EXISTS (SELECT 1 FROM inbox
                 WHERE conversation = ?2 AND conversation < 0 AND kind IN (0, 6, 7))",

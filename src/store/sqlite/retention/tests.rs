@@ -8,8 +8,8 @@ use uuid::Uuid;
 
 use crate::store::sqlite::{Durability, Sqlite, admin};
 use crate::store::{
-    ContactObserver, Conversation, ConversationsQuery, HistoryAnswer, HistoryQuery, MessageRef,
-    NewMessage, Reader, Retention, Store as _, StoreOptions, StoredMessage, Write,
+    Authority, ContactObserver, Conversation, ConversationsQuery, HistoryAnswer, HistoryQuery,
+    MessageRef, NewMessage, Reader, Retention, Store as _, StoreOptions, StoredMessage, Write,
 };
 
 const DAY: i64 = 86_400_000;
@@ -70,6 +70,7 @@ fn message(from: &str, to: &str, n: u32, bytes: usize) -> Write {
         reply_to: None,
         fresh: false,
         ip_quota: None,
+        authority: Authority::User,
     })
 }
 

@@ -11,6 +11,11 @@ pub const ROOM_CHECKS: &[(&str, &str)] = &[
         "SELECT room, user FROM members WHERE room NOT IN (SELECT n FROM rooms) OR user NOT IN (SELECT n FROM users)",
     ),
     (
+        "a user who cannot join a room is a member, or of no room, or no user (room, user)",
+        "SELECT room, user FROM removed_members WHERE room NOT IN (SELECT n FROM rooms) OR user NOT IN (SELECT n FROM users)
+            OR (room, user) IN (SELECT room, user FROM members)",
+    ),
+    (
         "a message in a room is of no room or of no user, or has a recipient (conversation, message)",
         "SELECT conversation, n FROM messages WHERE conversation < 0
          AND (recipient != 0 OR to_seq != 0 OR -conversation NOT IN (SELECT n FROM rooms) OR sender NOT IN (SELECT n FROM users))",
@@ -37,6 +42,7 @@ pub const ROOM_CHECKS: &[(&str, &str)] = &[
         "a message in a room is not in the inbox of a member (conversation, message)",
         "SELECT x.conversation, x.n FROM members AS m JOIN messages AS x ON x.conversation = -m.room AND x.n > m.joined
          WHERE x.n > (SELECT i.message FROM inbox AS i WHERE i.user = m.user AND i.kind = 0 ORDER BY i.seq LIMIT 1)
+            AND NOT (x.sender = m.user AND x.from_seq = 0)
             AND (m.user, x.conversation, x.n) NOT IN
                 (SELECT user, conversation, message FROM inbox WHERE conversation < 0 AND kind = 0)",
     ),
