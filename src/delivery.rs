@@ -10,6 +10,7 @@
 
 pub mod answers;
 mod ephemeral;
+mod part;
 mod receipt;
 pub mod render;
 mod reply;
@@ -22,6 +23,7 @@ use std::sync::Arc;
 use tokio::sync::mpsc::UnboundedSender;
 
 pub use self::ephemeral::Push;
+pub use self::part::{PartAck, PartOutcome};
 use self::receipt::ReceiptUpdate;
 use self::render::EntryView;
 use self::reply::Reply;
@@ -59,10 +61,13 @@ pub enum ReplyTo {
     RoomSignal(RoomSignal),
     /// A part of the server, which gets the outcome together with this number.
     Part(UnboundedSender<(usize, PartOutcome)>, usize),
+    /// The same for a message whose content is invalid: the outcome is this error, unless it repeats what was stored before.
+    InvalidPart(
+        UnboundedSender<(usize, PartOutcome)>,
+        usize,
+        Box<FrameError>,
+    ),
 }
-
-/// The outcome of a write that a part of the server has made.
-pub type PartOutcome = Result<(), CommandError>;
 
 /// Why a command was rejected.
 #[derive(Clone, Debug)]
@@ -131,12 +136,20 @@ impl CommitObserver<ReplyTo> for Delivery {
                     }
                 }
                 Completed::Write {
+                    reply_to: ReplyTo::InvalidPart(sender, number, error),
+                    outcome: Ok(Outcome::NotStored),
+                    ..
+                } => {
+                    let _ = sender.send((*number, Err(CommandError::from((**error).clone()))));
+                }
+                Completed::Write {
                     write,
-                    reply_to: ReplyTo::Part(sender, number),
+                    reply_to:
+                        ReplyTo::Part(sender, number) | ReplyTo::InvalidPart(sender, number, _),
                     outcome,
                 } => {
                     let outcome = match outcome {
-                        Ok(outcome) => self.deliver_to_part(write, outcome, &mut wakeups),
+                        Ok(outcome) => self.deliver_to_part(write, outcome, batch.at, &mut wakeups),
                         Err(error) => Err(CommandError::from(*error)),
                     };
                     // The part may have given up in the meantime.
@@ -228,22 +241,11 @@ impl Delivery {
                 };
                 match seq {
                     Some(seq) if !duplicate => {
-                        let pair = match write {
-                            Write::Message(message) => {
-                                message.to.peer().map(|peer| (&message.from, peer))
-                            }
-                            _ => None,
-                        };
-                        if let Some((from, to)) = pair {
-                            self.contacts.message_sent(from, to);
-                            if new_contact {
-                                self.contacts.set(from, to);
-                                self.presence.relation_changed(from, to);
-                            }
-                        }
+                        self.note_contact(write, new_contact);
                         self.push_to_actor(&entry, seq, reply, wakeups);
                         self.push_to_recipients(&entry, recipients, wakeups);
-                        self.push_late_receipt(write, received, reply, now, wakeups);
+                        let user = reply.session.user();
+                        self.push_late_receipt(write, received, user, now, wakeups);
                         return;
                     }
                     _ => reply.duplicate(&entry, seq),
@@ -278,7 +280,8 @@ impl Delivery {
                 ref members,
             } => {
                 wakeups.add(reply.session, reply.none());
-                self.push_late_receipt(write, received, reply, now, wakeups);
+                let user = reply.session.user();
+                self.push_late_receipt(write, received, user, now, wakeups);
                 let Write::Read(message) = write else {
                     return;
                 };
@@ -323,6 +326,19 @@ impl Delivery {
             }
             Write::Status { user, status } => self.presence.set_status(user, *status, now.0),
             _ => {}
+        }
+    }
+
+    /// A message was stored, by which its users may have become contacts.
+    fn note_contact(&self, write: &Write, new_contact: bool) {
+        if let Write::Message(message) = write
+            && let Some(to) = message.to.peer()
+        {
+            self.contacts.message_sent(&message.from, to);
+            if new_contact {
+                self.contacts.set(&message.from, to);
+                self.presence.relation_changed(&message.from, to);
+            }
         }
     }
 
@@ -416,7 +432,12 @@ fn rejection(write: &Write, outcome: &Outcome) -> Option<CommandError> {
         Outcome::RoomClosed => FrameError::room_closed(),
         Outcome::Blocked => FrameError::blocked(),
         Outcome::UnknownUser => FrameError::unknown_user(),
-        Outcome::UnknownRoom => FrameError::unknown_room(room_field),
+        Outcome::UnknownRoom => match write {
+            Write::Message(message) if message.authority.is_key() => {
+                FrameError::no_such_room(room_field)
+            }
+            _ => FrameError::unknown_room(room_field),
+        },
         Outcome::UnknownRecipientLimit => FrameError::too_many_to_unknown_users(),
         Outcome::TooManyBlocks => FrameError::too_many_blocks(),
         Outcome::IdConflict => FrameError::id_conflict(),

@@ -4,6 +4,7 @@
 //! The module is pure: it does no I/O except [`Contract::export`], reads no clock except in [`Timestamp::now`], and imports
 //! no other module of the server.
 
+pub mod api;
 pub mod asyncapi;
 pub mod client;
 pub mod content;

@@ -7,6 +7,7 @@
 //! A [`Router`] is a cheap handle without a lock of its own.
 
 mod ephemeral;
+mod keys;
 mod query;
 mod rooms;
 
@@ -15,6 +16,7 @@ use std::sync::Arc;
 use uuid::{ContextV7, Uuid};
 
 pub use self::ephemeral::DeferredAck;
+pub use self::keys::{KeyMessage, PartReply};
 pub use self::query::{Query, RunningQuery, StartedWatch, Watching};
 use self::query::{members, unwatch, watch};
 use self::rooms::{join, leave};

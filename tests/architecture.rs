@@ -26,7 +26,7 @@ const LAYERS: &[&[&str]] = &[
     &["presence"],
     &["delivery"],
     &["router"],
-    &["memberships"],
+    &["ingest", "memberships"],
     &["context"],
     &["session"],
     &["http"],

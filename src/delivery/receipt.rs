@@ -3,7 +3,6 @@
 use uuid::Uuid;
 
 use super::Delivery;
-use super::reply::Reply;
 use crate::outbox::wakeup::{WakeupBatch, WrittenBy};
 use crate::protocol::server::{Receipt, ReceiptKind};
 use crate::protocol::{MessageId, ServerFrame, Timestamp};
@@ -57,7 +56,7 @@ impl Delivery {
         &self,
         write: &Write,
         id: Option<Uuid>,
-        reply: Reply<'_>,
+        actor: &str,
         at: Timestamp,
         wakeups: &mut WakeupBatch,
     ) {
@@ -65,7 +64,7 @@ impl Delivery {
         if let (Some(id), Some(peer)) = (id, peer) {
             let update = ReceiptUpdate {
                 kind: ReceiptKind::Received,
-                actor: reply.session.user(),
+                actor,
                 peer,
                 id,
                 at,

@@ -210,6 +210,11 @@ impl<'a> EntryView<'a> {
         websocket::write_text(out, |out| self.write_entry(out, seq));
     }
 
+    /// The user who has caused the entry.
+    pub(super) fn actor(&self) -> &'a str {
+        self.actor
+    }
+
     /// The subject of the acknowledgement that the acting session gets.
     pub(super) fn subject(&self) -> Acked {
         match &self.kind {

@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
+use super::Delivery;
 use super::render::EntryView;
 use super::shared_frame::SharedFrame;
-use super::{Delivery, PartOutcome, rejection};
 use crate::outbox::wakeup::{WakeupBatch, WrittenBy};
 use crate::protocol::server::{Receipt, ReceiptKind};
 use crate::protocol::{MessageId, ServerFrame, Timestamp};
-use crate::store::{MessageRef, Outcome, Recipient, RoomMembers, Write};
+use crate::store::{MessageRef, Recipient, RoomMembers};
 use crate::websocket;
 
 /// The delivering thread writes to so many sessions itself, which is faster for each of them; the tasks of the others write, so
@@ -56,36 +56,6 @@ impl Delivery {
                 }
             });
         }
-    }
-
-    /// Delivers a join or leave that a part of the server has made: all sessions of the user get the entry.
-    pub(super) fn deliver_to_part(
-        &self,
-        write: &Write,
-        outcome: &Outcome,
-        wakeups: &mut WakeupBatch,
-    ) -> PartOutcome {
-        if let Some(rejected) = rejection(write, outcome) {
-            return Err(rejected);
-        }
-        let (Write::Join { user, .. } | Write::Leave { user, .. }) = write else {
-            return Ok(());
-        };
-        if let Outcome::Membership {
-            seq: Some(seq),
-            recipients,
-            at,
-            members,
-            duplicate: false,
-            regrouped,
-        } = outcome
-            && let Some(entry) = EntryView::of_membership(write, *members, Timestamp(*at))
-        {
-            self.forget_relations(user, recipients, regrouped.as_ref());
-            self.push_entry(user, &entry, *seq, wakeups);
-            self.push_to_recipients(&entry, recipients, wakeups);
-        }
-        Ok(())
     }
 
     /// A membership has changed: these users may see each other from now on, or not any more.

@@ -401,7 +401,7 @@ impl<'a> ClientFrame<'a> {
 
 impl<'a> Target<'a> {
     /// The target of a frame whose two fields have passed `check_target`.
-    fn parsed(user: Option<&'a UserId<'_>>, room: Option<&'a RoomId<'_>>) -> Self {
+    pub(super) fn parsed(user: Option<&'a UserId<'_>>, room: Option<&'a RoomId<'_>>) -> Self {
         match (user, room) {
             (Some(user), _) => Self::User(user.as_str()),
             (None, room) => Self::Room(room.map_or("", RoomId::as_str)),

@@ -119,6 +119,12 @@ impl FrameError {
         Self::in_field(field, ErrorCode::UnknownRoom, detail)
     }
 
+    /// The room has neither members nor messages. `field` is the field that names the room.
+    pub fn no_such_room(field: &str) -> Self {
+        let detail = "this room does not exist";
+        Self::in_field(field, ErrorCode::UnknownRoom, detail)
+    }
+
     /// The user is not a member of the room, whether or not it exists. `field` is the field of the frame that names the room.
     pub fn not_member(field: &str) -> Self {
         let detail = "you are not a member of this room";

@@ -9,7 +9,7 @@ use super::content::Content;
 use super::contract::Contract;
 use super::error::{ErrorCode, FrameError};
 use super::hints;
-use super::json::{DecodeError, Document, SyntaxError, Tape, ValueKind, WithRaw};
+use super::json::{DecodeError, Document, SyntaxError, Tape, Value, ValueKind, WithRaw};
 use super::types::Ref;
 
 /// Longest `detail` of an error, in bytes.
@@ -79,24 +79,7 @@ impl<'t, 'a> Scanned<'t, 'a> {
     /// # Errors
     /// [`FrameError`] names the rule that the frame violates, and the value.
     pub fn parse(&self, contract: &Contract) -> Result<Parsed<'a>, FrameError> {
-        if let Some(problem) = &self.problem {
-            return Err(FrameError {
-                path: problem.path.clone(),
-                ..FrameError::new(ErrorCode::InvalidJson, shortened(problem.detail.clone()))
-            });
-        }
-        let Some(doc) = self.doc else {
-            // The scanner reports a problem if it returns no document.
-            return Err(FrameError::new(ErrorCode::InvalidJson, "not JSON"));
-        };
-        let root = doc.root();
-        if root.kind() != ValueKind::Object {
-            return Err(frame_error(root.mismatch(&"an object")));
-        }
-        let frame = ClientFrame::deserialize(root).map_err(|error| {
-            let content_types = contract.content_types();
-            frame_error(hints::complete(error, root, content_types))
-        })?;
+        let frame: ClientFrame<'a> = self.decode(contract)?;
         frame.check().map_err(frame_error)?;
         let invalid_content = match frame.content() {
             Some(content) => self.check_content(contract, content),
@@ -108,8 +91,40 @@ impl<'t, 'a> Scanned<'t, 'a> {
         })
     }
 
+    /// Decodes an object by the rules for frames. Content of an application's type is not validated.
+    pub(super) fn decode<T: Deserialize<'a>>(&self, contract: &Contract) -> Result<T, FrameError> {
+        let root = self.valid_root()?;
+        if root.kind() != ValueKind::Object {
+            return Err(frame_error(root.mismatch(&"an object")));
+        }
+        T::deserialize(root).map_err(|error| {
+            let content_types = contract.content_types();
+            frame_error(hints::complete(error, root, content_types))
+        })
+    }
+
+    /// The root of the document, if the text is valid JSON.
+    fn valid_root(&self) -> Result<Value<'t, 'a>, FrameError> {
+        if let Some(problem) = &self.problem {
+            return Err(FrameError {
+                path: problem.path.clone(),
+                ..FrameError::new(ErrorCode::InvalidJson, shortened(problem.detail.clone()))
+            });
+        }
+        match self.doc {
+            Some(doc) => Ok(doc.root()),
+            // The scanner reports a problem if it returns no document.
+            None => Err(FrameError::new(ErrorCode::InvalidJson, "not JSON")),
+        }
+    }
+
+    /// The root of the document; `None`: the text is not valid JSON.
+    pub(super) fn root(&self) -> Option<Value<'t, 'a>> {
+        self.valid_root().ok()
+    }
+
     /// Validates content of an application's type.
-    fn check_content(
+    pub(super) fn check_content(
         &self,
         contract: &Contract,
         content: &WithRaw<'a, Content<'a>>,
@@ -137,20 +152,11 @@ impl<'t, 'a> Scanned<'t, 'a> {
 /// # Errors
 /// [`FrameError`] names the rule that the document violates, and the value.
 pub fn decode<'a, T: Deserialize<'a>>(tape: &mut Tape, text: &'a str) -> Result<T, FrameError> {
-    let scanned = Scanned::new(tape, text);
-    if let Some(problem) = scanned.problem {
-        return Err(FrameError {
-            path: problem.path,
-            ..FrameError::new(ErrorCode::InvalidJson, shortened(problem.detail))
-        });
-    }
-    let Some(doc) = scanned.doc else {
-        return Err(FrameError::new(ErrorCode::InvalidJson, "not JSON"));
-    };
-    T::deserialize(doc.root()).map_err(frame_error)
+    let root = Scanned::new(tape, text).valid_root()?;
+    T::deserialize(root).map_err(frame_error)
 }
 
-fn frame_error(error: DecodeError) -> FrameError {
+pub(super) fn frame_error(error: DecodeError) -> FrameError {
     FrameError {
         code: error.code,
         detail: shortened(error.detail),

@@ -2,10 +2,8 @@
 
 use std::sync::Arc;
 
-use tokio::sync::mpsc::UnboundedSender;
-
-use super::{Command, CommandError, Router};
-use crate::delivery::{PartOutcome, ReplyTo, RoomSignal, Signalled};
+use super::{Command, CommandError, PartReply, Router};
+use crate::delivery::{ReplyTo, RoomSignal, Signalled};
 use crate::protocol::client::ClientFrame;
 use crate::protocol::{FrameError, Ref, Target};
 use crate::store::{MembershipKind, Write};
@@ -88,11 +86,10 @@ impl Router {
         user: &Arc<str>,
         room: &str,
         kind: MembershipKind,
-        (reply, number): (&UnboundedSender<(usize, PartOutcome)>, usize),
+        reply: PartReply<'_>,
     ) -> Result<(), CommandError> {
         let write = join(user, room, kind);
-        self.check_space(&write)?;
-        self.submit_part(write, reply, number)
+        self.submit_for_part(write, None, reply)
     }
 
     /// As [`Router::join`], but leaves the room.
@@ -104,21 +101,9 @@ impl Router {
         user: &Arc<str>,
         room: &str,
         kind: MembershipKind,
-        (reply, number): (&UnboundedSender<(usize, PartOutcome)>, usize),
+        reply: PartReply<'_>,
     ) -> Result<(), CommandError> {
         let write = leave(user, room, kind);
-        self.check_space(&write)?;
-        self.submit_part(write, reply, number)
-    }
-
-    fn submit_part(
-        &self,
-        write: Write,
-        reply: &UnboundedSender<(usize, PartOutcome)>,
-        number: usize,
-    ) -> Result<(), CommandError> {
-        self.writer
-            .write(write, ReplyTo::Part(reply.clone(), number))
-            .map_err(|_| CommandError::from(WriteError::Overloaded))
+        self.submit_for_part(write, None, reply)
     }
 }

@@ -407,7 +407,11 @@ impl Batch<'_> {
             at: changed_at,
             duplicate: false,
             new_contact: false,
-            received: self.reveal_received_by(found)?,
+            received: if found.by_key {
+                None
+            } else {
+                self.reveal_received_by(found)?
+            },
         })
     }
 
