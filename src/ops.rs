@@ -9,6 +9,8 @@ pub mod body;
 mod conversations;
 pub mod error;
 pub mod keys;
+mod members;
+mod messages;
 pub mod query;
 mod routes;
 mod service;
@@ -19,6 +21,7 @@ use self::keys::ApiKeys;
 pub use self::service::serve;
 use crate::config::{Auto, LimitsConfig};
 use crate::context::Context;
+use crate::ingest::Ingest;
 use crate::limits::Limits;
 
 /// WebSocket and HTTP connections to the operations port; further ones are rejected.
@@ -33,6 +36,8 @@ const CONNECTIONS_PER_SECOND: u32 = 1_000_000;
 pub struct Ops {
     /// The server.
     pub context: Arc<Context>,
+    /// Accepts what back ends send.
+    pub ingest: Ingest,
     /// The keys of the API.
     pub keys: ApiKeys,
     /// Limits of the port's connections; those of the public port are not used up by it.
@@ -55,8 +60,10 @@ impl Ops {
             &config.rooms,
             &config.network.trusted_proxy,
         );
+        let ingest = Ingest::new(context.router.clone(), context.contract.clone());
         Arc::new(Self {
             context,
+            ingest,
             keys,
             limits,
         })

@@ -126,13 +126,18 @@ const NAME: &str = "1 to 64 characters from A-Z a-z 0-9 . _ ~ @ : + -";
 /// # Errors
 /// It is not a name.
 pub fn path_name(request: &HttpRequest, parameter: &str) -> Result<String, ApiError> {
-    let text = decoded(request.match_info().query(parameter)).unwrap_or_default();
+    let text = path_text(request, parameter);
     if is_name(&text) {
         Ok(text)
     } else {
         let detail = format!("expected {NAME}, found {:?}", shown(&text));
         Err(ApiError::invalid_parameter(parameter, detail))
     }
+}
+
+/// A parameter in the path.
+pub fn path_text(request: &HttpRequest, parameter: &str) -> String {
+    decoded(request.match_info().query(parameter)).unwrap_or_default()
 }
 
 /// Percent-decoded once. `+` is not decoded to a space, because it is a character of user ids.

@@ -15,7 +15,7 @@ use actix_web::{
 use super::authorize::authorize;
 use super::error::ApiError;
 use super::keys::{Caller, Scope};
-use super::{Ops, conversations};
+use super::{Ops, conversations, members, messages};
 use crate::http::{Activity, health, security_headers};
 
 /// A method of a resource.
@@ -115,6 +115,21 @@ pub fn app(
         .service(resource(
             "/v1/users/{user}/history",
             [Call::new(Method::GET, Scope::Read, conversations::history)],
+        ))
+        .service(resource(
+            "/v1/messages",
+            [Call::new(Method::POST, Scope::Write, messages::send)],
+        ))
+        .service(resource(
+            "/v1/messages/{id}",
+            [Call::new(Method::DELETE, Scope::Admin, messages::delete)],
+        ))
+        .service(resource(
+            "/v1/rooms/{room}/members/{user}",
+            [
+                Call::new(Method::PUT, Scope::Write, members::add),
+                Call::new(Method::DELETE, Scope::Write, members::remove),
+            ],
         ))
         .default_service(web::to(|| ready(ApiError::not_found().error_response())))
         .wrap_fn(move |request, service| {

@@ -77,6 +77,16 @@ impl Ops {
         self.request(&format!("GET {path}"), &[], b"")
     }
 
+    /// `POST` of a JSON body without a key.
+    pub fn post(&self, path: &str, body: &Value) -> Response {
+        let headers = ["Content-Type: application/json"];
+        self.request(
+            &format!("POST {path}"),
+            &headers,
+            body.to_string().as_bytes(),
+        )
+    }
+
     /// `GET` with a key.
     pub fn get_with(&self, path: &str, key: &str) -> Response {
         let key = format!("Authorization: Bearer {key}");

@@ -7,4 +7,6 @@ mod conversations;
 mod helpers;
 mod keys;
 mod local;
+mod members;
+mod messages;
 mod port;
