@@ -14,6 +14,7 @@ mod key_text;
 mod limits;
 mod logging;
 mod network;
+mod notify;
 mod ops;
 mod origin;
 mod presence;
@@ -40,6 +41,7 @@ pub use keepalive::KeepaliveConfig;
 pub use limits::{LimitsConfig, RateLimit};
 pub use logging::{LogFormat, LoggingConfig, stderr_shows_colors};
 pub use network::{Listen, NetworkConfig, ProxyHeader, TrustedProxies};
+pub use notify::{NotifyConfig, RedisUrl};
 pub use ops::{ApiAccess, OpsConfig};
 pub use presence::{PresenceConfig, PresenceMode};
 pub use recipients::{Quotas, RecipientsConfig, Users};
@@ -75,6 +77,8 @@ pub struct Config {
     pub rooms: RoomsConfig,
     /// Presence.
     pub presence: PresenceConfig,
+    /// Messages that an application publishes.
+    pub notify: NotifyConfig,
     /// Limits of connections, rates and memory.
     pub limits: LimitsConfig,
     /// Detection of idle and unresponsive connections.
@@ -96,6 +100,7 @@ fn settings() -> &'static [Setting] {
             recipients::settings(),
             rooms::settings(),
             presence::settings(),
+            notify::settings(),
             limits::settings(),
             keepalive::settings(),
             logging::settings(),

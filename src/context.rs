@@ -10,6 +10,7 @@ use crate::config::Config;
 use crate::content_types::SharedContract;
 use crate::limits::Limits;
 use crate::memberships::SessionMemberships;
+use crate::notify::NotifyStats;
 use crate::page::SharedPage;
 use crate::protocol::Contract;
 use crate::registry::Registry;
@@ -32,6 +33,8 @@ pub struct Context {
     pub memberships: Arc<SessionMemberships>,
     /// The sessions of this node.
     pub registry: Arc<Registry>,
+    /// What has become of notifications.
+    pub notify: Arc<NotifyStats>,
     /// Limits per user and per client address.
     pub limits: Arc<Limits>,
     /// The epoch of the store (PROTOCOL section 5).
@@ -71,6 +74,7 @@ impl Context {
             router: memberships.router().clone(),
             memberships,
             registry,
+            notify: Arc::default(),
             limits,
             epoch,
             draining: AtomicBool::new(false),

@@ -18,9 +18,9 @@
 //! 9. [`readers`] read inboxes and histories from the store on their own threads.
 //!
 //! Beside that path: [`limits`] restricts connections, rates and memory, [`blocks`] lists the users who block each other,
-//! [`contacts`] caches which users are contacts, [`ingest`] accepts what back ends send, [`presence`] knows who is online,
-//! [`memberships`] ends memberships with their sessions, [`content_types`] loads an application's content types, [`page`] is the
-//! chat page,
+//! [`contacts`] caches which users are contacts, [`ingest`] accepts what back ends send, [`notify`] reads what they publish through
+//! Redis, [`presence`] knows who is online, [`memberships`] ends memberships with their sessions, [`content_types`] loads an
+//! application's content types, [`page`] is the chat page,
 //! [`disk_space`] watches the free disk space, [`tls`] loads
 //! certificates, [`clock`] tells the time, [`logging`] writes the log, [`config`] reads the settings, [`ops`] serves operators and back ends. [`server`] builds all parts, and [`context`] is the
 //! part of them that connections share. [`compatibility`] compares versions of schemas for the `dmwire` program.
@@ -43,6 +43,7 @@ pub mod limits;
 mod listener;
 pub mod logging;
 pub mod memberships;
+pub mod notify;
 pub mod ops;
 pub mod outbox;
 pub mod page;

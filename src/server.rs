@@ -26,6 +26,7 @@ use crate::disk_space::DiskSpaceMonitor;
 use crate::limits::Limits;
 use crate::listener::{self, ListenError, OperationsListeners};
 use crate::memberships::SessionMemberships;
+use crate::notify;
 use crate::ops::Ops;
 use crate::ops::keys::{ApiKeys, NewKey};
 use crate::outbox::disconnect::SHUTDOWN;
@@ -199,6 +200,12 @@ pub async fn serve(
     let _watch_clock = AbortOnDropHandle::new(actix_rt::spawn(watch_clock(context.clone())));
     let watch = watch_storage(parts.disk_space.clone(), parts.files.clone());
     let _watch_storage = AbortOnDropHandle::new(actix_rt::spawn(watch));
+    let _notify = notify::start(
+        &context.config.notify,
+        context.config.limits.max_frame_bytes,
+        parts.ops.ingest.clone(),
+        context.notify.clone(),
+    )?;
     let server = actix_rt::spawn(server);
     shutdown.await;
 

@@ -27,6 +27,7 @@ const LAYERS: &[&[&str]] = &[
     &["delivery"],
     &["router"],
     &["ingest", "memberships"],
+    &["notify"],
     &["context"],
     &["session"],
     &["http"],

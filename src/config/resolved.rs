@@ -97,10 +97,11 @@ impl Resolved {
 
     /// Checks settings that have no effect without another one.
     fn check_pairs(&self) -> Result<(), ConfigError> {
-        const PAIRS: [(&str, &str); 3] = [
+        const PAIRS: [(&str, &str); 4] = [
             ("tls_cert", "tls_key"),
             ("tls_key", "tls_cert"),
             ("jwks_ca", "jwks"),
+            ("notify_sender", "notify"),
         ];
         for (key, needed) in PAIRS {
             if self.is_given(key) && !self.is_given(needed) {

@@ -99,6 +99,18 @@ impl<T: 'static> Kind<T> {
         }
     }
 
+    /// As [`Kind::one`]. `show` returns `None` for a value that must not be displayed.
+    pub fn one_or_hidden(
+        value_name: &str,
+        parse: impl Fn(&RawValue) -> Result<T, String> + Send + Sync + 'static,
+        show: impl Fn(&T) -> Option<String> + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            show: Box::new(show),
+            ..Self::one(value_name, parse, |_| String::new())
+        }
+    }
+
     /// The help's words for a default that depends on the machine.
     pub fn default_text(self, text: &'static str) -> Self {
         Self {

@@ -204,6 +204,12 @@ async fn open(
     } = upgrade;
     let identity = authenticate(context, &token, &endpoint, client).await?;
     let requested = endpoint.user().map(str::to_owned);
+    if context.config.notify.reserves(identity.user()) {
+        log::info!(user = &**identity.user(), ip:% = client.name(); "handshake rejected: the user is the sender of notifications");
+        return Err(Rejection::forbidden(
+            "this user is the sender of notifications; nobody can connect as this user",
+        ));
+    }
     match endpoint.authorize(identity.user()) {
         Ok(Some(query)) => {
             if !query.rooms.is_empty() && context.config.rooms.rooms == RoomMode::Off {

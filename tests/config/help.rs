@@ -72,6 +72,8 @@ const SETTINGS: &[&str] = &[
     "room-entries-burst",
     "presence",
     "presence-grace-seconds",
+    "notify",
+    "notify-sender",
     "clock-settle",
     "content-types",
     "page-renderers",

@@ -60,6 +60,13 @@ fn an_error_names_the_valid_values() {
         ("--room-entries-burst 0", "1 to 1000000"),
         ("--presence some", "contacts nor everyone nor off"),
         ("--presence-grace-seconds 301", "0 to 300"),
+        ("--notify http://localhost", "redis://[USER:PASSWORD@]HOST"),
+        ("--notify redis://h/x", "redis://[USER:PASSWORD@]HOST"),
+        (
+            "--notify redis://h#insecure",
+            "redis://[USER:PASSWORD@]HOST",
+        ),
+        ("--notify-sender a/b", "is not a user id"),
         ("--unknown-recipients=-1", "0 to 1000000000"),
         ("--unknown-recipients-per-user 1GB", "0 to 1000000000"),
         (
@@ -183,6 +190,10 @@ fn contradictory_settings_are_rejected_by_name() {
             ["--proxy-header: ", "without", "--trusted-proxy"],
         ),
         ("--tls-key x", ["--tls-key: ", "without", "--tls-cert"]),
+        (
+            "--notify-sender bot",
+            ["--notify-sender: ", "without", "--notify"],
+        ),
     ] {
         Run::new(args).fails_with(&parts);
         Run::new(&format!("config {args}")).fails_with(&parts);

@@ -72,6 +72,8 @@ fn the_defaults_are_those_of_the_protocol_document() {
         "room_entries_burst = 20000  # default",
         "presence = \"contacts\"  # default",
         "presence_grace_seconds = 5  # default",
+        "notify = \"\"  # default",
+        "notify_sender = \"system\"  # default",
         "min_free_disk = \"auto\"  # default",
         "outbox_bytes = 1048576  # default",
         "buffer_bytes = 268435456  # default",
@@ -96,7 +98,7 @@ fn the_output_of_config_is_a_file_with_the_same_settings() {
                 --queries-per-second 12 --query-burst 13 --changes-per-message 24 --pings-per-second 20 --control-frames-per-second 21 --session-bytes-per-second 22000 --connections 14 --connections-per-ip 15 \
                 --handshakes-per-second 16 --handshake-burst auto --outbox-bytes 16384 --buffer-bytes 2000000 --heartbeat-seconds 5 --ping-seconds 6 --stall-seconds 7 --durability normal --inbox-days 1.5 --inbox-limit 9 --history-days 90 --device-days 45 --clock-settle 90s --content-types types --page-renderers renderers \
                 --rooms managed --room-limit 25 --rooms-per-user 26 --room-history joined --small-room 27 --room-entries-per-second 28 \
-                --room-entries-burst 29 --presence everyone --presence-grace-seconds 30 \
+                --room-entries-burst 29 --presence everyone --presence-grace-seconds 30 --notify redis://h:1/2 --notify-sender bot \
                 --log off,dmwire=debug --log-format json";
     let by_flag = Run::new(args).output();
     assert!(
@@ -119,7 +121,7 @@ fn the_output_of_config_is_a_file_with_the_same_settings() {
             .collect()
     };
     assert_eq!(values(&by_file), values(&by_flag));
-    assert_eq!(by_file.matches("# file my.toml").count(), 73);
+    assert_eq!(by_file.matches("# file my.toml").count(), 75);
 }
 
 #[test]

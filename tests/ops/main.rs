@@ -9,4 +9,5 @@ mod keys;
 mod local;
 mod members;
 mod messages;
+mod notify;
 mod port;
