@@ -3,6 +3,7 @@ import { Connection } from './connection.js';
 import { Emitter } from './emitter.js';
 import { DmwireError } from './errors.js';
 import type {
+  ChosenStatus,
   ClientFrame,
   Content,
   Conversation,
@@ -10,6 +11,7 @@ import type {
   PastMessage,
   ServerError,
   ServerMessage,
+  ServerPresence,
 } from './frames.generated.js';
 import { newId } from './ids.js';
 import { Inbox, type InboxItem } from './inbox.js';
@@ -27,6 +29,7 @@ import type {
 import { type InFrame, Outbox, type OutFrame } from './outbox.js';
 import { history, items } from './pages.js';
 import { Persistence } from './persistence.js';
+import { Presence } from './presence.js';
 import { Receiver } from './receiver.js';
 import { Retries } from './retries.js';
 import type { State } from './state.js';
@@ -61,6 +64,7 @@ export class Client<App = never> {
   readonly #outbox: Outbox;
   readonly #connection: Connection;
   readonly #persistence: Persistence;
+  readonly #presence: Presence;
   readonly #receiver: Receiver;
   readonly #retries: Retries;
   /** Rooms that the next connection joins. */
@@ -99,13 +103,23 @@ export class Client<App = never> {
     this.#connection = new Connection(options, {
       beforeConnect: token => this.#persistence.ready(options.user ?? subjectOf(token)),
       url: () => this.#url(),
-      onState: state => this.#events.emit('state', state),
+      onState: state => {
+        if (state.status === 'open') this.#presence.up();
+        this.#events.emit('state', state);
+      },
       onWire: (direction, text) => this.#events.emit('wire', { direction, text }),
       onFrame: (frame, size) => this.#receiver.receive(frame, size),
-      onDown: () => this.#outbox.down(),
+      onDown: () => {
+        this.#outbox.down();
+        this.#presence.down();
+      },
       onFatal: error => this.#fail(error),
     });
     this.#persistence = new Persistence(options, this.#inbox, this.#outbox, () => this.#connection.closed);
+    this.#presence = new Presence({
+      request: frame => this.#outbox.add(frame, 'retried'),
+      onFailed: (frame, error) => this.#events.emit('failed', { frame, error }),
+    });
     this.#receiver = new Receiver({
       connection: this.#connection,
       events: this.#events,
@@ -115,6 +129,7 @@ export class Client<App = never> {
       retries: this.#retries,
       fail: error => this.#fail(error),
     });
+    this.#events.on('presence', (frame: ServerPresence) => this.#presence.update(frame));
     this.#events.on('error', (error: ServerError) => {
       // The path tells which parameter of the URL it is about.
       const room = this.#namedRooms[Number(/^\/room\/(\d+)$/.exec(error.path ?? '')?.[1])];
@@ -231,6 +246,30 @@ export class Client<App = never> {
     return this.#items<Member>({ type: 'members', room }, 'users', options.pageSize);
   }
 
+  /**
+   * Watches users: the event `presence` reports their status now, each change, and their status again after each reconnect. Resolves
+   * with the presence of each user, in order; fails if the server refuses one of them. At most 1,000 users are watched at a time.
+   */
+  async watch(users: readonly string[]): Promise<ServerPresence[]> {
+    this.#assertNotClosed();
+    return this.#presence.watch(users);
+  }
+
+  /** Ends the watching of users. Resolves when no more events about them follow. */
+  async unwatch(users: readonly string[]): Promise<void> {
+    this.#assertNotClosed();
+    return this.#presence.unwatch(users);
+  }
+
+  /**
+   * Sets the status that other users see while this user is connected, on all devices, until it is set again. While offline it waits
+   * for the next connection; only the newest one is sent. Resolves when it is stored.
+   */
+  async setStatus(status: ChosenStatus): Promise<void> {
+    this.#assertNotClosed();
+    return this.#presence.setStatus(status);
+  }
+
   /** Blocks direct messages from a user. */
   async block(user: string): Promise<void> {
     await this.request({ type: 'block', user });
@@ -331,7 +370,9 @@ export class Client<App = never> {
     this.#released = this.#persistence.close();
     this.#inbox.stop();
     this.#connection.end(error);
-    this.#outbox.close(error ?? clientClosed());
+    const reason = error ?? clientClosed();
+    this.#outbox.close(reason);
+    this.#presence.close(reason);
     for (const wake of [...this.#wakeups]) wake();
     return this.#released;
   }

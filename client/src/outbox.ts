@@ -197,6 +197,9 @@ export class Outbox {
   resolve(reply: InFrame): PendingFrame | undefined {
     const pending = this.#inFlight(reply.ref);
     if (!pending) return undefined;
+    // `watch` is answered for each user, in the order of the list.
+    if (reply.type === 'presence' && reply.user !== (pending.frame.users as string[] | undefined)?.at(-1))
+      return undefined;
     this.#backoff.reset();
     this.settle(pending, reply);
     return pending;
