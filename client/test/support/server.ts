@@ -54,11 +54,15 @@ export class Server {
   async restart(): Promise<void> {
     await this.kill();
     const environment = Object.entries(process.env).filter(([name]) => !name.startsWith('DMWIRE_'));
-    const child = spawn(resolve(BINARY), ['--listen', `127.0.0.1:${this.#port}`, '--ops-listen', 'off', ...this.flags], {
-      cwd: this.folder,
-      env: Object.fromEntries(environment),
-      stdio: ['ignore', 'ignore', 'pipe'],
-    });
+    const child = spawn(
+      resolve(BINARY),
+      ['--listen', `127.0.0.1:${this.#port}`, '--ops-listen', 'off', ...this.flags],
+      {
+        cwd: this.folder,
+        env: Object.fromEntries(environment),
+        stdio: ['ignore', 'ignore', 'pipe'],
+      },
+    );
     this.#child = child;
     const log: string[] = [];
     for await (const line of createInterface({ input: child.stderr as NodeJS.ReadableStream })) {
