@@ -49,6 +49,17 @@ fn unchanged(seq: Option<u64>, at: i64) -> Outcome {
     }
 }
 
+impl Found {
+    /// False if no inbox can have an entry that the change supersedes, so that none is searched. A removed reaction may have been
+    /// forgotten while its entries are kept.
+    fn may_have(&self, superseded_by: Change<'_>) -> bool {
+        match superseded_by {
+            Change::Edited | Change::Deleted => self.edited_at.is_some(),
+            Change::Reacted(_) | Change::Unreacted(_) => true,
+        }
+    }
+}
+
 impl Batch<'_> {
     /// Makes a change to a message. If the other user blocks the acting user, only a change that was made before succeeds.
     pub(super) fn change(
@@ -423,8 +434,34 @@ impl Batch<'_> {
         (found, change, changed_at): (&Found, Change<'_>, i64),
     ) -> Result<()> {
         let (kind, emoji) = change.columns();
-        // An edit or a deletion supersedes the author's last edit, a reaction the same user's last change of it. SQLite would
-        // search the whole inbox of the user instead of the index, which has all of these columns and this condition.
+        let superseded = if found.may_have(change) {
+            self.supersede(user, found, emoji)?
+        } else {
+            0
+        };
+        self.tx
+            .prepare_cached(
+                "INSERT INTO inbox (user, seq, at, conversation, message, kind, by, emoji)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+            )?
+            .execute(params![
+                user,
+                signed(head + 1),
+                changed_at,
+                found.conversation,
+                found.n,
+                kind,
+                found.actor.n,
+                emoji
+            ])?;
+        self.inbox_grown(id, superseded as u64);
+        Ok(())
+    }
+
+    /// Marks the changes in a user's inbox that a later one supersedes: an edit or a deletion supersedes the author's last edit, a
+    /// reaction the same user's last change of it. Returns how many there are.
+    fn supersede(&mut self, user: i64, found: &Found, emoji: Option<&str>) -> Result<usize> {
+        // SQLite would search the whole inbox of the user instead of the index, which has all of these columns and this condition.
         let superseded = self
             .tx
             .prepare_cached(
@@ -443,23 +480,7 @@ impl Batch<'_> {
                 .prepare_cached("UPDATE users SET superseded = superseded + ?2 WHERE n = ?1")?
                 .execute([user, superseded as i64])?;
         }
-        self.tx
-            .prepare_cached(
-                "INSERT INTO inbox (user, seq, at, conversation, message, kind, by, emoji)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
-            )?
-            .execute(params![
-                user,
-                signed(head + 1),
-                changed_at,
-                found.conversation,
-                found.n,
-                kind,
-                found.actor.n,
-                emoji
-            ])?;
-        self.inbox_grown(id, superseded as u64);
-        Ok(())
+        Ok(superseded)
     }
 
     /// True if the other user of the conversation blocks the acting user.
