@@ -5,17 +5,21 @@
 //! time, so that loss, order and duplicates are checked and latency includes delays of the sender. Traffic stays on loopback.
 //!
 //! [`options`] are the command-line options, [`target`] is the server, [`socket`] a client's connection. [`pairs`],
-//! [`paced`], [`fanout`], [`stalled`], [`storm`] and [`idle`] are the loads. [`tally`] counts and [`report`] prints.
+//! [`paced`], [`fanout`], [`rooms`], [`beside_room`], [`stalled`], [`storm`] and [`idle`] are the loads; [`members`] are those of
+//! rooms. [`tally`] counts and [`report`] prints.
 
+mod beside_room;
 #[path = "../support/disk.rs"]
 mod disk;
 mod disk_latency;
 mod fanout;
 mod idle;
+mod members;
 mod options;
 mod paced;
 mod pairs;
 mod report;
+mod rooms;
 mod socket;
 mod stalled;
 mod storm;
@@ -60,6 +64,10 @@ fn load(options: &Options, report: &mut Report) -> io::Result<()> {
             idle::run(&target, options, report).await
         } else if options.storm > 0 {
             storm::run(target, options, report).await
+        } else if options.beside_room > 0 {
+            beside_room::run(&target, options, report).await
+        } else if !options.rooms.is_empty() {
+            rooms::run(&target, options, report).await
         } else if options.devices > 0 {
             fanout::run(&target, options, report).await
         } else if options.stalled > 0 {

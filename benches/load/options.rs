@@ -29,6 +29,17 @@ pub struct Options {
     /// it.
     #[arg(long)]
     pub fsync: bool,
+    /// Instead of pairs: one user sends to rooms with these numbers of members, of which all or half are online, and to one user. Each
+    /// round has a phase of --seconds for each of them; a message costs what is reported relative to one to the user.
+    #[arg(long, value_delimiter = ',', value_name = "MEMBERS,...")]
+    pub rooms: Vec<usize>,
+    /// Instead of sending as fast as possible: measure the latency of one pair, in turn without other load and while a room with this
+    /// many members receives messages of three members at --rate per second.
+    #[arg(long, default_value_t = 0, value_name = "MEMBERS")]
+    pub beside_room: usize,
+    /// Rounds of --rooms and --beside-room.
+    #[arg(long, default_value_t = 3)]
+    pub rounds: usize,
     /// Instead of pairs: one user sends to a user with this many devices, all of which get each message.
     #[arg(long, default_value_t = 0)]
     pub devices: usize,

@@ -104,6 +104,12 @@ impl Socket {
         Ok((Self { stream, ..self }, handle))
     }
 
+    /// The stream, for a thread that waits in the kernel. The write buffer must be empty, and the server must not have sent
+    /// anything after `synced`.
+    pub fn into_std(self) -> io::Result<std::net::TcpStream> {
+        self.stream.into_std()
+    }
+
     /// Adds a text message to the write buffer.
     pub fn queue(&mut self, text: &str) {
         frame(TEXT, text.as_bytes(), &mut self.out);
@@ -209,6 +215,13 @@ pub fn text_frame(text: &str) -> Vec<u8> {
     out
 }
 
+/// The answer to a frame with this first byte, if it is a ping.
+pub fn pong(first: u8, payload: &[u8]) -> Option<Vec<u8>> {
+    let mut out = Vec::new();
+    (first & 0x0F == 9).then(|| frame(PONG, payload, &mut out));
+    (!out.is_empty()).then_some(out)
+}
+
 fn frame(first: u8, payload: &[u8], out: &mut Vec<u8>) {
     out.push(first);
     match payload.len() {
@@ -228,7 +241,7 @@ fn frame(first: u8, payload: &[u8], out: &mut Vec<u8>) {
 }
 
 /// Returns the first byte and the start and end of the payload of the frame at the start of `bytes`.
-fn next_frame(bytes: &[u8]) -> Option<(u8, usize, usize)> {
+pub fn next_frame(bytes: &[u8]) -> Option<(u8, usize, usize)> {
     let (&[first, second], rest) = bytes.split_first_chunk::<2>()?;
     let (start, length) = match second {
         126 => (4, usize::from(u16::from_be_bytes(*rest.first_chunk()?))),

@@ -41,6 +41,18 @@ impl Tally {
         true
     }
 
+    /// As [`Tally::take`], of messages whose numbers rise but have gaps: `lowest` is the lowest number that the message may have.
+    /// Returns the lowest number of the next one.
+    pub fn take_rising(&mut self, text: &[u8], lowest: u64, now: u64) -> u64 {
+        let Some((number, meant)) = stamp(text) else {
+            return lowest;
+        };
+        self.wrong += u64::from(number < lowest);
+        self.delivered += 1;
+        self.latencies.push(now.saturating_sub(meant) as u32);
+        number + 1
+    }
+
     /// Messages not delivered.
     pub fn missing(&self) -> u64 {
         self.sent.saturating_sub(self.delivered)
@@ -111,7 +123,7 @@ impl Tally {
 
 /// The frame of a message. Its number and time are written in place before each send; its length never changes, so that no
 /// formatting is needed.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Template {
     frame: Vec<u8>,
     /// Position of the number; the time follows it.
@@ -124,6 +136,15 @@ const TIME: usize = 12;
 impl Template {
     /// Creates a message with `size` characters of text for `user`.
     pub fn new(user: &str, size: usize, ephemeral: bool) -> Self {
+        Self::with_target("target_user", user, size, ephemeral)
+    }
+
+    /// Creates a message for the members of `room`.
+    pub fn to_room(room: &str, size: usize, ephemeral: bool) -> Self {
+        Self::with_target("target_room", room, size, ephemeral)
+    }
+
+    fn with_target(key: &str, target: &str, size: usize, ephemeral: bool) -> Self {
         let text = "x".repeat(size.saturating_sub(NUMBER + TIME + 2));
         let (number, time) = ("#".repeat(NUMBER), "#".repeat(TIME));
         let ephemeral = if ephemeral {
@@ -132,7 +153,7 @@ impl Template {
             ""
         };
         let frame = crate::socket::text_frame(&format!(
-            r#"{{"message":"{number} {time} {text}","target_user":"{user}"{ephemeral}}}"#
+            r#"{{"message":"{number} {time} {text}","{key}":"{target}"{ephemeral}}}"#
         ));
         let stamp = frame.windows(2).position(|two| two == b"##");
         let stamp = stamp.expect("it was put there");

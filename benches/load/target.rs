@@ -67,6 +67,8 @@ impl Target {
                 "--sessions-per-user",
                 &options.devices.max(16).to_string(),
             ])
+            .args(["--room-entries-per-second", "1000000"])
+            .args(["--room-entries-burst", "1000000"])
             .args(["--log", "warn,dmwire=info", "--store"])
             .arg(match options.store.as_str() {
                 "sqlite:" => "sqlite:load.db",
@@ -138,6 +140,15 @@ impl Target {
         self.pid
             .and_then(|pid| fs::read_to_string(format!("/proc/{pid}/{file}")).ok())
             .unwrap_or_default()
+    }
+
+    /// Bytes that the server has had written to disks so far.
+    pub fn disk_bytes(&self) -> u64 {
+        let io = self.proc("io");
+        let line = io
+            .lines()
+            .find_map(|line| line.strip_prefix("write_bytes: "));
+        line.and_then(|bytes| bytes.parse().ok()).unwrap_or(0)
     }
 
     /// Resident memory of the server in KiB.
