@@ -104,13 +104,25 @@ impl Server {
 
     /// Starts the server again with the same folder and port, after [`Server::kill`] or [`Server::wait`].
     pub fn restart(&mut self) {
-        let port = self.address.port();
-        let again = Self::launch(
-            self.arguments.clone(),
-            self.environment.clone(),
-            self.folder.clone(),
-            port,
-        );
+        let until = Instant::now() + DEADLINE;
+        let again = loop {
+            let started = Self::try_launch(
+                self.arguments.clone(),
+                self.environment.clone(),
+                self.folder.clone(),
+                self.address.port(),
+            );
+            match started {
+                Ok(server) => break server,
+                // The kernel has given the port to a connection of another test meanwhile.
+                Err((_, log))
+                    if log.contains("Address already in use") && Instant::now() < until =>
+                {
+                    std::thread::sleep(Duration::from_millis(50));
+                }
+                Err((status, log)) => panic!("the server does not start: {status}\n{log}"),
+            }
+        };
         drop(std::mem::replace(self, again));
     }
 
