@@ -65,23 +65,52 @@ impl Drop for PrintSeed {
     }
 }
 
-/// Seeds that have failed before. Their results partly depend on timing, so each one runs several times.
-const REGRESSIONS: [u64; 1] = [
+/// Seeds that have failed before, and the rules of their runs. Their results partly depend on timing, so each one runs several
+/// times.
+const REGRESSIONS: [(u64, Option<Rules>); 2] = [
     // Two messages with the same id, in different conversations of one user, edited at the same time.
-    279_117_326_410_730,
+    (279_117_326_410_730, None),
+    // A session with `ack=auto` that ends in the step in which it has acknowledged its first entries.
+    (237_537_943_113_702, Some(RULES[0])),
 ];
+
+fn start_server(arguments: &[&str], rules: Option<Rules>) -> Server {
+    let rules = rules.map_or_else(Vec::new, |rules| rules.arguments());
+    let rules: Vec<&str> = rules.iter().map(String::as_str).collect();
+    Server::start(&[&FAST[..], arguments, &rules].concat())
+}
 
 #[test]
 fn seeds_that_have_failed_before_pass() {
-    for seed in REGRESSIONS {
+    for (seed, rules) in REGRESSIONS {
         for _ in 0..5 {
             // Each run needs users without messages.
-            let server = Server::start(&FAST);
+            let server = start_server(&[], rules);
             let print_seed = PrintSeed(seed);
-            Run::new(&server, seed, None).execute();
+            Run::new(&server, seed, rules).execute();
             drop(print_seed);
         }
     }
+}
+
+/// The server may resume a device by what its other sessions have acknowledged in the same step.
+#[test]
+fn what_a_session_has_read_is_known_when_it_ends_and_when_another_one_begins() {
+    let server = start_server(&[], None);
+    let mut run = Run::new(&server, 1, None);
+    let key = (0, "d0".to_owned());
+    let device = run.connect_as(0, ("d0", false), "&since=0", 0);
+    run.devices.push(device);
+    run.burst();
+    let read = run.devices[0].cursor;
+    assert!(read > 0, "it has read nothing");
+    let _other = run.connect_as(0, ("d1", true), "&since=0", 0);
+    assert_eq!(run.watermarks.get(&key).map(|mark| mark.high), Some(read));
+    run.burst();
+    run.disconnect_device();
+    let left = run.left[&key];
+    assert!(left > read, "it has read nothing more");
+    assert_eq!(run.watermarks[&key].high, left);
 }
 
 #[test]
@@ -91,11 +120,7 @@ fn every_session_receives_the_entries_of_the_model() {
     // With a small outbox, sessions read from the store instead of receiving entries when they are committed.
     let narrow = ["--outbox-bytes", "1024"];
     let more = [&[][..], &narrow, &[]];
-    let servers = [0, 1, 2].map(|which: usize| {
-        let rules = RULES[which].arguments();
-        let rules: Vec<&str> = rules.iter().map(String::as_str).collect();
-        Server::start(&[&FAST[..], more[which], &rules].concat())
-    });
+    let servers = [0, 1, 2].map(|which: usize| start_server(more[which], Some(RULES[which])));
     let next = AtomicU64::new(seed);
     let began = Instant::now();
     std::thread::scope(|scope| {

@@ -130,7 +130,6 @@ impl<'a> Run<'a> {
         for device in &mut self.devices {
             device.check(&mut self.model);
         }
-        self.raise_watermarks();
     }
 
     pub fn connect(&mut self, user: usize, name: &str, query: &str, cursor: u64) -> Device {
@@ -146,6 +145,8 @@ impl<'a> Run<'a> {
         cursor: u64,
     ) -> Device {
         SESSIONS_SEEN.fetch_add(1, Ordering::Relaxed);
+        // The server may resume this session by what the others have acknowledged until now.
+        self.raise_watermarks();
         let device = Device::connect(
             self.server,
             &self.model,
@@ -169,8 +170,9 @@ impl<'a> Run<'a> {
         })
     }
 
-    /// With `ack=auto` the server may store any entry that was read as the watermark.
-    pub fn raise_watermarks(&mut self) {
+    /// With `ack=auto` the server may store any entry that was read as the watermark. To be called before a session begins and
+    /// before one is removed.
+    fn raise_watermarks(&mut self) {
         for device in &self.devices {
             let has_received = device.has_received_entry || device.is_truncated;
             if !device.manual && has_received {
@@ -179,6 +181,12 @@ impl<'a> Run<'a> {
                 *high = (*high).max(device.cursor);
             }
         }
+    }
+
+    /// Removes a session whose connection ends next.
+    fn remove_device(&mut self, at: usize) -> Device {
+        self.raise_watermarks();
+        self.devices.swap_remove(at)
     }
 
     /// A device connects for the first time or again, with one of the possible positions.
@@ -280,7 +288,7 @@ impl<'a> Run<'a> {
             return;
         }
         let at = self.random.below(self.devices.len());
-        let device = self.devices.swap_remove(at);
+        let device = self.remove_device(at);
         self.left
             .insert((device.user, device.name.clone()), device.cursor);
         match self.random.below(3) {
@@ -405,12 +413,11 @@ impl<'a> Run<'a> {
 
     /// Cuts the connection of a device and resumes. Returns the replies that were read before.
     pub fn cut_and_resume(&mut self, at: usize) -> HashMap<String, Value> {
-        self.raise_watermarks();
         let reset = self.random.percent(50);
         let query = format!("&since={}&epoch={}", self.devices[at].cursor, self.epoch);
         let (user, cursor) = (self.devices[at].user, self.devices[at].cursor);
         let name = self.devices[at].name.clone();
-        let mut old = self.devices.swap_remove(at);
+        let mut old = self.remove_device(at);
         let seen = std::mem::take(&mut old.replies);
         self.cut.push(old.close_log_line());
         let frames = old.cut_and_take_unchecked(reset);
