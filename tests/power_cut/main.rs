@@ -160,7 +160,7 @@ fn acknowledged_entries_survive_power_cuts() {
             first: 250,
             next: 150,
         },
-        20,
+        12,
     );
 }
 
