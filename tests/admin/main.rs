@@ -9,5 +9,6 @@ mod erased_names;
 mod export;
 mod helpers;
 mod interrupted;
+mod older;
 mod restore;
 mod verify;

@@ -73,6 +73,9 @@ pub fn include_all(path: &Path, connection: &Connection) -> Result<(), StoreErro
              {LIST_ALL}"
         );
         with_path(path, connection.execute_batch(&listed))?;
+    } else if !with_path(path, connection.column_exists(None, "users", "status"))? {
+        let online = "CREATE TEMP VIEW users AS SELECT *, 0 AS status FROM main.users";
+        with_path(path, connection.execute_batch(online))?;
     }
     Ok(())
 }

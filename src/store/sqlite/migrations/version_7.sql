@@ -6,22 +6,12 @@
 
 -- Whether a session of the user has ever been opened.
 ALTER TABLE users ADD COLUMN connected INTEGER NOT NULL DEFAULT 0;
--- Whether a key has named the user: the user then counts as known without having connected.
-ALTER TABLE users ADD COLUMN known INTEGER NOT NULL DEFAULT 0;
 
 -- Finds out whether a user is blocked by anybody.
 CREATE INDEX blocks_by_blocked ON blocks (blocked);
 
 -- The bytes that users have stored lately, as of a time: see `byte_use`.
 CREATE TABLE byte_use (user INTEGER PRIMARY KEY, used REAL NOT NULL, at INTEGER NOT NULL) STRICT;
-
-
--- Receipts.
-
--- The received marks of which the other user of the conversation may know only an earlier value, `shown`.
-CREATE TABLE deferred (
-    user INTEGER NOT NULL, conversation INTEGER NOT NULL, shown INTEGER NOT NULL, PRIMARY KEY (user, conversation)
-) STRICT, WITHOUT ROWID;
 
 
 -- Superseded changes.
@@ -93,9 +83,6 @@ CREATE TABLE members (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX members_by_user ON members (user);
 
--- Users whose membership a key has ended: they cannot join the room until a key makes them members again.
-CREATE TABLE removed_members (room INTEGER NOT NULL, user INTEGER NOT NULL, PRIMARY KEY (room, user)) STRICT, WITHOUT ROWID;
-
 -- `inbox.kind` 6: the user `by` has joined the room, 7: has left it. `message` is the place among the numbers of messages, and `emoji`
 -- the number of members after it.
 -- A message of a room, and the name of a room, are kept while an inbox has an entry about them.
@@ -103,12 +90,3 @@ CREATE INDEX room_entries ON inbox (conversation, message) WHERE conversation < 
 -- So are the names of users who have written in a room, joined it or left it.
 CREATE INDEX membership_entries ON inbox (by) WHERE kind IN (6, 7);
 CREATE INDEX room_authors ON messages (sender) WHERE conversation < 0;
-
-
--- Presence.
-
--- `status`: 0 online, 1 away, 2 busy, 3 invisible. `last_seen`: when the user was last online for others.
-ALTER TABLE users ADD COLUMN status INTEGER NOT NULL DEFAULT 0;
-ALTER TABLE users ADD COLUMN last_seen INTEGER;
--- The users who are online for others. After a crash it has those who were.
-CREATE TABLE online (user INTEGER PRIMARY KEY) STRICT;
