@@ -83,7 +83,7 @@ fn start_server(arguments: &[&str], rules: Option<Rules>) -> Server {
 #[test]
 fn seeds_that_have_failed_before_pass() {
     for (seed, rules) in REGRESSIONS {
-        for _ in 0..5 {
+        for _ in 0..3 {
             // Each run needs users without messages.
             let server = start_server(&[], rules);
             let print_seed = PrintSeed(seed);

@@ -396,6 +396,15 @@ impl<'a> Run<'a> {
             .map(|(request, ..)| self.send(at, request, true))
             .collect();
         self.devices[at].read_replies();
+        // A copy of a refused message that the closed connection still holds would be stored after a later join.
+        if sent
+            .iter()
+            .any(|(_, answer, _)| !matches!(answer, Expected::Entry(_)))
+        {
+            for words in std::mem::take(&mut self.cut) {
+                self.server.wait_for_log(&words);
+            }
+        }
         for ((_, answer, before), reference) in sent.into_iter().zip(again) {
             let ack = self.devices[at].replies.remove(&reference).expect("an ack");
             let Expected::Entry(action) = answer else {
