@@ -2,6 +2,8 @@ import type { Client, ServerMembers } from '../../src/index.js';
 import type { Conversation } from './conversation.js';
 
 const PAGE_SIZE = 100;
+/** Members that have changed meanwhile are loaded again after this time in milliseconds. */
+const RELOAD_DELAY = 1000;
 
 /** Callbacks of a {@link MemberLoader}. */
 export interface MemberEvents {
@@ -19,7 +21,7 @@ export class MemberLoader {
     this.#events = events;
   }
 
-  /** Loads the first page again. */
+  /** Loads the first page, and again the pages that were loaded before. */
   async loadFirst(conversation: Conversation): Promise<void> {
     await this.#load(conversation, undefined);
   }
@@ -30,26 +32,33 @@ export class MemberLoader {
     if (cursor !== undefined) await this.#load(conversation, cursor);
   }
 
-  async #load(conversation: Conversation, cursor: string | undefined): Promise<void> {
+  async #load(conversation: Conversation, start: string | undefined): Promise<void> {
     const { room } = conversation;
     if (!room || room.loading) return;
     room.loading = true;
-    room.isOutdated = false;
+    if (start === undefined) room.isOutdated = false;
     this.#events.onChange();
     try {
-      const position = cursor === undefined ? {} : { cursor };
-      const request = { type: 'members', room: room.name, limit: PAGE_SIZE, ...position } as const;
-      const page = await this.#events.client().request<ServerMembers>(request);
-      room.members = cursor === undefined ? page.users : [...(room.members ?? []), ...page.users];
-      room.cursor = page.cursor;
-      room.size = page.total;
-      for (const { user, read } of page.users) if (read !== undefined) conversation.markReadBy(user, read);
+      let members = (start !== undefined && room.members) || [];
+      let cursor = start;
+      do {
+        const position = cursor === undefined ? {} : { cursor };
+        const request = { type: 'members', room: room.name, limit: PAGE_SIZE, ...position } as const;
+        const page = await this.#events.client().request<ServerMembers>(request);
+        members = [...members, ...page.users];
+        cursor = page.cursor;
+        room.size = page.total;
+        for (const { user, read } of page.users) if (read !== undefined) conversation.markReadBy(user, read);
+      } while (cursor !== undefined && members.length < (room.members?.length ?? 0));
+      room.members = members;
+      room.cursor = cursor;
     } catch (error) {
       this.#events.onError(conversation, error);
     }
     room.loading = false;
     this.#events.onChange();
-    // The page may not include a change that arrived before it.
-    if (room.isOutdated && room.isMember) await this.#load(conversation, undefined);
+    // The pages may not include a change that arrived before them.
+    const reload = () => room.isOutdated && room.isMember && this.loadFirst(conversation);
+    if (room.isOutdated) setTimeout(reload, RELOAD_DELAY);
   }
 }

@@ -145,6 +145,38 @@ describe('the rooms of a chat', { timeout: 60_000 }, () => {
     assert.deepEqual([thread()[0], thread().at(-1)], ['m201', 'ann left 260']);
   });
 
+  it('keeps the loaded members, and loads them again a while after they have changed during a load', async () => {
+    const names = Array.from({ length: 250 }, (_, n) => `user${String(n).padStart(3, '0')}`);
+    list = [{ target_room: 'r', members: 250, unread: 0 }];
+    await start();
+    const requests: unknown[] = [];
+    socket.onFrame = frame => {
+      if (frame.type !== 'members') return queueMicrotask(() => answer(socket, frame));
+      requests.push(frame.cursor);
+      const count = requests.length;
+      queueMicrotask(async () => {
+        // Users join within the round trips of the second and of the third request.
+        if (count === 2 || count === 3) await event(`visitor${count}`, 'joined', 250 + count);
+        const first = Number(frame.cursor ?? 0);
+        const users = names.slice(first, first + 100).map(user => ({ user, joined_at: AT }));
+        const cursor = first + 100 < names.length ? { cursor: String(first + 100) } : {};
+        socket.frame({ type: 'members', room: 'r', users, total: 250 + count, ref: frame.ref, ...cursor });
+      });
+    };
+    chat.open('#r');
+    await waitUntil(() => chat.current?.room?.members !== undefined && !chat.current.room.loading);
+    assert.deepEqual(requests, [undefined]);
+    const { current } = chat;
+    assert(current?.room);
+    await chat.rooms.loadMoreMembers(current);
+    assert.deepEqual(requests, [undefined, '100']);
+    // Both pages are loaded again.
+    await waitUntil(() => requests.length === 4 && current.room?.loading === false);
+    assert.deepEqual(requests, [undefined, '100', undefined, '100']);
+    const loaded = current.room.members?.map(({ user }) => user).filter(user => user.startsWith('user'));
+    assert.deepEqual(loaded, names.slice(0, 200));
+  });
+
   it('knows who is a member, in the order of the server', async () => {
     members = ['B', 'a', 'c'].map(user => ({ user, joined_at: AT }));
     list = [{ target_room: 'r', members: 3, unread: 0 }];

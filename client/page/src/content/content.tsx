@@ -45,12 +45,12 @@ export function ContentView({ content, isMine, onAction }: ContentProps): JSX.El
   }
 }
 
-/** Returns a text for previews, at most `max` UTF-16 code units long. */
-export function preview(content: Content | undefined, max = 160): string {
-  return shorten(summary(content), max);
+/** Returns a text for previews of a message, which is one of the user's own if `isMine`, at most `max` UTF-16 code units long. */
+export function preview(content: Content | undefined, isMine: boolean, max = 160): string {
+  return shorten(summary(content, isMine), max);
 }
 
-function summary(content: Content | undefined): string {
+function summary(content: Content | undefined, isMine: boolean): string {
   if (content === undefined) return 'Deleted';
   if (typeof content === 'string') return content;
   const typed = content as unknown as UnknownContent;
@@ -70,7 +70,7 @@ function summary(content: Content | undefined): string {
     case 'data':
       return string(typed.name);
     default:
-      return cardOf(typed, false)?.title ?? string(typed.type);
+      return cardOf(typed, isMine)?.title ?? string(typed.type);
   }
 }
 

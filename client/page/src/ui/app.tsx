@@ -144,7 +144,7 @@ function ChatView({ identity, to, notice, onAccepted, onRejected, onSignOut }: C
       const id = `${'from' in arrival ? arrival.id : arrival.seq}`;
       const text =
         'from' in arrival
-          ? `${room ? `${arrival.from} in ` : ''}${peer}: ${preview(arrival.content, 1000)}`
+          ? `${room ? `${arrival.from} in ` : ''}${peer}: ${preview(arrival.content, arrival.from === chat.me, 1000)}`
           : noticeText(arrival, chat.me);
       setAnnouncements(before => [...before.slice(1 - MAX_ANNOUNCEMENTS), { id, text }]);
     });

@@ -102,7 +102,7 @@ export function Composer(props: ComposerProps): JSX.Element {
             <strong>
               {editing ? 'Editing' : `Replying to ${context.from === chat.me ? 'yourself' : context.from}`}
             </strong>
-            <span dir="auto">{preview(context.content)}</span>
+            <span dir="auto">{preview(context.content, context.from === chat.me)}</span>
           </p>
           <IconButton icon="close" label="Cancel" onClick={cancel} />
         </div>

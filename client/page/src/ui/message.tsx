@@ -80,13 +80,13 @@ function Row(props: RowProps): JSX.Element {
           <Avatar user={from} /> <bdi>{from}</bdi>
         </p>
       )}
-      <div class="bubble" dir={direction(preview(content, Number.POSITIVE_INFINITY))}>
+      <div class="bubble" dir={direction(preview(content, isMine, Number.POSITIVE_INFINITY))}>
         {!props.named && <span class="unseen">{isMine ? 'You' : from}: </span>}
         {replyTo !== undefined && (
           <button type="button" class="original" onClick={() => actions.jump(replyTo)}>
             <span class="unseen">In reply to </span>
             <strong>{original ? (original.from === me ? 'You' : original.from) : 'An earlier message'}</strong>
-            <span dir="auto">{original && preview(original.content)}</span>
+            <span dir="auto">{original && preview(original.content, original.from === me)}</span>
           </button>
         )}
         {content === undefined ? (
@@ -120,7 +120,7 @@ function Row(props: RowProps): JSX.Element {
           title="React, reply and more"
         >
           <Icon name="more" />
-          <span class="unseen">More actions for the message: {preview(content, 40)}</span>
+          <span class="unseen">More actions for the message: {preview(content, isMine, 40)}</span>
         </button>
       )}
       {menu && isStored && content !== undefined && <Menu {...props} onClose={close} />}

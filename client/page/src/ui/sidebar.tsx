@@ -147,7 +147,7 @@ function ConversationButton(props: {
         ) : last ? (
           <>
             {last.from === chat.me ? peer !== chat.me && <bdi>You:</bdi> : room && <bdi>{last.from}:</bdi>}{' '}
-            {preview(last.content)}
+            {preview(last.content, last.from === chat.me)}
           </>
         ) : (
           room && <>{roomPreview(chat, room)}</>
