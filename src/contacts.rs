@@ -6,6 +6,8 @@
 //! - Retention may remove the last message of a user; that is reported after the commit, too ([`Contacts::forget`]). `dmwire
 //!   erase` needs a stopped server.
 //! - A lookup that is under way meanwhile takes the reported state, or is not cached.
+//! - When a room becomes a small one, or is not any more, the pairs of its members are not touched: [`Regroupings`] tells that
+//!   they are old, and each is looked up again when it is needed.
 //! - Blocks are not part of it: [`crate::blocks::Blocks`] is checked each time, also after a lookup.
 //!
 //! It is filled by the reader threads. The router consults it on the workers' threads, and [`crate::delivery::Delivery`] on the
@@ -16,18 +18,19 @@
 //! them: [`Contacts::message_sent`] discards the waiting signals that would announce it, so that none of them follows it. A
 //! session waits with its next frame for the lookup of an ephemeral message.
 
+pub mod regroupings;
+
 use std::collections::hash_map::{Entry, HashMap};
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
+use self::regroupings::Regroupings;
 use crate::outbox::wakeup::WakeupBatch;
 use crate::readers::Readers;
 
 /// The maximum number of pairs. Beyond it the cache is emptied.
 const MAX_PAIRS: usize = 200_000;
-/// More pairs than these are not forgotten one by one: the cache is emptied.
-const MAX_FORGOTTEN: usize = 5000;
 /// The maximum number of signals that wait for lookups. Beyond it a signal is dropped.
 const MAX_WAITING: usize = 1000;
 
@@ -60,6 +63,8 @@ struct Shared {
     readers: OnceLock<Readers>,
     /// Turns a pair into 64 bits. Seeded at random, so that nobody can search for two pairs with the same value.
     hasher: RandomState,
+    /// The changes of rooms.
+    regroupings: Regroupings,
     /// Held for a lookup or a change of one pair, and while the signals of a pair are pushed after its lookup.
     pairs: Mutex<Pairs>,
     /// Lookups are in progress. Without any, a message needs no lock.
@@ -69,11 +74,19 @@ struct Shared {
 #[derive(Default)]
 struct Pairs {
     /// Whether pairs are contacts. Pairs are kept as 64 bits: that two of them share a value is not to be expected.
-    known: HashMap<u64, bool>,
+    known: HashMap<u64, Known>,
     /// The pairs that are looked up.
     waiting: HashMap<u64, PendingLookup>,
     /// The number of signals in `waiting`.
     signals: usize,
+}
+
+/// What is known of a pair.
+#[derive(Clone, Copy)]
+struct Known {
+    are_contacts: bool,
+    /// [`Regroupings::now`] when it was looked up.
+    since: u64,
 }
 
 /// The lookup of a pair that is under way.
@@ -81,6 +94,8 @@ struct Pairs {
 struct PendingLookup {
     /// In the order in which they came.
     waiting: Vec<Waiting>,
+    /// [`Regroupings::now`] when the lookup began.
+    since: u64,
     /// The state that was reported meanwhile.
     reported: Option<Reported>,
 }
@@ -112,7 +127,9 @@ impl Contacts {
         if !pairs.waiting.is_empty() && pairs.waiting.contains_key(&key) {
             return None;
         }
-        pairs.known.get(&key).copied()
+        let known = pairs.known.get(&key)?;
+        let is_old = self.shared.regroupings.concern(a, b, known.since);
+        (!is_old).then_some(known.are_contacts)
     }
 
     /// Two users have become contacts.
@@ -122,7 +139,7 @@ impl Contacts {
         if let Some(lookup) = pairs.waiting.get_mut(&key) {
             lookup.reported = Some(Reported::Contacts);
         }
-        pairs.insert(key, true);
+        pairs.insert(key, true, self.shared.regroupings.now());
     }
 
     /// Two users may be contacts no more.
@@ -137,20 +154,7 @@ impl Contacts {
 
     /// Any two of these users may have become contacts, or may be contacts no more.
     pub fn forget_among(&self, users: &[Arc<str>]) {
-        let pairs = users.len() * users.len().saturating_sub(1) / 2;
-        if pairs <= MAX_FORGOTTEN {
-            for (n, a) in users.iter().enumerate() {
-                for b in &users[..n] {
-                    self.forget(a, b);
-                }
-            }
-            return;
-        }
-        let pairs = &mut *self.shared.lock();
-        for lookup in pairs.waiting.values_mut() {
-            lookup.reported = Some(Reported::Forgotten);
-        }
-        pairs.known = HashMap::new();
+        self.shared.regroupings.add(users);
     }
 
     /// Looks up whether two users are contacts, and pushes `signal` on a reader's thread if they are. The signal is dropped if
@@ -180,7 +184,11 @@ impl Contacts {
         let key = self.shared.key(a, b);
         match pairs.waiting.entry(key) {
             Entry::Occupied(lookup) => return lookup.into_mut().waiting.push(waiting),
-            Entry::Vacant(pair) => pair.insert(PendingLookup::default()).waiting.push(waiting),
+            Entry::Vacant(pair) => drop(pair.insert(PendingLookup {
+                waiting: vec![waiting],
+                since: self.shared.regroupings.now(),
+                reported: None,
+            })),
         }
         self.shared.is_waiting.store(true, Ordering::Release);
         drop(pairs);
@@ -244,11 +252,15 @@ impl Pairs {
         lookup
     }
 
-    fn insert(&mut self, key: u64, are_contacts: bool) {
+    fn insert(&mut self, key: u64, are_contacts: bool, since: u64) {
         if self.known.len() >= MAX_PAIRS {
             self.known = HashMap::new();
         }
-        self.known.insert(key, are_contacts);
+        let known = Known {
+            are_contacts,
+            since,
+        };
+        self.known.insert(key, known);
     }
 }
 
@@ -279,7 +291,7 @@ impl Lookup {
             }
         }
         if !matches!(lookup.reported, Some(Reported::Forgotten)) {
-            pairs.insert(key, are_contacts);
+            pairs.insert(key, are_contacts, lookup.since);
         }
         self.shared.lookup_ended(&pairs);
         drop(pairs);
@@ -325,7 +337,9 @@ mod tests {
         let key = shared.key("a", "b");
         let mut pairs = shared.lock();
         let first = Waiting::Signal(signal("a", true, pushed));
-        pairs.waiting.entry(key).or_default().waiting.push(first);
+        let lookup = pairs.waiting.entry(key).or_default();
+        lookup.waiting.push(first);
+        lookup.since = shared.regroupings.now();
         pairs.signals += 1;
         shared.is_waiting.store(true, Ordering::Release);
         drop(pairs);
@@ -407,19 +421,41 @@ mod tests {
     }
 
     #[test]
-    fn the_pairs_of_a_group_are_forgotten() {
-        for size in [3, 200] {
+    fn the_pairs_of_a_group_are_forgotten_and_no_others() {
+        for size in [3, 101, 1000] {
             let contacts = Contacts::default();
             let group: Vec<Arc<str>> = (0..size).map(|n: u32| n.to_string().into()).collect();
-            for (a, b) in [("0", "2"), ("1", "0"), ("0", "x")] {
+            let others = [("0", "x"), ("y", "z"), ("z", "2")];
+            for (a, b) in [("0", "2"), ("1", "0")].iter().chain(&others) {
                 contacts.set(a, b);
             }
-            contacts.forget_among(&group);
+            // As by a user who joins and leaves a room again and again.
+            for _ in 0..100 {
+                contacts.forget_among(&group);
+                contacts.forget_among(&group[1..]);
+            }
             assert_eq!(contacts.are_contacts("0", "2"), None);
             assert_eq!(contacts.are_contacts("0", "1"), None);
-            // A large group empties the cache.
-            let other = contacts.are_contacts("0", "x");
-            assert_eq!(other, (size == 3).then_some(true));
+            for (a, b) in others {
+                assert_eq!(contacts.are_contacts(a, b), Some(true), "{size}");
+            }
+            contacts.set("0", "2");
+            assert_eq!(contacts.are_contacts("2", "0"), Some(true));
+        }
+    }
+
+    #[test]
+    fn a_lookup_that_began_before_a_regrouping_is_not_cached() {
+        let contacts = Contacts::default();
+        let (pushed, _signals) = channel();
+        let group: [Arc<str>; 2] = ["a".into(), "b".into()];
+        for (during, cached) in [(true, None), (false, Some(true))] {
+            let lookup = start(&contacts, &pushed);
+            if during {
+                contacts.forget_among(&group);
+            }
+            lookup.finish(true);
+            assert_eq!(contacts.are_contacts("a", "b"), cached);
         }
     }
 
