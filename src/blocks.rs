@@ -30,16 +30,17 @@ impl Blocks {
                 .contains(&self.hash(user, other))
     }
 
-    /// Records that `user` blocks `other`, or unblocks it.
-    pub fn set(&self, user: &str, other: &str, blocked: bool) {
+    /// Records that `user` blocks `other`, or unblocks it. False: that was so before.
+    pub fn set(&self, user: &str, other: &str, blocked: bool) -> bool {
         let hash = self.hash(user, other);
         let mut hashes = self.hashes.write().unwrap_or_else(PoisonError::into_inner);
-        if blocked {
-            hashes.insert(hash);
+        let has_changed = if blocked {
+            hashes.insert(hash)
         } else {
-            hashes.remove(&hash);
-        }
+            hashes.remove(&hash)
+        };
         self.count.store(hashes.len(), Ordering::Release);
+        has_changed
     }
 
     fn hash(&self, user: &str, other: &str) -> u64 {
@@ -54,13 +55,13 @@ mod tests {
     #[test]
     fn a_block_has_a_direction() {
         let blocks = Blocks::default();
-        blocks.set("a", "b", true);
-        blocks.set("a", "b", true);
-        blocks.set("ab", "c", true);
+        assert!(blocks.set("a", "b", true));
+        assert!(!blocks.set("a", "b", true));
+        assert!(blocks.set("ab", "c", true));
         assert!(blocks.contains("a", "b") && blocks.contains("ab", "c"));
         assert!(!blocks.contains("b", "a") && !blocks.contains("a", "bc"));
-        blocks.set("a", "b", false);
-        blocks.set("a", "c", false);
+        assert!(blocks.set("a", "b", false));
+        assert!(!blocks.set("a", "c", false));
         assert!(!blocks.contains("a", "b") && blocks.contains("ab", "c"));
     }
 }

@@ -320,9 +320,10 @@ impl Delivery {
         match write {
             Write::Block { actor, user, on } => {
                 // While nothing can be pushed to the user who blocks.
-                self.registry
-                    .with(actor, |_| self.blocks.set(actor, user, *on));
-                self.presence.block_changed(actor, user, wakeups);
+                let set = |_: &[Arc<Outbox>]| self.blocks.set(actor, user, *on);
+                if self.registry.with(actor, set) {
+                    self.presence.block_changed(actor, user, *on, wakeups);
+                }
             }
             Write::Status { user, status } => self.presence.set_status(user, *status, now.0),
             _ => {}

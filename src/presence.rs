@@ -5,14 +5,19 @@
 //! a session. The time at which a user was last online is read for those who are watched.
 //!
 //! A [`Presence`] is a cheap handle over `Arc`. Its entries are split into shards; the mutex of a shard is held for one access, or
-//! while some of the sessions that watch a user are notified. While it is held, no lock of the registry or of the contacts is taken.
+//! while some of the sessions that watch a user are notified. While it is held, no lock of the registry is taken.
 //!
 //! What is stored ([`Write::Seen`](crate::store::Write::Seen)) is queued under the lock of the user's shard, so that it has the order
 //! of the changes.
 
 mod entry;
 mod notify;
+mod relations;
+#[cfg(test)]
+mod tests;
+mod viewer;
 mod watch;
+mod work;
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
@@ -23,15 +28,18 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 use self::entry::{Entry, LastSeen, Transition};
-use self::notify::Work;
-pub use self::watch::Watches;
+pub use self::watch::{StartedWatch, WatchError, Watches};
+use self::work::Work;
 use crate::blocks::Blocks;
 use crate::clock::Clock;
 use crate::config::{PresenceConfig, PresenceMode};
-use crate::contacts::Contacts;
+use crate::contacts::regroupings::Regroupings;
+use crate::readers::Readers;
 use crate::store::UserStatus;
 
 const SHARDS: usize = 64;
+/// The memory for one user whom a session watches. The users whom all sessions watch may use as much as `--buffer-bytes`.
+pub const BYTES_PER_WATCH: usize = 1 << 10;
 /// An entry is kept for this time after the user was online, at least: meanwhile the store records it.
 const RECORDED_AFTER: Duration = Duration::from_secs(5);
 
@@ -55,12 +63,15 @@ struct Shared {
     grace: Duration,
     clock: Arc<Clock>,
     blocks: Arc<Blocks>,
-    contacts: Contacts,
+    /// The changes of who is a contact of whom.
+    regroupings: Regroupings,
+    readers: OnceLock<Readers>,
     recorder: OnceLock<Recorder>,
     /// The number of entries of invisible users.
     invisible: AtomicUsize,
     /// The number of users that sessions watch, each counted for each session.
     watches: AtomicUsize,
+    max_watches: usize,
     work: Mutex<Work>,
     /// Notified when there is work that may be due.
     has_work: Notify,
@@ -107,17 +118,18 @@ impl Default for Presence {
     fn default() -> Self {
         let clock = Arc::new(Clock::new(0));
         let config = PresenceConfig::default();
-        Self::new(&config, clock, Arc::default(), Contacts::default())
+        Self::new(&config, clock, Arc::default(), usize::MAX)
     }
 }
 
 impl Presence {
-    /// Nobody is present. `config` tells who sees whom, and how long users stay online after the end of their last session.
+    /// Nobody is present. `config` tells who sees whom, and how long users stay online after the end of their last session. All sessions
+    /// together watch at most `max_watches` users, each counted for each session.
     pub fn new(
         config: &PresenceConfig,
         clock: Arc<Clock>,
         blocks: Arc<Blocks>,
-        contacts: Contacts,
+        max_watches: usize,
     ) -> Self {
         Self {
             shared: Arc::new(Shared {
@@ -127,10 +139,12 @@ impl Presence {
                 grace: Duration::from_secs(config.presence_grace_seconds),
                 clock,
                 blocks,
-                contacts,
+                regroupings: Regroupings::default(),
+                readers: OnceLock::new(),
                 recorder: OnceLock::new(),
                 invisible: AtomicUsize::new(0),
                 watches: AtomicUsize::new(0),
+                max_watches,
                 work: Mutex::default(),
                 has_work: Notify::new(),
             }),
@@ -140,6 +154,11 @@ impl Presence {
     /// Sets what stores when users were online. Without it, nothing is stored.
     pub fn set_recorder(&self, record: impl Fn(&Arc<str>, Option<i64>) + Send + Sync + 'static) {
         drop(self.shared.recorder.set(Box::new(record)));
+    }
+
+    /// Sets the readers that look up who is a contact of whom. Without them, a changed relation stays unknown.
+    pub fn set_readers(&self, readers: Readers) {
+        drop(self.shared.readers.set(readers));
     }
 
     fn shard(&self, user: &str) -> MutexGuard<'_, Shard> {
@@ -201,7 +220,7 @@ impl Presence {
             (Transition::Offline, Some(record)) => record(user, Some(at)),
             _ => {}
         }
-        if transition != Transition::None && !entry.watchers.is_empty() {
+        if transition != Transition::None && !entry.viewers.is_empty() {
             self.mark_changed(user, entry.notified_at);
         }
         self.keep_or_remove(&mut shard, user, now);
@@ -243,7 +262,7 @@ impl Presence {
         if let Some(entry) = shard.get_mut(user) {
             entry.scheduled = entry.scheduled.filter(|at| *at != scheduled);
             let has_ended = |at: Instant| at + self.shared.grace <= now;
-            if !entry.watchers.is_empty() && entry.ended_at().is_some_and(has_ended) {
+            if !entry.viewers.is_empty() && entry.ended_at().is_some_and(has_ended) {
                 self.mark_changed(user, entry.notified_at);
             }
         }

@@ -9,7 +9,8 @@
 //!
 //! A [`Readers`] is a cheap handle over `Arc`. Its mutex guards the queues of jobs and is held only to add or to take one. The
 //! queues are bounded: each session has at most one opening, one query of its inbox and one query of its client in progress,
-//! and [`Contacts`](crate::contacts::Contacts) limits the number of its lookups.
+//! [`Contacts`](crate::contacts::Contacts) limits the number of its lookups, and [`Presence`](crate::presence::Presence) has one lookup at a
+//! time.
 
 mod fair_queue;
 
@@ -116,6 +117,25 @@ impl Readers {
         }));
     }
 
+    /// Looks up whether the users of each of some pairs are contacts, and calls `done` on the reader's thread. Such lookups are long
+    /// jobs of one user: they run one after the other, and take turns with the queries of users. If the server is shutting down, `done`
+    /// is dropped instead.
+    pub fn relations(
+        &self,
+        pairs: Vec<(Arc<str>, Arc<str>)>,
+        done: impl FnOnce(Result<Vec<bool>, StoreError>) + Send + 'static,
+    ) {
+        // Not the id of a user.
+        let turn = "".into();
+        self.add_long(
+            turn,
+            Box::new(move |reader| {
+                let found = pairs.iter().map(|(a, b)| reader.is_mutual(a, b));
+                done(found.collect());
+            }),
+        );
+    }
+
     /// Reads part of an inbox.
     pub fn entries(&self, range: InboxRange) -> PendingRead<Vec<InboxItem>> {
         self.query(range.user.clone(), move |reader| reader.entries(&range))
@@ -160,11 +180,19 @@ impl Readers {
                 drop(sender.send(read(reader)));
             }
         });
+        self.add_long(user, job);
+        receiver
+    }
+
+    fn add_long(&self, user: Arc<str>, job: Job) {
         let mut queues = self.shared.lock();
-        if !queues.closed && queues.long.push(user, job) {
+        if queues.closed {
+            // The job may hold what adds another one when it is dropped.
+            drop(queues);
+            drop(job);
+        } else if queues.long.push(user, job) {
             self.shared.added.notify_one();
         }
-        receiver
     }
 
     fn add_short(&self, job: Job) {

@@ -17,7 +17,7 @@ use uuid::{ContextV7, Uuid};
 
 pub use self::ephemeral::DeferredAck;
 pub use self::keys::{KeyMessage, PartReply};
-pub use self::query::{Query, RunningQuery, StartedWatch, Watching};
+pub use self::query::{Query, RunningQuery, Watching};
 use self::query::{members, unwatch, watch};
 use self::rooms::{join, leave};
 use crate::clock::Clock;

@@ -31,7 +31,7 @@ use crate::ops::Ops;
 use crate::ops::keys::{ApiKeys, NewKey};
 use crate::outbox::disconnect::SHUTDOWN;
 use crate::page::{Page, RenderersError};
-use crate::presence::Presence;
+use crate::presence::{BYTES_PER_WATCH, Presence};
 use crate::protocol::Contract;
 use crate::readers::Readers;
 use crate::registry::Registry;
@@ -255,7 +255,7 @@ impl Parts {
             &config.presence,
             clock.clone(),
             blocks.clone(),
-            contacts.clone(),
+            config.limits.buffer_bytes / BYTES_PER_WATCH,
         );
         let options = store_options(&config, &registry, &contacts, &presence);
         let store = open_store(&config.storage, options)?;
@@ -276,6 +276,7 @@ impl Parts {
         }
         let readers = Readers::start(readers, store.reader()?)?;
         contacts.set_readers(readers.clone());
+        presence.set_readers(readers.clone());
         let limits = Limits::new(
             &config.limits,
             &config.recipients,
@@ -381,7 +382,9 @@ struct Former {
 impl Former {
     /// Reads it, and all blocks into `blocks`.
     fn read(reader: &mut dyn Reader, blocks: &Blocks) -> Result<Self, StoreError> {
-        reader.blocks(&mut |user, other| blocks.set(user, other, true))?;
+        reader.blocks(&mut |user, other| {
+            blocks.set(user, other, true);
+        })?;
         let mut memberships = Vec::new();
         reader
             .session_memberships(&mut |user, room| memberships.push((user.into(), room.into())))?;

@@ -1,11 +1,10 @@
 //! What is known of one user's presence: a state without a lock or a clock of its own.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use uuid::Uuid;
-
-use super::watch::Watcher;
+use super::viewer::Viewer;
 use super::{Shown, ShownStatus};
 use crate::store::UserStatus;
 
@@ -22,8 +21,10 @@ pub struct Entry {
     ended: Option<(ShownStatus, Instant)>,
     /// When the user was last online, in milliseconds since 1970-01-01T00:00:00Z; `None`: it was not read yet.
     last_seen: Option<LastSeen>,
-    /// The sessions that watch the user.
-    pub watchers: BTreeMap<Uuid, Watcher>,
+    /// The users who watch the user.
+    pub viewers: BTreeMap<Arc<str>, Box<Viewer>>,
+    /// Some viewers may have an old relation, for which the task has not begun to look.
+    pub is_scan_queued: bool,
     /// When the watchers were last notified.
     pub notified_at: Option<Instant>,
     /// When the entry is looked at next.
@@ -113,14 +114,9 @@ impl Entry {
         self.last_seen.get_or_insert(last_seen);
     }
 
-    /// The watching session with this id.
-    pub fn watcher(&mut self, session: Uuid) -> Option<&mut Watcher> {
-        self.watchers.get_mut(&session)
-    }
-
     /// True if no session of the user exists, and none watches the user.
     pub fn is_unused(&self) -> bool {
-        self.opening == 0 && self.sessions == 0 && self.watchers.is_empty()
+        self.opening == 0 && self.sessions == 0 && self.viewers.is_empty()
     }
 
     /// When the user ceased to have a session that others see. `None`: there is one, or none was seen since the entry exists.

@@ -4,14 +4,12 @@
 //! that follow each other are announced together, and a frame for which a slow session has no room is sent later.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap, HashSet};
-use std::sync::atomic::Ordering;
+use std::ops::Bound;
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::Semaphore;
-
-use super::watch::Watcher;
+use super::viewer::{Pair, Viewer};
+use super::work::Work;
 use super::{Presence, Shown, ShownStatus};
 use crate::config::PresenceMode;
 use crate::outbox::wakeup::{WakeupBatch, WrittenBy};
@@ -20,7 +18,8 @@ use crate::protocol::{ServerFrame, Timestamp};
 use crate::store::Relation;
 use crate::websocket;
 
-/// The notifications about one user have at least this distance.
+/// The notifications about one user have at least this distance. A change by `unblock`, and a frame for which a session had no room, wait
+/// so long.
 const COALESCE: Duration = Duration::from_secs(1);
 /// The distance of two passes.
 const PASS: Duration = Duration::from_millis(50);
@@ -28,86 +27,20 @@ const PASS: Duration = Duration::from_millis(50);
 const IDLE: Duration = Duration::from_secs(3600);
 /// The number of watching sessions that are notified while a shard is locked.
 const CHUNK: usize = 64;
+/// The number of pairs that are notified in one pass.
+const PAIRS: usize = 4096;
 /// The task writes to so many sessions of one pass itself; the tasks of the others write.
 const INLINE_WRITES: usize = 16;
-/// The number of relations that are looked up in the store at the same time.
-const LOOKUPS: usize = 256;
-/// More watching users and groups than these are not kept one by one: the relations to all are looked up.
-const MAX_USERS: usize = 256;
-const MAX_GROUPS: usize = 4;
-
-type Group = Arc<[Arc<str>]>;
-
-/// What the task has to do.
-#[derive(Debug, Default)]
-pub struct Work {
-    /// Users whose watchers are to be notified, not before a time.
-    changed: HashMap<Arc<str>, Instant>,
-    /// Users of whom others may be contacts since lately, or not any more.
-    relations: HashMap<Arc<str>, Scope>,
-    /// Users whose entries are to be looked at.
-    scheduled: BinaryHeap<Reverse<(Instant, Arc<str>)>>,
-}
-
-/// The watching users whose relation to a user may have changed.
-#[derive(Debug, Default)]
-struct Scope {
-    users: HashSet<Arc<str>>,
-    groups: Vec<Group>,
-    /// All.
-    all: bool,
-}
-
-impl Scope {
-    fn add_user(&mut self, user: &Arc<str>) {
-        self.users.insert(user.clone());
-        if self.users.len() > MAX_USERS {
-            self.add_all();
-        }
-    }
-
-    fn add_group(&mut self, group: &Group) {
-        self.groups.push(group.clone());
-        if self.groups.len() > MAX_GROUPS {
-            self.add_all();
-        }
-    }
-
-    fn add_all(&mut self) {
-        *self = Self {
-            all: true,
-            ..Self::default()
-        };
-    }
-}
-
-/// The groups of a pass, as sets.
-#[derive(Default)]
-struct Groups(Vec<(Group, HashSet<Arc<str>>)>);
-
-impl Groups {
-    fn add(&mut self, group: &Group) {
-        if !self.0.iter().any(|(known, _)| Arc::ptr_eq(known, group)) {
-            let set = group.iter().cloned().collect();
-            self.0.push((group.clone(), set));
-        }
-    }
-
-    fn contains(&self, group: &Group, user: &str) -> bool {
-        let found = self.0.iter().find(|(known, _)| Arc::ptr_eq(known, group));
-        found.is_some_and(|(_, set)| set.contains(user))
-    }
-}
 
 /// Encodes each state of a user once.
-struct Frames<'a> {
+pub(super) struct Frames<'a> {
     user: &'a str,
     encoded: Vec<(Shown, Vec<u8>)>,
     sessions: usize,
 }
 
 impl<'a> Frames<'a> {
-    fn new(user: &'a str) -> Self {
+    pub(super) fn new(user: &'a str) -> Self {
         Self {
             user,
             encoded: Vec::new(),
@@ -158,40 +91,44 @@ impl From<ShownStatus> for PresenceStatus {
 }
 
 impl Presence {
-    fn work(&self) -> MutexGuard<'_, Work> {
+    pub(super) fn work(&self) -> MutexGuard<'_, Work> {
         self.shared
             .work
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What a watching session sees of a user.
-    pub(super) fn view(&self, user: &str, watcher: &Watcher, shown: Shown) -> Shown {
-        let other = watcher.session.user();
-        self.seen_by(other, user, watcher.is_mutual.unwrap_or(false), shown)
-    }
-
-    /// What `viewer` sees of a user.
-    fn seen_by(&self, viewer: &str, user: &str, is_mutual: bool, shown: Shown) -> Shown {
-        let blocks = &self.shared.blocks;
-        let relation = Relation {
-            is_self: viewer == user,
-            is_mutual,
-            has_block: blocks.contains(user, viewer) || blocks.contains(viewer, user),
+    /// What a user sees of another one. `None`: it depends on whether the two are contacts, which has to be read first.
+    pub(super) fn seen_by(
+        &self,
+        viewer: &str,
+        user: &str,
+        is_mutual: Option<bool>,
+        shown: Shown,
+    ) -> Option<Shown> {
+        let (blocks, mode) = (&self.shared.blocks, self.shared.mode);
+        let has_block = blocks.contains(user, viewer) || blocks.contains(viewer, user);
+        let is_visible = |is_mutual| {
+            let relation = Relation {
+                is_self: viewer == user,
+                is_mutual,
+                has_block,
+            };
+            // With `off` users see not even their own presence: they see it as others do.
+            mode != PresenceMode::Off && relation.is_visible(mode)
         };
-        // With `off` users see not even their own presence: they see it as others do.
-        let mode = self.shared.mode;
-        if mode != PresenceMode::Off && relation.is_visible(mode) {
-            shown
-        } else {
-            Shown::OFFLINE
-        }
+        let is_visible = match is_mutual {
+            Some(is_mutual) => is_visible(is_mutual),
+            None => Some(is_visible(false)).filter(|without| *without == is_visible(true))?,
+        };
+        Some(if is_visible { shown } else { Shown::OFFLINE })
     }
 
     /// What a member of a small room sees of another one.
     pub fn shown_to_member(&self, viewer: &str, user: &str) -> PresenceStatus {
         let shown = self.shown(user);
-        self.seen_by(viewer, user, true, shown).status.into()
+        let seen = self.seen_by(viewer, user, Some(true), shown);
+        seen.unwrap_or(Shown::OFFLINE).status.into()
     }
 
     /// The watchers of a user are to be notified. The caller holds the lock of the user's shard.
@@ -213,98 +150,88 @@ impl Presence {
         }
     }
 
-    /// Two users may see each other from now on, or not any more, because of what they have in common.
-    pub fn relation_changed(&self, a: &Arc<str>, b: &Arc<str>) {
-        if a != b {
-            self.add_relations(a, |scope| scope.add_user(b));
-            self.add_relations(b, |scope| scope.add_user(a));
+    /// One of two users blocks the other, or does not any more. After a block, their sessions are notified at once; after its end, in
+    /// a later pass.
+    pub fn block_changed(
+        &self,
+        a: &Arc<str>,
+        b: &Arc<str>,
+        is_blocked: bool,
+        wakeups: &mut WakeupBatch,
+    ) {
+        for (user, viewer) in [(a, b), (b, a)] {
+            let pair = Pair {
+                user: user.clone(),
+                viewer: viewer.clone(),
+            };
+            self.with_viewer(&pair, |watching, shown| {
+                if is_blocked {
+                    self.notify(&pair, watching, shown, &mut Frames::new(user), wakeups);
+                } else {
+                    self.notify_later(&pair, watching);
+                }
+            });
         }
     }
 
-    /// The same for any two of these users.
-    pub fn relations_changed_among(&self, users: &Group) {
-        for user in users.iter() {
-            self.add_relations(user, |scope| scope.add_group(users));
+    /// Calls `act` with a user who watches another one, and what is shown of that one, while the shard is locked.
+    fn with_viewer(&self, pair: &Pair, act: impl FnOnce(&mut Viewer, Shown)) {
+        let mut shard = self.shard(&pair.user);
+        if let Some(entry) = shard.get_mut(&pair.user) {
+            let shown = entry.shown(Instant::now(), self.shared.grace);
+            if let Some(watching) = entry.viewers.get_mut(&pair.viewer) {
+                act(watching, shown);
+            }
         }
     }
 
-    fn add_relations(&self, user: &Arc<str>, add: impl FnOnce(&mut Scope)) {
-        let is_relevant = self.shared.mode == PresenceMode::Contacts;
-        if !is_relevant || self.shared.watches.load(Ordering::Acquire) == 0 {
+    /// Notifies the sessions of a viewer that see another state than they were told. The caller holds the lock of the user's shard.
+    pub(super) fn notify(
+        &self,
+        pair: &Pair,
+        watching: &mut Viewer,
+        shown: Shown,
+        frames: &mut Frames<'_>,
+        wakeups: &mut WakeupBatch,
+    ) {
+        let Pair { user, viewer } = pair;
+        let is_mutual = watching.is_mutual(&self.shared.regroupings, user, viewer);
+        // After the lookup the sessions are notified.
+        let Some(view) = self.seen_by(viewer, user, is_mutual, shown) else {
             return;
+        };
+        let mut all_sent = true;
+        for watcher in &mut watching.sessions {
+            if watcher.sent.is_none_or(|told| told == view) {
+                continue;
+            }
+            let by = frames.written_by();
+            let (sent, wakeup) = watcher.session.push_ephemeral(frames.of(view), by);
+            wakeups.add(&watcher.session, wakeup);
+            if sent {
+                watcher.sent = Some(view);
+            }
+            all_sent &= sent;
         }
-        let shard = self.shard(user);
-        if shard
-            .get(user)
-            .is_some_and(|entry| !entry.watchers.is_empty())
-        {
-            add(self.work().relations.entry(user.clone()).or_default());
+        if !all_sent {
+            self.notify_later(pair, watching);
+        }
+    }
+
+    /// Notifies the sessions of a viewer in a later pass. The caller holds the lock of the user's shard.
+    fn notify_later(&self, pair: &Pair, watching: &mut Viewer) {
+        if watching.due.is_none() {
+            let at = Instant::now() + COALESCE;
+            watching.due = Some(at);
+            self.work().pairs.push_back((at, pair.clone()));
             self.shared.has_work.notify_one();
         }
     }
 
-    /// One of two users blocks the other, or does not any more: their sessions are notified at once.
-    pub fn block_changed(&self, a: &str, b: &str, wakeups: &mut WakeupBatch) {
-        if self.shared.watches.load(Ordering::Acquire) > 0 {
-            self.update(a, b, None, wakeups);
-            self.update(b, a, None, wakeups);
-        }
-    }
-
-    /// Notifies the sessions of `viewer` that watch `user`, after their relation was looked up, if `is_mutual` is known.
-    fn update(&self, user: &str, viewer: &str, is_mutual: Option<bool>, wakeups: &mut WakeupBatch) {
-        let mut shard = self.shard(user);
-        let Some((key, _)) = shard.get_key_value(user) else {
-            return;
-        };
-        let key = key.clone();
-        let Some(entry) = shard.get_mut(user) else {
-            return;
-        };
-        let shown = entry.shown(Instant::now(), self.shared.grace);
-        let mut frames = Frames::new(user);
-        let watchers = entry.watchers.values_mut();
-        let mut all_sent = true;
-        for watcher in watchers.filter(|watcher| &**watcher.session.user() == viewer) {
-            if is_mutual.is_some() {
-                watcher.is_mutual = is_mutual;
-            }
-            all_sent &= self.push(watcher, shown, &mut frames, wakeups);
-        }
-        if !all_sent {
-            self.mark_changed(&key, Some(Instant::now()));
-        }
-    }
-
-    /// Notifies a session if it sees another state than it was told. False: it has no room.
-    fn push(
-        &self,
-        watcher: &mut Watcher,
-        shown: Shown,
-        frames: &mut Frames<'_>,
-        wakeups: &mut WakeupBatch,
-    ) -> bool {
-        let Some(told) = watcher.sent else {
-            return true;
-        };
-        let view = self.view(frames.user, watcher, shown);
-        if view == told {
-            return true;
-        }
-        let by = frames.written_by();
-        let (sent, wakeup) = watcher.session.push_ephemeral(frames.of(view), by);
-        wakeups.add(&watcher.session, wakeup);
-        if sent {
-            watcher.sent = Some(view);
-        }
-        sent
-    }
-
     /// Notifies sessions, and removes entries that are not used any more, for as long as the server runs.
     pub async fn run(self) {
-        let lookups = Arc::new(Semaphore::new(LOOKUPS));
         loop {
-            let next = self.pass(&lookups);
+            let next = self.pass();
             tokio::select! {
                 () = self.shared.has_work.notified() => {}
                 () = tokio::time::sleep_until(next.into()) => {}
@@ -314,141 +241,74 @@ impl Presence {
     }
 
     /// Does what is due. Returns when more is.
-    fn pass(&self, lookups: &Arc<Semaphore>) -> Instant {
+    pub(super) fn pass(&self) -> Instant {
         let now = Instant::now();
-        for (at, user) in self.take_scheduled(now) {
+        let scheduled = self.work().take_scheduled(now);
+        for (at, user) in scheduled {
             self.look_at(&user, at, now);
         }
-        for user in self.take_changed(now) {
-            self.notify_watchers(&user, now);
+        let changed = self.work().take_changed(now);
+        for user in changed {
+            self.notify_viewers(&user, now);
         }
-        let has_more = self.look_up_relations(lookups);
-        let work = self.work();
-        let changed = work.changed.values().copied();
-        let scheduled = work.scheduled.peek().map(|first| first.0.0);
-        let more = has_more.then_some(now + PASS);
-        changed
-            .chain(scheduled)
-            .chain(more)
-            .fold(now + IDLE, Instant::min)
-    }
-
-    fn take_scheduled(&self, now: Instant) -> Vec<(Instant, Arc<str>)> {
-        let mut work = self.work();
-        let mut due = Vec::new();
-        while work.scheduled.peek().is_some_and(|first| first.0.0 <= now) {
-            due.extend(work.scheduled.pop().map(|Reverse(item)| item));
-        }
-        due
-    }
-
-    fn take_changed(&self, now: Instant) -> Vec<Arc<str>> {
-        let mut work = self.work();
-        let due = work.changed.extract_if(|_, at| *at <= now);
-        due.map(|(user, _)| user).collect()
+        let pairs = self.work().take_pairs(now, PAIRS);
+        self.notify_pairs(&pairs);
+        self.scan();
+        self.look_up();
+        self.work().next(now, now + IDLE)
     }
 
     /// Notifies all sessions that watch a user.
-    fn notify_watchers(&self, user: &Arc<str>, now: Instant) {
-        let sessions: Vec<_> = {
+    fn notify_viewers(&self, user: &Arc<str>, now: Instant) {
+        let mut frames = Frames::new(user);
+        let mut last: Option<Arc<str>> = None;
+        loop {
+            let mut wakeups = WakeupBatch::default();
             let mut shard = self.shard(user);
             let Some(entry) = shard.get_mut(user) else {
                 return;
             };
             entry.notified_at = Some(now);
-            entry.watchers.keys().copied().collect()
-        };
-        let mut frames = Frames::new(user);
-        for sessions in sessions.chunks(CHUNK) {
-            let mut wakeups = WakeupBatch::default();
-            let mut shard = self.shard(user);
-            let Some(entry) = shard.get_mut(user) else {
-                return;
-            };
             let shown = entry.shown(Instant::now(), self.shared.grace);
-            let mut all_sent = true;
-            for session in sessions {
-                if let Some(watcher) = entry.watcher(*session) {
-                    all_sent &= self.push(watcher, shown, &mut frames, &mut wakeups);
+            let after = last.take();
+            let first = after.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+            let viewers = entry.viewers.range_mut::<str, _>((first, Bound::Unbounded));
+            let mut sessions = 0;
+            for (viewer, watching) in viewers {
+                let pair = Pair {
+                    user: user.clone(),
+                    viewer: viewer.clone(),
+                };
+                self.notify(&pair, watching, shown, &mut frames, &mut wakeups);
+                sessions += watching.sessions.len();
+                if sessions >= CHUNK {
+                    last = Some(pair.viewer);
+                    break;
                 }
-            }
-            if !all_sent {
-                self.mark_changed(user, Some(now));
             }
             drop(shard);
             wakeups.run();
-        }
-    }
-
-    /// Looks up relations that may have changed. True: some wait for a later pass.
-    fn look_up_relations(&self, lookups: &Arc<Semaphore>) -> bool {
-        let relations = std::mem::take(&mut self.work().relations);
-        let mut groups = Groups::default();
-        let mut has_more = false;
-        for (user, scope) in relations {
-            scope.groups.iter().for_each(|group| groups.add(group));
-            let is_meant = |viewer: &str| {
-                scope.all
-                    || scope.users.contains(viewer)
-                    || scope
-                        .groups
-                        .iter()
-                        .any(|group| groups.contains(group, viewer))
-            };
-            for viewer in self.viewers(&user, is_meant) {
-                if !self.look_up_relation(&user, &viewer, lookups) {
-                    has_more = true;
-                    let mut work = self.work();
-                    work.relations
-                        .entry(user.clone())
-                        .or_default()
-                        .add_user(&viewer);
-                }
+            if last.is_none() {
+                return;
             }
         }
-        has_more
     }
 
-    /// The users of the sessions that watch a user.
-    fn viewers(&self, user: &Arc<str>, is_meant: impl Fn(&str) -> bool) -> HashSet<Arc<str>> {
-        let shard = self.shard(user);
-        let entry = shard.get(user);
-        let watchers = entry.into_iter().flat_map(|entry| entry.watchers.values());
-        let viewers = watchers.map(|watcher| watcher.session.user());
-        viewers
-            .filter(|viewer| is_meant(viewer) && *viewer != user)
-            .cloned()
-            .collect()
-    }
-
-    /// Looks up the relation of two users, and notifies the sessions of `viewer`. False: too many are being looked up.
-    fn look_up_relation(
-        &self,
-        user: &Arc<str>,
-        viewer: &Arc<str>,
-        lookups: &Arc<Semaphore>,
-    ) -> bool {
-        let contacts = &self.shared.contacts;
-        if let Some(is_mutual) = contacts.are_contacts(user, viewer) {
+    /// Notifies the viewers of pairs.
+    fn notify_pairs(&self, pairs: &[(Instant, Pair)]) {
+        for pairs in pairs.chunks(CHUNK) {
             let mut wakeups = WakeupBatch::default();
-            self.update(user, viewer, Some(is_mutual), &mut wakeups);
-            wakeups.run();
-            return true;
-        }
-        let Ok(permit) = lookups.clone().try_acquire_owned() else {
-            return false;
-        };
-        let (presence, watched, watching) = (self.clone(), user.clone(), viewer.clone());
-        contacts.ask(user, viewer, move |is_mutual| {
-            drop(permit);
-            let mut wakeups = WakeupBatch::default();
-            presence.update(&watched, &watching, Some(is_mutual), &mut wakeups);
-            wakeups.run();
-            // The relation may have changed again during the lookup. Then the result is not cached.
-            if presence.shared.contacts.are_contacts(&watched, &watching) != Some(is_mutual) {
-                presence.relation_changed(&watched, &watching);
+            for (at, pair) in pairs {
+                self.with_viewer(pair, |watching, shown| {
+                    // Otherwise another viewer with this name began to watch later, who has a time of its own.
+                    if watching.due == Some(*at) {
+                        watching.due = None;
+                        let mut frames = Frames::new(&pair.user);
+                        self.notify(pair, watching, shown, &mut frames, &mut wakeups);
+                    }
+                });
             }
-        });
-        true
+            wakeups.run();
+        }
     }
 }

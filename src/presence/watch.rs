@@ -5,9 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use uuid::Uuid;
-
 use super::notify::frame;
+use super::viewer::{Viewer, Watcher};
 use super::{Presence, Shown};
 use crate::outbox::Outbox;
 use crate::store::Watched;
@@ -15,15 +14,24 @@ use crate::store::Watched;
 /// The number of users that a session may watch (PROTOCOL section 12).
 const MAX_WATCHED: usize = 1000;
 
-/// A session that watches a user.
+/// Why users cannot be watched. None of them is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WatchError {
+    /// The session would watch too many users.
+    Session,
+    /// All sessions together would.
+    Server,
+}
+
+/// Users whom a session has begun to watch.
 #[derive(Debug)]
-pub struct Watcher {
-    /// The session.
-    pub session: Arc<Outbox>,
-    /// The two users are contacts; `None`: that is being read.
-    pub is_mutual: Option<bool>,
-    /// What the session was told last; `None`: its `watch` is not answered yet.
-    pub sent: Option<Shown>,
+pub struct StartedWatch {
+    /// The users.
+    pub users: Arc<[Arc<str>]>,
+    /// Those who were not watched before.
+    pub added: Vec<Arc<str>>,
+    /// The number of the last change of relations before they are read.
+    at: u64,
 }
 
 /// The users that a session watches. Dropping it ends the notifications.
@@ -45,8 +53,11 @@ impl Watches {
     }
 
     /// Starts to watch users. What happens from now on is noticed, but the session is told nothing of a user before
-    /// [`Watches::answer`]. Returns those who were not watched before. `None`: they would be too many; nothing has changed.
-    pub fn start(&mut self, users: &[Arc<str>]) -> Option<Vec<Arc<str>>> {
+    /// [`Watches::answer`], for which they are to be read after this.
+    ///
+    /// # Errors
+    /// They would be too many; nothing has changed.
+    pub fn start(&mut self, users: Arc<[Arc<str>]>) -> Result<StartedWatch, WatchError> {
         let mut added: Vec<Arc<str>> = Vec::new();
         for user in users.iter().filter(|user| !self.users.contains(*user)) {
             if !added.contains(user) {
@@ -54,41 +65,65 @@ impl Watches {
             }
         }
         if self.users.len() + added.len() > MAX_WATCHED {
-            return None;
+            return Err(WatchError::Session);
+        }
+        let parts = &self.presence.shared;
+        // Counted before anything is read, so that no change of a relation is missed.
+        let before = parts.watches.fetch_add(added.len(), Ordering::SeqCst);
+        if before.saturating_add(added.len()) > parts.max_watches && !added.is_empty() {
+            parts.watches.fetch_sub(added.len(), Ordering::SeqCst);
+            return Err(WatchError::Server);
         }
         for user in &added {
             self.users.insert(user.clone());
             let mut shard = self.presence.shard(user);
             let entry = shard.entry(user.clone()).or_default();
-            entry.watchers.insert(
-                self.session.session(),
-                Watcher {
-                    session: self.session.clone(),
-                    is_mutual: None,
-                    sent: None,
-                },
-            );
+            let viewer = entry.viewers.entry(self.session.user().clone());
+            // The number is that of a moment at which the shard is locked: the lists of later changes have this viewer.
+            let viewer = viewer.or_insert_with(|| Box::new(Viewer::new(parts.regroupings.now())));
+            viewer.sessions.push(Watcher {
+                session: self.session.clone(),
+                sent: None,
+            });
         }
-        let watches = &self.presence.shared.watches;
-        watches.fetch_add(added.len(), Ordering::AcqRel);
-        Some(added)
+        Ok(StartedWatch {
+            users,
+            added,
+            at: parts.regroupings.now(),
+        })
     }
 
-    /// Tells the session the presence of a user whom it watches, as of now.
-    pub fn answer(&self, user: &str, found: Watched, reference: Option<&str>) {
+    /// Tells the session the presence of the users whom it watches, as of now.
+    pub fn answer(&self, started: &StartedWatch, found: Vec<Watched>, reference: Option<&str>) {
+        for (user, found) in started.users.iter().zip(found) {
+            self.answer_one(user, started.at, found, reference);
+        }
+    }
+
+    fn answer_one(&self, user: &Arc<str>, at: u64, found: Watched, reference: Option<&str>) {
         let now = Instant::now();
+        let parts = &self.presence.shared;
+        let name = self.session.user();
         let mut shard = self.presence.shard(user);
         let Some(entry) = shard.get_mut(user) else {
             return;
         };
         entry.loaded_last_seen(found.last_seen);
-        let shown = entry.shown(now, self.presence.shared.grace);
-        let Some(watcher) = entry.watcher(self.session.session()) else {
+        let shown = entry.shown(now, parts.grace);
+        let Some(viewer) = entry.viewers.get_mut(name) else {
             return;
         };
-        // What was noticed since is newer than what was read.
-        watcher.is_mutual.get_or_insert(found.is_mutual);
-        let view = self.presence.view(user, watcher, shown);
+        let regroupings = &parts.regroupings;
+        if viewer.is_mutual(regroupings, user, name).is_none() {
+            // If the relation has changed since it was read, it is looked up, and the session is notified then.
+            viewer.set_mutual(found.is_mutual, at, regroupings, (user, name));
+        }
+        let is_mutual = viewer.is_mutual(regroupings, user, name);
+        let Some(watcher) = viewer.watcher(self.session.session()) else {
+            return;
+        };
+        let view = self.presence.seen_by(name, user, is_mutual, shown);
+        let view = view.unwrap_or(Shown::OFFLINE);
         watcher.sent = Some(view);
         self.session.send(&frame(user, view, reference));
     }
@@ -97,7 +132,7 @@ impl Watches {
     pub fn stop(&mut self, users: &[Arc<str>]) {
         for user in users {
             if self.users.remove(user) {
-                self.presence.unwatch(user, self.session.session());
+                self.presence.unwatch(user, &self.session);
             }
         }
     }
@@ -106,19 +141,27 @@ impl Watches {
 impl Drop for Watches {
     fn drop(&mut self) {
         for user in std::mem::take(&mut self.users) {
-            self.presence.unwatch(&user, self.session.session());
+            self.presence.unwatch(&user, &self.session);
         }
     }
 }
 
 impl Presence {
-    fn unwatch(&self, user: &Arc<str>, session: Uuid) {
-        self.shared.watches.fetch_sub(1, Ordering::AcqRel);
+    fn unwatch(&self, user: &Arc<str>, session: &Outbox) {
         let mut shard = self.shard(user);
-        let Some(entry) = shard.get_mut(user) else {
-            return;
-        };
-        entry.watchers.remove(&session);
-        self.keep_or_remove(&mut shard, user, Instant::now());
+        if let Some(entry) = shard.get_mut(user) {
+            if let Some(viewer) = entry.viewers.get_mut(session.user()) {
+                let id = session.session();
+                viewer
+                    .sessions
+                    .retain(|other| other.session.session() != id);
+                if viewer.sessions.is_empty() {
+                    entry.viewers.remove(session.user());
+                }
+            }
+            self.keep_or_remove(&mut shard, user, Instant::now());
+        }
+        drop(shard);
+        self.shared.watches.fetch_sub(1, Ordering::SeqCst);
     }
 }

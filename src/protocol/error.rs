@@ -216,6 +216,12 @@ impl FrameError {
         Self::in_field("users", ErrorCode::Forbidden, detail)
     }
 
+    /// All sessions together would watch too many users.
+    pub fn too_many_watches() -> Self {
+        let detail = "the server cannot watch more users now; nobody was added";
+        Self::new(ErrorCode::Overloaded, detail)
+    }
+
     /// The user has reached the limit of bytes per day.
     pub fn too_many_bytes() -> Self {
         let detail =

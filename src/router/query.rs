@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use super::{CommandError, Router, conversation};
+use crate::delivery::RETRY_LATER_MS;
 use crate::outbox::Outbox;
-use crate::presence::Watches;
+use crate::presence::{StartedWatch, WatchError, Watches};
 use crate::protocol::client::{
     ClientConversations, ClientHistory, ClientMembers, ClientUnwatch, ClientWatch, Cursor,
     DEFAULT_LIMIT, DEFAULT_MEMBERS_LIMIT, UserList,
@@ -51,7 +52,7 @@ pub enum RunningQuery {
     /// The users are not watched any more.
     Unwatched,
     /// The query is rejected.
-    Rejected(FrameError),
+    Rejected(CommandError),
 }
 
 /// A session that sends queries, and the users whom it watches; `None`: it has never watched any.
@@ -61,15 +62,6 @@ pub struct Watching<'a> {
     pub session: &'a Arc<Outbox>,
     /// The users.
     pub watches: &'a mut Option<Box<Watches>>,
-}
-
-/// A `watch` frame that is being answered.
-#[derive(Debug)]
-pub struct StartedWatch {
-    /// The users of the frame.
-    pub users: Arc<[Arc<str>]>,
-    /// Those who were not watched before.
-    pub added: Vec<Arc<str>>,
 }
 
 impl Query {
@@ -175,13 +167,19 @@ impl Router {
             let presence = self.presence().clone();
             Box::new(Watches::new(presence, session.clone()))
         });
-        match watches.start(&users) {
+        match watches.start(users.clone()) {
             // Read only from now on, so that no change is missed.
-            Some(added) => {
-                let read = self.readers.watched(session.user().clone(), users.clone());
-                RunningQuery::Watch(StartedWatch { users, added }, read)
+            Ok(started) => {
+                let read = self.readers.watched(session.user().clone(), users);
+                RunningQuery::Watch(started, read)
             }
-            None => RunningQuery::Rejected(FrameError::too_many_watched()),
+            Err(WatchError::Session) => {
+                RunningQuery::Rejected(FrameError::too_many_watched().into())
+            }
+            Err(WatchError::Server) => RunningQuery::Rejected(CommandError {
+                error: FrameError::too_many_watches(),
+                retry_after_ms: Some(RETRY_LATER_MS),
+            }),
         }
     }
 }

@@ -127,10 +127,8 @@ impl Answer<'_> {
             },
             RunningQuery::Watch(started, read) => match ready!(Pin::new(read).poll(cx)) {
                 Ok(Ok(found)) => {
-                    for (user, found) in started.users.iter().zip(found) {
-                        if let Some(watches) = &watches {
-                            watches.answer(user, found, reference);
-                        }
+                    if let Some(watches) = watches {
+                        watches.answer(started, found, reference);
                     }
                     return Poll::Ready(());
                 }
@@ -146,7 +144,7 @@ impl Answer<'_> {
                 return Poll::Ready(());
             }
             RunningQuery::Rejected(error) => {
-                send_error(outbox, error, reference, None);
+                send_error(outbox, &error.error, reference, error.retry_after_ms);
                 return Poll::Ready(());
             }
         };

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::helpers::{assert_presence, unwatch, watch, without_grace};
-use crate::support::{Client, assert_has};
+use crate::support::{Client, assert_has, eventually};
 
 #[test]
 fn a_session_watches_at_most_1000_users() {
@@ -28,6 +28,39 @@ fn a_session_watches_at_most_1000_users() {
     // The limit is one of the session.
     let mut other = Client::fresh(&server, "a");
     assert_presence(&other.ask(&watch(&["user-8"])), "user-8", "offline");
+}
+
+#[test]
+fn all_sessions_watch_at_most_one_user_for_each_kibibyte_of_the_buffers() {
+    let server = without_grace(&["--queries-per-second", "1000", "--buffer-bytes", "1048576"]);
+    let names: Vec<String> = (0..1000).map(|n| format!("user-{n}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let [mut a, mut b] = ["a", "b"].map(|user| Client::fresh(&server, user));
+    for part in names.chunks(100) {
+        a.send(&watch(part));
+        for user in part {
+            assert_presence(&a.recv(), user, "offline");
+        }
+    }
+    b.send(&watch(&names[..20]));
+    for user in &names[..20] {
+        assert_presence(&b.recv(), user, "offline");
+    }
+    // None of the users of this frame is added.
+    let answer = b.ask(&watch(&names[20..25]));
+    assert_has(&answer, &json!({"type": "error", "code": "overloaded"}));
+    assert!(answer["retry_after_ms"].is_u64(), "{answer}");
+    for user in &names[20..24] {
+        assert_presence(&b.ask(&watch(&[user])), user, "offline");
+    }
+    let overloaded = json!({"type": "error", "code": "overloaded"});
+    assert_has(&b.ask(&watch(&["more"])), &overloaded);
+    assert_presence(&b.ask(&watch(&[names[0]])), names[0], "offline");
+    // The end of a session ends its watches.
+    a.close();
+    eventually("there is room", || {
+        b.ask(&watch(&["more"]))["type"] == "presence"
+    });
 }
 
 #[test]
