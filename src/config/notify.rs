@@ -13,7 +13,7 @@ section! {
     pub struct NotifyConfig = config.notify, "Notifications";
 
     /// Redis server whose publications on the channels notifications:USER become messages to these users:
-    /// redis://[USER:PASSWORD@]HOST[:PORT][/DB], or rediss:// for TLS
+    /// redis://USER:PASSWORD@HOST:PORT/DB, of which only HOST is required, or rediss:// for TLS
     ///
     /// Anyone who may publish there may write as anyone. A publication that nobody has subscribed to at its moment is lost: use
     /// POST /v1/messages when confirmation is needed.
