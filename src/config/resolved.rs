@@ -97,16 +97,21 @@ impl Resolved {
 
     /// Checks settings that have no effect without another one.
     fn check_pairs(&self) -> Result<(), ConfigError> {
-        const PAIRS: [(&str, &str); 4] = [
+        const PAIRS: [(&str, &str); 3] = [
             ("tls_cert", "tls_key"),
             ("tls_key", "tls_cert"),
             ("jwks_ca", "jwks"),
-            ("notify_sender", "notify"),
         ];
         for (key, needed) in PAIRS {
             if self.is_given(key) && !self.is_given(needed) {
                 return self.reject(key, &format!("has no effect without {}", flag(needed)));
             }
+        }
+        let notify = &self.config.notify;
+        let sender = super::NotifyConfig::default().notify_sender;
+        // A file that `dmwire config` has written has the default.
+        if notify.notify.is_none() && notify.notify_sender != sender {
+            return self.reject("notify_sender", "has no effect without --notify");
         }
         if self.config.ops.ops_tls && !self.is_given("tls_cert") {
             return self.reject("ops_tls", "has no effect without --tls-cert");
