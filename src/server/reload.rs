@@ -76,8 +76,9 @@ async fn content_types(context: &Arc<Context>) {
     match loading.await {
         Ok(Ok(contract)) => {
             let types = contract.custom_types().names().count();
-            log::info!(types = types, schema = contract.hash(); "content types loaded");
+            let hash = contract.hash().to_owned();
             context.contract.replace(contract);
+            log::info!(types = types, schema = hash; "content types loaded");
         }
         Ok(Err(error)) => log::error!("the content types stay as they were: {error}"),
         Err(error) => log::error!("the content types stay as they were: {error}"),
@@ -91,8 +92,9 @@ async fn page_renderers(context: &Arc<Context>) {
     };
     match actix_rt::task::spawn_blocking(move || Page::load(&folder)).await {
         Ok(Ok(page)) => {
-            log::info!(page = page.etag; "page renderers loaded");
+            let etag = page.etag.clone();
             context.page.replace(page);
+            log::info!(page = etag; "page renderers loaded");
         }
         Ok(Err(error)) => log::error!("the page renderers stay as they were: {error}"),
         Err(error) => log::error!("the page renderers stay as they were: {error}"),
