@@ -18,13 +18,11 @@
 //! A [`Writer`] is a cheap handle over `Arc`. Its mutex guards the queue and is held only to add to it or to swap it out.
 
 mod completed;
+mod due;
 mod health;
 mod queue;
-mod reveal;
 mod room_notices;
-mod seen;
 mod thread;
-mod watermarks;
 
 use std::sync::Arc;
 use std::thread::JoinHandle;

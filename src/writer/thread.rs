@@ -73,14 +73,12 @@ impl<R: Send + 'static> Thread<R> {
                 self.commit(turn.items);
             }
             // An opening must see the watermarks before it.
-            self.commit_watermarks(match (turn.openings.is_empty(), turn.closed) {
+            self.commit_due(match (turn.openings.is_empty(), turn.closed) {
                 (true, false) => WATERMARKS,
                 (true, true) => LAST_WATERMARKS,
                 (false, _) => usize::MAX,
             });
             self.open(turn.openings);
-            self.commit_seen();
-            self.reveal();
             if is_commit || turn.maintenance || self.maintain_at <= Instant::now() {
                 self.maintain();
             }
