@@ -1,4 +1,4 @@
-//! The status of a user (PROTOCOL section 8).
+//! The status of a user (PROTOCOL section 12).
 
 /// The status that a user has chosen. It is stored, and the same for all sessions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -30,8 +30,8 @@ impl UserStatus {
         match number {
             1 => Self::Away,
             2 => Self::Busy,
-            // What is unknown reveals nothing.
             0 => Self::Online,
+            // What is unknown reveals nothing.
             _ => Self::Invisible,
         }
     }
