@@ -23,6 +23,19 @@ fn status(from: &mut Client, user: &str, receiver: &mut Client) -> String {
     ack["status"].as_str().expect("a status").to_owned()
 }
 
+/// A message that blocks do not stop.
+fn to_lobby() -> Value {
+    json!({"message": "a message", "target_room": "lobby"})
+}
+
+/// Asserts that `typing` does not reach the receiver. A message that is sent after it does.
+#[track_caller]
+fn assert_no_typing((from, user): (&mut Client, &str), receiver: &mut Client, message: &Value) {
+    from.send(&json!({"type": "typing", "target_user": user}));
+    assert_eq!(from.ask(message)["type"], "ack");
+    assert_eq!(receiver.expect("message")["message"], "a message");
+}
+
 #[test]
 fn with_everyone_strangers_see_each_other_unless_one_blocks_the_other() {
     let server = Server::start(&["--presence", "everyone"]);
@@ -47,13 +60,14 @@ fn with_everyone_strangers_see_each_other_unless_one_blocks_the_other() {
     a.assert_quiet();
     assert_eq!(a.receipts(), [] as [Value; 0]);
 
+    for client in [&mut a, &mut b] {
+        client.ask(&json!({"type": "join", "room": "lobby"}));
+    }
+    a.expect("room");
     b.ask(&json!({"type": "block", "user": "a"}));
     assert_eq!(status(&mut b, "a", &mut a), "sent");
-    for (client, user) in [(&mut a, "b"), (&mut b, "a")] {
-        client.send(&json!({"type": "typing", "target_user": user}));
-        client.assert_quiet();
-    }
-    b.assert_quiet();
+    assert_no_typing((&mut a, "b"), &mut b, &to_lobby());
+    assert_no_typing((&mut b, "a"), &mut a, &to_lobby());
 }
 
 #[test]
@@ -65,9 +79,7 @@ fn with_off_not_even_contacts_see_each_other() {
     for user in ["offline", "nobody"] {
         assert_eq!(a.ask(&ephemeral(user))["status"], "sent");
     }
-    a.send(&json!({"type": "typing", "target_user": "b"}));
-    a.assert_quiet();
-    b.assert_quiet();
+    assert_no_typing((&mut a, "b"), &mut b, &to("b", "a message"));
     // Users see themselves.
     let mut twin = Client::connect(&server, "a", "?ack=manual&device=twin");
     twin.until("synced");

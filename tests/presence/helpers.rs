@@ -1,8 +1,9 @@
 //! Frames about presence.
 
+use rusqlite::{Connection, OpenFlags};
 use serde_json::{Value, json};
 
-use crate::support::{Client, Server, assert_has, make_contacts};
+use crate::support::{Client, Server, assert_has, eventually, make_contacts};
 
 /// A server on which users are offline as soon as their last session has ended.
 pub fn without_grace(arguments: &[&str]) -> Server {
@@ -62,6 +63,16 @@ pub fn watch_offline(client: &mut Client, user: &str) -> Value {
     }
     assert_presence(&answer, user, "offline");
     answer
+}
+
+/// Waits until the store has recorded that a number of users are online.
+pub fn wait_until_recorded(server: &Server, users: i64) {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY;
+    let database = Connection::open_with_flags(server.store(), flags).expect("a store");
+    eventually("who is online is recorded", || {
+        let sql = "SELECT count(*) FROM online";
+        database.query_row(sql, (), |row| row.get(0)) == Ok(users)
+    });
 }
 
 /// A client that sees when other users come online, to find out whether it was notified of something before.

@@ -1,9 +1,12 @@
 //! Limits of `watch`.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
-use crate::helpers::{assert_presence, unwatch, watch, without_grace};
-use crate::support::{Client, assert_has, eventually};
+use crate::helpers::{assert_presence, set_status, unwatch, watch, without_grace};
+use crate::support::{Client, Folder, Server, assert_has, eventually};
 
 #[test]
 fn a_session_watches_at_most_1000_users() {
@@ -74,4 +77,42 @@ fn watch_counts_as_a_query_and_unwatch_does_not() {
     let limited = json!({"type": "error", "code": "rate_limited"});
     assert_has(answers.last().expect("an answer"), &limited);
     assert_presence(&answers[0], "b", "offline");
+}
+
+#[test]
+fn below_the_free_disk_space_a_status_is_stored_and_a_member_leaves() {
+    let connect = |server: &Server| {
+        let mut client = Client::connect(server, "a", "");
+        client.until("synced");
+        client
+    };
+    let stop = |server: &mut Server| {
+        server.signal("TERM");
+        assert!(server.wait(Duration::from_secs(20)).success());
+    };
+    let folder = Arc::new(Folder::new());
+    let mut server = Server::start_in(&folder, &["--min-free-disk", "0"]);
+    let mut a = connect(&server);
+    let join = |room: &str| json!({"type": "join", "room": room});
+    assert_eq!(a.ask(&join("lobby"))["type"], "ack");
+    stop(&mut server);
+
+    // More than any disk has.
+    let most = (1_u64 << 50).to_string();
+    let mut server = Server::start_in(&folder, &["--min-free-disk", &most]);
+    let mut a = connect(&server);
+    assert_has(
+        &a.ask(&join("other")),
+        &json!({"type": "error", "code": "overloaded"}),
+    );
+    set_status(&mut a, "busy");
+    let leave = json!({"type": "leave", "room": "lobby"});
+    let left = a.ask(&leave);
+    assert_has(&left, &json!({"type": "ack", "status": "stored"}));
+    assert_eq!(left["duplicate"], Value::Null, "{left}");
+    stop(&mut server);
+    server.restart();
+    let mut a = connect(&server);
+    assert_presence(&a.ask(&watch(&["a"])), "a", "busy");
+    assert_has(&a.ask(&leave), &json!({"type": "ack", "duplicate": true}));
 }

@@ -5,7 +5,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::helpers::{
-    assert_presence, block, expect_presence, set_status, watch, watch_offline, without_grace,
+    assert_presence, block, expect_presence, set_status, wait_until_recorded, watch, watch_offline,
+    without_grace,
 };
 use crate::support::{Client, dmwire, make_contacts};
 
@@ -74,5 +75,14 @@ fn with_off_everyone_is_offline() {
         .map(|user| &user["status"])
         .collect();
     assert_eq!(statuses, ["offline", "offline"]);
+    // Nothing is announced. The store records that a user is online later than the others would be notified.
+    wait_until_recorded(&server, 2);
+    set_status(&mut b, "busy");
+    b.close();
+    wait_until_recorded(&server, 1);
+    a.assert_quiet();
+    let mut b = Client::connect(&server, "b", "?ack=manual");
+    b.until("synced");
+    wait_until_recorded(&server, 2);
     a.assert_quiet();
 }

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags};
 use serde_json::json;
 
-use crate::helpers::{assert_presence, set_status, watch, watch_offline, without_grace};
-use crate::support::{Client, Server, eventually, make_contacts};
+use crate::helpers::{
+    assert_presence, set_status, wait_until_recorded, watch, watch_offline, without_grace,
+};
+use crate::support::{Client, Server, make_contacts};
 
 fn server_time(client: &mut Client) -> String {
     let pong = client.ask(&json!({"type": "ping"}));
@@ -19,16 +20,6 @@ fn last_seen(server: &Server) -> String {
     let offline = watch_offline(&mut a, "b");
     let last_seen = offline["last_seen"].as_str();
     last_seen.expect("a time").to_owned()
-}
-
-/// Waits until the store has recorded that a number of users are online.
-fn wait_until_recorded(server: &Server, users: i64) {
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY;
-    let database = Connection::open_with_flags(server.store(), flags).expect("a store");
-    eventually("who is online is recorded", || {
-        let sql = "SELECT count(*) FROM online";
-        database.query_row(sql, (), |row| row.get(0)) == Ok(users)
-    });
 }
 
 #[test]

@@ -44,9 +44,8 @@ fn a_watched_user_is_announced_when_sessions_begin_and_end_and_when_the_status_c
 #[test]
 fn each_user_is_answered_once_in_the_order_of_the_frame() {
     let server = without_grace(&[]);
-    make_contacts(&server, "a", "b");
-    let mut a = Client::fresh(&server, "a");
-    watch_offline(&mut a, "b");
+    let mut observer = Observer::new(&server, "a", &["b"]);
+    let a = &mut observer.client;
     a.send(&with(
         watch(&["c", "b", "a", "b", "c"]),
         &json!({"ref": "w"}),
@@ -56,15 +55,16 @@ fn each_user_is_answered_once_in_the_order_of_the_frame() {
         assert_presence(&answer, user, status);
         assert_eq!(answer["ref"], "w");
     }
-    a.assert_quiet();
-    // Watching again answers again, and notifications are not duplicated.
-    assert_presence(&a.ask(&watch(&["b"])), "b", "offline");
+    // Watching again answers again, after all answers of before, and notifications are not duplicated.
+    let again = a.ask(&with(watch(&["b"]), &json!({"ref": "again"})));
+    assert_presence(&again, "b", "offline");
+    assert_eq!(again["ref"], "again");
     let mut b = Client::fresh(&server, "b");
-    expect_presence(&mut a, "b", "online");
+    expect_presence(a, "b", "online");
     assert_presence(&a.ask(&watch(&["b"])), "b", "online");
     set_status(&mut b, "away");
-    expect_presence(&mut a, "b", "away");
-    a.assert_quiet();
+    expect_presence(a, "b", "away");
+    observer.assert_not_notified(&server);
 }
 
 #[test]
@@ -122,16 +122,17 @@ fn unwatch_ends_the_notifications() {
 fn a_reconnect_within_the_grace_period_is_not_announced() {
     let server = Server::start(&["--presence-grace-seconds", "300"]);
     make_contacts(&server, "a", "b");
-    let mut a = Client::fresh(&server, "a");
+    let mut observer = Observer::new(&server, "a", &[]);
+    let a = &mut observer.client;
     assert_presence(&a.ask(&watch(&["b"])), "b", "online");
     for status in ["away", "busy"] {
         let mut b = Client::fresh(&server, "b");
         set_status(&mut b, status);
-        expect_presence(&mut a, "b", status);
+        expect_presence(a, "b", status);
         b.close();
         assert_presence(&a.ask(&watch(&["b"])), "b", status);
     }
-    a.assert_quiet();
+    observer.assert_not_notified(&server);
 }
 
 #[test]
