@@ -109,7 +109,8 @@ pub struct HistoryPage {
 /// What a store knows about a user whom another one watches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Watched {
-    /// The two users are contacts ([`Reader::is_mutual`](super::Reader::is_mutual)).
+    /// The two users are contacts ([`Reader::is_mutual`](super::Reader::is_mutual)). False if that does not decide whether they see each
+    /// other.
     pub is_mutual: bool,
     /// When the user was last online for others, in milliseconds since 1970-01-01T00:00:00Z; `None`: it is not known.
     pub last_seen: Option<i64>,

@@ -14,6 +14,20 @@ pub struct Relation {
 }
 
 impl Relation {
+    /// The relation of two users. `is_mutual` is called only if that decides whether they see each other.
+    pub fn of<E>(
+        mode: PresenceMode,
+        (is_self, has_block): (bool, bool),
+        is_mutual: impl FnOnce() -> Result<bool, E>,
+    ) -> Result<Self, E> {
+        let decides = mode == PresenceMode::Contacts && !is_self && !has_block;
+        Ok(Self {
+            is_self,
+            is_mutual: decides && is_mutual()?,
+            has_block,
+        })
+    }
+
     /// True if the two users see whether the other is online and has received something. Everything that would tell it to
     /// strangers asks here: presence, acks of ephemeral messages, `typing`, `received` receipts and `their_received`.
     pub fn is_visible(self, mode: PresenceMode) -> bool {
@@ -84,6 +98,14 @@ mod tests {
                     };
                     assert_eq!(relation.received_view(mode, is_invisible), expected);
                 }
+                let mut asked = false;
+                let found = Relation::of(mode, (is_self, has_block), || {
+                    asked = true;
+                    Ok::<_, ()>(is_mutual)
+                });
+                assert_eq!(found.map(|found| found.is_visible(mode)), Ok(visible));
+                let decides = mode == PresenceMode::Contacts && bits & !2 == 0;
+                assert_eq!(asked, decides, "{mode:?}: {relation:?}");
             }
         }
     }

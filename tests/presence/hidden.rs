@@ -1,10 +1,13 @@
 //! What would reveal an invisible user beside presence: acks of ephemeral messages, `typing`, `received` receipts and
 //! `their_received`.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use crate::helpers::set_status;
-use crate::support::{Client, Server, about, assert_has, make_contacts, to, with};
+use crate::support::{Client, Folder, Server, about, assert_has, make_contacts, to, with};
 
 /// A session on its own device, whose entries count as received only by `received` frames.
 fn manual(server: &Server, user: &str, device: &str) -> Client {
@@ -117,7 +120,10 @@ fn typing_before_the_end_of_an_invisible_session_is_not_forwarded() {
         b.send(&json!({"type": "typing", "target_user": "a"}));
         b.close();
     }
-    a.assert_quiet();
+    // What was forwarded before comes before a message.
+    let mut b = manual(&server, "b", "one");
+    b.ask(&to("a", "a message"));
+    a.expect("message");
 }
 
 /// The other side's marks in the conversation with `user`: read, received.
@@ -235,4 +241,30 @@ fn receipts_of_an_invisible_user_wait_until_the_user_acts_or_is_visible_again() 
     }
     let (valid, output) = server.verify();
     assert!(valid, "verify: {output}");
+}
+
+#[test]
+fn without_rooms_former_members_learn_nothing_of_what_the_other_has_received() {
+    let folder = Arc::new(Folder::new());
+    let mut server = Server::start_in(&folder, &["--rooms", "open"]);
+    let [mut a, mut b] = ["a", "b"].map(|user| manual(&server, user, "one"));
+    join(&mut a, "lobby");
+    join(&mut b, "lobby");
+    a.expect("room");
+    server.signal("TERM");
+    assert!(server.wait(Duration::from_secs(20)).success());
+
+    let server = Server::start_in(&folder, &["--rooms", "off"]);
+    let [mut a, mut b] = ["a", "b"].map(|user| manual(&server, user, "one"));
+    let mut b2 = manual(&server, "b", "two");
+    let id = a.ask(&to("b", "hello"))["id"].clone();
+    let seq = b.expect("message")["seq"].clone();
+    b.send(&json!({"type": "received", "seq": seq}));
+    // The user's own sessions are informed.
+    b2.expect("message");
+    assert_has(&b2.receipt(), &json!({"kind": "received", "id": id}));
+    assert_eq!(their_marks(&mut a, "b"), [None, None]);
+    // The next receipt is of the action.
+    b.send(&about("read", "a", &id));
+    assert_receipt(&mut a, "read", &id);
 }

@@ -22,6 +22,7 @@ mod long_contents;
 mod messages;
 mod migration;
 mod openings;
+mod presence;
 mod reads;
 mod receipts;
 mod retention;
@@ -55,6 +56,10 @@ macro_rules! test_store {
             receipts::with_presence_off_a_read_or_a_write_reveals_what_was_received,
             receipts::everyone_sees_what_strangers_have_received,
             receipts::what_an_invisible_user_has_received_is_revealed_in_steps,
+            presence::a_late_record_does_not_change_when_an_invisible_user_was_seen,
+            presence::without_rooms_former_members_are_strangers,
+            presence::what_is_deferred_in_many_conversations_is_shown_before_the_user_is_invisible_again,
+            presence::what_was_shown_with_another_setting_stays_shown,
             changes::authors_edit_their_messages,
             changes::an_edit_that_changes_nothing_is_a_duplicate_of_the_message,
             changes::authors_delete_their_messages,

@@ -290,6 +290,14 @@ impl Cache {
         }
     }
 
+    /// All others may know what `user` has received.
+    pub fn set_none_deferred(&mut self, user: i64) {
+        for ((low, high), conversation) in &mut self.conversations {
+            conversation.low_deferred &= *low != user;
+            conversation.high_deferred &= *high != user;
+        }
+    }
+
     /// A user was removed.
     pub fn forget_user(&mut self, id: &str, n: i64) {
         self.users.remove(id);

@@ -20,7 +20,7 @@ use super::shared::Shared;
 use super::times::RecordedTimes;
 use super::truncation::Truncation;
 use super::{Durability, Sqlite, migrations, recovery, run};
-use crate::store::{StoreError, StoreOptions};
+use crate::store::{PresenceMode, StoreError, StoreOptions, UserStatus};
 
 impl Sqlite {
     /// Opens the file at `path`, and creates it if it does not exist.
@@ -119,6 +119,7 @@ impl Sqlite {
             file,
         };
         store.begin_first(doubt)?;
+        store.end_shown_deferrals()?;
         let epoch = migrations::epoch(&store.connection);
         store.epoch = with_path(&store.file.path, epoch)?;
         Ok(store)
@@ -140,6 +141,25 @@ impl Sqlite {
             );
         }
         Ok(())
+    }
+
+    /// Ends the deferral of receipts that the present setting shows all the same: of users who are not invisible. Otherwise a later
+    /// start with the setting that deferred them would hide what was shown.
+    fn end_shown_deferrals(&mut self) -> Result<(), StoreError> {
+        let has_begun = self.run.as_ref().is_none_or(Run::has_begun);
+        if self.options.presence == PresenceMode::Off || !has_begun {
+            return Ok(());
+        }
+        let sql = "DELETE FROM deferred WHERE (SELECT status FROM users WHERE n = deferred.user) IS NOT ?1";
+        let invisible = UserStatus::Invisible.number();
+        let removed = self.connection.execute(sql, [invisible]);
+        match removed.map_err(StoreError::from) {
+            Err(StoreError::Unavailable(error)) => {
+                log::warn!("deferred receipts could not be removed: {error}");
+                Ok(())
+            }
+            removed => with_path(&self.file.path, removed).map(drop),
+        }
     }
 
     /// Begins the run, unless it has begun.

@@ -217,13 +217,10 @@ impl Reader for SqliteReader {
         {
             return Ok(true);
         }
-        if self.rooms.mode == RoomMode::Off {
-            return Ok(false);
-        }
         let (Some(a), Some(b)) = (self.user(a)?, self.user(b)?) else {
             return Ok(false);
         };
-        Ok(share_small_room(&self.connection, a, b, self.rooms.small)?)
+        Ok(share_small_room(&self.connection, &self.rooms, (a, b))?)
     }
 
     fn members(&mut self, query: &MembersQuery) -> std::result::Result<MembersAnswer, StoreError> {
@@ -247,8 +244,10 @@ impl Reader for SqliteReader {
                 .prepare_cached("SELECT last_seen FROM users WHERE id = ?1")?
                 .query_row([user], |row| row.get(0))
                 .optional()?;
+            // Blocks may end while the user is watched.
+            let decides = self.presence == PresenceMode::Contacts;
             found.push(Watched {
-                is_mutual: self.is_mutual(viewer, user)?,
+                is_mutual: decides && self.is_mutual(viewer, user)?,
                 last_seen: last_seen.flatten(),
             });
         }

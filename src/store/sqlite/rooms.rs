@@ -7,12 +7,15 @@ use rusqlite::{Connection, OptionalExtension as _};
 
 use super::counts::Counts;
 use super::pending::PendingLog;
-use crate::store::{RoomHistory, RoomRules};
+use crate::store::{RoomHistory, RoomMode, RoomRules};
 
 type Result<T> = rusqlite::Result<T>;
 
 /// The maximum number of members in the cache. Beyond it the cache is emptied.
 const MAX_CACHED: usize = 200_000;
+
+/// The rooms of users who are members of up to so many are not counted.
+const FEW_ROOMS: i64 = 16;
 
 /// The recipient of the messages of a room: no user has this number.
 pub const NO_RECIPIENT: i64 = 0;
@@ -34,15 +37,41 @@ pub fn is_member(connection: &Connection, conversation: i64, user: i64) -> Resul
         .exists([conversation_of(conversation), user])
 }
 
-/// True if two users are members of a room with up to `small` members.
-pub fn share_small_room(connection: &Connection, a: i64, b: i64, small: u64) -> Result<bool> {
-    let small = i64::try_from(small).unwrap_or(i64::MAX);
+/// True if two users are members of the same small room.
+pub fn share_small_room(
+    connection: &Connection,
+    rules: &RoomRules,
+    (a, b): (i64, i64),
+) -> Result<bool> {
+    // The members of former rooms stay stored.
+    if rules.mode == RoomMode::Off {
+        return Ok(false);
+    }
+    let small = i64::try_from(rules.small).unwrap_or(i64::MAX);
+    let (fewer, more) = by_rooms(connection, a, b)?;
     connection
         .prepare_cached(
             "SELECT 1 FROM members AS a CROSS JOIN members AS b ON b.room = a.room AND b.user = ?2
              CROSS JOIN rooms AS r ON r.n = a.room WHERE a.user = ?1 AND r.members <= ?3 LIMIT 1",
         )?
-        .exists([a, b, small])
+        .exists([fewer, more, small])
+}
+
+/// Two users, first the one who is a member of fewer rooms, as far as that makes a difference. Takes time in proportion to the fewer
+/// rooms.
+fn by_rooms(connection: &Connection, a: i64, b: i64) -> Result<(i64, i64)> {
+    let mut statement =
+        connection.prepare_cached("SELECT 1 FROM members WHERE user = ?1 LIMIT 1 OFFSET ?2")?;
+    let mut rooms = FEW_ROOMS;
+    loop {
+        if !statement.exists([a, rooms])? {
+            return Ok((a, b));
+        }
+        if !statement.exists([b, rooms])? {
+            return Ok((b, a));
+        }
+        rooms *= 4;
+    }
 }
 
 /// A member of a room.
@@ -216,6 +245,39 @@ impl RoomCache {
     pub fn shrink(&mut self) {
         if self.members + self.by_name.len() > MAX_CACHED {
             *self = Self::default();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rooms_of_the_user_with_fewer_rooms_are_searched() {
+        let connection = Connection::open_in_memory().expect("a database");
+        connection
+            .execute_batch(
+                "CREATE TABLE members (room INTEGER, user INTEGER, PRIMARY KEY (room, user)) WITHOUT ROWID;
+                 CREATE INDEX members_by_user ON members (user);",
+            )
+            .expect("the table is created");
+        // User 0 is a member of no room, and each other user of so many.
+        let counts = [0, 10, 17, 64, 65, 1000];
+        for (user, count) in counts.into_iter().enumerate() {
+            for room in 0..count {
+                connection
+                    .execute("INSERT INTO members VALUES (?1, ?2)", (room, user as i64))
+                    .expect("the user is a member");
+            }
+        }
+        for (a, b) in [(0, 1), (1, 2), (2, 4), (3, 5), (4, 5), (0, 5)] {
+            for (first, second) in [(a, b), (b, a)] {
+                let found = by_rooms(&connection, first, second);
+                let is_small = counts[b as usize] <= FEW_ROOMS;
+                let expected = if is_small { (first, second) } else { (a, b) };
+                assert_eq!(found, Ok(expected), "{first} {second}");
+            }
         }
     }
 }

@@ -41,6 +41,18 @@ impl Batch<'_> {
         Ok(conversations)
     }
 
+    /// Ends the deferral of a user's receipts in all conversations. There may be many: the time for each is short.
+    pub(super) fn end_all_deferrals(&mut self, user: i64) -> Result<()> {
+        let removed = self
+            .tx
+            .prepare_cached("DELETE FROM deferred WHERE user = ?1")?
+            .execute([user])?;
+        if removed > 0 {
+            self.cache.set_none_deferred(user);
+        }
+        Ok(())
+    }
+
     /// Ends the deferral of a user's receipts in some conversations, unless the user is invisible again.
     pub fn reveal(&mut self, id: &str) -> Result<Outcome> {
         let mut received = Vec::new();
@@ -130,11 +142,12 @@ impl Batch<'_> {
         conversation: Option<DirectConversation>,
         (a, b): (i64, i64),
     ) -> Result<Relation> {
-        let is_mutual = conversation.is_some_and(|known| known.is_mutual(a, b));
-        Ok(Relation {
-            is_self: a == b,
-            is_mutual: is_mutual || share_small_room(self.tx, a, b, self.rooms.small)?,
-            has_block: conversation.is_some_and(|known| known.has_block()),
+        let has_block = conversation.is_some_and(|known| known.has_block());
+        Relation::of(self.presence, (a == b, has_block), || {
+            if conversation.is_some_and(|known| known.is_mutual(a, b)) {
+                return Ok(true);
+            }
+            share_small_room(self.tx, self.rooms, (a, b))
         })
     }
 }

@@ -27,7 +27,7 @@ impl Batch<'_> {
             false
         } else if is_invisible && !user.is_invisible {
             // What is still deferred may be known since the user became visible. Others find it in `conversations`.
-            self.end_deferrals(user.n, i64::MAX)?;
+            self.end_all_deferrals(user.n)?;
             false
         } else {
             !is_invisible && user.is_invisible && self.has_deferred(user.n)?
@@ -35,10 +35,13 @@ impl Batch<'_> {
         Ok(Outcome::StatusSet { reveals })
     }
 
-    /// Records that a user is online, or until when the user was.
+    /// Records that a user is online, or until when the user was. It comes late: a user who is invisible by now was last online when
+    /// the status was set.
     pub fn seen(&mut self, id: &Arc<str>, until: Option<i64>) -> Result<Outcome> {
         if let Some(at) = until {
-            if let Some(user) = self.find_user(id)? {
+            if let Some(user) = self.find_user(id)?
+                && !user.is_invisible
+            {
                 self.remove_online(user.n)?;
                 self.set_last_seen(user.n, at)?;
             }
@@ -46,9 +49,11 @@ impl Batch<'_> {
         }
         let user = self.user(id)?;
         self.set_connected(id, user)?;
-        self.tx
-            .prepare_cached("INSERT OR IGNORE INTO online (user) VALUES (?1)")?
-            .execute([user.n])?;
+        if !user.is_invisible {
+            self.tx
+                .prepare_cached("INSERT OR IGNORE INTO online (user) VALUES (?1)")?
+                .execute([user.n])?;
+        }
         Ok(Outcome::SeenRecorded)
     }
 

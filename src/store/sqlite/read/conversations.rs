@@ -179,12 +179,13 @@ impl SqliteReader {
             .prepare_cached("SELECT id, status FROM users WHERE n = ?1")?
             .query_row([other], |row| Ok((row.get(0)?, row.get(1)?)))?;
         let (my_read, _) = self.marks(user, conversation)?;
-        let relation = Relation {
-            is_self: other == user,
-            is_mutual: self.has_messages_of_both(conversation)?
-                || share_small_room(&self.connection, user, other, self.rooms.small)?,
-            has_block: self.has_block(user, other)?,
-        };
+        let has_block = self.has_block(user, other)?;
+        let relation = Relation::of(self.presence, (other == user, has_block), || {
+            if self.has_messages_of_both(conversation)? {
+                return Ok(true);
+            }
+            share_small_room(&self.connection, &self.rooms, (user, other))
+        })?;
         let is_invisible = UserStatus::of_number(status) == UserStatus::Invisible;
         let view = relation.received_view(self.presence, is_invisible);
         let (their_read, their_received) = self.marks_shown(other, conversation, view)?;
