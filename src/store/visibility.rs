@@ -15,6 +15,9 @@ pub struct Relation {
 
 impl Relation {
     /// The relation of two users. `is_mutual` is called only if that decides whether they see each other.
+    ///
+    /// # Errors
+    /// If `is_mutual` returns one.
     pub fn of<E>(
         mode: PresenceMode,
         (is_self, has_block): (bool, bool),
