@@ -9,6 +9,7 @@
 //! The router pushes ephemeral frames, which are not stored, with [`Delivery::push_ephemeral`] on the worker's thread.
 
 pub mod answers;
+mod commit_metrics;
 mod ephemeral;
 mod part;
 mod receipt;
@@ -22,6 +23,7 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc::UnboundedSender;
 
+pub use self::commit_metrics::CommitMetrics;
 pub use self::ephemeral::Push;
 pub use self::part::{PartAck, PartOutcome};
 use self::receipt::ReceiptUpdate;

@@ -8,9 +8,12 @@ mod authorize;
 pub mod body;
 mod conversations;
 pub mod error;
+mod gauges;
 pub mod keys;
 mod members;
 mod messages;
+mod metrics;
+mod monitor;
 pub mod query;
 mod routes;
 mod service;
@@ -18,6 +21,7 @@ mod service;
 use std::sync::Arc;
 
 use self::keys::ApiKeys;
+use self::monitor::Monitor;
 pub use self::service::serve;
 use crate::config::{Auto, LimitsConfig};
 use crate::context::Context;
@@ -42,6 +46,7 @@ pub struct Ops {
     pub keys: ApiKeys,
     /// Limits of the port's connections; those of the public port are not used up by it.
     limits: Arc<Limits>,
+    monitor: Monitor,
 }
 
 impl Ops {
@@ -66,7 +71,13 @@ impl Ops {
             ingest,
             keys,
             limits,
+            monitor: Monitor::default(),
         })
+    }
+
+    /// Makes the frames of `/monitor`.
+    pub async fn run_monitor(self: Arc<Self>) {
+        Monitor::run(self).await;
     }
 
     /// Drops what the limits remember of connections that are closed. Call it once a second.

@@ -28,6 +28,7 @@ pub use self::state::Status;
 use self::state::{Inner, Locked, State, wake};
 use self::wakeup::{Wakeup, WrittenBy};
 use crate::limits::memory::{FREE_PER_SESSION, MemoryBudget};
+use crate::metrics::{self, DELIVERIES};
 use crate::protocol::server::Goodbye;
 use crate::protocol::types::Integer;
 use crate::protocol::{ServerFrame, Timestamp};
@@ -170,6 +171,7 @@ impl Outbox {
         if sent {
             state.buffer.append_encoded(frame);
             state.advance();
+            DELIVERIES.add(1);
         }
         state.entry_wakeup(sent && by == WrittenBy::AppendingThread)
     }
@@ -209,11 +211,15 @@ impl Outbox {
 
     /// Appends a frame. Only for the session's own task, which writes it at the end of its turn.
     pub fn send(&self, frame: &ServerFrame<'_>) {
+        metrics::count_reply(frame);
         self.lock().buffer.append(frame);
     }
 
     /// Ends a pending write that became no entry of this session. Appends `frame`, if the client gets a reply.
     pub fn reply(&self, frame: Option<&ServerFrame<'_>>) -> Wakeup {
+        if let Some(frame) = frame {
+            metrics::count_reply(frame);
+        }
         let mut state = self.lock();
         state.pending_writes = state.pending_writes.saturating_sub(1);
         if let Some(frame) = frame {
@@ -224,6 +230,7 @@ impl Outbox {
 
     /// As [`Outbox::reply`], for a frame that counts as invalid: the task is woken to count it.
     pub fn reply_to_invalid(&self, frame: &ServerFrame<'_>) -> Wakeup {
+        metrics::count_reply(frame);
         let mut state = self.lock();
         state.pending_writes = state.pending_writes.saturating_sub(1);
         state.invalid += 1;
@@ -274,6 +281,7 @@ impl Outbox {
             }
             if ack.is_none_or(|ack| ack.to_oneself) {
                 state.buffer.append_text(write);
+                DELIVERIES.add(1);
             }
             state.advance();
         }

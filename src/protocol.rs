@@ -13,6 +13,7 @@ pub mod contract;
 pub mod error;
 mod hints;
 pub mod json;
+pub mod monitor;
 pub mod notification;
 pub mod parse;
 pub mod schema;

@@ -74,6 +74,17 @@ impl Registry {
         self.with(user, |sessions| !sessions.is_empty())
     }
 
+    /// The numbers of sessions and of users who have one.
+    pub fn counts(&self) -> (usize, usize) {
+        let mut counts = (0, 0);
+        for shard in &self.shards {
+            let shard = lock(shard);
+            counts.0 += shard.values().map(Vec::len).sum::<usize>();
+            counts.1 += shard.len();
+        }
+        counts
+    }
+
     /// All sessions.
     pub fn all(&self) -> Vec<Arc<Outbox>> {
         let shards = self.shards.iter();

@@ -150,6 +150,11 @@ impl Router {
         self.delivery.presence()
     }
 
+    /// The number of writes that wait for a commit.
+    pub fn queued_writes(&self) -> usize {
+        self.writer.queued()
+    }
+
     /// Whether there are rooms.
     pub fn has_rooms(&self) -> bool {
         self.has_rooms

@@ -21,7 +21,7 @@ use crate::config::{Access, Config, StorageConfig, StoreUrl, temporary_directory
 use crate::contacts::Contacts;
 use crate::content_types::{self, ContentTypesError};
 use crate::context::Context;
-use crate::delivery::{Delivery, ReplyTo};
+use crate::delivery::{CommitMetrics, Delivery, ReplyTo};
 use crate::disk_space::DiskSpaceMonitor;
 use crate::limits::Limits;
 use crate::listener::{self, ListenError, OperationsListeners};
@@ -291,7 +291,8 @@ impl Parts {
             limits.clone(),
         )
         .with_presence_mode(config.presence.presence);
-        let observers: Vec<Box<dyn CommitObserver<_>>> = vec![Box::new(delivery.clone())];
+        let observers: Vec<Box<dyn CommitObserver<_>>> =
+            vec![Box::new(delivery.clone()), Box::new(CommitMetrics)];
         let (writer, writer_thread) =
             Writer::start(store, readers.clone(), observers, clock.clone())?;
         record_presence(

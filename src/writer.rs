@@ -156,6 +156,11 @@ impl<R> Writer<R> {
         self.shared.unavailable()
     }
 
+    /// The number of writes that wait for a commit.
+    pub fn queued(&self) -> usize {
+        self.shared.length()
+    }
+
     /// Whether the files of the store were in their place at the last check. If not, nothing is stored.
     pub fn files_in_place(&self) -> bool {
         self.shared.files.are_in_place()

@@ -6,6 +6,7 @@ use tokio::sync::oneshot;
 
 use super::Delivery;
 use crate::contacts::Signal;
+use crate::metrics::DELIVERIES;
 use crate::outbox::Outbox;
 use crate::outbox::wakeup::{WakeupBatch, WrittenBy};
 use crate::protocol::ServerFrame;
@@ -33,24 +34,34 @@ impl Delivery {
         from: &Arc<Outbox>,
         wakeups: &mut WakeupBatch,
     ) -> Push {
+        let (push, sessions) = self.push_live(to, frame, from, wakeups);
+        DELIVERIES.add(sessions);
+        push
+    }
+
+    /// As [`Delivery::push_ephemeral`], for frames that are not messages. Also returns the number of sessions that get the frame.
+    fn push_live(
+        &self,
+        to: &str,
+        frame: &[u8],
+        from: &Arc<Outbox>,
+        wakeups: &mut WakeupBatch,
+    ) -> (Push, u64) {
         self.registry.with(to, |sessions| {
             // Checked while the registry is locked, so that no frame follows the `ok` of a block.
             if self.blocks.contains(to, from.user()) {
-                return Push::Blocked;
+                return (Push::Blocked, 0);
             }
-            let mut result = Push::Dropped;
+            let mut reached = 0;
             for session in sessions.iter().filter(|other| !Arc::ptr_eq(other, from)) {
                 let (sent, wakeup) = session.push_ephemeral(frame, WrittenBy::AppendingThread);
-                if sent {
-                    result = Push::Sent;
-                }
+                reached += u64::from(sent);
                 wakeups.add(session, wakeup);
             }
             // While the registry is locked, so that the status is known: a session of the user is registered.
-            if result == Push::Sent && self.presence.is_invisible(to) {
-                result = Push::Dropped;
-            }
-            result
+            let is_seen = reached > 0 && !self.presence.is_invisible(to);
+            let push = if is_seen { Push::Sent } else { Push::Dropped };
+            (push, reached)
         })
     }
 
@@ -133,6 +144,6 @@ impl Delivery {
             })
             .write(out);
         });
-        self.push_ephemeral(to, &frame, from, wakeups);
+        self.push_live(to, &frame, from, wakeups);
     }
 }

@@ -11,6 +11,7 @@ use uuid::Uuid;
 use super::reply::Reply;
 use super::rooms::FanOut;
 use super::{CommandError, Delivery};
+use crate::metrics::DELIVERIES;
 use crate::outbox::Outbox;
 use crate::outbox::wakeup::WakeupBatch;
 use crate::protocol::server::{Ack, AckStatus, ServerTyping};
@@ -109,7 +110,10 @@ impl Delivery {
                 let mut fan_out = FanOut::default();
                 let mut reached = Vec::new();
                 for member in others(members, user) {
-                    if self.push_signal(member, frame, Uuid::nil(), &mut fan_out, wakeups) {
+                    let (is_seen, sessions) =
+                        self.push_signal(member, frame, Uuid::nil(), &mut fan_out, wakeups);
+                    DELIVERIES.add(sessions);
+                    if is_seen {
                         reached.push(member.clone());
                     }
                 }

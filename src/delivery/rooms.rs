@@ -110,7 +110,7 @@ impl Delivery {
     }
 
     /// Pushes a frame that is not stored to the sessions of a user, except to one. Returns whether one of them gets it and the user is not
-    /// invisible.
+    /// invisible, and how many get it.
     pub(super) fn push_signal(
         &self,
         user: &str,
@@ -118,16 +118,17 @@ impl Delivery {
         except: Uuid,
         fan_out: &mut FanOut,
         wakeups: &mut WakeupBatch,
-    ) -> bool {
+    ) -> (bool, u64) {
         self.registry.with(user, |sessions| {
-            let mut any = false;
+            let mut reached = 0;
             for session in sessions.iter().filter(|other| other.session() != except) {
                 let (sent, wakeup) = session.push_ephemeral(frame, fan_out.written_by());
                 wakeups.add(session, wakeup);
-                any |= sent;
+                reached += u64::from(sent);
             }
             // While the registry is locked, so that the status is known: a session of the user is registered.
-            any && !self.presence.is_invisible(user)
+            let is_seen = reached > 0 && !self.presence.is_invisible(user);
+            (is_seen, reached)
         })
     }
 }

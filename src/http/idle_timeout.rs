@@ -32,6 +32,9 @@ use crate::limits::memory::Reservation;
 /// The time for an idle connection to start the next request, plus the time for its head.
 const IDLE_TIMEOUT: Duration = KEEP_ALIVE_TIMEOUT.saturating_add(HANDSHAKE_TIMEOUT);
 
+/// Longer than any process runs.
+const FOREVER: Duration = Duration::from_secs(10 * 365 * 86_400);
+
 /// The rate below which a transfer counts as stalled. The slowest mobile networks are several times faster.
 const MIN_BYTES_PER_SECOND: u64 = 500;
 
@@ -84,6 +87,12 @@ impl Activity {
         if state.received.take() {
             state.deadline.set(Instant::now() + state.timeout);
         }
+    }
+
+    /// Removes the deadline: the connection is upgraded, and has no more requests.
+    pub fn keep_open(&self) {
+        let Self(state) = self;
+        state.deadline.set(Instant::now() + FOREVER);
     }
 
     /// Extends the deadline after so many bytes were sent.

@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use super::keys::Scope;
 use crate::delivery::CommandError;
+use crate::metrics::{Counter, count_error};
 use crate::protocol::content::SafeInteger;
 use crate::protocol::{ErrorCode, FrameError, schema};
 
@@ -41,6 +42,40 @@ pub enum HttpErrorCode {
     Draining,
 }
 
+/// Errors of the HTTP API by [`HttpErrorCode`]. Those with a code of frames are counted together with the frames'.
+pub static HTTP_ERRORS: [Counter; HttpErrorCode::ALL.len()] =
+    [const { Counter::new() }; HttpErrorCode::ALL.len()];
+
+impl HttpErrorCode {
+    /// All codes.
+    pub const ALL: [Self; 9] = [
+        Self::InvalidRequest,
+        Self::Unauthorized,
+        Self::UnknownUser,
+        Self::NotFound,
+        Self::MethodNotAllowed,
+        Self::TooLarge,
+        Self::UnsupportedMediaType,
+        Self::UpgradeRequired,
+        Self::Draining,
+    ];
+
+    /// The code in JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::InvalidRequest => "invalid_request",
+            Self::Unauthorized => "unauthorized",
+            Self::UnknownUser => "unknown_user",
+            Self::NotFound => "not_found",
+            Self::MethodNotAllowed => "method_not_allowed",
+            Self::TooLarge => "too_large",
+            Self::UnsupportedMediaType => "unsupported_media_type",
+            Self::UpgradeRequired => "upgrade_required",
+            Self::Draining => "draining",
+        }
+    }
+}
+
 /// The reason for programs: one of the frames' codes, or one of the HTTP API's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(untagged)]
@@ -64,6 +99,14 @@ impl From<HttpErrorCode> for ApiErrorCode {
 }
 
 impl ApiErrorCode {
+    /// Counts an error that is sent.
+    pub fn count(self) {
+        match self {
+            Self::Frame(code) => count_error(code),
+            Self::Http(code) => HTTP_ERRORS[code as usize].add(1),
+        }
+    }
+
     /// The HTTP status.
     pub fn status(self) -> StatusCode {
         match self {
@@ -228,6 +271,7 @@ impl ResponseError for ApiError {
     }
 
     fn error_response(&self) -> HttpResponse {
+        self.code.count();
         let mut response = HttpResponse::build(self.status_code()).json(self);
         let headers = response.headers_mut();
         if let Some(ms) = self.retry_after_ms {

@@ -78,6 +78,7 @@ fn acks_response(users: &[UserId<'_>], outcomes: Vec<PartOutcome>) -> HttpRespon
                 if error.path.as_deref() == Some("/target_user") {
                     error.path = Some(format!("/target_users/{number}"));
                 }
+                error.code.count();
                 json.extend_from_slice(br#""error":"#);
                 // Serializing into memory cannot fail.
                 json.extend(serde_json::to_vec(&error).unwrap_or_default());

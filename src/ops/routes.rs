@@ -15,8 +15,9 @@ use actix_web::{
 use super::authorize::authorize;
 use super::error::ApiError;
 use super::keys::{Caller, Scope};
-use super::{Ops, conversations, members, messages};
+use super::{Ops, conversations, members, messages, metrics, monitor};
 use crate::http::{Activity, health, security_headers};
+use crate::metrics::count_response;
 
 /// A method of a resource.
 pub struct Call {
@@ -38,6 +39,20 @@ impl Call {
             methods: name_of(&method),
             route: web::method(method).to(handler),
             scope: Some(scope),
+        }
+    }
+
+    /// GET with a handler that checks the key itself.
+    fn unchecked<F, Args>(handler: F) -> Self
+    where
+        F: Handler<Args>,
+        Args: FromRequest + 'static,
+        F::Output: Responder + 'static,
+    {
+        Self {
+            methods: "GET",
+            route: web::get().to(handler),
+            scope: None,
         }
     }
 
@@ -109,6 +124,11 @@ pub fn app(
         .service(resource("/healthz", [Call::public(health::live)]))
         .service(resource("/readyz", [Call::public(health::ready)]))
         .service(resource(
+            "/metrics",
+            [Call::new(Method::GET, Scope::Read, metrics::get)],
+        ))
+        .service(resource("/monitor", [Call::unchecked(monitor::get)]))
+        .service(resource(
             "/v1/users/{user}/conversations",
             [Call::new(Method::GET, Scope::Read, conversations::list)],
         ))
@@ -140,6 +160,7 @@ pub fn app(
             async move {
                 let mut response = response.await?;
                 log_call(&response);
+                count_response(response.status().as_u16());
                 security_headers::add(response.headers_mut(), tls);
                 Ok(response)
             }

@@ -15,6 +15,7 @@ pub struct Contract {
     content_types: Vec<String>,
     custom: ContentTypes,
     schemas: [Exported; 2],
+    monitor: Exported,
     asyncapi: Exported,
     hash: String,
 }
@@ -40,6 +41,7 @@ impl Contract {
             content_types: built_in.chain(custom.names()).map(str::to_owned).collect(),
             custom,
             hash: schema::hash(&schemas),
+            monitor: schema::monitor(),
             asyncapi: describe(&schemas),
             schemas,
         }
@@ -60,9 +62,9 @@ impl Contract {
         &self.schemas
     }
 
-    /// Everything that is exported and served at `/schema`: the schemas, and the AsyncAPI description.
+    /// Everything that is exported and served at `/schema`: the schemas, also that of `/monitor`, and the AsyncAPI description.
     pub fn documents(&self) -> impl Iterator<Item = &Exported> {
-        self.schemas.iter().chain([&self.asyncapi])
+        self.schemas.iter().chain([&self.monitor, &self.asyncapi])
     }
 
     /// The document with this file name.

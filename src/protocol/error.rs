@@ -14,6 +14,9 @@ macro_rules! codes {
         }
 
         impl ErrorCode {
+            /// All codes, in the order of their declaration.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
+
             /// The code as it appears in a frame.
             pub fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $name,)* }

@@ -9,12 +9,16 @@ use sha2::{Digest, Sha256};
 
 use super::client::ClientFrame;
 use super::content_types::{self, ContentTypes};
+use super::monitor::MonitorFrame;
 use super::server::ServerFrame;
 
 /// File name of the schema of client frames.
 pub const CLIENT: &str = "client-frame.schema.json";
 /// File name of the schema of server frames.
 pub const SERVER: &str = "server-frame.schema.json";
+
+/// File name of the schema of frames of `/monitor`.
+pub const MONITOR: &str = "monitor-frame.schema.json";
 
 /// Definition of the content of application types in the schema of server frames.
 const CUSTOM: &str = "CustomContent";
@@ -128,6 +132,24 @@ fn client() -> Value {
         required.retain(|name| name != "type");
     }
     schema
+}
+
+/// Generates the schema of frames of `/monitor`.
+pub(super) fn monitor() -> Exported {
+    let schema = SchemaSettings::draft2020_12()
+        .for_serialize()
+        .into_generator()
+        .into_root_schema_for::<MonitorFrame>();
+    let schema = shape(
+        schema.to_value(),
+        MONITOR,
+        "dmwire monitor frame",
+        "Monitor",
+    );
+    Exported {
+        name: MONITOR,
+        text: pretty(&schema),
+    }
 }
 
 fn server() -> Value {

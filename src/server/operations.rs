@@ -15,7 +15,7 @@ use crate::ops::keys::NewKey;
 pub(super) struct Operations {
     addresses: Vec<SocketAddr>,
     running: Option<(ServerHandle, AbortOnDropHandle<io::Result<()>>)>,
-    _sweep: AbortOnDropHandle<()>,
+    _tasks: [AbortOnDropHandle<()>; 2],
 }
 
 impl Operations {
@@ -29,6 +29,7 @@ impl Operations {
                 ops.sweep();
             }
         });
+        let monitor = actix_rt::spawn(parts.ops.clone().run_monitor());
         let running = if listeners.is_empty() {
             None
         } else {
@@ -42,7 +43,7 @@ impl Operations {
         Ok(Self {
             addresses,
             running,
-            _sweep: AbortOnDropHandle::new(sweep),
+            _tasks: [sweep, monitor].map(AbortOnDropHandle::new),
         })
     }
 

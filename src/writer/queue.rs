@@ -102,6 +102,8 @@ impl<R> Queued<R> {
 /// The work of one turn of the thread.
 pub struct Turn<R> {
     pub items: Vec<Queued<R>>,
+    /// When the first of `items` was accepted.
+    pub since: Option<Instant>,
     pub openings: Vec<Opening>,
     /// The store asks for maintenance.
     pub maintenance: bool,
@@ -119,6 +121,8 @@ pub struct Shared<R> {
 
 struct Queue<R> {
     items: Vec<Queued<R>>,
+    /// When the first of `items` was added.
+    since: Option<Instant>,
     /// Bytes of content in `items`.
     bytes: usize,
     /// The numbers of items that were accepted and taken so far.
@@ -141,6 +145,7 @@ impl<R> Shared<R> {
         Self {
             queue: Mutex::new(Queue {
                 items: Vec::new(),
+                since: None,
                 bytes: 0,
                 accepted: 0,
                 taken: 0,
@@ -173,6 +178,7 @@ impl<R> Shared<R> {
         queue.accepted += 1;
         queue.items.push(item);
         if queue.items.len() == 1 {
+            queue.since = Some(Instant::now());
             self.filled.notify_one();
         }
         Ok(())
@@ -252,6 +258,11 @@ impl<R> Shared<R> {
         self.filled.notify_one();
     }
 
+    /// The number of items that wait.
+    pub fn length(&self) -> usize {
+        self.lock().items.len()
+    }
+
     pub fn unavailable(&self) -> Option<Unavailable> {
         let queue = self.lock();
         if queue.closed {
@@ -316,6 +327,9 @@ impl<R> Queue<R> {
         let count = self.items.len().min(MAX_BATCH);
         let rest = self.items.split_off(count);
         let items = std::mem::replace(&mut self.items, rest);
+        // What stays was added later, but the batches are so large only under a load by which the difference is small.
+        let since = self.since.take();
+        self.since = if self.items.is_empty() { None } else { since };
         self.bytes -= items.iter().map(Queued::bytes).sum::<usize>();
         self.taken += items.len() as u64;
         let taken = self.taken;
@@ -337,6 +351,7 @@ impl<R> Queue<R> {
         }
         Turn {
             items,
+            since,
             openings,
             maintenance: std::mem::take(&mut self.maintenance),
             closed: self.closed,

@@ -8,6 +8,7 @@ use super::completed::{CommitObserver, Completed, CompletedBatch, WriteError};
 use super::queue::{DueRecords, Opening, Queued, Shared};
 use super::room_notices::{RoomNotice, was_member};
 use crate::clock::Clock;
+use crate::metrics;
 use crate::protocol::Timestamp;
 use crate::readers::Readers;
 use crate::store::{InboxState, Outcome, RoomMembers, Store, StoreError, Write};
@@ -70,7 +71,11 @@ impl<R: Send + 'static> Thread<R> {
         while let Some(turn) = shared.take(self.wake_at(), &mut self.due) {
             let is_commit = !turn.items.is_empty();
             if is_commit {
+                let writes = turn.items.len() as u64;
                 self.commit(turn.items);
+                if let Some(since) = turn.since {
+                    metrics::DELIVERY.observe(since.elapsed(), writes);
+                }
             }
             // An opening must see the watermarks before it.
             self.commit_due(match (turn.openings.is_empty(), turn.closed) {
@@ -114,7 +119,10 @@ impl<R: Send + 'static> Thread<R> {
             (Vec::new(), Some(WriteError::Overloaded))
         } else {
             let store = &mut self.store;
-            match self.shared.health.watch(|| store.commit(at.0, &batch)) {
+            let started = Instant::now();
+            let committed = self.shared.health.watch(|| store.commit(at.0, &batch));
+            metrics::COMMIT.observe(started.elapsed(), 1);
+            match committed {
                 Ok(outcomes) => (outcomes, None),
                 Err(error) => {
                     exit_if_broken(&error);

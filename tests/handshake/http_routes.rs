@@ -10,9 +10,10 @@ use sha2::{Digest, Sha256};
 
 use crate::support::{Client, Raw, Server, handshake, json_answer};
 
-const SCHEMAS: [&str; 3] = [
+const SCHEMAS: [&str; 4] = [
     "client-frame.schema.json",
     "server-frame.schema.json",
+    "monitor-frame.schema.json",
     "asyncapi.json",
 ];
 

@@ -9,5 +9,7 @@ mod keys;
 mod local;
 mod members;
 mod messages;
+mod metrics;
+mod monitor;
 mod notify;
 mod port;

@@ -9,6 +9,7 @@ use std::time::Instant;
 use serde_json::{Value, json};
 
 use crate::helpers::Ops;
+use crate::metrics::samples;
 use crate::support::{Client, DEADLINE, Folder, Raw, Server, assert_has, eventually, handshake};
 
 /// A Redis server in a temporary folder. Dropping it ends the process.
@@ -415,4 +416,27 @@ fn notifications_and_the_api_share_their_ids() {
     let ack = ops.post("/v1/messages", &body).assert_ok();
     assert_has(&ack, &json!({"duplicate": true}));
     ada.assert_quiet();
+}
+
+#[test]
+fn notifications_are_counted() {
+    let redis = Redis::start(&[]);
+    let url = redis.url();
+    let ops = Ops::start(&["--notify", &url]);
+    ops.server.wait_for_log(SUBSCRIBED);
+    redis.publish("notifications:ada", b"hello");
+    redis.publish("notifications:ada", b"");
+    redis.publish("notifications:not a user", b"hello");
+    eventually("the notifications are counted", || {
+        let samples = samples(&ops);
+        let has = |name: &str, value: f64| (samples[name] - value).abs() < 0.1;
+        has("dmwire_notify_connected", 1.0)
+            && has("dmwire_notifications_total{outcome=\"stored\"}", 1.0)
+            && has("dmwire_notifications_total{outcome=\"refused\"}", 2.0)
+            && has("dmwire_messages_total{outcome=\"stored\"}", 1.0)
+    });
+    drop(redis);
+    eventually("the connection has ended", || {
+        samples(&ops)["dmwire_notify_connected"] < 0.1
+    });
 }
