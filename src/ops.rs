@@ -17,6 +17,7 @@ mod monitor;
 pub mod query;
 mod routes;
 mod service;
+mod sessions;
 
 use std::sync::Arc;
 

@@ -12,10 +12,11 @@
 mod buffer;
 pub mod disconnect;
 mod inbox_cursor;
+mod session_info;
 mod state;
 pub mod wakeup;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::Waker;
 use std::time::Instant;
 
@@ -24,6 +25,7 @@ use uuid::Uuid;
 pub use self::disconnect::Disconnect;
 pub use self::inbox_cursor::Acked;
 use self::inbox_cursor::PendingAck;
+pub use self::session_info::SessionInfo;
 pub use self::state::Status;
 use self::state::{Inner, Locked, State, wake};
 use self::wakeup::{Wakeup, WrittenBy};
@@ -48,6 +50,8 @@ pub struct Outbox {
     /// Unsent bytes beyond which live pushes stop (`--outbox-bytes`).
     limit: usize,
     memory: Arc<MemoryBudget>,
+    /// Absent for a connection that is not a session of a user.
+    info: OnceLock<Box<SessionInfo>>,
     inner: Mutex<Inner>,
 }
 
@@ -84,6 +88,7 @@ impl Outbox {
             user,
             limit,
             memory: memory.clone(),
+            info: OnceLock::new(),
             inner: Mutex::new(Inner {
                 state: State::default(),
                 reservation: memory.reservation(),
@@ -99,6 +104,23 @@ impl Outbox {
     /// The user of the session.
     pub fn user(&self) -> &Arc<str> {
         &self.user
+    }
+
+    /// Sets what operators see of the session. Only the first call has an effect.
+    pub fn set_info(&self, info: SessionInfo) {
+        let _ = self.info.set(Box::new(info));
+    }
+
+    /// What operators see of the session.
+    pub fn info(&self) -> Option<&SessionInfo> {
+        self.info.get().map(|info| &**info)
+    }
+
+    /// Counts a frame of the client. Only for the session's own task.
+    pub fn count_frame(&self, now: Instant) {
+        if let Some(info) = self.info() {
+            info.count_frame(now);
+        }
     }
 
     fn lock(&self) -> Locked<'_> {

@@ -219,7 +219,7 @@ async fn open(
             }
             let quota = context.limits.ip_quotas.get(client.ip, client.proxied);
             let quota = quota.map(|quota| quota as _);
-            let opened = open_session(context, identity, query, quota).await;
+            let opened = open_session(context, identity, query, quota, client.ip).await;
             opened.map_err(Rejection::from)
         }
         Ok(None) => {

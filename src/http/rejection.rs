@@ -47,7 +47,7 @@ impl Rejection {
 
     /// The token belongs to another user, or the origin or the host name is not allowed.
     pub fn forbidden(detail: impl Into<String>) -> Self {
-        Self::new(403, Some(4403), "forbidden", detail)
+        Self::new(403, Some(close_codes::FORBIDDEN), "forbidden", detail)
     }
 
     /// Nothing exists at this path.

@@ -15,7 +15,7 @@ use actix_web::{
 use super::authorize::authorize;
 use super::error::ApiError;
 use super::keys::{Caller, Scope};
-use super::{Ops, conversations, members, messages, metrics, monitor};
+use super::{Ops, conversations, members, messages, metrics, monitor, sessions};
 use crate::http::{Activity, health, security_headers};
 use crate::metrics::count_response;
 
@@ -128,6 +128,17 @@ pub fn app(
             [Call::new(Method::GET, Scope::Read, metrics::get)],
         ))
         .service(resource("/monitor", [Call::unchecked(monitor::get)]))
+        .service(resource(
+            "/v1/sessions",
+            [Call::new(Method::GET, Scope::Read, sessions::list)],
+        ))
+        .service(resource(
+            "/v1/users/{user}/sessions",
+            [
+                Call::new(Method::GET, Scope::Read, sessions::of_user),
+                Call::new(Method::DELETE, Scope::Admin, sessions::close),
+            ],
+        ))
         .service(resource(
             "/v1/users/{user}/conversations",
             [Call::new(Method::GET, Scope::Read, conversations::list)],

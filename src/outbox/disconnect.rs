@@ -29,6 +29,13 @@ pub const TOO_MANY_SESSIONS: Disconnect = Disconnect {
     detail: "this user has opened more sessions than the server allows; the oldest is closed",
     reconnect: None,
 };
+/// An operator has closed the sessions of the user.
+pub const DISCONNECTED: Disconnect = Disconnect {
+    code: close_codes::FORBIDDEN,
+    reason: "disconnected",
+    detail: "an operator of the server has closed this session",
+    reconnect: None,
+};
 /// The token with which the session was opened has expired.
 pub const EXPIRED: Disconnect = Disconnect {
     code: close_codes::UNAUTHORIZED,

@@ -46,6 +46,7 @@ impl SessionState {
     }
 
     fn on_text(&mut self, text: &str, now: Instant) {
+        self.outbox.count_frame(now);
         TAPE.with_borrow_mut(|tape| {
             let scanned = Scanned::new(tape, text);
             let reference = || scanned.reference();

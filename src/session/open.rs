@@ -17,7 +17,7 @@ use crate::context::Context;
 use crate::delivery::{PartOutcome, send_error};
 use crate::limits::Limits;
 use crate::outbox::disconnect::TOO_MANY_SESSIONS;
-use crate::outbox::{Disconnect, Outbox};
+use crate::outbox::{Disconnect, Outbox, SessionInfo};
 use crate::protocol::server::{self, Truncated, Welcome};
 use crate::protocol::types::{Id, Integer};
 use crate::protocol::{FrameError, PROTOCOL, ServerFrame, Timestamp};
@@ -43,7 +43,7 @@ pub enum OpenError {
 }
 
 /// Opens a session of an authenticated user. `quota` limits the messages from the client's address to users who have never
-/// connected.
+/// connected; operators see `client_ip`.
 ///
 /// # Errors
 /// [`OpenError`]
@@ -52,6 +52,7 @@ pub async fn open_session(
     identity: Identity,
     query: SessionQuery,
     quota: Option<Arc<dyn RecipientQuota>>,
+    client_ip: Option<IpAddr>,
 ) -> Result<SessionParams, OpenError> {
     let config = &context.config;
     let user = identity.user().clone();
@@ -62,6 +63,8 @@ pub async fn open_session(
         config.limits.outbox_bytes,
         &context.limits.memory,
     );
+    let since = Timestamp(context.router.clock().now());
+    outbox.set_info(SessionInfo::new(query.device.clone(), client_ip, since));
     // Registered before the inbox is read: a message that is delivered in the meantime raises the outbox's head.
     let auth = register(context, identity, &outbox)?;
     let session_only = query.membership == MembershipKind::Session && !query.rooms.is_empty();

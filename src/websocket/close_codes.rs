@@ -16,6 +16,8 @@ pub const SERVICE_RESTART: u16 = 1012;
 pub const TRY_AGAIN_LATER: u16 = 1013;
 /// The token is invalid or has expired (PROTOCOL section 2, as for the following codes).
 pub const UNAUTHORIZED: u16 = 4401;
+/// The user may not connect, or an operator has closed the session.
+pub const FORBIDDEN: u16 = 4403;
 /// The user opened too many sessions; the oldest one is closed.
 pub const TOO_MANY_SESSIONS: u16 = 4408;
 /// Too many connections.

@@ -13,3 +13,4 @@ mod metrics;
 mod monitor;
 mod notify;
 mod port;
+mod sessions;
