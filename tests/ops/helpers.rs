@@ -97,11 +97,16 @@ impl Ops {
 /// Sends a complete request on a new connection.
 pub fn send(address: SocketAddr, request: &[u8]) -> Response {
     let mut stream = TcpStream::connect(address).expect("the port accepts");
+    // A server that rejects a request early may close the connection before all of it is written.
+    let _ = stream.write_all(request);
+    answer(stream)
+}
+
+/// Reads the answer to a request, after which the server closes the connection.
+pub fn answer(mut stream: TcpStream) -> Response {
     stream
         .set_read_timeout(Some(DEADLINE))
         .expect("a timeout can be set");
-    // A server that rejects a request early may close the connection before all of it is written.
-    let _ = stream.write_all(request);
     let mut answer = Vec::new();
     let _ = stream.read_to_end(&mut answer);
     let answer = String::from_utf8_lossy(&answer).into_owned();

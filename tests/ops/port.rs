@@ -1,10 +1,16 @@
 //! The listeners of the operations port, and what they serve.
 
-use std::net::TcpListener;
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 
-use crate::helpers::{Ops, send};
-use crate::support::{DEADLINE, Folder, Server, dmwire};
+use rcgen::Certificate;
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use tokio_rustls::rustls;
+
+use crate::helpers::{Ops, answer, send};
+use crate::support::{DEADLINE, Folder, Raw, Server, dmwire};
 
 #[test]
 fn each_port_serves_its_own_resources_only() {
@@ -96,14 +102,83 @@ fn the_operations_port_can_be_off() {
 }
 
 #[test]
-fn health_is_served_while_the_server_drains() {
+fn the_port_is_not_ready_while_the_server_drains() {
     let mut ops = Ops::start(&[]);
-    let mut raw = crate::support::Client::fresh(&ops.server, "8888");
+    ops.get("/readyz").assert_ok();
+    // A client that does not close delays the shutdown for a moment.
+    let stays = Raw::upgrade(&ops.server, "/ws/a");
+    // Connected before, and asked at once, because the moment is short.
+    let mut asking = ["/readyz", "/v1/users/a/conversations", "/healthz"].map(|path| {
+        let stream = TcpStream::connect(ops.address).expect("the port accepts");
+        (path, stream)
+    });
     ops.server.signal("TERM");
-    raw.until("goodbye");
+    ops.server.wait_for_log("shutting down");
+    for (path, stream) in &mut asking {
+        let request = format!(
+            "GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n",
+            ops.address
+        );
+        stream
+            .write_all(request.as_bytes())
+            .expect("the port reads");
+    }
+    let [ready, call, alive] = asking.map(|(_, stream)| answer(stream));
+    ready.assert_error(503, "draining", None);
+    call.assert_error(503, "draining", None);
+    alive.assert_ok();
+    drop(stays);
     let status = ops.server.wait(DEADLINE);
     assert!(status.success());
-    assert!(std::net::TcpStream::connect(ops.address).is_err());
+    assert!(TcpStream::connect(ops.address).is_err());
+}
+
+/// `GET` over TLS, by a client that trusts only this certificate.
+fn get_over_tls(ops: &Ops, certificate: &Certificate, path: &str) -> String {
+    let mut roots = RootCertStore::empty();
+    roots
+        .add(certificate.der().clone())
+        .expect("a certificate of a server");
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("versions that go with the provider")
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let name = ServerName::try_from("localhost").expect("a name");
+    let client = ClientConnection::new(Arc::new(config), name).expect("a client");
+    let stream = TcpStream::connect(ops.address).expect("the port accepts");
+    stream
+        .set_read_timeout(Some(DEADLINE))
+        .expect("a timeout can be set");
+    let mut stream = StreamOwned::new(client, stream);
+    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    stream
+        .write_all(request.as_bytes())
+        .expect("the port reads");
+    let mut answer = Vec::new();
+    // The connection may end without the notice of TLS.
+    let _ = stream.read_to_end(&mut answer);
+    String::from_utf8(answer).expect("the answer is text")
+}
+
+#[test]
+fn the_port_speaks_tls_only_if_it_is_asked_to() {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
+    let folder = Arc::new(Folder::new());
+    std::fs::write(folder.0.join("cert.pem"), made.cert.pem()).expect("a writable folder");
+    std::fs::write(folder.0.join("key.pem"), made.signing_key.serialize_pem())
+        .expect("a writable folder");
+    let settings = ["--tls-cert", "cert.pem", "--tls-key", "key.pem"];
+    let plain = Ops::start_in(&folder, &settings);
+    plain.get("/v1/users/a/conversations").assert_ok();
+    drop(plain);
+    let ops = Ops::start_in(&folder, &[&settings[..], &["--ops-tls"]].concat());
+    ops.server.wait_for_log("operations port on https://");
+    for path in ["/readyz", "/v1/users/a/conversations"] {
+        let answer = get_over_tls(&ops, &made.cert, path);
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{path}: {answer}");
+    }
 }
 
 #[test]
