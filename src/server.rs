@@ -1,5 +1,6 @@
 //! Builds the parts of the server, serves until the shutdown signal, and drains.
 
+mod maintenance;
 mod operations;
 mod reload;
 
@@ -52,8 +53,6 @@ const INVALID_SETTINGS: u8 = 2;
 const READERS: usize = 2;
 /// How long a shutdown waits for sessions to end.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(8);
-/// Seconds between two log lines about the same limit, and between two refills of quotas.
-const MINUTE: u32 = 60;
 
 /// The sockets that a server listens on.
 #[derive(Debug)]
@@ -189,7 +188,7 @@ pub async fn serve(
     let _reload = reload::when_changed(&parts.context, parts.tls.as_ref(), &parts.ops)?;
     announce(&parts, &addresses);
     operations.announce(&parts);
-    let _maintain_limits = AbortOnDropHandle::new(actix_rt::spawn(maintain_limits(
+    let _maintain_limits = AbortOnDropHandle::new(actix_rt::spawn(maintenance::maintain_limits(
         context.limits.clone(),
         context.registry.clone(),
     )));
@@ -197,8 +196,9 @@ pub async fn serve(
         AbortOnDropHandle::new(actix_rt::spawn(context.memberships.clone().run()));
     let notify = context.router.presence().clone().run();
     let _notify = AbortOnDropHandle::new(actix_rt::spawn(notify));
-    let _watch_clock = AbortOnDropHandle::new(actix_rt::spawn(watch_clock(context.clone())));
-    let watch = watch_storage(parts.disk_space.clone(), parts.files.clone());
+    let _watch_clock =
+        AbortOnDropHandle::new(actix_rt::spawn(maintenance::watch_clock(context.clone())));
+    let watch = maintenance::watch_storage(parts.disk_space.clone(), parts.files.clone());
     let _watch_storage = AbortOnDropHandle::new(actix_rt::spawn(watch));
     let _notify = notify::start(
         &context.config.notify,
@@ -451,55 +451,5 @@ fn print_beside(what: &'static str, text: String) {
     let thread = std::thread::Builder::new().name(what.into());
     if let Err(error) = thread.spawn(print) {
         log::warn!("cannot print the {what}: {error}");
-    }
-}
-
-/// Once a second, removes unused limits and, under memory pressure, has sessions check their memory. Rejected connections
-/// are logged as a count per minute, not one by one.
-async fn maintain_limits(limits: Arc<Limits>, registry: Arc<Registry>) {
-    let mut logged = None;
-    for second in 1.. {
-        actix_rt::time::sleep(Duration::from_secs(1)).await;
-        limits.sweep();
-        if limits.memory.under_pressure() {
-            registry.all().iter().for_each(|session| session.recheck());
-            if logged.is_none_or(|at| second >= at + MINUTE) {
-                logged = Some(second);
-                log::warn!(bytes = limits.memory.used(); "unsent and partly received data use nearly all of --buffer-bytes; sessions that hold much of it are closed");
-            }
-        }
-        if second % MINUTE == 0 {
-            limits.ip_quotas.refill(u64::from(second / MINUTE));
-            let rejected = limits.connections.take_rejected();
-            if rejected > 0 {
-                log::warn!(count = rejected; "connections were rejected within a minute (too_many_connections)");
-            }
-            let malformed = limits.connections.take_malformed();
-            if malformed > 0 {
-                log::info!(count = malformed; "malformed HTTP requests were rejected within a minute");
-            }
-        }
-    }
-}
-
-/// Notices within a second that the clock of the machine has jumped, also on an idle server.
-async fn watch_clock(context: Arc<Context>) {
-    loop {
-        context.router.clock().is_settled();
-        actix_rt::time::sleep(Duration::from_secs(1)).await;
-    }
-}
-
-/// Checks the free disk space and the files of the store once a second.
-async fn watch_storage(disk_space: Arc<DiskSpaceMonitor>, files: Arc<StoreFiles>) {
-    loop {
-        actix_rt::time::sleep(Duration::from_secs(1)).await;
-        let (disk_space, files) = (disk_space.clone(), files.clone());
-        // The checks may block. After a panic the last results remain valid.
-        let check = move || {
-            files.check();
-            disk_space.check();
-        };
-        drop(actix_rt::task::spawn_blocking(check).await);
     }
 }
