@@ -182,6 +182,18 @@ impl World {
     }
 }
 
+/// Checks the store of a server that was killed, and starts it again. Sometimes a start in between is killed as well.
+fn restart_after_kill(server: &mut Server, random: &mut Random) {
+    server.kill();
+    assert_verified(server);
+    if random.percent(25) {
+        let moment = Duration::from_micros(random.next() % 30_000);
+        start_and_kill(server.folder(), moment);
+        assert_verified(server);
+    }
+    server.restart();
+}
+
 /// Starts a server on the same file and kills it soon, possibly before it is ready.
 fn start_and_kill(folder: &std::path::Path, after: Duration) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_dmwire"));
@@ -221,14 +233,7 @@ fn acknowledged_messages_survive_sigkill_and_are_delivered_once() {
             std::thread::sleep(moment);
             server.signal("KILL");
         });
-        server.kill();
-        assert_verified(&server);
-        if random.percent(25) {
-            let moment = Duration::from_micros(random.next() % 30_000);
-            start_and_kill(server.folder(), moment);
-            assert_verified(&server);
-        }
-        server.restart();
+        restart_after_kill(&mut server, &mut random);
         world.check(&server);
         let open: usize = world.senders.iter().map(|sender| sender.open.len()).sum();
         eprintln!(

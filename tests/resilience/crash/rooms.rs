@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{ARGUMENTS, assert_verified, start_and_kill};
+use super::{ARGUMENTS, assert_verified, restart_after_kill};
 use crate::support::{Client, Random, Server, env_number, random_seed};
 
 /// All users are members of it, from the beginning on. It is not small.
@@ -360,14 +360,7 @@ fn acknowledged_messages_in_rooms_survive_sigkill_in_the_same_order_for_all_memb
             std::thread::sleep(moment);
             server.signal("KILL");
         });
-        server.kill();
-        assert_verified(&server);
-        if random.percent(25) {
-            let moment = Duration::from_micros(random.next() % 30_000);
-            start_and_kill(server.folder(), moment);
-            assert_verified(&server);
-        }
-        server.restart();
+        restart_after_kill(&mut server, &mut random);
         for user in &mut users {
             user.read_inbox(&server);
         }
