@@ -125,7 +125,7 @@ impl Ingest {
         self.router.send_by_key(&message, reply)
     }
 
-    /// Makes a user a member of a room, whoever may join it.
+    /// Makes a user a member of a room, also with `--rooms managed`.
     ///
     /// # Errors
     /// [`CommandError`]: the user is not a member.
