@@ -1,39 +1,69 @@
 import assert from 'node:assert/strict';
-import { readFile } from 'node:fs/promises';
-import { describe, it } from 'node:test';
-import { WebSocket } from 'ws';
-import type { InFrame } from '../src/index.js';
-import { Queue } from './support/fake.js';
-import { DEADLINE, Server } from './support/server.js';
+import { readdir, readFile } from 'node:fs/promises';
+import { before, describe, it } from 'node:test';
+import { runSection, sections } from './support/guide.js';
+import { installPython } from './support/python.js';
+import { DEADLINE } from './support/server.js';
+
+const root = new URL('../../../', import.meta.url);
+const docs = new URL('docs/', root);
+const [fromFastapi, postman] = await Promise.all(
+  ['from-fastapi.md', 'postman.md'].map(name => readFile(new URL(name, docs), 'utf8')),
+);
 
 describe('docs/postman.md', { timeout: 2 * DEADLINE }, () => {
   it('shows the answers of the server', async () => {
-    const text = await readFile(new URL('../../../docs/postman.md', import.meta.url), 'utf8');
-    const steps = [...text.matchAll(/```json send\n(.*)\n```\n```json answer\n(.*)\n```/g)];
-    assert.ok(steps.length >= 7);
-    const server = await Server.start();
-    const open = async (user: string) => {
-      const socket = new WebSocket(`${server.url.replace('http', 'ws')}/ws/${user}`);
-      const frames = new Queue<InFrame>();
-      socket.on('message', data => frames.push(JSON.parse(String(data))));
-      for (let frame = await frames.shift(); frame.type !== 'synced'; ) frame = await frames.shift();
-      return { socket, frames };
-    };
-    const [one, two] = [await open('8888'), await open('6666')];
-    for (const [, request = '', answer = ''] of steps) {
-      one.socket.send(request);
-      let frame = await one.frames.shift();
-      while (frame.type === 'receipt') frame = await one.frames.shift();
-      assert.deepEqual(normalize(frame), normalize(JSON.parse(answer)));
-    }
-    one.socket.close();
-    two.socket.close();
-    await server.stop();
+    const [whole] = sections(postman ?? '', 'docs/postman.md');
+    const blocks = whole?.blocks.filter(({ role }) => role !== '') ?? [];
+    await runSection({ title: 'docs/postman.md', blocks });
   });
 });
 
-/** Replaces ids and times, which differ in each run. */
-function normalize(frame: unknown): unknown {
-  const text = JSON.stringify(frame);
-  return JSON.parse(text.replace(/[\da-f]{8}-[\da-f-]{27}/g, 'ID').replace(/\d{4}-\d\d-\d\dT[\d:.]+Z/g, 'TIME'));
+describe('docs/from-fastapi.md', { timeout: 10 * DEADLINE }, () => {
+  before(installPython);
+  for (const section of sections(fromFastapi ?? '')) {
+    it(section.title, () => runSection(section));
+  }
+});
+
+describe('the documents', () => {
+  it('refer to files and headings that exist', async () => {
+    const folder = (await readdir(docs)).map(name => `docs/${name}`);
+    const names = [...folder, 'README.md', 'CONTRIBUTING.md', 'SECURITY.md', 'client/README.md', 'examples/README.md'];
+    const wrong: string[] = [];
+    for (const name of names) {
+      const from = new URL(name, root);
+      const text = await readFile(from, 'utf8');
+      for (const [, link = ''] of text.replace(/^```.*?^```/gms, '').matchAll(/\]\(([^)\s]+)\)/g)) {
+        const to = new URL(link, from);
+        if (to.protocol !== 'file:') continue;
+        const anchor = to.hash.slice(1);
+        to.hash = '';
+        const target = to.href === from.href ? text : await read(to);
+        if (target === undefined || (anchor && !anchors(target).includes(anchor))) wrong.push(`${name}: ${link}`);
+      }
+    }
+    assert.deepEqual(wrong, []);
+  });
+});
+
+/** Returns the text of a file, an empty one for a folder, or nothing if there is no such file. */
+async function read(url: URL): Promise<string | undefined> {
+  try {
+    return await readFile(url, 'utf8');
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'EISDIR' ? '' : undefined;
+  }
+}
+
+/** Returns the anchors of the headings, as GitHub makes them. */
+function anchors(markdown: string): string[] {
+  const headings = markdown.replace(/^```.*?^```/gms, '').matchAll(/^#+ (.*)$/gm);
+  return [...headings].map(([, heading = '']) =>
+    heading
+      .replace(/\[([^\]]*)\]\([^)]*\)/g, '$1')
+      .toLowerCase()
+      .replace(/[^\p{L}\p{N} _-]/gu, '')
+      .replaceAll(' ', '-'),
+  );
 }

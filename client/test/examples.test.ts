@@ -12,6 +12,7 @@ import { transform } from 'esbuild';
 import { WebSocket } from 'ws';
 import { type Client, connect } from '../src/index.js';
 import { waitUntil } from './support/fake.js';
+import { installPython, PYTHON_BIN } from './support/python.js';
 import { DEADLINE, Server } from './support/server.js';
 
 /** The content types of the order example, as far as its test uses them. */
@@ -86,12 +87,8 @@ describe('the examples', { timeout: 6 * DEADLINE }, () => {
 
   /** Installs the requirements of the Python example. Returns the interpreter and the example. */
   async function pythonExample(): Promise<[python: string, chat: string]> {
-    const home = join(examples, 'python');
-    const python = join(home, '.venv/bin/python');
-    if (!existsSync(python)) await run('python3', ['-m', 'venv', join(home, '.venv')]);
-    const requirements = join(home, 'requirements.txt');
-    await run(python, ['-m', 'pip', 'install', '--quiet', '--disable-pip-version-check', '-r', requirements]);
-    return [python, join(home, 'chat.py')];
+    await installPython();
+    return [join(PYTHON_BIN, 'python'), join(examples, 'python/chat.py')];
   }
 
   it('Python: exchanges messages and reconnects after the server was killed', async () => {

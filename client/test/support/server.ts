@@ -1,5 +1,6 @@
 /** Runs the real server (`DMWIRE_BIN`) on a free port with its data in a temporary folder. */
 
+import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
@@ -7,6 +8,7 @@ import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
+import type { Readable } from 'node:stream';
 
 /** Timeout in milliseconds, generous so that tests do not fail on a busy machine. */
 export const DEADLINE = 30_000;
@@ -22,6 +24,7 @@ if (!existsSync(BINARY)) {
 
 export class Server {
   #child: ChildProcess | undefined;
+  #log = new ServerLog();
   #port = 0;
   #scheme = '';
 
@@ -31,7 +34,12 @@ export class Server {
   ) {}
 
   static async start(...flags: string[]): Promise<Server> {
-    const server = new Server(await mkdtemp(join(tmpdir(), 'dmwire-client-')), flags);
+    return Server.startIn(await mkdtemp(join(tmpdir(), 'dmwire-client-')), ...flags);
+  }
+
+  /** Starts a server in a folder, which {@link stop} removes. */
+  static async startIn(folder: string, ...flags: string[]): Promise<Server> {
+    const server = new Server(folder, flags);
     await server.restart();
     return server;
   }
@@ -40,11 +48,20 @@ export class Server {
     return `${this.#scheme}://127.0.0.1:${this.#port}`;
   }
 
+  get pid(): number {
+    return this.#child?.pid ?? assert.fail('the server does not run');
+  }
+
+  /** Waits for a line of the log of this run. */
+  logged(pattern: RegExp): Promise<RegExpExecArray> {
+    return this.#log.find(pattern);
+  }
+
   /** Kills the server without a shutdown. */
   async kill(): Promise<void> {
     const child = this.#child;
     this.#child = undefined;
-    if (!child) return;
+    if (!child || child.exitCode !== null || child.signalCode !== null) return;
     const exited = once(child, 'exit');
     child.kill('SIGKILL');
     await exited;
@@ -54,27 +71,17 @@ export class Server {
   async restart(): Promise<void> {
     await this.kill();
     const environment = Object.entries(process.env).filter(([name]) => !name.startsWith('DMWIRE_'));
-    const child = spawn(
-      resolve(BINARY),
-      ['--listen', `127.0.0.1:${this.#port}`, '--ops-listen', 'off', ...this.flags],
-      {
-        cwd: this.folder,
-        env: Object.fromEntries(environment),
-        stdio: ['ignore', 'ignore', 'pipe'],
-      },
-    );
+    const ops = this.flags.includes('--ops-listen') ? [] : ['--ops-listen', 'off'];
+    const child = spawn(resolve(BINARY), ['--listen', `127.0.0.1:${this.#port}`, ...ops, ...this.flags], {
+      cwd: this.folder,
+      env: Object.fromEntries(environment),
+      stdio: ['ignore', 'ignore', 'pipe'],
+    });
     this.#child = child;
-    const log: string[] = [];
-    for await (const line of createInterface({ input: child.stderr as NodeJS.ReadableStream })) {
-      log.push(line);
-      const [, scheme, port] = /listening on (https?):\/\/[^ ]*:(\d+)/.exec(line) ?? [];
-      if (!scheme) continue;
-      this.#scheme = scheme;
-      this.#port = Number(port);
-      child.stderr?.resume();
-      return;
-    }
-    throw new Error(`the server did not start:\n${log.join('\n')}`);
+    this.#log = new ServerLog(child.stderr);
+    const [, scheme = '', port] = await this.#log.find(/listening on (https?):\/\/[^ ]*:(\d+)/);
+    this.#scheme = scheme;
+    this.#port = Number(port);
   }
 
   /** Restarts the server and returns a copy of its database from between the two runs. */
@@ -108,5 +115,39 @@ export class Server {
   async stop(): Promise<void> {
     await this.kill();
     await rm(this.folder, { recursive: true, force: true });
+  }
+}
+
+/** The log of one run. */
+class ServerLog {
+  readonly #lines: string[] = [];
+  #ended = false;
+  #wake: (() => void)[] = [];
+
+  constructor(stream?: Readable) {
+    if (!stream) return;
+    const changed = () => {
+      for (const wake of this.#wake.splice(0)) wake();
+    };
+    createInterface({ input: stream })
+      .on('line', line => {
+        this.#lines.push(line);
+        changed();
+      })
+      .on('close', () => {
+        this.#ended = true;
+        changed();
+      });
+  }
+
+  async find(pattern: RegExp): Promise<RegExpExecArray> {
+    for (let i = 0; ; i += 1) {
+      while (i >= this.#lines.length) {
+        if (this.#ended) throw new Error(`the server ended without ${pattern} in its log:\n${this.#lines.join('\n')}`);
+        await new Promise<void>(resolve => this.#wake.push(resolve));
+      }
+      const match = pattern.exec(this.#lines[i] ?? '');
+      if (match) return match;
+    }
   }
 }
