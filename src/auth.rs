@@ -36,6 +36,8 @@ pub struct Identity {
     user: Arc<str>,
     /// The expiry of the token; `None` without one.
     expires: Option<SystemTime>,
+    /// When the token was issued, in milliseconds since 1970-01-01T00:00:00Z; `None`: it does not say so.
+    issued_at: Option<i64>,
 }
 
 impl Identity {
@@ -49,6 +51,16 @@ impl Identity {
         let left = |expires: SystemTime| expires.duration_since(SystemTime::now());
         self.expires
             .map(|expires| left(expires).unwrap_or_default())
+    }
+
+    /// False: authentication is off.
+    pub fn has_token(&self) -> bool {
+        self.expires.is_some()
+    }
+
+    /// True if the token may have been issued up to this time, in milliseconds since 1970-01-01T00:00:00Z.
+    pub fn was_issued_by(&self, time: i64) -> bool {
+        self.issued_at.is_none_or(|issued_at| issued_at <= time)
     }
 }
 
@@ -161,6 +173,7 @@ impl Verifier {
             Self::Open => Ok(Identity {
                 user: user.unwrap_or_default().into(),
                 expires: None,
+                issued_at: None,
             }),
             Self::Tokens(verifier) => verifier.verify(token.ok_or(AuthError::Missing)?).await,
         }

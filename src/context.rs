@@ -14,6 +14,7 @@ use crate::notify::NotifyStats;
 use crate::page::SharedPage;
 use crate::protocol::Contract;
 use crate::registry::Registry;
+use crate::revocations::Revocations;
 use crate::router::Router;
 
 /// State shared by all connections. Use it as an `Arc`; none of its locks is held across an await.
@@ -27,6 +28,8 @@ pub struct Context {
     pub page: SharedPage,
     /// Authenticates clients.
     pub auth: Verifier,
+    /// The users whose tokens are revoked.
+    pub revocations: Revocations,
     /// Executes the commands of sessions.
     pub router: Router,
     /// Memberships that end with sessions.
@@ -60,7 +63,7 @@ impl Context {
     pub fn new(
         config: Config,
         contract: Contract,
-        auth: Verifier,
+        (auth, revocations): (Verifier, Revocations),
         memberships: Arc<SessionMemberships>,
         registry: Arc<Registry>,
         limits: Arc<Limits>,
@@ -71,6 +74,7 @@ impl Context {
             contract: SharedContract::new(contract),
             page: SharedPage::default(),
             auth,
+            revocations,
             router: memberships.router().clone(),
             memberships,
             registry,
@@ -162,6 +166,7 @@ mod tests {
         let store = Sqlite::temporary(&std::env::temp_dir(), options);
         let store = store.expect("a store can be created");
         let (epoch, hasher) = (store.epoch(), store.content_hasher());
+        let revocations = Revocations::new(store.name_hasher(), 0);
         let clock = Arc::new(Clock::new(0));
         let (writer, thread) = Writer::start(
             Box::new(store),
@@ -189,7 +194,7 @@ mod tests {
         let context = Context::new(
             config,
             Contract::built_in(),
-            Verifier::Open,
+            (Verifier::Open, revocations),
             memberships,
             Arc::default(),
             limits,

@@ -69,7 +69,12 @@ pub enum ReplyTo {
         usize,
         Box<FrameError>,
     ),
+    /// A call of an operator, which gets the outcome as it is.
+    Operator(UnboundedSender<OperatorOutcome>),
 }
+
+/// The outcome of a write that a call of an operator has made.
+pub type OperatorOutcome = Result<Outcome, CommandError>;
 
 /// Why a command was rejected.
 #[derive(Clone, Debug)]
@@ -156,6 +161,14 @@ impl CommitObserver<ReplyTo> for Delivery {
                     };
                     // The part may have given up in the meantime.
                     let _ = sender.send((*number, outcome));
+                }
+                Completed::Write {
+                    reply_to: ReplyTo::Operator(sender),
+                    outcome,
+                    ..
+                } => {
+                    let outcome = outcome.clone().map_err(CommandError::from);
+                    let _ = sender.send(outcome);
                 }
                 Completed::RoomNotice {
                     notice: ReplyTo::RoomSignal(signal),
@@ -308,7 +321,10 @@ impl Delivery {
                 self.apply_setting(write, now, wakeups);
                 reply.ok()
             }
-            Outcome::Received(_) | Outcome::Revealed { .. } | Outcome::SeenRecorded => return,
+            Outcome::Received(_)
+            | Outcome::Revealed { .. }
+            | Outcome::RevocationSet { .. }
+            | Outcome::SeenRecorded => return,
             ref rejected => match rejection(write, rejected) {
                 Some(error) => reply.error(&error),
                 None => return,
@@ -461,6 +477,7 @@ fn rejection(write: &Write, outcome: &Outcome) -> Option<CommandError> {
         | Outcome::StatusSet { .. }
         | Outcome::Revealed { .. }
         | Outcome::SeenRecorded
+        | Outcome::RevocationSet { .. }
         | Outcome::Received(_)
         | Outcome::Membership { .. } => return None,
     }))

@@ -19,7 +19,7 @@
 //!
 //! Beside that path: [`limits`] restricts connections, rates and memory, [`blocks`] lists the users who block each other,
 //! [`contacts`] caches which users are contacts, [`ingest`] accepts what back ends send, [`notify`] reads what they publish through
-//! Redis, [`presence`] knows who is online, [`memberships`] ends memberships with their sessions, [`content_types`] loads an
+//! Redis, [`presence`] knows who is online, [`memberships`] ends memberships with their sessions, [`revocations`] knows whose tokens are revoked, [`content_types`] loads an
 //! application's content types, [`page`] is the chat page,
 //! [`disk_space`] watches the free disk space, [`tls`] loads
 //! certificates, [`clock`] tells the time, [`logging`] writes the log, [`config`] reads the settings, [`ops`] serves operators and back ends, and [`metrics`] counts. [`server`] builds all parts, and [`context`] is the
@@ -52,6 +52,7 @@ pub mod presence;
 pub mod protocol;
 pub mod readers;
 pub mod registry;
+pub mod revocations;
 pub mod router;
 pub mod server;
 pub mod session;

@@ -15,6 +15,7 @@ mod messages;
 mod metrics;
 mod monitor;
 pub mod query;
+mod revocation;
 mod routes;
 mod service;
 mod sessions;

@@ -168,6 +168,16 @@ impl Readers {
         })
     }
 
+    /// Reads until when the tokens of a user are revoked. It is a short job: a handshake waits for it.
+    pub fn revoked_until(&self, user: Arc<str>) -> PendingRead<Option<i64>> {
+        let (sender, receiver) = oneshot::channel();
+        self.add_short(Box::new(move |reader| {
+            // The client may have disconnected.
+            drop(sender.send(reader.revoked_until(&user)));
+        }));
+        receiver
+    }
+
     fn query<T: Send + 'static>(
         &self,
         user: Arc<str>,
@@ -269,7 +279,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::store::{DeviceRef, UserStatus};
+    use crate::store::{DeviceRef, NameHash, UserStatus};
 
     /// Each query of a conversation list reports its start and waits until the test ends.
     struct SlowReader {
@@ -326,6 +336,14 @@ mod tests {
         }
 
         fn session_memberships(&mut self, _: &mut dyn FnMut(&str, &str)) -> Result<(), StoreError> {
+            Ok(())
+        }
+
+        fn revoked_until(&mut self, _: &str) -> Result<Option<i64>, StoreError> {
+            Ok(None)
+        }
+
+        fn revocations(&mut self, _: &mut dyn FnMut(&NameHash)) -> Result<(), StoreError> {
             Ok(())
         }
 

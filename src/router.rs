@@ -8,6 +8,7 @@
 
 mod ephemeral;
 mod keys;
+mod operators;
 mod query;
 mod rooms;
 

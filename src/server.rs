@@ -36,6 +36,7 @@ use crate::presence::{BYTES_PER_WATCH, Presence};
 use crate::protocol::Contract;
 use crate::readers::Readers;
 use crate::registry::Registry;
+use crate::revocations::Revocations;
 use crate::router::Router;
 use crate::store::sqlite::Sqlite;
 use crate::store::{
@@ -266,8 +267,10 @@ impl Parts {
         let mut readers = (0..READERS)
             .map(|_| store.reader())
             .collect::<Result<Vec<_>, _>>()?;
+        let leeway = config.auth.jwt_leeway_seconds;
+        let revocations = Revocations::new(store.name_hasher(), leeway);
         let first = readers.first_mut();
-        let former = first.map(|reader| Former::read(&mut **reader, &blocks));
+        let former = first.map(|reader| Former::read(&mut **reader, &blocks, &revocations));
         let former = former.transpose()?.unwrap_or_default();
         let (epoch, files) = (store.epoch(), store.files());
         let hasher = store.content_hasher();
@@ -277,6 +280,7 @@ impl Parts {
         let readers = Readers::start(readers, store.reader()?)?;
         contacts.set_readers(readers.clone());
         presence.set_readers(readers.clone());
+        revocations.set_readers(readers.clone());
         let limits = Limits::new(
             &config.limits,
             &config.recipients,
@@ -317,7 +321,15 @@ impl Parts {
         .with_rooms(config.rooms.rooms);
         let grace = Duration::from_secs(config.presence.presence_grace_seconds);
         let memberships = SessionMemberships::new(router, grace, former.memberships);
-        let context = Context::new(config, contract, auth, memberships, registry, limits, epoch);
+        let context = Context::new(
+            config,
+            contract,
+            (auth, revocations),
+            memberships,
+            registry,
+            limits,
+            epoch,
+        );
         if let Some(page) = page {
             context.page.replace(page);
         }
@@ -381,8 +393,13 @@ struct Former {
 }
 
 impl Former {
-    /// Reads it, and all blocks into `blocks`.
-    fn read(reader: &mut dyn Reader, blocks: &Blocks) -> Result<Self, StoreError> {
+    /// Reads it, all blocks into `blocks`, and all revocations.
+    fn read(
+        reader: &mut dyn Reader,
+        blocks: &Blocks,
+        revocations: &Revocations,
+    ) -> Result<Self, StoreError> {
+        revocations.load(reader)?;
         reader.blocks(&mut |user, other| {
             blocks.set(user, other, true);
         })?;

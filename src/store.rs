@@ -10,6 +10,7 @@ mod content;
 mod files;
 mod log_header;
 mod model;
+mod name_hash;
 mod options;
 mod query;
 mod recipients;
@@ -25,6 +26,7 @@ pub use self::model::{
     Authority, Conversation, Entry, EntryKind, InboxItem, InboxState, MessageRef, NewMessage,
     Outcome, Received, RecipientQuota, Repeated, StoredMessage, Write,
 };
+pub use self::name_hash::{NameHash, NameHasher};
 pub use self::options::{ContactObserver, LiveCursors, StoreOptions};
 pub use self::query::{
     ConversationItem, ConversationsPage, ConversationsQuery, DeviceRef, HistoryAnswer, HistoryPage,

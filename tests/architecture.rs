@@ -28,7 +28,7 @@ const LAYERS: &[&[&str]] = &[
     ],
     &["auth", "outbox"],
     &["readers", "registry"],
-    &["contacts", "writer"],
+    &["contacts", "revocations", "writer"],
     &["presence"],
     &["delivery"],
     &["router"],

@@ -76,6 +76,7 @@ impl ClaimRules {
         self.check_start(claims, now)?;
         self.check_issuer(claims)?;
         self.check_audience(claims)?;
+        let issued_at = claims.get("iat").and_then(Value::as_f64);
         let user = claims.get("sub").and_then(Value::as_str);
         let user = user.ok_or(AuthError::Invalid(
             "the token has no `sub`, or it is not a string",
@@ -86,6 +87,8 @@ impl ClaimRules {
         Ok(Identity {
             user: user.into(),
             expires: Some(expires),
+            // A number out of range becomes the nearest one.
+            issued_at: issued_at.map(|seconds| (seconds * 1000.0) as i64),
         })
     }
 
@@ -118,7 +121,7 @@ impl ClaimRules {
                 return Err(AuthError::Invalid("the token is not valid yet"));
             }
         }
-        // The time of issue is not checked: issuers round it, and a clock may be wrong.
+        // The time of issue is not checked: issuers round it, and a clock may be wrong. It matters for revocations only.
         match claims.get("iat") {
             Some(iat) if !iat.is_number() => {
                 Err(AuthError::Invalid("the token's `iat` is not a number"))

@@ -118,6 +118,8 @@ impl<'a> EntryView<'a> {
             | Write::Reveal { .. }
             | Write::Seen { .. }
             | Write::LostSessions { .. }
+            | Write::Revoke { .. }
+            | Write::EndRevocation { .. }
             | Write::Join { .. }
             | Write::Leave { .. } => {
                 return None;

@@ -225,7 +225,8 @@ async fn open(
         Ok(None) => {
             // Programs on this machine are not limited by their address.
             let ip = client.ip.filter(|ip| client.proxied || !ip.is_loopback());
-            open_echo(context, identity, ip).map_err(Rejection::from)
+            let opened = open_echo(context, identity, ip).await;
+            opened.map_err(Rejection::from)
         }
         Err(rejection) => {
             if rejection.status == 403 {
@@ -281,6 +282,7 @@ impl From<OpenError> for Rejection {
         match error {
             OpenError::Draining => Self::draining(),
             OpenError::Unavailable => Self::overloaded(),
+            OpenError::Revoked { retry_after_ms } => Self::revoked_token(retry_after_ms),
         }
     }
 }

@@ -45,6 +45,14 @@ impl Rejection {
         Self::new(401, Some(close_codes::UNAUTHORIZED), "unauthorized", detail)
     }
 
+    /// The token was revoked. New ones are accepted after this time, or already.
+    pub fn revoked_token(retry_after_ms: Option<u64>) -> Self {
+        Self {
+            retry_after_ms,
+            ..Self::unauthorized("the token was revoked; connect again with a new one")
+        }
+    }
+
     /// The token belongs to another user, or the origin or the host name is not allowed.
     pub fn forbidden(detail: impl Into<String>) -> Self {
         Self::new(403, Some(close_codes::FORBIDDEN), "forbidden", detail)

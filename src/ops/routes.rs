@@ -15,7 +15,7 @@ use actix_web::{
 use super::authorize::authorize;
 use super::error::ApiError;
 use super::keys::{Caller, Scope};
-use super::{Ops, conversations, members, messages, metrics, monitor, sessions};
+use super::{Ops, conversations, members, messages, metrics, monitor, revocation, sessions};
 use crate::http::{Activity, health, security_headers};
 use crate::metrics::count_response;
 
@@ -138,6 +138,10 @@ pub fn app(
                 Call::new(Method::GET, Scope::Read, sessions::of_user),
                 Call::new(Method::DELETE, Scope::Admin, sessions::close),
             ],
+        ))
+        .service(resource(
+            "/v1/users/{user}/revocation",
+            [Call::new(Method::DELETE, Scope::Admin, revocation::lift)],
         ))
         .service(resource(
             "/v1/users/{user}/conversations",

@@ -13,6 +13,7 @@ use super::Ops;
 use super::error::ApiError;
 use super::gauges::rounded;
 use super::query::{Query, path_name};
+use super::revocation::revoke as revoke_tokens;
 use crate::outbox::disconnect::DISCONNECTED;
 use crate::outbox::{Outbox, SessionInfo};
 use crate::protocol::content::SafeInteger;
@@ -200,8 +201,13 @@ pub async fn close(
     ops: web::Data<Ops>,
     request: HttpRequest,
 ) -> Result<web::Json<Closed>, ApiError> {
-    let user = path_name(&request, "user")?;
-    Query::of(&request)?.finish()?;
+    let user: Arc<str> = path_name(&request, "user")?.into();
+    let mut query = Query::of(&request)?;
+    let revoke = query.switch("revoke")?.unwrap_or(false);
+    query.finish()?;
+    if revoke {
+        revoke_tokens(&ops, &user).await?;
+    }
     let sessions = ops.context.registry.with(&user, <[Arc<Outbox>]>::to_vec);
     for session in &sessions {
         session.disconnect(DISCONNECTED);

@@ -8,7 +8,7 @@ use crate::outbox::Outbox;
 use crate::outbox::wakeup::WakeupBatch;
 use crate::store::{
     ConversationsPage, ConversationsQuery, HistoryAnswer, HistoryQuery, InboxItem, InboxQuery,
-    InboxRange, InboxState, MembersAnswer, MembersQuery, Reader, StoreError, Watched,
+    InboxRange, InboxState, MembersAnswer, MembersQuery, NameHash, Reader, StoreError, Watched,
 };
 
 const TIMEOUT: Duration = Duration::from_secs(20);
@@ -64,6 +64,14 @@ impl Reader for Relations {
 
     fn session_memberships(&mut self, _: &mut dyn FnMut(&str, &str)) -> Result<(), StoreError> {
         unavailable()
+    }
+
+    fn revoked_until(&mut self, _: &str) -> Result<Option<i64>, StoreError> {
+        Ok(None)
+    }
+
+    fn revocations(&mut self, _: &mut dyn FnMut(&NameHash)) -> Result<(), StoreError> {
+        Ok(())
     }
 
     fn blocks(&mut self, _: &mut dyn FnMut(&str, &str)) -> Result<(), StoreError> {

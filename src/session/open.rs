@@ -21,6 +21,7 @@ use crate::outbox::{Disconnect, Outbox, SessionInfo};
 use crate::protocol::server::{self, Truncated, Welcome};
 use crate::protocol::types::{Id, Integer};
 use crate::protocol::{FrameError, PROTOCOL, ServerFrame, Timestamp};
+use crate::revocations::RevocationError;
 use crate::router::CommandError;
 use crate::store::{DeviceRef, InboxQuery, InboxState, MembershipKind, RecipientQuota};
 use crate::writer::WriteError;
@@ -40,6 +41,21 @@ pub enum OpenError {
     /// The store did not open the inbox.
     #[error("the inbox could not be opened")]
     Unavailable,
+    /// The token was issued before the tokens of the user were revoked.
+    #[error("the token is revoked")]
+    Revoked {
+        /// In this time, in milliseconds, new tokens are accepted. `None`: they are already.
+        retry_after_ms: Option<u64>,
+    },
+}
+
+impl From<RevocationError> for OpenError {
+    fn from(error: RevocationError) -> Self {
+        match error {
+            RevocationError::Revoked { retry_after_ms } => Self::Revoked { retry_after_ms },
+            RevocationError::Unavailable => Self::Unavailable,
+        }
+    }
 }
 
 /// Opens a session of an authenticated user. `quota` limits the messages from the client's address to users who have never
@@ -66,7 +82,7 @@ pub async fn open_session(
     let since = Timestamp(context.router.clock().now());
     outbox.set_info(SessionInfo::new(query.device.clone(), client_ip, since));
     // Registered before the inbox is read: a message that is delivered in the meantime raises the outbox's head.
-    let auth = register(context, identity, &outbox)?;
+    let auth = register(context, identity, &outbox).await?;
     let session_only = query.membership == MembershipKind::Session && !query.rooms.is_empty();
     let memberships = session_only.then(|| context.memberships.hold(&user, &query.rooms));
     // Accepted before the inbox is opened, whose state therefore includes the joins.
@@ -178,7 +194,7 @@ fn use_interval(days: Days) -> Duration {
 ///
 /// # Errors
 /// [`OpenError`]
-pub fn open_echo(
+pub async fn open_echo(
     context: &Context,
     identity: Identity,
     ip: Option<IpAddr>,
@@ -192,7 +208,7 @@ pub fn open_echo(
         "" => ip.map(|ip| read_rates.of_address(ip)),
         user => Some(read_rates.of_user(users.key(user))),
     };
-    let auth = register(context, identity, &outbox)?;
+    let auth = register(context, identity, &outbox).await?;
     Ok(SessionParams {
         read_rate,
         ..params(context, outbox, Some(auth), None)
@@ -233,7 +249,8 @@ fn anonymous_outbox(context: &Context) -> Arc<Outbox> {
     )
 }
 
-fn register(
+/// Registers a session, and then checks whether the token is revoked: see [`crate::revocations`].
+async fn register(
     context: &Context,
     identity: Identity,
     outbox: &Arc<Outbox>,
@@ -243,6 +260,8 @@ fn register(
         // The shutdown may have listed the sessions before this one was registered.
         return Err(OpenError::Draining);
     }
+    let now = context.router.clock().now();
+    context.revocations.check(&identity, now).await?;
     Ok(Auth {
         identity,
         registered,

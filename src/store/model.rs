@@ -180,6 +180,18 @@ pub enum Write {
         /// The time.
         at: i64,
     },
+    /// Revoke the tokens of a user, who need not be known.
+    Revoke {
+        /// The user.
+        user: Arc<str>,
+        /// Tokens that were issued up to this time are not accepted, in milliseconds since 1970-01-01T00:00:00Z.
+        until: i64,
+    },
+    /// Accept the tokens of a user again.
+    EndRevocation {
+        /// The user.
+        user: Arc<str>,
+    },
     /// End the membership of a user in a room, and append the event to the inboxes like that of a join.
     Leave {
         /// The user.
@@ -217,6 +229,8 @@ impl Write {
             | Self::Reveal { .. }
             | Self::Seen { .. }
             | Self::LostSessions { .. }
+            | Self::Revoke { .. }
+            | Self::EndRevocation { .. }
             | Self::Join { .. }
             | Self::Leave { .. } => None,
         }
@@ -301,6 +315,11 @@ pub enum Outcome {
     },
     /// It is recorded when users were seen.
     SeenRecorded,
+    /// The tokens of the user are revoked, or accepted, as requested.
+    RevocationSet {
+        /// They are revoked, or were before.
+        was_revoked: bool,
+    },
     /// The user has the maximum number of blocks.
     TooManyBlocks,
     /// The user is, or is not, a member of the room as requested.

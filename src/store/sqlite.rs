@@ -57,8 +57,8 @@ use self::shared::Shared;
 use self::times::RecordedTimes;
 use self::truncation::Truncation;
 use super::{
-    ContentHasher, Outcome, Reader, RoomMembers, RoomMode, Store, StoreError, StoreFiles,
-    StoreOptions, StoredTimes, Waker, Write,
+    ContentHasher, NameHasher, Outcome, Reader, RoomMembers, RoomMode, Store, StoreError,
+    StoreFiles, StoreOptions, StoredTimes, Waker, Write,
 };
 
 /// The writing half. Holds the lock of its file until it is dropped.
@@ -69,6 +69,7 @@ pub struct Sqlite {
     connection: Connection,
     epoch: Uuid,
     hasher: ContentHasher,
+    names: NameHasher,
     /// `None` for a temporary file.
     run: Option<Run>,
     /// The epoch is to change when the run begins.
@@ -154,6 +155,7 @@ impl Sqlite {
             change_rates: &mut self.change_rates,
             entry_rates: &mut self.entry_rates,
             hasher: &self.hasher,
+            names: &self.names,
             inbox_limit: self.options.retention.inbox_limit,
             device_ms: self.options.retention.device_ms,
             is_certain: self.expire_at.is_some(),
@@ -258,6 +260,10 @@ impl Store for Sqlite {
 
     fn content_hasher(&self) -> ContentHasher {
         self.hasher.clone()
+    }
+
+    fn name_hasher(&self) -> NameHasher {
+        self.names.clone()
     }
 
     fn files(&self) -> Arc<StoreFiles> {

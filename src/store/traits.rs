@@ -8,6 +8,7 @@ use uuid::Uuid;
 use super::content::ContentHasher;
 use super::files::StoreFiles;
 use super::model::{InboxItem, InboxState, Outcome, Write};
+use super::name_hash::{NameHash, NameHasher};
 use super::query::{
     ConversationsPage, ConversationsQuery, HistoryAnswer, HistoryQuery, InboxQuery, InboxRange,
     Watched,
@@ -48,6 +49,9 @@ pub trait Store: Send {
 
     /// Hashes long content for this store, so that its writing half need not.
     fn content_hasher(&self) -> ContentHasher;
+
+    /// Hashes the names of users as this store does for revocations.
+    fn name_hasher(&self) -> NameHasher;
 
     /// The files of the store, which the caller checks: nothing may be committed while one is not in its place.
     fn files(&self) -> Arc<StoreFiles>;
@@ -164,6 +168,18 @@ pub trait Reader: Send {
     /// # Errors
     /// [`StoreError`]
     fn session_memberships(&mut self, each: &mut dyn FnMut(&str, &str)) -> Result<(), StoreError>;
+
+    /// Until when the tokens of a user are revoked, in milliseconds since 1970-01-01T00:00:00Z; `None`: they are not.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    fn revoked_until(&mut self, user: &str) -> Result<Option<i64>, StoreError>;
+
+    /// Calls `each` with the hashed name of every user whose tokens are revoked.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    fn revocations(&mut self, each: &mut dyn FnMut(&NameHash)) -> Result<(), StoreError>;
 
     /// Calls `each` with every block: the user who blocks, and the user who is blocked.
     ///

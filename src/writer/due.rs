@@ -142,8 +142,8 @@ mod tests {
     use crate::clock::Clock;
     use crate::readers::Readers;
     use crate::store::{
-        ContentHasher, Reader, Received, RoomMembers, Store, StoreError, StoreFiles, StoredTimes,
-        Waker,
+        ContentHasher, NameHasher, Reader, Received, RoomMembers, Store, StoreError, StoreFiles,
+        StoredTimes, Waker,
     };
 
     /// Answers each write, and records the sizes of the commits.
@@ -171,6 +171,10 @@ mod tests {
 
         fn content_hasher(&self) -> ContentHasher {
             unreachable!("no content is hashed")
+        }
+
+        fn name_hasher(&self) -> NameHasher {
+            unreachable!("no name is hashed")
         }
 
         fn files(&self) -> Arc<StoreFiles> {

@@ -6,8 +6,9 @@ use serde_json::json;
 use crate::helpers::{assert_verified, replay, used_store};
 use crate::support::{Client, Server, dmwire, to};
 
-/// What version 8 of the tables has added.
-const UNDO_VERSION_8: &str = "
+/// What versions 8 and 9 of the tables have added.
+const UNDO_VERSIONS_8_AND_9: &str = "
+    DROP TABLE revocations;
     ALTER TABLE users DROP COLUMN known;
     ALTER TABLE users DROP COLUMN status;
     ALTER TABLE users DROP COLUMN last_seen;
@@ -20,7 +21,8 @@ const UNDO_VERSION_8: &str = "
 fn a_file_of_version_7_is_read_and_continued() {
     let folder = used_store();
     let file = Connection::open(folder.0.join("dmwire.db")).expect("the file is there");
-    file.execute_batch(UNDO_VERSION_8).expect("it is changed");
+    file.execute_batch(UNDO_VERSIONS_8_AND_9)
+        .expect("it is changed");
     drop(file);
 
     assert_verified(&folder.0, "dmwire.db");

@@ -13,4 +13,5 @@ mod metrics;
 mod monitor;
 mod notify;
 mod port;
+mod revocation;
 mod sessions;

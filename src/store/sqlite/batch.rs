@@ -6,6 +6,7 @@ mod change;
 mod deferred;
 mod presence;
 mod receipts;
+mod revocations;
 mod rooms;
 mod send;
 
@@ -25,8 +26,8 @@ use super::plan::Direct;
 use super::rooms::Member;
 use super::shared::Shared;
 use crate::store::{
-    ContentHash, ContentHasher, Conversation, MessageRef, NewMessage, Outcome, PresenceMode,
-    Quotas, RecipientQuota, Repeated, RoomMode, RoomRules, Write,
+    ContentHash, ContentHasher, Conversation, MessageRef, NameHasher, NewMessage, Outcome,
+    PresenceMode, Quotas, RecipientQuota, Repeated, RoomMode, RoomRules, Write,
 };
 
 /// Message numbers are reserved in the file in blocks of this size, so that opening a store need not look for the newest.
@@ -43,6 +44,7 @@ pub struct Batch<'a> {
     pub change_rates: &'a mut ChangeRates,
     pub entry_rates: &'a mut EntryRates,
     pub hasher: &'a ContentHasher,
+    pub names: &'a NameHasher,
     pub inbox_limit: u64,
     /// How long a device is kept after its last use, in milliseconds.
     pub device_ms: i64,
@@ -184,6 +186,8 @@ impl Batch<'_> {
             Write::Reveal { user } => self.reveal(user),
             Write::Seen { user, until } => self.seen(user, *until),
             Write::LostSessions { at } => self.lost_sessions(*at),
+            Write::Revoke { user, until } => self.revoke(user, *until),
+            Write::EndRevocation { user } => self.end_revocation(user),
             Write::Watermark { user, device, seq } => {
                 self.watermark(user, device, *seq).map(Outcome::Received)
             }

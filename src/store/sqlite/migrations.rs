@@ -13,7 +13,7 @@ use uuid::Uuid;
 pub use self::counted::COUNTED;
 use super::fault::with_path;
 use super::pending;
-use crate::store::{ContentHasher, StoreError};
+use crate::store::{ContentHasher, NameHasher, StoreError};
 
 /// `application_id` of a dmwire file: "dmw1".
 const APPLICATION: i64 = 0x646d_7731;
@@ -100,7 +100,8 @@ const STEPS: &[&str] = &["
     -- The records of `pending` have a version byte and a list of recipients. `migrate` rewrites those that are there.
 ", "
     -- `meta` has the record of the run and of the write-ahead log: see `log_record`. A version without it must not open the file.
-", include_str!("migrations/version_7.sql"), include_str!("migrations/version_8.sql")];
+", include_str!("migrations/version_7.sql"), include_str!("migrations/version_8.sql"),
+    include_str!("migrations/version_9.sql")];
 
 /// The version that this program writes.
 pub const VERSION: i64 = STEPS.len() as i64;
@@ -232,11 +233,18 @@ pub fn assert_finished(connection: &Connection) -> Result<(), StoreError> {
 
 /// Hashes content with the key of the store, without which a guess at deleted content cannot be verified.
 pub fn content_hasher(connection: &Connection) -> rusqlite::Result<ContentHasher> {
-    let key: Vec<u8> =
-        connection.query_row("SELECT value FROM meta WHERE key = 'key'", (), |row| {
-            row.get(0)
-        })?;
-    Ok(ContentHasher::new(&key))
+    Ok(ContentHasher::new(&key(connection)?))
+}
+
+/// Hashes the names of users with a key that is derived from that of the store.
+pub fn name_hasher(connection: &Connection) -> rusqlite::Result<NameHasher> {
+    Ok(NameHasher::new(&key(connection)?))
+}
+
+fn key(connection: &Connection) -> rusqlite::Result<Vec<u8>> {
+    connection.query_row("SELECT value FROM meta WHERE key = 'key'", (), |row| {
+        row.get(0)
+    })
 }
 
 /// The store's epoch.
@@ -272,9 +280,9 @@ mod tests {
     /// hash of a new step is added with it.
     #[test]
     fn released_steps_do_not_change() {
-        const HASHES: [&str; 8] = [
+        const HASHES: [&str; 9] = [
             "8b452fef", "6cc46e9e", "ea98bd02", "40324c3f", "cb7473ad", "26f89012", "288655aa",
-            "6ad7b0ab",
+            "6ad7b0ab", "1c67504f",
         ];
         let hash = |step: &&str| {
             let hash = Sha256::digest(step.as_bytes());

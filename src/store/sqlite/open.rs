@@ -88,8 +88,10 @@ impl Sqlite {
             None => (None, None),
         };
         let hasher = with_path(&file.path, migrations::content_hasher(&connection))?;
+        let names = with_path(&file.path, migrations::name_hasher(&connection))?;
         let mut store = Self {
             hasher,
+            names,
             checkpointer,
             connection,
             epoch: Uuid::nil(),

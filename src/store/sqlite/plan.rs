@@ -137,6 +137,8 @@ pub fn plan<'a>(
             | Write::Reveal { .. }
             | Write::Seen { .. }
             | Write::LostSessions { .. }
+            | Write::Revoke { .. }
+            | Write::EndRevocation { .. }
             | Write::Join { .. }
             | Write::Leave { .. } => {}
         }

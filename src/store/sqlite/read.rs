@@ -18,13 +18,13 @@ use rusqlite::{Connection, OptionalExtension as _};
 
 use self::cursor::CursorKey;
 use super::file::connect_to_read;
-use super::pending;
 use super::rooms::share_small_room;
 use super::shared::Shared;
+use super::{migrations, pending};
 use crate::store::{
     ConversationsPage, ConversationsQuery, HistoryAnswer, HistoryQuery, InboxItem, InboxQuery,
-    InboxRange, InboxState, MembersAnswer, MembersQuery, PresenceMode, Reader, RoomHistory,
-    RoomMode, RoomRules, StoreError, Watched,
+    InboxRange, InboxState, MembersAnswer, MembersQuery, NameHash, NameHasher, PresenceMode,
+    Reader, RoomHistory, RoomMode, RoomRules, StoreError, Watched,
 };
 
 /// A connection that only reads.
@@ -39,6 +39,8 @@ pub struct SqliteReader {
     inbox_limit: u64,
     /// The key of the cursors; `None`: it has not been read.
     cursor_key: Option<CursorKey>,
+    /// Hashes names; `None`: its key has not been read.
+    names: Option<NameHasher>,
     rooms: RoomRules,
     presence: PresenceMode,
 }
@@ -59,6 +61,7 @@ impl SqliteReader {
             shared: Some(shared),
             inbox_limit,
             cursor_key: None,
+            names: None,
             rooms,
             presence,
         })
@@ -72,6 +75,7 @@ impl SqliteReader {
             shared: None,
             inbox_limit: u64::MAX,
             cursor_key: None,
+            names: None,
             rooms: RoomRules {
                 mode: RoomMode::Open,
                 ..RoomRules::default()
@@ -142,6 +146,15 @@ impl SqliteReader {
             each(text(0)?, text(1)?);
         }
         Ok(())
+    }
+
+    fn name_hasher(&mut self) -> Result<NameHasher> {
+        if let Some(names) = &self.names {
+            return Ok(names.clone());
+        }
+        let names = migrations::name_hasher(&self.connection)?;
+        self.names = Some(names.clone());
+        Ok(names)
     }
 
     fn cursor_key(&mut self) -> Result<CursorKey> {
@@ -268,6 +281,28 @@ impl Reader for SqliteReader {
              WHERE m.session",
             each,
         )
+    }
+
+    fn revoked_until(&mut self, user: &str) -> std::result::Result<Option<i64>, StoreError> {
+        let name = self.name_hasher()?.hash(user);
+        let until = self
+            .connection
+            .prepare_cached("SELECT until FROM revocations WHERE name = ?1")?
+            .query_row([name], |row| row.get(0))
+            .optional()?;
+        Ok(until)
+    }
+
+    fn revocations(
+        &mut self,
+        each: &mut dyn FnMut(&NameHash),
+    ) -> std::result::Result<(), StoreError> {
+        let mut statement = self.connection.prepare("SELECT name FROM revocations")?;
+        let mut rows = statement.query(())?;
+        while let Some(row) = rows.next()? {
+            each(&row.get(0)?);
+        }
+        Ok(())
     }
 
     fn blocks(&mut self, each: &mut dyn FnMut(&str, &str)) -> std::result::Result<(), StoreError> {
