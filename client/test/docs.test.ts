@@ -1,14 +1,14 @@
 import assert from 'node:assert/strict';
 import { readdir, readFile } from 'node:fs/promises';
-import { before, describe, it } from 'node:test';
-import { runSection, sections } from './support/guide.js';
+import { after, before, describe, it } from 'node:test';
+import { Guide, runSection, sections } from './support/guide.js';
 import { installPython } from './support/python.js';
 import { DEADLINE } from './support/server.js';
 
 const root = new URL('../../../', import.meta.url);
 const docs = new URL('docs/', root);
-const [fromFastapi, postman] = await Promise.all(
-  ['from-fastapi.md', 'postman.md'].map(name => readFile(new URL(name, docs), 'utf8')),
+const [fromFastapi, integrating, postman] = await Promise.all(
+  ['from-fastapi.md', 'integrating.md', 'postman.md'].map(name => readFile(new URL(name, docs), 'utf8')),
 );
 
 describe('docs/postman.md', { timeout: 2 * DEADLINE }, () => {
@@ -23,6 +23,19 @@ describe('docs/from-fastapi.md', { timeout: 10 * DEADLINE }, () => {
   before(installPython);
   for (const section of sections(fromFastapi ?? '')) {
     it(section.title, () => runSection(section));
+  }
+});
+
+describe('docs/integrating.md', { timeout: 10 * DEADLINE }, () => {
+  // Later sections use the files and the messages of earlier ones.
+  let guide: Guide;
+  before(async () => {
+    await installPython();
+    guide = await Guide.start();
+  });
+  after(() => guide.stop());
+  for (const section of sections(integrating ?? '')) {
+    it(section.title, () => guide.run(section));
   }
 });
 

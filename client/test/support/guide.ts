@@ -1,20 +1,19 @@
 /**
- * Runs the code blocks of a document. Each section, from one `##` heading to the next, has a server, a folder and connections of its own.
- * The first word after the three backticks is the language, the second one the role:
+ * Runs the code blocks of a document. The first word after the three backticks is the language, the second one the role:
  *
  * | block | what happens |
  * |---|---|
- * | `sh server` | starts the server with the flags of its last command, `dmwire ...`, after the commands before it. A section without this block has a server with default settings |
+ * | `sh server` | starts the server with the flags of its last command, `dmwire ...`, after the commands before it. It replaces the server that runs. If the first section has no such block, the server has default settings |
  * | `LANGUAGE file` | is written to the file that its first line, a comment, names |
- * | `sh start` | runs in the background; the next block runs when port 8000 accepts connections |
+ * | `sh start` | runs in the background until the next such block; the next block runs when port 8000 accepts connections |
  * | `nginx` | the content of nginx's `http` block; the next block runs when port 8088 accepts connections |
  * | `sh`, `python`, `js` | runs, and prints what the block `text output` after it contains; without this block nothing |
  * | `LANGUAGE send` | a frame of user 8888 |
  * | `json answer` | the next frame to user 8888 |
  * | `json delivered` | the next frame to user 6666 |
  *
- * The ports 8080 (server), 8081 (operations), 8000 (application), 8088 (nginx) and 6379 (Redis) are replaced by free ones. A section
- * that names the port of Redis has a Redis server. Programs find the server's process id in `SERVER_PID`.
+ * The blocks find the files of earlier ones. The ports 8080 (server), 8081 (operations), 8000 (application), 8088 (nginx) and 6379 (Redis) are replaced by free ones, and a
+ * Redis server runs if the port of Redis occurs. Programs find the server's process id in `SERVER_PID`.
  */
 
 import assert from 'node:assert/strict';
@@ -74,10 +73,11 @@ export function normalize(text: string): string {
     .replace(/eyJ[\w-]+\.[\w-]+\.[\w-]+/g, 'TOKEN');
 }
 
+/** Runs a section with a server and a folder of its own. */
 export async function runSection(section: Section): Promise<void> {
-  const guide = await Guide.start(section);
+  const guide = await Guide.start();
   try {
-    await guide.run();
+    await guide.run(section);
   } finally {
     await guide.stop();
   }
@@ -88,19 +88,19 @@ interface User {
   readonly frames: Queue<InFrame>;
 }
 
-class Guide {
+/** A folder, in which the blocks of sections run one after the other. */
+export class Guide {
   readonly #ports = new Map<string, string>();
-  readonly #background: ChildProcess[] = [];
+  readonly #files = new Map<string, string>();
   readonly #users = new Map<string, User>();
+  /** The programs in the background, by the port that they listen on. */
+  readonly #background = new Map<string, ChildProcess>();
   #server: Server | undefined;
 
-  private constructor(
-    readonly section: Section,
-    readonly folder: string,
-  ) {}
+  private constructor(readonly folder: string) {}
 
-  static async start(section: Section): Promise<Guide> {
-    const guide = new Guide(section, await mkdtemp(join(tmpdir(), 'dmwire-guide-')));
+  static async start(): Promise<Guide> {
+    const guide = new Guide(await mkdtemp(join(tmpdir(), 'dmwire-guide-')));
     const modules = join(guide.folder, 'node_modules');
     await mkdir(modules);
     await symlink(client, join(modules, 'dmwire'), 'dir');
@@ -110,13 +110,14 @@ class Guide {
     return guide;
   }
 
-  async run(): Promise<void> {
-    const { blocks } = this.section;
+  async run({ blocks }: Section): Promise<void> {
     for (const port of [APPLICATION, NGINX, REDIS]) {
-      if (port === NGINX || blocks.some(({ text }) => text.includes(port))) this.#ports.set(port, await freePort());
+      if (!this.#ports.has(port) && blocks.some(({ text }) => text.includes(port))) {
+        this.#ports.set(port, await freePort());
+        if (port === REDIS) await this.#startRedis();
+      }
     }
-    if (blocks.some(({ text }) => text.includes(REDIS))) await this.#startRedis();
-    if (!blocks.some(({ role }) => role === 'server')) await this.#startServer('dmwire');
+    if (!this.#server && !blocks.some(({ role }) => role === 'server')) await this.#startServer('dmwire');
     for (const [i, block] of blocks.entries()) {
       if (block.role === 'output') continue;
       const next = blocks[i + 1];
@@ -129,8 +130,8 @@ class Guide {
   }
 
   async stop(): Promise<void> {
-    for (const { socket } of this.#users.values()) socket.terminate();
-    await Promise.all(this.#background.map(end));
+    this.#disconnect();
+    await Promise.all([...this.#background.values()].map(end));
     await this.#server?.stop();
     await rm(this.folder, { recursive: true, force: true });
   }
@@ -141,7 +142,8 @@ class Guide {
         return this.#startServer(text);
       case 'file': {
         const name = /^(?:#|\/\/) ([\w.-]+)/.exec(text)?.[1] ?? assert.fail('the first line names no file');
-        return writeFile(join(this.folder, name), this.#toReal(text));
+        this.#files.set(name, text);
+        return this.#writeFiles();
       }
       case 'start':
         return this.#startInBackground('bash', ['-c', `exec ${this.#toReal(text)}`], APPLICATION);
@@ -174,11 +176,19 @@ class Guide {
     const flags = this.#toReal(command[2] ?? '')
       .split(/[\s\\]+/)
       .filter(flag => flag !== '');
+    this.#disconnect();
+    await this.#server?.terminate();
     this.#server = await Server.startIn(this.folder, '--ops-listen', '127.0.0.1:0', ...flags);
     this.#ports.set(PUBLIC, new URL(this.#server.url).port);
     this.#ports.set(OPS, (await this.#server.logged(/operations port on \w+:\/\/[^ ]*:(\d+)/))[1] ?? '');
+    // They may name the ports of the server.
+    await this.#writeFiles();
     // Redis keeps nothing for an absent subscriber.
     if (flags.includes('--notify')) await this.#server.logged(/subscribed to notifications/);
+  }
+
+  async #writeFiles(): Promise<void> {
+    for (const [name, text] of this.#files) await writeFile(join(this.folder, name), this.#toReal(text));
   }
 
   async #startRedis(): Promise<void> {
@@ -210,11 +220,15 @@ class Guide {
 
   /** Starts a program, and waits until it accepts connections. */
   async #startInBackground(command: string, args: string[], port: string): Promise<void> {
-    const child = spawn(command, args, { ...this.#surroundings(), stdio: ['ignore', 'ignore', 'inherit'] });
-    this.#background.push(child);
+    const former = this.#background.get(port);
+    if (former) await end(former);
+    const child = spawn(command, args, { ...this.#surroundings(), stdio: ['ignore', 'ignore', 'pipe'] });
+    const errors: string[] = [];
+    child.stderr.setEncoding('utf8').on('data', (text: string) => errors.push(text));
+    this.#background.set(port, child);
     const real = Number(this.#ports.get(port));
     while (!(await accepts(real))) {
-      if (child.exitCode !== null || child.signalCode !== null) throw new Error(`${command} ended`);
+      if (child.exitCode !== null || child.signalCode !== null) throw new Error(`${command} ended: ${errors.join('')}`);
       await new Promise(resolve => setTimeout(resolve, 10));
     }
   }
@@ -245,6 +259,11 @@ class Guide {
     socket.on('message', data => user.frames.push(JSON.parse(String(data))));
     while ((await user.frames.shift()).type !== 'synced');
     return user;
+  }
+
+  #disconnect(): void {
+    for (const { socket } of this.#users.values()) socket.terminate();
+    this.#users.clear();
   }
 
   async #nextFrame(user: string): Promise<InFrame> {

@@ -86,7 +86,7 @@ export class Server {
 
   /** Restarts the server and returns a copy of its database from between the two runs. */
   async snapshot(): Promise<Buffer> {
-    await this.#terminate();
+    await this.terminate();
     const copy = await readFile(join(this.folder, 'dmwire.db'));
     await this.restart();
     return copy;
@@ -94,7 +94,7 @@ export class Server {
 
   /** Restarts the server with an earlier copy of its database, as after a rollback of the whole volume. */
   async rollBack(snapshot: Buffer): Promise<void> {
-    await this.#terminate();
+    await this.terminate();
     for (const file of await readdir(this.folder)) {
       if (file.startsWith('dmwire.db-')) await rm(join(this.folder, file));
     }
@@ -103,9 +103,9 @@ export class Server {
   }
 
   /** Shuts the server down, and waits until its data is in the database file. */
-  async #terminate(): Promise<void> {
+  async terminate(): Promise<void> {
     const child = this.#child;
-    if (!child) return;
+    if (!child || child.exitCode !== null || child.signalCode !== null) return;
     const exited = once(child, 'exit');
     child.kill('SIGTERM');
     await exited;
