@@ -18,6 +18,7 @@ mod reply;
 mod room_signal;
 mod rooms;
 mod shared_frame;
+mod signal_ack;
 
 use std::sync::Arc;
 
@@ -31,6 +32,7 @@ use self::render::EntryView;
 use self::reply::Reply;
 pub use self::reply::{RETRY_DISPLACED_MS, RETRY_LATER_MS, overloaded, send_error};
 pub use self::room_signal::{RoomSignal, Signalled};
+pub use self::signal_ack::SignalSource;
 use crate::blocks::Blocks;
 use crate::contacts::Contacts;
 use crate::limits::Limits;

@@ -122,7 +122,11 @@ impl Ingest {
             reply_to: request.reply_to.map(|id| id.0),
             as_member: request.as_member.unwrap_or(true),
         };
-        self.router.send_by_key(&message, reply)
+        if request.ephemeral == Some(true) {
+            self.router.push_by_key(&message, reply)
+        } else {
+            self.router.send_by_key(&message, reply)
+        }
     }
 
     /// Makes a user a member of a room, also with `--rooms managed`.

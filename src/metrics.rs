@@ -85,13 +85,18 @@ impl MessageOutcome {
 pub fn count_reply(frame: &ServerFrame<'_>) {
     match frame {
         ServerFrame::Error(error) => count_error(error.code),
-        ServerFrame::Ack(ack) => match ack.status {
-            AckStatus::Stored => {}
-            AckStatus::Relayed => MessageOutcome::Relayed.count(1),
-            AckStatus::Dropped => MessageOutcome::Dropped.count(1),
-            AckStatus::Sent => MessageOutcome::Sent.count(1),
-        },
+        ServerFrame::Ack(ack) => count_ack(ack.status),
         _ => {}
+    }
+}
+
+/// Counts an ephemeral message, by the status in its ack.
+pub fn count_ack(status: AckStatus) {
+    match status {
+        AckStatus::Stored => {}
+        AckStatus::Relayed => MessageOutcome::Relayed.count(1),
+        AckStatus::Dropped => MessageOutcome::Dropped.count(1),
+        AckStatus::Sent => MessageOutcome::Sent.count(1),
     }
 }
 

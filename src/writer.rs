@@ -121,13 +121,14 @@ impl<R> Writer<R> {
     }
 
     /// Queues a notice of a user to the members of a room, which keeps `bytes` of memory. The observers get it after the writes that
-    /// were accepted before it, with the members of the room if the user is one of them at this place among the writes.
+    /// were accepted before it, with the members of the room if the user is one of them at this place among the writes, or if no
+    /// user is given.
     ///
     /// # Errors
     /// Returns `notice` if the queue is full or closed.
     pub fn notify_room(
         &self,
-        user: Arc<str>,
+        user: Option<Arc<str>>,
         room: Arc<str>,
         bytes: usize,
         notice: R,

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use super::Delivery;
+use super::signal_ack::{SignalAck, SignalSource};
 use crate::contacts::Signal;
 use crate::metrics::DELIVERIES;
 use crate::outbox::Outbox;
 use crate::outbox::wakeup::{WakeupBatch, WrittenBy};
-use crate::protocol::ServerFrame;
-use crate::protocol::server::ServerTyping;
+use crate::protocol::server::{AckStatus, ServerTyping};
+use crate::protocol::{FrameError, MessageId, ServerFrame, Timestamp};
 use crate::store::Relation;
 use crate::websocket;
 
@@ -25,8 +26,22 @@ pub enum Push {
     Blocked,
 }
 
+impl Push {
+    /// The status in the ack. Between users who do not see each other, it does not depend on whether a session received the message.
+    pub fn status(self, visible: bool) -> AckStatus {
+        match self {
+            _ if !visible => AckStatus::Sent,
+            Self::Sent => AckStatus::Relayed,
+            Self::Dropped | Self::Blocked => AckStatus::Dropped,
+        }
+    }
+}
+
+/// Who sends a frame that is not stored: a user, and the session, which does not get the frame. A key has no session.
+type Sender<'a> = (&'a str, Option<&'a Arc<Outbox>>);
+
 impl Delivery {
-    /// Pushes an encoded frame that is not stored to the sessions of user `to`, except to `from` itself.
+    /// Pushes an encoded message that is not stored to the sessions of user `to`, except to `from` itself.
     pub fn push_ephemeral(
         &self,
         to: &str,
@@ -34,26 +49,69 @@ impl Delivery {
         from: &Arc<Outbox>,
         wakeups: &mut WakeupBatch,
     ) -> Push {
-        let (push, sessions) = self.push_live(to, frame, from, wakeups);
+        self.push_message((from.user(), Some(from)), to, frame, wakeups)
+    }
+
+    /// The same for a message of a key. `source` gets the ack.
+    ///
+    /// # Errors
+    /// The user blocks the author.
+    pub fn push_by_key(
+        &self,
+        source: SignalSource,
+        to: &Arc<str>,
+        (id, sent_at): (MessageId, Timestamp),
+        frame: &[u8],
+        wakeups: &mut WakeupBatch,
+    ) -> Result<(), FrameError> {
+        let author = source.user().clone();
+        let push = self.push_message((&author, None), to, frame, wakeups);
+        if push == Push::Blocked {
+            return Err(FrameError::blocked());
+        }
+        let ack = SignalAck::new(source, id, sent_at, None);
+        if let Some(visible) = self.visibility(&author, to) {
+            ack.send(push.status(visible), wakeups);
+            return Ok(());
+        }
+        let (delivery, user, recipient) = (self.clone(), author.clone(), to.clone());
+        self.contacts.ask(&author, to, move |is_mutual| {
+            let visible = delivery.are_visible(&user, &recipient, is_mutual);
+            let mut wakeups = WakeupBatch::default();
+            ack.send(push.status(visible), &mut wakeups);
+            wakeups.run();
+        });
+        Ok(())
+    }
+
+    fn push_message(
+        &self,
+        from: Sender<'_>,
+        to: &str,
+        frame: &[u8],
+        wakeups: &mut WakeupBatch,
+    ) -> Push {
+        let (push, sessions) = self.push_live(from, to, frame, wakeups);
         DELIVERIES.add(sessions);
         push
     }
 
-    /// As [`Delivery::push_ephemeral`], for frames that are not messages. Also returns the number of sessions that get the frame.
+    /// Pushes a frame. Also returns the number of sessions that get it.
     fn push_live(
         &self,
+        (user, from): Sender<'_>,
         to: &str,
         frame: &[u8],
-        from: &Arc<Outbox>,
         wakeups: &mut WakeupBatch,
     ) -> (Push, u64) {
+        let is_sender = |session: &Arc<Outbox>| from.is_some_and(|from| Arc::ptr_eq(session, from));
         self.registry.with(to, |sessions| {
             // Checked while the registry is locked, so that no frame follows the `ok` of a block.
-            if self.blocks.contains(to, from.user()) {
+            if self.blocks.contains(to, user) {
                 return (Push::Blocked, 0);
             }
             let mut reached = 0;
-            for session in sessions.iter().filter(|other| !Arc::ptr_eq(other, from)) {
+            for session in sessions.iter().filter(|other| !is_sender(other)) {
                 let (sent, wakeup) = session.push_ephemeral(frame, WrittenBy::AppendingThread);
                 reached += u64::from(sent);
                 wakeups.add(session, wakeup);
@@ -144,6 +202,6 @@ impl Delivery {
             })
             .write(out);
         });
-        self.push_live(to, &frame, from, wakeups);
+        self.push_live((from.user(), Some(from)), to, &frame, wakeups);
     }
 }

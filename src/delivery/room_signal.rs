@@ -8,13 +8,12 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use super::reply::Reply;
 use super::rooms::FanOut;
+use super::signal_ack::{SignalAck, SignalSource};
 use super::{CommandError, Delivery};
 use crate::metrics::DELIVERIES;
-use crate::outbox::Outbox;
 use crate::outbox::wakeup::WakeupBatch;
-use crate::protocol::server::{Ack, AckStatus, ServerTyping};
+use crate::protocol::server::{AckStatus, ServerTyping};
 use crate::protocol::{FrameError, MessageId, ServerFrame, Timestamp};
 use crate::store::RoomMembers;
 use crate::websocket;
@@ -26,8 +25,8 @@ const MAX_LOOKUPS: usize = 100;
 /// A frame for the members of a room that is not stored.
 #[derive(Debug)]
 pub struct RoomSignal {
-    /// The session that sends it.
-    pub from: Arc<Outbox>,
+    /// Who sends it.
+    pub from: SignalSource,
     /// The room.
     pub room: Arc<str>,
     /// The `ref` of the client's frame.
@@ -76,36 +75,39 @@ impl Delivery {
         wakeups: &mut WakeupBatch,
     ) {
         let from = &signal.from;
-        let reply = Reply {
-            session: from,
-            reference: signal.reference.as_deref(),
-        };
+        let reference = signal.reference.as_deref();
         let members = match members {
             Ok(Some(members)) => members,
             Ok(None) => {
-                let error = FrameError::not_member("target_room");
-                return wakeups.add(from, reply.error(&error.into()));
+                let error = if from.as_member() {
+                    FrameError::not_member("target_room")
+                } else {
+                    FrameError::no_such_room("target_room")
+                };
+                return from.reject(reference, error.into(), wakeups);
             }
             Err(error) => {
-                return wakeups.add(from, reply.error(&CommandError::from(*error)));
+                return from.reject(reference, CommandError::from(*error), wakeups);
             }
         };
         let user = from.user();
         match &signal.kind {
             Signalled::Typing { active, is_hidden } => {
                 let is_hidden = *is_hidden || self.presence.is_invisible(user);
-                if members.is_small && !is_hidden && self.count_signal(user, members).is_ok() {
+                if members.is_small && !is_hidden && self.count_signal(from, members).is_ok() {
                     self.push_room_typing(signal, *active, members, wakeups);
                 }
-                wakeups.add(from, reply.none());
+                if let SignalSource::Session(session) = from {
+                    wakeups.add(session, session.reply(None));
+                }
             }
             Signalled::Message { id, sent_at, frame } => {
-                if let Err(retry_after_ms) = self.count_signal(user, members) {
+                if let Err(retry_after_ms) = self.count_signal(from, members) {
                     let error = CommandError {
                         error: FrameError::too_many_signals(),
                         retry_after_ms: Some(retry_after_ms),
                     };
-                    return wakeups.add(from, reply.error(&error));
+                    return from.reject(reference, error, wakeups);
                 }
                 let mut fan_out = FanOut::default();
                 let mut reached = Vec::new();
@@ -117,22 +119,19 @@ impl Delivery {
                         reached.push(member.clone());
                     }
                 }
-                let ack = SignalAck {
-                    session: Some(from.clone()),
-                    id: *id,
-                    sent_at: *sent_at,
-                    reference: signal.reference.clone(),
-                };
-                self.acknowledge(ack, members, reached, wakeups);
+                let reference = signal.reference.clone();
+                let ack = SignalAck::new(from.clone(), *id, *sent_at, reference);
+                self.acknowledge((from, ack), members, reached, wakeups);
             }
         }
     }
 
-    /// Counts a frame to each of the other members. The error is the time in milliseconds until it is allowed.
-    fn count_signal(&self, user: &str, members: &RoomMembers) -> Result<(), u64> {
-        let Some(limits) = &self.limits else {
+    /// Counts a frame of a session to each of the other members. The error is the time in milliseconds until it is allowed.
+    fn count_signal(&self, from: &SignalSource, members: &RoomMembers) -> Result<(), u64> {
+        let (Some(limits), SignalSource::Session(session)) = (&self.limits, from) else {
             return Ok(());
         };
+        let user = session.user();
         let others = members.users.len().saturating_sub(1);
         limits.users.check_signal(limits.users.key(user), others)
     }
@@ -161,9 +160,9 @@ impl Delivery {
         }
     }
 
-    /// Whether a member of a room sees another one. `None`: it must be looked up.
-    fn room_visibility(&self, a: &str, b: &str, is_small: bool) -> Option<bool> {
-        if is_small {
+    /// Whether a user sees a member of a room. `is_contact`: they are members of the same small room. `None`: it must be looked up.
+    fn room_visibility(&self, a: &str, b: &str, is_contact: bool) -> Option<bool> {
+        if is_contact {
             Some(self.are_visible(a, b, true))
         } else {
             self.visibility(a, b)
@@ -174,15 +173,14 @@ impl Delivery {
     /// has reached none, and the sender sees all members; otherwise `sent`.
     fn acknowledge(
         &self,
-        ack: SignalAck,
+        (source, ack): (&SignalSource, SignalAck),
         members: &RoomMembers,
         reached: Vec<Arc<str>>,
         wakeups: &mut WakeupBatch,
     ) {
-        let Some(session) = &ack.session else {
-            return;
-        };
-        let user = session.user().clone();
+        let user = source.user().clone();
+        // The members of a small room are contacts of each other. Others need not be contacts of theirs.
+        let is_contact = members.is_small && (source.as_member() || members.users.contains(&user));
         let any_reached = !reached.is_empty();
         let users = if any_reached {
             reached
@@ -197,7 +195,7 @@ impl Delivery {
         };
         let mut unknown = Vec::new();
         for other in users {
-            match self.room_visibility(&user, &other, members.is_small) {
+            match self.room_visibility(&user, &other, is_contact) {
                 Some(visible) if visible == decisive => return ack.send(status, wakeups),
                 Some(_) => {}
                 None => unknown.push(other),
@@ -224,46 +222,6 @@ impl Delivery {
 
 fn others<'a>(members: &'a RoomMembers, user: &'a Arc<str>) -> impl Iterator<Item = &'a Arc<str>> {
     members.users.iter().filter(move |member| *member != user)
-}
-
-/// The ack of an ephemeral message to a room. When it is dropped, the store could not be asked; the members then count as
-/// strangers.
-struct SignalAck {
-    /// `None`: it has been sent.
-    session: Option<Arc<Outbox>>,
-    id: MessageId,
-    sent_at: Timestamp,
-    reference: Option<Box<str>>,
-}
-
-impl SignalAck {
-    fn send(mut self, status: AckStatus, wakeups: &mut WakeupBatch) {
-        self.reply(status, wakeups);
-    }
-
-    fn reply(&mut self, status: AckStatus, wakeups: &mut WakeupBatch) {
-        let Some(session) = self.session.take() else {
-            return;
-        };
-        let ack = ServerFrame::Ack(Ack {
-            id: Some(self.id),
-            room: None,
-            seq: None,
-            status,
-            sent_at: self.sent_at,
-            duplicate: None,
-            reference: self.reference.as_deref(),
-        });
-        wakeups.add(&session, session.reply(Some(&ack)));
-    }
-}
-
-impl Drop for SignalAck {
-    fn drop(&mut self) {
-        let mut wakeups = WakeupBatch::default();
-        self.reply(AckStatus::Sent, &mut wakeups);
-        wakeups.run();
-    }
 }
 
 /// An ack whose status depends on contacts that are looked up, one after the other.

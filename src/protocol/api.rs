@@ -53,6 +53,9 @@ pub struct SendRequest<'a> {
     /// The message of the same conversation that this one replies to.
     #[serde(default)]
     pub reply_to: Option<MessageId>,
+    /// True for a message that is not stored and reaches only live sessions.
+    #[serde(default)]
+    pub ephemeral: Option<bool>,
     /// False if the author need not be a member of the room.
     #[serde(default)]
     #[schemars(extend("default" = true))]

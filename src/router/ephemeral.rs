@@ -5,12 +5,12 @@ use std::task::{Context, Poll};
 
 use tokio::sync::oneshot;
 
-use super::{Command, CommandError, Executed, Router};
+use super::{Command, CommandError, Executed, KeyMessage, PartReply, Router};
 use crate::delivery::render::target_fields;
-use crate::delivery::{Push, Signalled};
-use crate::outbox::wakeup::defer_wakeups;
+use crate::delivery::{Push, RoomSignal, SignalSource, Signalled};
+use crate::outbox::wakeup::{WakeupBatch, defer_wakeups};
 use crate::protocol::client::ClientMessage;
-use crate::protocol::server::{Ack, AckStatus, RawContent, ServerMessage};
+use crate::protocol::server::{Ack, RawContent, ServerMessage};
 use crate::protocol::{FrameError, MessageId, Ref, ServerFrame, Target, Timestamp};
 use crate::websocket;
 
@@ -33,7 +33,7 @@ impl DeferredAck {
                 id: Some(self.id),
                 room: None,
                 seq: None,
-                status: status(self.pushed, visible.unwrap_or(false)),
+                status: self.pushed.status(visible.unwrap_or(false)),
                 sent_at: self.sent_at,
                 duplicate: None,
                 reference: self.reference.as_deref(),
@@ -42,13 +42,11 @@ impl DeferredAck {
     }
 }
 
-/// The status in the ack. Between users who do not see each other, it does not depend on whether a session received the message.
-fn status(pushed: Push, visible: bool) -> AckStatus {
-    match pushed {
-        _ if !visible => AckStatus::Sent,
-        Push::Sent => AckStatus::Relayed,
-        Push::Dropped | Push::Blocked => AckStatus::Dropped,
-    }
+/// The WebSocket frame of an ephemeral message.
+fn encode(message: ServerMessage<'_>) -> Vec<u8> {
+    let mut frame = Vec::new();
+    websocket::write_text(&mut frame, |out| ServerFrame::Message(message).write(out));
+    frame
 }
 
 impl Router {
@@ -61,21 +59,17 @@ impl Router {
     ) -> Result<Executed<'a>, CommandError> {
         let now = self.now();
         let (target_user, target_room) = target_fields(message.target());
-        let mut frame = Vec::new();
-        websocket::write_text(&mut frame, |out| {
-            ServerFrame::Message(ServerMessage {
-                message: RawContent(message.message.raw),
-                from_user: command.actor,
-                target_user,
-                target_room,
-                id,
-                seq: None,
-                sent_at: now,
-                reply_to: message.reply_to,
-                edited_at: None,
-                ephemeral: Some(true),
-            })
-            .write(out);
+        let frame = encode(ServerMessage {
+            message: RawContent(message.message.raw),
+            from_user: command.actor,
+            target_user,
+            target_room,
+            id,
+            seq: None,
+            sent_at: now,
+            reply_to: message.reply_to,
+            edited_at: None,
+            ephemeral: Some(true),
         });
         let to = match message.target() {
             Target::User(to) => to,
@@ -109,10 +103,64 @@ impl Router {
             id: Some(id),
             room: None,
             seq: None,
-            status: status(pushed, visible),
+            status: pushed.status(visible),
             sent_at: now,
             duplicate: None,
             reference,
         })))
+    }
+
+    /// Pushes a message of a key that is not stored. The ack goes to `reply`.
+    ///
+    /// # Errors
+    /// [`CommandError`]: nothing was pushed.
+    pub fn push_by_key(
+        &self,
+        message: &KeyMessage<'_>,
+        (reply, number): PartReply<'_>,
+    ) -> Result<(), CommandError> {
+        self.check_parties(message.from, message.to)?;
+        if let Some(error) = message.invalid_content {
+            return Err(error.clone().into());
+        }
+        let id = MessageId(message.id.unwrap_or_else(|| self.new_id()));
+        let sent_at = self.now();
+        let (target_user, target_room) = target_fields(message.to);
+        let frame = encode(ServerMessage {
+            message: RawContent(message.content),
+            from_user: message.from,
+            target_user,
+            target_room,
+            id,
+            seq: None,
+            sent_at,
+            reply_to: message.reply_to.map(MessageId),
+            edited_at: None,
+            ephemeral: Some(true),
+        });
+        let source = SignalSource::Key {
+            user: message.from.clone(),
+            reply: reply.clone(),
+            number,
+            as_member: message.as_member,
+        };
+        match message.to {
+            Target::User(to) => {
+                // Not deferred: this need not be the thread of a session.
+                let mut wakeups = WakeupBatch::default();
+                let to = to.into();
+                let pushed =
+                    self.delivery
+                        .push_by_key(source, &to, (id, sent_at), &frame, &mut wakeups);
+                wakeups.run();
+                pushed.map_err(CommandError::from)
+            }
+            Target::Room(room) => self.queue_signal(RoomSignal {
+                from: source,
+                room: room.into(),
+                reference: None,
+                kind: Signalled::Message { id, sent_at, frame },
+            }),
+        }
     }
 }

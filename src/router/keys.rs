@@ -15,7 +15,7 @@ use crate::writer::WriteError;
 /// Where the outcome of a command goes, together with a number.
 pub type PartReply<'a> = (&'a UnboundedSender<(usize, PartOutcome)>, usize);
 
-/// A message that a key sends in the name of a user, and that is stored.
+/// A message that a key sends in the name of a user.
 #[derive(Clone, Copy, Debug)]
 pub struct KeyMessage<'a> {
     /// The author.
@@ -40,7 +40,7 @@ impl Router {
         Content::new(raw, &self.hasher)
     }
 
-    /// Sends a message in the name of a user.
+    /// Sends a message in the name of a user, which is stored.
     ///
     /// # Errors
     /// [`CommandError`]: nothing was queued.
@@ -81,7 +81,7 @@ impl Router {
     }
 
     /// Rejects a message from or to an erased user, or to a room of a server without rooms.
-    fn check_parties(&self, from: &str, to: Target<'_>) -> Result<(), CommandError> {
+    pub(super) fn check_parties(&self, from: &str, to: Target<'_>) -> Result<(), CommandError> {
         if is_erased_name(from) {
             return Err(FrameError::erased_user("from_user").into());
         }

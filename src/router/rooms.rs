@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{Command, CommandError, PartReply, Router};
-use crate::delivery::{ReplyTo, RoomSignal, Signalled};
+use crate::delivery::{ReplyTo, RoomSignal, SignalSource, Signalled};
 use crate::protocol::client::ClientFrame;
 use crate::protocol::{FrameError, Ref, Target};
 use crate::store::{MembershipKind, Write};
@@ -59,22 +59,25 @@ impl Router {
         command: &Command<'_>,
     ) -> Result<(), CommandError> {
         let from = command.source.outbox();
-        let room: Arc<str> = room.into();
-        let bytes = kind.bytes();
+        from.add_pending_write();
         let signal = RoomSignal {
-            from: from.clone(),
-            room: room.clone(),
+            from: SignalSource::Session(from.clone()),
+            room: room.into(),
             reference: reference.map(|reference| reference.as_str().into()),
             kind,
         };
-        from.add_pending_write();
-        let notice = ReplyTo::RoomSignal(signal);
+        self.queue_signal(signal)
+            .inspect_err(|_| from.cancel_pending_write())
+    }
+
+    /// Queues a frame for the members of a room that is not stored.
+    pub(super) fn queue_signal(&self, signal: RoomSignal) -> Result<(), CommandError> {
+        let from = &signal.from;
+        let member = from.as_member().then(|| from.user().clone());
+        let (room, bytes) = (signal.room.clone(), signal.kind.bytes());
         self.writer
-            .notify_room(command.actor.clone(), room, bytes, notice)
-            .map_err(|_| {
-                from.cancel_pending_write();
-                CommandError::from(WriteError::Overloaded)
-            })
+            .notify_room(member, room, bytes, ReplyTo::RoomSignal(signal))
+            .map_err(|_| CommandError::from(WriteError::Overloaded))
     }
 
     /// Joins a room on behalf of a user. The outcome is sent to `reply` together with `number`.

@@ -69,8 +69,8 @@ pub enum Queued<R> {
     RoomNotice {
         /// Whose members are to be looked up.
         room: Arc<str>,
-        /// The user who must be a member.
-        user: Arc<str>,
+        /// The user who must be a member, if any.
+        user: Option<Arc<str>>,
         /// Bytes that the notice keeps in memory.
         bytes: usize,
         notice: R,

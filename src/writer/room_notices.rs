@@ -11,8 +11,8 @@ use crate::store::{MembershipKind, Outcome, Write};
 
 /// A notice about a room, and its place.
 pub struct RoomNotice {
-    /// The sender.
-    pub user: Arc<str>,
+    /// The sender; `None`: the sender need not be a member.
+    pub user: Option<Arc<str>>,
     pub room: Arc<str>,
     /// The index in the batch.
     pub index: usize,
@@ -55,7 +55,7 @@ fn change<R>(notice: &RoomNotice, item: &Completed<R>) -> Option<Change> {
         Write::Leave { user, room, kind } => (user, room, kind, false),
         _ => return None,
     };
-    if *user != notice.user || *room != notice.room {
+    if Some(user) != notice.user.as_ref() || *room != notice.room {
         return None;
     }
     let (before, after) = match outcome {
@@ -105,7 +105,7 @@ mod tests {
     fn joins_and_leaves_of_the_batch_tell_who_was_a_member() {
         let lasting = MembershipKind::Lasting;
         let notice = |user: &str, index| RoomNotice {
-            user: user.into(),
+            user: Some(user.into()),
             room: "r".into(),
             index,
         };

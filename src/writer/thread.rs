@@ -188,7 +188,7 @@ impl<R: Send + 'static> Thread<R> {
             .collect();
         for notice in notices {
             let found = match was_member(notice, items, &memberships) {
-                None => self.room_members(&notice.room, Some(&notice.user)),
+                None => self.room_members(&notice.room, notice.user.as_deref()),
                 Some(false) => Ok(None),
                 // The sender may have left since, and may have been the last member.
                 Some(true) => self

@@ -5,7 +5,7 @@ use std::fs;
 use serde_json::{Value, json};
 
 use crate::helpers::Ops;
-use crate::support::{Client, assert_has, to};
+use crate::support::{Client, assert_has, eventually, make_contacts, to};
 
 const ID: &str = "019a2f4e-7b1c-7d3e-9a55-0c1d2e3f4a5b";
 
@@ -271,6 +271,138 @@ fn a_room_accepts_its_members_or_anyone() {
     );
     let off = Ops::start(&["--rooms", "off"]);
     off.post("/v1/messages", &body("system", Some(false)))
+        .assert_error(404, "unknown_room", Some("/target_room"));
+}
+
+/// An ephemeral message.
+fn now(from: &str, target: &str, to: &Value) -> Value {
+    json!({"from_user": from, target: to, "message": "now", "ephemeral": true, "id": ID})
+}
+
+#[test]
+fn ephemeral_messages_reach_live_sessions_only() {
+    let ops = Ops::start(&[]);
+    make_contacts(&ops.server, "ada", "bo");
+    let connect = |device: &str| {
+        let mut ada = Client::connect(&ops.server, "ada", &format!("?since=2&device={device}"));
+        ada.until("synced");
+        ada
+    };
+    let (mut ada, mut phone) = (connect("desk"), connect("phone"));
+    let direct = |from: &str, to: &str| now(from, "target_user", &json!(to));
+    eventually("the session of the other user has ended", || {
+        send(&ops, &direct("ada", "bo"))["status"] == "dropped"
+    });
+    for (from, to, status) in [
+        ("bo", "ada", "relayed"),
+        ("stranger", "ada", "sent"),
+        ("stranger", "nobody", "sent"),
+        ("ada", "ada", "relayed"),
+        ("nobody", "nobody", "dropped"),
+    ] {
+        let ack = send(&ops, &direct(from, to));
+        let expected = json!({"type": "ack", "id": ID, "status": status, "seq": null});
+        assert_has(&ack, &expected);
+        if to == "ada" {
+            let expected = json!({
+                "from_user": from, "target_user": to, "message": "now", "ephemeral": true, "seq": null, "id": ID,
+                "sent_at": ack["sent_at"]
+            });
+            for client in [&mut ada, &mut phone] {
+                assert_has(&client.expect("message"), &expected);
+            }
+        }
+    }
+    ada.ask(&json!({"type": "block", "user": "cy"}));
+    ops.post("/v1/messages", &direct("cy", "ada")).assert_error(
+        403,
+        "blocked",
+        Some("/target_user"),
+    );
+    // Several users.
+    let answer = send(&ops, &now("bo", "target_users", &json!(["dan", "ada"])));
+    for (number, user, status) in [(0, "dan", "sent"), (1, "ada", "relayed")] {
+        let expected = json!({"target_user": user, "status": status, "id": ID});
+        assert_has(&answer["acks"][number], &expected);
+    }
+    let answer = send(&ops, &now("cy", "target_users", &json!(["dan", "ada"])));
+    let refused = json!({"code": "blocked", "path": "/target_users/1"});
+    assert_has(&answer["acks"][1]["error"], &refused);
+    for client in [&mut ada, &mut phone] {
+        assert_has(&client.expect("message"), &json!({"from_user": "bo"}));
+        client.assert_quiet();
+    }
+    // An invisible user is not reached, as far as the ack tells.
+    ada.ask(&json!({"type": "status", "status": "invisible"}));
+    let ack = send(&ops, &direct("bo", "ada"));
+    assert_has(&ack, &json!({"status": "dropped"}));
+    ada.expect("message");
+    // Nothing was stored, and nobody has become known.
+    for (user, seq) in [("ada", 2), ("stranger", 0), ("nobody", 0)] {
+        let query = format!("?since={seq}");
+        let client = Client::connect(&ops.server, user, &query);
+        assert_eq!(client.welcome["seq"], seq, "{user}");
+    }
+    for (field, value) in [("ephemeral", json!("yes")), ("ephemeral", Value::Null)] {
+        let mut body = direct("bo", "ada");
+        body[field] = value;
+        ops.post("/v1/messages", &body)
+            .assert_error(400, "invalid_request", Some("/ephemeral"));
+    }
+    // As a message that is stored.
+    let mut stored = direct("bo", "ada");
+    stored["ephemeral"] = json!(false);
+    assert_has(&send(&ops, &stored), &json!({"status": "stored", "seq": 3}));
+}
+
+#[test]
+fn ephemeral_messages_reach_the_members_of_a_room() {
+    let ops = Ops::start(&[]);
+    make_contacts(&ops.server, "ada", "bo");
+    let to_room = |from: &str, as_member: Option<bool>| {
+        let mut body = now(from, "target_room", &json!("lobby"));
+        if let Some(as_member) = as_member {
+            body["as_member"] = json!(as_member);
+        }
+        body
+    };
+    ops.post("/v1/messages", &to_room("system", Some(false)))
+        .assert_error(404, "unknown_room", Some("/target_room"));
+    let mut ada = Client::connect(&ops.server, "ada", "?since=2");
+    ada.until("synced");
+    ada.ask(&json!({"type": "join", "room": "lobby"}));
+    for as_member in [None, Some(true)] {
+        ops.post("/v1/messages", &to_room("bo", as_member))
+            .assert_error(403, "not_member", Some("/target_room"));
+    }
+    // Who is not a member sees its members only if they are contacts.
+    for (from, status) in [("bo", "relayed"), ("system", "sent")] {
+        let ack = send(&ops, &to_room(from, Some(false)));
+        let expected = json!({"type": "ack", "id": ID, "status": status, "seq": null});
+        assert_has(&ack, &expected);
+        let expected = json!({"target_room": "lobby", "from_user": from, "ephemeral": true, "seq": null, "id": ID});
+        assert_has(&ada.expect("message"), &expected);
+    }
+    // No session of the author gets it.
+    for as_member in [None, Some(false)] {
+        let ack = send(&ops, &to_room("ada", as_member));
+        assert_has(&ack, &json!({"status": "dropped"}));
+    }
+    let mut cy = Client::fresh(&ops.server, "cy");
+    cy.ask(&json!({"type": "join", "room": "lobby"}));
+    ada.expect("room");
+    for as_member in [None, Some(false)] {
+        let ack = send(&ops, &to_room("ada", as_member));
+        assert_has(&ack, &json!({"status": "relayed"}));
+        assert_has(&cy.expect("message"), &json!({"from_user": "ada"}));
+    }
+    ada.assert_quiet();
+    assert_eq!(
+        Client::connect(&ops.server, "cy", "?since=1").welcome["seq"],
+        1
+    );
+    let off = Ops::start(&["--rooms", "off"]);
+    off.post("/v1/messages", &to_room("system", Some(false)))
         .assert_error(404, "unknown_room", Some("/target_room"));
 }
 

@@ -117,6 +117,9 @@ fn what_back_ends_send_counts_too() {
     let several =
         json!({"from_user": "system", "target_users": ["ada", "bo"], "message": "ho", "id": id});
     ops.post("/v1/messages", &several).assert_ok();
+    let now = json!({"from_user": "system", "target_users": ["ada", "bo"], "message": "now", "ephemeral": true});
+    ops.post("/v1/messages", &now).assert_ok();
+    ada.until("message");
     ops.get("/v1/nothing").assert_error(404, "not_found", None);
     ops.get("/v1/users/ada/conversations?x=1")
         .assert_error(400, "invalid_request", Some("/x"));
@@ -124,7 +127,8 @@ fn what_back_ends_send_counts_too() {
     for (name, by) in [
         ("dmwire_messages_total{outcome=\"stored\"}", 2.0),
         ("dmwire_messages_total{outcome=\"duplicate\"}", 1.0),
-        ("dmwire_deliveries_total", 1.0),
+        ("dmwire_messages_total{outcome=\"sent\"}", 2.0),
+        ("dmwire_deliveries_total", 2.0),
         // One of them is an answer of its own, the other one belongs to one of several users.
         ("dmwire_errors_total{code=\"id_conflict\"}", 2.0),
         ("dmwire_errors_total{code=\"not_found\"}", 1.0),
