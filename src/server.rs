@@ -281,12 +281,7 @@ impl Parts {
         contacts.set_readers(readers.clone());
         presence.set_readers(readers.clone());
         revocations.set_readers(readers.clone());
-        let limits = Limits::new(
-            &config.limits,
-            &config.recipients,
-            &config.rooms,
-            &config.network.trusted_proxy,
-        );
+        let limits = limits_of(&config);
         let delivery = Delivery::new(
             registry.clone(),
             blocks,
@@ -304,11 +299,7 @@ impl Parts {
             &writer,
             former.lost_sessions.then(|| clock.now()),
         );
-        let disk_space = Arc::new(DiskSpaceMonitor::new(
-            &config.storage.directory(),
-            config.storage.min_free_disk.0,
-        ));
-        disk_space.check();
+        let disk_space = disk_space_of(&config.storage);
         let router = Router::new(
             delivery,
             disk_space.clone(),
@@ -346,6 +337,23 @@ impl Parts {
             api_key,
         })
     }
+}
+
+/// The limits of the public port.
+fn limits_of(config: &Config) -> Arc<Limits> {
+    Limits::new(
+        &config.limits,
+        &config.recipients,
+        &config.rooms,
+        &config.network.trusted_proxy,
+    )
+}
+
+/// Watches the free space of the disk with the store, as of now.
+fn disk_space_of(config: &StorageConfig) -> Arc<DiskSpaceMonitor> {
+    let monitor = DiskSpaceMonitor::new(&config.directory(), config.min_free_disk.0);
+    monitor.check();
+    Arc::new(monitor)
 }
 
 /// How the store of a server works, and what it asks and reports.
