@@ -195,7 +195,7 @@ impl Outbox {
             state.advance();
             DELIVERIES.add(1);
         }
-        state.entry_wakeup(sent && by == WrittenBy::AppendingThread)
+        state.entry_wakeup(sent).written_by(by)
     }
 
     /// Offers the inbox entry that this session's own send became: the session gets the `ack` of `subject`, stored at
@@ -269,7 +269,7 @@ impl Outbox {
         if sent {
             state.buffer.append_encoded(frame);
         }
-        (sent, state.wakeup(sent && by == WrittenBy::Task))
+        (sent, state.wakeup(false).written_by(by))
     }
 
     /// Counts a write that the store will answer with [`Outbox::reply`] or [`Outbox::push_ack`].

@@ -13,8 +13,8 @@ use crate::protocol::{MessageId, ServerFrame, Timestamp};
 use crate::store::{MessageRef, Recipient, RoomMembers};
 use crate::websocket;
 
-/// The delivering thread writes to so many sessions itself, which is faster for each of them; the tasks of the others write, so
-/// that the thread is not occupied by a large room.
+/// The delivering thread writes to so many sessions itself, which is faster for each of them; another thread writes to the others, so
+/// that neither this thread nor a worker is occupied by a large room.
 const INLINE_WRITES: usize = 16;
 
 /// Decides which thread writes the frames of one fan-out.
@@ -29,7 +29,7 @@ impl FanOut {
         if self.sessions <= INLINE_WRITES {
             WrittenBy::AppendingThread
         } else {
-            WrittenBy::Task
+            WrittenBy::FanOutThread
         }
     }
 }

@@ -87,15 +87,14 @@ fn the_wakeup_of_a_push_depends_on_what_the_task_must_do() {
 }
 
 #[test]
-fn a_frame_of_a_large_fan_out_is_left_to_the_task() {
-    let outbox = outbox();
-    outbox.open(1, 0);
-    outbox.take(Waker::noop(), (0, 0), Interest::default(), Vec::new());
-    let wakeup = outbox.push_entry(1, b"frame", WrittenBy::Task);
-    assert!(matches!(wakeup, Wakeup::Wake(_)));
-    outbox.take(Waker::noop(), (0, 0), Interest::default(), Vec::new());
-    let (sent, wakeup) = outbox.push_ephemeral(b"frame", WrittenBy::Task);
-    assert!(sent && matches!(wakeup, Wakeup::Wake(_)));
+fn the_fan_out_thread_takes_over_flushes_and_nothing_else() {
+    let by = WrittenBy::FanOutThread;
+    assert!(matches!(Wakeup::Flush.written_by(by), Wakeup::FanOut));
+    assert!(matches!(Wakeup::Nothing.written_by(by), Wakeup::Nothing));
+    let woken = Wakeup::Wake(Waker::noop().clone()).written_by(by);
+    assert!(matches!(woken, Wakeup::Wake(_)));
+    let own = Wakeup::Flush.written_by(WrittenBy::AppendingThread);
+    assert!(matches!(own, Wakeup::Flush));
 }
 
 #[test]

@@ -2,8 +2,10 @@
 //! the end of a batch or a turn, when everything has been appended.
 
 use std::cell::RefCell;
-use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Arc, LazyLock};
 use std::task::Waker;
+use std::thread;
 
 use super::Outbox;
 
@@ -16,8 +18,9 @@ thread_local! {
 pub enum WrittenBy {
     /// The thread that appends them, if the task waits.
     AppendingThread,
-    /// The session's task. For frames to so many sessions that writing them would delay the appending thread.
-    Task,
+    /// A thread that does nothing else, if the task waits. For frames to so many sessions that writing them would delay the appending
+    /// thread, and waking their tasks would delay other sessions of the workers.
+    FanOutThread,
 }
 
 /// What must happen so that appended frames are sent.
@@ -30,6 +33,42 @@ pub enum Wakeup {
     Wake(Waker),
     /// The current thread must call [`Outbox::flush`].
     Flush,
+    /// The fan-out thread must call it.
+    FanOut,
+}
+
+impl Wakeup {
+    /// The same with a flush by this thread.
+    pub(super) fn written_by(self, by: WrittenBy) -> Self {
+        match (self, by) {
+            (Self::Flush, WrittenBy::FanOutThread) => Self::FanOut,
+            (wakeup, _) => wakeup,
+        }
+    }
+}
+
+/// The sessions that the fan-out thread flushes. The thread starts when it is first needed; `None`: it could not be started.
+static FAN_OUT: LazyLock<Option<Sender<Vec<Arc<Outbox>>>>> = LazyLock::new(|| {
+    let (sender, receiver) = mpsc::channel();
+    let started = thread::Builder::new()
+        .name("fan-out".into())
+        .spawn(move || flush_all(&receiver));
+    match started {
+        Ok(_) => Some(sender),
+        Err(error) => {
+            log::warn!("the fan-out thread could not be started: {error}");
+            None
+        }
+    }
+});
+
+/// Each session is in the channel at most once: until it is flushed, no other flush of it is requested.
+fn flush_all(batches: &Receiver<Vec<Arc<Outbox>>>) {
+    for batch in batches {
+        for outbox in batch {
+            outbox.flush();
+        }
+    }
 }
 
 /// Collected wakeups and flushes.
@@ -37,6 +76,7 @@ pub enum Wakeup {
 pub struct WakeupBatch {
     wakers: Vec<Waker>,
     flushes: Vec<Arc<Outbox>>,
+    fan_out: Vec<Arc<Outbox>>,
 }
 
 impl WakeupBatch {
@@ -46,6 +86,7 @@ impl WakeupBatch {
             Wakeup::Nothing => {}
             Wakeup::Wake(waker) => self.wakers.push(waker),
             Wakeup::Flush => self.flushes.push(outbox.clone()),
+            Wakeup::FanOut => self.fan_out.push(outbox.clone()),
         }
     }
 
@@ -55,6 +96,16 @@ impl WakeupBatch {
             outbox.flush();
         }
         self.wakers.drain(..).for_each(Waker::wake);
+        if !self.fan_out.is_empty() {
+            let sessions = std::mem::take(&mut self.fan_out);
+            let rest = match &*FAN_OUT {
+                Some(thread) => thread.send(sessions).err().map(|error| error.0),
+                None => Some(sessions),
+            };
+            for outbox in rest.iter().flatten() {
+                outbox.flush();
+            }
+        }
     }
 }
 

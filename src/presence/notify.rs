@@ -29,7 +29,7 @@ const IDLE: Duration = Duration::from_secs(3600);
 const CHUNK: usize = 64;
 /// The number of pairs that are notified in one pass.
 const PAIRS: usize = 4096;
-/// The task writes to so many sessions of one pass itself; the tasks of the others write.
+/// The task writes to so many sessions of one pass itself; another thread writes to the others.
 const INLINE_WRITES: usize = 16;
 
 /// Encodes each state of a user once.
@@ -64,7 +64,7 @@ impl<'a> Frames<'a> {
         if self.sessions <= INLINE_WRITES {
             WrittenBy::AppendingThread
         } else {
-            WrittenBy::Task
+            WrittenBy::FanOutThread
         }
     }
 }

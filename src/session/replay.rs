@@ -231,7 +231,7 @@ mod tests {
         let memory = crate::limits::memory::MemoryBudget::new(1 << 20);
         let outbox = Outbox::new(Uuid::nil(), "u".into(), 1 << 20, &memory);
         outbox.open(20, 20);
-        drop(outbox.push_entry(20, b"entry 20", WrittenBy::Task));
+        drop(outbox.push_entry(20, b"entry 20", WrittenBy::FanOutThread));
         let before = outbox.status();
         send_entries(&outbox, &[], 20);
         send_entries(&outbox, &[entry(20)], 20);

@@ -85,7 +85,7 @@ fn a_panic_ends_its_own_session_and_leaves_nothing_behind() {
         assert!(ended.expect_err("the session panicked").is_panic());
         assert!(registry.all().is_empty(), "the session is unregistered");
         assert!(
-            !outbox.push_ephemeral(b"x", WrittenBy::Task).0,
+            !outbox.push_ephemeral(b"x", WrittenBy::FanOutThread).0,
             "the outbox is destroyed"
         );
         assert_eq!(Arc::strong_count(&socket), 1, "the socket is closed");

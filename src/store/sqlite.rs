@@ -48,7 +48,7 @@ use self::change_rate::ChangeRates;
 use self::checkpoint::Checkpointer;
 use self::entry_rate::EntryRates;
 use self::file::{DataFile, atomically};
-use self::pending::{PendingBatch, PendingLog, Selection};
+use self::pending::{PendingBatch, PendingLog, Selection, TrimmedTo};
 use self::plan::{Direct, plan};
 use self::read::SqliteReader;
 use self::retention::{RetentionRules, RetentionSweeper};
@@ -89,6 +89,9 @@ pub struct Sqlite {
     added: usize,
     /// The requests of readers that were answered.
     answered: u64,
+    /// Requests that are answered when entries have moved: their number, and that of
+    /// [`PendingLog::have_entries_moved`].
+    answering: Option<(u64, u64)>,
     /// No flush before this time, unless a reader asks for one.
     flush_after: Instant,
     sweeper: RetentionSweeper,
@@ -106,6 +109,27 @@ pub struct Sqlite {
     log_saved: bool,
     // Last: the connections are closed before a temporary file is removed.
     file: DataFile,
+}
+
+/// How much a flush does besides moving messages.
+#[derive(Clone, Copy)]
+struct Upkeep {
+    /// The number of lists of conversations that are settled.
+    lists: usize,
+    /// Inboxes are trimmed until this many entries are removed.
+    entries: i64,
+}
+
+impl Upkeep {
+    const FULL: Self = Self {
+        lists: listed::SETTLE,
+        entries: retention::REMOVE,
+    };
+    /// While entries of large rooms move, there are many flushes, and each is to be short.
+    const SMALL: Self = Self {
+        lists: 2,
+        entries: 1,
+    };
 }
 
 impl Sqlite {
@@ -190,7 +214,9 @@ impl Sqlite {
     /// [`StoreError`]: messages that were not moved stay committed.
     pub fn flush(&mut self) -> Result<(), StoreError> {
         let selection = self.log.select(usize::MAX, true);
-        Ok(self.flush_selection(&selection)?)
+        self.flush_selection(&selection)?;
+        while self.flush_portion(true)? {}
+        Ok(())
     }
 
     /// Moves messages to their tables, settles lists of conversations, and trims inboxes that have become too long.
@@ -198,12 +224,61 @@ impl Sqlite {
         if selection.is_empty() && !self.cache.has_grown() {
             return Ok(());
         }
-        // The messages are durable already: if a power failure undoes the move, the log still has them.
-        let done = self
-            .wait_for_disk(false)
-            .and_then(|()| self.try_flush(selection));
-        let restored = self.wait_for_disk(self.durable);
+        let extent = if self.log.has_late_entries() {
+            Upkeep::SMALL
+        } else {
+            Upkeep::FULL
+        };
+        let (done, restored) = self.try_flush(extent, |log, connection, trimmed_to| {
+            log.flush(connection, selection, trimmed_to)
+        });
         self.log.finish(selection, done.is_ok());
+        self.flushed(done).and(restored)
+    }
+
+    /// Moves a portion of the entries whose messages have moved; with `all`, a large one. False: there are none.
+    fn flush_portion(&mut self, all: bool) -> rusqlite::Result<bool> {
+        let Some(portion) = self.log.next_portion(all)? else {
+            return Ok(false);
+        };
+        let (done, restored) = self.try_flush(Upkeep::SMALL, |log, connection, trimmed_to| {
+            log.move_portion(connection, portion, trimmed_to)
+        });
+        if done.is_ok() {
+            self.log.portion_moved(portion);
+        }
+        self.flushed(done).and(restored)?;
+        Ok(true)
+    }
+
+    /// Runs a transaction that moves a part of the pending log. The second result is that of a change of the connection afterwards.
+    fn try_flush(
+        &mut self,
+        upkeep: Upkeep,
+        flush: impl Fn(&PendingLog, &Connection, &mut TrimmedTo) -> rusqlite::Result<()>,
+    ) -> (rusqlite::Result<()>, rusqlite::Result<()>) {
+        // The messages are durable already: if a power failure undoes the move, the log still has them.
+        let done = self.wait_for_disk(false).and_then(|()| {
+            let rules = RetentionRules {
+                retention: &self.options.retention,
+                live_cursors: &self.options.live_cursors,
+                lost_contacts: &self.options.lost_contacts,
+                expire_at: self.expire_at,
+                log: &self.log,
+                shared: &self.shared,
+            };
+            let (log, cache) = (&self.log, &mut self.cache);
+            atomically(&self.connection, || {
+                flush(log, &self.connection, &mut cache.trimmed_to)?;
+                listed::settle_grown(&self.connection, cache, upkeep.lists)?;
+                retention::trim_overfull(&self.connection, cache, &rules, upkeep.entries)
+            })
+        });
+        (done, self.wait_for_disk(self.durable))
+    }
+
+    /// A transaction of [`Sqlite::try_flush`] has ended.
+    fn flushed(&mut self, done: rusqlite::Result<()>) -> rusqlite::Result<()> {
         if self.log.is_empty() {
             self.cache.log_flushed();
             self.shared.set_pending(false);
@@ -214,24 +289,7 @@ impl Sqlite {
         } else {
             self.truncation.written(false);
         }
-        done.and(restored)
-    }
-
-    fn try_flush(&mut self, selection: &Selection) -> rusqlite::Result<()> {
-        let rules = RetentionRules {
-            retention: &self.options.retention,
-            live_cursors: &self.options.live_cursors,
-            lost_contacts: &self.options.lost_contacts,
-            expire_at: self.expire_at,
-            log: &self.log,
-            shared: &self.shared,
-        };
-        let (log, cache) = (&self.log, &mut self.cache);
-        atomically(&self.connection, || {
-            log.flush(&self.connection, selection, &mut cache.trimmed_to)?;
-            listed::settle_grown(&self.connection, cache)?;
-            retention::trim_overfull(&self.connection, cache, &rules)
-        })
+        done
     }
 
     /// Sets whether a commit waits for the disk.
@@ -370,7 +428,7 @@ impl Sqlite {
         self.log_saved = false;
         self.checkpointer.check()?;
         if let Err(error) = self.begin() {
-            self.answer_requests(false);
+            self.answer(self.shared.requested(), false);
             return Err(error);
         }
         let flushed = self.flush_due();

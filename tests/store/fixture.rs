@@ -388,16 +388,25 @@ struct StoreThread {
     thread: Option<JoinHandle<()>>,
 }
 
+/// Has the store maintained until it has nothing to do at once.
+fn maintain_until_done(tasks: &Sender<Option<Task>>, is_certain: &Arc<AtomicBool>) {
+    // At the earliest possible time, so that nothing expires that a test does not expect to.
+    let expire_at = is_certain.load(Ordering::Relaxed).then_some(START);
+    let (again, is_certain) = (tasks.clone(), is_certain.clone());
+    let maintain: Task = Box::new(move |store| {
+        let next = store.maintain(expire_at);
+        if next.is_ok_and(|next| next <= Instant::now()) {
+            maintain_until_done(&again, &is_certain);
+        }
+    });
+    drop(tasks.send(Some(maintain)));
+}
+
 impl StoreThread {
     fn start(mut store: Box<dyn Store>, is_certain: Arc<AtomicBool>) -> Self {
         let (tasks, receiver) = channel::<Option<Task>>();
         let waking = tasks.clone();
-        store.set_waker(Arc::new(move || {
-            // At the earliest possible time, so that nothing expires that a test does not expect to.
-            let expire_at = is_certain.load(Ordering::Relaxed).then_some(START);
-            let maintain: Task = Box::new(move |store| drop(store.maintain(expire_at)));
-            drop(waking.send(Some(maintain)));
-        }));
+        store.set_waker(Arc::new(move || maintain_until_done(&waking, &is_certain)));
         let thread = std::thread::spawn(move || {
             while let Ok(Some(task)) = receiver.recv() {
                 task(store.as_mut());

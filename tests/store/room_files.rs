@@ -1,11 +1,14 @@
 //! Rooms in a file: after a crash, and with damage.
 
+use std::time::{Duration, Instant};
+
 use rusqlite::Connection;
 
+use dmwire::store::RoomRules;
 use dmwire::store::sqlite::admin;
 
 use crate::fixture::{Fixture as _, SqliteFile, TestStore};
-use crate::rooms::{RULES, inbox, join, leave, read, say};
+use crate::rooms::{RULES, delete, edit, inbox, join, leave, read, say};
 
 fn file(name: &std::path::Path, end: &str) -> std::path::PathBuf {
     let mut name = name.as_os_str().to_owned();
@@ -61,6 +64,78 @@ fn pending_messages_in_rooms_are_there_after_a_crash() {
         assert_eq!(inbox(store, "b"), b);
         store.commit_one(say("a", "lobby", 4, "x"));
         assert_eq!(inbox(store, "a").len(), 8);
+        store.verify();
+    }
+}
+
+/// A crash while the entries of messages in a large room move to the inboxes: some have moved, and none is lost or there twice.
+#[test]
+fn entries_that_move_in_portions_are_there_after_a_crash() {
+    const MEMBERS: usize = 60;
+    const MESSAGES: usize = 20;
+    let fixture = SqliteFile::new();
+    let path = fixture.path();
+    let mut store = TestStore::new(fixture);
+    let rules = RoomRules {
+        members: MEMBERS as u64,
+        ..RULES
+    };
+    store.set_rooms(rules);
+    let names: Vec<String> = (0..MEMBERS).map(|n| format!("user{n}")).collect();
+    store.commit(
+        &names
+            .iter()
+            .map(|name| join(name, "lobby"))
+            .collect::<Vec<_>>(),
+    );
+    let messages = (1..=MESSAGES as u32).map(|n| say("user0", "lobby", n, "x"));
+    store.commit(&messages.collect::<Vec<_>>());
+    let deadline = Instant::now() + Duration::from_secs(30);
+    let connection = Connection::open(&path).expect("it opens");
+    let moved = || {
+        let entries = "SELECT count(*) FROM inbox WHERE kind = 0";
+        let count = connection.query_row(entries, (), |row| row.get::<_, u32>(0));
+        count.expect("they are counted") as usize
+    };
+    while moved() == 0 {
+        assert!(Instant::now() < deadline, "no entry moves");
+        let next = store.with_store(|store| store.maintain(None));
+        let next = next.expect("the store is maintained");
+        if moved() == 0 {
+            std::thread::sleep(next.saturating_duration_since(Instant::now()));
+        }
+    }
+    assert!(moved() < MEMBERS * MESSAGES, "they move in portions");
+    // What changes meanwhile.
+    store.commit(&[
+        edit("user0", "lobby", 1, "y"),
+        delete("user0", "lobby", 2),
+        leave("user1", "lobby"),
+        say("user2", "lobby", 21, "x"),
+    ]);
+    assert!(
+        moved() < MEMBERS * MESSAGES,
+        "the changes wait for no entry"
+    );
+    let crashed = copy_of(&path);
+    assert_eq!(
+        admin::verify(&crashed.path()).expect("it is read"),
+        Vec::<String>::new()
+    );
+    let mut after = TestStore::new(crashed);
+    after.set_rooms(rules);
+    for store in [&mut after, &mut store] {
+        for (n, name) in names.iter().enumerate() {
+            // The rooms of a large room have the entries of others' joins only while it is small.
+            let own = inbox(store, name);
+            let mut expected: Vec<String> =
+                (1..=MESSAGES).map(|n| format!("message {n}")).collect();
+            expected.extend(["edited 1".to_owned(), "deleted 2".to_owned()]);
+            expected.extend((n != 1).then(|| "message 21".to_owned()));
+            let about = |item: &&String| !item.starts_with("joined") && !item.starts_with("left");
+            let found: Vec<&String> = own.iter().filter(about).collect();
+            assert_eq!(found, expected.iter().collect::<Vec<_>>(), "{name}");
+        }
         store.verify();
     }
 }

@@ -18,7 +18,7 @@ type Result<T> = rusqlite::Result<T>;
 
 /// The list of a user is settled each time that the inbox has grown by this many entries.
 pub const UNSETTLED: u64 = 256;
-/// The number of lists that one flush settles.
+/// The number of lists that a flush of messages settles.
 pub const SETTLE: usize = 64;
 
 /// Adds all conversations with messages to the empty table.
@@ -51,12 +51,12 @@ pub enum Extent {
     UpTo(i64),
 }
 
-/// Settles the lists of some users whose inboxes have grown, within the transaction of a flush. A list of which the pending log
+/// Settles up to `lists` lists of users whose inboxes have grown, within the transaction of a flush. A list of which the pending log
 /// still has [`UNSETTLED`] entries or more is settled again by a later flush, and so are those of further users: the inboxes of
 /// all members of a room grow at the same time.
-pub fn settle_grown(connection: &Connection, cache: &mut Cache) -> Result<()> {
+pub fn settle_grown(connection: &Connection, cache: &mut Cache, lists: usize) -> Result<()> {
     let mut again = Vec::new();
-    for _ in 0..SETTLE {
+    for _ in 0..lists {
         let Some(user) = cache.unsettled.pop_first() else {
             break;
         };

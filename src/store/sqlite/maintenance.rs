@@ -32,10 +32,24 @@ const LOG_INTERVAL: Duration = Duration::from_secs(60);
 
 impl Sqlite {
     /// Flushes everything if a reader waits for it; otherwise messages that are due, a few more than the last batch has added, so
-    /// that the log does not grow and no batch waits for long.
+    /// that the log does not grow and no batch waits for long. Of entries that move after their messages, one portion.
     pub(super) fn flush_due(&mut self) -> rusqlite::Result<()> {
-        let requested = self.shared.requested();
-        let all = requested > self.answered;
+        let flushed = self.flush_messages().and_then(|()| self.flush_entries());
+        if flushed.is_err() {
+            self.flush_after = Instant::now() + FLUSH_RETRY;
+            if self.shared.requested() > self.answered {
+                self.answer(self.shared.requested(), false);
+            }
+        } else if let Some((request, group)) = self.answering
+            && self.log.have_entries_moved(group)
+        {
+            self.answer(request, true);
+        }
+        flushed
+    }
+
+    fn flush_messages(&mut self) -> rusqlite::Result<()> {
+        let all = self.answering.is_none() && self.shared.requested() > self.answered;
         if !all {
             let now = Instant::now();
             let is_due = self.log.due().is_some_and(|due| due <= now);
@@ -48,19 +62,26 @@ impl Sqlite {
         let limit = FLUSH_MESSAGES.max(self.added + self.added / 4);
         self.added = 0;
         let selection = self.log.select(if all { usize::MAX } else { limit }, all);
-        let flushed = self.flush_selection(&selection);
-        if flushed.is_err() {
-            self.flush_after = Instant::now() + FLUSH_RETRY;
-        }
+        self.flush_selection(&selection)?;
         if all {
-            self.answer_requests(flushed.is_ok());
+            // Nothing is committed meanwhile, so this also answers requests that were made during the flush.
+            self.answering = Some((self.shared.requested(), self.log.close_groups()));
         }
-        flushed
+        Ok(())
+    }
+
+    fn flush_entries(&mut self) -> rusqlite::Result<()> {
+        let now = Instant::now();
+        let is_due = self.log.entries_due().is_some_and(|due| due <= now);
+        if self.answering.is_some() || is_due && now >= self.flush_after {
+            self.flush_portion(false)?;
+        }
+        Ok(())
     }
 
     /// Maintenance while a file is displaced. Readers that wait for a flush continue without it.
     pub(super) fn while_displaced(&mut self, role: FileRole) -> Result<Instant, StoreError> {
-        self.answer_requests(false);
+        self.answer(self.shared.requested(), false);
         if role == FileRole::Log && !self.log_saved {
             self.end_run()?;
             self.log_saved = true;
@@ -141,15 +162,21 @@ impl Sqlite {
         }
     }
 
-    /// Answers the requests of readers for a flush.
-    pub(super) fn answer_requests(&mut self, succeeded: bool) {
-        self.answered = self.shared.requested();
-        self.shared.answer(self.answered, succeeded);
+    /// Answers the requests of readers for a flush up to this one.
+    pub(super) fn answer(&mut self, request: u64, succeeded: bool) {
+        self.answered = request;
+        self.answering = None;
+        self.shared.answer(request, succeeded);
     }
 
     /// When a flush is due next. `None`: the log is empty.
     pub(super) fn flush_at(&mut self) -> Option<Instant> {
-        self.log.due().map(|due| due.max(self.flush_after))
+        if self.shared.requested() > self.answered {
+            return Some(Instant::now());
+        }
+        let due = [self.log.due(), self.log.entries_due()];
+        let due = due.into_iter().flatten().min()?;
+        Some(due.max(self.flush_after))
     }
 
     /// Runs a step of the retention sweep if it is due.

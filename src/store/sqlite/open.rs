@@ -107,6 +107,7 @@ impl Sqlite {
             shared,
             added: 0,
             answered: 0,
+            answering: None,
             flush_after: Instant::now(),
             sweeper: RetentionSweeper::default(),
             sweep_at: Instant::now(),

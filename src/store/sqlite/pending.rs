@@ -12,6 +12,9 @@
 //! time per message fell from 36 to 16 us and from 9.7 to 6.9 us. Messages above 2 KiB are inserted directly: batching saves
 //! nothing for content that fills whole pages.
 //!
+//! **Large rooms.** A message in a room makes an entry for each member. Above a few, the entries move after the message, those of
+//! about a second together, and in portions between which other batches are committed: see [`late_entries`].
+//!
 //! **Reading.** Queries see only the tables, so a reader has the log flushed before it reads messages
 //! ([`Shared::flush`](super::shared::Shared::flush)). If that is impossible, because the disk is full, it includes the log in
 //! its view of the tables ([`include`]), which is slow but needs no space on the disk.
@@ -22,6 +25,7 @@
 mod encoding;
 mod flush;
 mod index;
+mod late_entries;
 mod legacy;
 mod record;
 mod rows;

@@ -29,7 +29,7 @@ use crate::store::{ContactObserver, LiveCursors, Retention};
 /// Users or conversations that one step examines.
 const EXAMINE: i64 = 128;
 /// Rows that one step removes at most.
-const REMOVE: i64 = 512;
+pub const REMOVE: i64 = 512;
 /// Free pages that stay in the file for new rows.
 const KEEP_PAGES: i64 = 256;
 /// Free pages that one step returns to the disk.
@@ -274,7 +274,9 @@ impl RetentionSweeper {
         let (mut work, mut after) = (0, self.message);
         self.message = 0;
         for room in &all {
-            if let Some(cutoff) = rules.message_cutoff() {
+            // A message that is in no inbox yet may be in one soon.
+            let has_moved = !rules.log.has_conversation(conversation_of(*room));
+            if let Some(cutoff) = rules.message_cutoff().filter(|_| has_moved) {
                 let place = (conversation_of(*room), after);
                 let old = expiry::old_messages(connection, place, cutoff)?;
                 after = 0;
@@ -305,14 +307,15 @@ impl RetentionSweeper {
     }
 }
 
-/// Trims inboxes that have grown beyond their limit, within the transaction of a flush.
+/// Trims inboxes that have grown beyond their limit until `entries` of them are removed, within the transaction of a flush.
 pub fn trim_overfull(
     connection: &Connection,
     cache: &mut Cache,
     rules: &RetentionRules<'_>,
+    entries: i64,
 ) -> Result<()> {
     let mut removed = 0;
-    while removed < REMOVE {
+    while removed < entries {
         let Some(user) = cache.overfull.pop_front() else {
             break;
         };

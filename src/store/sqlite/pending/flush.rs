@@ -1,11 +1,12 @@
 //! Moves messages from the log to their tables.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 
 use rusqlite::{CachedStatement, Connection, params};
 
 use super::encoding::damaged;
-use super::index::{PendingLog, Selection};
+use super::index::{PendingLog, Row, Selection};
+use super::late_entries::{Portion, are_late};
 use super::record::Record;
 use crate::store::sqlite::listed;
 use crate::store::sqlite::long_contents;
@@ -18,8 +19,9 @@ const REMOVE_ROWS: i64 = 64;
 pub type TrimmedTo = HashMap<i64, u64>;
 
 impl PendingLog {
-    /// Inserts the selected messages into their tables, and removes rows of the log that are no longer needed. Runs in a
-    /// transaction of the caller, and changes nothing in memory: see [`PendingLog::finish`].
+    /// Inserts the selected messages into their tables, and removes rows of the log that are no longer needed. The entries of messages in
+    /// large rooms move later: see [`PendingLog::next_portion`]. Runs in a transaction of the caller, and changes nothing in
+    /// memory: see [`PendingLog::finish`].
     pub fn flush(
         &self,
         connection: &Connection,
@@ -32,15 +34,23 @@ impl PendingLog {
             let Some(pending) = self.conversations.get(conversation) else {
                 continue;
             };
-            count += take;
-            for (row, offset) in pending.messages.iter().take(*take) {
-                let row = &self.rows[self.index_of(*row)];
-                let record =
-                    Record::read(&mut &row.bytes[*offset as usize..]).ok_or_else(damaged)?;
-                tables.insert(&record)?;
+            for place in pending.messages.iter().take(*take) {
+                let record = self.record(*place)?;
+                if are_late(&record) {
+                    tables.insert_message(&record)?;
+                } else {
+                    tables.insert(&record)?;
+                    count += 1;
+                }
             }
         }
-        if count == self.messages {
+        let moves_all = count == self.messages && self.late.is_empty();
+        self.remove_rows(connection, moves_all)
+    }
+
+    /// Removes the rows of which nothing is needed any more; with `all`, these are all rows.
+    fn remove_rows(&self, connection: &Connection, all: bool) -> rusqlite::Result<()> {
+        if all {
             connection.execute("DELETE FROM pending", ())?;
         } else if self.first_row - self.removed_to >= REMOVE_ROWS {
             connection
@@ -50,11 +60,53 @@ impl PendingLog {
         Ok(())
     }
 
+    /// Prepares the next portion of the entries that move after their messages; with `all`, a large one. `None`: there are none.
+    ///
+    /// # Errors
+    /// If a record is damaged.
+    pub fn next_portion(&mut self, all: bool) -> rusqlite::Result<Option<Portion>> {
+        let (rows, first) = (&self.rows, self.first_row);
+        self.late.next(all, |place| read_record(rows, first, place))
+    }
+
+    /// Inserts the entries of a portion into their table. Runs in a transaction of the caller, and changes nothing in memory: see
+    /// [`PendingLog::portion_moved`].
+    pub fn move_portion(
+        &self,
+        connection: &Connection,
+        portion: Portion,
+        trimmed_to: &mut TrimmedTo,
+    ) -> rusqlite::Result<()> {
+        let mut tables = Tables::new(connection, trimmed_to, true)?;
+        if let Some((conversation, entries)) = self.late.entries(portion) {
+            for (user, seq, message) in entries {
+                tables.insert_entry(&Entry {
+                    user,
+                    seq,
+                    at: message.sent_at,
+                    conversation,
+                    message: message.n,
+                    sender: message.sender,
+                })?;
+            }
+        }
+        self.remove_rows(connection, false)
+    }
+
+    /// Updates the index after a transaction of [`PendingLog::move_portion`] was committed.
+    pub fn portion_moved(&mut self, portion: Portion) {
+        self.rows_removed();
+        for (row, _) in self.late.moved(portion) {
+            self.release(row);
+        }
+        self.drop_rows();
+    }
+
     /// Updates the index after the transaction of [`PendingLog::flush`]: `done` if it was committed, otherwise it was rolled
     /// back.
     pub fn finish(&mut self, selection: &Selection, done: bool) {
-        if done && self.first_row - self.removed_to >= REMOVE_ROWS {
-            self.removed_to = self.first_row;
+        if done {
+            self.rows_removed();
         }
         for (conversation, take) in selection.conversations.iter().rev() {
             let Some(pending) = self.conversations.get_mut(conversation) else {
@@ -67,28 +119,67 @@ impl PendingLog {
                 }
                 continue;
             }
-            for (number, offset) in pending.messages.drain(..*take) {
-                let row = &mut self.rows[unsigned(number - self.first_row) as usize];
-                row.pending -= 1;
-                if let Some(record) = Record::read(&mut &row.bytes[offset as usize..]) {
+            let moved: Vec<(i64, u32)> = pending.messages.drain(..*take).collect();
+            let is_finished = pending.messages.is_empty();
+            for place in moved {
+                let mut entries_are_late = false;
+                if let Ok(record) = read_record(&self.rows, self.first_row, place) {
                     self.ids.remove(&(*conversation, *record.id));
+                    entries_are_late = are_late(&record);
+                    if entries_are_late {
+                        self.late.add(&record, place);
+                    }
+                }
+                if !entries_are_late {
+                    self.release(place.0);
                 }
             }
             self.messages -= take;
-            if pending.messages.is_empty() {
+            if is_finished {
                 self.forget_conversation(*conversation);
             } else if selection.dequeued {
                 self.order.push_front(queued);
             }
         }
-        while let Some(row) = self.rows.front().filter(|row| row.pending == 0) {
+        self.drop_rows();
+    }
+
+    /// Rows were removed from the table by a transaction that was committed.
+    fn rows_removed(&mut self) {
+        if self.first_row - self.removed_to >= REMOVE_ROWS {
+            self.removed_to = self.first_row;
+        }
+    }
+
+    /// Nothing more of one message of this row is needed.
+    fn release(&mut self, row: i64) {
+        let index = self.index_of(row);
+        let row = &mut self.rows[index];
+        row.pending -= 1;
+        if row.pending == 0 {
             self.bytes -= row.bytes.len();
+            row.bytes = Vec::new();
+        }
+    }
+
+    /// Drops the first rows, as far as nothing of them is needed.
+    fn drop_rows(&mut self) {
+        while self.rows.front().is_some_and(|row| row.pending == 0) {
             self.rows.pop_front();
             self.first_row += 1;
         }
-        if self.messages == 0 {
-            *self = Self::default();
+        if self.is_empty() {
+            // The numbers of groups of entries continue.
+            let late = std::mem::take(&mut self.late);
+            *self = Self {
+                late,
+                ..Self::default()
+            };
         }
+    }
+
+    fn record(&self, place: (i64, u32)) -> rusqlite::Result<Record<'_>> {
+        read_record(&self.rows, self.first_row, place)
     }
 
     fn forget_conversation(&mut self, conversation: i64) {
@@ -102,6 +193,31 @@ impl PendingLog {
             }
         }
     }
+}
+
+/// Reads the record in a place: the number of the row, and the byte in it.
+fn read_record(
+    rows: &VecDeque<Row>,
+    first_row: i64,
+    (row, offset): (i64, u32),
+) -> rusqlite::Result<Record<'_>> {
+    let index = unsigned(row - first_row) as usize;
+    let bytes = rows
+        .get(index)
+        .and_then(|row| row.bytes.get(offset as usize..));
+    bytes
+        .and_then(|mut bytes| Record::read(&mut bytes))
+        .ok_or_else(damaged)
+}
+
+/// An inbox entry of a message.
+struct Entry {
+    user: i64,
+    seq: u64,
+    at: i64,
+    conversation: i64,
+    message: i64,
+    sender: i64,
 }
 
 /// Inserts messages into their tables, and their entries into the inboxes that still keep them.
@@ -137,8 +253,24 @@ impl<'a> Tables<'a> {
         })
     }
 
-    /// Inserts a message. Does nothing if it is there already.
+    /// Inserts a message and its entries. Does nothing if they are there already.
     pub fn insert(&mut self, record: &Record<'_>) -> rusqlite::Result<()> {
+        self.insert_message(record)?;
+        for (user, seq) in record.entries() {
+            self.insert_entry(&Entry {
+                user,
+                seq,
+                at: record.sent_at,
+                conversation: record.conversation,
+                message: record.n,
+                sender: record.sender,
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Inserts a message without its entries.
+    fn insert_message(&mut self, record: &Record<'_>) -> rusqlite::Result<()> {
         let (recipient, recipient_seq) = record.recipient();
         // The temporary tables have all of it.
         let in_row = if self.is_file {
@@ -174,23 +306,31 @@ impl<'a> Tables<'a> {
                 record.n,
             )?;
         }
-        for (user, seq) in record.entries() {
-            if seq <= trimmed_to(self.connection, self.trimmed_to, user)? {
-                if self.is_file {
-                    // The list is settled from entries, and this message has none.
-                    listed::list(self.connection, user, record.conversation, record.n)?;
-                }
-                continue;
+        Ok(())
+    }
+
+    fn insert_entry(&mut self, entry: &Entry) -> rusqlite::Result<()> {
+        let Entry {
+            user,
+            seq,
+            conversation,
+            ..
+        } = *entry;
+        if seq <= trimmed_to(self.connection, self.trimmed_to, user)? {
+            if self.is_file {
+                // The list is settled from entries, and this message has none.
+                listed::list(self.connection, user, conversation, entry.message)?;
             }
-            self.entry.execute(params![
-                user,
-                signed(seq),
-                record.sent_at,
-                record.conversation,
-                record.n,
-                (user == record.sender).then_some(user),
-            ])?;
+            return Ok(());
         }
+        self.entry.execute(params![
+            user,
+            signed(seq),
+            entry.at,
+            conversation,
+            entry.message,
+            (user == entry.sender).then_some(user),
+        ])?;
         Ok(())
     }
 }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use rusqlite::Connection;
 
 use super::encoding::Id;
+use super::late_entries::LateEntries;
 use super::record::Record;
 use super::rows::{PendingBatch, weight};
 use crate::store::sqlite::counts::Counts;
@@ -21,7 +22,7 @@ const MAX_BYTES: usize = 2 << 20;
 /// The pending log: a copy of the rows of the table, and an index of their messages.
 #[derive(Debug, Default)]
 pub struct PendingLog {
-    /// Rows that hold messages which have not moved. The first of them has the number `first_row`.
+    /// Rows that hold messages which have not moved, or whose entries have not. The first of them has the number `first_row`.
     pub(super) rows: VecDeque<Row>,
     pub(super) first_row: i64,
     /// Rows before this one are removed from the table.
@@ -30,20 +31,23 @@ pub struct PendingLog {
     /// Conversations in the order in which their oldest pending message was added, each with its generation. Entries of
     /// conversations that have moved since are skipped.
     pub(super) order: VecDeque<(i64, u64)>,
-    generations: u64,
+    pub(super) generations: u64,
     /// The pending direct conversations of each user. Those of rooms are never looked for by user.
     pub(super) by_user: HashMap<i64, Vec<i64>>,
     /// Conversation and id of each message.
     pub(super) ids: HashSet<(i64, Id)>,
     pub(super) messages: usize,
     pub(super) bytes: usize,
+    /// The entries of messages that have moved without them.
+    pub(super) late: LateEntries,
 }
 
 /// A row of the table.
 #[derive(Debug)]
 pub(super) struct Row {
+    /// Empty if nothing of it is needed any more.
     pub bytes: Vec<u8>,
-    /// The number of its messages that have not moved.
+    /// The number of its messages that have not moved with all of their entries.
     pub pending: usize,
 }
 
@@ -139,7 +143,7 @@ impl PendingLog {
         }
     }
 
-    /// The time of the newest message, also if it has moved. `None`: there is none.
+    /// The time of the newest message. `None`: it has moved with all of its entries.
     pub fn newest_time(&self) -> Option<i64> {
         let mut bytes = self.rows.back()?.bytes.as_slice();
         let mut newest = None;
@@ -149,14 +153,14 @@ impl PendingLog {
         newest
     }
 
-    /// True if there are no messages.
+    /// True if all messages have moved with their entries.
     pub fn is_empty(&self) -> bool {
-        self.messages == 0
+        self.messages == 0 && self.late.is_empty()
     }
 
-    /// True if there are messages of this conversation.
+    /// True if there are messages of this conversation, or entries of them.
     pub fn has_conversation(&self, conversation: i64) -> bool {
-        self.conversations.contains_key(&conversation)
+        self.conversations.contains_key(&conversation) || self.late.has_conversation(conversation)
     }
 
     /// True if there is a message with this id.
@@ -183,6 +187,26 @@ impl PendingLog {
     /// The index in `rows` of the row with this number.
     pub(super) fn index_of(&self, number: i64) -> usize {
         unsigned(number - self.first_row) as usize
+    }
+
+    /// When entries are to move next whose messages have moved. `None` if there are none.
+    pub fn entries_due(&self) -> Option<Instant> {
+        self.late.due()
+    }
+
+    /// True if there are entries whose messages have moved.
+    pub fn has_late_entries(&self) -> bool {
+        !self.late.is_empty()
+    }
+
+    /// A number for [`PendingLog::have_entries_moved`].
+    pub fn close_groups(&mut self) -> u64 {
+        self.late.close()
+    }
+
+    /// True if all entries have moved whose messages had moved when [`PendingLog::close_groups`] returned this number.
+    pub fn have_entries_moved(&self, number: u64) -> bool {
+        self.late.have_moved(number)
     }
 
     /// When messages are to move next. `None` if there are none.
