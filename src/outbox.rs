@@ -147,7 +147,7 @@ impl Outbox {
         &self.memory
     }
 
-    /// Counts the bytes of a message that the client has sent in part.
+    /// Counts the bytes of a message that the client has sent in part, and of its queries that wait.
     pub fn set_incoming(&self, bytes: usize) {
         self.lock().incoming = bytes;
     }

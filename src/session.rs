@@ -48,7 +48,7 @@ pub struct End {
 struct Session<T> {
     stream: MessageStream<T>,
     state: SessionState,
-    /// Bytes of a partly received message, as last reported to the outbox.
+    /// Bytes of a partly received message and of waiting queries, as last reported to the outbox.
     incoming: usize,
 }
 
@@ -133,8 +133,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Session<T> {
             Poll::Ready(Err(_)) => return Step::End("connection lost"),
             Poll::Pending => false,
         };
-        if self.incoming != self.stream.incomplete_bytes() {
-            self.incoming = self.stream.incomplete_bytes();
+        let incoming = self.stream.incomplete_bytes() + self.state.queries.waiting_bytes();
+        if self.incoming != incoming {
+            self.incoming = incoming;
             self.state.outbox.set_incoming(self.incoming);
         }
         progress |= self.state.poll_deferred(cx);

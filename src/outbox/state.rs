@@ -57,7 +57,7 @@ pub(super) struct Locked<'a>(pub(super) MutexGuard<'a, Inner>);
 pub(super) struct State {
     pub(super) cursor: InboxCursor,
     pub(super) buffer: Buffer,
-    /// Bytes of a message that the client has sent in part.
+    /// Bytes of a message that the client has sent in part, and of queries that wait.
     pub(super) incoming: usize,
     /// Writes of this session that the store has not answered.
     pub(super) pending_writes: usize,

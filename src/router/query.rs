@@ -14,12 +14,15 @@ use crate::protocol::types::parse_uuid;
 use crate::protocol::{FrameError, Ref};
 use crate::readers::PendingRead;
 use crate::store::{
-    ConversationsPage, ConversationsQuery, HistoryAnswer, HistoryPosition, HistoryQuery,
-    MembersAnswer, MembersQuery, Watched,
+    Conversation, ConversationsPage, ConversationsQuery, HistoryAnswer, HistoryPosition,
+    HistoryQuery, MembersAnswer, MembersQuery, Watched,
 };
 
 /// Bytes of messages in one answer, so that the frame is smaller than 256 KiB (PROTOCOL section 6).
 const ANSWER_BYTES: usize = 250 << 10;
+
+/// Bytes of memory for each text of a query, besides its characters.
+const BYTES_PER_TEXT: usize = 48;
 
 /// A query that has not been started.
 #[derive(Clone, Debug)]
@@ -68,6 +71,22 @@ impl Query {
     /// The `ref` of the client's frame.
     pub fn reference(&self) -> Option<&str> {
         self.reference.as_deref()
+    }
+
+    /// Bytes of memory.
+    pub fn bytes(&self) -> usize {
+        let of = |text: &str| text.len() + BYTES_PER_TEXT;
+        let fields = match &self.kind {
+            QueryKind::History(query) => match &query.conversation {
+                Conversation::Direct(name) | Conversation::Room(name) => of(name),
+            },
+            QueryKind::Conversations(_) => 0,
+            QueryKind::Members(query) => of(&query.room),
+            QueryKind::Watch(users) | QueryKind::Unwatch(users) => {
+                users.iter().map(|user| of(user)).sum()
+            }
+        };
+        size_of::<Self>() + self.reference.as_deref().map_or(0, of) + fields
     }
 
     /// True if it counts against the rate of queries: it reads from the store.
@@ -229,4 +248,32 @@ fn distinct(list: &UserList<'_>) -> Arc<[Arc<str>]> {
 
 fn owned(reference: Option<&Ref<'_>>) -> Option<Box<str>> {
     reference.map(|reference| reference.as_str().into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_memory_of_a_query_includes_its_texts() {
+        let watch = |users: &[&str], reference: Option<&str>| Query {
+            reference: reference.map(Into::into),
+            kind: QueryKind::Watch(users.iter().map(|user| Arc::from(*user)).collect()),
+        };
+        let name = "x".repeat(128);
+        let none = watch(&[], None).bytes();
+        let many = watch(&[name.as_str(); 100], None).bytes();
+        assert!(many >= none + 100 * 128);
+        assert!(watch(&[], Some(&name)).bytes() >= none + 128);
+        let members = Query {
+            reference: None,
+            kind: QueryKind::Members(MembersQuery {
+                user: "ada".into(),
+                room: name.as_str().into(),
+                cursor: None,
+                limit: 1,
+            }),
+        };
+        assert!(members.bytes() >= size_of::<Query>() + 128);
+    }
 }

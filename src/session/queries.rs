@@ -24,6 +24,8 @@ const MAX_WAITING: usize = 64;
 #[derive(Debug, Default)]
 pub struct Queries {
     waiting: VecDeque<Query>,
+    /// Bytes of memory of those that wait.
+    waiting_bytes: usize,
     /// The query that is being read, with the `ref` of its frame.
     running: Option<(Option<Box<str>>, RunningQuery)>,
     /// The users whom the session watches; `None`: it has never watched any.
@@ -33,7 +35,13 @@ pub struct Queries {
 impl Queries {
     /// Adds a query.
     pub fn push(&mut self, query: Query) {
+        self.waiting_bytes += query.bytes();
         self.waiting.push_back(query);
+    }
+
+    /// Bytes of memory of the queries that wait.
+    pub fn waiting_bytes(&self) -> usize {
+        self.waiting_bytes
     }
 
     /// True if no more frames should be read before a query has been answered.
@@ -73,6 +81,7 @@ impl Queries {
         let Some(query) = self.waiting.pop_front() else {
             return false;
         };
+        self.waiting_bytes = self.waiting_bytes.saturating_sub(query.bytes());
         let cap = |bytes| outbox.cap(bytes);
         let watching = Watching {
             session: outbox,
