@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Arg, ArgMatches, value_parser};
 use dmwire::compatibility::{self, SchemaSet};
+use dmwire::content_types;
 
 use super::{Command, CommandError, Settings, failed, not_printed};
 
@@ -17,7 +18,8 @@ where the old schema allows further properties, and a type may be added.
 
 Prints a line for each break: the type, a JSON Pointer into the schema that rejects a value, and the value. Exit codes: 0 \
 compatible, 1 breaking, 2 a schema cannot be used (not JSON, not a schema, or a regular expression that the server rejects). \
-What cannot be decided counts as breaking.";
+What cannot be decided counts as breaking. If NEW is a directory that a server would not start with, for example because a \
+schema is expensive to validate, a warning on stderr says why.";
 
 pub const COMMAND: Command = Command {
     clap: || {
@@ -69,6 +71,14 @@ fn check(old: &Path, new: &Path) -> Result<(), CommandError> {
     let breaks = SchemaSet::read(old)
         .and_then(|old| compatibility::check(&old, &SchemaSet::read(new)?))
         .map_err(|error| CommandError::FailedWith(error.to_string(), 2))?;
+    if let (true, Err(error)) = (new.is_dir(), content_types::load(new)) {
+        let mut out = io::stderr().lock();
+        writeln!(
+            out,
+            "dmwire: warning: a server would not start with the new schemas: {error}"
+        )
+        .map_err(not_printed("a warning"))?;
+    }
     let mut out = io::stdout().lock();
     for found in &breaks {
         writeln!(out, "{found}").map_err(not_printed("the breaks"))?;

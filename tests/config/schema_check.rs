@@ -71,6 +71,24 @@ fn changed(from: &str, to: &str) -> String {
 }
 
 #[test]
+fn schemas_with_which_no_server_starts_are_reported() {
+    // Each level of the lists multiplies the number of comparisons.
+    let unique = r#"{"type":"array","uniqueItems":true,"items":{"type":"array","uniqueItems":true,"items":{}}}"#;
+    let data = format!(r#"{{"type":"object","properties":{{"data":{unique}}}}}"#);
+    let file = ("order.updated.schema.json", data.as_str());
+    let outcome = check(&[file], &[file]);
+    assert_eq!((outcome.code, outcome.stdout.as_str()), (Some(0), ""));
+    let stderr = &outcome.stderr;
+    let expected = "dmwire: warning: a server would not start with the new schemas: ";
+    assert!(
+        stderr.starts_with(expected)
+            && stderr.contains("order.updated")
+            && stderr.lines().count() == 1,
+        "{stderr}"
+    );
+}
+
+#[test]
 fn types_and_optional_properties_may_be_added() {
     let order = ("order.updated.schema.json", ORDER);
     compatible(&check(&[order], &[order]));
