@@ -235,15 +235,25 @@ pub async fn serve(
     Ok(())
 }
 
+/// The contract with the content types of the settings.
+fn load_contract(config: &Config) -> Result<Contract, ContentTypesError> {
+    let Some(folder) = &config.content.content_types else {
+        return Ok(Contract::built_in());
+    };
+    let contract = content_types::load(folder)?;
+    log::info!(
+        types = contract.custom_types().names().count(), schema = contract.hash();
+        "content types loaded"
+    );
+    Ok(contract)
+}
+
 impl Parts {
     /// Builds all parts and starts the threads of the store. Each part is complete before another one uses it: the delivery
     /// is built before the writer that calls it, and the router last.
     fn build(config: Config) -> Result<Self, RunError> {
         let tls = Tls::new(&config.tls)?;
-        let contract = match &config.content.content_types {
-            Some(folder) => content_types::load(folder)?,
-            None => Contract::built_in(),
-        };
+        let contract = load_contract(&config)?;
         let renderers = config.content.page_renderers.as_deref();
         let page = renderers.map(Page::load).transpose()?;
         let auth = Verifier::new(config.access(), &config.auth)?;
