@@ -1,6 +1,7 @@
 import { render } from 'preact';
 import { readAddress } from './address.js';
 import { addRenderer } from './content/renderers.js';
+import './base.css';
 import './style.css';
 import { App } from './ui/app.js';
 
