@@ -25,7 +25,7 @@ pub use self::client_addr::ClientAddr;
 pub(crate) use self::client_addr::single_header;
 pub(crate) use self::idle_timeout::{Activity, TimeoutStream};
 pub use self::rejection::Rejection;
-pub(crate) use self::routes::health;
+pub(crate) use self::routes::{health, page};
 pub use self::service::serve;
 pub(crate) use self::service::{DISCONNECT_TIMEOUT, accept, accept_tls};
 pub use self::upgrade::{Upgrade, upgrade};

@@ -1,4 +1,4 @@
-//! The operations port: the HTTP API of back ends and operators (`/v1`), and health checks.
+//! The operations port: the HTTP API of back ends and operators (`/v1`), the dashboard, and health checks.
 //!
 //! It is an actix-web application of its own, on its own addresses, threads and connection limits, so that no request on the public
 //! port reaches it, and an overload of the public port does not make it unreachable. `routes` lists its resources, one module each.
@@ -7,6 +7,7 @@
 mod authorize;
 pub mod body;
 mod conversations;
+mod dashboard;
 pub mod error;
 mod gauges;
 pub mod keys;

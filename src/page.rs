@@ -1,9 +1,9 @@
-//! The chat page: one file with its script and style, built from `client/page` and embedded in the program, and the scripts of an
-//! operator that show content of an application's types in it (`--page-renderers`).
+//! The chat page and the dashboard: files with their script and style, built from `client/page` and embedded in the program, and the
+//! scripts of an operator that show content of an application's types in the chat page (`--page-renderers`).
 //!
 //! The content security policy allows these scripts and the style by their hashes. No other script or style is applied, even if a message
-//! could inject HTML into the page. The page may open connections to its own origin only. It may load images and recordings over https,
-//! which it does on the user's request. The scripts of the operator are part of the page and have its rights.
+//! could inject HTML into the page. The pages may open connections to their own origin only. The chat page may load images and recordings
+//! over https, which it does on the user's request. The scripts of the operator are part of the page and have its rights.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -18,7 +18,15 @@ use sha2::{Digest, Sha256};
 
 use crate::config::encoding_fault;
 
-const HTML: &str = include_str!("../assets/page.html");
+const CHAT: Document = Document {
+    html: include_str!("../assets/page.html"),
+    media: "img-src https: data:; media-src https:",
+};
+const DASHBOARD: Document = Document {
+    html: include_str!("../assets/admin.html"),
+    // Only its icon, which is part of the file.
+    media: "img-src data:",
+};
 const SCRIPT: &str = "<script type=\"module\">";
 const SCRIPT_END: &str = "</script>";
 /// The place of the renderers: after the script of the page, which defines the function that they call.
@@ -40,7 +48,14 @@ pub struct RenderersError {
     reason: String,
 }
 
-/// The page and the headers that depend on it.
+/// A file that `client/page` builds.
+struct Document {
+    html: &'static str,
+    /// The part of the policy that allows images and recordings.
+    media: &'static str,
+}
+
+/// A page and the headers that depend on it.
 #[derive(Debug)]
 pub struct Page {
     /// The file.
@@ -52,36 +67,44 @@ pub struct Page {
 }
 
 impl Page {
-    /// The page without renderers.
+    /// The chat page without renderers.
     pub fn built_in() -> Self {
-        Self::with_scripts(&[])
+        CHAT.with_scripts(&[])
     }
 
-    /// The page with the renderers in a folder: the files whose name ends in `.js`, in the order of their names.
+    /// The dashboard of the operations port.
+    pub fn dashboard() -> Self {
+        DASHBOARD.with_scripts(&[])
+    }
+
+    /// The chat page with the renderers in a folder: the files whose name ends in `.js`, in the order of their names.
     ///
     /// # Errors
     /// [`RenderersError`] names the folder or the file, and the reason.
     pub fn load(folder: &Path) -> Result<Self, RenderersError> {
-        Ok(Self::with_scripts(&read_folder(folder)?))
+        Ok(CHAT.with_scripts(&read_folder(folder)?))
     }
+}
 
-    fn with_scripts(scripts: &[String]) -> Self {
-        let own = between(SCRIPT, SCRIPT_END);
+impl Document {
+    fn with_scripts(&self, scripts: &[String]) -> Page {
+        let Self { html, media } = *self;
+        let own = between(html, SCRIPT, SCRIPT_END);
         let hashes = [own].into_iter().chain(scripts.iter().map(|s| &**s));
         let hashes: Vec<_> = hashes
             .map(|text| format!("'sha256-{}'", hash(text)))
             .collect();
         let policy = format!(
             "default-src 'none'; script-src {}; style-src 'sha256-{}'; connect-src 'self'; \
-             img-src https: data:; media-src https:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
+             {media}; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
              require-trusted-types-for 'script'; trusted-types 'none'",
             hashes.join(" "),
-            hash(between("<style>", "</style>"))
+            hash(between(html, "<style>", "</style>"))
         );
         let html = if scripts.is_empty() {
-            Bytes::from_static(HTML.as_bytes())
+            Bytes::from_static(html.as_bytes())
         } else {
-            let (start, end) = HTML.rsplit_once(BODY_END).unwrap_or((HTML, ""));
+            let (start, end) = html.rsplit_once(BODY_END).unwrap_or((html, ""));
             let scripts = scripts
                 .iter()
                 .map(|text| format!("{SCRIPT}{text}{SCRIPT_END}\n"));
@@ -91,7 +114,7 @@ impl Page {
             ))
         };
         let etag = format!("\"{}\"", hash(&html));
-        Self { html, policy, etag }
+        Page { html, policy, etag }
     }
 }
 
@@ -167,8 +190,8 @@ fn hash(text: impl AsRef<[u8]>) -> String {
 }
 
 /// The text of the first element with these tags.
-fn between(start: &str, end: &str) -> &'static str {
-    let after = HTML.split_once(start).map_or("", |(_, after)| after);
+fn between(html: &'static str, start: &str, end: &str) -> &'static str {
+    let after = html.split_once(start).map_or("", |(_, after)| after);
     after.split_once(end).map_or("", |(text, _)| text)
 }
 
@@ -202,28 +225,30 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_page_has_one_script_and_one_style_and_loads_nothing() {
-        let script = between(SCRIPT, SCRIPT_END);
-        let style = between("<style>", "</style>");
-        assert!(script.len() > 1000 && style.len() > 1000);
-        // The rest is markup. Browsers normalise line ends before they compute the hash, so the file must not have carriage returns.
-        let markup = HTML.replace(script, "").replace(style, "");
-        assert_eq!(markup.matches("<script").count(), 1);
-        assert_eq!(markup.matches("<style").count(), 1);
-        assert_eq!(markup.matches(BODY_END).count(), 1);
-        assert!(!HTML.contains('\r'), "page.html has carriage returns");
-        for loading in [
-            " src=",
-            " style=",
-            "@import",
-            "<base",
-            " onload=",
-            "stylesheet",
-        ] {
-            assert!(!markup.contains(loading), "{loading}");
-        }
-        for loading in ["@import", "url("] {
-            assert!(!style.contains(loading), "{loading}");
+    fn a_page_has_one_script_and_one_style_and_loads_nothing() {
+        for Document { html, .. } in [CHAT, DASHBOARD] {
+            let script = between(html, SCRIPT, SCRIPT_END);
+            let style = between(html, "<style>", "</style>");
+            assert!(script.len() > 1000 && style.len() > 1000);
+            // The rest is markup. Browsers normalise line ends before they compute the hash, so the file must not have carriage returns.
+            let markup = html.replace(script, "").replace(style, "");
+            assert_eq!(markup.matches("<script").count(), 1);
+            assert_eq!(markup.matches("<style").count(), 1);
+            assert_eq!(markup.matches(BODY_END).count(), 1);
+            assert!(!html.contains('\r'), "the page has carriage returns");
+            for loading in [
+                " src=",
+                " style=",
+                "@import",
+                "<base",
+                " onload=",
+                "stylesheet",
+            ] {
+                assert!(!markup.contains(loading), "{loading}");
+            }
+            for loading in ["@import", "url("] {
+                assert!(!style.contains(loading), "{loading}");
+            }
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The requests that are answered over HTTP, without an upgrade: one module per resource.
 
 pub(crate) mod health;
-mod page;
+pub(crate) mod page;
 mod schema;
 mod websocket;
 

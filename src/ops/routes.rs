@@ -15,7 +15,9 @@ use actix_web::{
 use super::authorize::authorize;
 use super::error::ApiError;
 use super::keys::{Caller, Scope};
-use super::{Ops, conversations, members, messages, metrics, monitor, revocation, sessions};
+use super::{
+    Ops, conversations, dashboard, members, messages, metrics, monitor, revocation, sessions,
+};
 use crate::http::{Activity, health, security_headers};
 use crate::metrics::count_response;
 
@@ -128,6 +130,7 @@ pub fn app(
             [Call::new(Method::GET, Scope::Read, metrics::get)],
         ))
         .service(resource("/monitor", [Call::unchecked(monitor::get)]))
+        .service(resource("/admin", [Call::public(dashboard::get)]))
         .service(resource(
             "/v1/sessions",
             [Call::new(Method::GET, Scope::Read, sessions::list)],

@@ -4,6 +4,7 @@
 mod support;
 
 mod conversations;
+mod dashboard;
 mod helpers;
 mod keys;
 mod local;

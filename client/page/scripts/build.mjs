@@ -1,64 +1,94 @@
-// Builds ../../assets/page.html, a single file with inline script and style that the server embeds. With --check, fails if
-// the file is out of date.
+// Builds the pages that the server embeds: ../../assets/page.html and ../../assets/admin.html, each a single file with inline script
+// and style. With --check, fails if one of them is out of date.
 import { readFile, writeFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { gzipSync } from 'node:zlib';
 import { build } from 'vite';
 
-const here = new URL('..', import.meta.url);
-const target = new URL('../../assets/page.html', here);
-/** Limit of the compressed size in bytes, so that the page opens quickly on a slow connection. */
-const MAX_BYTES = 49_500;
+const root = fileURLToPath(new URL('..', import.meta.url));
+const check = process.argv.includes('--check');
+const require = createRequire(import.meta.url);
 
-const { output } = await build({ root: here.pathname, logLevel: 'warn', build: { write: false } });
-const findOne = (kind, matches) => {
-  const found = output.filter(matches);
-  if (found.length !== 1) throw new Error(`expected one ${kind} file, found ${found.length}`);
-  return found[0];
-};
-const script = findOne('script', file => file.type === 'chunk').code.trim();
-const style = String(findOne('style', file => file.fileName.endsWith('.css')).source).trim();
-// Text that would end the element early, or put the HTML parser into another state.
-for (const [text, forbidden] of [
-  [script, /<\/script|<script|<!--/i],
-  [style, /<\/style/i],
-]) {
-  if (forbidden.test(text)) throw new Error(`the page must not contain ${forbidden.exec(text)[0]}`);
+/** `maxBytes` limits the compressed size, so that a page opens quickly on a slow connection. */
+const PAGES = [
+  {
+    what: 'chat page',
+    template: 'index.html',
+    entry: '/src/main.tsx',
+    target: 'page.html',
+    maxBytes: 49_500,
+    libraries: [{ name: 'Preact', package: 'preact' }],
+  },
+  {
+    what: 'dashboard',
+    template: 'admin.html',
+    entry: '/src/admin/main.tsx',
+    target: 'admin.html',
+    maxBytes: 45_000,
+    libraries: [
+      { name: 'Preact', package: 'preact' },
+      { name: 'uPlot', package: 'uplot' },
+    ],
+  },
+];
+
+for (const page of PAGES) {
+  const html = await bundle(page);
+  const size = gzipSync(html, { level: 9 }).length;
+  console.log(`${page.target}: ${Buffer.byteLength(html)} bytes, ${size} compressed, limit ${page.maxBytes}`);
+  if (size > page.maxBytes) process.exitCode = 1;
+  const target = new URL(`../../../assets/${page.target}`, import.meta.url);
+  if (!check) {
+    await writeFile(target, html);
+  } else if ((await readFile(target, 'utf8').catch(() => '')) !== html) {
+    console.error(`assets/${page.target} is out of date. Update it with: cd client/page && npm ci && npm run build`);
+    process.exitCode = 1;
+  }
 }
 
-const preact = dirname(createRequire(import.meta.url).resolve('preact/package.json'));
-const licence = (await readFile(join(preact, 'LICENSE'), 'utf8')).trim();
-const notice = `<!--
-The chat page of dmwire, built from client/page by \`npm run build\`. Do not edit.
+async function bundle({ what, template, entry, libraries }) {
+  const { output } = await build({
+    root,
+    logLevel: 'warn',
+    build: { write: false, rollupOptions: { input: join(root, template) } },
+  });
+  const findOne = (kind, matches) => {
+    const found = output.filter(matches);
+    if (found.length !== 1) throw new Error(`expected one ${kind} file, found ${found.length}`);
+    return found[0];
+  };
+  const script = findOne('script', file => file.type === 'chunk').code.trim();
+  const style = String(findOne('style', file => file.fileName.endsWith('.css')).source).trim();
+  // Text that would end the element early, or put the HTML parser into another state.
+  for (const [text, forbidden] of [
+    [script, /<\/script|<script|<!--/i],
+    [style, /<\/style/i],
+  ]) {
+    if (forbidden.test(text)) throw new Error(`the page must not contain ${forbidden.exec(text)[0]}`);
+  }
 
-It contains Preact under this licence:
+  const licences = await Promise.all(
+    libraries.map(async library => {
+      const folder = dirname(require.resolve(`${library.package}/package.json`));
+      const text = (await readFile(join(folder, 'LICENSE'), 'utf8')).trim();
+      return `It contains ${library.name} under this licence:\n\n${text}`;
+    }),
+  );
+  const notice = `<!--
+The ${what} of dmwire, built from client/page by \`npm run build\`. Do not edit.
 
-${licence}
+${licences.join('\n\n')}
 -->`;
 
-const template = await readFile(new URL('index.html', here), 'utf8');
-const replaceOne = (text, search, replacement) => {
-  if (text.split(search).length !== 2) throw new Error(`index.html must contain ${search} exactly once`);
-  return text.replace(search, () => replacement);
-};
-let page = replaceOne(template, '<html lang="en">', `<html lang="en">\n${notice}`);
-page = replaceOne(page, '</head>', `<style>${style}</style>\n</head>`);
-page = replaceOne(
-  page,
-  '<script type="module" src="/src/main.tsx"></script>',
-  `<script type="module">${script}</script>`,
-);
-page = page.replaceAll('\r\n', '\n');
-
-const size = gzipSync(page, { level: 9 }).length;
-console.log(`page.html: ${Buffer.byteLength(page)} bytes, ${size} compressed, limit ${MAX_BYTES}`);
-if (size > MAX_BYTES) process.exit(1);
-if (process.argv.includes('--check')) {
-  if ((await readFile(target, 'utf8').catch(() => '')) !== page) {
-    console.error('assets/page.html is out of date. Update it with: cd client/page && npm ci && npm run build');
-    process.exit(1);
-  }
-} else {
-  await writeFile(target, page);
+  const replaceOne = (text, search, replacement) => {
+    if (text.split(search).length !== 2) throw new Error(`${template} must contain ${search} exactly once`);
+    return text.replace(search, () => replacement);
+  };
+  let page = await readFile(join(root, template), 'utf8');
+  page = replaceOne(page, '<html lang="en">', `<html lang="en">\n${notice}`);
+  page = replaceOne(page, '</head>', `<style>${style}</style>\n</head>`);
+  page = replaceOne(page, `<script type="module" src="${entry}"></script>`, `<script type="module">${script}</script>`);
+  return page.replaceAll('\r\n', '\n');
 }

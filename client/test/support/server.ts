@@ -13,6 +13,9 @@ import type { Readable } from 'node:stream';
 /** Timeout in milliseconds, generous so that tests do not fail on a busy machine. */
 export const DEADLINE = 30_000;
 
+/** A free port, which the server then keeps over its restarts. */
+export const ANY_PORT = '127.0.0.1:0';
+
 const BINARY = process.env.DMWIRE_BIN ?? '';
 // Fails the whole test file, instead of skipping its tests.
 if (!existsSync(BINARY)) {
@@ -26,6 +29,7 @@ export class Server {
   #child: ChildProcess | undefined;
   #log = new ServerLog();
   #port = 0;
+  #opsPort = 0;
   #scheme = '';
 
   private constructor(
@@ -48,6 +52,11 @@ export class Server {
     return `${this.#scheme}://127.0.0.1:${this.#port}`;
   }
 
+  /** The URL of the operations port, if the flag `--ops-listen` is the address `127.0.0.1:0`. */
+  get opsUrl(): string {
+    return `http://127.0.0.1:${this.#opsPort}`;
+  }
+
   get pid(): number {
     return this.#child?.pid ?? assert.fail('the server does not run');
   }
@@ -67,12 +76,14 @@ export class Server {
     await exited;
   }
 
-  /** Starts the server with the same data and, except for the first time, on the same port. */
+  /** Starts the server with the same data and, except for the first time, on the same ports. */
   async restart(): Promise<void> {
     await this.kill();
     const environment = Object.entries(process.env).filter(([name]) => !name.startsWith('DMWIRE_'));
+    const hasOps = this.flags.includes(ANY_PORT);
     const ops = this.flags.includes('--ops-listen') ? [] : ['--ops-listen', 'off'];
-    const child = spawn(resolve(BINARY), ['--listen', `127.0.0.1:${this.#port}`, ...ops, ...this.flags], {
+    const flags = this.flags.map(flag => (flag === ANY_PORT ? `127.0.0.1:${this.#opsPort}` : flag));
+    const child = spawn(resolve(BINARY), ['--listen', `127.0.0.1:${this.#port}`, ...ops, ...flags], {
       cwd: this.folder,
       env: Object.fromEntries(environment),
       stdio: ['ignore', 'ignore', 'pipe'],
@@ -82,6 +93,7 @@ export class Server {
     const [, scheme = '', port] = await this.#log.find(/listening on (https?):\/\/[^ ]*:(\d+)/);
     this.#scheme = scheme;
     this.#port = Number(port);
+    if (hasOps) this.#opsPort = Number((await this.#log.find(/operations port on http:\/\/[^ ]*:(\d+)/))[1]);
   }
 
   /** Restarts the server and returns a copy of its database from between the two runs. */

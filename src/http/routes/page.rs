@@ -1,21 +1,26 @@
-//! `/`: the chat page.
+//! `/`: the chat page, and the headers of a page.
 
 use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse};
 
 use super::context;
 use crate::http::Rejection;
+use crate::page::Page;
 
-/// Features of the browser that the page does not use.
+/// Features of the browser that the pages do not use.
 const PERMISSIONS: &str = "accelerometer=(), camera=(), display-capture=(), geolocation=(), gyroscope=(), magnetometer=(), \
                            microphone=(), midi=(), payment=(), usb=()";
 
-/// `GET /`: the page, or 304 if the browser has it.
+/// `GET /`
 pub fn get(request: HttpRequest) -> HttpResponse {
     let Some(context) = context(&request) else {
         return Rejection::not_found("there is no page").to_http();
     };
-    let page = context.page.current();
+    respond(&request, &context.page.current())
+}
+
+/// A page, or 304 if the browser has it.
+pub(crate) fn respond(request: &HttpRequest, page: &Page) -> HttpResponse {
     let known = request
         .headers()
         .get_all(header::IF_NONE_MATCH)

@@ -38,6 +38,8 @@ export class World {
   readonly foreignRequests: string[] = [];
   /** Console errors, warnings and exceptions of pages, except for lost connections. */
   readonly errors: string[] = [];
+  /** Further console errors that the pages may have. */
+  expected: RegExp | undefined;
 
   constructor(readonly browser: Browser) {}
 
@@ -56,7 +58,8 @@ export class World {
     context.on('console', message => {
       const text = message.text();
       const isExpected = /WebSocket connection to .* failed|net::ERR_INTERNET_DISCONNECTED/.test(text);
-      if (['error', 'warning'].includes(message.type()) && !isExpected) this.errors.push(text);
+      if (isExpected || this.expected?.test(text)) return;
+      if (['error', 'warning'].includes(message.type())) this.errors.push(text);
     });
     context.on('weberror', error => {
       // Print it at once, because the test may fail later with a timeout only.
