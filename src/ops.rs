@@ -17,9 +17,11 @@ mod metrics;
 mod monitor;
 pub mod query;
 mod revocation;
+mod rooms;
 mod routes;
 mod service;
 mod sessions;
+mod users;
 
 use std::sync::Arc;
 

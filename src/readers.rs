@@ -23,8 +23,12 @@ use tokio::sync::oneshot;
 use self::fair_queue::FairQueue;
 use crate::store::{
     ConversationsPage, ConversationsQuery, HistoryAnswer, HistoryQuery, InboxItem, InboxQuery,
-    InboxRange, InboxState, MembersAnswer, MembersQuery, Reader, StoreError, Watched,
+    InboxRange, InboxState, MembersAnswer, MembersQuery, Reader, RoomMembersQuery, RoomsPage,
+    RoomsQuery, StoreError, UserOverview, UserQuery, Watched,
 };
+
+/// Takes the turns of operators. No user has this name.
+const OPERATORS: &str = "/v1";
 
 type Job = Box<dyn FnOnce(&mut dyn Reader) + Send>;
 
@@ -178,6 +182,28 @@ impl Readers {
         receiver
     }
 
+    /// Reads what is known of a user.
+    pub fn user_overview(&self, query: UserQuery) -> PendingRead<Option<UserOverview>> {
+        self.query(query.user.clone(), move |reader| {
+            reader.user_overview(&query)
+        })
+    }
+
+    /// Reads rooms. All operators together have the turns of one user, here and in the next two.
+    pub fn rooms(&self, query: RoomsQuery) -> PendingRead<RoomsPage> {
+        self.query(OPERATORS.into(), move |reader| reader.rooms(&query))
+    }
+
+    /// Reads members of a room for an operator.
+    pub fn room_members(&self, query: RoomMembersQuery) -> PendingRead<MembersAnswer> {
+        self.query(OPERATORS.into(), move |reader| reader.room_members(&query))
+    }
+
+    /// Reads messages of a room for an operator.
+    pub fn room_history(&self, query: HistoryQuery) -> PendingRead<HistoryAnswer> {
+        self.query(OPERATORS.into(), move |reader| reader.room_history(&query))
+    }
+
     fn query<T: Send + 'static>(
         &self,
         user: Arc<str>,
@@ -325,6 +351,22 @@ mod tests {
 
         fn members(&mut self, _: &MembersQuery) -> Result<MembersAnswer, StoreError> {
             Ok(MembersAnswer::UnknownRoom)
+        }
+
+        fn user_overview(&mut self, _: &UserQuery) -> Result<Option<UserOverview>, StoreError> {
+            Ok(None)
+        }
+
+        fn rooms(&mut self, _: &RoomsQuery) -> Result<RoomsPage, StoreError> {
+            Err(StoreError::Unavailable("not read here".to_owned()))
+        }
+
+        fn room_members(&mut self, _: &RoomMembersQuery) -> Result<MembersAnswer, StoreError> {
+            Ok(MembersAnswer::UnknownRoom)
+        }
+
+        fn room_history(&mut self, _: &HistoryQuery) -> Result<HistoryAnswer, StoreError> {
+            Ok(HistoryAnswer::UnknownRoom)
         }
 
         fn watched(&mut self, _: &str, _: &[Arc<str>]) -> Result<Vec<Watched>, StoreError> {

@@ -9,6 +9,7 @@
 mod ephemeral;
 mod keys;
 mod operators;
+mod overview;
 mod query;
 mod rooms;
 

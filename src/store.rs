@@ -12,6 +12,7 @@ mod log_header;
 mod model;
 mod name_hash;
 mod options;
+mod overview;
 mod query;
 mod recipients;
 mod rooms;
@@ -28,6 +29,9 @@ pub use self::model::{
 };
 pub use self::name_hash::{NameHash, NameHasher};
 pub use self::options::{ContactObserver, LiveCursors, StoreOptions};
+pub use self::overview::{
+    RoomItem, RoomMembersQuery, RoomsPage, RoomsQuery, UserOverview, UserQuery,
+};
 pub use self::query::{
     ConversationItem, ConversationsPage, ConversationsQuery, DeviceRef, HistoryAnswer, HistoryPage,
     HistoryPosition, HistoryQuery, InboxQuery, InboxRange, KnownEntry, Watched,

@@ -16,7 +16,8 @@ use super::authorize::authorize;
 use super::error::ApiError;
 use super::keys::{Caller, Scope};
 use super::{
-    Ops, conversations, dashboard, members, messages, metrics, monitor, revocation, sessions,
+    Ops, conversations, dashboard, members, messages, metrics, monitor, revocation, rooms,
+    sessions, users,
 };
 use crate::http::{Activity, health, security_headers};
 use crate::metrics::count_response;
@@ -136,6 +137,10 @@ pub fn app(
             [Call::new(Method::GET, Scope::Read, sessions::list)],
         ))
         .service(resource(
+            "/v1/users/{user}",
+            [Call::new(Method::GET, Scope::Read, users::get)],
+        ))
+        .service(resource(
             "/v1/users/{user}/sessions",
             [
                 Call::new(Method::GET, Scope::Read, sessions::of_user),
@@ -161,6 +166,18 @@ pub fn app(
         .service(resource(
             "/v1/messages/{id}",
             [Call::new(Method::DELETE, Scope::Admin, messages::delete)],
+        ))
+        .service(resource(
+            "/v1/rooms",
+            [Call::new(Method::GET, Scope::Read, rooms::list)],
+        ))
+        .service(resource(
+            "/v1/rooms/{room}",
+            [Call::new(Method::GET, Scope::Read, rooms::get)],
+        ))
+        .service(resource(
+            "/v1/rooms/{room}/history",
+            [Call::new(Method::GET, Scope::Read, rooms::history)],
         ))
         .service(resource(
             "/v1/rooms/{room}/members/{user}",

@@ -8,7 +8,8 @@ use crate::outbox::Outbox;
 use crate::outbox::wakeup::WakeupBatch;
 use crate::store::{
     ConversationsPage, ConversationsQuery, HistoryAnswer, HistoryQuery, InboxItem, InboxQuery,
-    InboxRange, InboxState, MembersAnswer, MembersQuery, NameHash, Reader, StoreError, Watched,
+    InboxRange, InboxState, MembersAnswer, MembersQuery, NameHash, Reader, RoomMembersQuery,
+    RoomsPage, RoomsQuery, StoreError, UserOverview, UserQuery, Watched,
 };
 
 const TIMEOUT: Duration = Duration::from_secs(20);
@@ -51,6 +52,22 @@ impl Reader for Relations {
     }
 
     fn members(&mut self, _: &MembersQuery) -> Result<MembersAnswer, StoreError> {
+        unavailable()
+    }
+
+    fn user_overview(&mut self, _: &UserQuery) -> Result<Option<UserOverview>, StoreError> {
+        unavailable()
+    }
+
+    fn rooms(&mut self, _: &RoomsQuery) -> Result<RoomsPage, StoreError> {
+        unavailable()
+    }
+
+    fn room_members(&mut self, _: &RoomMembersQuery) -> Result<MembersAnswer, StoreError> {
+        unavailable()
+    }
+
+    fn room_history(&mut self, _: &HistoryQuery) -> Result<HistoryAnswer, StoreError> {
         unavailable()
     }
 

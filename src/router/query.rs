@@ -19,7 +19,7 @@ use crate::store::{
 };
 
 /// Bytes of messages in one answer, so that the frame is smaller than 256 KiB (PROTOCOL section 6).
-const ANSWER_BYTES: usize = 250 << 10;
+pub(super) const ANSWER_BYTES: usize = 250 << 10;
 
 /// Bytes of memory for each text of a query, besides its characters.
 const BYTES_PER_TEXT: usize = 48;
@@ -139,7 +139,7 @@ impl Router {
     }
 
     /// Older messages are not shown (milliseconds since 1970-01-01T00:00:00Z). `None`: all are shown.
-    fn not_before(&self) -> Option<i64> {
+    pub(super) fn not_before(&self) -> Option<i64> {
         let now = self.clock.expiry_now()?;
         self.history_ms.map(|ms| now.saturating_sub(ms))
     }

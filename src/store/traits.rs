@@ -9,6 +9,7 @@ use super::content::ContentHasher;
 use super::files::StoreFiles;
 use super::model::{InboxItem, InboxState, Outcome, Write};
 use super::name_hash::{NameHash, NameHasher};
+use super::overview::{RoomMembersQuery, RoomsPage, RoomsQuery, UserOverview, UserQuery};
 use super::query::{
     ConversationsPage, ConversationsQuery, HistoryAnswer, HistoryQuery, InboxQuery, InboxRange,
     Watched,
@@ -150,6 +151,30 @@ pub trait Reader: Send {
     /// # Errors
     /// [`StoreError`]
     fn members(&mut self, query: &MembersQuery) -> Result<MembersAnswer, StoreError>;
+
+    /// Reads what is known of a user, for operators. `None`: nothing is.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    fn user_overview(&mut self, query: &UserQuery) -> Result<Option<UserOverview>, StoreError>;
+
+    /// Reads rooms, for operators.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    fn rooms(&mut self, query: &RoomsQuery) -> Result<RoomsPage, StoreError>;
+
+    /// Reads members of a room, for operators: never [`MembersAnswer::NotMember`].
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    fn room_members(&mut self, query: &RoomMembersQuery) -> Result<MembersAnswer, StoreError>;
+
+    /// Reads messages of a room, for operators, as if the user of the query had always been a member.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    fn room_history(&mut self, query: &HistoryQuery) -> Result<HistoryAnswer, StoreError>;
 
     /// Reads about users whom `viewer` watches, in the same order.
     ///

@@ -15,4 +15,6 @@ mod monitor;
 mod notify;
 mod port;
 mod revocation;
+mod rooms;
 mod sessions;
+mod users;

@@ -6,6 +6,7 @@ mod hidden;
 mod history;
 mod inbox;
 mod known;
+mod overview;
 mod rooms;
 mod row;
 #[cfg(test)]
@@ -24,7 +25,8 @@ use super::{migrations, pending};
 use crate::store::{
     ConversationsPage, ConversationsQuery, HistoryAnswer, HistoryQuery, InboxItem, InboxQuery,
     InboxRange, InboxState, MembersAnswer, MembersQuery, NameHash, NameHasher, PresenceMode,
-    Reader, RoomHistory, RoomMode, RoomRules, StoreError, Watched,
+    Reader, RoomHistory, RoomMembersQuery, RoomMode, RoomRules, RoomsPage, RoomsQuery, StoreError,
+    UserOverview, UserQuery, Watched,
 };
 
 /// A connection that only reads.
@@ -241,6 +243,48 @@ impl Reader for SqliteReader {
         let key = self.cursor_key()?;
         let view = self.connection.unchecked_transaction()?;
         let answer = self.read_members(query, &key)?;
+        view.finish()?;
+        Ok(answer)
+    }
+
+    fn user_overview(
+        &mut self,
+        query: &UserQuery,
+    ) -> std::result::Result<Option<UserOverview>, StoreError> {
+        self.see_all_messages()?;
+        let view = self.connection.unchecked_transaction()?;
+        let user = self.read_user(query)?;
+        view.finish()?;
+        Ok(user)
+    }
+
+    fn rooms(&mut self, query: &RoomsQuery) -> std::result::Result<RoomsPage, StoreError> {
+        self.see_all_messages()?;
+        let view = self.connection.unchecked_transaction()?;
+        let page = self.read_rooms(query)?;
+        view.finish()?;
+        Ok(page)
+    }
+
+    fn room_members(
+        &mut self,
+        query: &RoomMembersQuery,
+    ) -> std::result::Result<MembersAnswer, StoreError> {
+        self.see_all_messages()?;
+        let key = self.cursor_key()?;
+        let view = self.connection.unchecked_transaction()?;
+        let answer = self.read_room_members(query, &key)?;
+        view.finish()?;
+        Ok(answer)
+    }
+
+    fn room_history(
+        &mut self,
+        query: &HistoryQuery,
+    ) -> std::result::Result<HistoryAnswer, StoreError> {
+        self.see_all_messages()?;
+        let view = self.connection.unchecked_transaction()?;
+        let answer = self.read_room_history(query)?;
         view.finish()?;
         Ok(answer)
     }

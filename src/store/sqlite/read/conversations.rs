@@ -15,7 +15,7 @@ use crate::store::sqlite::rooms::{is_room, share_small_room};
 use crate::store::sqlite::uncounted::{self, Uncounted};
 use crate::store::{
     Conversation, ConversationItem, ConversationsPage, ConversationsQuery, ReceivedView, Relation,
-    StoredMessage, UserStatus,
+    StoredMessage, UserQuery, UserStatus,
 };
 
 /// A place in a user's list of conversations.
@@ -169,10 +169,7 @@ impl SqliteReader {
         let Some(Latest { n, .. }) = newest.filter(|newest| is_shown(newest.at)) else {
             return Ok(None);
         };
-        let other: i64 = self
-            .connection
-            .prepare_cached("SELECT iif(low = ?2, high, low) FROM conversations WHERE n = ?1")?
-            .query_row([conversation, user], |row| row.get(0))?;
+        let other = self.other_user(user, conversation)?;
         let last = self.read_message(conversation, n)?;
         let (peer, status): (Arc<str>, i64) = self
             .connection
@@ -203,6 +200,44 @@ impl SqliteReader {
             their_read: self.id_of(conversation, their_read)?,
             their_received: self.id_of(conversation, their_received)?,
         }))
+    }
+
+    /// The number of unread messages in the newest conversations of a user, as [`SqliteReader::item`] counts them.
+    pub(super) fn unread_of(&self, user: (i64, i64), query: &UserQuery) -> Result<u64> {
+        let (mut unread, mut counted) = (0, 0);
+        self.each_place(user, i64::MAX, query.not_before, |place| {
+            if counted == query.conversations {
+                return Ok(false);
+            }
+            counted += 1;
+            let in_this = self.unread_in(user.0, place.conversation, query.not_before)?;
+            unread += unsigned(in_this.max(0));
+            Ok(true)
+        })?;
+        Ok(unread)
+    }
+
+    fn unread_in(&self, user: i64, conversation: i64, not_before: Option<i64>) -> Result<i64> {
+        let newest = self
+            .newest_latest(conversation)?
+            .filter(|newest| not_before.is_none_or(|not_before| newest.at >= not_before));
+        let Some(newest) = newest else {
+            return Ok(0);
+        };
+        let (read, _) = self.marks(user, conversation)?;
+        if is_room(conversation) {
+            return self.unread_of_member(user, conversation, (read, newest.n), not_before);
+        }
+        match self.other_user(user, conversation)? {
+            other if other == user => Ok(0),
+            other => self.unread((user, other), conversation, read, not_before),
+        }
+    }
+
+    fn other_user(&self, user: i64, conversation: i64) -> Result<i64> {
+        self.connection
+            .prepare_cached("SELECT iif(low = ?2, high, low) FROM conversations WHERE n = ?1")?
+            .query_row([conversation, user], |row| row.get(0))
     }
 
     /// A message with its reactions.

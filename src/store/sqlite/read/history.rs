@@ -24,6 +24,15 @@ impl SqliteReader {
                 Some((member.conversation(), self.first_visible(&member)))
             }
         };
+        self.read_messages(query, place)
+    }
+
+    /// Reads messages of a conversation from a number on. `place`: the two; `None`: there is no such conversation.
+    pub(super) fn read_messages(
+        &self,
+        query: &HistoryQuery,
+        place: Option<(i64, i64)>,
+    ) -> Result<HistoryAnswer> {
         let Some((conversation, oldest)) = place else {
             return Ok(match query.position {
                 // A conversation without messages is empty, and has no message to start from.

@@ -6,7 +6,7 @@ use rusqlite::{OptionalExtension as _, Result, params};
 use uuid::Uuid;
 
 use super::SqliteReader;
-use super::cursor::CursorKey;
+use super::cursor::{CursorKey, Scope};
 use super::hidden::Latest;
 use crate::store::sqlite::number::unsigned;
 use crate::store::sqlite::rooms::conversation_of;
@@ -119,6 +119,33 @@ impl SqliteReader {
         }))
     }
 
+    /// The number of unread messages in a room whose newest message is given, for a user who may not be a member any more.
+    pub(super) fn unread_of_member(
+        &self,
+        user: i64,
+        conversation: i64,
+        (read, newest): (i64, i64),
+        not_before: Option<i64>,
+    ) -> Result<i64> {
+        if self.rooms.mode == RoomMode::Off {
+            return Ok(0);
+        }
+        let room = conversation_of(conversation);
+        let joined = self
+            .connection
+            .prepare_cached("SELECT joined FROM members WHERE room = ?1 AND user = ?2")?
+            .query_row([room, user], |row| row.get(0))
+            .optional()?;
+        let Some(joined) = joined else {
+            return Ok(0);
+        };
+        let member = Member { room, user, joined };
+        if newest < self.first_visible(&member) {
+            return Ok(0);
+        }
+        self.unread_in_room(&member, read, not_before)
+    }
+
     /// The number of messages of other members after the read mark and after the join, without deleted and hidden ones.
     fn unread_in_room(&self, member: &Member, read: i64, not_before: Option<i64>) -> Result<i64> {
         let conversation = member.conversation();
@@ -153,8 +180,18 @@ impl SqliteReader {
         let Some(member) = self.member(&query.user, &query.room)? else {
             return Ok(MembersAnswer::NotMember);
         };
-        let scope = (member.user, member.room);
-        let after = match query.cursor {
+        self.read_members_page((member.user, member.room), (query.limit, query.cursor), key)
+    }
+
+    /// Reads members of the room of a scope, for the user of that scope.
+    pub(super) fn read_members_page(
+        &self,
+        scope: Scope,
+        (limit, cursor): (usize, Option<Uuid>),
+        key: &CursorKey,
+    ) -> Result<MembersAnswer> {
+        let (_, room) = scope;
+        let after = match cursor {
             None => None,
             Some(cursor) => match self.user_at(key.open(scope, cursor))? {
                 Some(user) => Some(user),
@@ -164,7 +201,7 @@ impl SqliteReader {
         let total: i64 = self
             .connection
             .prepare_cached("SELECT members FROM rooms WHERE n = ?1")?
-            .query_row([member.room], |row| row.get(0))?;
+            .query_row([room], |row| row.get(0))?;
         let mut page = MembersPage {
             members: Vec::new(),
             total: unsigned(total),
@@ -179,11 +216,11 @@ impl SqliteReader {
              WHERE m.room = ?1 AND (?2 IS NULL OR u.id > ?2) ORDER BY u.id LIMIT ?3",
         )?;
         // One more than requested tells whether there are more.
-        let limit = i64::try_from(query.limit).unwrap_or(i64::MAX - 1) + 1;
-        let mut rows = statement.query(params![member.room, after, limit, page.is_small])?;
+        let rows_limit = i64::try_from(limit).unwrap_or(i64::MAX - 1) + 1;
+        let mut rows = statement.query(params![room, after, rows_limit, page.is_small])?;
         let mut last = 0;
         while let Some(row) = rows.next()? {
-            if page.members.len() == query.limit {
+            if page.members.len() == limit {
                 page.cursor = Some(key.seal(scope, last));
                 break;
             }
