@@ -8,31 +8,34 @@ use actix_web::http::header::{self, HeaderMap};
 use actix_web::middleware::Next;
 use actix_web::{Error, HttpMessage as _, HttpRequest, ResponseError as _, web};
 
-use super::Ops;
 use super::error::{ApiError, HttpErrorCode};
 use super::keys::{Caller, Scope};
+use super::{Ops, body};
 use crate::config::ApiAccess;
 use crate::http::credentials;
 use crate::http::origin::{self, OriginRules};
 use crate::http::{ClientAddr, single_header};
 use crate::protocol::ErrorCode;
 
-/// Passes a request on if its key has `scope`. The handler finds the [`Caller`] among the extensions of the request.
+/// Passes a request on if its key has `scope`, and if it has no body unless the handler takes one. The handler finds the [`Caller`]
+/// among the extensions of the request.
 ///
 /// # Errors
 /// Those of the handler.
 pub async fn authorize<B: MessageBody + 'static>(
-    scope: Scope,
-    request: ServiceRequest,
+    (scope, takes_body): (Scope, bool),
+    mut request: ServiceRequest,
     next: Next<B>,
 ) -> Result<ServiceResponse, Error> {
-    match check(request.request(), scope) {
-        Ok(caller) => {
-            request.extensions_mut().insert(caller);
-            Ok(next.call(request).await?.map_into_boxed_body())
-        }
-        Err(error) => Ok(request.into_response(error.error_response())),
+    let caller = match check(request.request(), scope) {
+        Ok(caller) => caller,
+        Err(error) => return Ok(request.into_response(error.error_response())),
+    };
+    request.extensions_mut().insert(caller);
+    if !takes_body && let Err(error) = body::reject(&mut request).await {
+        return Ok(request.into_response(error.error_response()));
     }
+    Ok(next.call(request).await?.map_into_boxed_body())
 }
 
 /// The caller of a request that needs `scope`.

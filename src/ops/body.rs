@@ -4,7 +4,8 @@
 use std::future::Future;
 use std::pin::Pin;
 
-use actix_web::dev::Payload;
+use actix_web::dev::{Payload, ServiceRequest};
+use actix_web::error::PayloadError;
 use actix_web::http::header;
 use actix_web::{FromRequest, HttpMessage as _, HttpRequest, web};
 use serde::Deserialize;
@@ -94,10 +95,7 @@ async fn read(
     }
     let mut body = Vec::new();
     while let Some(part) = next(&mut payload).await {
-        let part = part.map_err(|error| {
-            let detail = format!("the body cannot be read: {error}");
-            ApiError::new(HttpErrorCode::InvalidRequest, detail)
-        })?;
+        let part = part.map_err(unreadable)?;
         if body.len() + part.len() > limit {
             return Err(too_large(limit));
         }
@@ -107,7 +105,29 @@ async fn read(
         .map_err(|_| ApiError::new(ErrorCode::InvalidJson, "the body is not in UTF-8"))
 }
 
-async fn next(payload: &mut Payload) -> Option<Result<web::Bytes, actix_web::error::PayloadError>> {
+/// Rejects a request with a body: the call has none, and would ignore it.
+///
+/// # Errors
+/// 400
+pub async fn reject(request: &mut ServiceRequest) -> Result<(), ApiError> {
+    let mut payload = request.take_payload();
+    while let Some(part) = next(&mut payload).await {
+        if !part.map_err(unreadable)?.is_empty() {
+            return Err(ApiError {
+                path: Some(String::new()),
+                ..ApiError::new(HttpErrorCode::InvalidRequest, "this call has no body")
+            });
+        }
+    }
+    Ok(())
+}
+
+fn unreadable(error: PayloadError) -> ApiError {
+    let detail = format!("the body cannot be read: {error}");
+    ApiError::new(HttpErrorCode::InvalidRequest, detail)
+}
+
+async fn next(payload: &mut Payload) -> Option<Result<web::Bytes, PayloadError>> {
     use futures_core::Stream as _;
     std::future::poll_fn(|cx| Pin::new(&mut *payload).poll_next(cx)).await
 }

@@ -233,6 +233,7 @@ impl ApiError {
 /// The error of a frame or of a body that is read like one.
 impl From<FrameError> for ApiError {
     fn from(error: FrameError) -> Self {
+        let error = error.about_user();
         let (code, document) = match error.code {
             ErrorCode::InvalidFrame => (
                 ApiErrorCode::from(HttpErrorCode::InvalidRequest),

@@ -22,8 +22,10 @@ pub const TARGETS_BYTES: usize = 128 << 10;
 /// `POST /v1/messages`
 pub async fn send(
     ops: web::Data<Ops>,
+    request: HttpRequest,
     body: Body<TARGETS_BYTES>,
 ) -> Result<HttpResponse, ApiError> {
+    Query::of(&request)?.finish()?;
     let contract = ops.ingest.contract();
     let parsed = match ParsedSend::new(&mut Tape::default(), body.text(), &contract) {
         Ok(parsed) => parsed,

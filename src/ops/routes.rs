@@ -28,10 +28,12 @@ pub struct Call {
     route: Route,
     /// The scope that a key needs; `None`: no key is needed.
     scope: Option<Scope>,
+    /// The handler reads the body. Others would ignore it, so it is an error.
+    takes_body: bool,
 }
 
 impl Call {
-    /// A call for keys with `scope`.
+    /// A call without a body, for keys with `scope`.
     pub fn new<F, Args>(method: Method, scope: Scope, handler: F) -> Self
     where
         F: Handler<Args>,
@@ -42,6 +44,20 @@ impl Call {
             methods: name_of(&method),
             route: web::method(method).to(handler),
             scope: Some(scope),
+            takes_body: false,
+        }
+    }
+
+    /// A call with a JSON body.
+    pub fn with_body<F, Args>(method: Method, scope: Scope, handler: F) -> Self
+    where
+        F: Handler<Args>,
+        Args: FromRequest + 'static,
+        F::Output: Responder + 'static,
+    {
+        Self {
+            takes_body: true,
+            ..Self::new(method, scope, handler)
         }
     }
 
@@ -56,6 +72,7 @@ impl Call {
             methods: "GET",
             route: web::get().to(handler),
             scope: None,
+            takes_body: false,
         }
     }
 
@@ -67,6 +84,7 @@ impl Call {
             methods: "GET, HEAD",
             route: web::route().guard(guard).to(handle),
             scope: None,
+            takes_body: false,
         }
     }
 }
@@ -88,12 +106,13 @@ pub fn resource(path: &str, calls: impl IntoIterator<Item = Call>) -> Resource {
         methods,
         route,
         scope,
+        takes_body,
     } in calls
     {
         allow.push(methods);
         resource = resource.route(match scope {
             Some(scope) => route.wrap(from_fn(move |request, next| {
-                authorize(scope, request, next)
+                authorize((scope, takes_body), request, next)
             })),
             None => route,
         });
@@ -161,7 +180,11 @@ pub fn app(
         ))
         .service(resource(
             "/v1/messages",
-            [Call::new(Method::POST, Scope::Write, messages::send)],
+            [Call::with_body(
+                Method::POST,
+                Scope::Write,
+                messages::send,
+            )],
         ))
         .service(resource(
             "/v1/messages/{id}",

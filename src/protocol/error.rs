@@ -108,6 +108,15 @@ impl FrameError {
         }
     }
 
+    /// The same error for a caller that acts in the name of the user, and is not addressed as the user.
+    #[must_use]
+    pub fn about_user(mut self) -> Self {
+        if self == Self::too_many_rooms() {
+            "the user is a member of the maximum number of rooms".clone_into(&mut self.detail);
+        }
+        self
+    }
+
     /// An error that concerns one top-level field of the frame.
     fn in_field(field: &str, code: ErrorCode, detail: &str) -> Self {
         Self {
@@ -130,7 +139,7 @@ impl FrameError {
 
     /// The user is not a member of the room, whether or not it exists. `field` is the field of the frame that names the room.
     pub fn not_member(field: &str) -> Self {
-        let detail = "you are not a member of this room";
+        let detail = "only members of the room may do this";
         Self::in_field(field, ErrorCode::NotMember, detail)
     }
 
@@ -179,7 +188,7 @@ impl FrameError {
 
     /// A block between the two users prevents direct messages.
     pub fn blocked() -> Self {
-        let detail = "this user does not accept direct messages from you";
+        let detail = "a block between the two users prevents direct messages";
         Self::in_field("target_user", ErrorCode::Blocked, detail)
     }
 

@@ -17,4 +17,5 @@ mod port;
 mod revocation;
 mod rooms;
 mod sessions;
+mod strict;
 mod users;

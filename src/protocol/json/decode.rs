@@ -137,7 +137,7 @@ impl<'de> Deserializer<'de> for Value<'_, 'de> {
         match self.kind() {
             ValueKind::Object => visitor
                 .visit_map(Members::of(self, None))
-                .map_err(|e| e.within(name)),
+                .map_err(|e| e.without_tag().within(name)),
             _ => Err(self.mismatch(&"an object").within(name)),
         }
     }

@@ -21,6 +21,8 @@ pub struct DecodeError {
     pub path: String,
     /// The name of the violated definition in the schema.
     pub definition: Option<&'static str>,
+    /// For an unknown field of the object that is being decoded: the fields that the object can have besides `type`.
+    pub(super) known_fields: Option<&'static [&'static str]>,
 }
 
 impl DecodeError {
@@ -31,6 +33,7 @@ impl DecodeError {
             detail: detail.into(),
             path: String::new(),
             definition: None,
+            known_fields: None,
         }
     }
 
@@ -47,6 +50,18 @@ impl DecodeError {
         push_token(&mut path, token);
         path.push_str(&self.path);
         self.path = path;
+        self.known_fields = None;
+        self
+    }
+
+    /// The same error for an object that has no `type`, if it is about an unknown field of this object.
+    #[must_use]
+    pub(super) fn without_tag(mut self) -> Self {
+        if let Some(known) = self.known_fields.take() {
+            let field = self.path.get(1..).unwrap_or_default();
+            let field = field.replace("~1", "/").replace("~0", "~");
+            self.detail = unknown_field(&field, known);
+        }
         self
     }
 
@@ -74,13 +89,11 @@ impl de::Error for DecodeError {
     fn unknown_field(field: &str, expected: &'static [&'static str]) -> Self {
         // The tag is read separately: `expected` does not contain it.
         let known: Vec<&str> = ["type"].iter().chain(expected).copied().collect();
-        let hint = field_hint(field, &known).unwrap_or_default();
-        let found = format!("the unknown field {}{hint}", Quoted(field));
-        Self::custom(format_args!(
-            "expected {}, found {found}",
-            OneOf("fields", &known)
-        ))
-        .under(field)
+        let detail = unknown_field(field, &known);
+        Self {
+            known_fields: Some(expected),
+            ..Self::here(ErrorCode::InvalidFrame, detail).under(field)
+        }
     }
 
     fn unknown_variant(found: &str, expected: &'static [&'static str]) -> Self {
@@ -95,4 +108,14 @@ impl de::Error for DecodeError {
     fn missing_field(field: &'static str) -> Self {
         Self::custom(format_args!("expected the field `{field}`, found none")).under(field)
     }
+}
+
+/// The description of an unknown field of an object that can have these fields.
+fn unknown_field(field: &str, known: &[&str]) -> String {
+    let hint = field_hint(field, known).unwrap_or_default();
+    let found = Quoted(field);
+    format!(
+        "expected {}, found the unknown field {found}{hint}",
+        OneOf("fields", known)
+    )
 }

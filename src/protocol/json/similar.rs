@@ -65,7 +65,11 @@ pub(in crate::protocol) fn misspelled<'k>(found: &str, known: &[&'k str]) -> Opt
 pub(super) fn field_hint(found: &str, known: &[&str]) -> Option<String> {
     let name = folded_if_short(found)?;
     if matches!(name.as_str(), "from" | "fromuser" | "sender" | "author") {
-        return Some("; the server sets the sender".to_owned());
+        return Some(if known.contains(&"from_user") {
+            "; did you mean `from_user`?".to_owned()
+        } else {
+            "; the server sets the sender".to_owned()
+        });
     }
     let synonym = || {
         let (_, meant) = SYNONYMS
