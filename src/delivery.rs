@@ -15,6 +15,7 @@ mod part;
 mod receipt;
 pub mod render;
 mod reply;
+mod room_deletion;
 mod room_signal;
 mod rooms;
 mod shared_frame;
@@ -169,6 +170,9 @@ impl CommitObserver<ReplyTo> for Delivery {
                     outcome,
                     ..
                 } => {
+                    if let Ok(Outcome::RoomDeletion(step)) = outcome {
+                        self.push_ends(step, &mut wakeups);
+                    }
                     let outcome = outcome.clone().map_err(CommandError::from);
                     let _ = sender.send(outcome);
                 }
@@ -326,7 +330,8 @@ impl Delivery {
             Outcome::Received(_)
             | Outcome::Revealed { .. }
             | Outcome::RevocationSet { .. }
-            | Outcome::SeenRecorded => return,
+            | Outcome::SeenRecorded
+            | Outcome::RoomDeletion(_) => return,
             ref rejected => match rejection(write, rejected) {
                 Some(error) => reply.error(&error),
                 None => return,
@@ -481,6 +486,7 @@ fn rejection(write: &Write, outcome: &Outcome) -> Option<CommandError> {
         | Outcome::SeenRecorded
         | Outcome::RevocationSet { .. }
         | Outcome::Received(_)
+        | Outcome::RoomDeletion(_)
         | Outcome::Membership { .. } => return None,
     }))
 }

@@ -3,11 +3,14 @@
 //!
 //! Rates and limits of users do not apply. An entry point has its own.
 
+mod room_deletion;
+
 use std::sync::Arc;
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use uuid::Uuid;
 
+pub use self::room_deletion::DeletedRoom;
 use crate::content_types::SharedContract;
 use crate::delivery::{CommandError, PartOutcome};
 use crate::protocol::api::{ParsedSend, Targets};

@@ -305,7 +305,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::store::{DeviceRef, NameHash, UserStatus};
+    use crate::store::{DeviceRef, NameHash, RoomDeletionId, UserStatus};
 
     /// Each query of a conversation list reports its start and waits until the test ends.
     struct SlowReader {
@@ -387,6 +387,10 @@ mod tests {
 
         fn revocations(&mut self, _: &mut dyn FnMut(&NameHash)) -> Result<(), StoreError> {
             Ok(())
+        }
+
+        fn room_deletions(&mut self) -> Result<Vec<RoomDeletionId>, StoreError> {
+            Ok(Vec::new())
         }
 
         fn blocks(&mut self, _: &mut dyn FnMut(&str, &str)) -> Result<(), StoreError> {

@@ -40,7 +40,8 @@ use crate::revocations::Revocations;
 use crate::router::Router;
 use crate::store::sqlite::Sqlite;
 use crate::store::{
-    ContactObserver, LiveCursors, Reader, Store, StoreError, StoreFiles, StoreOptions, Write,
+    ContactObserver, LiveCursors, Reader, RoomDeletionId, Store, StoreError, StoreFiles,
+    StoreOptions, Write,
 };
 use crate::supervise::{self, DISK_FAILED};
 use crate::tls::{Tls, TlsError};
@@ -159,6 +160,8 @@ struct Parts {
     writer: Writer<ReplyTo>,
     writer_thread: JoinHandle<()>,
     ops: Arc<Ops>,
+    /// What the last run has not finished.
+    room_deletions: Vec<RoomDeletionId>,
     /// Printed at start, if the server authenticates clients with its generated secret.
     links: Option<PageLinks>,
     /// Printed at start, if the server has generated it.
@@ -199,6 +202,9 @@ pub async fn serve(
     let _notify = AbortOnDropHandle::new(actix_rt::spawn(notify));
     let _watch_clock =
         AbortOnDropHandle::new(actix_rt::spawn(maintenance::watch_clock(context.clone())));
+    let ingest = parts.ops.ingest.clone();
+    let deletions = ingest.finish_deletions(parts.room_deletions.clone());
+    let _finish_deletions = AbortOnDropHandle::new(actix_rt::spawn(deletions));
     let watch = maintenance::watch_storage(parts.disk_space.clone(), parts.files.clone());
     let _watch_storage = AbortOnDropHandle::new(actix_rt::spawn(watch));
     let _notify = notify::start(
@@ -336,6 +342,7 @@ impl Parts {
         }
         Ok(Self {
             ops: Ops::new(context.clone(), api_keys),
+            room_deletions: former.room_deletions,
             context,
             tls,
             disk_space,
@@ -408,6 +415,8 @@ struct Former {
     memberships: Vec<(Arc<str>, Arc<str>)>,
     /// Users were online when the last run ended without a shutdown.
     lost_sessions: bool,
+    /// Deletions of rooms that have steps left.
+    room_deletions: Vec<RoomDeletionId>,
 }
 
 impl Former {
@@ -427,6 +436,7 @@ impl Former {
         Ok(Self {
             memberships,
             lost_sessions: reader.has_online_users()?,
+            room_deletions: reader.room_deletions()?,
         })
     }
 }

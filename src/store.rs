@@ -39,7 +39,7 @@ pub use self::query::{
 pub use self::recipients::{Recipient, Recipients};
 pub use self::rooms::{
     MemberItem, MembersAnswer, MembersPage, MembersQuery, MembershipEntry, MembershipEvent,
-    MembershipKind, RoomMembers,
+    MembershipKind, RoomDeletionId, RoomDeletionStep, RoomMembers,
 };
 pub use self::traits::{Reader, Store, StoreError, StoredTimes, Waker};
 pub use self::user_status::UserStatus;

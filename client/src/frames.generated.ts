@@ -343,8 +343,8 @@ export interface Limits {
   messages_per_second: number;
 }
 
-/** A change of a room's members. */
-export type RoomEvent = "joined" | "left";
+/** Why a membership has ended, if the user has not left. */
+export type RoomReason = "room_deleted";
 
 /** The presence of a user, as far as the user of this session sees it. */
 export type PresenceStatus = "online" | "away" | "busy" | "offline";
@@ -429,6 +429,9 @@ export type PastMessage<App = never> = {
   /** The reactions to the message, one item per emoji. */
   reactions?: Reactions[];
 } & ({ target_user: UserId; target_room?: never } | { target_room: RoomId; target_user?: never }) & ({ message: Content<App> } | { deleted_at: Time });
+
+/** A change of a room's members. */
+export type RoomEvent = "joined" | "left";
 
 /** The first frame of every session. */
 export interface ServerWelcome {
@@ -588,6 +591,8 @@ export interface ServerRoom {
   seq: number;
   /** The number of members after the event. */
   members: number;
+  /** Why the membership has ended. Only with `left`, and not if the user has left or was removed. */
+  reason?: RoomReason;
   /** The time of the event. */
   at: Time;
 }

@@ -217,7 +217,8 @@ export class Receiver {
     const { user } = persistence;
     if (frame.type === 'skipped') outbox.skipped(seq);
     const author = frame.type === 'room' ? frame.user : frame.from_user;
-    const own = author === user && frame.target_user !== user && outbox.findEntry(frame);
+    // The end of a membership because the room was deleted is no answer to a frame of the user.
+    const own = author === user && frame.target_user !== user && frame.reason === undefined && outbox.findEntry(frame);
     if (!own) return void this.#offer(frame, seq, frame.type, frame);
     // The frame was stored, and the connection was lost before its ack, or the ack arrived ahead of its turn. The entry
     // stands for that ack.

@@ -335,6 +335,7 @@ describe('rooms', { timeout: 60_000 }, () => {
           { user: 'you' },
           { room: 'other' },
           { event: event === 'left' ? 'joined' : 'left' },
+          { reason: 'room_deleted' },
           // Not a frame for the room, though a user may have the same name.
           { type: 'message', from_user: 'me', target_user: 'r', message: 'x', sent_at: AT, id: ID, room: undefined },
         ]) {

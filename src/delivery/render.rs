@@ -5,12 +5,13 @@ use std::sync::Arc;
 use crate::outbox::Acked;
 use crate::protocol::server::{
     Deleted, Edited, PastMessage, RawContent, Reacted, Reactions, RoomChange, RoomEvent,
-    ServerMessage, Skipped,
+    RoomReason, ServerMessage, Skipped,
 };
 use crate::protocol::types::Integer;
 use crate::protocol::{MessageId, ServerFrame, Target, Timestamp};
 use crate::store::{
-    Conversation, Entry, EntryKind, MembershipEntry, MembershipEvent, StoredMessage, Write,
+    Conversation, Entry, EntryKind, MembershipEntry, MembershipEvent, RoomDeletionStep,
+    StoredMessage, Write,
 };
 use crate::websocket;
 
@@ -35,6 +36,7 @@ enum Kind<'a> {
         room: &'a Arc<str>,
         event: RoomEvent,
         members: u64,
+        reason: Option<RoomReason>,
     },
 }
 
@@ -121,7 +123,9 @@ impl<'a> EntryView<'a> {
             | Write::Revoke { .. }
             | Write::EndRevocation { .. }
             | Write::Join { .. }
-            | Write::Leave { .. } => {
+            | Write::Leave { .. }
+            | Write::DeleteRoom { .. }
+            | Write::ContinueDeletion(_) => {
                 return None;
             }
         };
@@ -148,8 +152,24 @@ impl<'a> EntryView<'a> {
                 room,
                 event,
                 members,
+                reason: None,
             },
         })
+    }
+
+    /// The end of the membership of a user in a room that was deleted.
+    pub(super) fn of_deletion(step: &'a RoomDeletionStep, user: &'a str) -> Self {
+        Self {
+            actor: user,
+            target: Target::Room(&step.room),
+            stored_at: Timestamp(step.at),
+            kind: Kind::Membership {
+                room: &step.room,
+                event: RoomEvent::Left,
+                members: 0,
+                reason: Some(RoomReason::RoomDeleted),
+            },
+        }
     }
 
     /// An entry about a membership that was read from the store.
@@ -166,6 +186,7 @@ impl<'a> EntryView<'a> {
                 room: &entry.room,
                 event,
                 members: entry.members,
+                reason: entry.room_deleted.then_some(RoomReason::RoomDeleted),
             },
         }
     }
@@ -247,6 +268,7 @@ impl<'a> EntryView<'a> {
                 room,
                 event,
                 members,
+                reason,
             } => {
                 let change = RoomChange {
                     room,
@@ -254,6 +276,7 @@ impl<'a> EntryView<'a> {
                     user: self.actor,
                     seq,
                     members: Integer(*members),
+                    reason: *reason,
                     at: self.stored_at,
                 };
                 return ServerFrame::Room(change).write(out);

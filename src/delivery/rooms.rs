@@ -24,7 +24,7 @@ pub(super) struct FanOut {
 }
 
 impl FanOut {
-    fn written_by(&mut self) -> WrittenBy {
+    pub(super) fn written_by(&mut self) -> WrittenBy {
         self.sessions += 1;
         if self.sessions <= INLINE_WRITES {
             WrittenBy::AppendingThread

@@ -11,6 +11,7 @@ use super::conversations::{Position, finish, frame_response};
 use super::error::ApiError;
 use super::query::{Query, path_name};
 use crate::delivery::answers;
+use crate::ingest::DeletedRoom;
 use crate::protocol::client::DEFAULT_LIMIT;
 use crate::protocol::content::SafeInteger;
 use crate::protocol::types::{Integer, is_name, parse_uuid};
@@ -146,6 +147,30 @@ pub async fn history(ops: web::Data<Ops>, request: HttpRequest) -> Result<HttpRe
         HistoryAnswer::UnknownRoom | HistoryAnswer::NotMember => Err(no_such_room()),
         answer => Ok(frame_response(&answers::history(&query, &answer, None)?)),
     }
+}
+
+/// The result of deleting a room.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct RoomDeletion {
+    /// The number of members whose membership has ended.
+    members: SafeInteger,
+    /// The number of messages that were deleted.
+    messages: SafeInteger,
+}
+
+/// `DELETE /v1/rooms/{room}`
+pub async fn delete(
+    ops: web::Data<Ops>,
+    request: HttpRequest,
+) -> Result<web::Json<RoomDeletion>, ApiError> {
+    let room: Arc<str> = path_name(&request, "room")?.into();
+    Query::of(&request)?.finish()?;
+    let DeletedRoom { members, messages } = ops.ingest.delete_room(&room).await?;
+    log::info!(room = &*room, members, messages; "room deleted by an API call");
+    Ok(web::Json(RoomDeletion {
+        members: Integer(members),
+        messages: Integer(messages),
+    }))
 }
 
 fn no_such_room() -> ApiError {

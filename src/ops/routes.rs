@@ -180,11 +180,7 @@ pub fn app(
         ))
         .service(resource(
             "/v1/messages",
-            [Call::with_body(
-                Method::POST,
-                Scope::Write,
-                messages::send,
-            )],
+            [Call::with_body(Method::POST, Scope::Write, messages::send)],
         ))
         .service(resource(
             "/v1/messages/{id}",
@@ -196,7 +192,10 @@ pub fn app(
         ))
         .service(resource(
             "/v1/rooms/{room}",
-            [Call::new(Method::GET, Scope::Read, rooms::get)],
+            [
+                Call::new(Method::GET, Scope::Read, rooms::get),
+                Call::new(Method::DELETE, Scope::Admin, rooms::delete),
+            ],
         ))
         .service(resource(
             "/v1/rooms/{room}/history",

@@ -8,8 +8,8 @@ use crate::outbox::Outbox;
 use crate::outbox::wakeup::WakeupBatch;
 use crate::store::{
     ConversationsPage, ConversationsQuery, HistoryAnswer, HistoryQuery, InboxItem, InboxQuery,
-    InboxRange, InboxState, MembersAnswer, MembersQuery, NameHash, Reader, RoomMembersQuery,
-    RoomsPage, RoomsQuery, StoreError, UserOverview, UserQuery, Watched,
+    InboxRange, InboxState, MembersAnswer, MembersQuery, NameHash, Reader, RoomDeletionId,
+    RoomMembersQuery, RoomsPage, RoomsQuery, StoreError, UserOverview, UserQuery, Watched,
 };
 
 const TIMEOUT: Duration = Duration::from_secs(20);
@@ -68,6 +68,10 @@ impl Reader for Relations {
     }
 
     fn room_history(&mut self, _: &HistoryQuery) -> Result<HistoryAnswer, StoreError> {
+        unavailable()
+    }
+
+    fn room_deletions(&mut self) -> Result<Vec<RoomDeletionId>, StoreError> {
         unavailable()
     }
 

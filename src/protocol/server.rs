@@ -23,7 +23,7 @@ pub use events::{
     Skipped,
 };
 pub use presence::{Presence, PresenceStatus};
-pub use rooms::{Member, Members, RoomChange, RoomEvent};
+pub use rooms::{Member, Members, RoomChange, RoomEvent, RoomReason};
 
 /// A frame from the server. `type` names it. Clients ignore fields and types that they do not know.
 #[derive(Clone, Debug, Serialize, JsonSchema)]

@@ -7,7 +7,9 @@ use uuid::Uuid;
 
 use super::content::Content;
 use super::recipients::Recipients;
-use super::rooms::{MembershipEntry, MembershipKind, RoomMembers};
+use super::rooms::{
+    MembershipEntry, MembershipKind, RoomDeletionId, RoomDeletionStep, RoomMembers,
+};
 use super::user_status::UserStatus;
 
 /// A conversation as one of its members addresses it.
@@ -201,6 +203,14 @@ pub enum Write {
         /// [`MembershipKind::Session`]: a lasting membership stays.
         kind: MembershipKind,
     },
+    /// Delete a room: its name is free from then on, and its messages count as deleted. Memberships end in this write and in those
+    /// that continue the deletion.
+    DeleteRoom {
+        /// The room.
+        room: Arc<str>,
+    },
+    /// The next step of a deletion.
+    ContinueDeletion(RoomDeletionId),
 }
 
 /// The operation that [`Write::Repeat`] looks for.
@@ -232,7 +242,9 @@ impl Write {
             | Self::Revoke { .. }
             | Self::EndRevocation { .. }
             | Self::Join { .. }
-            | Self::Leave { .. } => None,
+            | Self::Leave { .. }
+            | Self::DeleteRoom { .. }
+            | Self::ContinueDeletion(_) => None,
         }
     }
 }
@@ -340,6 +352,8 @@ pub enum Outcome {
         /// has changed in any case.
         regrouped: Option<RoomMembers>,
     },
+    /// A step of the deletion of a room. [`Outcome::UnknownRoom`]: no step is left.
+    RoomDeletion(Box<RoomDeletionStep>),
     /// The user is not a member of the room, or there is no such room.
     NotMember,
     /// The room has the maximum number of members.

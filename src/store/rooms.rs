@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
+use super::recipients::Recipient;
+
 /// How long a membership lasts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MembershipKind {
@@ -38,6 +40,8 @@ pub struct MembershipEntry {
     pub event: MembershipEvent,
     /// The number of members after the event.
     pub members: u64,
+    /// The membership has ended because the room was deleted.
+    pub room_deleted: bool,
     /// When, in milliseconds since 1970-01-01T00:00:00Z.
     pub at: i64,
 }
@@ -49,6 +53,29 @@ pub struct RoomMembers {
     pub users: Arc<[Arc<str>]>,
     /// The room is a small one.
     pub is_small: bool,
+}
+
+/// Identifies the deletion of a room in a store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RoomDeletionId(pub i64);
+
+/// What one step of the deletion of a room has done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RoomDeletionStep {
+    /// The deletion.
+    pub id: RoomDeletionId,
+    /// The name of the room.
+    pub room: Arc<str>,
+    /// The users whose memberships have ended, each with the entry about it, which only this user has.
+    pub members: Vec<Recipient>,
+    /// The number of messages that were deleted.
+    pub messages: u64,
+    /// The time of the entries, in milliseconds since 1970-01-01T00:00:00Z.
+    pub at: i64,
+    /// The members who see each other no longer because of the room.
+    pub regrouped: Option<RoomMembers>,
+    /// There are more steps.
+    pub more: bool,
 }
 
 /// Selects members of a room.

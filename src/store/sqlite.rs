@@ -410,7 +410,10 @@ impl Sqlite {
         let replaces = |write: &&Write| {
             matches!(
                 write,
-                Write::Delete(_) | Write::Moderate(_) | Write::Edit(..)
+                Write::Delete(_)
+                    | Write::Moderate(_)
+                    | Write::Edit(..)
+                    | Write::ContinueDeletion(_)
             )
         };
         self.truncation.written(batch.iter().any(replaces));

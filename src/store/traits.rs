@@ -14,7 +14,7 @@ use super::query::{
     ConversationsPage, ConversationsQuery, HistoryAnswer, HistoryQuery, InboxQuery, InboxRange,
     Watched,
 };
-use super::rooms::{MembersAnswer, MembersQuery, RoomMembers};
+use super::rooms::{MembersAnswer, MembersQuery, RoomDeletionId, RoomMembers};
 
 /// Why a store failed.
 #[derive(Debug, thiserror::Error)]
@@ -205,6 +205,12 @@ pub trait Reader: Send {
     /// # Errors
     /// [`StoreError`]
     fn revocations(&mut self, each: &mut dyn FnMut(&NameHash)) -> Result<(), StoreError>;
+
+    /// The deletions of rooms that have steps left.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    fn room_deletions(&mut self) -> Result<Vec<RoomDeletionId>, StoreError>;
 
     /// Calls `each` with every block: the user who blocks, and the user who is blocked.
     ///

@@ -15,6 +15,7 @@ mod monitor;
 mod notify;
 mod port;
 mod revocation;
+mod room_deletion;
 mod rooms;
 mod sessions;
 mod strict;

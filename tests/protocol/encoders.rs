@@ -4,8 +4,8 @@
 use dmwire::protocol::server::{
     Ack, AckStatus, Conversation, Conversations, Deleted, Edited, ErrorFrame, Goodbye, Heartbeat,
     History, Member, Members, OkFrame, PastMessage, Pong, Presence, PresenceStatus, RawContent,
-    Reacted, Reactions, Receipt, ReceiptKind, RoomChange, RoomEvent, ServerMessage, ServerTyping,
-    Synced, Truncated, TruncatedReason,
+    Reacted, Reactions, Receipt, ReceiptKind, RoomChange, RoomEvent, RoomReason, ServerMessage,
+    ServerTyping, Synced, Truncated, TruncatedReason,
 };
 use dmwire::protocol::types::{Integer, parse_uuid};
 use dmwire::protocol::{ErrorCode, MessageId, ServerFrame, Tape, Timestamp};
@@ -203,6 +203,7 @@ impl Generator {
                 user: self.name(),
                 seq: self.number(),
                 members: self.number(),
+                reason: self.flag().then_some(RoomReason::RoomDeleted),
                 at: self.time(),
             }),
             ServerFrame::Members(Members {

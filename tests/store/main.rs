@@ -26,6 +26,7 @@ mod presence;
 mod reads;
 mod receipts;
 mod retention;
+mod room_deletions;
 mod room_files;
 mod room_lifetimes;
 mod room_model;
@@ -144,6 +145,10 @@ macro_rules! test_store {
             room_lifetimes::a_message_in_a_room_is_kept_while_an_inbox_shows_it,
             room_lifetimes::inboxes_with_messages_in_rooms_are_trimmed_to_their_limit,
             room_lifetimes::a_room_without_members_keeps_its_history_until_that_expires,
+            room_deletions::a_deleted_room_is_gone_with_the_first_step,
+            room_deletions::a_room_that_does_not_exist_is_not_deleted,
+            room_deletions::a_former_member_who_joins_the_next_room_leaves_first,
+            room_deletions::messages_of_a_deleted_room_are_removed_in_steps,
         }
     };
     ($backend:ident: $fixture:ty; $($topic:ident::$test:ident,)+) => {

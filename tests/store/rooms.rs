@@ -91,7 +91,8 @@ pub fn entry_text(item: &InboxItem) -> String {
                 MembershipEvent::Joined => "joined",
                 MembershipEvent::Left => "left",
             };
-            format!("{event} {} {}", entry.user, entry.members)
+            let deleted = if entry.room_deleted { " deleted" } else { "" };
+            format!("{event} {} {}{deleted}", entry.user, entry.members)
         }
         InboxItem::Entry(entry) => {
             let kind = match &entry.kind {

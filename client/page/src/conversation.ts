@@ -69,6 +69,8 @@ export class Conversation {
   /** How many of `unread` the list may include as well, because `last` has not arrived yet. */
   #uncertain = 0;
   #loading: Promise<void> | undefined;
+  /** The history page that is being loaded is of a room that was deleted meanwhile. */
+  #isPageDeleted = false;
   /** Changes that arrived while a history page was loading. The page may not include them. */
   #changesWhileLoading: [id: string, change: (message: Message) => Message][] = [];
 
@@ -88,6 +90,7 @@ export class Conversation {
 
   set loading(page: Promise<void> | undefined) {
     this.#loading = page;
+    this.#isPageDeleted = false;
     this.#changesWhileLoading = [];
   }
 
@@ -270,6 +273,7 @@ export class Conversation {
    * overlap, those that arrived after the page was requested are newer.
    */
   mergeNewest(page: readonly Message[], more: boolean): void {
+    if (this.#isPageDeleted) return;
     const known = this.messages;
     const pageIds = new Set(page.map(({ id }) => id));
     const lastShared = known.findLastIndex(({ id }) => pageIds.has(id));
@@ -292,6 +296,7 @@ export class Conversation {
 
   /** Merges the history page before the first message. */
   mergeOlder(page: readonly Message[], more: boolean): void {
+    if (this.#isPageDeleted) return;
     const known = new Set(this.messages.map(({ id }) => id));
     const older = page.filter(({ id }) => !known.has(id));
     this.messages = [...older, ...this.messages];
@@ -312,6 +317,13 @@ export class Conversation {
     this.firstUnread = undefined;
     if (this.room?.isMember === false) this.#clear();
     else this.trim();
+  }
+
+  /** The room was deleted with all of its messages, also those of a page that is being loaded. */
+  onDeleted(): void {
+    this.#clear();
+    if (this.room) this.room.problem = 'This room was deleted.';
+    this.#isPageDeleted = true;
   }
 
   /** Forgets the messages of a room that the user has left. */

@@ -108,9 +108,10 @@ export class Conversations {
 
   /** A user has joined or left a room. Returns the notice if it is new. */
   onRoom(frame: Omit<ServerRoom, 'type' | 'members'>, size?: number): { conversation: Conversation; notice?: Notice } {
-    const { room, seq, event, user, at } = frame;
+    const { room, seq, event, user, at, reason } = frame;
     const conversation = this.with(peerOfRoom(room));
     const notice = conversation.addNotice({ seq, event, user, at }, this.me, size);
+    if (notice && reason) conversation.onDeleted();
     return { conversation, ...(notice && { notice }) };
   }
 

@@ -252,6 +252,50 @@ describe('the rooms of a chat', { timeout: 60_000 }, () => {
     assert.deepEqual(chat.sortedConversations, []);
   });
 
+  it('forgets the messages of a room that was deleted', async () => {
+    list = [{ target_room: 'r', members: 2, last: past(1, 'ann'), unread: 1 }];
+    history = [past(1, 'ann')];
+    seq = 1;
+    await start();
+    chat.open('#r');
+    await waitUntil(() => chat.current?.loaded === true);
+    await message(2, 'ann');
+    assert.deepEqual(thread(), ['m1', 'm2']);
+    list = [];
+    seq += 1;
+    const deleted = { event: 'left', user: 'me', members: 0, reason: 'room_deleted' };
+    socket.frame({ type: 'room', room: 'r', seq, at: AT, ...deleted });
+    await flushMicrotasks();
+    assert.deepEqual(thread(), []);
+    assert.equal(chat.current?.room?.problem, 'This room was deleted.');
+    // The next room of the name is another one.
+    history = [];
+    list = [{ target_room: 'r', members: 1, unread: 0 }];
+    await event('me', 'joined', 1);
+    await waitUntil(() => chat.current?.loaded === true);
+    assert.deepEqual(thread(), ['me joined 4']);
+    assert.equal(chat.current?.room?.problem, undefined);
+  });
+
+  it('does not show the messages of a room that was deleted while they were loaded', async () => {
+    list = [{ target_room: 'r', members: 1, last: past(1, 'ann'), unread: 0 }];
+    await start();
+    let asked: InFrame | undefined;
+    socket.onFrame = frame => {
+      if (frame.type === 'history') asked = frame;
+      else queueMicrotask(() => answer(socket, frame));
+    };
+    chat.open('#r');
+    await waitUntil(() => asked !== undefined);
+    seq += 1;
+    const deleted = { event: 'left', user: 'me', members: 0, reason: 'room_deleted' };
+    socket.frame({ type: 'room', room: 'r', seq, at: AT, ...deleted });
+    history = [past(1, 'ann')];
+    if (asked) answer(socket, asked);
+    await flushMicrotasks();
+    assert.deepEqual(thread(), []);
+  });
+
   it('learns from the list that a membership has ended', async () => {
     list = [{ target_room: 'r', members: 2, unread: 0 }];
     await start();

@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use super::{
     Ack, AckStatus, Conversation, Conversations, Edited, History, Member, Members, PastMessage,
-    RoomChange, RoomEvent, ServerFrame, ServerMessage, Skipped,
+    RoomChange, RoomEvent, RoomReason, ServerFrame, ServerMessage, Skipped,
 };
 use crate::protocol::timestamp::Timestamp;
 use crate::protocol::types::MessageId;
@@ -235,6 +235,9 @@ impl RoomChange<'_> {
         text(out, r#"","user":""#, self.user);
         number(out, r#"","seq":"#, self.seq.0);
         number(out, r#","members":"#, self.members.0);
+        if let Some(RoomReason::RoomDeleted) = self.reason {
+            out.extend_from_slice(br#","reason":"room_deleted""#);
+        }
         time(out, r#","at":""#, self.at);
         out.extend_from_slice(br#""}"#);
     }

@@ -20,11 +20,23 @@ pub enum RoomEvent {
     Left,
 }
 
+/// Why a membership has ended, if the user has not left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RoomReason {
+    /// The operator has deleted the room, and with it its messages. A room of the same name is another one.
+    RoomDeleted,
+}
+
 /// A user has joined or left a room.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 #[schemars(example = json!({
     "type": "room", "room": "lobby", "event": "joined", "user": "8888", "seq": 47, "members": 12,
     "at": "2026-11-20T11:03:00.123Z"
+}))]
+#[schemars(example = json!({
+    "type": "room", "room": "lobby", "event": "left", "user": "6666", "seq": 48, "members": 0, "reason": "room_deleted",
+    "at": "2026-11-20T11:04:00.123Z"
 }))]
 pub struct RoomChange<'a> {
     /// The name of the room.
@@ -39,6 +51,9 @@ pub struct RoomChange<'a> {
     pub seq: SafeInteger,
     /// The number of members after the event.
     pub members: SafeInteger,
+    /// Why the membership has ended. Only with `left`, and not if the user has left or was removed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<RoomReason>,
     /// The time of the event.
     pub at: Timestamp,
 }

@@ -7,6 +7,7 @@ mod deferred;
 mod presence;
 mod receipts;
 mod revocations;
+mod room_deletion;
 mod rooms;
 mod send;
 
@@ -149,7 +150,10 @@ impl Batch<'_> {
     /// Applies one operation.
     pub fn apply(&mut self, write: &Write) -> Result<Outcome> {
         let is_about_room = matches!(write.conversation(), Some(Conversation::Room(_)))
-            || matches!(write, Write::Join { .. } | Write::Leave { .. });
+            || matches!(
+                write,
+                Write::Join { .. } | Write::Leave { .. } | Write::DeleteRoom { .. }
+            );
         if is_about_room && self.rooms.mode == RoomMode::Off {
             return Ok(match write {
                 Write::Repeat(..) => Outcome::NotStored,
@@ -181,6 +185,8 @@ impl Batch<'_> {
             Write::Read(at) => self.read(at),
             Write::Join { user, room, kind } => self.join(user, room, *kind),
             Write::Leave { user, room, kind } => self.leave(user, room, *kind),
+            Write::DeleteRoom { room } => self.delete_room(room),
+            Write::ContinueDeletion(id) => self.continue_deletion(*id),
             Write::Block { actor, user, on } => self.block(actor, user, *on),
             Write::Status { user, status } => self.set_status(user, *status),
             Write::Reveal { user } => self.reveal(user),

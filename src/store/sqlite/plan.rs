@@ -8,7 +8,8 @@ use rusqlite::Connection;
 
 use super::cache::Cache;
 use super::pending::{PendingLog, Selection};
-use crate::store::{Conversation, MessageRef, NewMessage, Write};
+use super::rooms::conversation_of;
+use crate::store::{Conversation, MessageRef, NewMessage, RoomDeletionId, Write};
 
 /// Messages of the batch that must not wait in the pending log.
 #[derive(Debug, Default)]
@@ -121,6 +122,15 @@ pub fn plan<'a>(
                 let place = Place::of(&message.actor, &message.conversation);
                 direct.insert(place);
                 needed.extend(find.pending_conversation(place)?);
+            }
+            Write::DeleteRoom { room } => {
+                direct.insert(Place::Room(room));
+                needed.extend(find.pending_conversation(Place::Room(room))?);
+            }
+            // What the first step has found in the log is in the tables, unless a crash has come in between.
+            Write::ContinueDeletion(RoomDeletionId(room)) => {
+                let conversation = conversation_of(*room);
+                needed.extend(Some(conversation).filter(|n| log.has_conversation(*n)));
             }
             Write::Watermark { user, seq, .. } => {
                 direct.users.insert(user);

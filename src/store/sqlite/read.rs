@@ -25,8 +25,8 @@ use super::{migrations, pending};
 use crate::store::{
     ConversationsPage, ConversationsQuery, HistoryAnswer, HistoryQuery, InboxItem, InboxQuery,
     InboxRange, InboxState, MembersAnswer, MembersQuery, NameHash, NameHasher, PresenceMode,
-    Reader, RoomHistory, RoomMembersQuery, RoomMode, RoomRules, RoomsPage, RoomsQuery, StoreError,
-    UserOverview, UserQuery, Watched,
+    Reader, RoomDeletionId, RoomHistory, RoomMembersQuery, RoomMode, RoomRules, RoomsPage,
+    RoomsQuery, StoreError, UserOverview, UserQuery, Watched,
 };
 
 /// A connection that only reads.
@@ -322,7 +322,7 @@ impl Reader for SqliteReader {
     ) -> std::result::Result<(), StoreError> {
         self.each_pair(
             "SELECT u.id, r.name FROM members AS m JOIN users AS u ON u.n = m.user JOIN rooms AS r ON r.n = m.room
-             WHERE m.session",
+             WHERE m.session AND r.deleted_at IS NULL",
             each,
         )
     }
@@ -347,6 +347,15 @@ impl Reader for SqliteReader {
             each(&row.get(0)?);
         }
         Ok(())
+    }
+
+    fn room_deletions(&mut self) -> std::result::Result<Vec<RoomDeletionId>, StoreError> {
+        let ids = self
+            .connection
+            .prepare("SELECT room FROM room_deletions ORDER BY room")?
+            .query_map((), |row| row.get(0).map(RoomDeletionId))?
+            .collect::<Result<_>>()?;
+        Ok(ids)
     }
 
     fn blocks(&mut self, each: &mut dyn FnMut(&str, &str)) -> std::result::Result<(), StoreError> {

@@ -15,6 +15,8 @@ use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, TransactionBehavior};
 
+pub use self::expiry::{OldMessages, old_messages};
+pub use self::rooms::remove_messages as remove_room_messages;
 use super::byte_use;
 use super::cache::Cache;
 use super::kinds::SUPERSEDED;
@@ -266,17 +268,19 @@ impl RetentionSweeper {
         cache: &mut Cache,
         rules: &RetentionRules<'_>,
     ) -> Result<()> {
-        let all = numbers(
-            connection,
-            "SELECT n FROM rooms WHERE n > ?1 ORDER BY n LIMIT ?2",
-            self.room,
-        )?;
+        let all = rooms::next(connection, self.room)?;
         let (mut work, mut after) = (0, self.message);
         self.message = 0;
-        for room in &all {
+        for (room, is_deleted) in &all {
+            // Only inboxes need the messages of a deleted room.
+            let cutoff = if *is_deleted {
+                Some(i64::MAX)
+            } else {
+                rules.message_cutoff()
+            };
             // A message that is in no inbox yet may be in one soon.
             let has_moved = !rules.log.has_conversation(conversation_of(*room));
-            if let Some(cutoff) = rules.message_cutoff().filter(|_| has_moved) {
+            if let Some(cutoff) = cutoff.filter(|_| has_moved) {
                 let place = (conversation_of(*room), after);
                 let old = expiry::old_messages(connection, place, cutoff)?;
                 after = 0;

@@ -17,6 +17,9 @@ const MAX_CACHED: usize = 200_000;
 /// The rooms of users who are members of up to so many are not counted.
 const FEW_ROOMS: i64 = 16;
 
+/// In place of the number of members in an entry: the membership has ended because the room was deleted.
+pub const DELETED: &str = "deleted";
+
 /// The recipient of the messages of a room: no user has this number.
 pub const NO_RECIPIENT: i64 = 0;
 

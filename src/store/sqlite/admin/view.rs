@@ -24,7 +24,11 @@ pub fn include_all(path: &Path, connection: &Connection) -> Result<(), StoreErro
     for (table, columns) in [
         ("pending", "n INTEGER, records BLOB"),
         ("blocks", "user INTEGER, blocked INTEGER"),
-        ("rooms", "n INTEGER PRIMARY KEY, name TEXT, members INTEGER"),
+        (
+            "rooms",
+            "n INTEGER PRIMARY KEY, name TEXT, members INTEGER, former TEXT, deleted_at INTEGER",
+        ),
+        ("room_deletions", "room INTEGER, after INTEGER"),
         (
             "members",
             "room INTEGER, user INTEGER, joined INTEGER, joined_at INTEGER, seq INTEGER, session INTEGER",
@@ -64,6 +68,10 @@ pub fn include_all(path: &Path, connection: &Connection) -> Result<(), StoreErro
         // What they tell is not shown.
         let unknown = "CREATE TEMP VIEW conversations AS SELECT *, 0 AS low_wrote, 0 AS high_wrote FROM main.conversations";
         with_path(path, connection.execute_batch(unknown))?;
+    }
+    if !with_path(path, connection.column_exists(None, "rooms", "former"))? {
+        let none_deleted = "CREATE TEMP VIEW rooms AS SELECT *, NULL AS former, NULL AS deleted_at FROM main.rooms";
+        with_path(path, connection.execute_batch(none_deleted))?;
     }
     with_path(path, pending::include(connection))?;
     if !with_path(path, connection.table_exists(None, "listed"))? {

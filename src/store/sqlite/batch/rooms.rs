@@ -49,7 +49,7 @@ impl Batch<'_> {
         name: &Arc<str>,
         kind: MembershipKind,
     ) -> Result<Outcome> {
-        let user = self.user(id)?;
+        let mut user = self.user(id)?;
         let by_key = kind == MembershipKind::Assigned;
         if by_key {
             self.set_known(id, user)?;
@@ -109,6 +109,8 @@ impl Batch<'_> {
                 .prepare_cached("DELETE FROM removed_members WHERE room = ?1 AND user = ?2")?
                 .execute([room.n, user.n])?;
         }
+        self.leave_deleted(id, user.n, name)?;
+        user = self.user(id)?;
         let n = self.numbers.next(self.tx)?;
         let regrouped = self.regrouped(name, before == self.rooms.small, false);
         self.tx
@@ -444,7 +446,7 @@ impl Batch<'_> {
     }
 
     /// True if a room has members or messages. Otherwise it may only have entries in inboxes.
-    fn room_exists(&self, room: &Room) -> Result<bool> {
+    pub(super) fn room_exists(&self, room: &Room) -> Result<bool> {
         let conversation = room.conversation();
         if room.count() > 0
             || self.log.has_conversation(conversation)

@@ -11,6 +11,7 @@ use super::row::{OVERHEAD, message_without_content, select_messages, stored_mess
 use crate::store::sqlite::kinds;
 use crate::store::sqlite::number::{signed, unsigned};
 use crate::store::sqlite::retention::kept_entries;
+use crate::store::sqlite::rooms::DELETED;
 use crate::store::{
     DeviceRef, Entry, EntryKind, InboxItem, InboxQuery, InboxRange, InboxState, MembershipEntry,
     MembershipEvent, StoredMessage, UserStatus,
@@ -122,6 +123,7 @@ impl SqliteReader {
                             MembershipEvent::Left
                         },
                         members: members.parse().unwrap_or_default(),
+                        room_deleted: members == DELETED,
                         at: row.get(3)?,
                     };
                     items.push(InboxItem::Membership(Box::new(entry)));
@@ -178,9 +180,10 @@ impl SqliteReader {
         let message = self
             .connection
             .prepare_cached(
-                "SELECT f.id, t.id, m.id, m.sent_at, m.reply_to, m.edited_at, m.deleted_at,
-                    CASE WHEN t.n IS NULL THEN (SELECT r.name FROM rooms AS r WHERE r.n = -m.conversation) END
+                "SELECT f.id, t.id, m.id, m.sent_at, m.reply_to, m.edited_at, coalesce(m.deleted_at, r.deleted_at),
+                    coalesce(r.former, r.name)
                  FROM messages AS m JOIN users AS f ON f.n = m.sender LEFT JOIN users AS t ON t.n = m.recipient
+                    LEFT JOIN rooms AS r ON r.n = -m.conversation
                  WHERE m.conversation = ?1 AND m.n = ?2",
             )?
             .query_row([conversation, n], |row| message_without_content(row, 0))?;

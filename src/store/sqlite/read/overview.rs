@@ -55,8 +55,8 @@ impl SqliteReader {
     fn rooms_of(&self, user: i64, limit: usize) -> Result<Vec<Arc<str>>> {
         self.connection
             .prepare_cached(
-                "SELECT r.name FROM members AS m JOIN rooms AS r ON r.n = m.room WHERE m.user = ?1
-                 ORDER BY r.name LIMIT ?2",
+                "SELECT r.name FROM members AS m JOIN rooms AS r ON r.n = m.room
+                 WHERE m.user = ?1 AND r.deleted_at IS NULL ORDER BY r.name LIMIT ?2",
             )?
             .query_map(params![user, rows(limit)], |row| row.get(0))?
             .collect()
@@ -73,8 +73,9 @@ impl SqliteReader {
         }
         let mut statement = self.connection.prepare_cached(concat!(
             "SELECT r.name, r.members, ",
+            "r.deleted_at IS NULL AND (",
             exists!(),
-            " FROM rooms AS r WHERE r.name > ?1 ORDER BY r.name LIMIT ?2"
+            ") FROM rooms AS r WHERE r.name > ?1 ORDER BY r.name LIMIT ?2"
         ))?;
         // No name is empty.
         let after = query.after.as_deref().unwrap_or_default();

@@ -63,7 +63,7 @@ impl SqliteReader {
     /// The name of the room of a conversation.
     pub(super) fn room_name(&self, conversation: i64) -> Result<Arc<str>> {
         self.connection
-            .prepare_cached("SELECT name FROM rooms WHERE n = ?1")?
+            .prepare_cached("SELECT coalesce(former, name) FROM rooms WHERE n = ?1")?
             .query_row([conversation_of(conversation)], |row| row.get(0))
     }
 
@@ -81,7 +81,7 @@ impl SqliteReader {
             .connection
             .prepare_cached(
                 "SELECT m.joined, r.name, r.members FROM members AS m JOIN rooms AS r ON r.n = m.room
-                 WHERE m.room = ?1 AND m.user = ?2",
+                 WHERE m.room = ?1 AND m.user = ?2 AND r.deleted_at IS NULL",
             )?
             .query_row([conversation_of(conversation), user], |row| {
                 let member = Member {
@@ -133,7 +133,10 @@ impl SqliteReader {
         let room = conversation_of(conversation);
         let joined = self
             .connection
-            .prepare_cached("SELECT joined FROM members WHERE room = ?1 AND user = ?2")?
+            .prepare_cached(
+                "SELECT m.joined FROM members AS m JOIN rooms AS r ON r.n = m.room
+                 WHERE m.room = ?1 AND m.user = ?2 AND r.deleted_at IS NULL",
+            )?
             .query_row([room, user], |row| row.get(0))
             .optional()?;
         let Some(joined) = joined else {

@@ -15,8 +15,11 @@ macro_rules! select_messages {
         concat!(
             "SELECT ",
             $before,
-            "f.id, t.id, m.id, m.sent_at, m.reply_to, m.edited_at, m.deleted_at,
-                CASE WHEN t.n IS NULL THEN (SELECT r.name FROM rooms AS r WHERE r.n = -m.conversation) END,
+            "f.id, t.id, m.id, m.sent_at, m.reply_to, m.edited_at,
+                coalesce(m.deleted_at,
+                    CASE WHEN t.n IS NULL THEN (SELECT r.deleted_at FROM rooms AS r WHERE r.n = -m.conversation) END),
+                CASE WHEN t.n IS NULL
+                    THEN (SELECT coalesce(r.former, r.name) FROM rooms AS r WHERE r.n = -m.conversation) END,
                 coalesce(m.content, (SELECT x.content FROM contents AS x WHERE x.n = m.n)) ",
             $after
         )
@@ -29,7 +32,10 @@ pub(super) use select_messages;
 pub fn stored_message(row: &Row<'_>, at: usize) -> Result<StoredMessage> {
     let content: Option<String> = row.get(at + 8)?;
     let mut message = message_without_content(row, at)?;
-    message.content = content.unwrap_or_default();
+    // The messages of a deleted room have content until all steps of the deletion are done.
+    if message.deleted_at.is_none() {
+        message.content = content.unwrap_or_default();
+    }
     Ok(message)
 }
 

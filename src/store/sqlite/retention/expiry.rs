@@ -39,6 +39,19 @@ impl OldMessages {
         gone.map(|message| message.n)
     }
 
+    /// The numbers of those that an inbox still shows, and that were not deleted.
+    pub fn to_clear(&self) -> impl Iterator<Item = i64> {
+        let kept = self.messages.iter().filter(|message| !message.gone);
+        kept.filter(|message| !message.is_deleted)
+            .map(|message| message.n)
+    }
+
+    /// The number of those that were not deleted.
+    pub fn not_deleted(&self) -> u64 {
+        let messages = self.messages.iter();
+        messages.filter(|message| !message.is_deleted).count() as u64
+    }
+
     pub fn has_some_to_remove(&self) -> bool {
         self.messages.iter().any(|message| message.gone)
     }

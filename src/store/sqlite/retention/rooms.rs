@@ -2,11 +2,23 @@
 
 use rusqlite::{Connection, Result, TransactionBehavior};
 
-use super::RetentionRules;
 use super::expiry::OldMessages;
+use super::{EXAMINE, RetentionRules};
 use crate::store::sqlite::cache::Cache;
 use crate::store::sqlite::long_contents;
 use crate::store::sqlite::rooms::conversation_of;
+
+/// The rooms after room `after`, as far as one step goes, each with whether it is a deleted one. Those whose deletion has steps left
+/// are not among them.
+pub fn next(connection: &Connection, after: i64) -> Result<Vec<(i64, bool)>> {
+    connection
+        .prepare_cached(
+            "SELECT n, deleted_at IS NOT NULL FROM rooms WHERE n > ?1 AND n NOT IN (SELECT room FROM room_deletions)
+             ORDER BY n LIMIT ?2",
+        )?
+        .query_map([after, EXAMINE], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .collect()
+}
 
 /// Removes messages of a room. Numbers of messages of a room are not counted, so nothing else changes.
 pub fn remove_messages(tx: &Connection, room: i64, old: &OldMessages) -> Result<()> {

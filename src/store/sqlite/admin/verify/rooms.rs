@@ -4,7 +4,18 @@
 pub const ROOM_CHECKS: &[(&str, &str)] = &[
     (
         "a room records another number of members than it has (room, number)",
-        "SELECT n, members FROM rooms WHERE members != (SELECT count(*) FROM members WHERE room = n)",
+        "SELECT n, members FROM rooms WHERE members != (SELECT count(*) FROM members WHERE room = n)
+            AND n NOT IN (SELECT room FROM room_deletions)",
+    ),
+    (
+        "a deleted room has a member, or a message that was not deleted (room, number)",
+        "SELECT n, deleted_at FROM rooms WHERE deleted_at IS NOT NULL AND n NOT IN (SELECT room FROM room_deletions)
+            AND (EXISTS (SELECT 1 FROM members WHERE room = n)
+                OR EXISTS (SELECT 1 FROM messages WHERE conversation = -rooms.n AND deleted_at IS NULL))",
+    ),
+    (
+        "a deletion is of no room, or of one that was not deleted (room, message)",
+        "SELECT room, after FROM room_deletions WHERE room NOT IN (SELECT n FROM rooms WHERE deleted_at IS NOT NULL)",
     ),
     (
         "a member is of no room, or no user (room, user)",
