@@ -58,6 +58,30 @@ impl Rejection {
         Self::new(403, Some(close_codes::FORBIDDEN), "forbidden", detail)
     }
 
+    /// No resource exists at this path. Names the reasons that are likely in a deployment.
+    pub fn no_resource(path: &str, base_path: &str) -> Self {
+        let nothing = "nothing exists at this path";
+        let detail = match path.strip_prefix(base_path) {
+            None => format!("{nothing}; the paths of this server begin with {base_path}"),
+            Some(path) if is_for_operators(path) => {
+                format!("{nothing}; it is one of the operations port (--ops-listen)")
+            }
+            Some(_) => nothing.to_owned(),
+        };
+        Self::not_found(detail)
+    }
+
+    /// No WebSocket exists at this path.
+    pub fn no_websocket(path: &str, base_path: &str) -> Self {
+        let nothing = "there is no WebSocket at this path";
+        let operations = path.strip_prefix(base_path).is_some_and(is_for_operators);
+        Self::not_found(if operations {
+            format!("{nothing}; it is one of the operations port (--ops-listen)")
+        } else {
+            format!("{nothing}; sessions are at {base_path}/ws/{{user_id}}")
+        })
+    }
+
     /// Nothing exists at this path.
     pub fn not_found(detail: impl Into<String>) -> Self {
         Self::new(404, None, "not_found", detail)
@@ -199,4 +223,12 @@ impl Rejection {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::BAD_REQUEST);
         HttpResponse::build(status).json(self.body())
     }
+}
+
+/// Whether the operations port serves something at this path, without the base path.
+fn is_for_operators(path: &str) -> bool {
+    let first = path
+        .strip_prefix('/')
+        .and_then(|path| path.split('/').next());
+    matches!(first, Some("v1" | "metrics" | "monitor" | "admin"))
 }

@@ -91,6 +91,7 @@ async fn method_not_allowed() -> HttpResponse {
     response
 }
 
-async fn not_found() -> HttpResponse {
-    Rejection::not_found("nothing exists at this path").to_http()
+async fn not_found(request: HttpRequest) -> HttpResponse {
+    let base = context(&request).map_or("", |context| &context.config.network.base_path);
+    Rejection::no_resource(request.path(), base).to_http()
 }

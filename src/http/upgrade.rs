@@ -254,9 +254,7 @@ fn requested(
 }
 
 fn endpoint(head: &RequestHead, base_path: &str) -> Result<Endpoint, Rejection> {
-    let not_found = || {
-        Rejection::not_found("there is no WebSocket at this path; sessions are at /ws/{user_id}")
-    };
+    let not_found = || Rejection::no_websocket(head.uri.path(), base_path);
     let path = head.uri.path().strip_prefix(base_path);
     let user = match path.ok_or_else(not_found)? {
         "/echo" => return Ok(Endpoint::Echo),

@@ -304,6 +304,23 @@ fn the_base_path_applies_to_all_routes() {
             (404, &json!("not_found")),
             "{path}"
         );
+        let detail = body["detail"].as_str().expect("a detail");
+        assert!(
+            detail.ends_with("sessions are at /demo/ws/{user_id}"),
+            "{path}: {detail}"
+        );
+    }
+    let (_, body): (u16, Value) = json_answer(&server.http(&handshake("/demo/monitor", "")));
+    let detail = body["detail"].as_str().expect("a detail");
+    assert!(detail.contains("operations port"), "{detail}");
+    for (path, reason) in [
+        ("/", "begin with /demo"),
+        ("/v1/messages", "begin with /demo"),
+        ("/demo/v1/messages", "operations port"),
+    ] {
+        let (_, body): (u16, Value) = json_answer(&server.get(path));
+        let detail = body["detail"].as_str().expect("a detail");
+        assert!(detail.contains(reason), "{path}: {detail}");
     }
 }
 

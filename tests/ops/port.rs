@@ -32,6 +32,7 @@ fn each_port_serves_its_own_resources_only() {
     ] {
         let response = ops.server.get(path);
         assert!(response.starts_with("HTTP/1.1 404"), "{path}: {response}");
+        assert!(response.contains("operations port"), "{path}: {response}");
     }
     let response = ops.request("DELETE /v1/users/8888/history", &[], b"");
     response.assert_error(405, "method_not_allowed", None);
