@@ -13,16 +13,21 @@ pub const COMMAND: Command = Command {
             .value_name("NAME")
             .required(true)
             .help("Name of the key, which the log shows");
+        let scopes = Arg::new("scopes")
+            .value_name("SCOPES")
+            .help("What the key allows: read, write and admin, separated by commas [default: all]");
         clap::Command::new("api-key")
             .about("Print a new key of the HTTP API, and its line for --api-key-file")
             .arg(name)
+            .arg(scopes)
     },
     settings: Settings::None,
     run,
 };
 
 fn run(_: &ArgMatches, own: &ArgMatches) -> Result<(), CommandError> {
-    let key = NewKey::generate(required(own, "name"))
+    let scopes = own.get_one::<String>("scopes");
+    let key = NewKey::generate(required(own, "name"), scopes.map(String::as_str))
         .map_err(|error| CommandError::FailedWith(format!("no key can be made: {error}"), 2))?;
     writeln!(io::stdout(), "{}\n{}", key.key(), key.line()).map_err(not_printed("the key"))
 }

@@ -85,6 +85,8 @@ pub struct Caller {
 /// A key that was just generated. `Debug` does not show it.
 pub struct NewKey {
     name: Arc<str>,
+    /// As in the file; absent for all of them.
+    scopes: Option<String>,
     key: Secret,
 }
 
@@ -97,19 +99,25 @@ impl fmt::Debug for NewKey {
 }
 
 impl NewKey {
-    /// Generates a key of this name.
+    /// Generates a key of this name with these scopes, separated by commas, or with all of them.
     ///
     /// # Errors
-    /// A description, if the name is invalid or the system provides no random bytes.
-    pub fn generate(name: &str) -> Result<Self, String> {
+    /// A description, if the name or a scope is invalid or the system provides no random bytes.
+    pub fn generate(name: &str, scopes: Option<&str>) -> Result<Self, String> {
         if !is_name(name) {
             return Err(format!(
                 "{name:?} is not the name of a key: 1 to 64 characters from A-Z a-z 0-9 . _ ~ @ : + -"
             ));
         }
+        if let Some(scopes) = scopes.filter(|scopes| Scopes::parse(scopes).is_none()) {
+            return Err(format!(
+                "{scopes:?} is not a list of scopes: read, write and admin, separated by commas"
+            ));
+        }
         let key = generate_secret().map_err(|error| error.to_string())?;
         Ok(Self {
             name: name.into(),
+            scopes: scopes.map(str::to_owned),
             key,
         })
     }
@@ -126,7 +134,10 @@ impl NewKey {
         let digits: String = digits
             .filter_map(|digit| char::from_digit(digit.into(), 16))
             .collect();
-        format!("{} {digits}", self.name)
+        match &self.scopes {
+            Some(scopes) => format!("{} {digits} {scopes}", self.name),
+            None => format!("{} {digits}", self.name),
+        }
     }
 }
 
@@ -178,7 +189,7 @@ impl ApiKeys {
         let new_key = if exists {
             None
         } else {
-            let key = NewKey::generate(GENERATED).map_err(AuthSetupError::Failed)?;
+            let key = NewKey::generate(GENERATED, None).map_err(AuthSetupError::Failed)?;
             if let Some(path) = &file {
                 save(path, &key)?;
             }
@@ -392,11 +403,16 @@ mod tests {
 
     #[test]
     fn a_generated_key_is_the_one_of_its_line() {
-        let key = NewKey::generate("shop").expect("a key");
+        let key = NewKey::generate("shop", None).expect("a key");
         let keys = parse(&key.line()).expect("a valid line");
         let hash: [u8; 32] = Sha256::digest(key.key().as_bytes()).into();
         assert_eq!(keys[0].hash, hash);
-        assert!(NewKey::generate("a b").is_err());
+        assert!(NewKey::generate("a b", None).is_err());
         assert!(!format!("{key:?}").contains(&*key.key()));
+        let key = NewKey::generate("shop", Some("read,write")).expect("a key");
+        assert_eq!(
+            parse(&key.line()).expect("a valid line")[0].scopes,
+            Scopes(3)
+        );
     }
 }

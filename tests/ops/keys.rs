@@ -186,7 +186,16 @@ fn the_command_prints_a_key_and_its_line() {
     assert_eq!((words.len(), words[0], words[1].len()), (2, "shop", 64));
     assert_ne!(new_key("shop").0, key);
     let folder = Folder::new();
-    for arguments in [&["api-key"][..], &["api-key", "a b"], &["api-key", ""]] {
+    let output = dmwire(&folder.0, &["api-key", "shop", "write,read"]);
+    assert!(output.out.ends_with(" write,read\n"), "{output:?}");
+    for arguments in [
+        &["api-key"][..],
+        &["api-key", "a b"],
+        &["api-key", ""],
+        &["api-key", "shop", "all"],
+        &["api-key", "shop", "read,"],
+        &["api-key", "shop", "read", "write"],
+    ] {
         let output = dmwire(&folder.0, arguments);
         assert_eq!(output.code, Some(2), "{output:?}");
         assert_eq!(output.out, "");
