@@ -45,6 +45,21 @@ export interface Room {
   readonly cursor?: string;
 }
 
+/** An endpoint that gets events. The numbers count since the start of the server. */
+export interface Webhook {
+  readonly url: string;
+  readonly events: readonly string[];
+  readonly state: string;
+  readonly lag_seconds: number;
+  readonly in_flight: number;
+  readonly delivered: number;
+  readonly retried: number;
+  readonly dropped: number;
+  readonly last_delivered_at?: string;
+  readonly last_error?: string;
+  readonly last_error_at?: string;
+}
+
 /** Messages, the oldest first. */
 export interface History {
   readonly messages: readonly PastMessage[];
@@ -109,7 +124,7 @@ export class Api {
   }
 
   /** Accepts the tokens that were revoked. */
-  liftRevocation(user: string): Promise<Readonly<Record<string, unknown>>> {
+  liftRevocation(user: string): Promise<{ readonly lifted: boolean }> {
     return this.#call('DELETE', ['users', user, 'revocation']);
   }
 
@@ -133,6 +148,10 @@ export class Api {
 
   roomHistory(room: string, limit: number): Promise<History> {
     return this.#call('GET', ['rooms', room, 'history'], { limit });
+  }
+
+  webhooks(): Promise<{ readonly webhooks: readonly Webhook[] }> {
+    return this.#call('GET', ['webhooks']);
   }
 
   async #call<T>(method: Method, [resource, name, part]: readonly string[], query: Query = {}): Promise<T> {

@@ -2,7 +2,7 @@
 
 import { isUser } from '../identity.js';
 
-export const VIEWS = ['overview', 'sessions', 'users', 'rooms'] as const;
+export const VIEWS = ['overview', 'sessions', 'users', 'rooms', 'webhooks'] as const;
 export type View = (typeof VIEWS)[number];
 
 export interface Place {

@@ -70,6 +70,10 @@ describe('accessibility of the dashboard', { timeout: 10 * DEADLINE }, () => {
         await page.goto(`${stage.url}#/rooms/lobby`);
         await page.getByRole('heading', { name: 'lobby' }).waitFor();
         await check('room');
+        await views.getByRole('link', { name: 'Webhooks' }).click();
+        await page.getByRole('heading', { name: 'Webhooks' }).waitFor();
+        await page.locator('.panel').waitFor();
+        await check('webhooks');
       });
     }
   }

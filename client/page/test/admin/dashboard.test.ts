@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import type { Page } from 'playwright-core';
-import { DEADLINE } from '../support/browser.js';
+import { DEADLINE, dialogClosed } from '../support/browser.js';
 import { live, setUpDashboard, TestSession, tile } from '../support/dashboard.js';
 
 async function enterKey(page: Page, key: string): Promise<void> {
@@ -141,6 +141,51 @@ describe('dashboard', { timeout: 10 * DEADLINE }, () => {
     await page.getByText('The user has no open session.').waitFor();
     assert.equal(other.socket.readyState, other.socket.OPEN);
     other.close();
+  });
+
+  it('revokes the tokens of a user, and accepts them again', async () => {
+    const session = await TestSession.open(stage.server, 'ben');
+    const page = await stage.world.visitor();
+    await page.goto(`${stage.url}#/users/ben`);
+    await page.getByText('1 open').waitFor();
+    const act = async (name: string) => {
+      await page.getByRole('button', { name }).click();
+      await page.getByRole('dialog').getByRole('button', { name }).click();
+    };
+    await act('Revoke tokens');
+    assert.equal(await session.closed, 4403);
+    await page.getByText('Tokens revoked, 1 session closed.').waitFor();
+    await dialogClosed(page);
+    await act('Lift revocation');
+    await page.getByText('Revocation lifted.').waitFor();
+    await dialogClosed(page);
+    await act('Lift revocation');
+    await page.getByText('The tokens of this user were not revoked.').waitFor();
+  });
+
+  it('erases a user only after the name was typed', async () => {
+    const page = await stage.world.visitor();
+    const calls: string[] = [];
+    await page.route(/\/v1\/users\/carla$/, route => {
+      if (route.request().method() !== 'DELETE') return route.continue();
+      calls.push(route.request().url());
+      return route.fulfill({ json: { closed: 0, messages: 2 } });
+    });
+    await page.goto(`${stage.url}#/users/carla`);
+    await page.getByRole('button', { name: 'Erase user' }).click();
+    const dialog = page.getByRole('dialog');
+    const erase = dialog.getByRole('button', { name: 'Erase user' });
+    const field = dialog.getByLabel('Type carla to confirm');
+    for (const text of ['', 'carl', 'Carla', 'carla2']) {
+      await field.fill(text);
+      assert.ok(await erase.isDisabled(), text);
+      await field.press('Enter');
+    }
+    assert.deepEqual(calls, []);
+    await field.fill('carla');
+    await erase.click();
+    await page.getByText('User erased: closed sessions: 0, messages: 2.').waitFor();
+    assert.equal(calls.length, 1);
   });
 
   it('reconnects after a restart of the server', async () => {

@@ -39,6 +39,26 @@ const ANSWERS: readonly (readonly [RegExp, unknown])[] = [
       ],
     },
   ],
+  [
+    /\/webhooks$/,
+    {
+      webhooks: [
+        {
+          url: HOSTILE,
+          events: [HOSTILE],
+          state: HOSTILE,
+          lag_seconds: 1,
+          in_flight: 1,
+          delivered: 1,
+          retried: 1,
+          dropped: 1,
+          last_delivered_at: HOSTILE,
+          last_error: HOSTILE,
+          last_error_at: HOSTILE,
+        },
+      ],
+    },
+  ],
   [/\/rooms$/, { rooms: [{ room: HOSTILE, members: 1 }] }],
   [/\/rooms\/[^/]+$/, { room: HOSTILE, users: [{ user: HOSTILE, joined_at: HOSTILE }], total: 1 }],
   [
@@ -96,6 +116,7 @@ describe('hostile texts in the dashboard', { timeout: 10 * DEADLINE }, () => {
       ['users/anna', 7],
       ['rooms', 1],
       ['rooms/lobby', 4],
+      ['webhooks', 6],
     ] as const) {
       await page.goto(`${stage.url}#/${view}`);
       await page.locator('.connection.open').waitFor();
@@ -110,11 +131,18 @@ describe('hostile texts in the dashboard', { timeout: 10 * DEADLINE }, () => {
   it('so are the errors of calls', async () => {
     const page = await stage.world.visitor();
     await play(page, () => ({ status: 500, json: { code: HOSTILE, detail: HOSTILE } }));
-    for (const view of ['overview', 'sessions', 'users/anna', 'rooms', 'rooms/lobby']) {
+    for (const view of ['overview', 'sessions', 'users/anna', 'rooms', 'rooms/lobby', 'webhooks']) {
       await page.goto(`${stage.url}#/${view}`);
       await page.locator('.problem', { hasText: '<img src=x' }).first().waitFor();
       await assertHarmless(page, view);
     }
+  });
+
+  it('a call that the server does not have is named as such', async () => {
+    const page = await stage.world.visitor();
+    await play(page, () => ({ status: 404, json: { code: 'not_found', detail: 'nothing exists at this path' } }));
+    await page.goto(`${stage.url}#/webhooks`);
+    await page.getByText('This server does not support this call.').waitFor();
   });
 
   it('an answer that is not one of the API is an error', async () => {

@@ -77,8 +77,15 @@ function describe(thrown: unknown): string {
   return thrown.isUnsupported ? 'This server does not support this call.' : thrown.message;
 }
 
+const COUNTS: Readonly<Record<string, string>> = {
+  closed: 'closed sessions',
+  entries: 'inbox entries',
+  notified: 'notified users',
+  members: 'ended memberships',
+};
+
 /** The numbers of an answer as a text. */
 export function describeCounts(answer: Readonly<Record<string, unknown>>): string {
   const counts = Object.entries(answer).filter(([, value]) => typeof value === 'number');
-  return counts.map(([name, value]) => `${name.replaceAll('_', ' ')}: ${value}`).join(', ');
+  return counts.map(([name, value]) => `${COUNTS[name] ?? name.replaceAll('_', ' ')}: ${value}`).join(', ');
 }

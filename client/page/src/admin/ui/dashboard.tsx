@@ -10,12 +10,14 @@ import { Overview } from './overview.js';
 import { Rooms } from './rooms.js';
 import { Sessions } from './sessions.js';
 import { Users } from './users.js';
+import { Webhooks } from './webhooks.js';
 
 const TITLES: Readonly<Record<View, string>> = {
   overview: 'Overview',
   sessions: 'Sessions',
   users: 'Users',
   rooms: 'Rooms',
+  webhooks: 'Webhooks',
 };
 
 interface DashboardProps {
@@ -98,6 +100,7 @@ export function Dashboard({ apiKey, onKeyRejected, onChangeKey }: DashboardProps
           <Users key={place.name} api={api} user={place.name} time={samples.time(performance.now())} />
         )}
         {place.view === 'rooms' && <Rooms key={place.name} api={api} room={place.name} />}
+        {place.view === 'webhooks' && <Webhooks api={api} />}
       </main>
     </>
   );

@@ -120,7 +120,7 @@ function RoomDetails({ api, room }: { api: Api; room: string }): JSX.Element {
             typed={room}
             run={async () => {
               const counts = describeCounts(await api.deleteRoom(room));
-              return counts === '' ? 'Room deleted.' : `Room deleted. ${counts}.`;
+              return `Room deleted${counts && `: ${counts}`}.`;
             }}
             onDone={text => {
               setResult(text);
@@ -167,10 +167,11 @@ function RoomDetails({ api, room }: { api: Api; room: string }): JSX.Element {
 function Content({ message: { message } }: { message: PastMessage }): JSX.Element {
   if (message === undefined) return <span class="dim">deleted</span>;
   if (typeof message === 'string') return <span class="content">{message}</span>;
-  const { type, ...rest } = message as { type: string };
+  const { type, ...rest } = message as { type: string; text?: unknown };
+  const text = type === 'markdown' && typeof rest.text === 'string' ? rest.text : JSON.stringify(rest);
   return (
     <span class="content">
-      <span class="dim">{type}</span> {JSON.stringify(rest)}
+      <span class="dim">{type}</span> {text}
     </span>
   );
 }

@@ -72,3 +72,13 @@ export function Failure({ error }: { error: CallError | undefined }): JSX.Elemen
     </p>
   );
 }
+
+/** A property in a list of them. */
+export function Fact({ title, children }: { title: string; children: ComponentChildren }): JSX.Element {
+  return (
+    <div>
+      <dt>{title}</dt>
+      <dd>{children}</dd>
+    </div>
+  );
+}

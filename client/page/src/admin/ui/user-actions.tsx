@@ -74,7 +74,7 @@ export function UserActions({ api, user, sessions, onDone }: UserActionsProps): 
         >
           <p>
             {open} of {name} {sessions === 1 ? 'is' : 'are'} closed. Tokens that were issued until now are rejected from
-            then on, also those without a time of issue.
+            then on. Tokens without a time of issue are rejected until the revocation is lifted.
           </p>
         </Action>
       )}
@@ -83,10 +83,9 @@ export function UserActions({ api, user, sessions, onDone }: UserActionsProps): 
           {...common}
           title="Lift the revocation?"
           action="Lift revocation"
-          run={async () => {
-            await api.liftRevocation(user);
-            return 'Revocation lifted.';
-          }}
+          run={async () =>
+            (await api.liftRevocation(user)).lifted ? 'Revocation lifted.' : 'The tokens of this user were not revoked.'
+          }
         >
           <p>Tokens of {name} that were revoked and have not expired are accepted again.</p>
         </Action>
@@ -99,7 +98,7 @@ export function UserActions({ api, user, sessions, onDone }: UserActionsProps): 
           typed={user}
           run={async () => {
             const counts = describeCounts(await api.erase(user));
-            return counts === '' ? 'User erased.' : `User erased. ${counts}.`;
+            return `User erased${counts && `: ${counts}`}.`;
           }}
         >
           <p>

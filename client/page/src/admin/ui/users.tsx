@@ -6,7 +6,7 @@ import { date, duration, formatCount } from '../format.js';
 import { useCall } from '../use-call.js';
 import { Lookup } from './lookup.js';
 import { Age } from './sessions.js';
-import { Failure, RoomLink, Table, UserLink } from './table.js';
+import { Fact, Failure, RoomLink, Table, UserLink } from './table.js';
 import { UserActions } from './user-actions.js';
 
 const REFRESH = 5_000;
@@ -123,39 +123,25 @@ function Facts({ user, time }: { user: User; time: number }): JSX.Element {
   return (
     <dl class="facts">
       {user.last_seen !== undefined && (
-        <div>
-          <dt>Last seen</dt>
-          <dd>
-            {date(user.last_seen)} ({duration(time - Date.parse(user.last_seen) / 1000)} ago)
-          </dd>
-        </div>
+        <Fact title="Last seen">
+          {date(user.last_seen)} ({duration(time - Date.parse(user.last_seen) / 1000)} ago)
+        </Fact>
       )}
-      {user.first_seen !== undefined && (
-        <div>
-          <dt>First seen</dt>
-          <dd>{date(user.first_seen)}</dd>
-        </div>
-      )}
-      <div>
-        <dt>Unread messages</dt>
-        <dd>{formatCount(user.unread)}</dd>
-      </div>
-      <div>
-        <dt>Rooms</dt>
-        <dd>
-          {user.rooms.length === 0 ? (
-            'none'
-          ) : (
-            <ul class="names">
-              {user.rooms.map(room => (
-                <li key={room}>
-                  <RoomLink room={room} />
-                </li>
-              ))}
-            </ul>
-          )}
-        </dd>
-      </div>
+      {user.first_seen !== undefined && <Fact title="First seen">{date(user.first_seen)}</Fact>}
+      <Fact title="Unread messages">{formatCount(user.unread)}</Fact>
+      <Fact title="Rooms">
+        {user.rooms.length === 0 ? (
+          'none'
+        ) : (
+          <ul class="names">
+            {user.rooms.map(room => (
+              <li key={room}>
+                <RoomLink room={room} />
+              </li>
+            ))}
+          </ul>
+        )}
+      </Fact>
     </dl>
   );
 }
