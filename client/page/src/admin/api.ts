@@ -3,8 +3,8 @@
 import type { PastMessage, ServerConversations } from '../../../src/frames.generated.js';
 import { isName } from './place.js';
 
-/** How long a call may take, in milliseconds. */
-const TIMEOUT = 20_000;
+/** How long a call may take, in milliseconds. The server deletes many messages in steps, and answers after the last one. */
+const TIMEOUTS = { GET: 20_000, DELETE: 600_000 } as const;
 
 export interface ListedSession {
   readonly session_id: string;
@@ -70,7 +70,7 @@ export interface History {
 export class CallError extends Error {
   /**
    * @param status The HTTP status; 0 if there was no answer.
-   * @param code The code of the API's error, or `unreachable` or `invalid_answer`.
+   * @param code The code of the API's error, or `unreachable`, `timeout` or `invalid_answer`.
    */
   constructor(
     readonly status: number,
@@ -87,7 +87,7 @@ export class CallError extends Error {
   }
 }
 
-type Method = 'GET' | 'DELETE';
+type Method = keyof typeof TIMEOUTS;
 type Query = Readonly<Record<string, string | number | boolean | undefined>>;
 
 export class Api {
@@ -168,14 +168,16 @@ export class Api {
       response = await fetch(url, {
         method,
         headers: this.key === undefined ? {} : { authorization: `Bearer ${this.key}` },
-        signal: AbortSignal.timeout(TIMEOUT),
+        signal: AbortSignal.timeout(TIMEOUTS[method]),
         // The key is the only credential.
         credentials: 'omit',
         cache: 'no-store',
       });
       body = await response.json().catch(() => undefined);
-    } catch {
-      throw new CallError(0, 'unreachable', 'The server cannot be reached.');
+    } catch (error) {
+      throw error instanceof DOMException && error.name === 'TimeoutError'
+        ? new CallError(0, 'timeout', 'The server has not answered in time.')
+        : new CallError(0, 'unreachable', 'The server cannot be reached.');
     }
     if (response.ok && isObject(body)) return body as T;
     const error = errorOf(response, body);

@@ -38,8 +38,10 @@ export function useCall<T>(id: string, call: () => Promise<T>, interval = 0): Lo
         if (isCurrent) setResult({ id, value, error });
       } catch (thrown) {
         error = thrown instanceof CallError ? thrown : new CallError(0, 'internal', String(thrown));
-        // The last answer stays visible.
-        if (isCurrent) setResult(before => ({ id, value: before?.id === id ? before.value : undefined, error }));
+        // The last answer stays visible, unless what it describes does not exist any more.
+        const keeps = error.status !== 404;
+        if (isCurrent)
+          setResult(before => ({ id, value: keeps && before?.id === id ? before.value : undefined, error }));
       }
       if (!isCurrent || interval === 0 || error?.isUnsupported) return;
       timer = setTimeout(

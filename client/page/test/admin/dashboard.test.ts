@@ -120,7 +120,7 @@ describe('dashboard', { timeout: 10 * DEADLINE }, () => {
   });
 
   it('shows a user, and closes the sessions of the user', async () => {
-    const session = await TestSession.open(stage.server, 'anna', '?device=laptop');
+    const session = await TestSession.open(stage.server, 'anna', '?device=laptop&room=lobby');
     const other = await TestSession.open(stage.server, 'other');
     other.send({ target_user: 'anna', message: 'hello' });
     const page = await stage.world.visitor();
@@ -131,6 +131,8 @@ describe('dashboard', { timeout: 10 * DEADLINE }, () => {
     await page.getByRole('textbox', { name: 'User' }).fill('anna');
     await page.keyboard.press('Enter');
     await page.getByRole('heading', { name: 'anna' }).waitFor();
+    await page.locator('.status.online').waitFor();
+    await page.locator('.facts').getByRole('link', { name: 'lobby' }).waitFor();
     await page.getByRole('table', { name: 'Sessions' }).getByText('laptop').waitFor();
     await page.getByRole('table', { name: 'Conversations' }).getByRole('link', { name: 'other' }).first().waitFor();
     await page.getByRole('button', { name: 'Disconnect' }).click();
@@ -139,6 +141,9 @@ describe('dashboard', { timeout: 10 * DEADLINE }, () => {
     assert.equal(await session.closed, 4403);
     await page.getByText('1 session closed.').waitFor();
     await page.getByText('The user has no open session.').waitFor();
+    await page.locator('.status.offline').waitFor();
+    await page.goto(`${stage.url}#/users/nobody`);
+    await page.getByText('This user is not known.').waitFor();
     assert.equal(other.socket.readyState, other.socket.OPEN);
     other.close();
   });
@@ -161,6 +166,32 @@ describe('dashboard', { timeout: 10 * DEADLINE }, () => {
     await dialogClosed(page);
     await act('Lift revocation');
     await page.getByText('The tokens of this user were not revoked.').waitFor();
+  });
+
+  it('shows rooms, and deletes one after its name was typed', async () => {
+    const sessions = [
+      await TestSession.open(stage.server, 'dora', '?room=tea'),
+      await TestSession.open(stage.server, 'emil', '?room=tea&room=coffee'),
+    ];
+    sessions[0]?.send({ target_room: 'tea', message: { type: 'markdown', text: '**black** or green?' } });
+    const page = await stage.world.visitor();
+    await page.goto(`${stage.url}#/rooms`);
+    const row = (name: string) => page.getByRole('table', { name: 'Rooms' }).getByRole('row', { name });
+    await row('coffee').getByText('1').waitFor();
+    await row('tea').getByText('2').waitFor();
+    await row('tea').getByRole('link').click();
+    await page.getByText('2 members').waitFor();
+    await page.getByRole('table', { name: 'Members' }).getByRole('link', { name: 'emil' }).waitFor();
+    await page.getByRole('table', { name: 'Messages' }).getByText('**black** or green?').waitFor();
+    await page.getByRole('button', { name: 'Delete room' }).click();
+    const dialog = page.getByRole('dialog');
+    const remove = dialog.getByRole('button', { name: 'Delete room' });
+    assert.ok(await remove.isDisabled());
+    await dialog.getByLabel('Type tea to confirm').fill('tea');
+    await remove.click();
+    await page.getByText('Room deleted: ended memberships: 2, messages: 1.').waitFor();
+    await page.getByRole('table', { name: 'Members' }).waitFor({ state: 'detached' });
+    for (const session of sessions) session.close();
   });
 
   it('erases a user only after the name was typed', async () => {

@@ -58,6 +58,9 @@ export function Action({ title, action, typed, run, onDone, onClose, children }:
             />
           </div>
         )}
+        <p class="dim" role="status" hidden={!isRunning}>
+          {isRunning && 'Waiting for the server. This can take a while.'}
+        </p>
         <div role="alert">{error !== undefined && <p class="problem">{error}</p>}</div>
         <p class="buttons">
           <button type="button" onClick={event => event.currentTarget.closest('dialog')?.close()}>
