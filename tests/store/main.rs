@@ -145,6 +145,7 @@ macro_rules! test_store {
             room_lifetimes::a_message_in_a_room_is_kept_while_an_inbox_shows_it,
             room_lifetimes::inboxes_with_messages_in_rooms_are_trimmed_to_their_limit,
             room_lifetimes::a_room_without_members_keeps_its_history_until_that_expires,
+            room_deletions::a_room_is_deleted_before_entries_of_its_messages_have_moved,
             room_deletions::a_deleted_room_is_gone_with_the_first_step,
             room_deletions::a_room_that_does_not_exist_is_not_deleted,
             room_deletions::a_former_member_who_joins_the_next_room_leaves_first,

@@ -63,6 +63,24 @@ fn have_content(store: &mut TestStore, user: &str) -> Vec<bool> {
         .collect()
 }
 
+pub fn a_room_is_deleted_before_entries_of_its_messages_have_moved(store: &mut TestStore) {
+    store.set_rooms(RULES);
+    let members = ["a", "b", "c", "d", "e"];
+    store.commit(&members.map(|user| join(user, "lobby")));
+    store.commit(
+        &(1..=10)
+            .map(|n| say("a", "lobby", n, "x"))
+            .collect::<Vec<_>>(),
+    );
+    // The messages move, and no reader waits for their entries.
+    let id = delete_room(store, "lobby").id;
+    while step(store.commit_one(Write::ContinueDeletion(id))).more {}
+    for user in members {
+        assert_eq!(have_content(store, user), [false; 10], "{user}");
+    }
+    store.verify();
+}
+
 pub fn a_deleted_room_is_gone_with_the_first_step(store: &mut TestStore) {
     store.set_rooms(RULES);
     store.commit(&[

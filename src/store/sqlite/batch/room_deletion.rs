@@ -202,7 +202,11 @@ impl Batch<'_> {
     /// were not deleted before, and whether there are more.
     fn remove_messages(&self, deleted: DeletedRoom) -> Result<(u64, bool)> {
         let conversation = conversation_of(deleted.n);
-        let old = old_messages(self.tx, (conversation, deleted.after), i64::MAX)?;
+        let mut old = old_messages(self.tx, (conversation, deleted.after), i64::MAX)?;
+        if self.log.has_conversation(conversation) {
+            // Entries move after their messages. The sweep removes a message that no inbox has any more.
+            old.keep_all();
+        }
         for n in old.to_clear() {
             self.tx
                 .prepare_cached(

@@ -52,6 +52,13 @@ impl OldMessages {
         messages.filter(|message| !message.is_deleted).count() as u64
     }
 
+    /// None of them is to be removed: inboxes may get entries of them.
+    pub fn keep_all(&mut self) {
+        for message in &mut self.messages {
+            message.gone = false;
+        }
+    }
+
     pub fn has_some_to_remove(&self) -> bool {
         self.messages.iter().any(|message| message.gone)
     }
