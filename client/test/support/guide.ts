@@ -5,7 +5,7 @@
  * |---|---|
  * | `sh server` | starts the server with the flags of its last command, `dmwire ...`, after the commands before it. It replaces the server that runs. If the first section has no such block, the server has default settings |
  * | `LANGUAGE file` | is written to the file that its first line, a comment, names |
- * | `sh start` | runs in the background until the next such block; the next block runs when port 8000 accepts connections |
+ * | `sh start` | runs in the background until the end of the section; the next block runs when port 8000 accepts connections |
  * | `nginx` | the content of nginx's `http` block; the next block runs when port 8088 accepts connections |
  * | `sh`, `python`, `js` | runs, and prints what the block `text output` after it contains; without this block nothing |
  * | `LANGUAGE send` | a frame of user 8888 |
@@ -127,6 +127,7 @@ export class Guide {
         throw new Error(`the block in line ${block.line}: ${error}`);
       }
     }
+    await this.#endApplication();
   }
 
   async stop(): Promise<void> {
@@ -146,6 +147,7 @@ export class Guide {
         return this.#writeFiles();
       }
       case 'start':
+        await this.#endApplication();
         return this.#startInBackground('bash', ['-c', `exec ${this.#toReal(text)}`], APPLICATION);
       case 'nginx':
         return this.#startNginx(text);
@@ -220,8 +222,6 @@ export class Guide {
 
   /** Starts a program, and waits until it accepts connections. */
   async #startInBackground(command: string, args: string[], port: string): Promise<void> {
-    const former = this.#background.get(port);
-    if (former) await end(former);
     const child = spawn(command, args, { ...this.#surroundings(), stdio: ['ignore', 'ignore', 'pipe'] });
     const errors: string[] = [];
     child.stderr.setEncoding('utf8').on('data', (text: string) => errors.push(text));
@@ -231,6 +231,11 @@ export class Guide {
       if (child.exitCode !== null || child.signalCode !== null) throw new Error(`${command} ended: ${errors.join('')}`);
       await new Promise(resolve => setTimeout(resolve, 10));
     }
+  }
+
+  async #endApplication(): Promise<void> {
+    const application = this.#background.get(APPLICATION);
+    if (application) await end(application);
   }
 
   async #expectOutput(command: string, args: string[], expected: string): Promise<void> {
