@@ -7,7 +7,7 @@
 //! accepts it.
 
 use std::fmt;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -50,6 +50,8 @@ pub struct Clock {
     offset: AtomicI64,
     /// While the clock is unsettled: the time is the time since boot plus this.
     held: AtomicI64,
+    /// The number of jumps so far.
+    jumps: AtomicU64,
     state: Mutex<State>,
 }
 
@@ -90,6 +92,7 @@ impl Clock {
             settle_ms,
             offset: AtomicI64::new(offset),
             held: AtomicI64::new(SETTLED),
+            jumps: AtomicU64::new(0),
             state: Mutex::new(State {
                 reference: offset,
                 reference_at: boot,
@@ -148,6 +151,11 @@ impl Clock {
         self.expiry_now().is_some()
     }
 
+    /// The number of jumps of the wall clock since the start.
+    pub fn jumps(&self) -> u64 {
+        self.jumps.load(Ordering::Relaxed)
+    }
+
     /// Accepts the wall clock as it is now.
     pub fn accept(&self) {
         let mut state = self.state();
@@ -184,6 +192,7 @@ impl Clock {
     fn jumped(&self, state: &mut State, before: i64, now: Reading) {
         let offset = now.wall - now.boot;
         let size = offset - state.reference;
+        self.jumps.fetch_add(1, Ordering::Relaxed);
         let was_settled = self.held.load(Ordering::Relaxed) == SETTLED;
         if was_settled {
             self.held.store(before, Ordering::Release);

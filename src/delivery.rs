@@ -9,7 +9,7 @@
 //! The router pushes ephemeral frames, which are not stored, with [`Delivery::push_ephemeral`] on the worker's thread.
 
 pub mod answers;
-mod commit_metrics;
+pub mod commit_metrics;
 mod ephemeral;
 mod part;
 mod receipt;

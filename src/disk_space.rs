@@ -3,7 +3,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// The default minimum in bytes.
 const DEFAULT_MIN_FREE: u64 = 256 << 20;
@@ -19,6 +19,9 @@ pub struct DiskSpaceMonitor {
     /// Minimum of free bytes, 0 for none; `None` for the default.
     min_free: Option<u64>,
     below_threshold: AtomicBool,
+    /// Free bytes, and the minimum, at the last check. 0 if there was none.
+    free: AtomicU64,
+    minimum: AtomicU64,
 }
 
 impl DiskSpaceMonitor {
@@ -29,7 +32,15 @@ impl DiskSpaceMonitor {
             folder: folder.to_owned(),
             min_free,
             below_threshold: AtomicBool::new(false),
+            free: AtomicU64::new(0),
+            minimum: AtomicU64::new(0),
         }
+    }
+
+    /// Free bytes, and the minimum of free bytes, at the last check. `None`: nothing is checked, or the system does not tell.
+    pub fn free_and_minimum(&self) -> Option<(u64, u64)> {
+        let [free, minimum] = [&self.free, &self.minimum].map(|n| n.load(Ordering::Relaxed));
+        (minimum > 0).then_some((free, minimum))
     }
 
     /// Whether the last check found less free space than the minimum.
@@ -47,6 +58,8 @@ impl DiskSpaceMonitor {
                 let min_free = self.min_free;
                 let min_free = min_free.unwrap_or(DEFAULT_MIN_FREE.min(total / DEFAULT_FRACTION));
                 let below = free < min_free;
+                self.free.store(free, Ordering::Relaxed);
+                self.minimum.store(min_free, Ordering::Relaxed);
                 if below != self.is_below_threshold() {
                     if below {
                         log::warn!(free = free, min_free = min_free; "too little free disk space (--min-free-disk): no more messages are stored");
@@ -86,6 +99,8 @@ mod tests {
             let monitor = DiskSpaceMonitor::new(&folder, min_free);
             monitor.check();
             assert_eq!(monitor.is_below_threshold(), below, "{min_free:?}");
+            let minimum = monitor.free_and_minimum().map(|(_, minimum)| minimum);
+            assert_eq!(minimum, min_free.filter(|minimum| *minimum > 0));
         }
         let unknown = DiskSpaceMonitor::new(Path::new("/nowhere/at/all"), Some(u64::MAX));
         unknown.check();

@@ -13,8 +13,9 @@ use uuid::Uuid;
 pub use self::room_deletion::DeletedRoom;
 use crate::content_types::SharedContract;
 use crate::delivery::{CommandError, PartOutcome};
+use crate::metrics::count_rejected;
 use crate::protocol::api::{ParsedSend, Targets};
-use crate::protocol::{Contract, Target};
+use crate::protocol::{Contract, FrameError, Scanned, Tape, Target};
 use crate::router::{KeyMessage, PartReply, Router};
 use crate::store::{Content, MembershipKind};
 use crate::writer::WriteError;
@@ -56,6 +57,23 @@ impl Ingest {
     /// The contract in force.
     pub fn contract(&self) -> Arc<Contract> {
         self.contract.current()
+    }
+
+    /// Decodes and validates a request, and counts a content that is not accepted.
+    ///
+    /// # Errors
+    /// [`FrameError`] names the rule that the request violates, and the value.
+    pub fn parse<'a>(
+        &self,
+        tape: &mut Tape,
+        text: &'a str,
+        contract: &Contract,
+    ) -> Result<ParsedSend<'a>, FrameError> {
+        ParsedSend::new(tape, text, contract).inspect_err(|error| {
+            if let Some(content) = Scanned::new(tape, text).content_label(contract) {
+                count_rejected(error.code, content);
+            }
+        })
     }
 
     /// Sends the messages of a request, and waits until they are stored.
@@ -104,7 +122,7 @@ impl Ingest {
     fn shared<'a>(&self, request: &'a ParsedSend<'a>) -> Shared<'a> {
         Shared {
             from: request.request.from_user.as_str().into(),
-            content: self.router.content(request.request.message.raw),
+            content: self.router.content(&request.request.message),
             request,
         }
     }
@@ -125,11 +143,14 @@ impl Ingest {
             reply_to: request.reply_to.map(|id| id.0),
             as_member: request.as_member.unwrap_or(true),
         };
-        if request.ephemeral == Some(true) {
+        let submitted = if request.ephemeral == Some(true) {
             self.router.push_by_key(&message, reply)
         } else {
             self.router.send_by_key(&message, reply)
-        }
+        };
+        submitted.inspect_err(|rejected| {
+            count_rejected(rejected.error.code, request.message.value.label());
+        })
     }
 
     /// Makes a user a member of a room, also with `--rooms managed`.

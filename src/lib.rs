@@ -22,7 +22,7 @@
 //! Redis, [`presence`] knows who is online, [`memberships`] ends memberships with their sessions, [`revocations`] knows whose tokens are revoked, [`content_types`] loads an
 //! application's content types, [`page`] is the chat page,
 //! [`disk_space`] watches the free disk space, [`tls`] loads
-//! certificates, [`clock`] tells the time, [`logging`] writes the log, [`config`] reads the settings, [`ops`] serves operators and back ends, and [`metrics`] counts. [`server`] builds all parts, and [`context`] is the
+//! certificates, [`clock`] tells the time, [`logging`] writes the log, [`config`] reads the settings, [`ops`] serves operators and back ends, and [`metrics`] counts, with [`counters`]. [`server`] builds all parts, and [`context`] is the
 //! part of them that connections share. [`compatibility`] compares versions of schemas for the `dmwire` program.
 //!
 //! Comments that name a section of PROTOCOL mean `docs/protocol.md`.
@@ -35,6 +35,7 @@ pub mod config;
 pub mod contacts;
 pub mod content_types;
 pub mod context;
+pub mod counters;
 pub mod delivery;
 pub mod disk_space;
 pub mod http;

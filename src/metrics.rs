@@ -1,30 +1,29 @@
-//! Counters and histograms of the process, which `GET /metrics` and `/monitor` show.
-//!
-//! They are on the path of every frame, so they are statics with relaxed atomics instead of a registry of a library: `prometheus-client`
-//! guards a histogram by a lock, and the `metrics` crate finds a counter through a recorder at each use. A counter that several threads
-//! use at the same time has a cell for each of them, so that they do not share a cache line. The writer's thread counts once for each
-//! batch. Nothing here allocates or blocks.
+//! What the process counts of messages, sessions and requests, which `GET /metrics` and `/monitor` show. [`crate::counters`] has the
+//! counters themselves.
 
-mod histogram;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-
-pub use self::histogram::{Histogram, Recorded};
+use crate::counters::counted;
+pub use crate::counters::{Counter, Histogram, Recorded};
 use crate::protocol::server::AckStatus;
-use crate::protocol::{ErrorCode, ServerFrame};
+use crate::protocol::{ContentLabel, ErrorCode, ServerFrame};
 
 /// Entries and ephemeral messages that were given to sessions.
 pub static DELIVERIES: Counter = Counter::new();
 /// Errors that answered frames and calls of the HTTP API, by [`ErrorCode`].
 pub static ERRORS: [Counter; ErrorCode::ALL.len()] =
     [const { Counter::new() }; ErrorCode::ALL.len()];
-/// Messages by [`MessageOutcome`].
-pub static MESSAGES: [Counter; MessageOutcome::ALL.len()] =
-    [const { Counter::new() }; MessageOutcome::ALL.len()];
+/// Ephemeral messages, by [`ContentLabel`].
+static EPHEMERAL_CONTENTS: [Counter; ContentLabel::COUNT] =
+    [const { Counter::new() }; ContentLabel::COUNT];
 /// The time of a commit.
 pub static COMMIT: Histogram = Histogram::new();
 /// The time from accepting a message until it was given to the sessions of its recipients.
 pub static DELIVERY: Histogram = Histogram::new();
+/// Commits that have failed.
+pub static COMMIT_FAILURES: Counter = Counter::new();
+/// Sessions that were opened.
+pub static SESSIONS_OPENED: Counter = Counter::new();
 /// Attempts to deliver webhook events: delivered, retried, dropped.
 pub static WEBHOOK_EVENTS: [Counter; 3] = [const { Counter::new() }; 3];
 /// How far webhooks are behind the store, in milliseconds.
@@ -32,51 +31,95 @@ pub static WEBHOOK_LAG_MS: AtomicU64 = AtomicU64::new(0);
 /// Responses of the operations port, by the place of their status in [`API_STATUSES`].
 pub static API_REQUESTS: [Counter; API_STATUSES.len() + 1] =
     [const { Counter::new() }; API_STATUSES.len() + 1];
+/// Requests to the operations port that are not answered yet.
+static API_REQUESTS_IN_PROGRESS: AtomicU64 = AtomicU64::new(0);
 
 /// The statuses by which responses are counted; all others together have the last counter.
 pub const API_STATUSES: [u16; 15] = [
     101, 200, 201, 400, 401, 403, 404, 405, 409, 413, 415, 426, 429, 500, 503,
 ];
 
-/// What became of a message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum MessageOutcome {
-    /// It was stored.
-    Stored,
-    /// It had been stored before.
-    Duplicate,
-    /// An ephemeral message reached a session of a visible user.
-    Relayed,
-    /// An ephemeral message reached no session.
-    Dropped,
-    /// An ephemeral message was forwarded to the sessions of a user who is not visible, if there are any.
-    Sent,
+/// Contents that were not accepted, by code and [`ContentLabel`]. Without cells, as they are few.
+static REJECTED_CONTENTS: [[AtomicU64; ContentLabel::COUNT]; ErrorCode::ALL.len()] =
+    [const { [const { AtomicU64::new(0) }; ContentLabel::COUNT] }; ErrorCode::ALL.len()];
+
+counted! {
+    /// What became of a message.
+    pub enum MessageOutcome in MESSAGES {
+        /// It was stored.
+        Stored = "stored",
+        /// It had been stored before.
+        Duplicate = "duplicate",
+        /// An ephemeral message reached a session of a visible user.
+        Relayed = "relayed",
+        /// An ephemeral message reached no session.
+        Dropped = "dropped",
+        /// An ephemeral message was forwarded to the sessions of a user who is not visible, if there are any.
+        Sent = "sent",
+    }
 }
 
-impl MessageOutcome {
-    /// All outcomes.
-    pub const ALL: [Self; 5] = [
-        Self::Stored,
-        Self::Duplicate,
-        Self::Relayed,
-        Self::Dropped,
-        Self::Sent,
-    ];
-
-    /// The label.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Stored => "stored",
-            Self::Duplicate => "duplicate",
-            Self::Relayed => "relayed",
-            Self::Dropped => "dropped",
-            Self::Sent => "sent",
-        }
+counted! {
+    /// Why a WebSocket request, or a connection, was refused: the codes of the responses.
+    pub enum Refusal in REFUSALS {
+        /// The request is invalid.
+        InvalidRequest = "invalid_request",
+        /// The token is missing or not accepted.
+        Unauthorized = "unauthorized",
+        /// The user, the origin or the host is not allowed.
+        Forbidden = "forbidden",
+        /// A limit of connections is reached.
+        TooManyConnections = "too_many_connections",
+        /// The server shuts down.
+        Draining = "draining",
+        /// The store did not open the inbox, or the key of the token is not known yet.
+        Overloaded = "overloaded",
+        /// Any other reason.
+        Other = "other",
     }
+}
 
-    /// Counts messages with this outcome.
-    pub fn count(self, messages: u64) {
-        MESSAGES[self as usize].add(messages);
+impl Refusal {
+    /// The one with this code.
+    pub fn of(code: &str) -> Self {
+        let known = Self::ALL.into_iter().find(|known| known.as_str() == code);
+        known.unwrap_or(Self::Other)
+    }
+}
+
+counted! {
+    /// Why the server has ended a session: the reasons of `goodbye`.
+    pub enum Ended in ENDED {
+        /// The server shuts down.
+        Shutdown = "shutdown",
+        /// The user has opened more sessions than are allowed.
+        TooManySessions = "too_many_sessions",
+        /// An operator has closed the session.
+        Disconnected = "disconnected",
+        /// The token has expired.
+        TokenExpired = "token_expired",
+        /// The client sent too many invalid frames.
+        TooManyBadFrames = "too_many_bad_frames",
+        /// The client sent too many frames.
+        RateLimited = "rate_limited",
+        /// A frame was too large.
+        TooLarge = "too_large",
+        /// The client did not read.
+        SlowReader = "slow_reader",
+        /// The inbox could not be read.
+        StoreUnavailable = "store_unavailable",
+        /// The memory for unsent messages was used up.
+        Overloaded = "overloaded",
+        /// Any other reason.
+        Other = "other",
+    }
+}
+
+impl Ended {
+    /// The one with this reason.
+    pub fn of(reason: &str) -> Self {
+        let known = Self::ALL.into_iter().find(|known| known.as_str() == reason);
+        known.unwrap_or(Self::Other)
     }
 }
 
@@ -105,47 +148,57 @@ pub fn count_error(code: ErrorCode) {
     ERRORS[code as usize].add(1);
 }
 
+/// Counts an ephemeral message that was accepted.
+pub fn count_ephemeral(content: ContentLabel) {
+    EPHEMERAL_CONTENTS[content.index()].add(1);
+}
+
+/// Ephemeral messages that were accepted, by content.
+pub fn ephemeral_contents() -> impl Iterator<Item = (ContentLabel, u64)> {
+    ContentLabel::all().zip(EPHEMERAL_CONTENTS.iter().map(Counter::get))
+}
+
+/// Counts a content that was not accepted.
+pub fn count_rejected(code: ErrorCode, content: ContentLabel) {
+    REJECTED_CONTENTS[code as usize][content.index()].fetch_add(1, Ordering::Relaxed);
+}
+
+/// Contents that were not accepted, without the kinds of which there is none.
+pub fn rejected_contents() -> impl Iterator<Item = (ErrorCode, ContentLabel, u64)> {
+    let codes = ErrorCode::ALL.iter().zip(&REJECTED_CONTENTS);
+    let all = codes.flat_map(|(code, counts)| {
+        let counts = ContentLabel::all().zip(counts);
+        counts.map(|(content, count)| (*code, content, count.load(Ordering::Relaxed)))
+    });
+    all.filter(|(_, _, count)| *count > 0)
+}
+
+/// A request to the operations port that is not answered yet.
+#[derive(Debug)]
+#[must_use]
+pub struct RequestInProgress(());
+
+impl RequestInProgress {
+    /// Counts it until it is dropped.
+    pub fn start() -> Self {
+        API_REQUESTS_IN_PROGRESS.fetch_add(1, Ordering::Relaxed);
+        Self(())
+    }
+
+    /// The number of those that are not answered yet.
+    pub fn count() -> u64 {
+        API_REQUESTS_IN_PROGRESS.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for RequestInProgress {
+    fn drop(&mut self) {
+        API_REQUESTS_IN_PROGRESS.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// Counts a response of the operations port.
 pub fn count_response(status: u16) {
     let known = API_STATUSES.iter().position(|known| *known == status);
     API_REQUESTS[known.unwrap_or(API_STATUSES.len())].add(1);
-}
-
-/// Threads that can use a counter without sharing a cache line.
-const CELLS: usize = 8;
-
-/// A cell of a counter, on a cache line of its own.
-#[derive(Debug)]
-#[repr(align(64))]
-struct Cell(AtomicU64);
-
-/// A counter for many threads.
-#[derive(Debug)]
-pub struct Counter([Cell; CELLS]);
-
-impl Counter {
-    /// A counter at 0.
-    pub(crate) const fn new() -> Self {
-        Self([const { Cell(AtomicU64::new(0)) }; CELLS])
-    }
-
-    /// Adds to the counter.
-    pub fn add(&self, count: u64) {
-        self.0[cell()].0.fetch_add(count, Ordering::Relaxed);
-    }
-
-    /// The value.
-    pub fn get(&self) -> u64 {
-        let cells = self.0.iter();
-        cells.map(|cell| cell.0.load(Ordering::Relaxed)).sum()
-    }
-}
-
-/// The cell of the current thread.
-fn cell() -> usize {
-    static THREADS: AtomicUsize = AtomicUsize::new(0);
-    thread_local! {
-        static CELL: usize = THREADS.fetch_add(1, Ordering::Relaxed) % CELLS;
-    }
-    CELL.with(|cell| *cell)
 }

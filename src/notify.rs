@@ -20,7 +20,6 @@ use self::pending::Pending;
 use crate::config::{NotifyConfig, RedisUrl};
 use crate::delivery::{CommandError, PartOutcome};
 use crate::ingest::Ingest;
-use crate::protocol::api::ParsedSend;
 use crate::protocol::notification::request_of;
 use crate::protocol::types::is_name;
 use crate::protocol::{ErrorCode, FrameError, Tape};
@@ -45,8 +44,12 @@ pub struct NotifyStats {
     pub stored: AtomicU64,
     /// Publications that have become no message.
     pub refused: AtomicU64,
+    /// Messages that wait for their commit.
+    pub waiting: AtomicU64,
     /// There is a subscription at the moment.
     pub connected: AtomicBool,
+    /// Subscriptions so far.
+    pub connections: AtomicU64,
 }
 
 /// Reads publications until the process ends.
@@ -108,6 +111,7 @@ async fn count(
     let mut limit = LogLimit::new(LOG_PAUSE);
     while let Some((_, outcome)) = outcomes.recv().await {
         let user = pending.take();
+        stats.waiting.fetch_sub(1, Ordering::Relaxed);
         match outcome {
             Ok(_) => {
                 stats.stored.fetch_add(1, Ordering::Relaxed);
@@ -128,6 +132,7 @@ impl Subscriber {
             match Subscription::open(&self.url, &format!("{CHANNEL}*")) {
                 Ok(mut subscription) => {
                     self.stats.connected.store(true, Ordering::Relaxed);
+                    self.stats.connections.fetch_add(1, Ordering::Relaxed);
                     log::info!(redis:% = self.url; "subscribed to notifications");
                     (pause, failures) = (FIRST_PAUSE, LogLimit::new(LOG_PAUSE_CONNECT));
                     let error =
@@ -168,19 +173,21 @@ impl Subscriber {
         let parties = (self.sender.as_str(), user);
         let request = request_of(&mut self.tape, payload, parties, &contract);
         let request = request.map_err(|error| reason(&error))?;
-        let parsed = ParsedSend::new(&mut self.tape, &request, &contract);
+        let parsed = self.ingest.parse(&mut self.tape, &request, &contract);
         let parsed = parsed.map_err(|error| reason(&error))?;
         self.pending.wait_for_room();
         let give_up = Instant::now() + RETRY_FOR;
         loop {
             // Before it is queued: its outcome may come at once.
             self.pending.add(user);
+            self.stats.waiting.fetch_add(1, Ordering::Relaxed);
             let Err(CommandError { error, .. }) =
                 self.ingest.submit_one(&parsed, (&self.outcomes, 0))
             else {
                 return Ok(());
             };
             self.pending.cancel();
+            self.stats.waiting.fetch_sub(1, Ordering::Relaxed);
             if error.code != ErrorCode::Overloaded || Instant::now() >= give_up {
                 return Err(reason(&error));
             }

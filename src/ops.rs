@@ -52,6 +52,8 @@ pub struct Ops {
     /// Limits of the port's connections; those of the public port are not used up by it.
     limits: Arc<Limits>,
     monitor: Monitor,
+    /// When the server was started, in seconds since 1970-01-01T00:00:00Z.
+    started: f64,
 }
 
 impl Ops {
@@ -70,6 +72,7 @@ impl Ops {
             &config.rooms,
             &config.network.trusted_proxy,
         );
+        let started = context.router.clock().now() as f64 / 1000.0;
         let ingest = Ingest::new(context.router.clone(), context.contract.clone());
         Arc::new(Self {
             context,
@@ -77,6 +80,7 @@ impl Ops {
             keys,
             limits,
             monitor: Monitor::default(),
+            started,
         })
     }
 

@@ -8,6 +8,7 @@ pub mod api;
 pub mod asyncapi;
 pub mod client;
 pub mod content;
+mod content_label;
 pub mod content_types;
 pub mod contract;
 pub mod error;
@@ -23,6 +24,7 @@ pub mod timestamp;
 pub mod types;
 
 pub use client::{ClientFrame, Target};
+pub use content_label::ContentLabel;
 pub use contract::Contract;
 pub use error::{ErrorCode, FrameError};
 pub use json::Tape;

@@ -244,6 +244,12 @@ impl Readers {
         }
     }
 
+    /// The numbers of short and of long jobs that wait for a thread.
+    pub fn queued(&self) -> (usize, usize) {
+        let queues = self.shared.lock();
+        (queues.short.len(), queues.long.waiting())
+    }
+
     /// Ends the threads after the jobs that have been added, and waits for their end, so that nothing reads the store when it
     /// is closed.
     pub fn close(&self) {

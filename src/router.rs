@@ -35,11 +35,11 @@ use crate::protocol::types::is_erased_name;
 use crate::protocol::{ClientFrame, FrameError, MessageId, Ref, ServerFrame, Target, Timestamp};
 use crate::readers::{PendingRead, Readers};
 use crate::store::{
-    Authority, Content, ContentHasher, Conversation, DeviceRef, InboxItem, InboxQuery, InboxRange,
+    Authority, ContentHasher, Conversation, DeviceRef, InboxItem, InboxQuery, InboxRange,
     InboxState, MembershipKind, MessageRef, NewMessage, RecipientQuota, Repeated, RoomMode,
     UserStatus, Write,
 };
-use crate::writer::{Unavailable, WriteError, Writer};
+use crate::writer::{QueueDepth, Unavailable, WriteError, Writer};
 
 thread_local! {
     /// Counts the ids of a millisecond.
@@ -152,9 +152,19 @@ impl Router {
         self.delivery.presence()
     }
 
-    /// The number of writes that wait for a commit.
-    pub fn queued_writes(&self) -> usize {
+    /// How much waits for a commit.
+    pub fn queued_writes(&self) -> QueueDepth {
         self.writer.queued()
+    }
+
+    /// The numbers of short and of long jobs that wait for a reader.
+    pub fn queued_reads(&self) -> (usize, usize) {
+        self.readers.queued()
+    }
+
+    /// The free space of the disk with the store.
+    pub fn disk_space(&self) -> &DiskSpaceMonitor {
+        &self.disk_space
     }
 
     /// Whether there are rooms.
@@ -215,7 +225,7 @@ impl Router {
             ClientFrame::Edit(frame) => {
                 to_existing_user(frame.target())?;
                 let message = message_ref(command, frame.target(), frame.id);
-                let content = Content::new(frame.message.raw, &self.hasher);
+                let content = self.content(&frame.message);
                 let write = Write::Edit(message, content);
                 self.submit(write, frame.reference.as_ref(), command)?;
             }
@@ -310,7 +320,7 @@ impl Router {
         let invalid = || CommandError::from(invalid.clone());
         let ((id, repeated), target, message, reference) = found.ok_or_else(invalid)?;
         let message_ref = message_ref(command, target, id);
-        let content = Content::new(message.raw, &self.hasher);
+        let content = self.content(message);
         let write = Write::Repeat(message_ref, content, repeated);
         self.submit(write, reference.as_ref(), command)?;
         Ok(Executed::Accepted)
@@ -398,7 +408,7 @@ impl Router {
             from: command.actor.clone(),
             to: conversation(message.target()),
             id,
-            content: Content::new(message.message.raw, &self.hasher),
+            content: self.content(&message.message),
             reply_to: message.reply_to.map(|id| id.0),
             fresh: message.id.is_none(),
             ip_quota: command.quota.cloned(),

@@ -28,6 +28,7 @@ pub use self::params::{AckMode, Auth, SessionParams, SessionQuery, UserSession};
 pub use self::rate_limit::FrameLimits;
 use self::state::{Phase, SessionState};
 use crate::limits::memory::FREE_PER_SESSION;
+use crate::metrics::Ended;
 use crate::outbox::{Interest, Outbox, Status, wakeup};
 use crate::websocket::TurnBudget;
 use crate::websocket::stream::{MessageStream, ReadProgress};
@@ -158,6 +159,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Session<T> {
         let flushing = status.unsent > 0 && self.stream.unsent() == 0;
         if status.reserved > reserved_before && !flushing && self.state.outbox.memory().is_full() {
             if status.unsent > FREE_PER_SESSION {
+                Ended::Overloaded.count(1);
                 // The client does not read; a goodbye would wait behind the unsent bytes.
                 return Step::End("memory budget used up");
             }

@@ -31,6 +31,7 @@ use uuid::Uuid;
 
 pub use self::completed::{CommitObserver, Completed, CompletedBatch, ReceivedUpdate, WriteError};
 pub use self::health::Unavailable;
+pub use self::queue::QueueDepth;
 
 use self::queue::{Opening, Queued, Shared};
 use self::thread::Thread;
@@ -157,9 +158,9 @@ impl<R> Writer<R> {
         self.shared.unavailable()
     }
 
-    /// The number of writes that wait for a commit.
-    pub fn queued(&self) -> usize {
-        self.shared.length()
+    /// How much waits for a commit.
+    pub fn queued(&self) -> QueueDepth {
+        self.shared.depth()
     }
 
     /// Whether the files of the store were in their place at the last check. If not, nothing is stored.

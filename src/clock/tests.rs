@@ -79,6 +79,7 @@ fn steps_of_up_to_a_minute_and_slow_changes_are_followed() {
         machine.set(80);
         assert_eq!(clock.expiry_now(), Some(machine.wall()));
     }
+    assert_eq!(clock.jumps(), 0);
 }
 
 #[test]
@@ -116,6 +117,7 @@ fn the_return_from_a_jump_is_a_jump_as_well() {
     assert!(!clock.is_settled());
     machine.pass(1);
     assert!(clock.is_settled());
+    assert_eq!(clock.jumps(), 2);
 }
 
 #[test]

@@ -11,10 +11,11 @@ use uuid::Uuid;
 use super::rooms::FanOut;
 use super::signal_ack::{SignalAck, SignalSource};
 use super::{CommandError, Delivery};
-use crate::metrics::DELIVERIES;
+use crate::counters::Limit;
+use crate::metrics::{DELIVERIES, count_ephemeral, count_rejected};
 use crate::outbox::wakeup::WakeupBatch;
 use crate::protocol::server::{AckStatus, ServerTyping};
-use crate::protocol::{FrameError, MessageId, ServerFrame, Timestamp};
+use crate::protocol::{ContentLabel, FrameError, MessageId, ServerFrame, Timestamp};
 use crate::store::RoomMembers;
 use crate::websocket;
 use crate::writer::WriteError;
@@ -51,6 +52,8 @@ pub enum Signalled {
         id: MessageId,
         /// When the server has accepted it.
         sent_at: Timestamp,
+        /// The type of its content.
+        content: ContentLabel,
         /// The encoded WebSocket frame.
         frame: Vec<u8>,
     },
@@ -75,7 +78,6 @@ impl Delivery {
         wakeups: &mut WakeupBatch,
     ) {
         let from = &signal.from;
-        let reference = signal.reference.as_deref();
         let members = match members {
             Ok(Some(members)) => members,
             Ok(None) => {
@@ -84,11 +86,9 @@ impl Delivery {
                 } else {
                     FrameError::no_such_room("target_room")
                 };
-                return from.reject(reference, error.into(), wakeups);
+                return reject(signal, error.into(), wakeups);
             }
-            Err(error) => {
-                return from.reject(reference, CommandError::from(*error), wakeups);
-            }
+            Err(error) => return reject(signal, CommandError::from(*error), wakeups),
         };
         let user = from.user();
         match &signal.kind {
@@ -101,14 +101,20 @@ impl Delivery {
                     wakeups.add(session, session.reply(None));
                 }
             }
-            Signalled::Message { id, sent_at, frame } => {
+            Signalled::Message {
+                id,
+                sent_at,
+                content,
+                frame,
+            } => {
                 if let Err(retry_after_ms) = self.count_signal(from, members) {
                     let error = CommandError {
                         error: FrameError::too_many_signals(),
                         retry_after_ms: Some(retry_after_ms),
                     };
-                    return from.reject(reference, error, wakeups);
+                    return reject(signal, error, wakeups);
                 }
+                count_ephemeral(*content);
                 let mut fan_out = FanOut::default();
                 let mut reached = Vec::new();
                 for member in others(members, user) {
@@ -133,7 +139,8 @@ impl Delivery {
         };
         let user = session.user();
         let others = members.users.len().saturating_sub(1);
-        limits.users.check_signal(limits.users.key(user), others)
+        let checked = limits.users.check_signal(limits.users.key(user), others);
+        checked.inspect_err(|_| Limit::RoomEntries.count(1))
     }
 
     fn push_room_typing(
@@ -218,6 +225,16 @@ impl Delivery {
         };
         pending.look_up(wakeups);
     }
+}
+
+/// Answers a frame that was not sent.
+fn reject(signal: &RoomSignal, error: CommandError, wakeups: &mut WakeupBatch) {
+    if let Signalled::Message { content, .. } = &signal.kind {
+        count_rejected(error.error.code, *content);
+    }
+    signal
+        .from
+        .reject(signal.reference.as_deref(), error, wakeups);
 }
 
 fn others<'a>(members: &'a RoomMembers, user: &'a Arc<str>) -> impl Iterator<Item = &'a Arc<str>> {

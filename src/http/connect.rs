@@ -16,6 +16,7 @@ use crate::auth::{AuthError, Identity};
 use crate::config::RoomMode;
 use crate::context::Context;
 use crate::limits::{ConnectionPermit, WebSocketPermit};
+use crate::metrics::Refusal;
 use crate::outbox::Disconnect;
 use crate::protocol::types::is_erased_name;
 use crate::session::open::{OpenError, goodbye_only, open_echo, open_session};
@@ -83,6 +84,7 @@ async fn answer(
     let decision = upgrade(request.head(), &client, &rules);
     drop(request);
     let http_response = |unsent: Vec<u8>, rejection: &Rejection| {
+        Refusal::of(rejection.code).count(1);
         let mut response = unsent;
         response.extend(rejection.response(config.tls.is_enabled()));
         response
@@ -159,6 +161,7 @@ fn goodbye(
         detail: "",
         reconnect: rejection.retry_after_ms,
     };
+    Refusal::of(rejection.code).count(1);
     Some(goodbye_only(context, &disconnect, &rejection.detail))
 }
 

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::rates::KeyedRateLimit;
 use super::{ClientNet, SPARE_ENTRIES};
 use crate::config::{LimitsConfig, RateLimit, TrustedProxies};
+use crate::counters::Limit;
 
 /// Connections beyond the limit that are upgraded only to send a `goodbye`, because browsers do not show an HTTP status.
 const GOODBYE_CONNECTIONS: usize = 1024;
@@ -121,7 +122,7 @@ impl Connections {
             && let Err(retry_after_ms) = self.connection_rate.check(&net)
         {
             let detail = "too many connections from your address";
-            return Err(self.reject(detail, retry_after_ms));
+            return Err(self.reject(Limit::Handshakes, detail, retry_after_ms));
         }
         // Created before the check, so that an error uncounts the connection.
         let mut permit = ConnectionPermit {
@@ -133,13 +134,14 @@ impl Connections {
             .saturating_add(GOODBYE_CONNECTIONS + HTTP_CONNECTIONS);
         // Counted before the check, so that two connections cannot get the last place.
         if self.open.fetch_add(1, Ordering::Relaxed) >= max {
-            return Err(self.reject(SERVER_FULL, RETRY_AFTER_MS));
+            return Err(self.reject(Limit::Connections, SERVER_FULL, RETRY_AFTER_MS));
         }
         if let Some(net) = counted_as {
             let mut counts = self.counts();
             let count = counts.connections_per_ip.entry(net).or_default();
             if *count >= self.max_per_ip.saturating_add(HTTP_CONNECTIONS_PER_IP) {
-                return Err(self.reject(ADDRESS_FULL, RETRY_AFTER_MS));
+                let limit = Limit::ConnectionsOfAddress;
+                return Err(self.reject(limit, ADDRESS_FULL, RETRY_AFTER_MS));
             }
             *count += 1;
             permit.counted_as = counted_as;
@@ -160,16 +162,18 @@ impl Connections {
         if let Some(net) = rated_as
             && let Err(retry_after_ms) = self.handshake_rate.check(&net)
         {
-            return Err(self.reject("too many handshakes from your address", retry_after_ms));
+            let detail = "too many handshakes from your address";
+            return Err(self.reject(Limit::Handshakes, detail, retry_after_ms));
         }
         let mut counts = self.counts();
         if counts.websockets >= self.max {
-            return Err(self.reject(SERVER_FULL, RETRY_AFTER_MS));
+            return Err(self.reject(Limit::Connections, SERVER_FULL, RETRY_AFTER_MS));
         }
         if let Some(net) = counted_as {
             let from_address = counts.websockets_per_ip.get(&net).copied();
             if from_address.unwrap_or(0) >= self.max_per_ip {
-                return Err(self.reject(ADDRESS_FULL, RETRY_AFTER_MS));
+                let limit = Limit::ConnectionsOfAddress;
+                return Err(self.reject(limit, ADDRESS_FULL, RETRY_AFTER_MS));
             }
             *counts.websockets_per_ip.entry(net).or_default() += 1;
         }
@@ -226,7 +230,13 @@ impl Connections {
         }
     }
 
-    fn reject(&self, detail: &'static str, retry_after_ms: u64) -> TooManyConnections {
+    fn reject(
+        &self,
+        limit: Limit,
+        detail: &'static str,
+        retry_after_ms: u64,
+    ) -> TooManyConnections {
+        limit.count(1);
         self.rejected.fetch_add(1, Ordering::Relaxed);
         TooManyConnections {
             detail,

@@ -53,6 +53,11 @@ impl MemoryBudget {
         self.used.load(Ordering::Relaxed)
     }
 
+    /// The size of the budget.
+    pub fn limit(&self) -> usize {
+        self.limit
+    }
+
     /// Whether more than three quarters of the budget are reserved.
     pub fn under_pressure(&self) -> bool {
         self.used() > self.limit / 4 * 3

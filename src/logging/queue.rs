@@ -8,6 +8,8 @@ use std::io::{self, ErrorKind, Write as _};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use crate::counters::LOG_LINES_DROPPED;
+
 /// The maximum number of bytes that wait; as many again may be in the hands of the thread.
 const MAX_BYTES: usize = 1 << 20;
 /// A buffer of up to this many bytes is used again.
@@ -62,7 +64,9 @@ impl LogQueue {
 
     fn add(&self, mut state: MutexGuard<'_, State>, lines: &[u8]) {
         if state.lines.len() + lines.len() > MAX_BYTES {
-            state.dropped += count_lines(lines);
+            let dropped = count_lines(lines);
+            state.dropped += dropped;
+            LOG_LINES_DROPPED.add(dropped);
             return;
         }
         state.lines.extend_from_slice(lines);

@@ -2,9 +2,13 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::time::{ClockId, clock_gettime};
 
 use super::Ops;
 use crate::config::StoreUrl;
+use crate::writer::QueueDepth;
 
 /// The values at one time. `None`: the system does not tell.
 #[derive(Clone, Copy, Debug)]
@@ -13,8 +17,14 @@ pub struct Gauges {
     pub sessions: usize,
     /// Users with a session.
     pub users: usize,
-    /// Writes that wait for a commit.
-    pub queue: usize,
+    /// What waits for a commit.
+    pub queue: QueueDepth,
+    /// Short and long reads that wait for a thread.
+    pub queued_reads: (usize, usize),
+    /// When the process was started, in seconds since 1970-01-01T00:00:00Z.
+    pub started: f64,
+    /// CPU time of the process.
+    pub cpu_seconds: f64,
     /// Bytes that the process has in memory.
     pub memory_bytes: Option<u64>,
     /// Size of the database file.
@@ -23,8 +33,12 @@ pub struct Gauges {
     pub wal_bytes: Option<u64>,
     /// Bytes of unsent and incomplete messages beyond what each session has free.
     pub buffer_bytes: usize,
+    /// Their limit.
+    pub buffer_limit_bytes: usize,
     /// The clock has not jumped lately.
     pub clock_settled: bool,
+    /// Jumps of the clock.
+    pub clock_jumps: u64,
     /// New messages can be stored.
     pub ready: bool,
 }
@@ -42,10 +56,15 @@ impl Gauges {
             sessions,
             users,
             queue: context.router.queued_writes(),
+            queued_reads: context.router.queued_reads(),
+            started: ops.started,
+            cpu_seconds: cpu_seconds(),
             memory_bytes: memory_bytes(),
             store_bytes,
             wal_bytes,
             buffer_bytes: context.limits.memory.used(),
+            buffer_limit_bytes: context.limits.memory.limit(),
+            clock_jumps: context.router.clock().jumps(),
             clock_settled: context.router.clock().is_settled(),
             ready: context.router.unavailable().is_none(),
         }
@@ -60,6 +79,12 @@ fn wal(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push("-wal");
     name.into()
+}
+
+/// The CPU time of this process.
+fn cpu_seconds() -> f64 {
+    let time = Duration::try_from(clock_gettime(ClockId::ProcessCPUTime));
+    time.unwrap_or_default().as_secs_f64()
 }
 
 /// The resident memory of this process.

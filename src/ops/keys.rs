@@ -11,6 +11,7 @@ use subtle::ConstantTimeEq as _;
 use super::error::ApiError;
 use crate::auth::{AuthSetupError, generate_secret, invalid_file, read_text, save_secret};
 use crate::config::{ApiAccess, Config, Secret};
+use crate::counters::Limit;
 use crate::limits::KeyedRateLimit;
 use crate::protocol::types::is_name;
 
@@ -277,9 +278,10 @@ impl ApiKeys {
         if !caller.scopes.contains(scope) {
             return Err(ApiError::missing_scope(scope));
         }
-        self.rates
-            .check(&caller.name)
-            .map_err(ApiError::rate_limited)
+        self.rates.check(&caller.name).map_err(|retry_after_ms| {
+            Limit::ApiRequests.count(1);
+            ApiError::rate_limited(retry_after_ms)
+        })
     }
 }
 

@@ -12,7 +12,6 @@ use super::error::ApiError;
 use super::query::{Query, path_text};
 use crate::delivery::{PartAck, PartOutcome};
 use crate::ingest::Sent;
-use crate::protocol::api::ParsedSend;
 use crate::protocol::types::{UserId, parse_uuid};
 use crate::protocol::{ServerFrame, Tape, Target};
 
@@ -27,7 +26,10 @@ pub async fn send(
 ) -> Result<HttpResponse, ApiError> {
     Query::of(&request)?.finish()?;
     let contract = ops.ingest.contract();
-    let parsed = match ParsedSend::new(&mut Tape::default(), body.text(), &contract) {
+    let parsed = match ops
+        .ingest
+        .parse(&mut Tape::default(), body.text(), &contract)
+    {
         Ok(parsed) => parsed,
         Err(error) => {
             body.check_without_extra()?;

@@ -19,7 +19,7 @@ use super::keys::Scope;
 use crate::http::credentials::subprotocols;
 use crate::http::origin::{self, OriginRules};
 use crate::http::{Activity, ClientAddr, single_header};
-use crate::metrics::{COMMIT, Counter, DELIVERIES, DELIVERY, ERRORS, MESSAGES, Recorded};
+use crate::metrics::{COMMIT, Counter, DELIVERIES, DELIVERY, ERRORS, MessageOutcome, Recorded};
 use crate::outbox::disconnect::SHUTDOWN;
 use crate::protocol::monitor::{MonitorFrame, MonitorMetrics};
 use crate::protocol::server::Goodbye;
@@ -58,7 +58,10 @@ impl Sample {
     fn now() -> Self {
         Self {
             at: Instant::now(),
-            messages: MESSAGES.iter().map(Counter::get).sum(),
+            messages: MessageOutcome::ALL
+                .into_iter()
+                .map(MessageOutcome::total)
+                .sum(),
             deliveries: DELIVERIES.get(),
             errors: ERRORS.each_ref().map(Counter::get),
             commit: COMMIT.get(),
@@ -137,7 +140,7 @@ impl Monitor {
             commit_p99_ms: ms(&commit, 0.99),
             delivery_p50_ms: ms(&delivery, 0.5),
             delivery_p99_ms: ms(&delivery, 0.99),
-            queue: Integer(gauges.queue as u64),
+            queue: Integer(gauges.queue.writes as u64),
             rejected_per_second: rejected.filter(|(_, rate)| *rate > 0.0).collect(),
         });
         drop(samples);

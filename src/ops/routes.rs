@@ -20,7 +20,7 @@ use super::{
     sessions, users,
 };
 use crate::http::{Activity, health, security_headers};
-use crate::metrics::count_response;
+use crate::metrics::{RequestInProgress, count_response};
 
 /// A method of a resource.
 pub struct Call {
@@ -213,8 +213,10 @@ pub fn app(
             if let Some(activity) = request.request().conn_data::<Activity>() {
                 activity.start_request();
             }
+            let in_progress = RequestInProgress::start();
             let response = service.call(request);
             async move {
+                let _in_progress = in_progress;
                 let mut response = response.await?;
                 log_call(&response);
                 count_response(response.status().as_u16());

@@ -6,6 +6,7 @@ use serde::Deserialize;
 
 use super::client::ClientFrame;
 use super::content::Content;
+use super::content_label::ContentLabel;
 use super::contract::Contract;
 use super::error::{ErrorCode, FrameError};
 use super::hints;
@@ -72,6 +73,12 @@ impl<'t, 'a> Scanned<'t, 'a> {
         self.doc
             .and_then(|doc| doc.root().get("type"))
             .is_some_and(|value| value.is_text(tag))
+    }
+
+    /// The type of the content, which may be invalid. `None`: the frame has none.
+    pub fn content_label(&self, contract: &Contract) -> Option<ContentLabel> {
+        let content = self.doc?.root().get("message")?;
+        Some(ContentLabel::of_value(content, contract))
     }
 
     /// Decodes and validates the frame, and then its content.

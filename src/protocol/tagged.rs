@@ -26,6 +26,13 @@ macro_rules! tagged {
                 match self { $(Self::$variant(_) => $tag,)+ }
             }
 
+            /// The place of this value's `type` in [`Self::TAGS`].
+            #[allow(dead_code, reason = "not each of these types needs it")]
+            pub(crate) fn index(&self) -> usize {
+                enum Index { $($variant),+ }
+                match self { $(Self::$variant(_) => Index::$variant as usize,)+ }
+            }
+
             /// Decodes the tag, and then the struct of the variant that it names.
             fn from_enum_access<A: serde::de::EnumAccess<$life>>(access: A) -> Result<Self, A::Error> {
                 let (tag, body) = access.variant::<std::borrow::Cow<'_, str>>()?;

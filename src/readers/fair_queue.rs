@@ -52,6 +52,12 @@ impl<J> FairQueue<J> {
         Some((user, job))
     }
 
+    /// The number of jobs that wait. Takes time in proportion to the users with jobs.
+    pub fn waiting(&self) -> usize {
+        let users = self.users.values();
+        users.map(|jobs| jobs.waiting.len()).sum()
+    }
+
     /// A job of this user has run. True: another one of the user's jobs may be taken now.
     pub fn finish(&mut self, user: Arc<str>) -> bool {
         let Some(jobs) = self.users.get_mut(&user) else {
@@ -78,6 +84,7 @@ mod tests {
             assert_eq!(queue.push("ada".into(), ("ada", job)), job == 1);
         }
         assert!(queue.push("bob".into(), ("bob", 1)));
+        assert_eq!(queue.waiting(), 4);
         let take = |queue: &mut FairQueue<_>| queue.take().map(|(_, job)| job);
         assert_eq!(take(&mut queue), Some(("ada", 1)));
         assert_eq!(take(&mut queue), Some(("bob", 1)));

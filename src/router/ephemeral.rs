@@ -8,10 +8,11 @@ use tokio::sync::oneshot;
 use super::{Command, CommandError, Executed, KeyMessage, PartReply, Router};
 use crate::delivery::render::target_fields;
 use crate::delivery::{Push, RoomSignal, SignalSource, Signalled};
+use crate::metrics::count_ephemeral;
 use crate::outbox::wakeup::{WakeupBatch, defer_wakeups};
 use crate::protocol::client::ClientMessage;
 use crate::protocol::server::{Ack, RawContent, ServerMessage};
-use crate::protocol::{FrameError, MessageId, Ref, ServerFrame, Target, Timestamp};
+use crate::protocol::{ContentLabel, FrameError, MessageId, Ref, ServerFrame, Target, Timestamp};
 use crate::websocket;
 
 /// The ack of an ephemeral message that waits for a lookup: whether the sender sees the recipient.
@@ -77,6 +78,7 @@ impl Router {
                 let kind = Signalled::Message {
                     id,
                     sent_at: now,
+                    content: message.message.value.label(),
                     frame,
                 };
                 self.signal(room, kind, message.reference.as_ref(), command)?;
@@ -89,6 +91,7 @@ impl Router {
         if pushed == Push::Blocked {
             return Err(FrameError::blocked().into());
         }
+        count_ephemeral(message.message.value.label());
         let reference = message.reference.as_ref().map(Ref::as_str);
         let Some(visible) = self.delivery.visibility(command.actor, to) else {
             return Ok(Executed::Deferred(Box::new(DeferredAck {
@@ -123,6 +126,7 @@ impl Router {
         if let Some(error) = message.invalid_content {
             return Err(error.clone().into());
         }
+        let content = ContentLabel::at(message.content.tag());
         let id = MessageId(message.id.unwrap_or_else(|| self.new_id()));
         let sent_at = self.now();
         let (target_user, target_room) = target_fields(message.to);
@@ -153,13 +157,20 @@ impl Router {
                     self.delivery
                         .push_by_key(source, &to, (id, sent_at), &frame, &mut wakeups);
                 wakeups.run();
-                pushed.map_err(CommandError::from)
+                pushed?;
+                count_ephemeral(content);
+                Ok(())
             }
             Target::Room(room) => self.queue_signal(RoomSignal {
                 from: source,
                 room: room.into(),
                 reference: None,
-                kind: Signalled::Message { id, sent_at, frame },
+                kind: Signalled::Message {
+                    id,
+                    sent_at,
+                    content,
+                    frame,
+                },
             }),
         }
     }

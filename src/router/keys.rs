@@ -7,6 +7,8 @@ use uuid::Uuid;
 
 use super::{CommandError, Router, conversation, to_existing_user};
 use crate::delivery::{PartOutcome, ReplyTo};
+use crate::protocol::content::Content as ParsedContent;
+use crate::protocol::json::WithRaw;
 use crate::protocol::types::is_erased_name;
 use crate::protocol::{FrameError, Target};
 use crate::store::{Authority, Content, MessageRef, NewMessage, Repeated, Write};
@@ -35,9 +37,10 @@ pub struct KeyMessage<'a> {
 }
 
 impl Router {
-    /// Content for messages of keys: several of them can share it.
-    pub fn content(&self, raw: &str) -> Content {
-        Content::new(raw, &self.hasher)
+    /// Content for messages: several of them can share it.
+    pub fn content(&self, content: &WithRaw<'_, ParsedContent<'_>>) -> Content {
+        // There are few labels.
+        Content::new(content.raw, &self.hasher).tagged(content.value.label().index() as u8)
     }
 
     /// Sends a message in the name of a user, which is stored.

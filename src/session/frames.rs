@@ -5,7 +5,9 @@ use std::ops::ControlFlow;
 use std::time::Instant;
 
 use super::state::{DRAIN_BYTES, Phase, SessionState};
+use crate::counters::{Limit, RECEIVED_BYTES};
 use crate::delivery::send_error;
+use crate::metrics::count_rejected;
 use crate::outbox::disconnect::{TOO_FAST, TOO_MANY_BAD};
 use crate::protocol::{ErrorCode, FrameError, Parsed, Ref, Scanned, Tape};
 use crate::router::{Command, CommandError, Executed, Query, Source};
@@ -56,6 +58,7 @@ impl SessionState {
             } else {
                 let is_ping = scanned.is_type("ping");
                 if !self.within_rate(is_ping, now, reference) {
+                    self.count_rejected(ErrorCode::RateLimited, &scanned);
                     return;
                 }
             }
@@ -69,12 +72,24 @@ impl SessionState {
                         let reference = reference.as_ref().map(Ref::as_str);
                         let retry_after_ms = rejected.retry_after_ms;
                         send_error(&self.outbox, &rejected.error, reference, retry_after_ms);
+                        self.count_rejected(rejected.error.code, &scanned);
                         self.count_invalid(rejected.error.code.is_bad_frame().into(), now);
                     }
                 }
-                Err(error) => self.reject(&error, reference().as_ref(), now),
+                Err(error) => {
+                    self.reject(&error, reference().as_ref(), now);
+                    self.count_rejected(error.code, &scanned);
+                }
             }
         });
+    }
+
+    /// Counts the content of a rejected frame, if it has one.
+    fn count_rejected(&mut self, code: ErrorCode, scanned: &Scanned<'_, '_>) {
+        let contract = self.user.as_mut().map(|user| user.contract.current());
+        if let Some(content) = contract.and_then(|contract| scanned.content_label(contract)) {
+            count_rejected(code, content);
+        }
     }
 
     fn on_frame(&mut self, parsed: &Parsed<'_>, now: Instant) -> Result<(), CommandError> {
@@ -121,7 +136,10 @@ impl SessionState {
         };
         match checked {
             Ok(()) => self.queries.push(query),
-            Err(retry_after_ms) => self.reject_rate(retry_after_ms, query.reference(), now),
+            Err(retry_after_ms) => {
+                Limit::Queries.count(1);
+                self.reject_rate(retry_after_ms, query.reference(), now);
+            }
         }
     }
 
@@ -151,9 +169,13 @@ impl SessionState {
             self.final_read_done |= self.drained_bytes >= DRAIN_BYTES;
         }
         if bytes > 0 {
+            RECEIVED_BYTES.add(bytes as u64);
             let shared = self.shared_read_rate.as_ref();
             let shared = shared.and_then(|rate| rate.spend(control_frames, bytes, now));
             self.delayed_until = self.read_rate.spend(control_frames, bytes, now).max(shared);
+            if self.delayed_until.is_some() {
+                Limit::Reading.count(1);
+            }
         }
     }
 
@@ -190,10 +212,10 @@ impl SessionState {
         now: Instant,
         reference: impl FnOnce() -> Option<Ref<'a>>,
     ) -> bool {
-        let rate = if is_ping {
-            &mut self.ping_rate
+        let (rate, mut limit) = if is_ping {
+            (&mut self.ping_rate, Limit::Pings)
         } else {
-            &mut self.rate
+            (&mut self.rate, Limit::SessionFrames)
         };
         let retry_after_ms = rate.check(now).or_else(|| {
             let user = self.user.as_ref()?;
@@ -201,11 +223,13 @@ impl SessionState {
             let checked = if is_ping {
                 users.check_ping(user.key)
             } else {
+                limit = Limit::UserFrames;
                 users.check_frame(user.key)
             };
             checked.err()
         });
         if let Some(retry_after_ms) = retry_after_ms {
+            limit.count(1);
             let reference = reference();
             self.reject_rate(retry_after_ms, reference.as_ref().map(Ref::as_str), now);
         }

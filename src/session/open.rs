@@ -16,6 +16,7 @@ use crate::content_types::SessionContract;
 use crate::context::Context;
 use crate::delivery::{PartOutcome, send_error};
 use crate::limits::Limits;
+use crate::metrics::SESSIONS_OPENED;
 use crate::outbox::disconnect::TOO_MANY_SESSIONS;
 use crate::outbox::{Disconnect, Outbox, SessionInfo};
 use crate::protocol::server::{self, Truncated, Welcome};
@@ -128,6 +129,7 @@ pub async fn open_session(
     for oldest in auth.registered.open(start.first, inbox.head, limit) {
         oldest.disconnect(TOO_MANY_SESSIONS);
     }
+    SESSIONS_OPENED.add(1);
     let key = context.limits.users.key(&user);
     let read_rate = context.limits.read_rates.of_user(key);
     let user = UserSession {

@@ -10,6 +10,7 @@ use super::queries::Queries;
 use super::rate_limit::{BadFrames, FrameRate, Rejections};
 use super::replay::{Replay, ReplayStep};
 use crate::limits::read_rate::{ReadRate, SharedReadRate};
+use crate::metrics::Ended;
 use crate::outbox::disconnect::{OVERLOADED, STORE_FAILED, TOO_LARGE};
 use crate::outbox::{Disconnect, Outbox, Status};
 use crate::protocol::server::Heartbeat;
@@ -203,6 +204,9 @@ impl SessionState {
     /// Sends `goodbye` and starts to close. The client of an echo connection gets only the close code.
     pub(super) fn send_goodbye(&mut self, disconnect: &Disconnect, now: Instant) {
         let echo = self.user.is_none();
+        if !echo && !self.is_ending() {
+            Ended::of(disconnect.reason).count(1);
+        }
         self.send_last(
             |outbox| {
                 if echo {

@@ -20,6 +20,7 @@ pub type ContentHash = [u8; 16];
 pub struct Content {
     raw: Box<str>,
     hash: Option<ContentHash>,
+    tag: u8,
 }
 
 impl Content {
@@ -28,7 +29,19 @@ impl Content {
         Self {
             raw: raw.into(),
             hash: (raw.len() > LONG).then(|| hasher.hash(raw)),
+            tag: 0,
         }
+    }
+
+    /// The same with a number of the creator, for what observers of commits count. It is not stored.
+    #[must_use]
+    pub fn tagged(self, tag: u8) -> Self {
+        Self { tag, ..self }
+    }
+
+    /// The number of the creator, or 0.
+    pub fn tag(&self) -> u8 {
+        self.tag
     }
 
     /// The hash of long content. `None`: it is short, or was not hashed by the caller.
@@ -51,6 +64,7 @@ impl<T: Into<Box<str>>> From<T> for Content {
         Self {
             raw: raw.into(),
             hash: None,
+            tag: 0,
         }
     }
 }

@@ -14,6 +14,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
+use crate::counters::SENT_BYTES;
+
 /// A byte stream that carries a WebSocket connection.
 pub trait Transport {
     /// The stream for the session's task.
@@ -38,6 +40,7 @@ impl SocketWriter {
                 Ok(written) => sent += written,
             }
         }
+        SENT_BYTES.add(sent as u64);
         sent
     }
 }

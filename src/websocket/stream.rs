@@ -13,6 +13,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::{Decoder, Incoming, ProtocolError, TurnBudget};
+use crate::counters::SENT_BYTES;
 
 /// Size of the read buffer of a worker thread.
 const READ_BUFFER: usize = 64 * 1024;
@@ -264,6 +265,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> MessageStream<T> {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
             *progress = true;
+            SENT_BYTES.add(written as u64);
             self.sent += written;
         }
         let flushed = Pin::new(&mut self.io).poll_flush(cx);

@@ -111,6 +111,17 @@ pub struct Turn<R> {
     pub closed: bool,
 }
 
+/// How much waits for the writer's thread.
+#[derive(Clone, Copy, Debug)]
+pub struct QueueDepth {
+    /// Writes and notices.
+    pub writes: usize,
+    /// Bytes of their contents.
+    pub bytes: usize,
+    /// Sessions whose inboxes are to be opened.
+    pub openings: usize,
+}
+
 pub struct Shared<R> {
     queue: Mutex<Queue<R>>,
     filled: Condvar,
@@ -258,9 +269,14 @@ impl<R> Shared<R> {
         self.filled.notify_one();
     }
 
-    /// The number of items that wait.
-    pub fn length(&self) -> usize {
-        self.lock().items.len()
+    /// How much waits.
+    pub fn depth(&self) -> QueueDepth {
+        let queue = self.lock();
+        QueueDepth {
+            writes: queue.items.len(),
+            bytes: queue.bytes,
+            openings: queue.openings.len(),
+        }
     }
 
     pub fn unavailable(&self) -> Option<Unavailable> {

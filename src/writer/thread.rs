@@ -125,6 +125,7 @@ impl<R: Send + 'static> Thread<R> {
             match committed {
                 Ok(outcomes) => (outcomes, None),
                 Err(error) => {
+                    metrics::COMMIT_FAILURES.add(1);
                     exit_if_broken(&error);
                     log::error!("the store could not commit: {error}");
                     (Vec::new(), Some(write_error(&error)))

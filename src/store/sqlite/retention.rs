@@ -26,6 +26,7 @@ use super::pending::PendingLog;
 use super::rooms::conversation_of;
 use super::shared::Shared;
 use super::unused;
+use crate::counters::Expired;
 use crate::store::{ContactObserver, LiveCursors, Retention};
 
 /// Users or conversations that one step examines.
@@ -238,6 +239,7 @@ impl RetentionSweeper {
                 let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
                 let lost = expiry::remove(&tx, (cache, rules.log), *conversation, &old)?;
                 tx.commit()?;
+                Expired::Messages.count(old.to_remove().count() as u64);
                 if let Some((a, b)) = lost {
                     rules
                         .lost_contacts
@@ -290,6 +292,7 @@ impl RetentionSweeper {
                         connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
                     rooms::remove_messages(&tx, *room, &old)?;
                     tx.commit()?;
+                    Expired::Messages.count(old.to_remove().count() as u64);
                 }
                 if let Some(last) = old.unfinished() {
                     // More of this room may have expired: the next step continues there.
@@ -337,7 +340,7 @@ fn numbers(connection: &Connection, sql: &str, after: i64) -> Result<Vec<i64>> {
 
 /// The beginning of an inbox that is to be removed, as far as one step goes.
 #[derive(Clone, Copy)]
-struct Expired {
+struct Start {
     /// Up to this entry.
     last: i64,
     /// The number of superseded entries that remain.
@@ -349,7 +352,7 @@ fn expired(
     connection: &Connection,
     rules: &RetentionRules<'_>,
     user: i64,
-) -> Result<Option<Expired>> {
+) -> Result<Option<Start>> {
     let (id, floor, mut superseded, newest): (String, i64, i64, Option<i64>) = connection
         .prepare_cached(
             "SELECT id, floor, superseded, (SELECT max(seq) FROM inbox WHERE user = n) FROM users WHERE n = ?1",
@@ -386,7 +389,7 @@ fn expired(
         if kind == SUPERSEDED {
             superseded -= 1;
         }
-        expired = Some(Expired {
+        expired = Some(Start {
             last: seq,
             superseded,
         });
@@ -401,7 +404,7 @@ fn trim(
     rules: &RetentionRules<'_>,
     user: i64,
 ) -> Result<i64> {
-    let Some(Expired { last, superseded }) = expired(connection, rules, user)? else {
+    let Some(Start { last, superseded }) = expired(connection, rules, user)? else {
         return Ok(0);
     };
     listed::settle(connection, cache, user, Extent::UpTo(last))?;
@@ -414,6 +417,7 @@ fn trim(
     if let Some(floor) = cache.trimmed_to.get_mut(&user) {
         *floor = unsigned(last);
     }
+    Expired::Entries.count(removed as u64);
     let id = id_of(connection, user)?;
     if let Some(user) = cache.users.get_mut(id.as_str()) {
         user.trimmed_to = unsigned(last);

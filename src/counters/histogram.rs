@@ -26,7 +26,7 @@ pub struct Recorded {
 }
 
 impl Histogram {
-    pub(super) const fn new() -> Self {
+    pub(crate) const fn new() -> Self {
         Self {
             buckets: [const { AtomicU64::new(0) }; BUCKETS],
             nanoseconds: AtomicU64::new(0),
