@@ -27,7 +27,7 @@ use crate::supervise::AbortOnPanic;
 
 /// The channels are named by this and the user.
 const CHANNEL: &str = "notifications:";
-/// The first pause before a new connection, and the longest one: each is twice as long as the one before.
+/// The first pause before a new connection, and the longest one: each is twice as long as the one before, unless the connection has lasted.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// While the store accepts nothing, a message waits this long, and is then refused.
@@ -126,17 +126,20 @@ async fn count(
 
 impl Subscriber {
     fn run(mut self) {
-        let mut pause = FIRST_PAUSE;
+        let mut pause = Pause::default();
         let mut failures = LogLimit::new(LOG_PAUSE_CONNECT);
         loop {
+            let mut lasted = Duration::ZERO;
             match Subscription::open(&self.url, &format!("{CHANNEL}*")) {
                 Ok(mut subscription) => {
                     self.stats.connected.store(true, Ordering::Relaxed);
                     self.stats.connections.fetch_add(1, Ordering::Relaxed);
                     log::info!(redis:% = self.url; "subscribed to notifications");
-                    (pause, failures) = (FIRST_PAUSE, LogLimit::new(LOG_PAUSE_CONNECT));
+                    failures = LogLimit::new(LOG_PAUSE_CONNECT);
+                    let started = Instant::now();
                     let error =
                         subscription.each(|channel, payload| self.receive(channel, payload));
+                    lasted = started.elapsed();
                     self.stats.connected.store(false, Ordering::Relaxed);
                     log::warn!(redis:% = self.url; "the connection for notifications has ended and is opened again: {error}");
                 }
@@ -146,8 +149,7 @@ impl Subscriber {
                     }
                 }
             }
-            std::thread::sleep(pause);
-            pause = (pause * 2).min(LONGEST_PAUSE);
+            std::thread::sleep(pause.after(lasted));
         }
     }
 
@@ -196,6 +198,26 @@ impl Subscriber {
     }
 }
 
+/// The pause before the next connection.
+struct Pause(Duration);
+
+impl Default for Pause {
+    fn default() -> Self {
+        Self(FIRST_PAUSE)
+    }
+}
+
+impl Pause {
+    /// The pause after a connection that lasted so long. A source that ends each connection at once is not asked all the time.
+    fn after(&mut self, lasted: Duration) -> Duration {
+        if lasted >= LONGEST_PAUSE {
+            *self = Self::default();
+        }
+        let next = (self.0 * 2).min(LONGEST_PAUSE);
+        std::mem::replace(&mut self.0, next)
+    }
+}
+
 /// The reason for the log. The detail of an error may repeat a part of the text.
 fn reason(error: &FrameError) -> String {
     let code = error.code.as_str();
@@ -240,5 +262,19 @@ impl LogLimit {
         }
         self.next = Some(now + self.pause);
         Some(std::mem::take(&mut self.skipped))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_until_a_connection_lasts() {
+        let mut pause = Pause::default();
+        let mut after = |seconds| pause.after(Duration::from_secs(seconds)).as_millis();
+        let short = [0, 1, 0, 2, 0, 4, 0, 0].map(&mut after);
+        assert_eq!(short, [100, 200, 400, 800, 1600, 3200, 5000, 5000]);
+        assert_eq!([5, 0].map(after), [100, 200]);
     }
 }

@@ -14,6 +14,7 @@ mod metrics;
 mod monitor;
 mod notify;
 mod port;
+mod redis_faults;
 mod revocation;
 mod room_deletion;
 mod rooms;
