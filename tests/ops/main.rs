@@ -13,6 +13,7 @@ mod messages;
 mod metrics;
 mod monitor;
 mod notify;
+mod observability;
 mod port;
 mod redis_faults;
 mod revocation;
