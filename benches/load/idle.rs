@@ -1,8 +1,6 @@
 //! Idle connections, optionally after one message each.
 
-use std::future::poll_fn;
 use std::io;
-use std::task::Poll;
 use std::time::Duration;
 
 use serde_json::json;
@@ -41,7 +39,7 @@ pub async fn run(target: &Target, options: &Options, report: &mut Report) -> io:
     // Keep answering pings, as a client does.
     let mut tasks = Vec::new();
     for socket in open {
-        tasks.push(spawn_local(rest(socket)));
+        tasks.push(spawn_local(socket.rest()));
     }
     tokio::time::sleep(Duration::from_secs_f64(options.quiet)).await;
     let after = target.memory();
@@ -86,16 +84,4 @@ async fn warm(idle: &mut [Socket], options: &Options) -> io::Result<()> {
         }
     }
     Ok(())
-}
-
-/// Reads, answers pings, and keeps the connection open.
-async fn rest(mut socket: Socket) -> io::Result<()> {
-    poll_fn(|cx| {
-        while socket.poll_fill(cx)?.is_ready() {
-            while socket.next().is_some() {}
-        }
-        let _ = socket.poll_flush(cx)?;
-        Poll::Pending
-    })
-    .await
 }

@@ -5,9 +5,10 @@
 //! time, so that loss, order and duplicates are checked and latency includes delays of the sender. Traffic stays on loopback.
 //!
 //! [`options`] are the command-line options, [`target`] is the server, [`socket`] a client's connection. [`pairs`],
-//! [`paced`], [`fanout`], [`rooms`], [`beside_room`], [`stalled`], [`storm`] and [`idle`] are the loads; [`members`] are those of
+//! [`paced`], [`fanout`], [`rooms`], [`beside_room`], [`stalled`], [`storm`], [`idle`] and [`api`] are the loads; [`members`] are those of
 //! rooms. [`tally`] counts and [`report`] prints.
 
+mod api;
 mod beside_room;
 #[path = "../support/disk.rs"]
 mod disk;
@@ -60,8 +61,15 @@ fn load(options: &Options, report: &mut Report) -> io::Result<()> {
         .build()?;
     LocalSet::new().block_on(&runtime, async {
         let target = Rc::new(Target::new(options)?);
-        if options.idle > 0 {
+        let scraping = if options.scrape > 0.0 {
+            Some(api::scrape(&target, options.scrape).await?)
+        } else {
+            None
+        };
+        let ended = if options.idle > 0 {
             idle::run(&target, options, report).await
+        } else if !options.api.is_empty() {
+            api::run(&target, options, report).await
         } else if options.storm > 0 {
             storm::run(target, options, report).await
         } else if options.beside_room > 0 {
@@ -76,6 +84,17 @@ fn load(options: &Options, report: &mut Report) -> io::Result<()> {
             paced::run(&target, options, report).await
         } else {
             pairs::run(&target, options, report).await
+        };
+        match scraping {
+            Some(scraping) if scraping.is_finished() => {
+                ended?;
+                scraping.await.map_err(io::Error::other)?
+            }
+            Some(scraping) => {
+                scraping.abort();
+                ended
+            }
+            None => ended,
         }
     })
 }

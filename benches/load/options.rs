@@ -62,6 +62,13 @@ pub struct Options {
     /// With --storm: connections opened concurrently.
     #[arg(long, default_value_t = 50)]
     pub concurrency: usize,
+    /// Instead of pairs: back ends call `POST /v1/messages` over these numbers of connections, one request at a time on each. Each
+    /// number has a phase of --seconds.
+    #[arg(long, value_delimiter = ',', value_name = "CONNECTIONS,...")]
+    pub api: Vec<usize>,
+    /// Beside the load: read /metrics this many times a second.
+    #[arg(long, default_value_t = 0.0, value_name = "PER-SECOND")]
+    pub scrape: f64,
     /// The server's store: `sqlite:` for a file in a temporary folder, or `memory:`.
     #[arg(long, default_value = "sqlite:")]
     pub store: String,

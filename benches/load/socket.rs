@@ -41,6 +41,18 @@ impl Socket {
         Self::open_with(target, user, None).await
     }
 
+    /// Reads, answers pings, and keeps the connection open.
+    pub async fn rest(mut self) -> io::Result<()> {
+        poll_fn(|cx| {
+            while self.poll_fill(cx)?.is_ready() {
+                while self.next().is_some() {}
+            }
+            let _ = self.poll_flush(cx)?;
+            Poll::Pending
+        })
+        .await
+    }
+
     /// Connects with a kernel receive buffer of the given size in bytes.
     pub async fn open_with(target: &Target, user: &str, buffer: Option<u32>) -> io::Result<Self> {
         timeout(ANSWER_TIMEOUT, Self::connect(target, user, buffer)).await?

@@ -21,6 +21,8 @@ pub struct Target {
     pub bare: bool,
     /// The path to which the user id is appended.
     path: String,
+    /// Address of the operations port, if the load needs it.
+    operations: Option<SocketAddr>,
     pid: Option<u32>,
     child: Option<Child>,
     folder: Option<PathBuf>,
@@ -46,6 +48,7 @@ impl Target {
             address: address.ok_or(io::ErrorKind::AddrNotAvailable)?,
             bare: options.bare,
             path: format!("/{path}"),
+            operations: None,
             pid: options.pid,
             child: None,
             folder: None,
@@ -68,6 +71,7 @@ impl Target {
                 &options.devices.max(16).to_string(),
             ])
             .args(room_limits(options))
+            .args(operations(options))
             .args(["--log", "warn,dmwire=info", "--store"])
             .arg(match options.store.as_str() {
                 "sqlite:" => "sqlite:load.db",
@@ -81,12 +85,18 @@ impl Target {
             .spawn()?;
         let stderr = child.stderr.take().ok_or(io::ErrorKind::BrokenPipe)?;
         let mut lines = BufReader::new(stderr).lines();
+        let (mut address, mut operations) = (None, None);
         let address = loop {
             let line = lines.next().ok_or(io::ErrorKind::UnexpectedEof)??;
             eprintln!("{line}");
-            let address = line.split("listening on http://").nth(1);
-            if let Some(address) =
-                address.and_then(|rest| rest.split([' ', '/']).next()?.parse().ok())
+            let after = |what: &str| {
+                let rest = line.split(what).nth(1)?;
+                rest.split([' ', '/']).next()?.parse().ok()
+            };
+            address = address.or_else(|| after("listening on http://"));
+            operations = operations.or_else(|| after("operations port on http://"));
+            if let Some(address) = address
+                && (operations.is_some() || !needs_operations(options))
             {
                 break address;
             }
@@ -97,10 +107,20 @@ impl Target {
             address,
             bare: false,
             path: "/ws/".into(),
+            operations,
             pid: Some(child.id()),
             child: Some(child),
             folder: Some(folder),
         })
+    }
+
+    /// Address of the operations port.
+    ///
+    /// # Errors
+    /// The server was not started here.
+    pub fn operations(&self) -> io::Result<SocketAddr> {
+        let unknown = || io::Error::other("this load needs a server that is started with it");
+        self.operations.ok_or_else(unknown)
     }
 
     /// The folder of the store if the server was started here; otherwise the system's temporary folder.
@@ -170,6 +190,23 @@ fn room_limits(options: &Options) -> &'static [&'static str] {
         "--room-entries-burst",
         "1000000",
     ]
+}
+
+/// The operations port, for loads that use it. An earlier release may not have it.
+fn operations(options: &Options) -> &'static [&'static str] {
+    if !needs_operations(options) {
+        return &[];
+    }
+    &[
+        "--ops-listen",
+        "127.0.0.1:0",
+        "--api-requests-per-second",
+        "1000000",
+    ]
+}
+
+fn needs_operations(options: &Options) -> bool {
+    !options.api.is_empty() || options.scrape > 0.0
 }
 
 /// CPU seconds (user and system) at some time.
