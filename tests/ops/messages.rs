@@ -231,7 +231,11 @@ fn content_of_an_application_is_validated() {
     // What was stored before is acknowledged again, although it would be rejected now.
     schema(5);
     ops.server.signal("HUP");
-    ops.server.wait_for_log("content types loaded");
+    // The first line is that of the start.
+    eventually("the types are loaded again", || {
+        let log = ops.server.log();
+        log.matches("content types loaded").count() == 2
+    });
     assert_has(&send(&ops, &body(7)), &json!({"duplicate": true}));
     ops.post("/v1/messages", &body(8))
         .assert_error(400, "invalid_content", Some("/message/n"));
