@@ -1,7 +1,11 @@
 /** The state of a call as a hook. */
 
-import { useEffect, useState } from 'preact/hooks';
+import { createContext } from 'preact';
+import { useContext, useEffect, useState } from 'preact/hooks';
 import { CallError } from './api.js';
+
+/** How often the page has connected again. Calls are made again then. */
+export const Reconnects = createContext(0);
 
 export interface Loaded<T> {
   /** The newest answer; absent until the first one. */
@@ -26,6 +30,7 @@ interface Result<T> {
 export function useCall<T>(id: string, call: () => Promise<T>, interval = 0): Loaded<T> {
   const [result, setResult] = useState<Result<T>>();
   const [generation, setGeneration] = useState(0);
+  const reconnects = useContext(Reconnects);
   useEffect(() => {
     let isCurrent = true;
     let timer: ReturnType<typeof setTimeout> | undefined;
@@ -62,7 +67,7 @@ export function useCall<T>(id: string, call: () => Promise<T>, interval = 0): Lo
       clearTimeout(timer);
       document.removeEventListener('visibilitychange', onVisible);
     };
-  }, [id, generation]);
+  }, [id, generation, reconnects]);
   const current = result?.id === id ? result : undefined;
   return {
     value: current?.value,

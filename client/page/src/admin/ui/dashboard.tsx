@@ -6,6 +6,7 @@ import { Api } from '../api.js';
 import { Monitor, type MonitorState } from '../monitor.js';
 import { type Place, placeHash, readPlace, VIEWS, type View } from '../place.js';
 import { Samples } from '../samples.js';
+import { Reconnects } from '../use-call.js';
 import { Overview } from './overview.js';
 import { Rooms } from './rooms.js';
 import { Sessions } from './sessions.js';
@@ -42,6 +43,8 @@ export function Dashboard({ apiKey, onKeyRejected, onChangeKey }: DashboardProps
   });
   const { state } = monitor;
   const { place, heading } = usePlace();
+  const [reconnects, setReconnects] = useState(0);
+  const wasLost = useRef(false);
   useEffect(() => {
     monitor.connect();
     const retry = () => monitor.retry();
@@ -60,7 +63,12 @@ export function Dashboard({ apiKey, onKeyRejected, onChangeKey }: DashboardProps
   }, [monitor]);
   useEffect(() => {
     if (state.status === 'rejected' && state.code === 'unauthorized') onKeyRejected(state.detail);
-    if (state.status === 'open') return;
+    if (state.status === 'waiting') wasLost.current = true;
+    if (state.status === 'open') {
+      if (wasLost.current) setReconnects(before => before + 1);
+      wasLost.current = false;
+      return;
+    }
     // Time goes on in the plots and in the countdown.
     const timer = setInterval(() => document.hidden || rerender(), 1000);
     return () => clearInterval(timer);
@@ -69,7 +77,7 @@ export function Dashboard({ apiKey, onKeyRejected, onChangeKey }: DashboardProps
     document.title = `${place.name ?? TITLES[place.view]} · dmwire dashboard`;
   }, [place.view, place.name]);
   return (
-    <>
+    <Reconnects.Provider value={reconnects}>
       <header class="top">
         <h1>
           <Logo /> dmwire <span class="unseen">dashboard</span>
@@ -102,7 +110,7 @@ export function Dashboard({ apiKey, onKeyRejected, onChangeKey }: DashboardProps
         {place.view === 'rooms' && <Rooms key={place.name} api={api} room={place.name} />}
         {place.view === 'webhooks' && <Webhooks api={api} />}
       </main>
-    </>
+    </Reconnects.Provider>
   );
 }
 

@@ -36,10 +36,9 @@ function RoomTable({ api }: { api: Api }): JSX.Element {
   return (
     <section class="panel" aria-labelledby="rooms">
       <header>
-        <h3 id="rooms">Rooms</h3>
+        <h3 id="rooms">All rooms</h3>
         <p class="dim">
-          {value && (value.cursor === undefined ? formatCount(value.rooms.length) : `the first ${value.rooms.length}`)}{' '}
-          by name
+          {value && `${value.cursor === undefined ? '' : 'the first '}${formatCount(value.rooms.length)}, by name`}
         </p>
       </header>
       <Failure error={error} />
