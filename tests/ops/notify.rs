@@ -62,6 +62,14 @@ impl Redis {
         Some(redis)
     }
 
+    /// Sends a signal to the process.
+    fn signal(&self, name: &str) {
+        let status = Command::new("kill")
+            .args([&format!("-{name}"), &self.child.id().to_string()])
+            .status();
+        assert!(status.is_ok_and(|status| status.success()), "kill");
+    }
+
     fn address(&self) -> SocketAddr {
         ([127, 0, 0, 1], self.port).into()
     }
@@ -409,4 +417,20 @@ fn notifications_are_counted() {
     eventually("the connection has ended", || {
         samples(&ops)["dmwire_notify_connected"] < 0.1
     });
+}
+
+#[test]
+fn a_redis_that_hangs_is_noticed() {
+    let redis = Redis::start(&[]);
+    let ops = Ops::start(&["--notify", &redis.url()]);
+    ops.server.wait_for_log(SUBSCRIBED);
+    let mut ada = Client::fresh(&ops.server, "ada");
+    let is_connected = || samples(&ops)["dmwire_notify_connected"] > 0.9;
+    redis.signal("STOP");
+    eventually("the server notices it", || !is_connected());
+    redis.signal("CONT");
+    eventually("the server is connected again", is_connected);
+    // Redis may still count connections that the server has given up.
+    redis.commands(&[&[b"PUBLISH", b"notifications:ada", b"hi"]]);
+    assert_has(&ada.expect("message"), &json!({"message": "hi"}));
 }

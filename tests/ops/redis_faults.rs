@@ -2,6 +2,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
+use std::sync::mpsc::{Receiver, channel};
 
 use serde_json::json;
 
@@ -11,8 +12,8 @@ use crate::support::{Client, DEADLINE, assert_has, eventually};
 
 const SUBSCRIBED: &[u8] = b"*3\r\n$10\r\npsubscribe\r\n$15\r\nnotifications:*\r\n:1\r\n";
 
-/// Accepts the connections of the server, and answers what a test wants.
-struct FakeRedis(TcpListener);
+/// Accepts the connections of the server, and answers what a test wants. Connections that only ask whether it answers get an answer.
+struct FakeRedis(Receiver<TcpStream>);
 
 impl FakeRedis {
     fn start() -> (Self, Ops) {
@@ -24,20 +25,25 @@ impl FakeRedis {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("an address");
         let url = format!("redis://{credentials}{address}");
+        let (sender, connections) = channel();
+        // It ends with the test, whose receiver is dropped then, or with the process.
+        std::thread::spawn(move || {
+            while let Ok((mut stream, _)) = listener.accept() {
+                let request = command(&mut stream);
+                if request.contains("PING") {
+                    let _ = stream.write_all(b"+PONG\r\n");
+                } else if !request.is_empty() && sender.send(stream).is_err() {
+                    break;
+                }
+            }
+        });
         let ops = Ops::start(&["--notify", &url]);
-        (Self(listener), ops)
+        (Self(connections), ops)
     }
 
     /// The next connection, whose first command has arrived.
     fn accept(&self) -> TcpStream {
-        let (mut stream, _) = self.0.accept().expect("the server connects");
-        stream
-            .set_read_timeout(Some(DEADLINE))
-            .expect("a timeout can be set");
-        let mut request = [0; 256];
-        let read = stream.read(&mut request).expect("a command");
-        assert!(read > 0, "the server has left");
-        stream
+        self.0.recv_timeout(DEADLINE).expect("the server connects")
     }
 
     /// The next connection, which subscribes.
@@ -47,6 +53,16 @@ impl FakeRedis {
         eventually("the metric says so", || is_connected(ops));
         stream
     }
+}
+
+/// The next command, or an empty text if the connection has ended.
+fn command(stream: &mut TcpStream) -> String {
+    stream
+        .set_read_timeout(Some(DEADLINE))
+        .expect("a timeout can be set");
+    let mut request = [0; 256];
+    let read = stream.read(&mut request).unwrap_or(0);
+    String::from_utf8_lossy(&request[..read]).into_owned()
 }
 
 fn send(stream: &mut TcpStream, bytes: &[u8]) {
@@ -106,9 +122,7 @@ fn a_rejected_password_is_a_failure() {
     }
     let mut stream = redis.accept();
     send(&mut stream, b"+OK\r\n");
-    let mut request = [0; 256];
-    let read = stream.read(&mut request).expect("a command");
-    let request = String::from_utf8_lossy(&request[..read]).into_owned();
+    let request = command(&mut stream);
     assert!(request.contains("PSUBSCRIBE"), "{request}");
     send(&mut stream, SUBSCRIBED);
     eventually("the metric says so", || is_connected(&ops));
@@ -177,4 +191,25 @@ fn what_is_no_publication_is_skipped() {
     let counted = samples(&ops);
     assert!(counted["dmwire_notifications_total{outcome=\"refused\"}"] > 4.9);
     assert!(is_connected(&ops));
+}
+
+#[test]
+fn a_publication_may_arrive_in_parts_with_a_long_pause() {
+    let (redis, ops) = FakeRedis::start();
+    let mut ada = Client::fresh(&ops.server, "ada");
+    let mut stream = redis.subscribe(&ops);
+    let [first, second] = ["one", "two"].map(|text| {
+        let payload = format!("$3\r\n{text}");
+        publication("notifications:ada", payload.as_bytes())
+    });
+    // Longer than the time after which the server asks whether Redis answers.
+    for part in [&first[..30], &first[30..], &second[..70], &second[70..]] {
+        send(&mut stream, part);
+        std::thread::sleep(std::time::Duration::from_millis(5500));
+    }
+    for text in ["one", "two"] {
+        assert_has(&ada.expect("message"), &json!({"message": text}));
+    }
+    let connections = samples(&ops)["dmwire_notify_connections_total"];
+    assert!((connections - 1.0).abs() < 0.1, "{connections}");
 }
