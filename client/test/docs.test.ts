@@ -69,14 +69,17 @@ async function read(url: URL): Promise<string | undefined> {
   }
 }
 
-/** Returns the anchors of the headings, as GitHub makes them. */
+/** Returns the anchors of the headings, as GitHub makes them, and those that the document sets. */
 function anchors(markdown: string): string[] {
-  const headings = markdown.replace(/^```.*?^```/gms, '').matchAll(/^#+ (.*)$/gm);
-  return [...headings].map(([, heading = '']) =>
+  const text = markdown.replace(/^```.*?^```/gms, '');
+  const set = [...text.matchAll(/<a id="([^"]+)">/g)].map(([, id = '']) => id);
+  const made = [...text.matchAll(/^#+ (.*)$/gm)].map(([, heading = '']) =>
     heading
+      .replace(/<[^>]*>/g, '')
       .replace(/\[([^\]]*)\]\([^)]*\)/g, '$1')
       .toLowerCase()
       .replace(/[^\p{L}\p{N} _-]/gu, '')
       .replaceAll(' ', '-'),
   );
+  return [...set, ...made];
 }
