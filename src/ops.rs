@@ -15,6 +15,7 @@ mod members;
 mod messages;
 mod metrics;
 mod monitor;
+pub mod openapi;
 pub mod query;
 mod revocation;
 mod rooms;

@@ -7,6 +7,7 @@
 pub mod api;
 pub mod asyncapi;
 pub mod client;
+pub(crate) mod components;
 pub mod content;
 mod content_label;
 pub mod content_types;

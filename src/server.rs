@@ -28,8 +28,8 @@ use crate::limits::Limits;
 use crate::listener::{self, ListenError, OperationsListeners};
 use crate::memberships::SessionMemberships;
 use crate::notify;
-use crate::ops::Ops;
 use crate::ops::keys::{ApiKeys, NewKey};
+use crate::ops::{Ops, openapi};
 use crate::outbox::disconnect::SHUTDOWN;
 use crate::page::{Page, RenderersError};
 use crate::presence::{BYTES_PER_WATCH, Presence};
@@ -259,7 +259,7 @@ impl Parts {
     /// is built before the writer that calls it, and the router last.
     fn build(config: Config) -> Result<Self, RunError> {
         let tls = Tls::new(&config.tls)?;
-        let contract = load_contract(&config)?;
+        let contract = load_contract(&config)?.with_document(openapi::describe);
         let renderers = config.content.page_renderers.as_deref();
         let page = renderers.map(Page::load).transpose()?;
         let auth = Verifier::new(config.access(), &config.auth)?;

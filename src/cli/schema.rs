@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use clap::{Arg, ArgMatches, value_parser};
 use dmwire::compatibility::{self, SchemaSet};
 use dmwire::content_types;
+use dmwire::ops::openapi;
+use dmwire::protocol::Contract;
 
 use super::{Command, CommandError, Settings, failed, not_printed};
 
@@ -34,7 +36,7 @@ pub const COMMAND: Command = Command {
             .arg_required_else_help(true)
             .subcommand(
                 clap::Command::new("export")
-                    .about("Write the schemas and the AsyncAPI description into a directory")
+                    .about("Write the schemas, and the AsyncAPI and OpenAPI descriptions, into a directory")
                     .arg(dir),
             )
             .subcommand(
@@ -62,7 +64,8 @@ fn run(_: &ArgMatches, own: &ArgMatches) -> Result<(), CommandError> {
 
 fn export(dir: &Path) -> Result<(), CommandError> {
     let what = format!("cannot write the schemas to {}", dir.display());
-    dmwire::protocol::Contract::built_in()
+    Contract::built_in()
+        .with_document(openapi::describe)
         .export(dir)
         .map_err(failed(what))
 }

@@ -10,13 +10,11 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::keys::Scope;
+use super::openapi::OPENAPI;
 use crate::delivery::CommandError;
 use crate::metrics::{Counter, count_error};
 use crate::protocol::content::SafeInteger;
 use crate::protocol::{ErrorCode, FrameError, schema};
-
-/// The name of the document that describes the HTTP API.
-pub const OPENAPI: &str = "openapi.json";
 
 /// Codes that only the HTTP API has. Frames have a closed set of their own ([`ErrorCode`]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]

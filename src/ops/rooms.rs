@@ -14,7 +14,7 @@ use crate::delivery::answers;
 use crate::ingest::DeletedRoom;
 use crate::protocol::client::DEFAULT_LIMIT;
 use crate::protocol::content::SafeInteger;
-use crate::protocol::types::{Integer, is_name, parse_uuid};
+use crate::protocol::types::{Integer, RoomId, UserId, is_name, parse_uuid};
 use crate::protocol::{FrameError, Timestamp};
 use crate::store::{HistoryAnswer, HistoryPosition, MembersAnswer};
 
@@ -36,6 +36,7 @@ pub struct RoomList {
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct ListedRoom {
     /// The name.
+    #[schemars(with = "RoomId<'_>")]
     room: String,
     /// The number of members.
     members: SafeInteger,
@@ -45,6 +46,7 @@ pub struct ListedRoom {
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct RoomPart {
     /// The name.
+    #[schemars(with = "RoomId<'_>")]
     room: String,
     /// Members, by the bytes of their ids.
     users: Vec<RoomMember>,
@@ -59,6 +61,7 @@ pub struct RoomPart {
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct RoomMember {
     /// The user.
+    #[schemars(with = "UserId<'_>")]
     user: String,
     /// When the user has joined.
     joined_at: Timestamp,

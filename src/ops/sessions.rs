@@ -17,7 +17,7 @@ use super::revocation::revoke as revoke_tokens;
 use crate::outbox::disconnect::DISCONNECTED;
 use crate::outbox::{Outbox, SessionInfo};
 use crate::protocol::content::SafeInteger;
-use crate::protocol::types::{Id, Integer, parse_uuid};
+use crate::protocol::types::{Id, Integer, UserId, parse_uuid};
 use crate::protocol::{FrameError, Timestamp};
 
 /// Sessions in an answer, if the caller sets no `limit`.
@@ -32,6 +32,7 @@ pub struct ListedSession {
     /// The id of the session, as in `welcome`.
     session_id: Id,
     /// The user of the session.
+    #[schemars(with = "UserId<'_>")]
     user: String,
     /// The device, as the client has named it.
     device: String,

@@ -12,7 +12,7 @@ use super::error::ApiError;
 use super::query::{Query, path_name};
 use crate::protocol::Timestamp;
 use crate::protocol::content::SafeInteger;
-use crate::protocol::types::Integer;
+use crate::protocol::types::{Integer, RoomId, UserId};
 use crate::store::UserStatus;
 
 /// What a user does now.
@@ -46,6 +46,7 @@ impl From<UserStatus> for CurrentStatus {
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct UserDetails {
     /// The user.
+    #[schemars(with = "UserId<'_>")]
     user: String,
     /// The actual status, also if the user is invisible.
     status: CurrentStatus,
@@ -57,6 +58,7 @@ pub struct UserDetails {
     /// The number of unread messages in the newest 200 conversations.
     unread: SafeInteger,
     /// The first 1000 rooms of which the user is a member, by name.
+    #[schemars(with = "Vec<RoomId<'_>>")]
     rooms: Vec<String>,
 }
 

@@ -2,12 +2,11 @@
 //! for every frame.
 
 use std::collections::BTreeSet;
-use std::fmt::Write as _;
 
-use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value, json};
 
 use super::PROTOCOL;
+use super::components::{Side, definitions, different, target};
 use super::schema::{Exported, pretty};
 use super::types::NAME_PATTERN;
 
@@ -23,13 +22,6 @@ const SERVER_DESCRIPTION: &str = "Addresses are relative to the server's base pa
 
 /// The pathname of the servers, which [`at`] replaces.
 const PATHNAME: &str = "\"pathname\": \"/\"";
-
-/// One direction of a session.
-struct Side<'a> {
-    /// The definitions that are different in the other direction, and need a name of their own.
-    renamed: &'a BTreeSet<String>,
-    prefix: &'static str,
-}
 
 /// Describes the frames of these schemas: those of clients, and those of servers.
 pub(super) fn generate(client: &Value, server: &Value) -> Exported {
@@ -51,8 +43,8 @@ pub(super) fn generate(client: &Value, server: &Value) -> Exported {
         ),
     ];
     let (mut schemas, mut messages) = (Map::new(), Map::new());
-    let frames = sides.map(|(schema, side)| {
-        let frames = side.frames(schema);
+    let named = sides.map(|(schema, side)| {
+        let frames = frames(&side, schema);
         for (name, definition) in definitions(schema) {
             let component = side.component(name);
             if frames.contains(&component) {
@@ -68,7 +60,7 @@ pub(super) fn generate(client: &Value, server: &Value) -> Exported {
         echo("binary", "application/octet-stream"),
     );
     let echoes = ["EchoText", "EchoBinary"].map(str::to_owned);
-    let [client, server] = &frames;
+    let [client, server] = &named;
     let both: Vec<String> = client.iter().chain(server).cloned().collect();
     let document = json!({
         "asyncapi": "3.0.0",
@@ -98,6 +90,7 @@ pub(super) fn generate(client: &Value, server: &Value) -> Exported {
     });
     Exported {
         name: ASYNCAPI,
+        media_type: MEDIA_TYPE,
         text: pretty(&document),
     }
 }
@@ -257,123 +250,11 @@ fn message(component: &str, definition: &Value) -> Value {
     message
 }
 
-fn definitions(schema: &Value) -> impl Iterator<Item = (&String, &Value)> {
-    schema["$defs"].as_object().into_iter().flatten()
-}
-
-/// The name of the definition that a reference leads to, or leads into, and the rest of the reference.
-fn target(reference: &str) -> Option<(String, &str)> {
-    let path = reference.strip_prefix("#/$defs/")?;
-    let (name, rest) = path.split_at(path.find('/').unwrap_or(path.len()));
-    let name = percent_decode_str(name).decode_utf8().ok()?;
-    Some((name.replace("~1", "/").replace("~0", "~"), rest))
-}
-
-/// Visits every reference in a schema, not those in values.
-fn each_reference(schema: &mut Value, visit: &mut impl FnMut(&mut String)) {
-    match schema {
-        Value::Object(object) => {
-            for (name, value) in object {
-                match value {
-                    Value::String(reference) if name == "$ref" => visit(reference),
-                    // Their members are names, not keywords.
-                    Value::Object(schemas)
-                        if matches!(
-                            name.as_str(),
-                            "properties" | "patternProperties" | "dependentSchemas" | "$defs"
-                        ) =>
-                    {
-                        schemas
-                            .values_mut()
-                            .for_each(|schema| each_reference(schema, visit));
-                    }
-                    value
-                        if !matches!(name.as_str(), "examples" | "const" | "enum" | "default") =>
-                    {
-                        each_reference(value, visit);
-                    }
-                    _ => {}
-                }
-            }
-        }
-        Value::Array(values) => values
-            .iter_mut()
-            .for_each(|value| each_reference(value, visit)),
-        _ => {}
-    }
-}
-
-/// The names that mean different definitions in the two schemas, also because of definitions that they refer to.
-fn different(client: &Value, server: &Value) -> BTreeSet<String> {
-    let shared = definitions(client).filter(|(name, _)| server["$defs"].get(*name).is_some());
-    let shared: Vec<(&String, &Value)> = shared.collect();
-    let changed = shared
-        .iter()
-        .filter(|(name, definition)| server["$defs"][*name] != **definition);
-    let mut different: BTreeSet<String> = changed.map(|(name, _)| (*name).clone()).collect();
-    loop {
-        let before = different.len();
-        for (name, definition) in &shared {
-            let mut refers = false;
-            each_reference(&mut (*definition).clone(), &mut |reference| {
-                refers |= target(reference).is_some_and(|(name, _)| different.contains(&name));
-            });
-            if refers {
-                different.insert((*name).clone());
-            }
-        }
-        if different.len() == before {
-            return different;
-        }
-    }
-}
-
-impl Side<'_> {
-    /// The component for a definition. Names of components consist of letters, digits, `.`, `-` and `_`.
-    fn component(&self, name: &str) -> String {
-        let mut component = String::new();
-        if self.renamed.contains(name) {
-            component.push_str(self.prefix);
-        }
-        for c in name.chars() {
-            if c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_') {
-                component.push(c);
-            } else {
-                // Writing into a string cannot fail.
-                let _ = write!(component, "_{:X}_", u32::from(c));
-            }
-        }
-        component
-    }
-
-    /// The components of all frames, in the order of the schema.
-    fn frames(&self, schema: &Value) -> Vec<String> {
-        let frames = schema["oneOf"].as_array().into_iter().flatten();
-        let targets = frames.filter_map(|frame| target(frame["$ref"].as_str()?));
-        targets.map(|(name, _)| self.component(&name)).collect()
-    }
-
-    /// A definition whose references lead to components.
-    fn payload(&self, definition: &Value) -> Value {
-        // In AsyncAPI, a component is an object.
-        let mut payload = match definition {
-            Value::Bool(true) => json!({}),
-            Value::Bool(false) => json!({"not": {}}),
-            _ => definition.clone(),
-        };
-        if let Some(object) = payload.as_object_mut() {
-            // They would change what references are relative to, and the format of the schema.
-            object.remove("$id");
-            object.remove("$schema");
-        }
-        each_reference(&mut payload, &mut |reference| {
-            if let Some((name, rest)) = target(reference) {
-                let component = self.component(&name);
-                *reference = format!("#/components/schemas/{component}{rest}");
-            }
-        });
-        payload
-    }
+/// The components of all frames of a schema, in its order.
+fn frames(side: &Side<'_>, schema: &Value) -> Vec<String> {
+    let frames = schema["oneOf"].as_array().into_iter().flatten();
+    let targets = frames.filter_map(|frame| target(frame["$ref"].as_str()?));
+    targets.map(|(name, _)| side.component(&name)).collect()
 }
 
 #[cfg(test)]

@@ -17,6 +17,8 @@ pub struct Contract {
     schemas: [Exported; 2],
     monitor: Exported,
     asyncapi: Exported,
+    /// Descriptions by other parts of the server.
+    added: Vec<Exported>,
     hash: String,
 }
 
@@ -43,8 +45,17 @@ impl Contract {
             hash: schema::hash(&schemas),
             monitor: schema::monitor(),
             asyncapi: describe(&schemas),
+            added: Vec::new(),
             schemas,
         }
+    }
+
+    /// The same with one more document, which a part of the server makes of the schemas.
+    #[must_use]
+    pub fn with_document(mut self, describe: impl FnOnce(&Self) -> Exported) -> Self {
+        let document = describe(&self);
+        self.added.push(document);
+        self
     }
 
     /// The `type` of every content type.
@@ -62,9 +73,10 @@ impl Contract {
         &self.schemas
     }
 
-    /// Everything that is exported and served at `/schema`: the schemas, also that of `/monitor`, and the AsyncAPI description.
+    /// Everything that is exported and served at `/schema`: the schemas, also that of `/monitor`, and the descriptions.
     pub fn documents(&self) -> impl Iterator<Item = &Exported> {
-        self.schemas.iter().chain([&self.monitor, &self.asyncapi])
+        let own = self.schemas.iter().chain([&self.monitor, &self.asyncapi]);
+        own.chain(&self.added)
     }
 
     /// The document with this file name.

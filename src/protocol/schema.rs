@@ -3,6 +3,7 @@
 
 use std::fmt::Write as _;
 
+use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
@@ -23,11 +24,16 @@ pub const MONITOR: &str = "monitor-frame.schema.json";
 /// Definition of the content of application types in the schema of server frames.
 const CUSTOM: &str = "CustomContent";
 
+/// Media type of a schema.
+const SCHEMA_TYPE: &str = "application/schema+json";
+
 /// An exported schema.
 #[derive(Clone, Debug)]
 pub struct Exported {
     /// The file name, which is also the name in `GET /schema/{name}`.
     pub name: &'static str,
+    /// The media type.
+    pub media_type: &'static str,
     /// Pretty-printed JSON with a final line feed.
     pub text: String,
 }
@@ -48,10 +54,12 @@ pub(super) fn generate(types: &ContentTypes) -> [Exported; 2] {
     [
         Exported {
             name: CLIENT,
+            media_type: SCHEMA_TYPE,
             text: pretty(&client),
         },
         Exported {
             name: SERVER,
+            media_type: SCHEMA_TYPE,
             text: pretty(&server),
         },
     ]
@@ -148,8 +156,45 @@ pub(super) fn monitor() -> Exported {
     );
     Exported {
         name: MONITOR,
+        media_type: SCHEMA_TYPE,
         text: pretty(&schema),
     }
+}
+
+/// Adds the definition of a type to a schema, in its published form, and those of the types in it that the schema does not have.
+/// `is_answer`: the type is sent by the server. Returns the name of the definition.
+pub(crate) fn define<T: JsonSchema>(schema: &mut Value, is_answer: bool) -> String {
+    let settings = SchemaSettings::draft2020_12();
+    let settings = if is_answer {
+        settings.for_serialize()
+    } else {
+        settings
+    };
+    let mut root = settings
+        .into_generator()
+        .into_root_schema_for::<T>()
+        .to_value();
+    present_options(&mut root);
+    let mut parts = Map::new();
+    if let Some(root) = root.as_object_mut() {
+        root.remove("$schema");
+        if let Some(Value::Object(nested)) = root.remove("$defs") {
+            parts = nested;
+        }
+    }
+    let name = T::schema_name().into_owned();
+    parts.insert(name.clone(), root);
+    if let Some(definitions) = schema.get_mut("$defs").and_then(Value::as_object_mut) {
+        for (name, mut part) in parts {
+            if !definitions.contains_key(&name) {
+                if let Some(part) = part.as_object_mut() {
+                    part.insert("title".into(), json!(spaced(&name)));
+                }
+                definitions.insert(name, ordered(part));
+            }
+        }
+    }
+    name
 }
 
 fn server() -> Value {
@@ -315,7 +360,7 @@ fn ordered(schema: Value) -> Value {
     }
 }
 
-pub(super) fn pretty(schema: &Value) -> String {
+pub(crate) fn pretty(schema: &Value) -> String {
     let mut text = serde_json::to_string_pretty(schema).unwrap_or_default();
     text.push('\n');
     text

@@ -8,7 +8,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::config::Config;
 use crate::context::Context;
-use crate::ops::Ops;
+use crate::ops::{Ops, openapi};
 use crate::page::Page;
 use crate::tls::Tls;
 
@@ -72,7 +72,10 @@ async fn content_types(context: &Arc<Context>) {
         return;
     };
     // The compilation would delay the sessions of a worker.
-    let loading = actix_rt::task::spawn_blocking(move || crate::content_types::load(&folder));
+    let loading = actix_rt::task::spawn_blocking(move || {
+        crate::content_types::load(&folder)
+            .map(|contract| contract.with_document(openapi::describe))
+    });
     match loading.await {
         Ok(Ok(contract)) => {
             let types = contract.custom_types().names().count();

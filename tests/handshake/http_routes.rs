@@ -10,11 +10,12 @@ use sha2::{Digest, Sha256};
 
 use crate::support::{Client, Raw, Server, handshake, json_answer};
 
-const SCHEMAS: [&str; 4] = [
+const SCHEMAS: [&str; 5] = [
     "client-frame.schema.json",
     "server-frame.schema.json",
     "monitor-frame.schema.json",
     "asyncapi.json",
+    "openapi.json",
 ];
 
 /// The head in lower case, and the body.
@@ -266,6 +267,9 @@ fn the_base_path_applies_to_all_routes() {
         if one["name"] == "asyncapi.json" {
             let servers = schema["servers"].as_object().expect("servers");
             assert!(servers.values().all(|server| server["pathname"] == "/demo"));
+        } else if one["name"] == "openapi.json" {
+            // The port that it describes has no base path.
+            assert_eq!(schema["servers"][0]["url"], "http://127.0.0.1:8081");
         } else {
             assert_eq!(schema["$id"], one["name"]);
         }

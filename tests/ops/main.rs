@@ -14,6 +14,7 @@ mod metrics;
 mod monitor;
 mod notify;
 mod observability;
+mod openapi;
 mod port;
 mod redis_faults;
 mod revocation;

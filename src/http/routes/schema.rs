@@ -9,7 +9,7 @@ use crate::http::Rejection;
 use crate::http::client_addr::single_header;
 use crate::http::origin::{self, OriginRules};
 use crate::protocol::PROTOCOL;
-use crate::protocol::asyncapi::{self, ASYNCAPI, MEDIA_TYPE};
+use crate::protocol::asyncapi::{self, ASYNCAPI};
 
 /// `GET /schema`: the names and URLs of all documents.
 pub fn list(request: HttpRequest) -> HttpResponse {
@@ -39,15 +39,12 @@ pub fn get(request: HttpRequest) -> HttpResponse {
     let contract = context.contract.current();
     let response = match contract.document(name) {
         Some(document) => {
-            let (media_type, text) = match document.name {
-                ASYNCAPI => {
-                    let base = &context.config.network.base_path;
-                    (MEDIA_TYPE, asyncapi::at(&document.text, base))
-                }
-                _ => ("application/schema+json", document.text.clone()),
+            let text = match document.name {
+                ASYNCAPI => asyncapi::at(&document.text, &context.config.network.base_path),
+                _ => document.text.clone(),
             };
             HttpResponse::Ok()
-                .content_type(media_type)
+                .content_type(document.media_type)
                 .insert_header((header::ETAG, format!("\"{}\"", contract.hash())))
                 .insert_header((header::CACHE_CONTROL, "no-cache"))
                 .body(text)
