@@ -64,6 +64,8 @@ pub enum ReplyTo {
     },
     /// Not a reply, but a frame for the members of a room that is not stored.
     RoomSignal(RoomSignal),
+    /// A part of the server, which is told whether the write was committed.
+    Committed(std::sync::mpsc::Sender<bool>),
     /// A part of the server, which gets the outcome together with this number.
     Part(UnboundedSender<(usize, PartOutcome)>, usize),
     /// The same for a message whose content is invalid: the outcome is this error, unless it repeats what was stored before.
@@ -175,6 +177,13 @@ impl CommitObserver<ReplyTo> for Delivery {
                     }
                     let outcome = outcome.clone().map_err(CommandError::from);
                     let _ = sender.send(outcome);
+                }
+                Completed::Write {
+                    reply_to: ReplyTo::Committed(sender),
+                    outcome,
+                    ..
+                } => {
+                    let _ = sender.send(outcome.is_ok());
                 }
                 Completed::RoomNotice {
                     notice: ReplyTo::RoomSignal(signal),
@@ -331,7 +340,8 @@ impl Delivery {
             | Outcome::Revealed { .. }
             | Outcome::RevocationSet { .. }
             | Outcome::SeenRecorded
-            | Outcome::RoomDeletion(_) => return,
+            | Outcome::RoomDeletion(_)
+            | Outcome::EventsRecorded => return,
             ref rejected => match rejection(write, rejected) {
                 Some(error) => reply.error(&error),
                 None => return,
@@ -485,6 +495,7 @@ fn rejection(write: &Write, outcome: &Outcome) -> Option<CommandError> {
         | Outcome::Revealed { .. }
         | Outcome::SeenRecorded
         | Outcome::RevocationSet { .. }
+        | Outcome::EventsRecorded
         | Outcome::Received(_)
         | Outcome::RoomDeletion(_)
         | Outcome::Membership { .. } => return None,

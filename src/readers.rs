@@ -22,9 +22,9 @@ use tokio::sync::oneshot;
 
 use self::fair_queue::FairQueue;
 use crate::store::{
-    ConversationsPage, ConversationsQuery, HistoryAnswer, HistoryQuery, InboxItem, InboxQuery,
-    InboxRange, InboxState, MembersAnswer, MembersQuery, Reader, RoomMembersQuery, RoomsPage,
-    RoomsQuery, StoreError, UserOverview, UserQuery, Watched,
+    ConversationsPage, ConversationsQuery, EventReader, HistoryAnswer, HistoryQuery, InboxItem,
+    InboxQuery, InboxRange, InboxState, MembersAnswer, MembersQuery, Reader, RoomMembersQuery,
+    RoomsPage, RoomsQuery, StoreError, UserOverview, UserQuery, Watched,
 };
 
 /// Takes the turns of operators. No user has this name.
@@ -204,6 +204,14 @@ impl Readers {
         self.query(OPERATORS.into(), move |reader| reader.room_history(&query))
     }
 
+    /// Runs a job that reads events. Such jobs run one after the other, and take turns with the queries of users. If the server is
+    /// shutting down, the job is dropped instead.
+    pub fn events(&self, read: impl FnOnce(&mut dyn EventReader) + Send + 'static) {
+        // Not the id of a user.
+        let turn = "*".into();
+        self.add_long(turn, Box::new(move |reader| read(reader)));
+    }
+
     fn query<T: Send + 'static>(
         &self,
         user: Arc<str>,
@@ -318,6 +326,8 @@ mod tests {
         started: Sender<()>,
         end: Receiver<()>,
     }
+
+    impl EventReader for SlowReader {}
 
     impl Reader for SlowReader {
         fn open_inboxes(&mut self, queries: &[InboxQuery]) -> Result<Vec<InboxState>, StoreError> {

@@ -387,6 +387,7 @@ fn store_options(
         presence: config.presence.presence,
         live_cursors: live_cursors(registry),
         lost_contacts: lost_contacts(contacts, presence),
+        events: None,
     }
 }
 

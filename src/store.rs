@@ -7,6 +7,7 @@
 //! To add a store, implement both traits and add it to `tests/store`.
 
 mod content;
+mod events;
 mod files;
 mod log_header;
 mod model;
@@ -22,6 +23,10 @@ mod user_status;
 mod visibility;
 
 pub use self::content::{Content, ContentHash, ContentHasher};
+pub use self::events::{
+    EventData, EventFeed, EventKind, EventReader, EventRef, EventSubject, EventWrite, ReceiverKey,
+    ReceiverState, WaitingMessage, WaitingMessages,
+};
 pub use self::files::{FileId, FileRole, StoreFiles};
 pub use self::model::{
     Authority, Conversation, Entry, EntryKind, InboxItem, InboxState, MessageRef, NewMessage,

@@ -122,6 +122,7 @@ impl<'a> EntryView<'a> {
             | Write::LostSessions { .. }
             | Write::Revoke { .. }
             | Write::EndRevocation { .. }
+            | Write::Events(_)
             | Write::Join { .. }
             | Write::Leave { .. }
             | Write::DeleteRoom { .. }

@@ -7,9 +7,10 @@ use crate::limits::memory::MemoryBudget;
 use crate::outbox::Outbox;
 use crate::outbox::wakeup::WakeupBatch;
 use crate::store::{
-    ConversationsPage, ConversationsQuery, HistoryAnswer, HistoryQuery, InboxItem, InboxQuery,
-    InboxRange, InboxState, MembersAnswer, MembersQuery, NameHash, Reader, RoomDeletionId,
-    RoomMembersQuery, RoomsPage, RoomsQuery, StoreError, UserOverview, UserQuery, Watched,
+    ConversationsPage, ConversationsQuery, EventReader, HistoryAnswer, HistoryQuery, InboxItem,
+    InboxQuery, InboxRange, InboxState, MembersAnswer, MembersQuery, NameHash, Reader,
+    RoomDeletionId, RoomMembersQuery, RoomsPage, RoomsQuery, StoreError, UserOverview, UserQuery,
+    Watched,
 };
 
 const TIMEOUT: Duration = Duration::from_secs(20);
@@ -22,6 +23,8 @@ struct Relations {
 fn unavailable<T>() -> Result<T, StoreError> {
     Err(StoreError::Unavailable("not read here".to_owned()))
 }
+
+impl EventReader for Relations {}
 
 impl Reader for Relations {
     fn open_inboxes(&mut self, _: &[InboxQuery]) -> Result<Vec<InboxState>, StoreError> {

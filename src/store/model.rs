@@ -6,6 +6,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::content::Content;
+use super::events::EventWrite;
 use super::recipients::Recipients;
 use super::rooms::{
     MembershipEntry, MembershipKind, RoomDeletionId, RoomDeletionStep, RoomMembers,
@@ -194,6 +195,8 @@ pub enum Write {
         /// The user.
         user: Arc<str>,
     },
+    /// Record how far receivers of events have got, or events that were found.
+    Events(EventWrite),
     /// End the membership of a user in a room, and append the event to the inboxes like that of a join.
     Leave {
         /// The user.
@@ -241,6 +244,7 @@ impl Write {
             | Self::LostSessions { .. }
             | Self::Revoke { .. }
             | Self::EndRevocation { .. }
+            | Self::Events(_)
             | Self::Join { .. }
             | Self::Leave { .. }
             | Self::DeleteRoom { .. }
@@ -332,6 +336,8 @@ pub enum Outcome {
         /// They are revoked, or were before.
         was_revoked: bool,
     },
+    /// What concerns events is recorded.
+    EventsRecorded,
     /// The user has the maximum number of blocks.
     TooManyBlocks,
     /// The user is, or is not, a member of the room as requested.

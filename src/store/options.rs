@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use super::events::EventFeed;
 use crate::config::{PresenceMode, Quotas, Retention, RoomRules};
 
 /// The settings of a store, and the state of the server that it needs.
@@ -20,6 +21,8 @@ pub struct StoreOptions {
     pub live_cursors: LiveCursors,
     /// Called with two users who are not contacts any more.
     pub lost_contacts: ContactObserver,
+    /// Keep events. `None`: there are no receivers.
+    pub events: Option<EventFeed>,
 }
 
 impl StoreOptions {
@@ -32,6 +35,7 @@ impl StoreOptions {
             presence: PresenceMode::default(),
             live_cursors: LiveCursors::default(),
             lost_contacts: ContactObserver::default(),
+            events: None,
         }
     }
 }

@@ -8,6 +8,7 @@ mod change_rate;
 mod checkpoint;
 mod counts;
 mod entry_rate;
+mod events;
 mod fault;
 mod file;
 mod kinds;
@@ -399,7 +400,13 @@ impl Sqlite {
         self.checkpointer.check()?;
         self.begin()?;
         self.cache.shrink(|| self.log.heads());
-        let (direct, needed) = plan(&self.connection, &mut self.cache, &self.log, batch)?;
+        let (direct, needed) = plan(
+            &self.connection,
+            &mut self.cache,
+            &self.log,
+            batch,
+            self.options.events.is_some(),
+        )?;
         if !needed.is_empty() {
             self.flush_selection(&needed)?;
         }
@@ -437,6 +444,9 @@ impl Sqlite {
         let flushed = self.flush_due();
         let swept = self.sweep();
         self.checkpoint()?;
+        if let Some(events) = &self.options.events {
+            events.wake();
+        }
         flushed.and(swept)?;
         let due = [Some(self.sweep_at), self.flush_at(), self.truncation.due()];
         Ok(due.into_iter().flatten().min().unwrap_or(self.sweep_at))

@@ -6,6 +6,7 @@ use std::time::Instant;
 use uuid::Uuid;
 
 use super::content::ContentHasher;
+use super::events::EventReader;
 use super::files::StoreFiles;
 use super::model::{InboxItem, InboxState, Outcome, Write};
 use super::name_hash::{NameHash, NameHasher};
@@ -109,7 +110,7 @@ pub trait Store: Send {
 }
 
 /// The reading half. Each call sees everything that was committed before it.
-pub trait Reader: Send {
+pub trait Reader: EventReader + Send {
     /// Reads the state of the inboxes of these devices, in the same order. From then on their users count as connected: see
     /// [`Outcome::UnknownUser`]. An entry that the client knows is compared with the stored one by the message's id and by
     /// every time that a session may have been told for it, now or earlier.

@@ -194,6 +194,7 @@ impl Batch<'_> {
             Write::LostSessions { at } => self.lost_sessions(*at),
             Write::Revoke { user, until } => self.revoke(user, *until),
             Write::EndRevocation { user } => self.end_revocation(user),
+            Write::Events(write) => self.record_events(write),
             Write::Watermark { user, device, seq } => {
                 self.watermark(user, device, *seq).map(Outcome::Received)
             }

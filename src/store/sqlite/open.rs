@@ -19,7 +19,7 @@ use super::run::Run;
 use super::shared::Shared;
 use super::times::RecordedTimes;
 use super::truncation::Truncation;
-use super::{Durability, Sqlite, migrations, recovery, run};
+use super::{Durability, Sqlite, events, migrations, recovery, run};
 use crate::store::{PresenceMode, StoreError, StoreOptions, UserStatus};
 
 impl Sqlite {
@@ -89,6 +89,9 @@ impl Sqlite {
         };
         let hasher = with_path(&file.path, migrations::content_hasher(&connection))?;
         let names = with_path(&file.path, migrations::name_hasher(&connection))?;
+        if let Some(feed) = &options.events {
+            with_path(&file.path, events::keep(&connection, feed))?;
+        }
         let mut store = Self {
             hasher,
             names,

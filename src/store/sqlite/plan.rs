@@ -70,12 +70,14 @@ fn pair<'a>(a: &'a str, b: &'a str) -> (&'a str, &'a str) {
     if a <= b { (a, b) } else { (b, a) }
 }
 
-/// Plans a batch: messages that must be inserted directly, and pending messages that must be flushed first.
+/// Plans a batch: messages that must be inserted directly, and pending messages that must be flushed first. If events are kept, the
+/// messages of a room must be in the tables before a change of its members.
 pub fn plan<'a>(
     connection: &Connection,
     cache: &mut Cache,
     log: &PendingLog,
     batch: &[&'a Write],
+    keeps_events: bool,
 ) -> rusqlite::Result<(Direct<'a>, Selection)> {
     let mut find = Finder {
         connection,
@@ -141,7 +143,12 @@ pub fn plan<'a>(
                     needed.extend(log.conversations_of(user.n, seq));
                 }
             }
+            Write::Join { room, .. } | Write::Leave { room, .. } if keeps_events => {
+                direct.insert(Place::Room(room));
+                needed.extend(find.pending_conversation(Place::Room(room))?);
+            }
             Write::Message(_)
+            | Write::Events(_)
             | Write::Block { .. }
             | Write::Status { .. }
             | Write::Reveal { .. }

@@ -2,6 +2,7 @@
 
 mod conversations;
 mod cursor;
+mod events;
 mod hidden;
 mod history;
 mod inbox;

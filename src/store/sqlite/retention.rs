@@ -19,6 +19,7 @@ pub use self::expiry::{OldMessages, old_messages};
 pub use self::rooms::remove_messages as remove_room_messages;
 use super::byte_use;
 use super::cache::Cache;
+use super::events;
 use super::kinds::SUPERSEDED;
 use super::listed::{self, Extent};
 use super::number::{signed, unsigned};
@@ -134,6 +135,7 @@ enum Phase {
     Inboxes,
     Messages,
     Rooms,
+    Events,
     Space,
 }
 
@@ -155,6 +157,11 @@ impl RetentionSweeper {
             Phase::Inboxes => self.inboxes(connection, cache, rules)?,
             Phase::Messages => self.messages(connection, cache, rules)?,
             Phase::Rooms => self.rooms(connection, cache, rules)?,
+            Phase::Events => {
+                if !events::trim(connection)? {
+                    self.phase = Phase::Space;
+                }
+            }
             Phase::Space => {
                 if !return_pages(connection)? {
                     if let Some(now) = rules.expire_at {
@@ -308,7 +315,7 @@ impl RetentionSweeper {
             }
         }
         if all.is_empty() {
-            self.phase = Phase::Space;
+            self.phase = Phase::Events;
         }
         Ok(())
     }
