@@ -9,6 +9,7 @@
 
 mod auth;
 mod content;
+mod global_address;
 mod keepalive;
 mod key_text;
 mod limits;
@@ -28,6 +29,7 @@ mod storage;
 mod text_file;
 mod tls;
 mod value;
+mod webhooks;
 
 use std::ffi::OsString;
 use std::fmt::Display;
@@ -37,6 +39,7 @@ use clap::{Arg, value_parser};
 
 pub use auth::{AuthConfig, AuthMode, Jwks};
 pub use content::ContentConfig;
+pub use global_address::is_global;
 pub use keepalive::KeepaliveConfig;
 pub use limits::{LimitsConfig, RateLimit};
 pub use logging::{LogFormat, LoggingConfig, stderr_shows_colors};
@@ -52,6 +55,7 @@ pub use storage::{Durability, Retention, StorageConfig, StoreUrl, temporary_dire
 pub use text_file::{encoding_fault, read_error};
 pub use tls::TlsConfig;
 pub use value::{Auto, Days, Span};
+pub use webhooks::{Hours, WebhookEvent, WebhookUrl, WebhooksConfig};
 
 use setting::Setting;
 use source::RawValue;
@@ -79,6 +83,8 @@ pub struct Config {
     pub presence: PresenceConfig,
     /// Messages that an application publishes.
     pub notify: NotifyConfig,
+    /// HTTP requests about events.
+    pub webhooks: WebhooksConfig,
     /// Limits of connections, rates and memory.
     pub limits: LimitsConfig,
     /// Detection of idle and unresponsive connections.
@@ -101,6 +107,7 @@ fn settings() -> &'static [Setting] {
             rooms::settings(),
             presence::settings(),
             notify::settings(),
+            webhooks::settings(),
             limits::settings(),
             keepalive::settings(),
             logging::settings(),

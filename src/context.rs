@@ -16,6 +16,7 @@ use crate::protocol::Contract;
 use crate::registry::Registry;
 use crate::revocations::Revocations;
 use crate::router::Router;
+use crate::webhooks::Statuses;
 
 /// State shared by all connections. Use it as an `Arc`; none of its locks is held across an await.
 #[derive(Debug)]
@@ -38,6 +39,8 @@ pub struct Context {
     pub registry: Arc<Registry>,
     /// What has become of notifications.
     pub notify: Arc<NotifyStats>,
+    /// The receivers of events.
+    pub webhooks: Arc<Statuses>,
     /// Limits per user and per client address.
     pub limits: Arc<Limits>,
     /// The epoch of the store (PROTOCOL section 5).
@@ -79,6 +82,7 @@ impl Context {
             memberships,
             registry,
             notify: Arc::default(),
+            webhooks: Arc::default(),
             limits,
             epoch,
             draining: AtomicBool::new(false),

@@ -19,7 +19,7 @@
 //!
 //! Beside that path: [`limits`] restricts connections, rates and memory, [`blocks`] lists the users who block each other,
 //! [`contacts`] caches which users are contacts, [`ingest`] accepts what back ends send, [`notify`] reads what they publish through
-//! Redis, [`presence`] knows who is online, [`memberships`] ends memberships with their sessions, [`revocations`] knows whose tokens are revoked, [`content_types`] loads an
+//! Redis, [`webhooks`] posts events to them, [`presence`] knows who is online, [`memberships`] ends memberships with their sessions, [`revocations`] knows whose tokens are revoked, [`content_types`] loads an
 //! application's content types, [`page`] is the chat page,
 //! [`disk_space`] watches the free disk space, [`tls`] loads
 //! certificates, [`clock`] tells the time, [`logging`] writes the log, [`config`] reads the settings, [`ops`] serves operators and back ends, and [`metrics`] counts, with [`counters`]. [`server`] builds all parts, and [`context`] is the
@@ -60,6 +60,7 @@ pub mod session;
 pub mod store;
 mod supervise;
 pub mod tls;
+pub mod webhooks;
 pub mod websocket;
 pub mod writer;
 

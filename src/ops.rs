@@ -23,6 +23,7 @@ mod routes;
 mod service;
 mod sessions;
 mod users;
+mod webhooks;
 
 use std::sync::Arc;
 

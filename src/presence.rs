@@ -46,6 +46,8 @@ const RECORDED_AFTER: Duration = Duration::from_secs(5);
 type Shard = HashMap<Arc<str>, Entry>;
 /// Stores that a user is online for others, or until when the user was.
 type Recorder = Box<dyn Fn(&Arc<str>, Option<i64>) + Send + Sync>;
+/// Is told what contacts see of a user who has come online or is not online any more, and when that was noticed.
+type Observer = Box<dyn Fn(&Arc<str>, Shown, i64) + Send + Sync>;
 
 /// The presence of the users of this node.
 #[derive(Clone, Debug)]
@@ -67,6 +69,7 @@ struct Shared {
     regroupings: Regroupings,
     readers: OnceLock<Readers>,
     recorder: OnceLock<Recorder>,
+    observer: OnceLock<Observer>,
     /// The number of entries of invisible users.
     invisible: AtomicUsize,
     /// The number of users that sessions watch, each counted for each session.
@@ -142,6 +145,7 @@ impl Presence {
                 regroupings: Regroupings::default(),
                 readers: OnceLock::new(),
                 recorder: OnceLock::new(),
+                observer: OnceLock::new(),
                 invisible: AtomicUsize::new(0),
                 watches: AtomicUsize::new(0),
                 max_watches,
@@ -154,6 +158,12 @@ impl Presence {
     /// Sets what stores when users were online. Without it, nothing is stored.
     pub fn set_recorder(&self, record: impl Fn(&Arc<str>, Option<i64>) + Send + Sync + 'static) {
         drop(self.shared.recorder.set(Box::new(record)));
+    }
+
+    /// Sets what is told of users who come online for their contacts, and of those who are not online any more. It is called under the
+    /// lock of a shard, and must not block.
+    pub fn set_observer(&self, observe: impl Fn(&Arc<str>, Shown, i64) + Send + Sync + 'static) {
+        drop(self.shared.observer.set(Box::new(observe)));
     }
 
     /// Sets the readers that look up who is a contact of whom. Without them, a changed relation stays unknown.
@@ -220,10 +230,24 @@ impl Presence {
             (Transition::Offline, Some(record)) => record(user, Some(at)),
             _ => {}
         }
+        self.announce(user, entry, now, at);
         if transition != Transition::None && !entry.viewers.is_empty() {
             self.mark_changed(user, entry.notified_at);
         }
         self.keep_or_remove(&mut shard, user, now);
+    }
+
+    /// Tells the observer if contacts see the user online now and have not before, or the other way round.
+    fn announce(&self, user: &Arc<str>, entry: &mut Entry, now: Instant, at: i64) {
+        let Some(observe) = self.shared.observer.get() else {
+            return;
+        };
+        let shown = entry.shown(now, self.shared.grace);
+        let is_online = shown.status != ShownStatus::Offline;
+        if self.shared.mode != PresenceMode::Off && is_online != entry.is_announced {
+            entry.is_announced = is_online;
+            observe(user, shown, at);
+        }
     }
 
     /// Removes the entry of a user if it is not used any more, or schedules the next look at it.
@@ -261,6 +285,7 @@ impl Presence {
         let mut shard = self.shard(user);
         if let Some(entry) = shard.get_mut(user) {
             entry.scheduled = entry.scheduled.filter(|at| *at != scheduled);
+            self.announce(user, entry, now, self.shared.clock.now());
             let has_ended = |at: Instant| at + self.shared.grace <= now;
             if !entry.viewers.is_empty() && entry.ended_at().is_some_and(has_ended) {
                 self.mark_changed(user, entry.notified_at);

@@ -173,7 +173,7 @@ impl Router {
     }
 
     /// The time of the server.
-    pub fn clock(&self) -> &Clock {
+    pub fn clock(&self) -> &Arc<Clock> {
         &self.clock
     }
 

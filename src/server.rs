@@ -1,5 +1,6 @@
 //! Builds the parts of the server, serves until the shutdown signal, and drains.
 
+mod build;
 mod maintenance;
 mod operations;
 mod reload;
@@ -24,7 +25,6 @@ use crate::content_types::{self, ContentTypesError};
 use crate::context::Context;
 use crate::delivery::{CommitMetrics, Delivery, ReplyTo};
 use crate::disk_space::DiskSpaceMonitor;
-use crate::limits::Limits;
 use crate::listener::{self, ListenError, OperationsListeners};
 use crate::memberships::SessionMemberships;
 use crate::notify;
@@ -32,19 +32,17 @@ use crate::ops::keys::{ApiKeys, NewKey};
 use crate::ops::{Ops, openapi};
 use crate::outbox::disconnect::SHUTDOWN;
 use crate::page::{Page, RenderersError};
-use crate::presence::{BYTES_PER_WATCH, Presence};
+use crate::presence::Presence;
 use crate::protocol::Contract;
 use crate::readers::Readers;
 use crate::registry::Registry;
 use crate::revocations::Revocations;
 use crate::router::Router;
 use crate::store::sqlite::Sqlite;
-use crate::store::{
-    ContactObserver, LiveCursors, Reader, RoomDeletionId, Store, StoreError, StoreFiles,
-    StoreOptions, Write,
-};
+use crate::store::{Reader, RoomDeletionId, Store, StoreError, StoreFiles, StoreOptions, Write};
 use crate::supervise::{self, DISK_FAILED};
 use crate::tls::{Tls, TlsError};
+use crate::webhooks::{self, WebhookSetupError, Webhooks};
 use crate::writer::{CommitObserver, Writer};
 
 use self::operations::Operations;
@@ -91,6 +89,9 @@ pub enum RunError {
     /// The renderers of the page cannot be used.
     #[error(transparent)]
     Renderers(#[from] RenderersError),
+    /// Webhooks cannot be used.
+    #[error(transparent)]
+    Webhooks(#[from] WebhookSetupError),
     /// The operating system refused a thread, a signal handler or a socket.
     #[error(transparent)]
     System(#[from] io::Error),
@@ -103,7 +104,7 @@ impl RunError {
             Self::Store(StoreError::Broken(_)) => DISK_FAILED,
             Self::Verifier(error) if error.is_invalid() => INVALID_SETTINGS,
             Self::Tls(error) if error.is_invalid() => INVALID_SETTINGS,
-            Self::ContentTypes(_) | Self::Renderers(_) => INVALID_SETTINGS,
+            Self::ContentTypes(_) | Self::Renderers(_) | Self::Webhooks(_) => INVALID_SETTINGS,
             _ => 1,
         }
     }
@@ -162,6 +163,7 @@ struct Parts {
     ops: Arc<Ops>,
     /// What the last run has not finished.
     room_deletions: Vec<RoomDeletionId>,
+    webhooks: Arc<Webhooks>,
     /// Printed at start, if the server authenticates clients with its generated secret.
     links: Option<PageLinks>,
     /// Printed at start, if the server has generated it.
@@ -189,7 +191,7 @@ pub async fn serve(
     });
     let operations = Operations::start(&parts, operations)?;
     // Before the server says that it listens: without a handler, SIGHUP ends the process.
-    let _reload = reload::when_changed(&parts.context, parts.tls.as_ref(), &parts.ops)?;
+    let _reload = reload::when_changed(&parts)?;
     announce(&parts, &addresses);
     operations.announce(&parts);
     let _maintain_limits = AbortOnDropHandle::new(actix_rt::spawn(maintenance::maintain_limits(
@@ -229,6 +231,8 @@ pub async fn serve(
     drop(server.await);
     operations.stop().await;
     let joined = tokio::task::spawn_blocking(move || {
+        // Their progress is written.
+        parts.webhooks.stop();
         parts.readers.close();
         parts.writer.close();
         parts.writer_thread.join()
@@ -264,17 +268,14 @@ impl Parts {
         let page = renderers.map(Page::load).transpose()?;
         let auth = Verifier::new(config.access(), &config.auth)?;
         let api_keys = ApiKeys::new(&config)?;
+        let webhooks = webhooks::Setup::new(&config.webhooks)?;
         let registry = Arc::new(Registry::default());
         let contacts = Contacts::default();
         let blocks = Arc::new(Blocks::default());
         let clock = Arc::new(Clock::new(config.storage.clock_settle.0));
-        let presence = Presence::new(
-            &config.presence,
-            clock.clone(),
-            blocks.clone(),
-            config.limits.buffer_bytes / BYTES_PER_WATCH,
-        );
-        let options = store_options(&config, &registry, &contacts, &presence);
+        let presence = build::presence(&config, &clock, &blocks);
+        let mut options = build::store_options(&config, &registry, &contacts, &presence);
+        options.events = webhooks.feed();
         let store = open_store(&config.storage, options)?;
         let secret_file = config.storage.secret_file();
         let (auth, links) =
@@ -297,7 +298,7 @@ impl Parts {
         contacts.set_readers(readers.clone());
         presence.set_readers(readers.clone());
         revocations.set_readers(readers.clone());
-        let limits = limits_of(&config);
+        let limits = build::limits(&config);
         let delivery = Delivery::new(
             registry.clone(),
             blocks,
@@ -315,7 +316,7 @@ impl Parts {
             &writer,
             former.lost_sessions.then(|| clock.now()),
         );
-        let disk_space = disk_space_of(&config.storage);
+        let disk_space = build::disk_space(&config);
         let router = Router::new(
             delivery,
             disk_space.clone(),
@@ -340,9 +341,11 @@ impl Parts {
         if let Some(page) = page {
             context.page.replace(page);
         }
+        let webhooks = build::webhooks(webhooks, &context, &readers, &writer)?;
         Ok(Self {
             ops: Ops::new(context.clone(), api_keys),
             room_deletions: former.room_deletions,
+            webhooks: Arc::new(webhooks),
             context,
             tls,
             disk_space,
@@ -354,59 +357,6 @@ impl Parts {
             api_key,
         })
     }
-}
-
-/// The limits of the public port.
-fn limits_of(config: &Config) -> Arc<Limits> {
-    Limits::new(
-        &config.limits,
-        &config.recipients,
-        &config.rooms,
-        &config.network.trusted_proxy,
-    )
-}
-
-/// Watches the free space of the disk with the store, as of now.
-fn disk_space_of(config: &StorageConfig) -> Arc<DiskSpaceMonitor> {
-    let monitor = DiskSpaceMonitor::new(&config.directory(), config.min_free_disk.0);
-    monitor.check();
-    Arc::new(monitor)
-}
-
-/// How the store of a server works, and what it asks and reports.
-fn store_options(
-    config: &Config,
-    registry: &Arc<Registry>,
-    contacts: &Contacts,
-    presence: &Presence,
-) -> StoreOptions {
-    StoreOptions {
-        retention: config.storage.retention(),
-        quotas: config.recipients.quotas(&config.limits),
-        rooms: config.rooms.rules(),
-        presence: config.presence.presence,
-        live_cursors: live_cursors(registry),
-        lost_contacts: lost_contacts(contacts, presence),
-        events: None,
-    }
-}
-
-/// The sessions of a server, for the store.
-fn live_cursors(registry: &Arc<Registry>) -> LiveCursors {
-    let (sessions, known) = (registry.clone(), registry.clone());
-    LiveCursors::new(
-        move |user| sessions.lowest_cursor(user),
-        move |user| known.has_session(user),
-    )
-}
-
-/// Updates what depends on two users being contacts when retention has removed messages of them.
-fn lost_contacts(contacts: &Contacts, presence: &Presence) -> ContactObserver {
-    let (lost, watched) = (contacts.clone(), presence.clone());
-    ContactObserver::new(move |a, b| {
-        lost.forget(a, b);
-        watched.relation_changed(&a.into(), &b.into());
-    })
 }
 
 /// What the last run has left.

@@ -33,7 +33,7 @@ const LAYERS: &[&[&str]] = &[
     &["delivery"],
     &["router"],
     &["ingest", "memberships"],
-    &["notify"],
+    &["notify", "webhooks"],
     &["context"],
     &["session"],
     &["http"],

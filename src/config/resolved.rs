@@ -113,6 +113,7 @@ impl Resolved {
         if notify.notify.is_none() && notify.notify_sender != sender {
             return self.reject("notify_sender", "has no effect without --notify");
         }
+        self.check_webhooks()?;
         if self.config.ops.ops_tls && !self.is_given("tls_cert") {
             return self.reject("ops_tls", "has no effect without --tls-cert");
         }
@@ -132,6 +133,48 @@ impl Resolved {
         {
             let what = "has no effect without --trusted-proxy, the address of the proxy";
             return self.reject("proxy_header", what);
+        }
+        Ok(())
+    }
+
+    fn check_webhooks(&self) -> Result<(), ConfigError> {
+        let webhooks = &self.config.webhooks;
+        let default = super::WebhooksConfig::default();
+        if webhooks.webhook.is_empty() {
+            // A file that `dmwire config` has written has the defaults.
+            let given = [
+                (
+                    "webhook_secret_file",
+                    webhooks.webhook_secret_file != default.webhook_secret_file,
+                ),
+                (
+                    "webhook_events",
+                    webhooks.webhook_events != default.webhook_events,
+                ),
+                (
+                    "webhook_waiting_seconds",
+                    webhooks.webhook_waiting_seconds != default.webhook_waiting_seconds,
+                ),
+                (
+                    "webhook_retry_hours",
+                    webhooks.webhook_retry_hours != default.webhook_retry_hours,
+                ),
+                ("webhook_allow_private", webhooks.webhook_allow_private),
+            ];
+            return match given.iter().find(|(_, is_given)| *is_given) {
+                Some((key, _)) => self.reject(key, "has no effect without --webhook"),
+                None => Ok(()),
+            };
+        }
+        if webhooks.webhook_secret_file.is_none() {
+            let what = "the requests must be signed: set --webhook-secret-file, a file with a line whsec_BASE64";
+            return self.reject("webhook", what);
+        }
+        for url in &webhooks.webhook {
+            if let (Some(why), false) = (url.private_reason(), webhooks.webhook_allow_private) {
+                let what = format!("{url} {why}; confirm with --webhook-allow-private");
+                return self.reject("webhook", &what);
+            }
         }
         Ok(())
     }

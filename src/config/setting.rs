@@ -221,6 +221,18 @@ pub(super) fn list_of<T: 'static>(
     }
 }
 
+/// As [`list_of`], for values of which some must not be displayed.
+pub(super) fn list_or_hidden<T: 'static>(
+    value_name: &str,
+    parse: fn(&[RawValue]) -> Result<T, String>,
+    show: fn(&T) -> Option<String>,
+) -> Kind<T> {
+    Kind {
+        show: Box::new(show),
+        ..list_of(value_name, parse, |_| String::new())
+    }
+}
+
 /// The path of a file; an empty one stands for none.
 pub(super) fn file() -> Kind<Option<PathBuf>> {
     Kind::one("FILE", value::file, |path| {

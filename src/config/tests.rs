@@ -62,6 +62,7 @@ fn the_help_names_the_default_and_the_variable() {
             "listen" => "127.0.0.1:8080 and [::1]:8080",
             "ops_listen" => "127.0.0.1:8081 and [::1]:8081",
             "workers" => "the number of CPUs",
+            "webhook_events" => "message.created and message.waiting",
             _ if value == "[]" || value == "\"\"" => "none",
             _ => value.trim_matches('"'),
         };

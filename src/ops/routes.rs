@@ -17,7 +17,7 @@ use super::error::ApiError;
 use super::keys::{Caller, Scope};
 use super::{
     Ops, conversations, dashboard, members, messages, metrics, monitor, revocation, rooms,
-    sessions, users,
+    sessions, users, webhooks,
 };
 use crate::http::{Activity, health, security_headers};
 use crate::metrics::{RequestInProgress, count_response};
@@ -207,6 +207,10 @@ pub fn app(
                 Call::new(Method::PUT, Scope::Write, members::add),
                 Call::new(Method::DELETE, Scope::Write, members::remove),
             ],
+        ))
+        .service(resource(
+            "/v1/webhooks",
+            [Call::new(Method::GET, Scope::Read, webhooks::list)],
         ))
         .default_service(web::to(|| ready(ApiError::not_found().error_response())))
         .wrap_fn(move |request, service| {

@@ -25,6 +25,8 @@ pub struct Entry {
     pub viewers: BTreeMap<Arc<str>, Box<Viewer>>,
     /// Some viewers may have an old relation, for which the task has not begun to look.
     pub is_scan_queued: bool,
+    /// The observer was told that the user is online.
+    pub is_announced: bool,
     /// When the watchers were last notified.
     pub notified_at: Option<Instant>,
     /// When the entry is looked at next.

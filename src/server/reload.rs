@@ -8,26 +8,25 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::config::Config;
 use crate::context::Context;
-use crate::ops::{Ops, openapi};
+use crate::ops::openapi;
 use crate::page::Page;
-use crate::tls::Tls;
+
+use super::Parts;
 
 /// Reads keys and certificates again when they change, and on SIGHUP, until the handles are dropped. SIGHUP also accepts the
 /// clock of the machine as it is.
-pub fn when_changed(
-    context: &Arc<Context>,
-    tls: Option<&Arc<Tls>>,
-    ops: &Arc<Ops>,
-) -> io::Result<Vec<AbortOnDropHandle<()>>> {
+pub fn when_changed(parts: &Parts) -> io::Result<Vec<AbortOnDropHandle<()>>> {
     let mut hangup = signal(SignalKind::hangup())?;
-    let (context, tls, ops) = (context.clone(), tls.cloned(), ops.clone());
+    let (context, tls) = (parts.context.clone(), parts.tls.clone());
+    let (ops, webhooks) = (parts.ops.clone(), parts.webhooks.clone());
     let watching = tls.clone().map(|tls| actix_rt::spawn(tls.watch()));
     let on_hangup = actix_rt::spawn(async move {
         while hangup.recv().await.is_some() {
-            announce(&context.config, ops.keys.has_file());
+            announce(&context.config, ops.keys.has_file(), webhooks.is_on());
             context.router.clock().accept();
             context.auth.refresh();
             ops.keys.reload();
+            webhooks.reload();
             if let Some(tls) = &tls {
                 tls.reload();
             }
@@ -40,12 +39,13 @@ pub fn when_changed(
 }
 
 /// Logs what SIGHUP reloads: what is configured of it.
-fn announce(config: &Config, has_api_keys: bool) {
+fn announce(config: &Config, has_api_keys: bool, has_webhooks: bool) {
     let auth = &config.auth;
     let has_key_files = !auth.jwt_secret_file.is_empty() || !auth.jwt_key.is_empty();
     let parts = [
         ("keys for tokens", has_key_files || auth.jwks.is_some()),
         ("keys of the HTTP API", has_api_keys),
+        ("secrets of webhooks", has_webhooks),
         ("TLS certificate", config.tls.is_enabled()),
         ("content types", config.content.content_types.is_some()),
         ("page renderers", config.content.page_renderers.is_some()),

@@ -67,6 +67,15 @@ fn an_error_names_the_valid_values() {
             "redis://[USER:PASSWORD@]HOST",
         ),
         ("--notify-sender a/b", "is not a user id"),
+        ("--webhook hook", "such as https://example.org/hook"),
+        ("--webhook ftp://a/", "such as https://example.org/hook"),
+        ("--webhook https://a/,https://a/", "occurs twice"),
+        (
+            "--webhook-events message.read",
+            "message.created, message.waiting",
+        ),
+        ("--webhook-waiting-seconds 0", "1 to 86400"),
+        ("--webhook-retry-hours 0", "above 0 and up to 720"),
         ("--unknown-recipients=-1", "0 to 1000000000"),
         ("--unknown-recipients-per-user 1GB", "0 to 1000000000"),
         (
@@ -193,6 +202,34 @@ fn contradictory_settings_are_rejected_by_name() {
         (
             "--notify-sender bot",
             ["--notify-sender: ", "without", "--notify"],
+        ),
+        (
+            "--webhook-events user.online",
+            ["--webhook-events: ", "without", "--webhook"],
+        ),
+        (
+            "--webhook https://a/",
+            ["--webhook: ", "signed", "--webhook-secret-file"],
+        ),
+        (
+            "--webhook http://a/ --webhook-secret-file x",
+            [
+                "--webhook: ",
+                "is not an https://",
+                "--webhook-allow-private",
+            ],
+        ),
+        (
+            "--webhook https://u:hunter2@10.0.0.1/ --webhook-secret-file x",
+            [
+                "https://10.0.0.1/ ",
+                "private network",
+                "--webhook-allow-private",
+            ],
+        ),
+        (
+            "--webhook https://localhost/ --webhook-secret-file x",
+            ["--webhook: ", "of this machine", "--webhook-allow-private"],
         ),
     ] {
         Run::new(args).fails_with(&parts);

@@ -74,6 +74,12 @@ fn the_defaults_are_those_of_the_protocol_document() {
         "presence_grace_seconds = 5  # default",
         "notify = \"\"  # default",
         "notify_sender = \"system\"  # default",
+        "webhook = []  # default",
+        "webhook_secret_file = \"\"  # default",
+        "webhook_events = [\"message.created\", \"message.waiting\"]  # default",
+        "webhook_waiting_seconds = 5  # default",
+        "webhook_retry_hours = 24  # default",
+        "webhook_allow_private = false  # default",
         "min_free_disk = \"auto\"  # default",
         "outbox_bytes = 1048576  # default",
         "buffer_bytes = 268435456  # default",
@@ -99,6 +105,8 @@ fn the_output_of_config_is_a_file_with_the_same_settings() {
                 --handshakes-per-second 16 --handshake-burst auto --outbox-bytes 16384 --buffer-bytes 2000000 --heartbeat-seconds 5 --ping-seconds 6 --stall-seconds 7 --durability normal --inbox-days 1.5 --inbox-limit 9 --history-days 90 --device-days 45 --clock-settle 90s --content-types types --page-renderers renderers \
                 --rooms managed --room-limit 25 --rooms-per-user 26 --room-history joined --small-room 27 --room-entries-per-second 28 \
                 --room-entries-burst 29 --presence everyone --presence-grace-seconds 30 --notify redis://h:1/2 --notify-sender bot \
+                --webhook https://a/b,http://c:1 --webhook-secret-file h --webhook-events user.online --webhook-waiting-seconds 32 \
+                --webhook-retry-hours 1.5 --webhook-allow-private \
                 --log off,dmwire=debug --log-format json";
     let by_flag = Run::new(args).output();
     assert!(
@@ -121,7 +129,7 @@ fn the_output_of_config_is_a_file_with_the_same_settings() {
             .collect()
     };
     assert_eq!(values(&by_file), values(&by_flag));
-    assert_eq!(by_file.matches("# file my.toml").count(), 75);
+    assert_eq!(by_file.matches("# file my.toml").count(), 81);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::paths::{Call, schema};
 use crate::ops::keys::Scope;
-use crate::ops::{revocation, rooms, sessions, users};
+use crate::ops::{revocation, rooms, sessions, users, webhooks};
 use crate::protocol::schema::define;
 
 /// Adds the definitions of the answers to the schema of server frames. Returns the names of all answers.
@@ -18,6 +18,7 @@ pub fn define_answers(server: &mut Value) -> Vec<String> {
         define::<rooms::RoomList>(server, true),
         define::<rooms::RoomPart>(server, true),
         define::<rooms::RoomDeletion>(server, true),
+        define::<webhooks::WebhookList>(server, true),
     ];
     for (name, definition) in [
         ("Acks", acks()),
@@ -158,6 +159,16 @@ fn port() -> Vec<(&'static str, &'static str, Call)> {
                 .with(&["limit", "cursor"])
                 .answer("SessionList", "Sessions.")
                 .errors(&[404]),
+        ),
+        (
+            "/v1/webhooks",
+            "get",
+            Call::new(
+                "listWebhooks",
+                Scope::Read,
+                "Lists the receivers of events.",
+            )
+            .answer("WebhookList", "The receivers."),
         ),
     ]
 }

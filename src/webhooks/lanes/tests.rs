@@ -1,0 +1,174 @@
+use super::*;
+use crate::store::EventKind;
+
+const LIMIT: i64 = 1000;
+
+fn event(id: i64, conversation: i64) -> EventRef {
+    EventRef {
+        id,
+        conversation,
+        kind: EventKind::Message,
+        at: id * 10,
+    }
+}
+
+fn lanes(events: &[EventRef]) -> Lanes {
+    let mut lanes = Lanes::default();
+    assert!(lanes.take_up(events, |_| true));
+    lanes
+}
+
+fn take(lanes: &mut Lanes) -> Option<(Key, i64)> {
+    lanes.take_ready().map(|(key, item)| match item {
+        Item::Stored(event) => (key, event.id),
+        Item::Live(..) => (key, 0),
+    })
+}
+
+#[test]
+fn events_of_a_conversation_are_posted_one_after_the_other() {
+    let mut lanes = lanes(&[event(1, 5), event(2, 6), event(3, 5)]);
+    let (first, second) = (Key::Conversation(5), Key::Conversation(6));
+    assert_eq!(take(&mut lanes), Some((first.clone(), 1)));
+    assert_eq!(take(&mut lanes), Some((second.clone(), 2)));
+    assert_eq!(take(&mut lanes), None);
+    lanes.done(&first, true);
+    assert_eq!(take(&mut lanes), Some((first.clone(), 3)));
+    let now = Instant::now();
+    lanes.failed(&first, 100, now, 0.5);
+    lanes.done(&second, true);
+    assert_eq!(take(&mut lanes), None);
+    lanes.end_pauses(now + LONGEST_PAUSE);
+    assert_eq!(take(&mut lanes), Some((first.clone(), 3)));
+    lanes.done(&first, true);
+    assert_eq!(lanes.len(), 0);
+}
+
+#[test]
+fn what_is_stored_has_the_first_event_of_each_lane() {
+    let mut before = lanes(&[event(1, 5), event(2, 6), event(3, 5), event(4, 7)]);
+    let (first, second) = (Key::Conversation(5), Key::Conversation(7));
+    assert!(before.add_live(
+        &"ada".into(),
+        Event {
+            id: "evt".into(),
+            body: Vec::new()
+        },
+        7
+    ));
+    while take(&mut before).is_some() {}
+    before.done(&second, true);
+    before.failed(&first, 100, Instant::now(), 0.5);
+    let state = before.state();
+    assert_eq!((state.position, state.needed), (5, 1));
+    let mut after = Lanes::restore(&state);
+    assert_eq!(after.position(), 5);
+    let mut refills = after.take_empty();
+    refills.sort_unstable();
+    assert_eq!(refills, [(5, 1), (6, 2)]);
+    after.refill(5, &[event(1, 5), event(3, 5)], |_| true);
+    after.refill(6, &[event(2, 6)], |_| true);
+    assert!(after.is_expired(&first, 100 + LIMIT, LIMIT));
+    assert_eq!(take(&mut after), Some((first, 1)));
+    assert_eq!(take(&mut after), Some((Key::Conversation(6), 2)));
+}
+
+#[test]
+fn a_lane_reads_again_what_it_has_not_kept() {
+    let count = 3 * MAX_KEPT as i64;
+    let events: Vec<_> = (1..=count).map(|id| event(id, 5)).collect();
+    let mut lanes = lanes(&events);
+    let key = Key::Conversation(5);
+    for id in 1..=count {
+        for (conversation, first) in lanes.take_empty() {
+            let from = usize::try_from(first).expect("positive") - 1;
+            let to = (from + Lanes::REFILL).min(events.len());
+            lanes.refill(conversation, &events[from..to], |_| true);
+        }
+        assert_eq!(take(&mut lanes), Some((key.clone(), id)));
+        assert_eq!(lanes.state().needed, id);
+        lanes.done(&key, true);
+    }
+    assert_eq!(lanes.take_empty(), [(5, count + 1)]);
+    lanes.refill(5, &[], |_| true);
+    assert_eq!(lanes.len(), 0);
+    assert_eq!(lanes.state().needed, count + 1);
+}
+
+#[test]
+fn with_many_lanes_no_more_events_are_taken_up() {
+    let most = MAX_LANES as i64;
+    let events: Vec<_> = (1..=most + 1).map(|id| event(id, id)).collect();
+    let mut lanes = Lanes::default();
+    assert!(!lanes.take_up(&events, |_| true));
+    assert_eq!(lanes.position(), most + 1);
+    // An unwanted one needs no lane, and a known conversation has one.
+    assert!(lanes.take_up(&[event(most + 1, most + 1)], |_| false));
+    assert!(lanes.take_up(&[event(most + 2, 1)], |_| true));
+    let (key, _) = take(&mut lanes).expect("a lane");
+    lanes.done(&key, true);
+    lanes.drop_first(&key);
+    assert!(lanes.take_up(&[event(most + 3, most + 3)], |_| true));
+}
+
+#[test]
+fn an_event_expires_after_it_could_have_been_posted_for_some_time() {
+    let mut lanes = lanes(&[event(1, 5), event(2, 5), event(3, 6)]);
+    let (first, second) = (Key::Conversation(5), Key::Conversation(6));
+    // Nothing was tried, however old it is.
+    assert!(!lanes.is_expired(&first, 1_000_000, LIMIT));
+    take(&mut lanes);
+    lanes.failed(&first, 5_000, Instant::now(), 0.0);
+    assert!(!lanes.is_expired(&first, 5_000 + LIMIT - 1, LIMIT));
+    let expired = |lanes: &Lanes, now| {
+        let mut keys = lanes.expired(now, LIMIT);
+        keys.sort_unstable();
+        keys
+    };
+    // The other conversation could not have been posted either.
+    assert_eq!(
+        expired(&lanes, 5_000 + LIMIT),
+        [first.clone(), second.clone()]
+    );
+    // The receiver accepts events of the other conversation. That of this one waits as long.
+    take(&mut lanes);
+    lanes.done(&second, true);
+    assert!(!lanes.is_failing());
+    assert_eq!(expired(&lanes, 5_000 + LIMIT), std::slice::from_ref(&first));
+    // So does the next one.
+    lanes.drop_first(&first);
+    assert_eq!(expired(&lanes, 5_000 + LIMIT), std::slice::from_ref(&first));
+    assert_eq!(take(&mut lanes), Some((first.clone(), 2)));
+    lanes.done(&first, true);
+    assert_eq!(lanes.len(), 0);
+}
+
+#[test]
+fn pauses_grow_from_a_second_to_five_minutes() {
+    let seconds = |failures, random| pause(failures, random).as_secs_f64();
+    for random in [0.0, 0.5, 1.0] {
+        assert!((1.0..=1.3).contains(&seconds(0, random)));
+        assert!((1.5..=2.5).contains(&seconds(1, random)));
+        assert!((200.0..=300.0).contains(&seconds(8, random)));
+        assert!((240.0..=300.0).contains(&seconds(u32::MAX, random)));
+    }
+}
+
+#[test]
+fn presence_of_many_users_is_dropped() {
+    let mut lanes = Lanes::default();
+    let event = || Event {
+        id: "evt".into(),
+        body: Vec::new(),
+    };
+    let user: Arc<str> = "ada".into();
+    for _ in 0..MAX_LIVE {
+        assert!(lanes.add_live(&user, event(), 1));
+    }
+    assert!(!lanes.add_live(&user, event(), 1));
+    for n in 1..MAX_USERS {
+        assert!(lanes.add_live(&format!("u{n}").into(), event(), 1));
+    }
+    assert!(!lanes.add_live(&"bo".into(), event(), 1));
+    assert_eq!(lanes.state().memory, "");
+}
