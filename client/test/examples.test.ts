@@ -3,6 +3,8 @@ import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { mkdir, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { extname, join } from 'node:path';
 import { after, afterEach, before, describe, it } from 'node:test';
@@ -242,6 +244,48 @@ describe('the examples', { timeout: 6 * DEADLINE }, () => {
     await compile(join(examples, 'react/chat.tsx'));
     await compile(snippet);
     await assert.rejects(compile(wrong), ({ stdout }: { stdout: string }) => stdout.includes('Promise<void>'));
+  });
+
+  it('push: notifies users who are offline', async () => {
+    const pushed: unknown[] = [];
+    let fails = true;
+    const service = createServer((request, response) => {
+      let body = '';
+      request.setEncoding('utf8').on('data', (text: string) => void (body += text));
+      request.on('end', () => {
+        if (!fails) pushed.push(JSON.parse(body));
+        // The first attempt fails: the server posts the event again.
+        response.writeHead(fails ? 500 : 200).end();
+        fails = false;
+      });
+    });
+    service.listen(0, '127.0.0.1');
+    await once(service, 'listening');
+    const secret = join(folder, 'webhook-secret');
+    await writeFile(secret, `whsec_${Buffer.alloc(32, 7).toString('base64')}\n`);
+    const { port } = service.address() as AddressInfo;
+    const program = start('python3', [join(examples, 'push/push.py'), '0', secret, `http://127.0.0.1:${port}/`]);
+    await waitUntil(() => program.lines.length === 1);
+    const url = program.lines[0]?.replace('listening on ', '') ?? '';
+    const flags = ['--webhook-events', 'message.waiting', '--webhook-waiting-seconds', '1', '--webhook-allow-private'];
+    const posting = await Server.start('--webhook', url, '--webhook-secret-file', secret, ...flags);
+    try {
+      const shop = connect({ url: posting.url, user: 'shop', since: 0 });
+      clients.push(shop);
+      await shop.send('customer', 'hello');
+      await waitUntil(() => pushed.length === 1);
+      assert.deepEqual(pushed, [{ user: 'customer', title: 'shop', body: 'hello' }]);
+      const unsigned = await fetch(url, {
+        method: 'POST',
+        headers: { 'webhook-id': 'evt_1', 'webhook-timestamp': `${Date.now() / 1000 | 0}`, 'webhook-signature': 'v1,AAAA' },
+        body: '{"type":"message.waiting","data":{"from_user":"shop","users":["customer"]}}',
+      });
+      assert.equal(unsigned.status, 401);
+      assert.equal(pushed.length, 1);
+    } finally {
+      await posting.stop();
+      service.close();
+    }
   });
 
   describe('order', () => {
