@@ -9,6 +9,8 @@
 //!   from now. A slow transfer may therefore take as long as it needs, while a client that
 //!   transfers a byte now and then is disconnected.
 //!
+//! - While a call that may take long is being answered ([`Activity::work`]), there is no deadline.
+//!
 //! A connection that is upgraded to WebSocket leaves this stream; sessions have timeouts of their own.
 
 use std::cell::Cell;
@@ -69,6 +71,20 @@ struct State {
     deadline: Cell<Instant>,
     /// Bytes were received since the last request started.
     received: Cell<bool>,
+    /// The number of requests being answered that may take long.
+    working: Cell<usize>,
+}
+
+/// Holds the deadline of a connection off until it is dropped. The deadline is renewed then.
+#[derive(Debug)]
+pub struct Working(Activity);
+
+impl Drop for Working {
+    fn drop(&mut self) {
+        let Activity(state) = &self.0;
+        state.working.set(state.working.get() - 1);
+        state.deadline.set(Instant::now() + state.timeout);
+    }
 }
 
 impl Activity {
@@ -77,6 +93,7 @@ impl Activity {
             timeout,
             deadline: Cell::new(Instant::now() + timeout),
             received: Cell::new(false),
+            working: Cell::new(0),
         }))
     }
 
@@ -86,6 +103,23 @@ impl Activity {
         let Self(state) = self;
         if state.received.take() {
             state.deadline.set(Instant::now() + state.timeout);
+        }
+    }
+
+    /// Begins to answer a request, which may take long.
+    #[must_use]
+    pub fn work(&self) -> Working {
+        let Self(state) = self;
+        state.working.set(state.working.get() + 1);
+        Working(self.clone())
+    }
+
+    fn deadline(&self) -> Instant {
+        let Self(state) = self;
+        if state.working.get() == 0 {
+            state.deadline.get()
+        } else {
+            Instant::now() + state.timeout
         }
     }
 
@@ -145,7 +179,7 @@ impl<T> TimeoutStream<T> {
 
     fn check_deadline(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         while self.alarm.as_mut().poll(cx).is_ready() {
-            let deadline = self.activity.0.deadline.get();
+            let deadline = self.activity.deadline();
             if deadline <= Instant::now() {
                 return Err(io::ErrorKind::TimedOut.into());
             }
@@ -342,6 +376,25 @@ mod tests {
                 let failed = receive(&mut stream, peer, step).await;
                 assert_eq!(failed, Some(io::ErrorKind::TimedOut), "{step}");
             }
+        });
+    }
+
+    #[test]
+    fn a_call_that_takes_long_is_answered_and_the_deadline_is_renewed_then() {
+        run(async {
+            let (mut stream, mut peer) = connection();
+            let working = stream.activity.work();
+            // The dispatcher waits for the next request meanwhile.
+            let waiting = timeout(2 * TIMEOUT, stream.read_u8()).await;
+            assert!(waiting.is_err(), "{waiting:?}");
+            drop(working);
+            stream
+                .write_all(b"x")
+                .await
+                .expect("the deadline was renewed");
+            peer.read_u8().await.expect("the answer");
+            let ended = stream.read_u8().await.expect_err("there is no request");
+            assert_eq!(ended.kind(), io::ErrorKind::TimedOut);
         });
     }
 

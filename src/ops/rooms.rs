@@ -11,6 +11,7 @@ use super::conversations::{Position, finish, frame_response};
 use super::error::ApiError;
 use super::query::{Query, path_name};
 use crate::delivery::answers;
+use crate::http::Activity;
 use crate::ingest::DeletedRoom;
 use crate::protocol::client::DEFAULT_LIMIT;
 use crate::protocol::content::SafeInteger;
@@ -168,8 +169,8 @@ pub async fn delete(
 ) -> Result<web::Json<RoomDeletion>, ApiError> {
     let room: Arc<str> = path_name(&request, "room")?.into();
     Query::of(&request)?.finish()?;
+    let _working = request.conn_data::<Activity>().map(Activity::work);
     let DeletedRoom { members, messages } = ops.ingest.delete_room(&room).await?;
-    log::info!(room = &*room, members, messages; "room deleted by an API call");
     Ok(web::Json(RoomDeletion {
         members: Integer(members),
         messages: Integer(messages),
