@@ -34,16 +34,19 @@ impl Ingest {
     /// # Errors
     /// [`CommandError`]: the room does not exist, or nothing was stored.
     pub async fn delete_room(&self, room: &Arc<str>) -> Result<DeletedRoom, CommandError> {
-        let first = self
-            .delete(Write::DeleteRoom { room: room.clone() })
-            .await?;
-        let mut deletion = Deletion::new(self.clone());
-        deletion.count(&first);
-        let rest = tokio::spawn(async move {
+        let (mut deletion, room) = (Deletion::new(self.clone()), room.clone());
+        // Nobody else continues it before the next start.
+        let task = tokio::spawn(async move {
+            let first = Write::DeleteRoom { room: room.clone() };
+            let first = deletion.ingest.delete(first).await?;
+            deletion.count(&first);
             deletion.finish(first.id).await;
-            deletion.done
+            let DeletedRoom { members, messages } = deletion.done;
+            log::info!(room = &*room, members, messages; "room deleted by an API call");
+            Ok(deletion.done)
         });
-        rest.await.map_err(|_| WriteError::Internal.into())
+        task.await
+            .unwrap_or_else(|_| Err(WriteError::Internal.into()))
     }
 
     /// Finishes the deletions that a former run of the server has left.

@@ -22,6 +22,15 @@ fn say(ops: &Ops, from: &str, text: &str) -> Value {
     ops.post("/v1/messages", &body).assert_ok()["id"].clone()
 }
 
+fn until_left(client: &mut Client) -> Value {
+    loop {
+        let frame = client.until("room");
+        if frame["event"] == "left" {
+            return frame;
+        }
+    }
+}
+
 fn ended(user: &str) -> Value {
     json!({
         "room": "lobby", "event": "left", "user": user, "members": 0, "reason": "room_deleted"
@@ -107,15 +116,37 @@ fn each_member_of_a_large_room_gets_only_the_own_event() {
     let answer = delete(&ops, "lobby").assert_ok();
     assert_eq!(answer, json!({"members": 1005, "messages": 0}));
     for (client, user) in [(&mut first, "user0"), (&mut last, "user1004")] {
-        let left = loop {
-            let frame = client.until("room");
-            if frame["event"] == "left" {
-                break frame;
-            }
-        };
-        assert_has(&left, &ended(user));
+        assert_has(&until_left(client), &ended(user));
         client.assert_quiet();
     }
+}
+
+#[test]
+fn a_deletion_goes_on_if_the_caller_disconnects() {
+    let ops = Ops::start(&[]);
+    let mut ada = Client::fresh(&ops.server, "ada");
+    put(&ops, "ada");
+    for n in 0..600 {
+        say(&ops, "ada", &n.to_string());
+    }
+    let request = request_deletion(&ops);
+    until_left(&mut ada);
+    drop(request);
+    let line = ops.server.wait_for_log("room deleted by an API call");
+    assert!(line.contains("600"), "{line}");
+    ops.get("/v1/rooms/lobby")
+        .assert_error(404, "unknown_room", Some("/room"));
+}
+
+/// Sends the request and reads no answer.
+fn request_deletion(ops: &Ops) -> TcpStream {
+    let mut request = TcpStream::connect(ops.address).expect("the port accepts");
+    let address = ops.address;
+    let head = format!("DELETE /v1/rooms/lobby HTTP/1.1\r\nHost: {address}\r\n\r\n");
+    request
+        .write_all(head.as_bytes())
+        .expect("the request is sent");
+    request
 }
 
 #[test]
@@ -127,22 +158,9 @@ fn a_deletion_goes_on_after_a_crash() {
     for n in 0..messages {
         say(&ops, "ada", &n.to_string());
     }
-    let mut request = TcpStream::connect(ops.address).expect("the port accepts");
-    let head = format!(
-        "DELETE /v1/rooms/lobby HTTP/1.1\r\nHost: {}\r\n\r\n",
-        ops.address
-    );
-    request
-        .write_all(head.as_bytes())
-        .expect("the request is sent");
+    let _request = request_deletion(&ops);
     // The first step is stored.
-    loop {
-        let frame = ada.until("room");
-        if frame["event"] == "left" {
-            assert_has(&frame, &ended("ada"));
-            break;
-        }
-    }
+    assert_has(&until_left(&mut ada), &ended("ada"));
     ops.server.kill();
     ops.server.restart();
     let ops = Ops::of(ops.server);
