@@ -45,7 +45,7 @@ export interface Room {
   readonly cursor?: string;
 }
 
-/** An endpoint that gets events. The numbers count since the start of the server. */
+/** A receiver of events. The numbers count since the start of the server. */
 export interface Webhook {
   readonly url: string;
   readonly events: readonly string[];

@@ -23,7 +23,7 @@ export function Webhooks({ api }: { api: Api }): JSX.Element {
         </div>
       )}
       {value?.webhooks.map(webhook => (
-        <Endpoint key={webhook.url} webhook={webhook} />
+        <Receiver key={webhook.url} webhook={webhook} />
       ))}
     </>
   );
@@ -31,7 +31,7 @@ export function Webhooks({ api }: { api: Api }): JSX.Element {
 
 const STATES: Readonly<Record<string, string>> = { active: 'Active', failing: 'Failing', paused: 'Paused' };
 
-function Endpoint({ webhook }: { webhook: Webhook }): JSX.Element {
+function Receiver({ webhook }: { webhook: Webhook }): JSX.Element {
   const { url, state, lag_seconds: lag, last_error: error, last_error_at: failedAt } = webhook;
   const known = STATES[state];
   return (
@@ -41,7 +41,7 @@ function Endpoint({ webhook }: { webhook: Webhook }): JSX.Element {
         <p class={`status ${known === undefined ? '' : state}`}>{known ?? state}</p>
       </header>
       {state === 'paused' && (
-        <p class="dim">The endpoint has answered with 410. It gets events again after SIGHUP or a restart.</p>
+        <p class="dim">The receiver has answered with 410. It gets events again after SIGHUP or a restart.</p>
       )}
       <dl class="facts">
         <Fact title="Lag">{duration(lag)}</Fact>
