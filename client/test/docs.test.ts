@@ -19,14 +19,14 @@ describe('docs/postman.md', { timeout: 2 * DEADLINE }, () => {
   });
 });
 
-describe('docs/from-fastapi.md', { timeout: 10 * DEADLINE }, () => {
+describe('docs/from-fastapi.md', { timeout: 20 * DEADLINE }, () => {
   before(installPython);
   for (const section of sections(fromFastapi ?? '')) {
     it(section.title, () => runSection(section));
   }
 });
 
-describe('docs/integrating.md', { timeout: 10 * DEADLINE }, () => {
+describe('docs/integrating.md', { timeout: 20 * DEADLINE }, () => {
   // Later sections use the files and the messages of earlier ones.
   let guide: Guide;
   before(async () => {
