@@ -169,6 +169,33 @@ fn requests_are_signed_with_each_secret_of_the_file() {
 }
 
 #[test]
+fn a_server_without_usable_secrets_does_not_start() {
+    let folder = Arc::new(Folder::new());
+    let arguments = [
+        "--webhook",
+        "https://hook.example/",
+        "--webhook-secret-file",
+        "secrets",
+    ];
+    let start = || {
+        let started = Server::try_start_with(&folder, &arguments, &[]);
+        let (status, log) = started.err().expect("the server does not start");
+        assert_eq!(status.code(), Some(2), "{log}");
+        log
+    };
+    assert!(start().contains("secrets: cannot be read"));
+    for (text, reason) in [
+        ("# none\n", "contains no secret"),
+        (&SECRET[6..], "line 1 does not begin with whsec_"),
+        ("whsec_c2hvcnQ=", "has a secret of 5 bytes"),
+    ] {
+        write_secrets(&folder.0.join("secrets"), &[text]);
+        let log = start();
+        assert!(log.contains(reason) && !log.contains("c2hvcnQ"), "{log}");
+    }
+}
+
+#[test]
 fn the_lag_is_that_of_the_oldest_event() {
     let receiver = Receiver::start();
     receiver.answer_with(|_| crate::receiver::Answer::Status(503));
