@@ -140,6 +140,49 @@ fn entries_that_move_in_portions_are_there_after_a_crash() {
     }
 }
 
+/// When the entries have moved, the log has no message any more, also if it never was empty since: content may be deleted, and a
+/// user removed, whom nothing but the log would refer to.
+#[test]
+fn the_log_keeps_no_message_whose_entries_have_moved() {
+    let fixture = SqliteFile::new();
+    let path = fixture.path();
+    let mut store = TestStore::new(fixture);
+    store.set_rooms(RULES);
+    let members = ["a", "b", "c", "d", "e"];
+    store.commit(&members.map(|user| join(user, "lobby")));
+    let rows = |path: &std::path::Path| {
+        let connection = Connection::open(path).expect("it opens");
+        let rows = "SELECT count(*) FROM pending";
+        let count = connection.query_row(rows, (), |row| row.get::<_, i64>(0));
+        count.expect("they are counted")
+    };
+    store.commit_one(say("a", "lobby", 1, "top secret"));
+    assert_eq!(rows(&path), 1);
+    assert_eq!(
+        inbox(&mut store, "e").last().map(String::as_str),
+        Some("message 1")
+    );
+    assert_eq!(rows(&path), 0);
+    for n in 2..5 {
+        store.commit_one(say("a", "lobby", n, "top secret"));
+        store.commit_one(delete("a", "lobby", n));
+    }
+    store.close();
+    assert_eq!(rows(&path), 0);
+    for end in ["", "-wal"] {
+        let bytes = std::fs::read(file(&path, end)).unwrap_or_default();
+        let found = bytes
+            .windows(10)
+            .filter(|part| part == b"top secret")
+            .count();
+        // The first message was not deleted.
+        assert!(
+            found <= usize::from(end.is_empty()),
+            "{found} in the file {end:?}"
+        );
+    }
+}
+
 /// Statements that damage a file, each with a part of the finding.
 const DAMAGE: [(&str, &str); 12] = [
     ("UPDATE rooms SET members = 7", "another number of members"),

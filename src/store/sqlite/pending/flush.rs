@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use rusqlite::{CachedStatement, Connection, params};
+use rusqlite::{CachedStatement, Connection, OptionalExtension as _, params};
 
 use super::encoding::damaged;
 use super::index::{PendingLog, Row, Selection};
@@ -48,11 +48,12 @@ impl PendingLog {
         self.remove_rows(connection, moves_all)
     }
 
-    /// Removes the rows of which nothing is needed any more; with `all`, these are all rows.
+    /// Removes the rows of which nothing is needed any more; with `all`, these are all rows. While entries move after their
+    /// messages, the log may not be empty for long: then each row is removed soon, because its content may be deleted.
     fn remove_rows(&self, connection: &Connection, all: bool) -> rusqlite::Result<()> {
         if all {
             connection.execute("DELETE FROM pending", ())?;
-        } else if self.first_row - self.removed_to >= REMOVE_ROWS {
+        } else if self.first_row - self.removed_to >= self.rows_to_remove() {
             connection
                 .prepare_cached("DELETE FROM pending WHERE n < ?1")?
                 .execute([self.first_row])?;
@@ -90,7 +91,13 @@ impl PendingLog {
                 })?;
             }
         }
-        self.remove_rows(connection, false)
+        let moves_all = self.messages == 0 && self.late.ends_with(portion);
+        self.remove_rows(connection, moves_all)
+    }
+
+    /// How many rows are removed together.
+    fn rows_to_remove(&self) -> i64 {
+        if self.late.is_empty() { REMOVE_ROWS } else { 1 }
     }
 
     /// Updates the index after a transaction of [`PendingLog::move_portion`] was committed.
@@ -146,7 +153,7 @@ impl PendingLog {
 
     /// Rows were removed from the table by a transaction that was committed.
     fn rows_removed(&mut self) {
-        if self.first_row - self.removed_to >= REMOVE_ROWS {
+        if self.first_row - self.removed_to >= self.rows_to_remove() {
             self.removed_to = self.first_row;
         }
     }
@@ -316,7 +323,11 @@ impl<'a> Tables<'a> {
             conversation,
             ..
         } = *entry;
-        if seq <= trimmed_to(self.connection, self.trimmed_to, user)? {
+        let Some(floor) = trimmed_to(self.connection, self.trimmed_to, user)? else {
+            // The user was removed after the message had moved, and a crash has undone that.
+            return Ok(());
+        };
+        if seq <= floor {
             if self.is_file {
                 // The list is settled from entries, and this message has none.
                 listed::list(self.connection, user, conversation, entry.message)?;
@@ -335,14 +346,20 @@ impl<'a> Tables<'a> {
     }
 }
 
-fn trimmed_to(connection: &Connection, known: &mut TrimmedTo, user: i64) -> rusqlite::Result<u64> {
+/// The newest inbox entry that retention has removed. `None`: there is no such user.
+fn trimmed_to(
+    connection: &Connection,
+    known: &mut TrimmedTo,
+    user: i64,
+) -> rusqlite::Result<Option<u64>> {
     if let Some(seq) = known.get(&user) {
-        return Ok(*seq);
+        return Ok(Some(*seq));
     }
-    let seq: i64 = connection
+    let seq: Option<i64> = connection
         .prepare_cached("SELECT floor FROM users WHERE n = ?1")?
-        .query_row([user], |row| row.get(0))?;
-    let seq = unsigned(seq);
-    known.insert(user, seq);
+        .query_row([user], |row| row.get(0))
+        .optional()?;
+    let seq = seq.map(unsigned);
+    known.extend(seq.map(|seq| (user, seq)));
     Ok(seq)
 }

@@ -201,6 +201,12 @@ impl LateEntries {
         Some((group.conversation, entries))
     }
 
+    /// True if nothing is left after this portion.
+    pub fn ends_with(&self, portion: Portion) -> bool {
+        let moving = self.groups.front().and_then(|group| group.moving.as_ref());
+        self.groups.len() == 1 && moving.is_some_and(|moving| portion.end == moving.entries.len())
+    }
+
     /// A portion has moved. Returns the places of the messages of which all entries have moved now.
     pub fn moved(&mut self, portion: Portion) -> Vec<(i64, u32)> {
         let Some(group) = self.groups.front_mut() else {
@@ -297,6 +303,7 @@ mod tests {
             let portion = portion.expect("it is read").expect("there is one");
             let (conversation, entries) = late.entries(portion).expect("it has entries");
             assert_eq!(conversation, -1);
+            assert!(!late.ends_with(portion), "a group is left");
             let before = seen.len();
             seen.extend(entries.map(|(user, seq, message)| (user, seq, message.n)));
             assert!(seen.len() > before && seen.len() - before < PORTION);
@@ -313,6 +320,7 @@ mod tests {
         );
         let rest = late.next(true, |(n, _)| Ok(record(n, 99)));
         let rest = rest.expect("it is read").expect("there is one");
+        assert!(late.ends_with(rest));
         assert_eq!(late.moved(rest), [(11, 0)]);
         assert!(late.is_empty() && late.count == 0 && late.open.is_empty());
     }
