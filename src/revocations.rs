@@ -3,8 +3,8 @@
 //! The store has a time for each such user. So that a handshake needs no query, 64 bits of the hash of each name are in memory: only
 //! if these are those of the user, the time is read. Beyond a maximum number of names, it is read for each handshake.
 //!
-//! A revocation is added after its commit, and before the sessions of the user are listed and closed. A session is registered before
-//! it is checked. So a session either is in that list, or finds the revocation.
+//! A name is added before the commit of its revocation, and the sessions of the user are listed and closed after the commit. A session is
+//! registered before it is checked. So a session either is in that list, or finds the revocation.
 
 use std::collections::HashSet;
 use std::sync::{OnceLock, PoisonError, RwLock};
@@ -86,7 +86,7 @@ impl Revocations {
         now.saturating_add(self.leeway_ms)
     }
 
-    /// A revocation of the user was stored. When it is lifted, the name stays: the store is asked again.
+    /// A revocation of the user is about to be stored. When it is lifted, the name stays: the store is asked again.
     pub fn add(&self, user: &str) {
         let name = self.hasher.hash(user);
         let mut names = self.names.write().unwrap_or_else(PoisonError::into_inner);

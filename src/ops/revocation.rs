@@ -18,7 +18,8 @@ pub struct Lifted {
     lifted: bool,
 }
 
-/// Revokes the tokens of a user that are issued up to now. To be called before the sessions of the user are listed.
+/// Revokes the tokens of a user that are issued up to now. To be called before the sessions of the user are listed, in a task that does
+/// not end with the caller's connection.
 ///
 /// # Errors
 /// Nothing was stored.
@@ -30,8 +31,9 @@ pub async fn revoke(ops: &Ops, user: &Arc<str>) -> Result<(), ApiError> {
         user: user.clone(),
         until,
     };
-    context.router.administer(write).await?;
+    // Before the commit: if its outcome remains unknown, the store is asked. A name without a revocation costs a lookup.
     context.revocations.add(&user);
+    context.router.administer(write).await?;
     log::info!(user = &*user; "tokens revoked by an API call");
     Ok(())
 }

@@ -206,6 +206,15 @@ pub async fn close(
     let mut query = Query::of(&request)?;
     let revoke = query.switch("revoke")?.unwrap_or(false);
     query.finish()?;
+    // In a task of its own, which does not end with the caller's connection.
+    let task = actix_rt::spawn(close_sessions(ops.into_inner(), user, revoke));
+    match task.await {
+        Ok(closed) => closed.map(web::Json),
+        Err(_) => Err(ApiError::draining()),
+    }
+}
+
+async fn close_sessions(ops: Arc<Ops>, user: Arc<str>, revoke: bool) -> Result<Closed, ApiError> {
     if revoke {
         revoke_tokens(&ops, &user).await?;
     }
@@ -214,7 +223,7 @@ pub async fn close(
         session.disconnect(DISCONNECTED);
     }
     log::info!(user = &*user, sessions = sessions.len(); "sessions closed by an API call");
-    Ok(web::Json(Closed {
+    Ok(Closed {
         closed: Integer(sessions.len() as u64),
-    }))
+    })
 }

@@ -1,6 +1,8 @@
 //! Revocation of the tokens of a user.
 
 use std::fs;
+use std::io::Write as _;
+use std::net::TcpStream;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -71,6 +73,24 @@ fn unauthorized_at(ops: &Ops, path: &str, token: &str) -> Value {
 #[track_caller]
 fn unauthorized(ops: &Ops, user: &str, token: &str) -> Value {
     unauthorized_at(ops, &format!("/ws/{user}"), token)
+}
+
+#[test]
+fn a_revocation_is_completed_when_its_caller_disconnects() {
+    let ops = start();
+    let old = token("8888", Some(-60));
+    let mut session = connect(&ops, "8888", &old);
+    session.until("synced");
+    let mut caller = TcpStream::connect(ops.address).expect("the port accepts connections");
+    let request = format!(
+        "DELETE /v1/users/8888/sessions?revoke=true HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {KEY}\r\n\r\n",
+        ops.address
+    );
+    caller.write_all(request.as_bytes()).expect("it is sent");
+    drop(caller);
+    let goodbye = session.until("goodbye");
+    assert_eq!(goodbye["code"], json!(4403), "{goodbye}");
+    unauthorized(&ops, "8888", &old);
 }
 
 #[test]
