@@ -73,8 +73,8 @@ enum State {
     Waiting(Instant),
     /// Its first event is being posted.
     Posting,
-    /// It is in `empty`: its next events must be read.
-    Empty,
+    /// It is in `empty`: its next events must be read. If it waits, it is in `waiting` with this time.
+    Empty(Option<Instant>),
 }
 
 /// The lanes of a receiver.
@@ -121,7 +121,7 @@ impl Lanes {
                 rest: Some(first),
                 failures: 0,
                 failing_since,
-                state: State::Empty,
+                state: State::Empty(None),
             };
             lanes.by_key.insert(key, lane);
         }
@@ -254,8 +254,12 @@ impl Lanes {
         lane.items.extend(wanted.map(|event| Item::Stored(*event)));
         match (lane.items.is_empty(), lane.rest) {
             (false, _) => {
-                lane.state = State::Ready;
-                self.ready.push_back(key);
+                if let State::Empty(Some(until)) = lane.state {
+                    lane.state = State::Waiting(until);
+                } else {
+                    lane.state = State::Ready;
+                    self.ready.push_back(key);
+                }
             }
             (true, Some(_)) => self.empty.push(key),
             (true, None) => drop(self.by_key.remove(&key)),
@@ -273,11 +277,14 @@ impl Lanes {
             let Some(Reverse((at, key))) = self.waiting.pop() else {
                 return;
             };
-            if let Some(lane) = self.by_key.get_mut(&key)
-                && lane.state == State::Waiting(at)
-            {
+            let Some(lane) = self.by_key.get_mut(&key) else {
+                continue;
+            };
+            if lane.state == State::Waiting(at) {
                 lane.state = State::Ready;
                 self.ready.push_back(key);
+            } else if lane.state == State::Empty(Some(at)) {
+                lane.state = State::Empty(None);
             }
         }
     }
@@ -292,9 +299,13 @@ impl Lanes {
         self.waiting.clear();
         for (key, lane) in &mut self.by_key {
             lane.failures = 0;
-            if let State::Waiting(_) = lane.state {
-                lane.state = State::Ready;
-                self.ready.push_back(key.clone());
+            match lane.state {
+                State::Waiting(_) => {
+                    lane.state = State::Ready;
+                    self.ready.push_back(key.clone());
+                }
+                State::Empty(_) => lane.state = State::Empty(None),
+                State::Ready | State::Posting => {}
             }
         }
     }
@@ -330,15 +341,15 @@ impl Lanes {
             return;
         };
         lane.items.pop_front();
-        lane.failures = 0;
         if is_accepted {
+            lane.failures = 0;
             lane.failing_since = None;
         }
         if !lane.items.is_empty() {
             lane.state = State::Ready;
             self.ready.push_back(key.clone());
         } else if lane.rest.is_some() {
-            lane.state = State::Empty;
+            lane.state = State::Empty(None);
             self.empty.push(key.clone());
         } else {
             self.users -= usize::from(matches!(key, Key::User(_)));
@@ -366,7 +377,7 @@ impl Lanes {
 
     /// True if the first event of a lane is to be dropped at the time `now`: for `limit` ms it could have been posted, and the receiver
     /// has not accepted it, or events before it. While the server did not run, it could not.
-    pub fn is_expired(&self, key: &Key, now: i64, limit: i64) -> bool {
+    fn is_expired(&self, key: &Key, now: i64, limit: i64) -> bool {
         let Some(lane) = self.by_key.get(key) else {
             return false;
         };
@@ -380,7 +391,7 @@ impl Lanes {
     }
 
     /// The lanes that wait for the end of a pause, or are ready, whose first event is to be dropped.
-    pub fn expired(&self, now: i64, limit: i64) -> Vec<Key> {
+    fn expired(&self, now: i64, limit: i64) -> Vec<Key> {
         let keys = self.by_key.iter().filter(|(key, lane)| {
             matches!(lane.state, State::Waiting(_) | State::Ready)
                 && self.is_expired(key, now, limit)
@@ -388,11 +399,45 @@ impl Lanes {
         keys.map(|(key, _)| key.clone()).collect()
     }
 
-    /// Drops the first event of a lane that is not being posted.
-    pub fn drop_first(&mut self, key: &Key) {
-        self.ready.retain(|ready| ready != key);
-        // An entry in `waiting` does not match the state any more.
-        self.done(key, false);
+    /// Drops the events that have expired, as far as lanes keep them: refill the lanes and call it again until it drops none. A lane
+    /// with further events waits as long as before. Returns the number of events.
+    pub fn drop_expired(&mut self, now: i64, limit: i64) -> u64 {
+        let mut count = 0;
+        for key in self.expired(now, limit) {
+            while self.is_expired(&key, now, limit)
+                && let Some(lane) = self.by_key.get_mut(&key)
+            {
+                lane.items.pop_front();
+                count += 1;
+            }
+            self.end_if_empty(&key);
+        }
+        count
+    }
+
+    /// Events of a lane that is not being posted were dropped.
+    fn end_if_empty(&mut self, key: &Key) {
+        let Some(lane) = self.by_key.get_mut(key) else {
+            return;
+        };
+        if !lane.items.is_empty() {
+            return;
+        }
+        let pause = match lane.state {
+            State::Waiting(until) => Some(until),
+            _ => None,
+        };
+        if pause.is_none() {
+            self.ready.retain(|ready| ready != key);
+        }
+        if lane.rest.is_some() {
+            lane.state = State::Empty(pause);
+            self.empty.push(key.clone());
+        } else {
+            // An entry in `waiting` has no lane any more.
+            self.users -= usize::from(matches!(key, Key::User(_)));
+            self.by_key.remove(key);
+        }
     }
 
     /// The time of the oldest event that is not accepted, of those that were taken up.

@@ -22,6 +22,8 @@ const PAGE: usize = 512;
 const LOOK_PAUSE: Duration = Duration::from_millis(20);
 /// Progress is stored at most so often.
 const STORE_PAUSE: Duration = Duration::from_secs(1);
+/// How often lanes are refilled at most while expired events are dropped, before the thread does something else.
+const DROP_ROUNDS: usize = 16;
 /// The time until the next look if nothing happens.
 const IDLE: Duration = Duration::from_secs(60);
 /// The shortest time between two log lines about a receiver that fails.
@@ -207,7 +209,7 @@ impl ReceiverThread {
         }
         if now >= self.store_at {
             self.store_at = now + STORE_PAUSE;
-            self.drop_expired();
+            self.drop_expired(now)?;
             self.store_progress()?;
         }
         self.update_status();
@@ -262,16 +264,19 @@ impl ReceiverThread {
     }
 
     /// Drops the events that could have been posted for the whole time, if the receiver fails.
-    fn drop_expired(&mut self) {
-        let (now, limit) = (self.parts.clock.now(), self.parts.retry_ms);
-        for key in self.lanes.expired(now, limit) {
-            self.drop_first(&key);
+    fn drop_expired(&mut self, now: Instant) -> Result<(), Unavailable> {
+        let (at, limit) = (self.parts.clock.now(), self.parts.retry_ms);
+        for _ in 0..DROP_ROUNDS {
+            let count = self.lanes.drop_expired(at, limit);
+            if count == 0 {
+                return Ok(());
+            }
+            self.parts.status.count(Outcome::Dropped, count);
+            self.refill()?;
         }
-    }
-
-    fn drop_first(&mut self, key: &Key) {
-        self.lanes.drop_first(key);
-        self.parts.status.count(Outcome::Dropped, 1);
+        // There may be more: as soon as possible.
+        self.store_at = now;
+        Ok(())
     }
 
     /// Has ready events posted.

@@ -199,3 +199,31 @@ fn an_event_is_dropped_after_the_time_for_retries() {
     });
     assert_eq!(*accepted.lock().expect("no test has failed"), ["3"]);
 }
+
+#[test]
+fn all_events_of_a_conversation_are_dropped_after_the_time_for_retries() {
+    let receiver = Receiver::start();
+    receiver.answer_with(|_| Answer::Status(500));
+    // 2.5 s.
+    let arguments = [
+        "--webhook-allow-private",
+        "--webhook-retry-hours",
+        "0.0007",
+        "--burst",
+        "1000",
+    ];
+    let ops = start(&receiver.url(), &arguments);
+    let mut ada = Client::fresh(&ops.server, "ada");
+    // More than are dropped one after the other until the deadline, and than are kept in memory.
+    let count = 200;
+    for n in 0..count {
+        ada.send(&to("bo", &n.to_string()));
+        ada.until("ack");
+    }
+    eventually("all are dropped", || {
+        events(&ops, "dropped") > f64::from(count) - 0.5
+    });
+    receiver.answer_with(|_| Answer::Status(200));
+    ada.send(&to("bo", "next"));
+    receiver.until(|post| post.text() == "next");
+}

@@ -107,7 +107,7 @@ fn with_many_lanes_no_more_events_are_taken_up() {
     assert!(lanes.take_up(&[event(most + 2, 1)], |_| true));
     let (key, _) = take(&mut lanes).expect("a lane");
     lanes.done(&key, true);
-    lanes.drop_first(&key);
+    lanes.done(&key, false);
     assert!(lanes.take_up(&[event(most + 3, most + 3)], |_| true));
 }
 
@@ -136,11 +136,59 @@ fn an_event_expires_after_it_could_have_been_posted_for_some_time() {
     assert!(!lanes.is_failing());
     assert_eq!(expired(&lanes, 5_000 + LIMIT), std::slice::from_ref(&first));
     // So does the next one.
-    lanes.drop_first(&first);
-    assert_eq!(expired(&lanes, 5_000 + LIMIT), std::slice::from_ref(&first));
-    assert_eq!(take(&mut lanes), Some((first.clone(), 2)));
-    lanes.done(&first, true);
+    assert_eq!(lanes.drop_expired(5_000 + LIMIT, LIMIT), 2);
     assert_eq!(lanes.len(), 0);
+}
+
+#[test]
+fn a_lane_whose_events_are_dropped_waits_as_long_as_before() {
+    let count = MAX_KEPT as i64 + 10;
+    let events: Vec<_> = (1..=count).map(|id| event(id, 5)).collect();
+    let mut lanes = lanes(&events);
+    let key = Key::Conversation(5);
+    let mut now = Instant::now();
+    for _ in 0..3 {
+        assert_eq!(take(&mut lanes), Some((key.clone(), 1)));
+        lanes.failed(&key, 10, now, 0.5);
+        now = lanes.next_pause().expect("it waits");
+        lanes.end_pauses(now);
+    }
+    take(&mut lanes);
+    lanes.failed(&key, 10, now, 0.5);
+    let until = lanes.next_pause();
+    // The last one has not expired.
+    let at = count * 10 + LIMIT - 1;
+    assert_eq!(lanes.drop_expired(at, LIMIT), MAX_KEPT as u64);
+    let first = MAX_KEPT as i64 + 1;
+    assert_eq!(lanes.take_empty(), [(5, first)]);
+    lanes.refill(5, &events[MAX_KEPT..], |_| true);
+    assert_eq!(lanes.drop_expired(at, LIMIT), 9);
+    assert_eq!(lanes.drop_expired(at, LIMIT), 0);
+    assert_eq!(take(&mut lanes), None);
+    assert_eq!(lanes.next_pause(), until);
+    let now = until.expect("it waits");
+    lanes.end_pauses(now);
+    assert_eq!(take(&mut lanes), Some((key.clone(), count)));
+    // The next pause is the fifth one.
+    lanes.failed(&key, at, now, 0.5);
+    assert_eq!(lanes.next_pause(), Some(now + pause(4, 0.5)));
+}
+
+#[test]
+fn the_pause_of_a_lane_ends_while_its_events_are_read() {
+    let count = 2 * MAX_KEPT as i64;
+    let events: Vec<_> = (1..=count).map(|id| event(id, 5)).collect();
+    let mut lanes = lanes(&events);
+    let key = Key::Conversation(5);
+    take(&mut lanes);
+    lanes.failed(&key, 10, Instant::now(), 0.5);
+    let at = MAX_KEPT as i64 * 10 + LIMIT;
+    assert_eq!(lanes.drop_expired(at, LIMIT), MAX_KEPT as u64);
+    let until = lanes.next_pause().expect("it waits");
+    lanes.end_pauses(until);
+    assert_eq!(lanes.take_empty().len(), 1);
+    lanes.refill(5, &events[MAX_KEPT..], |_| true);
+    assert_eq!(take(&mut lanes), Some((key, MAX_KEPT as i64 + 1)));
 }
 
 #[test]
