@@ -108,6 +108,8 @@ pub struct WaitingMessage {
 pub struct WaitingMessages {
     /// The messages.
     pub messages: Vec<WaitingMessage>,
+    /// The position from which on was looked.
+    pub first: i64,
     /// The position after the events that were looked at.
     pub position: i64,
     /// The first event that was not looked at, and its time; `None`: there is none.
@@ -132,7 +134,8 @@ pub enum EventWrite {
     Receivers(Vec<ReceiverKey>),
     /// A receiver has got so far.
     Progress(ReceiverKey, ReceiverState),
-    /// Adds events about messages that users have not received, which the reader with this key has found up to the position.
+    /// Adds events about messages that users have not received, which the reader with this key has found up to the position. Does
+    /// nothing if it has another position than when it looked: a repeated write adds nothing twice.
     Waiting(ReceiverKey, WaitingMessages),
 }
 
@@ -204,6 +207,7 @@ pub trait EventReader {
         _forced: i64,
     ) -> Result<WaitingMessages, StoreError> {
         Ok(WaitingMessages {
+            first,
             position: first,
             ..WaitingMessages::default()
         })

@@ -93,7 +93,13 @@ impl WaitingThread {
         let (position, next) = (found.position, found.next);
         if position != first {
             self.store.write(EventWrite::Waiting(self.key, found))?;
-            self.position = position;
+            let key = self.key;
+            let stored = self.store.read(move |reader| reader.receiver(&key))?;
+            self.position = stored.map_or(position, |state| state.position);
+            if self.position != position {
+                // An earlier write was committed after all, and this one has changed nothing.
+                return Ok(Some((self.position, until)));
+            }
         }
         Ok(next)
     }

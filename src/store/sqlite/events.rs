@@ -123,6 +123,16 @@ impl Batch<'_> {
     }
 
     fn add_waiting(&mut self, receiver: &ReceiverKey, found: &WaitingMessages) -> Result<()> {
+        let moved = self
+            .tx
+            .prepare_cached(
+                "UPDATE receivers SET position = ?2, needed = ?2 WHERE receiver = ?1 AND position = ?3",
+            )?
+            .execute(params![&receiver[..], found.position, found.first])?;
+        if moved == 0 {
+            // An attempt whose result was not known has added them.
+            return Ok(());
+        }
         let mut add = self.tx.prepare_cached(
             "INSERT INTO events (conversation, message, kind, at, users) VALUES (?1, ?2, ?3, ?4, ?5)",
         )?;
@@ -138,10 +148,6 @@ impl Batch<'_> {
                 ])?;
             }
         }
-        drop(add);
-        self.tx
-            .prepare_cached("UPDATE receivers SET position = ?2, needed = ?2 WHERE receiver = ?1")?
-            .execute(params![&receiver[..], found.position])
-            .map(drop)
+        Ok(())
     }
 }

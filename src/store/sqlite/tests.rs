@@ -7,8 +7,9 @@ use uuid::Uuid;
 
 use super::{Sqlite, Upkeep};
 use crate::store::{
-    Authority, Conversation, DeviceRef, MembershipKind, MessageRef, NewMessage, Outcome, Quotas,
-    RecipientQuota, RoomMode, RoomRules, Store as _, StoreOptions, Write,
+    Authority, Conversation, DeviceRef, EventWrite, MembershipKind, MessageRef, NewMessage,
+    Outcome, Quotas, RecipientQuota, RoomMode, RoomRules, Store as _, StoreOptions, WaitingMessage,
+    WaitingMessages, Write,
 };
 
 const NOW: i64 = 1_800_000_000_000;
@@ -376,4 +377,40 @@ fn statements_are_not_prepared_again_for_other_parameters() {
             assert_eq!(count, 0, "{sql}");
         }
     }
+}
+
+#[test]
+fn a_repeated_write_adds_no_event_twice() {
+    let mut store = open(Quotas::default());
+    let key = [7; 32];
+    let waiting = |first, position| {
+        let message = WaitingMessage {
+            conversation: 1,
+            message: first,
+            users: vec![2],
+        };
+        let found = WaitingMessages {
+            messages: vec![message],
+            first,
+            position,
+            next: None,
+        };
+        Write::Events(EventWrite::Waiting(key, found))
+    };
+    commit(
+        &mut store,
+        &[Write::Events(EventWrite::Receivers(vec![key]))],
+    );
+    for write in [waiting(1, 5), waiting(1, 5), waiting(1, 9), waiting(5, 9)] {
+        commit(&mut store, &[write]);
+    }
+    let number = |sql: &str| {
+        let number = store
+            .connection
+            .query_row(sql, (), |row| row.get::<_, i64>(0));
+        number.expect("a number")
+    };
+    assert_eq!(number("SELECT count(*) FROM events"), 2);
+    assert_eq!(number("SELECT count(DISTINCT message) FROM events"), 2);
+    assert_eq!(number("SELECT position FROM receivers"), 9);
 }

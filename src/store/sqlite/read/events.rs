@@ -206,6 +206,7 @@ impl SqliteReader {
         )?;
         let mut rows = statement.query([first, SEARCH_EVENTS])?;
         let mut found = WaitingMessages {
+            first,
             position: first,
             ..WaitingMessages::default()
         };
