@@ -122,20 +122,24 @@ fn parse(text: &str) -> Result<Vec<Key>, String> {
 }
 
 #[cfg(test)]
+impl Secrets {
+    /// Secrets without a file.
+    pub fn of(text: &str) -> Self {
+        Self {
+            file: PathBuf::new(),
+            keys: RwLock::new(parse(text).expect("a secret").into()),
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
     /// The example of the specification.
     #[test]
     fn a_request_is_signed_as_the_specification_says() {
-        let secrets = Secrets {
-            file: PathBuf::new(),
-            keys: RwLock::new(
-                parse("# now\nwhsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n")
-                    .expect("a secret")
-                    .into(),
-            ),
-        };
+        let secrets = Secrets::of("# now\nwhsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n");
         let id = "msg_p5jXN8AQM9LWM0D4loKWxJek";
         let signature = secrets.signatures(id, 1_614_265_330, br#"{"test": 2432232314}"#);
         assert_eq!(signature, "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");
