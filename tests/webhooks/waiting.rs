@@ -116,6 +116,33 @@ fn members_of_a_room_wait_together() {
 }
 
 #[test]
+fn members_of_a_room_wait_whose_entries_are_stored_after_the_message() {
+    let receiver = Receiver::start();
+    let arguments = [&WAITING[..4], &["1"]].concat();
+    let ops = start(&receiver.url(), &arguments);
+    let mut ada = Client::fresh(&ops.server, "ada");
+    let rooms: Vec<_> = (0..8).map(|n| format!("room{n}")).collect();
+    for room in &rooms {
+        for user in ["ada", "bo", "cy", "dan", "eve"] {
+            let path = format!("PUT /v1/rooms/{room}/members/{user}");
+            ops.request(&path, &[], b"").assert_ok();
+        }
+    }
+    for room in &rooms {
+        ada.send(&to_room(room, "hello"));
+        ada.until("ack");
+    }
+    let mut found = BTreeSet::new();
+    for _ in &rooms {
+        let post = receiver.expect("message.waiting");
+        assert_eq!(users(&post), set(&["bo", "cy", "dan", "eve"]));
+        let room = post.event["data"]["target_room"].as_str();
+        found.insert(room.expect("a room").to_owned());
+    }
+    assert_eq!(found, rooms.into_iter().collect());
+}
+
+#[test]
 fn many_members_are_in_several_events() {
     let receiver = Receiver::start();
     let arguments = [&WAITING[..], &["--room-limit", "2000"]].concat();

@@ -46,6 +46,8 @@ pub struct SqliteReader {
     names: Option<NameHasher>,
     rooms: RoomRules,
     presence: PresenceMode,
+    /// Of the messages of events up to this one, all entries are in the table of inboxes.
+    events_with_entries: i64,
 }
 
 type Result<T> = rusqlite::Result<T>;
@@ -67,6 +69,7 @@ impl SqliteReader {
             names: None,
             rooms,
             presence,
+            events_with_entries: 0,
         })
     }
 
@@ -84,6 +87,7 @@ impl SqliteReader {
                 ..RoomRules::default()
             },
             presence: PresenceMode::default(),
+            events_with_entries: 0,
         }
     }
 

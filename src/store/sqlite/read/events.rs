@@ -98,6 +98,18 @@ impl EventReader for SqliteReader {
 
     fn waiting(&mut self, first: i64, until: i64, forced: i64) -> Answer<WaitingMessages> {
         self.exclude_pending()?;
+        if self.lacks_entries(first, until, forced)? {
+            // What is seen of the events now is flushed with all entries.
+            let sql = "SELECT coalesce(max(id), 0) FROM events";
+            let last = self.connection.query_row(sql, (), |row| row.get(0))?;
+            self.see_all_messages()?;
+            if self.includes_pending {
+                // The events are read without the log.
+                let error = "messages cannot be moved to their tables";
+                return Err(StoreError::Unavailable(error.to_owned()));
+            }
+            self.events_with_entries = last;
+        }
         let view = self.connection.unchecked_transaction()?;
         let found = self.find_waiting(first, until, forced)?;
         view.finish()?;
@@ -198,6 +210,16 @@ impl SqliteReader {
             .optional()
     }
 
+    /// True if an event that is due is about a message in a room whose entries may be missing: they move to their table after it.
+    fn lacks_entries(&self, first: i64, until: i64, forced: i64) -> Result<bool> {
+        self.connection
+            .prepare_cached(
+                "SELECT 1 FROM (SELECT id, conversation, kind, at FROM events WHERE id >= ?1 ORDER BY id LIMIT ?2)
+                 WHERE conversation < 0 AND kind = 0 AND (at <= ?3 OR id <= ?4) AND id > ?5 LIMIT 1",
+            )?
+            .exists([first, SEARCH_EVENTS, until, forced, self.events_with_entries])
+    }
+
     fn find_waiting(&self, first: i64, until: i64, forced: i64) -> Result<WaitingMessages> {
         let mut statement = self.connection.prepare_cached(
             "SELECT e.id, e.conversation, e.message, e.kind, e.at, m.sender, m.recipient, m.to_seq
@@ -215,7 +237,9 @@ impl SqliteReader {
             let (id, kind, at): (i64, i64, i64) = (row.get(0)?, row.get(3)?, row.get(4)?);
             let is_message = kind_of(kind) == EventKind::Message;
             let is_due = at <= until || id <= forced;
-            if is_message && !is_due || count >= SEARCH_USERS {
+            // Its entries may be missing.
+            let is_early = is_message && is_room(row.get(1)?) && id > self.events_with_entries;
+            if is_message && !is_due || is_early || count >= SEARCH_USERS {
                 found.next = Some((id, at));
                 return Ok(found);
             }
