@@ -47,6 +47,9 @@ impl Wakeup {
     }
 }
 
+/// The fan-out thread lets other threads run after so many flushes.
+const FLUSHES_PER_TURN: usize = 8;
+
 /// The sessions that the fan-out thread flushes. The thread starts when it is first needed; `None`: it could not be started.
 static FAN_OUT: LazyLock<Option<Sender<Vec<Arc<Outbox>>>>> = LazyLock::new(|| {
     let (sender, receiver) = mpsc::channel();
@@ -65,8 +68,12 @@ static FAN_OUT: LazyLock<Option<Sender<Vec<Arc<Outbox>>>>> = LazyLock::new(|| {
 /// Each session is in the channel at most once: until it is flushed, no other flush of it is requested.
 fn flush_all(batches: &Receiver<Vec<Arc<Outbox>>>) {
     for batch in batches {
-        for outbox in batch {
-            outbox.flush();
+        for sessions in batch.chunks(FLUSHES_PER_TURN) {
+            for outbox in sessions {
+                outbox.flush();
+            }
+            // The other threads have work that clients wait for, and may otherwise wait for the end of a time slice.
+            thread::yield_now();
         }
     }
 }
