@@ -9,6 +9,11 @@ use crate::support::{Client, Server, dmwire, to};
 /// What versions 8 and 9 of the tables have added.
 const UNDO_VERSIONS_8_AND_9: &str = "
     DROP TABLE revocations;
+    DROP TABLE room_deletions;
+    DROP TABLE events;
+    DROP TABLE receivers;
+    ALTER TABLE rooms DROP COLUMN former;
+    ALTER TABLE rooms DROP COLUMN deleted_at;
     ALTER TABLE users DROP COLUMN known;
     ALTER TABLE users DROP COLUMN status;
     ALTER TABLE users DROP COLUMN last_seen;
