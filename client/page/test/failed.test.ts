@@ -84,9 +84,13 @@ describe('a rejected message', { timeout: 10 * DEADLINE }, () => {
     const later = Array.from({ length: 230 }, (_, i) => `later ${i}`);
     await Promise.all(later.map(text => peer.send('cem', text)));
     await bubble(page, 'later 229').waitFor();
-    await page.reload();
-    await bubble(page, 'later 229').waitFor({ state: 'attached' });
-    const shown = await texts(page);
+    let shown: string[] = [];
+    // A reload before the page has stored its place in the inbox shows all of them.
+    for (let reloads = 0; reloads === 0 || (shown.length >= 230 && reloads < 5); reloads++) {
+      await page.reload();
+      await bubble(page, 'later 229').waitFor({ state: 'attached' });
+      shown = await texts(page);
+    }
     assert.ok(shown.length < 230);
     assert.deepEqual(shown, ['failed', ...later.slice(1 - shown.length)]);
     await page.waitForFunction(() => {
