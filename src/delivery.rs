@@ -15,6 +15,7 @@ mod part;
 mod receipt;
 pub mod render;
 mod reply;
+mod reply_to;
 mod room_deletion;
 mod room_signal;
 mod rooms;
@@ -23,8 +24,6 @@ mod signal_ack;
 
 use std::sync::Arc;
 
-use tokio::sync::mpsc::UnboundedSender;
-
 pub use self::commit_metrics::CommitMetrics;
 pub use self::ephemeral::Push;
 pub use self::part::{PartAck, PartOutcome};
@@ -32,6 +31,7 @@ use self::receipt::ReceiptUpdate;
 use self::render::EntryView;
 use self::reply::Reply;
 pub use self::reply::{RETRY_DISPLACED_MS, RETRY_LATER_MS, overloaded, send_error};
+pub use self::reply_to::{OperatorOutcome, ReplyTo};
 pub use self::room_signal::{RoomSignal, Signalled};
 pub use self::signal_ack::SignalSource;
 use crate::blocks::Blocks;
@@ -45,41 +45,6 @@ use crate::protocol::{ErrorCode, FrameError, Timestamp};
 use crate::registry::Registry;
 use crate::store::{Conversation, Outcome, PresenceMode, Recipient, Write};
 use crate::writer::{CommitObserver, Completed, CompletedBatch};
-
-/// The receiver of an outcome: the handle that the writer returns with it.
-#[derive(Debug)]
-pub enum ReplyTo {
-    /// A session, and the `ref` of its frame.
-    Session(Arc<Outbox>, Option<Box<str>>),
-    /// The same for a frame whose content is invalid: it gets this error, unless it repeats what was stored before.
-    Invalid(Arc<Outbox>, Option<Box<str>>, Box<FrameError>),
-    /// Not a reply, but a notice: a user who is not invisible is typing, or has stopped.
-    Typing {
-        /// The session of the user.
-        from: Arc<Outbox>,
-        /// The user who is notified.
-        to: Arc<str>,
-        /// False: has stopped.
-        active: bool,
-    },
-    /// Not a reply, but a frame for the members of a room that is not stored.
-    RoomSignal(RoomSignal),
-    /// A part of the server, which is told whether the write was committed.
-    Committed(std::sync::mpsc::Sender<bool>),
-    /// A part of the server, which gets the outcome together with this number.
-    Part(UnboundedSender<(usize, PartOutcome)>, usize),
-    /// The same for a message whose content is invalid: the outcome is this error, unless it repeats what was stored before.
-    InvalidPart(
-        UnboundedSender<(usize, PartOutcome)>,
-        usize,
-        Box<FrameError>,
-    ),
-    /// A call of an operator, which gets the outcome as it is.
-    Operator(UnboundedSender<OperatorOutcome>),
-}
-
-/// The outcome of a write that a call of an operator has made.
-pub type OperatorOutcome = Result<Outcome, CommandError>;
 
 /// Why a command was rejected.
 #[derive(Clone, Debug)]

@@ -9,6 +9,7 @@
 mod content;
 mod events;
 mod files;
+mod inbox;
 mod log_header;
 mod model;
 mod name_hash;
@@ -28,9 +29,10 @@ pub use self::events::{
     ReceiverState, WaitingMessage, WaitingMessages,
 };
 pub use self::files::{FileId, FileRole, StoreFiles};
+pub use self::inbox::{Entry, EntryKind, InboxItem, InboxState, StoredMessage};
 pub use self::model::{
-    Authority, Conversation, Entry, EntryKind, InboxItem, InboxState, MessageRef, NewMessage,
-    Outcome, Received, RecipientQuota, Repeated, StoredMessage, Write,
+    Authority, Conversation, MessageRef, NewMessage, Outcome, Received, RecipientQuota, Repeated,
+    Write,
 };
 pub use self::name_hash::{NameHash, NameHasher};
 pub use self::options::{ContactObserver, LiveCursors, StoreOptions};

@@ -5,7 +5,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::model::StoredMessage;
+use super::inbox::StoredMessage;
 use super::rooms::MembershipEntry;
 use super::traits::StoreError;
 

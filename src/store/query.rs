@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use super::model::{Conversation, StoredMessage};
+use super::inbox::StoredMessage;
+use super::model::Conversation;
 
 /// A device of a user.
 #[derive(Clone, Debug)]

@@ -8,7 +8,8 @@ use uuid::Uuid;
 use super::content::ContentHasher;
 use super::events::EventReader;
 use super::files::StoreFiles;
-use super::model::{InboxItem, InboxState, Outcome, Write};
+use super::inbox::{InboxItem, InboxState};
+use super::model::{Outcome, Write};
 use super::name_hash::{NameHash, NameHasher};
 use super::overview::{RoomMembersQuery, RoomsPage, RoomsQuery, UserOverview, UserQuery};
 use super::query::{
