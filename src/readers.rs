@@ -22,9 +22,9 @@ use tokio::sync::oneshot;
 
 use self::fair_queue::FairQueue;
 use crate::store::{
-    ConversationsPage, ConversationsQuery, EventReader, HistoryAnswer, HistoryQuery, InboxItem,
-    InboxQuery, InboxRange, InboxState, MembersAnswer, MembersQuery, Reader, RoomMembersQuery,
-    RoomsPage, RoomsQuery, StoreError, UserOverview, UserQuery, Watched,
+    ConversationsPage, ConversationsQuery, EventReader, ExportPage, ExportQuery, HistoryAnswer,
+    HistoryQuery, InboxItem, InboxQuery, InboxRange, InboxState, MembersAnswer, MembersQuery,
+    Reader, RoomMembersQuery, RoomsPage, RoomsQuery, StoreError, UserOverview, UserQuery, Watched,
 };
 
 /// Takes the turns of operators. No user has this name.
@@ -189,7 +189,7 @@ impl Readers {
         })
     }
 
-    /// Reads rooms. All operators together have the turns of one user, here and in the next two.
+    /// Reads rooms. All operators together have the turns of one user, here and in the next three.
     pub fn rooms(&self, query: RoomsQuery) -> PendingRead<RoomsPage> {
         self.query(OPERATORS.into(), move |reader| reader.rooms(&query))
     }
@@ -202,6 +202,11 @@ impl Readers {
     /// Reads messages of a room for an operator.
     pub fn room_history(&self, query: HistoryQuery) -> PendingRead<HistoryAnswer> {
         self.query(OPERATORS.into(), move |reader| reader.room_history(&query))
+    }
+
+    /// Reads a page of all messages of a user for an operator.
+    pub fn export(&self, query: ExportQuery) -> PendingRead<Option<ExportPage>> {
+        self.query(OPERATORS.into(), move |reader| reader.export(&query))
     }
 
     /// Runs a job that reads events. Such jobs run one after the other, and take turns with the queries of users. If the server is

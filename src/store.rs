@@ -8,6 +8,7 @@
 
 mod content;
 mod events;
+mod export;
 mod files;
 mod inbox;
 mod log_header;
@@ -28,6 +29,7 @@ pub use self::events::{
     EventData, EventFeed, EventKind, EventReader, EventRef, EventSubject, EventWrite, ReceiverKey,
     ReceiverState, WaitingMessage, WaitingMessages,
 };
+pub use self::export::{ExportPage, ExportPosition, ExportQuery};
 pub use self::files::{FileId, FileRole, StoreFiles};
 pub use self::inbox::{Entry, EntryKind, InboxItem, InboxState, StoredMessage};
 pub use self::model::{

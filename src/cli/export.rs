@@ -5,10 +5,7 @@ use std::io::{self, Write};
 use clap::ArgMatches;
 use dmwire::config::Resolved;
 use dmwire::store::sqlite::admin;
-use dmwire::store::{
-    Conversation, ConversationsQuery, HistoryAnswer, HistoryPosition, HistoryQuery, Reader,
-    StoreError, StoredMessage,
-};
+use dmwire::store::{ExportQuery, StoredMessage};
 
 use super::{
     Command, CommandError, Settings, existing_store, failed, not_printed, store_failed, user_arg,
@@ -25,8 +22,7 @@ pub const COMMAND: Command = Command {
     run,
 };
 
-/// Conversations in one page, messages in one page, and bytes of content in each.
-const CONVERSATIONS: usize = 100;
+/// Messages in one page, and bytes of content.
 const MESSAGES: usize = 1000;
 const PAGE_BYTES: usize = 1 << 20;
 
@@ -37,61 +33,26 @@ fn run(matches: &ArgMatches, own: &ArgMatches) -> Result<(), CommandError> {
     let room_history = Resolved::new(matches)?.config.rooms.room_history;
     let mut reader = admin::reader_of(&path, user, room_history).map_err(store_failed(cannot))?;
     let mut out = io::BufWriter::new(io::stdout());
-    let mut cursor = None;
+    let mut after = None;
     loop {
         let page = reader
-            .conversations(&ConversationsQuery {
+            .export(&ExportQuery {
                 user: user.into(),
-                limit: CONVERSATIONS,
-                cursor,
-                not_before: None,
+                after,
+                limit: MESSAGES,
                 bytes: PAGE_BYTES,
             })
             .map_err(failed(cannot))?;
         let Some(page) = page else {
-            // Retention has removed the conversation at the end of the previous page. A restart would repeat messages.
-            let what = format!("{}: the store has changed; export again", path.display());
+            let what = format!("{}: {user} was erased meanwhile", path.display());
             return Err(failed(cannot)(what));
         };
-        for conversation in &page.items {
-            let pages = history(reader.as_mut(), user, &conversation.conversation)
-                .map_err(failed(cannot))?;
-            for message in pages.iter().rev().flatten() {
-                print(message, &mut out).map_err(not_printed("the messages"))?;
-            }
+        for message in &page.messages {
+            print(message, &mut out).map_err(not_printed("the messages"))?;
         }
-        cursor = page.cursor;
-        if cursor.is_none() {
+        after = page.next;
+        if after.is_none() {
             return out.flush().map_err(not_printed("the messages"));
-        }
-    }
-}
-
-/// The history of a conversation, page by page from its newest end; the messages of a page are in order.
-fn history(
-    reader: &mut dyn Reader,
-    user: &str,
-    conversation: &Conversation,
-) -> Result<Vec<Vec<StoredMessage>>, StoreError> {
-    let mut position = None;
-    let mut pages = Vec::new();
-    loop {
-        let page = reader.history(&HistoryQuery {
-            user: user.into(),
-            conversation: conversation.clone(),
-            position,
-            limit: MESSAGES,
-            not_before: None,
-            bytes: PAGE_BYTES,
-        })?;
-        let HistoryAnswer::Page(page) = page else {
-            return Ok(pages);
-        };
-        let oldest = page.messages.first();
-        position = oldest.map(|message| HistoryPosition::Before(message.id));
-        pages.push(page.messages);
-        if !page.more {
-            return Ok(pages);
         }
     }
 }

@@ -7,10 +7,10 @@ use crate::limits::memory::MemoryBudget;
 use crate::outbox::Outbox;
 use crate::outbox::wakeup::WakeupBatch;
 use crate::store::{
-    ConversationsPage, ConversationsQuery, EventReader, HistoryAnswer, HistoryQuery, InboxItem,
-    InboxQuery, InboxRange, InboxState, MembersAnswer, MembersQuery, NameHash, Reader,
-    RoomDeletionId, RoomMembersQuery, RoomsPage, RoomsQuery, StoreError, UserOverview, UserQuery,
-    Watched,
+    ConversationsPage, ConversationsQuery, EventReader, ExportPage, ExportQuery, HistoryAnswer,
+    HistoryQuery, InboxItem, InboxQuery, InboxRange, InboxState, MembersAnswer, MembersQuery,
+    NameHash, Reader, RoomDeletionId, RoomMembersQuery, RoomsPage, RoomsQuery, StoreError,
+    UserOverview, UserQuery, Watched,
 };
 
 const TIMEOUT: Duration = Duration::from_secs(20);
@@ -75,6 +75,10 @@ impl Reader for Relations {
     }
 
     fn room_deletions(&mut self) -> Result<Vec<RoomDeletionId>, StoreError> {
+        unavailable()
+    }
+
+    fn export(&mut self, _: &ExportQuery) -> Result<Option<ExportPage>, StoreError> {
         unavailable()
     }
 

@@ -70,6 +70,10 @@ impl Reader for SlowReader {
         Ok(HistoryAnswer::UnknownRoom)
     }
 
+    fn export(&mut self, _: &ExportQuery) -> Result<Option<ExportPage>, StoreError> {
+        Ok(None)
+    }
+
     fn watched(&mut self, _: &str, _: &[Arc<str>]) -> Result<Vec<Watched>, StoreError> {
         Ok(Vec::new())
     }

@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use super::content::ContentHasher;
 use super::events::EventReader;
+use super::export::{ExportPage, ExportQuery};
 use super::files::StoreFiles;
 use super::inbox::{InboxItem, InboxState};
 use super::model::{Outcome, Write};
@@ -177,6 +178,14 @@ pub trait Reader: EventReader + Send {
     /// # Errors
     /// [`StoreError`]
     fn room_history(&mut self, query: &HistoryQuery) -> Result<HistoryAnswer, StoreError>;
+
+    /// Reads a page of all messages of a user, also those that the user has written in rooms and could not read any more, and all that
+    /// were not removed yet, whatever their age. Read one page after the other: none has a message of another. `None`: the user is not
+    /// known, or not any more.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    fn export(&mut self, query: &ExportQuery) -> Result<Option<ExportPage>, StoreError>;
 
     /// Reads about users whom `viewer` watches, in the same order.
     ///

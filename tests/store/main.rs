@@ -13,6 +13,7 @@ mod clock;
 mod contents;
 mod counts;
 mod devices;
+mod exports;
 mod fixture;
 mod keys;
 mod known;
@@ -145,6 +146,14 @@ macro_rules! test_store {
             room_lifetimes::a_message_in_a_room_is_kept_while_an_inbox_shows_it,
             room_lifetimes::inboxes_with_messages_in_rooms_are_trimmed_to_their_limit,
             room_lifetimes::a_room_without_members_keeps_its_history_until_that_expires,
+            exports::an_export_has_the_messages_of_all_conversations,
+            exports::an_exported_message_is_as_a_history_shows_it,
+            exports::an_export_has_own_messages_of_all_rooms,
+            exports::an_export_has_what_the_last_join_hides_only_if_it_is_own,
+            exports::an_export_has_no_content_of_a_deleted_room,
+            exports::an_export_continues_whatever_happens_between_its_pages,
+            exports::an_export_page_ends_where_its_bytes_do,
+            exports::a_position_in_an_export_is_valid_for_its_user_only,
             room_deletions::a_room_is_deleted_before_entries_of_its_messages_have_moved,
             room_deletions::a_deleted_room_is_gone_with_the_first_step,
             room_deletions::a_room_that_does_not_exist_is_not_deleted,

@@ -3,6 +3,7 @@
 mod conversations;
 mod cursor;
 mod events;
+mod export;
 mod hidden;
 mod history;
 mod inbox;
@@ -24,10 +25,10 @@ use super::rooms::share_small_room;
 use super::shared::Shared;
 use super::{migrations, pending};
 use crate::store::{
-    ConversationsPage, ConversationsQuery, HistoryAnswer, HistoryQuery, InboxItem, InboxQuery,
-    InboxRange, InboxState, MembersAnswer, MembersQuery, NameHash, NameHasher, PresenceMode,
-    Reader, RoomDeletionId, RoomHistory, RoomMembersQuery, RoomMode, RoomRules, RoomsPage,
-    RoomsQuery, StoreError, UserOverview, UserQuery, Watched,
+    ConversationsPage, ConversationsQuery, ExportPage, ExportQuery, HistoryAnswer, HistoryQuery,
+    InboxItem, InboxQuery, InboxRange, InboxState, MembersAnswer, MembersQuery, NameHash,
+    NameHasher, PresenceMode, Reader, RoomDeletionId, RoomHistory, RoomMembersQuery, RoomMode,
+    RoomRules, RoomsPage, RoomsQuery, StoreError, UserOverview, UserQuery, Watched,
 };
 
 /// A connection that only reads.
@@ -292,6 +293,17 @@ impl Reader for SqliteReader {
         let answer = self.read_room_history(query)?;
         view.finish()?;
         Ok(answer)
+    }
+
+    fn export(
+        &mut self,
+        query: &ExportQuery,
+    ) -> std::result::Result<Option<ExportPage>, StoreError> {
+        self.see_all_messages()?;
+        let view = self.connection.unchecked_transaction()?;
+        let page = self.read_export(query)?;
+        view.finish()?;
+        Ok(page)
     }
 
     fn watched(

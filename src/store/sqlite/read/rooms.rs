@@ -60,6 +60,23 @@ impl SqliteReader {
         }
     }
 
+    /// The first message that a user may read in a room. `None`: the user is not a member, or the room was deleted.
+    pub(super) fn first_readable(&self, user: i64, room: i64) -> Result<Option<i64>> {
+        let joined = self.joined(user, room)?;
+        Ok(joined.map(|joined| self.first_visible(&Member { room, user, joined })))
+    }
+
+    /// The place of a user's join to a room. `None`: the user is not a member, or the room was deleted.
+    fn joined(&self, user: i64, room: i64) -> Result<Option<i64>> {
+        self.connection
+            .prepare_cached(
+                "SELECT m.joined FROM members AS m JOIN rooms AS r ON r.n = m.room
+                 WHERE m.room = ?1 AND m.user = ?2 AND r.deleted_at IS NULL",
+            )?
+            .query_row([room, user], |row| row.get(0))
+            .optional()
+    }
+
     /// The name of the room of a conversation.
     pub(super) fn room_name(&self, conversation: i64) -> Result<Arc<str>> {
         self.connection
@@ -131,15 +148,7 @@ impl SqliteReader {
             return Ok(0);
         }
         let room = conversation_of(conversation);
-        let joined = self
-            .connection
-            .prepare_cached(
-                "SELECT m.joined FROM members AS m JOIN rooms AS r ON r.n = m.room
-                 WHERE m.room = ?1 AND m.user = ?2 AND r.deleted_at IS NULL",
-            )?
-            .query_row([room, user], |row| row.get(0))
-            .optional()?;
-        let Some(joined) = joined else {
+        let Some(joined) = self.joined(user, room)? else {
             return Ok(0);
         };
         let member = Member { room, user, joined };

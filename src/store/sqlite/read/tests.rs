@@ -9,9 +9,9 @@ use uuid::Uuid;
 use super::SqliteReader;
 use crate::store::sqlite::Sqlite;
 use crate::store::{
-    Authority, Conversation, ConversationsPage, ConversationsQuery, DeviceRef, HistoryQuery,
-    InboxQuery, KnownEntry, MessageRef, NewMessage, Outcome, Reader as _, Retention, Store as _,
-    StoreOptions, Write,
+    Authority, Conversation, ConversationsPage, ConversationsQuery, DeviceRef, ExportQuery,
+    HistoryQuery, InboxQuery, KnownEntry, MembershipKind, MessageRef, NewMessage, Outcome,
+    Reader as _, Retention, RoomMode, RoomRules, Store as _, StoreOptions, Write,
 };
 
 /// The time of the first message, in milliseconds since 1970-01-01T00:00:00Z. Each batch is a second later.
@@ -49,7 +49,13 @@ impl Large {
             inbox_limit: u64::MAX / 4,
             ..crate::config::Config::default().storage.retention()
         };
-        let options = StoreOptions::new(retention);
+        let options = StoreOptions {
+            rooms: RoomRules {
+                mode: RoomMode::Open,
+                ..RoomRules::default()
+            },
+            ..StoreOptions::new(retention)
+        };
         let mut store =
             Sqlite::temporary(&std::env::temp_dir(), options).expect("a store is created");
         let mut now = START;
@@ -85,18 +91,23 @@ impl Large {
         }
     }
 
+    /// Commits messages and changes of them.
     fn commit(&mut self, writes: &[Write]) {
-        self.now += 1000;
-        let writes: Vec<_> = writes.iter().collect();
-        let outcomes = self.store.commit(self.now, &writes);
-        let outcomes = outcomes.expect("it is committed");
+        let outcomes = self.commit_all(writes);
         assert!(
             outcomes
                 .iter()
                 .all(|outcome| matches!(outcome, Outcome::Stored { .. })),
             "{outcomes:?}"
         );
+    }
+
+    fn commit_all(&mut self, writes: &[Write]) -> Vec<Outcome> {
+        self.now += 1000;
+        let writes: Vec<_> = writes.iter().collect();
+        let outcomes = self.store.commit(self.now, &writes);
         self.store.flush().expect("the log is flushed");
+        outcomes.expect("it is committed")
     }
 
     fn steps<T>(&mut self, query: impl FnOnce(&mut SqliteReader) -> T) -> (T, u64) {
@@ -243,5 +254,70 @@ fn unread_messages_cost_the_same_however_many_are_deleted() {
             .zip(&many)
             .all(|(few, many)| *many < few + few / 2 + 2000),
         "steps: {few:?}, with eight times as many deleted {many:?}"
+    );
+}
+
+#[test]
+fn a_page_of_an_export_costs_what_it_contains() {
+    let in_room = |from: &str, room: &str, count: usize| -> Vec<Write> {
+        (0..count)
+            .map(|_| {
+                Write::Message(NewMessage {
+                    to: Conversation::Room(room.into()),
+                    ..new_message(from, "")
+                })
+            })
+            .collect()
+    };
+    let membership = |user: &str, room: &str, joins: bool| {
+        let (user, room, kind) = (user.into(), room.into(), MembershipKind::Lasting);
+        if joins {
+            Write::Join { user, room, kind }
+        } else {
+            Write::Leave { user, room, kind }
+        }
+    };
+    // Rooms with many messages of others between those of ada, who has left two of them.
+    let costs = |size: usize| {
+        let mut store = Large::new(10, size);
+        for room in ["one", "two", "three"] {
+            let joins: Vec<_> = ["ada", "peer1"]
+                .map(|user| membership(user, room, true))
+                .into();
+            store.commit_all(&joins);
+            for _ in 0..10 {
+                store.commit(&in_room("ada", room, size / 20));
+                store.commit(&in_room("peer1", room, size / 10));
+                store.commit(&in_room("ada", room, 2));
+            }
+        }
+        store.commit_all(&[
+            membership("ada", "one", false),
+            membership("ada", "three", false),
+        ]);
+        let mut costs = Vec::new();
+        let mut after = None;
+        loop {
+            let query = ExportQuery {
+                user: "ada".into(),
+                after,
+                limit: 20,
+                bytes: usize::MAX,
+            };
+            let read = |reader: &mut SqliteReader| reader.export(&query);
+            let (page, steps) = store.steps(read);
+            let page = page.expect("it is read").expect("ada is known");
+            costs.push(steps);
+            after = page.next;
+            if after.is_none() {
+                return costs;
+            }
+        }
+    };
+    let most = |costs: Vec<u64>| *costs.iter().skip(1).max().expect("there are pages");
+    let (small, large) = (most(costs(400)), most(costs(4000)));
+    assert!(
+        large < small + small / 2 + 500,
+        "the most steps of a page with ten times as much: {large}, {small}"
     );
 }
