@@ -23,7 +23,7 @@ use std::time::Duration;
 
 pub use self::client_addr::ClientAddr;
 pub(crate) use self::client_addr::single_header;
-pub(crate) use self::idle_timeout::{Activity, TimeoutStream};
+pub(crate) use self::idle_timeout::{Activity, TimeoutStream, Working};
 pub use self::rejection::Rejection;
 pub(crate) use self::routes::{health, page};
 pub use self::service::serve;

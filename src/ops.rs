@@ -9,6 +9,7 @@ pub mod body;
 mod conversations;
 mod dashboard;
 pub mod error;
+mod export;
 mod gauges;
 pub mod keys;
 mod members;
@@ -27,6 +28,7 @@ mod webhooks;
 
 use std::sync::Arc;
 
+use self::export::Exports;
 use self::keys::ApiKeys;
 use self::monitor::Monitor;
 pub use self::service::serve;
@@ -54,6 +56,7 @@ pub struct Ops {
     /// Limits of the port's connections; those of the public port are not used up by it.
     limits: Arc<Limits>,
     monitor: Monitor,
+    exports: Exports,
     /// When the server was started, in seconds since 1970-01-01T00:00:00Z.
     started: f64,
 }
@@ -82,6 +85,7 @@ impl Ops {
             keys,
             limits,
             monitor: Monitor::default(),
+            exports: Exports::default(),
             started,
         })
     }

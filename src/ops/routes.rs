@@ -16,7 +16,7 @@ use super::authorize::authorize;
 use super::error::ApiError;
 use super::keys::{Caller, Scope};
 use super::{
-    Ops, conversations, dashboard, members, messages, metrics, monitor, revocation, rooms,
+    Ops, conversations, dashboard, export, members, messages, metrics, monitor, revocation, rooms,
     sessions, users, webhooks,
 };
 use crate::http::{Activity, health, security_headers};
@@ -177,6 +177,10 @@ pub fn app(
         .service(resource(
             "/v1/users/{user}/history",
             [Call::new(Method::GET, Scope::Read, conversations::history)],
+        ))
+        .service(resource(
+            "/v1/users/{user}/export",
+            [Call::new(Method::GET, Scope::Admin, export::get)],
         ))
         .service(resource(
             "/v1/messages",

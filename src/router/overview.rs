@@ -8,14 +8,16 @@ use super::Router;
 use super::query::ANSWER_BYTES;
 use crate::readers::PendingRead;
 use crate::store::{
-    Conversation, HistoryAnswer, HistoryPosition, HistoryQuery, MembersAnswer, RoomMembersQuery,
-    RoomsPage, RoomsQuery, UserOverview, UserQuery,
+    Conversation, ExportPage, ExportPosition, ExportQuery, HistoryAnswer, HistoryPosition,
+    HistoryQuery, MembersAnswer, RoomMembersQuery, RoomsPage, RoomsQuery, UserOverview, UserQuery,
 };
 
 /// The most conversations of a user in which unread messages are counted: as many as one answer to `conversations` has.
 const MAX_COUNTED: usize = 200;
 /// The most rooms of a user that are listed.
 const MAX_LISTED: usize = 1000;
+/// The most messages in a page of an export.
+const MAX_EXPORTED: usize = 500;
 
 impl Router {
     /// Starts to read what is known of a user.
@@ -64,5 +66,19 @@ impl Router {
         };
         let read = self.readers.room_history(query.clone());
         (query, read)
+    }
+
+    /// Starts to read a page of all messages of a user. `after`: where the page before has ended.
+    pub fn export(
+        &self,
+        user: Arc<str>,
+        after: Option<ExportPosition>,
+    ) -> PendingRead<Option<ExportPage>> {
+        self.readers.export(ExportQuery {
+            user,
+            after,
+            limit: MAX_EXPORTED,
+            bytes: ANSWER_BYTES,
+        })
     }
 }

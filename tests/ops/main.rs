@@ -5,6 +5,7 @@ mod support;
 
 mod conversations;
 mod dashboard;
+mod export;
 mod helpers;
 mod keys;
 mod local;

@@ -252,6 +252,22 @@ fn users() -> Vec<(&'static str, &'static str, Call)> {
             .answer("ServerHistory", "Messages, oldest first.")
             .errors(&[404]),
         ),
+        (
+            "/v1/users/{user}/export",
+            "get",
+            Call::new(
+                "exportUser",
+                Scope::Admin,
+                "Returns all messages of a user's conversations.",
+            )
+            .with(&["user"])
+            .answer_of(
+                "application/x-ndjson",
+                json!({"type": "string"}),
+                "A message (`PastMessage`) in each line. If the server fails meanwhile, the body is incomplete.",
+            )
+            .errors(&[404]),
+        ),
     ]
 }
 
