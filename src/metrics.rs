@@ -26,8 +26,6 @@ pub static COMMIT_FAILURES: Counter = Counter::new();
 pub static SESSIONS_OPENED: Counter = Counter::new();
 /// Attempts to deliver webhook events: delivered, retried, dropped.
 pub static WEBHOOK_EVENTS: [Counter; 3] = [const { Counter::new() }; 3];
-/// How far webhooks are behind the store, in milliseconds.
-pub static WEBHOOK_LAG_MS: AtomicU64 = AtomicU64::new(0);
 /// Responses of the operations port, by the place of their status in [`API_STATUSES`].
 pub static API_REQUESTS: [Counter; API_STATUSES.len() + 1] =
     [const { Counter::new() }; API_STATUSES.len() + 1];

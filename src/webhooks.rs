@@ -136,17 +136,17 @@ impl Setup {
         let mut started = Started::default();
         let mut shown = Vec::new();
         for ((url, key), state) in urls.iter().zip(&keys).zip(&progress) {
-            let status = Arc::new(ReceiverStatus::new(url, &self.config.webhook_events));
-            shown.push(status.clone());
             let allow_private = self.config.webhook_allow_private;
             let client = Client::new(url, allow_private, MAX_IN_FLIGHT);
             let (secrets, clock) = (secrets.clone(), server.clock.clone());
-            started.thread("webhook", |sender, wake, inputs| {
+            started.thread("webhook", &server.clock, |sender, wake, inputs| {
+                let events = &self.config.webhook_events;
+                let status = Arc::new(ReceiverStatus::new(url, events, wake.clone()));
+                shown.push(status.clone());
                 let thread = ReceiverThread::new(
                     Parts {
                         key: *key,
                         status,
-                        statuses: server.statuses.clone(),
                         store: store.clone(),
                         clock: clock.clone(),
                         wake,
@@ -161,7 +161,7 @@ impl Setup {
         }
         if let (true, Some(state)) = (waits, progress.last()) {
             let after = Duration::from_secs(self.config.webhook_waiting_seconds);
-            started.thread("webhook-waiting", |_, wake, inputs| {
+            started.thread("webhook-waiting", &server.clock, |_, wake, inputs| {
                 let thread = WaitingThread {
                     key: waiting_key(),
                     store: store.clone(),
@@ -236,10 +236,11 @@ impl Started {
     fn thread<F: FnOnce() + Send + 'static>(
         &mut self,
         name: &str,
+        clock: &Arc<Clock>,
         thread: impl FnOnce(Sender<Input>, Arc<Wake>, std::sync::mpsc::Receiver<Input>) -> F,
     ) -> io::Result<()> {
         let (sender, inputs) = channel();
-        let wake = Wake::new(sender.clone());
+        let wake = Wake::new(clock.clone(), sender.clone());
         let run = thread(sender.clone(), wake.clone(), inputs);
         let started = std::thread::Builder::new()
             .name(name.into())

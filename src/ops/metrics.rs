@@ -16,7 +16,7 @@ use crate::delivery::commit_metrics;
 use crate::metrics::{
     API_REQUESTS, API_STATUSES, COMMIT, COMMIT_FAILURES, Counter, DELIVERIES, DELIVERY, ERRORS,
     Ended, MessageOutcome, Refusal, RequestInProgress, SESSIONS_OPENED, WEBHOOK_EVENTS,
-    WEBHOOK_LAG_MS, ephemeral_contents, rejected_contents,
+    ephemeral_contents, rejected_contents,
 };
 use crate::protocol::ErrorCode;
 
@@ -34,7 +34,7 @@ pub async fn get(ops: web::Data<Ops>) -> HttpResponse {
     of_store(&mut text, &gauges, context);
     of_operations(&mut text);
     of_notifications(&mut text, context);
-    of_webhooks(&mut text);
+    of_webhooks(&mut text, context);
     HttpResponse::Ok().content_type(CONTENT_TYPE).body(text.0)
 }
 
@@ -313,7 +313,8 @@ fn of_notifications(text: &mut Text, context: &Context) {
     );
 }
 
-fn of_webhooks(text: &mut Text) {
+fn of_webhooks(text: &mut Text, context: &Context) {
+    let lag_ms = context.webhooks.lag(context.router.clock().now());
     text.counter(
         "webhook_events_total",
         "Attempts to deliver webhook events, by outcome.",
@@ -324,7 +325,7 @@ fn of_webhooks(text: &mut Text) {
     );
     text.gauge(
         "webhook_lag_seconds",
-        "How far webhooks are behind the store.",
-        WEBHOOK_LAG_MS.load(Ordering::Relaxed) as f64 / 1000.0,
+        "The age of the oldest event that a receiver has not accepted.",
+        lag_ms as f64 / 1000.0,
     );
 }

@@ -52,7 +52,7 @@ pub struct Webhook {
 impl Webhook {
     fn new(receiver: &ReceiverStatus, now: i64) -> Self {
         let snapshot = receiver.now();
-        let lag_seconds = snapshot.lag(now) as f64 / 1000.0;
+        let lag_seconds = receiver.lag(now) as f64 / 1000.0;
         let (last_error_at, last_error) = snapshot.last_error.unzip();
         Self {
             url: receiver.url.clone(),

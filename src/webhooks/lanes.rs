@@ -87,6 +87,8 @@ pub struct Lanes {
     users: usize,
     /// Events from here on were not taken up.
     position: i64,
+    /// The time of the event at `position`, if there was no lane for it.
+    not_taken_up: Option<i64>,
     /// Since when no post has succeeded. `None`: the last one has.
     failing_since: Option<i64>,
 }
@@ -161,10 +163,12 @@ impl Lanes {
     pub fn take_up(&mut self, events: &[EventRef], is_wanted: impl Fn(&EventRef) -> bool) -> bool {
         for event in events {
             if is_wanted(event) && !self.add_stored(*event) {
+                self.not_taken_up = Some(event.at);
                 return false;
             }
             self.position = event.id + 1;
         }
+        self.not_taken_up = None;
         true
     }
 
@@ -440,10 +444,15 @@ impl Lanes {
         }
     }
 
-    /// The time of the oldest event that is not accepted, of those that were taken up.
+    /// The time of the oldest event that is not accepted, also of one that could not be taken up.
     pub fn oldest(&self) -> Option<i64> {
-        let items = self.by_key.values().filter_map(|lane| lane.items.front());
-        items.map(Item::at).min()
+        let first = |lane: &Lane| match lane.items.front() {
+            Some(item) => Some(item.at()),
+            // It was not read yet. It is not later than this.
+            None => lane.failing_since,
+        };
+        let lanes = self.by_key.values().filter_map(first);
+        lanes.chain(self.not_taken_up).min()
     }
 
     /// No post has succeeded since the last failure.

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::event::{Event, of_kind};
 use super::lanes::{Item, Key, Lanes};
 use super::posts::{Post, Posts};
-use super::status::{Outcome, ReceiverStatus, State, Statuses};
+use super::status::{Outcome, ReceiverStatus, State};
 use super::store::{EventStore, Unavailable};
 use super::wake::Wake;
 use crate::clock::Clock;
@@ -49,7 +49,6 @@ pub enum Input {
 pub struct Parts {
     pub key: ReceiverKey,
     pub status: Arc<ReceiverStatus>,
-    pub statuses: Arc<Statuses>,
     pub store: EventStore,
     pub clock: Arc<Clock>,
     pub wake: Arc<Wake>,
@@ -196,8 +195,14 @@ impl ReceiverThread {
         self.parts.status.lock().last_error = Some((at, error.to_owned()));
     }
 
-    /// Does what is due.
+    /// Does what is due, and shows the state also if the store has failed.
     fn turn(&mut self, now: Instant) -> Result<(), Unavailable> {
+        let done = self.do_due(now);
+        self.update_status();
+        done
+    }
+
+    fn do_due(&mut self, now: Instant) -> Result<(), Unavailable> {
         self.lanes.end_pauses(now);
         self.refill()?;
         if self.can_look() && now >= self.look_at {
@@ -212,7 +217,6 @@ impl ReceiverThread {
             self.drop_expired(now)?;
             self.store_progress()?;
         }
-        self.update_status();
         Ok(())
     }
 
@@ -349,15 +353,13 @@ impl ReceiverThread {
         };
         snapshot.oldest = self.lanes.oldest();
         snapshot.in_flight = self.parts.posts.in_flight();
-        drop(snapshot);
-        self.parts.statuses.measure_lag(self.parts.clock.now());
     }
 
     /// When there is something to do, unless something happens before.
     fn next(&self, now: Instant) -> Instant {
         let mut next = now + IDLE;
         if self.lanes.len() > 0 || self.lanes.position() != self.stored.position {
-            // Progress, expiry, and the lag.
+            // Progress and expiry.
             next = next.min(self.store_at.max(now + LOOK_PAUSE));
         }
         if self.can_look() {

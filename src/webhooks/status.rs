@@ -1,10 +1,13 @@
 //! What operators see of the receivers.
 
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use super::wake::Wake;
 use crate::config::{WebhookEvent, WebhookUrl};
-use crate::metrics::{WEBHOOK_EVENTS, WEBHOOK_LAG_MS};
+use crate::metrics::WEBHOOK_EVENTS;
+
+/// A receiver whose thread looks for new events within this time has no lag by them, in milliseconds.
+const LOOKS_SOON: i64 = 1000;
 
 /// Whether a receiver accepts events.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -68,16 +71,27 @@ pub struct ReceiverStatus {
     pub url: String,
     /// The events that it gets.
     pub events: Vec<WebhookEvent>,
+    wake: Arc<Wake>,
     snapshot: Mutex<Snapshot>,
 }
 
 impl ReceiverStatus {
-    pub(super) fn new(url: &WebhookUrl, events: &[WebhookEvent]) -> Self {
+    pub(super) fn new(url: &WebhookUrl, events: &[WebhookEvent], wake: Arc<Wake>) -> Self {
         Self {
             url: url.to_string(),
             events: events.to_vec(),
+            wake,
             snapshot: Mutex::default(),
         }
+    }
+
+    /// How long the oldest event that was not accepted has waited, in milliseconds: also if the receiver's thread could not look for it.
+    pub fn lag(&self, now: i64) -> u64 {
+        let told_at = self.wake.told_at();
+        let not_looked_for = told_at.filter(|at| now.saturating_sub(*at) > LOOKS_SOON);
+        let oldest = self.lock().oldest.into_iter().chain(not_looked_for).min();
+        let waited = oldest.map_or(0, |oldest| now.saturating_sub(oldest));
+        u64::try_from(waited).unwrap_or(0)
     }
 
     /// The receiver now.
@@ -101,14 +115,6 @@ impl ReceiverStatus {
     }
 }
 
-impl Snapshot {
-    /// How long the oldest event that was not accepted has waited, in milliseconds.
-    pub fn lag(&self, now: i64) -> u64 {
-        let waited = self.oldest.map_or(0, |oldest| now.saturating_sub(oldest));
-        u64::try_from(waited).unwrap_or(0)
-    }
-}
-
 /// All receivers. There are none before they are started.
 #[derive(Debug, Default)]
 pub struct Statuses(OnceLock<Vec<Arc<ReceiverStatus>>>);
@@ -124,12 +130,39 @@ impl Statuses {
         self.0.get().map_or(&[], Vec::as_slice)
     }
 
-    /// Updates the metric of the lag: that of the slowest receiver.
-    pub fn measure_lag(&self, now: i64) {
-        let lags = self
-            .receivers()
-            .iter()
-            .map(|receiver| receiver.lock().lag(now));
-        WEBHOOK_LAG_MS.store(lags.max().unwrap_or(0), Ordering::Relaxed);
+    /// The lag of the slowest receiver, in milliseconds.
+    pub fn lag(&self, now: i64) -> u64 {
+        let lags = self.receivers().iter().map(|receiver| receiver.lag(now));
+        lags.max().unwrap_or(0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+
+    use super::*;
+    use crate::clock::Clock;
+    use crate::webhooks::wake::Wakes;
+
+    #[test]
+    fn events_that_a_thread_does_not_look_for_are_late() {
+        let (sender, _inputs) = channel();
+        let wake = Wake::new(Arc::new(Clock::new(0)), sender);
+        let url = "https://example.org/".parse().expect("a URL");
+        let status = ReceiverStatus::new(&url, &[], wake.clone());
+        let (statuses, wakes) = (Statuses::default(), Wakes::default());
+        statuses.set(vec![Arc::new(status)]);
+        wakes.set(vec![wake.clone()]);
+        assert_eq!(statuses.lag(i64::MAX), 0);
+        wakes.wake();
+        let told_at = wake.told_at().expect("it was told");
+        assert_eq!(statuses.lag(told_at + LOOKS_SOON), 0);
+        assert_eq!(statuses.lag(told_at + 5000), 5000);
+        // An event that fails may be older, or not.
+        statuses.receivers()[0].lock().oldest = Some(told_at + 1000);
+        assert_eq!(statuses.lag(told_at + 5000), 5000);
+        wake.taken();
+        assert_eq!(statuses.lag(told_at + 5000), 4000);
     }
 }

@@ -1,34 +1,47 @@
 //! Tells the threads that there may be new events. The store does so after each commit, so it must cost next to nothing.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, OnceLock};
 
 use super::receiver::Input;
+use crate::clock::Clock;
+
+/// [`Wake::told_at`] if the thread has looked since it was told.
+const NOT_TOLD: i64 = i64::MIN;
 
 /// Wakes one thread.
 #[derive(Debug)]
 pub struct Wake {
-    /// The thread has been told, and has not looked since.
-    is_told: AtomicBool,
+    /// When the thread was told, in milliseconds since 1970-01-01T00:00:00Z.
+    told_at: AtomicI64,
+    clock: Arc<Clock>,
     sender: Sender<Input>,
 }
 
 impl Wake {
-    pub fn new(sender: Sender<Input>) -> Arc<Self> {
+    pub fn new(clock: Arc<Clock>, sender: Sender<Input>) -> Arc<Self> {
         Arc::new(Self {
-            is_told: AtomicBool::new(false),
+            told_at: AtomicI64::new(NOT_TOLD),
+            clock,
             sender,
         })
     }
 
     /// For the thread: it was told, and will look.
     pub fn taken(&self) {
-        self.is_told.store(false, Ordering::Release);
+        self.told_at.store(NOT_TOLD, Ordering::Release);
+    }
+
+    /// Since when the thread has not looked although it was told. There may be no event that it wants.
+    pub fn told_at(&self) -> Option<i64> {
+        Some(self.told_at.load(Ordering::Relaxed)).filter(|at| *at != NOT_TOLD)
     }
 
     fn wake(&self) {
-        if !self.is_told.load(Ordering::Relaxed) && !self.is_told.swap(true, Ordering::AcqRel) {
+        if self.told_at.load(Ordering::Relaxed) == NOT_TOLD
+            && self.told_at.swap(self.clock.now(), Ordering::AcqRel) == NOT_TOLD
+        {
             let _ = self.sender.send(Input::Wake);
         }
     }

@@ -112,6 +112,34 @@ fn with_many_lanes_no_more_events_are_taken_up() {
 }
 
 #[test]
+fn the_oldest_event_may_be_one_that_was_not_taken_up() {
+    let most = MAX_LANES as i64;
+    let mut lanes = lanes(&(1..=most).map(|id| event(id, id)).collect::<Vec<_>>());
+    assert_eq!(lanes.oldest(), Some(10));
+    // Its time is that of a clock which was wrong.
+    let early = EventRef {
+        at: 7,
+        ..event(most + 1, most + 1)
+    };
+    assert!(!lanes.take_up(&[early], |_| true));
+    assert_eq!(lanes.oldest(), Some(7));
+    let (first, _) = take(&mut lanes).expect("a lane");
+    lanes.done(&first, true);
+    assert!(lanes.take_up(&[early], |_| true));
+    assert_eq!(lanes.oldest(), Some(7));
+    while let Some((key, _)) = take(&mut lanes) {
+        lanes.done(&key, true);
+    }
+    assert_eq!(lanes.oldest(), None);
+    // So may the first one of a lane that was not read since a restart.
+    let mut before = Lanes::default();
+    assert!(before.take_up(&[event(1, 5)], |_| true));
+    take(&mut before);
+    before.failed(&Key::Conversation(5), 100, Instant::now(), 0.5);
+    assert_eq!(Lanes::restore(&before.state()).oldest(), Some(100));
+}
+
+#[test]
 fn an_event_expires_after_it_could_have_been_posted_for_some_time() {
     let mut lanes = lanes(&[event(1, 5), event(2, 5), event(3, 6)]);
     let (first, second) = (Key::Conversation(5), Key::Conversation(6));
