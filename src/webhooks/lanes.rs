@@ -5,15 +5,17 @@
 //! lane keeps a few of the events that follow its first one; if there are more, they are read again when it is their turn. So a receiver
 //! needs little memory, however many events wait for one that does not answer.
 
+mod expiry;
+mod memory;
+
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use serde::{Deserialize, Serialize};
-
+use self::expiry::RunTime;
 use super::event::Event;
-use crate::store::{EventRef, ReceiverState};
+use crate::store::EventRef;
 
 /// The maximum number of lanes of conversations. With as many, no further events are taken up until a lane is empty.
 const MAX_LANES: usize = 1024;
@@ -91,69 +93,10 @@ pub struct Lanes {
     not_taken_up: Option<i64>,
     /// Since when no post has succeeded. `None`: the last one has.
     failing_since: Option<i64>,
-}
-
-/// What is stored of the lanes.
-#[derive(Debug, Default, Serialize, Deserialize)]
-#[serde(default)]
-struct Memory {
-    failing_since: Option<i64>,
-    /// Conversation, first event, since when it fails.
-    lanes: Vec<(i64, i64, Option<i64>)>,
+    run_time: RunTime,
 }
 
 impl Lanes {
-    /// Continues where `state` was stored.
-    pub fn restore(state: &ReceiverState) -> Self {
-        // Without its memory a receiver would miss events. It is written by `Lanes::state` only.
-        let memory: Memory = serde_json::from_str(&state.memory).unwrap_or_default();
-        let mut lanes = Self {
-            position: state.position,
-            failing_since: memory.failing_since,
-            ..Self::default()
-        };
-        if memory.lanes.is_empty() {
-            lanes.position = state.needed;
-        }
-        for (conversation, first, failing_since) in memory.lanes {
-            let key = Key::Conversation(conversation);
-            lanes.empty.push(key.clone());
-            let lane = Lane {
-                items: VecDeque::new(),
-                rest: Some(first),
-                failures: 0,
-                failing_since,
-                state: State::Empty(None),
-            };
-            lanes.by_key.insert(key, lane);
-        }
-        lanes
-    }
-
-    /// What is to be stored. Events about presence are not part of it.
-    pub fn state(&self) -> ReceiverState {
-        let mut memory = Memory {
-            failing_since: self.failing_since,
-            lanes: Vec::new(),
-        };
-        let mut needed = self.position;
-        for (key, lane) in &self.by_key {
-            if let (Key::Conversation(conversation), Some(first)) = (key, lane.first()) {
-                memory
-                    .lanes
-                    .push((*conversation, first, lane.failing_since));
-                needed = needed.min(first);
-            }
-        }
-        let is_plain = memory.lanes.is_empty() && memory.failing_since.is_none();
-        let memory = (!is_plain).then(|| serde_json::to_string(&memory).unwrap_or_default());
-        ReceiverState {
-            position: self.position,
-            needed,
-            memory: memory.unwrap_or_default(),
-        }
-    }
-
     /// The first event that is to be taken up.
     pub fn position(&self) -> i64 {
         self.position
@@ -377,71 +320,6 @@ impl Lanes {
     /// The receiver accepts nothing.
     pub fn fails(&mut self, at: i64) {
         self.failing_since = self.failing_since.or(Some(at));
-    }
-
-    /// True if the first event of a lane is to be dropped at the time `now`: for `limit` ms it could have been posted, and the receiver
-    /// has not accepted it, or events before it. While the server did not run, it could not.
-    fn is_expired(&self, key: &Key, now: i64, limit: i64) -> bool {
-        let Some(lane) = self.by_key.get(key) else {
-            return false;
-        };
-        let since = [lane.failing_since, self.failing_since]
-            .into_iter()
-            .flatten();
-        let (Some(since), Some(item)) = (since.min(), lane.items.front()) else {
-            return false;
-        };
-        now.saturating_sub(item.at().max(since)) >= limit
-    }
-
-    /// The lanes that wait for the end of a pause, or are ready, whose first event is to be dropped.
-    fn expired(&self, now: i64, limit: i64) -> Vec<Key> {
-        let keys = self.by_key.iter().filter(|(key, lane)| {
-            matches!(lane.state, State::Waiting(_) | State::Ready)
-                && self.is_expired(key, now, limit)
-        });
-        keys.map(|(key, _)| key.clone()).collect()
-    }
-
-    /// Drops the events that have expired, as far as lanes keep them: refill the lanes and call it again until it drops none. A lane
-    /// with further events waits as long as before. Returns the number of events.
-    pub fn drop_expired(&mut self, now: i64, limit: i64) -> u64 {
-        let mut count = 0;
-        for key in self.expired(now, limit) {
-            while self.is_expired(&key, now, limit)
-                && let Some(lane) = self.by_key.get_mut(&key)
-            {
-                lane.items.pop_front();
-                count += 1;
-            }
-            self.end_if_empty(&key);
-        }
-        count
-    }
-
-    /// Events of a lane that is not being posted were dropped.
-    fn end_if_empty(&mut self, key: &Key) {
-        let Some(lane) = self.by_key.get_mut(key) else {
-            return;
-        };
-        if !lane.items.is_empty() {
-            return;
-        }
-        let pause = match lane.state {
-            State::Waiting(until) => Some(until),
-            _ => None,
-        };
-        if pause.is_none() {
-            self.ready.retain(|ready| ready != key);
-        }
-        if lane.rest.is_some() {
-            lane.state = State::Empty(pause);
-            self.empty.push(key.clone());
-        } else {
-            // An entry in `waiting` has no lane any more.
-            self.users -= usize::from(matches!(key, Key::User(_)));
-            self.by_key.remove(key);
-        }
     }
 
     /// The time of the oldest event that is not accepted, also of one that could not be taken up.

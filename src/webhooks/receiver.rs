@@ -22,6 +22,8 @@ const PAGE: usize = 512;
 const LOOK_PAUSE: Duration = Duration::from_millis(20);
 /// Progress is stored at most so often.
 const STORE_PAUSE: Duration = Duration::from_secs(1);
+/// The time is stored so often while posts fail, in milliseconds: after a crash, it is known since when the server did not run.
+const STORE_TIME: u64 = 60_000;
 /// How often lanes are refilled at most while expired events are dropped, before the thread does something else.
 const DROP_ROUNDS: usize = 16;
 /// The time until the next look if nothing happens.
@@ -68,6 +70,7 @@ pub struct ReceiverThread {
     look_at: Instant,
     /// What is stored, and when that is done next.
     stored: ReceiverState,
+    stored_at: i64,
     store_at: Instant,
     failure_logged: Option<Instant>,
     is_stopping: bool,
@@ -76,14 +79,15 @@ pub struct ReceiverThread {
 impl ReceiverThread {
     /// Continues where `stored` was recorded.
     pub fn new(parts: Parts, stored: ReceiverState) -> Self {
-        let now = Instant::now();
+        let (now, at) = (Instant::now(), parts.clock.now());
         Self {
-            lanes: Lanes::restore(&stored),
+            lanes: Lanes::restore(&stored, at),
             parts,
             is_paused: false,
             has_news: true,
             look_at: now,
             stored,
+            stored_at: at,
             store_at: now,
             failure_logged: None,
             is_stopping: false,
@@ -124,7 +128,8 @@ impl ReceiverThread {
                 self.on_input(input);
             }
         }
-        if let Err(error) = self.store_progress() {
+        // With the time of the end.
+        if let Err(error) = self.store_progress(true) {
             // Events are posted again after the next start.
             log::warn!(url = self.parts.status.url; "the progress of a webhook could not be stored: {error}");
         }
@@ -215,7 +220,7 @@ impl ReceiverThread {
         if now >= self.store_at {
             self.store_at = now + STORE_PAUSE;
             self.drop_expired(now)?;
-            self.store_progress()?;
+            self.store_progress(false)?;
         }
         Ok(())
     }
@@ -269,7 +274,12 @@ impl ReceiverThread {
 
     /// Drops the events that could have been posted for the whole time, if the receiver fails.
     fn drop_expired(&mut self, now: Instant) -> Result<(), Unavailable> {
-        let (at, limit) = (self.parts.clock.now(), self.parts.retry_ms);
+        self.lanes.observe(self.parts.clock.now());
+        // While the clock may be wrong, nothing expires.
+        let Some(at) = self.parts.clock.expiry_now() else {
+            return Ok(());
+        };
+        let limit = self.parts.retry_ms;
         for _ in 0..DROP_ROUNDS {
             let count = self.lanes.drop_expired(at, limit);
             if count == 0 {
@@ -333,14 +343,18 @@ impl ReceiverThread {
         Ok(())
     }
 
-    fn store_progress(&mut self) -> Result<(), Unavailable> {
-        let state = self.lanes.state();
-        if state == self.stored {
+    /// Stores what has changed. The time alone is stored if it `is_last`, or from time to time.
+    fn store_progress(&mut self, is_last: bool) -> Result<(), Unavailable> {
+        let now = self.parts.clock.now();
+        let is_old = is_last || now.abs_diff(self.stored_at) >= STORE_TIME;
+        let at = if is_old { now } else { self.stored_at };
+        if self.lanes.state(at) == self.stored {
             return Ok(());
         }
+        let state = self.lanes.state(now);
         let write = EventWrite::Progress(self.parts.key, state.clone());
         self.parts.store.write(write)?;
-        self.stored = state;
+        (self.stored, self.stored_at) = (state, now);
         Ok(())
     }
 

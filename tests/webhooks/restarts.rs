@@ -4,10 +4,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use rusqlite::Connection;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::receiver::{Answer, Receiver, start, start_in};
-use crate::support::{Client, DEADLINE, Folder, Server, eventually, to};
+use crate::receiver::{Answer, Receiver, events, listed, start, start_in};
+use crate::support::{Client, DEADLINE, Folder, Server, assert_has, eventually, to};
 
 /// The ids of events by the texts of their messages. Each must have one.
 fn note(ids: &mut HashMap<String, String>, text: &str, id: &str) {
@@ -100,6 +100,65 @@ fn accepted_events_are_not_posted_again_after_a_shutdown() {
     let mut ada = Client::connect(&ops.server, "ada", "");
     ada.send(&to("bo", "next"));
     assert_eq!(receiver.next().text(), "next");
+}
+
+/// Makes what the store has of events `hours` older, as if the server had been stopped so long.
+fn age(folder: &Folder, hours: i64) {
+    let path = folder.0.join("dmwire.db");
+    let database = Connection::open(path).expect("the store can be opened");
+    let ms = hours * 3_600_000;
+    database
+        .execute("UPDATE events SET at = at - ?1", [ms])
+        .expect("events can be changed");
+    let memory: String = database
+        .query_row("SELECT memory FROM receivers", (), |row| row.get(0))
+        .expect("a receiver that fails");
+    let mut memory: Value = serde_json::from_str(&memory).expect("JSON");
+    let mut count = 0;
+    let mut make_older = |time: &mut Value| {
+        if let Some(at) = time.as_i64() {
+            *time = json!(at - ms);
+            count += 1;
+        }
+    };
+    make_older(&mut memory["failing_since"]);
+    make_older(&mut memory["stored_at"]);
+    for lane in memory["lanes"].as_array_mut().expect("lanes") {
+        make_older(&mut lane[2]);
+    }
+    assert!(count > 1, "{memory}");
+    database
+        .execute("UPDATE receivers SET memory = ?1", [memory.to_string()])
+        .expect("receivers can be changed");
+}
+
+#[test]
+fn events_do_not_expire_while_the_server_is_stopped() {
+    let receiver = Receiver::start();
+    receiver.answer_with(|_| Answer::Status(500));
+    let folder = Arc::new(Folder::new());
+    let mut ops = start_in(&folder, &receiver.url(), &["--webhook-allow-private"]);
+    let mut ada = Client::fresh(&ops.server, "ada");
+    for n in 0..3 {
+        ada.send(&to("bo", &n.to_string()));
+        ada.until("ack");
+    }
+    receiver.next();
+    eventually("the first one has failed", || events(&ops, "retried") > 0.5);
+    ops.server.signal("TERM");
+    assert!(ops.server.wait(DEADLINE).success(), "{}", ops.server.log());
+    // Longer than events are posted again by default.
+    age(&folder, 48);
+    let ops = start_in(&folder, &receiver.url(), &["--webhook-allow-private"]);
+    // The server looks for expired events again after each failure.
+    eventually("posts fail again", || events(&ops, "retried") > 1.5);
+    assert_has(&listed(&ops)[0], &json!({"dropped": 0}));
+    while receiver.try_next().is_some() {}
+    receiver.answer_with(|_| Answer::Status(200));
+    for n in 0..3 {
+        receiver.until(|post| post.text() == n.to_string());
+    }
+    assert_has(&listed(&ops)[0], &json!({"dropped": 0}));
 }
 
 #[test]

@@ -1,5 +1,5 @@
 use super::*;
-use crate::store::EventKind;
+use crate::store::{EventKind, ReceiverState};
 
 const LIMIT: i64 = 1000;
 
@@ -59,9 +59,9 @@ fn what_is_stored_has_the_first_event_of_each_lane() {
     while take(&mut before).is_some() {}
     before.done(&second, true);
     before.failed(&first, 100, Instant::now(), 0.5);
-    let state = before.state();
+    let state = before.state(100);
     assert_eq!((state.position, state.needed), (5, 1));
-    let mut after = Lanes::restore(&state);
+    let mut after = Lanes::restore(&state, 100);
     assert_eq!(after.position(), 5);
     let mut refills = after.take_empty();
     refills.sort_unstable();
@@ -86,13 +86,13 @@ fn a_lane_reads_again_what_it_has_not_kept() {
             lanes.refill(conversation, &events[from..to], |_| true);
         }
         assert_eq!(take(&mut lanes), Some((key.clone(), id)));
-        assert_eq!(lanes.state().needed, id);
+        assert_eq!(lanes.state(0).needed, id);
         lanes.done(&key, true);
     }
     assert_eq!(lanes.take_empty(), [(5, count + 1)]);
     lanes.refill(5, &[], |_| true);
     assert_eq!(lanes.len(), 0);
-    assert_eq!(lanes.state().needed, count + 1);
+    assert_eq!(lanes.state(0).needed, count + 1);
 }
 
 #[test]
@@ -136,7 +136,7 @@ fn the_oldest_event_may_be_one_that_was_not_taken_up() {
     assert!(before.take_up(&[event(1, 5)], |_| true));
     take(&mut before);
     before.failed(&Key::Conversation(5), 100, Instant::now(), 0.5);
-    assert_eq!(Lanes::restore(&before.state()).oldest(), Some(100));
+    assert_eq!(Lanes::restore(&before.state(100), 200).oldest(), Some(100));
 }
 
 #[test]
@@ -166,6 +166,106 @@ fn an_event_expires_after_it_could_have_been_posted_for_some_time() {
     // So does the next one.
     assert_eq!(lanes.drop_expired(5_000 + LIMIT, LIMIT), 2);
     assert_eq!(lanes.len(), 0);
+}
+
+/// Restarts after some time, and reads the events of conversation 5 again.
+fn restart(before: &Lanes, (stopped, started): (i64, i64), events: &[EventRef]) -> Lanes {
+    let mut after = Lanes::restore(&before.state(stopped), started);
+    for (conversation, _) in after.take_empty() {
+        after.refill(conversation, events, |_| true);
+    }
+    after
+}
+
+#[test]
+fn the_time_of_stops_does_not_count() {
+    let at = |id: i64, at: i64| EventRef { at, ..event(id, 5) };
+    // The second one is stored while the first one fails already.
+    let events = [at(1, 10), at(2, 5_200)];
+    let key = Key::Conversation(5);
+    let mut first = lanes(&events);
+    take(&mut first);
+    first.failed(&key, 5_000, Instant::now(), 0.5);
+    let mut second = restart(&first, (5_400, 100_000), &events);
+    assert!(!second.is_expired(&key, 100_000 + LIMIT - 400 - 1, LIMIT));
+    assert!(second.is_expired(&key, 100_000 + LIMIT - 400, LIMIT));
+    assert!(second.take_up(&[at(3, 100_100)], |_| true));
+    let events = [at(1, 10), at(2, 5_200), at(3, 100_100)];
+    let mut third = restart(&second, (100_300, 900_000), &events);
+    for (ran, dropped) in [(700, 1), (500, 1), (200, 1)] {
+        let expires = 900_000 + LIMIT - ran;
+        assert_eq!(third.drop_expired(expires - 1, LIMIT), 0, "{ran}");
+        assert_eq!(third.drop_expired(expires, LIMIT), dropped, "{ran}");
+    }
+}
+
+#[test]
+fn the_time_until_now_does_not_count_if_the_end_of_the_last_run_is_unknown() {
+    let key = Key::Conversation(5);
+    let state = ReceiverState {
+        position: 2,
+        needed: 1,
+        memory: r#"{"failing_since":5000,"lanes":[[5,1,5000]]}"#.to_owned(),
+    };
+    let mut lanes = Lanes::restore(&state, 1_000_000);
+    lanes.take_empty();
+    lanes.refill(5, &[event(1, 5)], |_| true);
+    assert!(!lanes.is_expired(&key, 1_000_000 + LIMIT - 1, LIMIT));
+    assert!(lanes.is_expired(&key, 1_000_000 + LIMIT, LIMIT));
+}
+
+#[test]
+fn the_time_of_a_suspended_machine_does_not_count() {
+    let mut lanes = lanes(&[event(1, 5)]);
+    let key = Key::Conversation(5);
+    lanes.observe(5_000);
+    take(&mut lanes);
+    lanes.failed(&key, 5_000, Instant::now(), 0.5);
+    lanes.observe(5_400);
+    lanes.observe(900_000);
+    assert!(!lanes.is_expired(&key, 900_000 + LIMIT - 400 - 1, LIMIT));
+    assert!(lanes.is_expired(&key, 900_000 + LIMIT - 400, LIMIT));
+    // Nothing of it is remembered when posts succeed again.
+    take(&mut lanes);
+    lanes.done(&key, true);
+    lanes.observe(900_100);
+    assert_eq!(lanes.run_time.stops(), []);
+}
+
+#[test]
+fn a_clock_that_is_set_back_does_not_keep_events() {
+    let late = EventRef {
+        at: 900_000,
+        ..event(1, 5)
+    };
+    let mut lanes = lanes(&[late]);
+    let key = Key::Conversation(5);
+    take(&mut lanes);
+    lanes.failed(&key, 900_000, Instant::now(), 0.5);
+    lanes.observe(5_000);
+    lanes.observe(5_500);
+    assert!(!lanes.is_expired(&key, 5_000 + LIMIT - 1, LIMIT));
+    assert!(lanes.is_expired(&key, 5_000 + LIMIT, LIMIT));
+}
+
+#[test]
+fn the_shortest_time_between_many_stops_is_forgotten() {
+    let mut lanes = lanes(&[event(1, 5)]);
+    let key = Key::Conversation(5);
+    take(&mut lanes);
+    lanes.failed(&key, 10, Instant::now(), 0.5);
+    let mut started = 10;
+    for n in 0..1000 {
+        // It runs for 2 ms, but once for 1 ms only.
+        let stopped = started + if n == 20 { 1 } else { 2 };
+        started = stopped + 100;
+        lanes = restart(&lanes, (stopped, started), &[event(1, 5)]);
+    }
+    // That much of the run time is remembered.
+    let ran = 2 * 64;
+    assert!(lanes.state(started).memory.len() < 4000);
+    assert!(!lanes.is_expired(&key, started + LIMIT - ran - 1, LIMIT));
+    assert!(lanes.is_expired(&key, started + LIMIT - ran, LIMIT));
 }
 
 #[test]
@@ -246,5 +346,5 @@ fn presence_of_many_users_is_dropped() {
         assert!(lanes.add_live(&format!("u{n}").into(), event(), 1));
     }
     assert!(!lanes.add_live(&"bo".into(), event(), 1));
-    assert_eq!(lanes.state().memory, "");
+    assert_eq!(lanes.state(0).memory, "");
 }
