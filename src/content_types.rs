@@ -30,6 +30,12 @@ pub enum ContentTypesError {
         /// The reason.
         source: io::Error,
     },
+    /// There is no schema in the folder.
+    #[error("--content-types: {} has no file NAME{SUFFIX}", path.display())]
+    Empty {
+        /// The folder.
+        path: PathBuf,
+    },
     /// A schema cannot be used.
     #[error("--content-types: {}: {source}", path.display())]
     Invalid {
@@ -38,6 +44,31 @@ pub enum ContentTypesError {
         /// The reason.
         source: InvalidSchema,
     },
+}
+
+impl ContentTypesError {
+    /// True if the schemas are well formed, but not what their author intends: there are none, or no content satisfies one of them.
+    pub fn is_of_no_use(&self) -> bool {
+        match self {
+            Self::Unreadable { .. } => false,
+            Self::Empty { .. } => true,
+            Self::Invalid { source, .. } => source.is_unsatisfiable,
+        }
+    }
+}
+
+/// The same as [`load`], but a folder without schemas is an error. While the server runs, its last type may be removed.
+///
+/// # Errors
+/// [`ContentTypesError`]
+pub fn load_at_start(folder: &Path) -> Result<Contract, ContentTypesError> {
+    let contract = load(folder)?;
+    if contract.custom_types().names().next().is_some() {
+        Ok(contract)
+    } else {
+        let path = folder.to_owned();
+        Err(ContentTypesError::Empty { path })
+    }
 }
 
 /// Reads the schemas in a folder and compiles them. Files whose name does not end in `.schema.json` are ignored.

@@ -250,7 +250,7 @@ fn load_contract(config: &Config) -> Result<Contract, ContentTypesError> {
     let Some(folder) = &config.content.content_types else {
         return Ok(Contract::built_in());
     };
-    let contract = content_types::load(folder)?;
+    let contract = content_types::load_at_start(folder)?;
     log::info!(
         types = contract.custom_types().names().count(), schema = contract.hash();
         "content types loaded"

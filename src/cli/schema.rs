@@ -19,7 +19,8 @@ writers are accepted and old readers understand new writers. A schema may be ext
 where the old schema allows further properties, and a type may be added.
 
 Prints a line for each break: the type, a JSON Pointer into the schema that rejects a value, and the value. Exit codes: 0 \
-compatible, 1 breaking, 2 a schema cannot be used (not JSON, not a schema, or a regular expression that the server rejects). \
+compatible, 1 breaking, 2 a schema cannot be used (not JSON, not a schema, or a regular expression that the server rejects), \
+NEW is a directory without schemas, or no content whose `type` is the name of a file in it satisfies the schema. \
 What cannot be decided counts as breaking. If NEW is a directory that a server would not start with, for example because a \
 schema is expensive to validate, a warning on stderr says why.";
 
@@ -74,7 +75,10 @@ fn check(old: &Path, new: &Path) -> Result<(), CommandError> {
     let breaks = SchemaSet::read(old)
         .and_then(|old| compatibility::check(&old, &SchemaSet::read(new)?))
         .map_err(|error| CommandError::FailedWith(error.to_string(), 2))?;
-    if let (true, Err(error)) = (new.is_dir(), content_types::load(new)) {
+    if let (true, Err(error)) = (new.is_dir(), content_types::load_at_start(new)) {
+        if error.is_of_no_use() {
+            return Err(CommandError::FailedWith(error.to_string(), 2));
+        }
         let mut out = io::stderr().lock();
         writeln!(
             out,

@@ -1,14 +1,16 @@
 //! Content types of a deployment (PROTOCOL section 3): JSON Schemas of the operator, and the validator of all content whose type
 //! they define.
 //!
-//! A schema is read in four steps. `schema` checks its keywords and builds a graph of its subschemas. `cost` computes how long
+//! A schema is read in five steps. `schema` checks its keywords and builds a graph of its subschemas. `cost` computes how long
 //! the validation of the largest content may take, and rejects a schema for which there is no sufficient bound. `emit` writes
-//! the graph as an equivalent schema that contains only keywords whose cost is known, and `jsonschema` compiles it.
+//! the graph as an equivalent schema that contains only keywords whose cost is known, and `jsonschema` compiles it. `named` rejects a
+//! schema that no content of its type can satisfy.
 //! `violation` translates an error of `jsonschema` to the form of the protocol.
 
 mod cost;
 mod emit;
 mod multiple_of;
+mod named;
 mod pattern;
 mod publish;
 mod schema;
@@ -16,7 +18,7 @@ mod violation;
 
 use std::collections::HashMap;
 
-use jsonschema::{PatternOptions, Validator};
+use jsonschema::{PatternOptions, ValidationError, Validator};
 use serde_json::Value;
 
 use super::error::FrameError;
@@ -45,6 +47,23 @@ pub struct InvalidSchema {
     pub name: Option<String>,
     /// The reason, with the place in the schema.
     pub reason: String,
+    /// The schema could be used, but no content of the type satisfies it.
+    pub is_unsatisfiable: bool,
+}
+
+/// Why a schema cannot be used, and whether no content of its type satisfies it.
+struct Fault {
+    reason: String,
+    is_unsatisfiable: bool,
+}
+
+impl From<String> for Fault {
+    fn from(reason: String) -> Self {
+        Self {
+            reason,
+            is_unsatisfiable: false,
+        }
+    }
 }
 
 /// Checks that a schema may contain a regular expression (`pattern`, a name in `patternProperties`): it has the syntax of ECMA-262,
@@ -91,18 +110,21 @@ impl ContentTypes {
             return Err(InvalidSchema {
                 name: None,
                 reason: format!("has {count} content types; at most {MAX_TYPES} are possible"),
+                is_unsatisfiable: false,
             });
         }
         let mut set = Self::default();
         for source in &sources {
-            let invalid = |reason| InvalidSchema {
+            let invalid = |fault: Fault| InvalidSchema {
                 name: Some(source.name.clone()),
-                reason,
+                reason: fault.reason,
+                is_unsatisfiable: fault.is_unsatisfiable,
             };
             let compiled = ContentType::compile(source).map_err(invalid)?;
             let index = set.types.len();
             if set.by_name.insert(source.name.clone(), index).is_some() {
-                return Err(invalid("a second schema has the same name".to_owned()));
+                let reason = "a second schema has the same name".to_owned();
+                return Err(invalid(reason.into()));
             }
             set.types.push(compiled);
         }
@@ -136,35 +158,48 @@ impl ContentTypes {
     }
 }
 
+fn check_name(name: &str) -> Result<(), String> {
+    if !is_name(name) {
+        return Err(
+            "the name must have 1 to 64 characters from A-Z a-z 0-9 . _ ~ @ : + -".to_owned(),
+        );
+    }
+    if !name.contains('.') {
+        return Err("the name must contain a dot, as in `order.updated`".to_owned());
+    }
+    Ok(())
+}
+
+/// Compiles a schema that `emit` has written.
+fn validator(schema: &Value) -> Result<Validator, ValidationError<'static>> {
+    jsonschema::options()
+        .with_draft(jsonschema::Draft::Draft202012)
+        .offline()
+        .should_validate_formats(false)
+        .with_pattern_options(PatternOptions::regex().size_limit(pattern::PROGRAM_BYTES))
+        .with_keyword(multiple_of::KEYWORD, multiple_of::compile)
+        .build(schema)
+}
+
 impl ContentType {
-    fn compile(source: &SchemaSource) -> Result<Self, String> {
+    fn compile(source: &SchemaSource) -> Result<Self, Fault> {
         let SchemaSource { name, text } = source;
-        if !is_name(name) {
-            return Err(
-                "the name must have 1 to 64 characters from A-Z a-z 0-9 . _ ~ @ : + -".to_owned(),
-            );
-        }
-        if !name.contains('.') {
-            return Err("the name must contain a dot, as in `order.updated`".to_owned());
-        }
+        check_name(name)?;
         if text.len() > MAX_SCHEMA_BYTES {
             let bytes = text.len();
-            return Err(format!(
-                "has {bytes} bytes; at most {MAX_SCHEMA_BYTES} are possible"
-            ));
+            let reason = format!("has {bytes} bytes; at most {MAX_SCHEMA_BYTES} are possible");
+            return Err(reason.into());
         }
         let document = schema::read(text)?;
         let graph = Graph::build(&document)?;
         cost::check(&graph)?;
         let (compiled, definitions) = emit::emit(&graph);
-        let validator = jsonschema::options()
-            .with_draft(jsonschema::Draft::Draft202012)
-            .offline()
-            .should_validate_formats(false)
-            .with_pattern_options(PatternOptions::regex().size_limit(pattern::PROGRAM_BYTES))
-            .with_keyword(multiple_of::KEYWORD, multiple_of::compile)
-            .build(&compiled)
+        let validator = validator(&compiled)
             .map_err(|error| format!("at {}: {error}", error.instance_path()))?;
+        named::check(&graph, name).map_err(|reason| Fault {
+            reason,
+            is_unsatisfiable: true,
+        })?;
         Ok(Self {
             name: name.clone(),
             definitions,

@@ -82,6 +82,11 @@ async fn content_types(context: &Arc<Context>) {
             let hash = contract.hash().to_owned();
             context.contract.replace(contract);
             log::info!(types = types, schema = hash; "content types loaded");
+            if types == 0 {
+                log::warn!(
+                    "there are no content types any more: a server does not start with an empty folder"
+                );
+            }
         }
         Ok(Err(error)) => log::error!("the content types stay as they were: {error}"),
         Err(error) => log::error!("the content types stay as they were: {error}"),

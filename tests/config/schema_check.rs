@@ -197,8 +197,27 @@ fn other_files_are_ignored() {
             ("a.b.json", broken),
             ("a b.c.schema.json", broken),
         ],
-        &[],
+        &[("a.b.schema.json", "{}"), ("a.b.json", broken)],
     ));
+}
+
+#[test]
+fn schemas_that_are_of_no_use_are_errors() {
+    let order = ("order.updated.schema.json", ORDER);
+    unusable(&check(&[order], &[]), "new has no file NAME.schema.json");
+    unusable(
+        &check(&[], &[("order.updated.json", ORDER)]),
+        "new has no file NAME.schema.json",
+    );
+    let named = |name: &str| format!("{{\"properties\": {{\"type\": {{\"const\": \"{name}\"}}}}}}");
+    let (this, other) = (named("order.updated"), named("order.update"));
+    let wrong = ("order.updated.schema.json", other.as_str());
+    unusable(
+        &check(&[wrong], &[wrong]),
+        "new/order.updated.schema.json: at /properties/type: no content is valid",
+    );
+    let right = ("order.updated.schema.json", this.as_str());
+    compatible(&check(&[right], &[right]));
 }
 
 #[test]

@@ -4,7 +4,7 @@
 //! For a value that matches no branch of `anyOf` or `oneOf`, `jsonschema` lists all errors of all branches. The written schema
 //! negates these keywords twice: the result is the same, and a single error is made.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use serde_json::{Map, Value, json};
 
@@ -12,24 +12,39 @@ use super::schema::{Graph, Id};
 
 /// Returns the schema, and the pointers of its definitions in the original one.
 pub(super) fn emit(graph: &Graph) -> (Value, HashMap<String, String>) {
-    let targets: BTreeSet<Id> = graph
-        .nodes
-        .iter()
-        .filter_map(|node| node.reference)
-        .collect();
-    let mut defs = Map::new();
-    let mut pointers = HashMap::new();
-    for id in targets {
-        defs.insert(id.to_string(), subschema(graph, id));
-        pointers.insert(id.to_string(), graph.nodes[id].pointer.clone());
+    let targets = graph.nodes.iter().filter_map(|node| node.reference);
+    let targets: BTreeSet<Id> = targets.collect();
+    let pointer = |id: &Id| (id.to_string(), graph.nodes[*id].pointer.clone());
+    let pointers = targets.iter().map(pointer).collect();
+    (with_definitions(graph, 0, targets), pointers)
+}
+
+/// Returns a subschema as a schema of its own.
+pub(super) fn part(graph: &Graph, id: Id) -> Value {
+    let (mut targets, mut seen) = (BTreeSet::new(), HashSet::from([id]));
+    let mut next = vec![id];
+    while let Some(id) = next.pop() {
+        let node = &graph.nodes[id];
+        targets.extend(node.reference);
+        node.each_applied(&mut |id| {
+            if seen.insert(id) {
+                next.push(id);
+            }
+        });
     }
-    let mut root = subschema(graph, 0);
+    with_definitions(graph, id, targets)
+}
+
+fn with_definitions(graph: &Graph, id: Id, targets: BTreeSet<Id>) -> Value {
+    let mut root = subschema(graph, id);
+    let definition = |id: Id| (id.to_string(), subschema(graph, id));
+    let definitions: Map<String, Value> = targets.into_iter().map(definition).collect();
     if let Some(root) = root.as_object_mut()
-        && !defs.is_empty()
+        && !definitions.is_empty()
     {
-        root.insert("$defs".to_owned(), Value::Object(defs));
+        root.insert("$defs".to_owned(), Value::Object(definitions));
     }
-    (root, pointers)
+    root
 }
 
 fn subschema(graph: &Graph, id: Id) -> Value {

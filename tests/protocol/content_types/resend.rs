@@ -182,6 +182,7 @@ fn messages_of_a_removed_type_are_delivered() {
     a.expect("ack");
     fs::remove_file(schema_file(&server)).expect("the file can be removed");
     reload(&server);
+    server.wait_for_log("a server does not start with an empty folder");
     let mut b = Client::connect(&server, "b", "?since=0");
     assert_eq!(b.expect("message")["message"], content);
     b.expect("synced");

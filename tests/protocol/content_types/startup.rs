@@ -42,6 +42,117 @@ fn a_missing_folder_prevents_the_start() {
 }
 
 #[test]
+fn a_folder_without_schemas_prevents_the_start() {
+    let folder = Folder::new();
+    let types = folder.0.join(TYPES);
+    fs::create_dir_all(types.join("schemas")).expect("a folder can be made");
+    assert_fails(&folder, &[TYPES, "no file NAME.schema.json"]);
+    for file in ["order.updated.json", "schemas/order.updated.schema.json"] {
+        fs::write(types.join(file), "{}").expect("a file can be written");
+    }
+    assert_fails(&folder, &[TYPES, "no file NAME.schema.json"]);
+}
+
+#[test]
+fn schemas_that_no_content_of_the_type_satisfies_are_rejected() {
+    let of_type = |schema: Value| json!({"type": "object", "properties": {"type": schema}});
+    let other = json!({"const": "order.update"});
+    let cases = [
+        (of_type(other.clone()), "/properties/type:"),
+        (
+            of_type(json!({"enum": ["order.placed", "order"]})),
+            "/properties/type:",
+        ),
+        (of_type(json!({"type": "integer"})), "/properties/type:"),
+        (
+            of_type(json!({"type": "string", "maxLength": 5})),
+            "/properties/type:",
+        ),
+        (of_type(json!({"pattern": "^user[.]"})), "/properties/type:"),
+        (
+            of_type(json!({"anyOf": [other.clone(), {"type": "null"}]})),
+            "/properties/type:",
+        ),
+        (
+            of_type(json!({"not": {"type": "string"}})),
+            "/properties/type:",
+        ),
+        (of_type(json!(false)), "/properties/type:"),
+        (
+            json!({"patternProperties": {"^t": {"const": 1}}}),
+            "/patternProperties/^t:",
+        ),
+        (
+            json!({"properties": {"order": true}, "additionalProperties": false}),
+            "/additionalProperties:",
+        ),
+        (
+            json!({"propertyNames": {"maxLength": 3}}),
+            "/propertyNames:",
+        ),
+        (json!({"type": ["string", "array"]}), "/type:"),
+        (json!({"const": {"type": "order.update"}}), "/const:"),
+        (json!({"enum": [1, {"type": "order.update"}]}), "/enum:"),
+        (json!({"maxProperties": 0}), "/maxProperties:"),
+        (
+            json!({"allOf": [{}, of_type(other.clone())]}),
+            "/allOf/1/properties/type:",
+        ),
+        (
+            json!({"dependentSchemas": {"type": {"type": "null"}}}),
+            "/dependentSchemas/type/type:",
+        ),
+        (
+            json!({"$ref": "#/$defs/base", "$defs": {"name": other, "base": of_type(json!({"$ref": "#/$defs/name"}))}}),
+            "/$defs/base/properties/type:",
+        ),
+        (
+            json!({"oneOf": [of_type(json!({"const": "order.a"})), of_type(json!({"const": "order.b"})), false]}),
+            "/oneOf:",
+        ),
+    ];
+    for (schema, place) in cases {
+        rejected(
+            &schema,
+            &format!("at {place} no content is valid, because its `type` is `order.updated`"),
+        );
+    }
+}
+
+#[test]
+fn schemas_that_name_the_type_are_accepted() {
+    let of_type = |schema: Value| json!({"properties": {"type": schema}});
+    let this = json!({"const": "order.updated"});
+    let other = of_type(json!({"const": "order.placed"}));
+    let schemas = [
+        of_type(this.clone()),
+        of_type(json!({"enum": ["order.placed", "order.updated"]})),
+        of_type(json!({"pattern": "^order[.]", "minLength": 5})),
+        of_type(json!({"anyOf": [{"type": "null"}, {"$ref": "#/properties/name"}]}))
+            .as_object()
+            .map(|schema| {
+                let mut schema = schema.clone();
+                schema["properties"]["name"] = this.clone();
+                Value::Object(schema)
+            })
+            .expect("an object"),
+        json!({"patternProperties": {"^type$": this}, "additionalProperties": false}),
+        json!({"enum": [{"type": "order.updated", "state": "open"}, 1]}),
+        json!({"const": {"type": "order.updated", "state": "open"}}),
+        json!({"oneOf": [other.clone(), of_type(json!({"const": "order.updated"}))]}),
+        // What depends on other members may be satisfied.
+        json!({"if": {"required": ["old"]}, "then": other.clone()}),
+        json!({"if": {"properties": {"old": {"const": 1}}}, "then": {"$ref": "#/$defs/other"}, "$defs": {"other": other}}),
+        json!({"not": {"required": ["old"]}, "dependentSchemas": {"old": other}}),
+        json!({"minProperties": 4}),
+    ];
+    for schema in schemas {
+        let server = start(&[("order.updated", schema)], &["--content-types", TYPES]);
+        Client::fresh(&server, "a");
+    }
+}
+
+#[test]
 fn other_files_are_ignored() {
     let server = start(&[("order.updated", order())], &[]);
     for name in ["README.md", "order.json", ".order.updated.schema.json.swp"] {
