@@ -64,6 +64,8 @@ struct Lane {
     failures: u32,
     /// Since when posts of this lane fail.
     failing_since: Option<i64>,
+    /// A post of its first event has failed.
+    is_tried: bool,
     state: State,
 }
 
@@ -163,6 +165,7 @@ impl Lanes {
             rest: None,
             failures: 0,
             failing_since: None,
+            is_tried: false,
             state: State::Ready,
         };
         self.by_key.insert(key, lane);
@@ -288,6 +291,7 @@ impl Lanes {
             return;
         };
         lane.items.pop_front();
+        lane.is_tried = false;
         if is_accepted {
             lane.failures = 0;
             lane.failing_since = None;
@@ -311,6 +315,7 @@ impl Lanes {
             return;
         };
         lane.failing_since = lane.failing_since.or(Some(at));
+        lane.is_tried = true;
         let until = now + pause(lane.failures, random);
         lane.failures = lane.failures.saturating_add(1);
         lane.state = State::Waiting(until);

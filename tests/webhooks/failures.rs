@@ -201,6 +201,47 @@ fn an_event_is_dropped_after_the_time_for_retries() {
 }
 
 #[test]
+fn an_event_that_fails_for_good_takes_none_of_its_conversation_along() {
+    let receiver = Receiver::start();
+    receiver.answer_with(|post| Answer::Status(if post.text() == "bad" { 500 } else { 200 }));
+    // 5 s.
+    let arguments = [
+        "--webhook-allow-private",
+        "--webhook-retry-hours",
+        "0.0014",
+        "--messages-per-second",
+        "1000",
+        "--burst",
+        "10000",
+    ];
+    let ops = start(&receiver.url(), &arguments);
+    let mut ada = Client::fresh(&ops.server, "ada");
+    let texts: Vec<_> = (0..5).map(|n| format!("good {n}")).collect();
+    ada.send(&to("bo", "bad"));
+    for text in &texts {
+        ada.send(&to("bo", text));
+    }
+    let mut accepted = Vec::new();
+    let mut n = 0;
+    while accepted.len() < texts.len() {
+        // The receiver accepts events of another conversation all the time.
+        n += 1;
+        ada.send(&to("ada", &n.to_string()));
+        loop {
+            let post = receiver.next();
+            if post.text() == n.to_string() {
+                break;
+            }
+            if post.text().starts_with("good") {
+                accepted.push(post.text().to_owned());
+            }
+        }
+    }
+    assert_eq!(accepted, texts);
+    assert_has(&listed(&ops)[0], &json!({"dropped": 1}));
+}
+
+#[test]
 fn all_events_of_a_conversation_are_dropped_after_the_time_for_retries() {
     let receiver = Receiver::start();
     receiver.answer_with(|_| Answer::Status(500));

@@ -1,4 +1,6 @@
-//! When events are dropped: when they could have been posted for some time, and the receiver has not accepted them.
+//! When events are dropped: when they could have been posted for some time, and the receiver has not accepted them. If the receiver
+//! accepts events of other conversations, an event that waits behind others is posted once before it is dropped, because it need not fail
+//! like those.
 //!
 //! Only the time counts in which the server runs. So times in which it did not run since posts fail are remembered, also across
 //! restarts. A machine that was suspended, and a clock that was set ahead, look the same: the lanes are observed every second, unless
@@ -95,19 +97,27 @@ impl Lanes {
     }
 
     /// True if the first event of a lane is to be dropped at the time `now`: for `limit` ms it could have been posted, and the receiver
-    /// has not accepted it, or events before it. While the server did not run, it could not.
+    /// has not accepted it, or anything. While the server did not run, it could not. An event that was not posted, because the receiver
+    /// has accepted others but not those before it in the lane, has twice as long.
     pub(super) fn is_expired(&self, key: &Key, now: i64, limit: i64) -> bool {
         let Some(lane) = self.by_key.get(key) else {
             return false;
         };
-        let since = lane.failing_since.into_iter().chain(self.failing_since);
-        let (Some(since), Some(item)) = (since.min(), lane.items.front()) else {
+        let Some(item) = lane.items.front() else {
             return false;
         };
         // A later time than now is wrong.
         let at = Some(item.at()).filter(|at| *at <= now);
-        let from = at.map_or(since, |at| at.max(since));
-        self.run_time.between(from, now) >= limit
+        let has_waited = |since: Option<i64>, limit: i64| {
+            let from = since.map(|since| at.map_or(since, |at| at.max(since)));
+            from.is_some_and(|from| self.run_time.between(from, now) >= limit)
+        };
+        let own_limit = if lane.is_tried {
+            limit
+        } else {
+            limit.saturating_mul(2)
+        };
+        has_waited(self.failing_since, limit) || has_waited(lane.failing_since, own_limit)
     }
 
     /// The lanes that wait for the end of a pause, or are ready, whose first event is to be dropped.
@@ -120,7 +130,7 @@ impl Lanes {
     }
 
     /// Drops the events that have expired, as far as lanes keep them: refill the lanes and call it again until it drops none. A lane
-    /// with further events waits as long as before. Returns the number of events.
+    /// with further events waits as long as before, unless the receiver accepts others. Returns the number of events.
     pub fn drop_expired(&mut self, now: i64, limit: i64) -> u64 {
         let mut count = 0;
         for key in self.expired(now, limit) {
@@ -128,11 +138,27 @@ impl Lanes {
                 && let Some(lane) = self.by_key.get_mut(&key)
             {
                 lane.items.pop_front();
+                lane.is_tried = false;
                 count += 1;
+            }
+            let accepts_none = |since| self.run_time.between(since, now) >= limit;
+            if !self.failing_since.is_some_and(accepts_none) {
+                self.end_pause(&key);
             }
             self.end_if_empty(&key);
         }
         count
+    }
+
+    /// The next event of the lane is posted at once.
+    fn end_pause(&mut self, key: &Key) {
+        if let Some(lane) = self.by_key.get_mut(key) {
+            lane.failures = 0;
+            if let State::Waiting(_) = lane.state {
+                lane.state = State::Ready;
+                self.ready.push_back(key.clone());
+            }
+        }
     }
 
     /// Events of a lane that is not being posted were dropped.

@@ -40,6 +40,7 @@ impl Lanes {
                 rest: Some(first),
                 failures: 0,
                 failing_since,
+                is_tried: false,
                 state: State::Empty(None),
             };
             lanes.by_key.insert(key, lane);

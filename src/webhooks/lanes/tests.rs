@@ -163,9 +163,38 @@ fn an_event_expires_after_it_could_have_been_posted_for_some_time() {
     lanes.done(&second, true);
     assert!(!lanes.is_failing());
     assert_eq!(expired(&lanes, 5_000 + LIMIT), std::slice::from_ref(&first));
-    // So does the next one.
-    assert_eq!(lanes.drop_expired(5_000 + LIMIT, LIMIT), 2);
+    // The next one is posted once.
+    assert_eq!(lanes.drop_expired(5_000 + LIMIT, LIMIT), 1);
+    assert_eq!(lanes.drop_expired(5_000 + 2 * LIMIT - 1, LIMIT), 0);
+    assert_eq!(take(&mut lanes), Some((first.clone(), 2)));
+    lanes.failed(&first, 5_000 + LIMIT, Instant::now(), 0.0);
+    assert_eq!(lanes.drop_expired(5_000 + LIMIT, LIMIT), 1);
     assert_eq!(lanes.len(), 0);
+}
+
+#[test]
+fn events_that_are_not_posted_have_twice_as_long() {
+    let count = MAX_KEPT as i64 + 10;
+    let events: Vec<_> = (1..=count).map(|id| event(id, 5)).collect();
+    let mut lanes = lanes(&events);
+    assert!(lanes.take_up(&[event(count + 1, 6)], |_| true));
+    let (first, second) = (Key::Conversation(5), Key::Conversation(6));
+    take(&mut lanes);
+    take(&mut lanes);
+    lanes.failed(&first, 5_000, Instant::now(), 0.5);
+    lanes.done(&second, true);
+    // The first one has failed, all others wait behind it.
+    assert_eq!(lanes.drop_expired(5_000 + LIMIT, LIMIT), 1);
+    assert_eq!(lanes.drop_expired(5_000 + 2 * LIMIT - 1, LIMIT), 0);
+    assert_eq!(
+        lanes.drop_expired(5_000 + 2 * LIMIT, LIMIT),
+        MAX_KEPT as u64 - 1
+    );
+    let rest = usize::try_from(lanes.take_empty()[0].1).expect("positive") - 1;
+    lanes.refill(5, &events[rest..], |_| true);
+    assert_eq!(lanes.drop_expired(5_000 + 2 * LIMIT, LIMIT), 10);
+    assert_eq!(lanes.len(), 0);
+    assert_eq!(take(&mut lanes), None);
 }
 
 /// Restarts after some time, and reads the events of conversation 5 again.
