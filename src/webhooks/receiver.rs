@@ -73,6 +73,9 @@ pub struct ReceiverThread {
     stored_at: i64,
     store_at: Instant,
     failure_logged: Option<Instant>,
+    /// The number of dropped events that was not logged yet, and when that was done last.
+    dropped: u64,
+    drop_logged: Option<Instant>,
     is_stopping: bool,
 }
 
@@ -90,6 +93,8 @@ impl ReceiverThread {
             stored_at: at,
             store_at: now,
             failure_logged: None,
+            dropped: 0,
+            drop_logged: None,
             is_stopping: false,
         }
     }
@@ -219,7 +224,9 @@ impl ReceiverThread {
         }
         if now >= self.store_at {
             self.store_at = now + STORE_PAUSE;
-            self.drop_expired(now)?;
+            let done = self.drop_expired(now);
+            self.log_dropped(now);
+            done?;
             self.store_progress(false)?;
         }
         Ok(())
@@ -286,11 +293,21 @@ impl ReceiverThread {
                 return Ok(());
             }
             self.parts.status.count(Outcome::Dropped, count);
+            self.dropped += count;
             self.refill()?;
         }
         // There may be more: as soon as possible.
         self.store_at = now;
         Ok(())
+    }
+
+    fn log_dropped(&mut self, now: Instant) {
+        let is_due = |logged| now >= logged + LOG_PAUSE;
+        if self.dropped > 0 && self.drop_logged.is_none_or(is_due) {
+            let events = std::mem::take(&mut self.dropped);
+            self.drop_logged = Some(now);
+            log::error!(url = self.parts.status.url, events = events; "events were dropped, because the webhook has not accepted them within the time for retries");
+        }
     }
 
     /// Has ready events posted.

@@ -186,6 +186,7 @@ fn an_event_is_dropped_after_the_time_for_retries() {
     ada.send(&to("cy", "2"));
     eventually("both are dropped", || events(&ops, "dropped") > 1.5);
     assert_has(&listed(&ops)[0], &json!({"dropped": 2, "delivered": 0}));
+    ops.server.wait_for_log("events were dropped");
     let seen = accepted.clone();
     receiver.answer_with(move |post| {
         seen.lock()
