@@ -14,6 +14,7 @@ use super::openapi::OPENAPI;
 use crate::delivery::CommandError;
 use crate::metrics::{Counter, count_error};
 use crate::protocol::content::SafeInteger;
+use crate::protocol::json::push_token;
 use crate::protocol::{ErrorCode, FrameError, schema};
 
 /// Codes that only the HTTP API has. Frames have a closed set of their own ([`ErrorCode`]).
@@ -172,8 +173,10 @@ impl ApiError {
 
     /// The parameter of this name, in the path or the query, is invalid.
     pub fn invalid_parameter(name: &str, detail: impl Into<Cow<'static, str>>) -> Self {
+        let mut path = String::new();
+        push_token(&mut path, name);
         Self {
-            path: Some(format!("/{name}")),
+            path: Some(path),
             ..Self::new(HttpErrorCode::InvalidRequest, detail)
         }
     }

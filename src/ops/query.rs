@@ -10,6 +10,8 @@ use percent_encoding::percent_decode_str;
 use super::error::ApiError;
 use crate::protocol::types::is_name;
 
+/// The most parameters in a query: each is compared with all others.
+const MAX_PARAMETERS: usize = 32;
 /// Longest value that an error repeats, in characters.
 const MAX_SHOWN: usize = 64;
 
@@ -23,7 +25,7 @@ impl Query {
     /// Reads the parameters.
     ///
     /// # Errors
-    /// A parameter occurs twice, or is not UTF-8.
+    /// A parameter occurs twice, or is not UTF-8, or there are too many.
     pub fn of(request: &HttpRequest) -> Result<Self, ApiError> {
         let mut pairs: Vec<(String, String)> = Vec::new();
         for pair in request.query_string().split('&').filter(|p| !p.is_empty()) {
@@ -31,14 +33,20 @@ impl Query {
             let name = decoded(name).unwrap_or_default();
             let Some(value) = decoded(value) else {
                 return Err(ApiError::invalid_parameter(
-                    &name,
+                    &shown(&name),
                     "the value is not in UTF-8",
                 ));
             };
             if pairs.iter().any(|(known, _)| *known == name) {
                 return Err(ApiError::invalid_parameter(
-                    &name,
+                    &shown(&name),
                     "the parameter occurs twice; it is unclear which one counts",
+                ));
+            }
+            if pairs.len() == MAX_PARAMETERS {
+                return Err(ApiError::invalid_parameter(
+                    &shown(&name),
+                    "the query has too many parameters",
                 ));
             }
             pairs.push((name, value));

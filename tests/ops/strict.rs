@@ -43,6 +43,27 @@ fn unknown_parameters_are_errors_in_every_call() {
 }
 
 #[test]
+fn the_path_of_an_error_about_a_parameter_is_a_short_pointer() {
+    let ops = Ops::start(&[]);
+    let long = "x".repeat(10_000);
+    let shown = format!("/{}", &long[..64]);
+    for (query, path) in [
+        ("a%2Fb~c=1".to_owned(), "/a~1b~0c"),
+        ("a%2Fb=1&a/b=2".to_owned(), "/a~1b"),
+        (format!("{long}=1"), shown.as_str()),
+        (format!("{long}=1&{long}=2"), shown.as_str()),
+        (format!("{long}=%ff"), shown.as_str()),
+    ] {
+        ops.get(&format!("/v1/rooms?{query}"))
+            .assert_error(400, "invalid_request", Some(path));
+    }
+    let many = (0..10_000).map(|n| n.to_string()).collect::<Vec<_>>();
+    let many = many.join("&");
+    ops.get(&format!("/v1/rooms?{many}"))
+        .assert_error(400, "invalid_request", Some("/32"));
+}
+
+#[test]
 fn a_body_is_an_error_where_a_call_has_none() {
     let ops = Ops::start(&[]);
     for line in [
