@@ -81,6 +81,8 @@ pub struct Caller {
     /// The name of the key; `-` without one. For the log.
     pub name: Arc<str>,
     scopes: Scopes,
+    /// The hash of the key.
+    hash: Option<[u8; 32]>,
 }
 
 /// A key that was just generated. `Debug` does not show it.
@@ -237,6 +239,7 @@ impl ApiKeys {
             (ApiAccess::Loopback, _) => Ok(Caller {
                 name: NO_KEY.into(),
                 scopes: Scopes::ALL,
+                hash: None,
             }),
             (ApiAccess::Closed, _) => Err(ApiError::unauthorized(
                 "no key is valid on this server: the HTTP API needs --api-key-file",
@@ -250,9 +253,27 @@ impl ApiKeys {
         }
     }
 
-    /// Compares the key with each of the keys, in a time that does not depend on them.
+    /// Checks whether the key of a caller is still valid, and has `scope`.
+    ///
+    /// # Errors
+    /// 401 or 403: it was removed, or has lost the scope.
+    pub fn check_again(&self, caller: &Caller, scope: Scope) -> Result<(), ApiError> {
+        let Some(hash) = caller.hash else {
+            return Ok(());
+        };
+        match self.find_hash(hash) {
+            None => Err(ApiError::unauthorized("the key is not valid any more")),
+            Some(found) if found.scopes.contains(scope) => Ok(()),
+            Some(_) => Err(ApiError::missing_scope(scope)),
+        }
+    }
+
     fn find(&self, key: &str) -> Option<Caller> {
-        let hash: [u8; 32] = Sha256::digest(key).into();
+        self.find_hash(Sha256::digest(key).into())
+    }
+
+    /// Compares the hash with that of each of the keys, in a time that does not depend on them.
+    fn find_hash(&self, hash: [u8; 32]) -> Option<Caller> {
         let keys = self
             .keys
             .read()
@@ -267,6 +288,7 @@ impl ApiKeys {
         found.map(|key| Caller {
             name: key.name.clone(),
             scopes: key.scopes,
+            hash: Some(hash),
         })
     }
 

@@ -15,7 +15,7 @@ use super::Ops;
 use super::authorize;
 use super::error::{ApiError, HttpErrorCode};
 use super::gauges::{Gauges, cpu_load, memory_percent, rounded};
-use super::keys::Scope;
+use super::keys::{Caller, Scope};
 use crate::http::credentials::subprotocols;
 use crate::http::origin::{self, OriginRules};
 use crate::http::{Activity, ClientAddr, single_header};
@@ -159,9 +159,9 @@ pub async fn get(
     let offers_dmwire = protocols.contains(&PROTOCOL);
     let upgraded = actix_ws::handle(&request, body);
     let (mut response, session, stream) = match (upgraded, &allowed) {
-        (Ok(upgraded), Ok(()) | Err(_)) if allowed.is_ok() || offers_dmwire => upgraded,
+        (Ok(upgraded), _) if allowed.is_ok() || offers_dmwire => upgraded,
         (_, Err(error)) => return Ok(error.error_response()),
-        (_, Ok(())) => {
+        (_, Ok(_)) => {
             let error = "this is a WebSocket address: connect to it with a WebSocket client";
             let mut response =
                 ApiError::new(HttpErrorCode::UpgradeRequired, error).error_response();
@@ -180,20 +180,31 @@ pub async fn get(
         activity.keep_open();
     }
     match allowed {
-        Ok(()) => {
-            actix_rt::spawn(feed(ops.into_inner(), session, stream));
+        Ok(caller) => {
+            let client = Client {
+                caller,
+                offers_dmwire,
+            };
+            actix_rt::spawn(feed(ops.into_inner(), client, session, stream));
         }
         Err(error) => {
-            actix_rt::spawn(refuse(session, error));
+            actix_rt::spawn(refuse(session, error, true));
         }
     }
     Ok(response)
 }
 
+/// A client that is allowed to connect.
+struct Client {
+    caller: Caller,
+    /// It understands `goodbye`.
+    offers_dmwire: bool,
+}
+
 /// Checks the key, and the origin as for a session.
-fn check(request: &HttpRequest, ops: &Ops) -> Result<(), ApiError> {
+fn check(request: &HttpRequest, ops: &Ops) -> Result<Caller, ApiError> {
     let caller = authorize::check(request, Scope::Read)?;
-    request.extensions_mut().insert(caller);
+    request.extensions_mut().insert(caller.clone());
     let config = &ops.context.config;
     let client = ClientAddr::of(
         request.headers(),
@@ -211,11 +222,11 @@ fn check(request: &HttpRequest, ops: &Ops) -> Result<(), ApiError> {
             ));
         }
     }
-    Ok(())
+    Ok(caller)
 }
 
-/// Sends frames until the client leaves or the server shuts down. What the client sends is read and ignored.
-async fn feed(ops: Arc<Ops>, session: Session, mut input: actix_ws::MessageStream) {
+/// Sends frames until the client leaves, its key is removed, or the server shuts down. What the client sends is read and ignored.
+async fn feed(ops: Arc<Ops>, client: Client, session: Session, mut input: actix_ws::MessageStream) {
     let mut frames = ops.monitor.newest.subscribe();
     frames.mark_unchanged();
     let (mut sender, mut ponger) = (session.clone(), session.clone());
@@ -223,10 +234,13 @@ async fn feed(ops: Arc<Ops>, session: Session, mut input: actix_ws::MessageStrea
         let first = ops.monitor.frame(&ops);
         sender.text(&*first).await?;
         while frames.changed().await.is_ok() {
+            if let Err(error) = ops.keys.check_again(&client.caller, Scope::Read) {
+                return Ok(Some(error));
+            }
             let frame = frames.borrow_and_update().clone();
             sender.text(&*frame).await?;
         }
-        Ok::<(), actix_ws::Closed>(())
+        Ok::<Option<ApiError>, actix_ws::Closed>(None)
     };
     let read = async {
         while let Some(Ok(message)) = input.recv().await {
@@ -241,7 +255,14 @@ async fn feed(ops: Arc<Ops>, session: Session, mut input: actix_ws::MessageStrea
         }
     };
     let reason = tokio::select! {
-        _ = send => None,
+        rejected = send => {
+            if let Ok(Some(error)) = rejected {
+                let refused = refuse(session, error, client.offers_dmwire);
+                drop(tokio::time::timeout(INTERVAL, refused).await);
+                return;
+            }
+            None
+        }
         () = read => None,
         () = ops.context.wait_until_draining() => Some(CloseReason {
             code: CloseCode::Other(SHUTDOWN.code),
@@ -252,8 +273,8 @@ async fn feed(ops: Arc<Ops>, session: Session, mut input: actix_ws::MessageStrea
     drop(tokio::time::timeout(INTERVAL, session.close(reason)).await);
 }
 
-/// Tells a client that offered `dmwire.v1` why it is rejected: browsers do not show an HTTP status.
-async fn refuse(mut session: Session, error: ApiError) {
+/// Closes the connection of a client that is rejected. With `goodbye`, the client learns why: browsers do not show an HTTP status.
+async fn refuse(mut session: Session, error: ApiError, goodbye: bool) {
     let code = match error.status_code().as_u16() {
         401 => 4401,
         403 => 4403,
@@ -273,7 +294,7 @@ async fn refuse(mut session: Session, error: ApiError) {
     })
     .write(&mut frame);
     let text = String::from_utf8_lossy(&frame).into_owned();
-    if session.text(text).await.is_ok() {
+    if !goodbye || session.text(text).await.is_ok() {
         let reason = CloseReason {
             code: CloseCode::Other(code),
             description: None,

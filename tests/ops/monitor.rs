@@ -11,7 +11,7 @@ use tungstenite::http::HeaderValue;
 use tungstenite::{Message, WebSocket};
 
 use crate::helpers::{Ops, new_key};
-use crate::support::{Client, DEADLINE, Folder};
+use crate::support::{Client, DEADLINE, Folder, eventually};
 
 /// Connects with these headers; an error is the status of the response.
 fn connect(ops: &Ops, headers: &[(&'static str, &str)]) -> Result<WebSocket<TcpStream>, u16> {
@@ -52,6 +52,28 @@ fn frame(socket: &mut WebSocket<TcpStream>) -> Value {
         panic!("{frame}: {error}");
     }
     frame
+}
+
+/// Reads until the connection is closed with this code. Returns the last text before.
+fn last_text(socket: &mut WebSocket<TcpStream>, code: u16) -> Value {
+    let mut last = Value::Null;
+    loop {
+        match socket.read().expect("a frame") {
+            Message::Text(text) => last = serde_json::from_str(&text).expect("JSON"),
+            Message::Close(Some(close)) => {
+                assert_eq!(u16::from(close.code), code);
+                return last;
+            }
+            _ => {}
+        }
+    }
+}
+
+/// The server has read its keys.
+fn wait_until_accepted(ops: &Ops, authorization: &str) {
+    eventually("the keys are loaded", || {
+        connect(ops, &[("authorization", authorization)]).is_ok()
+    });
 }
 
 #[test]
@@ -139,6 +161,31 @@ fn a_key_may_be_a_subprotocol_and_a_rejected_client_gets_a_goodbye() {
         };
         assert_eq!(u16::from(close.code), code);
     }
+    // So does a client whose key is removed, or loses the scope.
+    let mut sockets = [
+        connect(&ops, &[("authorization", &authorization)]),
+        connect(&ops, &[(name, &offer(&reader))]),
+    ]
+    .map(|socket| socket.expect("accepted"));
+    for socket in &mut sockets {
+        frame(socket);
+    }
+    fs::write(folder.0.join("keys"), format!("{reader_line} write\n")).expect("a writable folder");
+    ops.server.signal("HUP");
+    let [plain, offered] = &mut sockets;
+    assert_eq!(last_text(offered, 4403)["reason"], "forbidden");
+    assert_ne!(last_text(plain, 4403)["type"], "goodbye");
+    fs::write(folder.0.join("keys"), format!("{reader_line} read\n")).expect("a writable folder");
+    ops.server.signal("HUP");
+    wait_until_accepted(&ops, &authorization);
+    let mut socket = connect(&ops, &[(name, &offer(&reader))]).expect("accepted");
+    frame(&mut socket);
+    fs::write(folder.0.join("keys"), "").expect("a writable folder");
+    ops.server.signal("HUP");
+    assert_eq!(last_text(&mut socket, 4401)["reason"], "unauthorized");
+    fs::write(folder.0.join("keys"), format!("{reader_line} read\n")).expect("a writable folder");
+    ops.server.signal("HUP");
+    wait_until_accepted(&ops, &authorization);
     // With a key, pages of other origins are still rejected; without an upgrade, the answer says what is needed.
     let headers = [
         ("authorization", &*authorization),
