@@ -49,7 +49,7 @@ use self::change_rate::ChangeRates;
 use self::checkpoint::Checkpointer;
 use self::entry_rate::EntryRates;
 use self::file::{DataFile, atomically};
-use self::pending::{PendingBatch, PendingLog, Selection, TrimmedTo};
+use self::pending::{PendingBatch, PendingLog, Selection, Superseded, TrimmedTo};
 use self::plan::{Direct, plan};
 use self::read::SqliteReader;
 use self::retention::{RetentionRules, RetentionSweeper};
@@ -156,6 +156,9 @@ impl Sqlite {
         let (outcomes, pending, first) = done?;
         if !pending.is_empty() {
             self.added = pending.weight();
+            let superseding = self.log.superseding() + pending.superseding();
+            // Before the heads: see `Shared::superseding`.
+            self.shared.set_superseding(superseding);
             let recompute = self.shared.add_heads(pending.entries());
             self.log.append(pending, first);
             if recompute {
@@ -256,7 +259,7 @@ impl Sqlite {
     fn try_flush(
         &mut self,
         upkeep: Upkeep,
-        flush: impl Fn(&PendingLog, &Connection, &mut TrimmedTo) -> rusqlite::Result<()>,
+        flush: impl Fn(&PendingLog, &Connection, &mut TrimmedTo) -> rusqlite::Result<Superseded>,
     ) -> (rusqlite::Result<()>, rusqlite::Result<()>) {
         // The messages are durable already: if a power failure undoes the move, the log still has them.
         let done = self.wait_for_disk(false).and_then(|()| {
@@ -270,7 +273,8 @@ impl Sqlite {
             };
             let (log, cache) = (&self.log, &mut self.cache);
             atomically(&self.connection, || {
-                flush(log, &self.connection, &mut cache.trimmed_to)?;
+                let superseded = flush(log, &self.connection, &mut cache.trimmed_to)?;
+                cache.add_superseded(superseded);
                 listed::settle_grown(&self.connection, cache, upkeep.lists)?;
                 retention::trim_overfull(&self.connection, cache, &rules, upkeep.entries)
             })
@@ -285,6 +289,7 @@ impl Sqlite {
             self.shared.set_pending(false);
             self.shared.clear_heads();
         }
+        self.shared.set_superseding(self.log.superseding());
         if done.is_err() {
             self.forget();
         } else {

@@ -54,6 +54,86 @@ fn entries_are_replayed_as_they_were_sent() {
     check(&server);
 }
 
+/// The entries of changes move to the inboxes after them. A session that reads an inbox gets them all the same, also after a crash.
+#[test]
+fn changes_are_replayed_before_and_after_a_crash() {
+    let mut server = open(&[]);
+    let mut clients = connect_members(&server, "lobby", &["a", "b", "c", "d", "e", "f"]);
+    clients.pop().expect("a member").close();
+    let ids: Vec<Value> = (0..2)
+        .map(|n| clients[0].ask(&to_room("lobby", &n.to_string()))["id"].clone())
+        .collect();
+    let edit = |text: &str| {
+        with(
+            about_in("edit", "lobby", &ids[0]),
+            &json!({"message": text}),
+        )
+    };
+    for text in ["first", "second", "third"] {
+        assert_eq!(clients[0].ask(&edit(text))["type"], "ack");
+    }
+    let react = with(about_in("react", "lobby", &ids[0]), &json!({"emoji": "+"}));
+    assert_eq!(clients[1].until("edited")["message"], "first");
+    for _ in 0..2 {
+        clients[1].expect("edited");
+    }
+    assert_eq!(clients[1].ask(&react)["type"], "ack");
+    let delete = about_in("delete", "lobby", &ids[1]);
+    clients[0].send(&delete);
+    clients[0].until("ack");
+    let kinds = |frames: &[Value]| -> Vec<String> {
+        let text = |frame: &Value| {
+            let id = ids.iter().position(|id| frame["id"] == *id);
+            let id = id.map_or_else(String::new, |id| format!(" {id}"));
+            format!("{}{id}", frame["type"].as_str().expect("a type"))
+        };
+        frames.iter().map(text).collect()
+    };
+    // Each member has the own join, and those after it.
+    let check = |server: &Server| {
+        let expected = [
+            "message 0",
+            "deleted 1",
+            "skipped",
+            "skipped",
+            "edited 0",
+            "reacted 0",
+            "deleted 1",
+        ];
+        for (user, since) in [("f", 1), ("e", 2), ("c", 4)] {
+            let frames = replayed(server, user, &format!("?since={since}"));
+            assert_eq!(kinds(&frames), expected, "{user}");
+            let content = json!("third");
+            assert_eq!(
+                (&frames[0]["message"], &frames[4]["message"]),
+                (&content, &content)
+            );
+            assert_eq!(frames[6]["seq"], since + 7);
+        }
+        let frames = replayed(server, "d", "?since=7");
+        assert_eq!(kinds(&frames), expected[4..]);
+    };
+    for seq in 3..=9 {
+        // What a session was sent when it was committed has the same numbers.
+        let frame = clients[4].recv();
+        assert_eq!(frame["seq"], seq, "{frame}");
+    }
+    check(&server);
+    assert_eq!(clients[0].ask(&edit("fourth"))["type"], "ack");
+    server.kill();
+    server.restart();
+    let frames = replayed(&server, "f", "?since=1");
+    let expected = [
+        "skipped",
+        "skipped",
+        "skipped",
+        "reacted 0",
+        "deleted 1",
+        "edited 0",
+    ];
+    assert_eq!(kinds(&frames[2..]), expected);
+}
+
 #[test]
 fn a_member_who_was_away_gets_everything_up_to_leaving() {
     let server = open(&[]);

@@ -44,6 +44,14 @@ pub trait Fixture: 'static {
     /// Checks the database, which may be open.
     fn verify(&self) {}
 
+    /// A copy of the database as a killed process leaves it. The store is open and idle. `None`: nothing is left.
+    fn crashed(&self) -> Option<Self>
+    where
+        Self: Sized,
+    {
+        None
+    }
+
     /// Opens the database.
     fn open(&self, options: StoreOptions) -> Box<dyn Store>;
 }
@@ -66,11 +74,29 @@ impl Fixture for SqliteFile {
         let findings = admin::verify(&self.path()).expect("the store is read");
         assert_eq!(findings, Vec::<String>::new());
     }
+
+    fn crashed(&self) -> Option<Self> {
+        Some(Self::copy_of(&self.path()))
+    }
 }
 
 impl SqliteFile {
     pub fn path(&self) -> PathBuf {
         self.0.0.join("store.db")
+    }
+
+    /// Copies the files of a store that is open and idle.
+    pub fn copy_of(path: &Path) -> Self {
+        let copy = Self::new();
+        for end in ["", "-wal", "-lock"] {
+            let file = |path: &Path| {
+                let mut name = path.as_os_str().to_owned();
+                name.push(end);
+                name
+            };
+            std::fs::copy(file(path), file(&copy.path())).expect("the files are copied");
+        }
+        copy
     }
 }
 
@@ -99,6 +125,7 @@ impl Fixture for SqliteTemporary {
 trait OpenFixture {
     fn open(&self, options: StoreOptions) -> Box<dyn Store>;
     fn verify(&self);
+    fn crashed(&self) -> Option<Box<dyn OpenFixture>>;
 }
 
 impl<F: Fixture> OpenFixture for F {
@@ -108,6 +135,11 @@ impl<F: Fixture> OpenFixture for F {
 
     fn verify(&self) {
         Fixture::verify(self);
+    }
+
+    fn crashed(&self) -> Option<Box<dyn OpenFixture>> {
+        let copy = Fixture::crashed(self)?;
+        Some(Box::new(copy))
     }
 }
 
@@ -157,6 +189,15 @@ impl TestStore {
     /// Closes the store and opens it again, if the backend is persistent.
     pub fn reopen(&mut self) {
         if self.is_persistent {
+            self.open();
+        }
+    }
+
+    /// Continues with what a crash now would leave, if the backend is persistent.
+    pub fn crash(&mut self) {
+        if let Some(crashed) = self.fixture.crashed() {
+            self.halves = None;
+            self.fixture = crashed;
             self.open();
         }
     }

@@ -4,6 +4,7 @@ use dmwire::store::{DeviceRef, InboxQuery, KnownEntry, Outcome};
 use uuid::Uuid;
 
 use crate::fixture::{INBOX_LIMIT, TestStore};
+use crate::rooms::{self, RULES, join, say};
 use crate::writes::{delete, edit, id, message, react, stored, unreact};
 
 /// When a write was stored.
@@ -150,4 +151,34 @@ pub fn a_removed_entry_is_not_compared(store: &mut TestStore) {
     }
     assert!(differs(store, "ben", 6, Some(Uuid::nil()), None));
     assert!(!differs(store, "ben", 0, Some(Uuid::nil()), None));
+}
+
+pub fn a_change_in_a_room_is_compared_before_its_entries_move(store: &mut TestStore) {
+    store.set_rooms(RULES);
+    let members = ["ann", "ben", "cat", "dan"];
+    store.commit(&members.map(|user| join(user, "lobby")));
+    store.commit(&[say("ann", "lobby", 1, "one"), say("ann", "lobby", 2, "two")]);
+    let first = store.head("dan") - 1;
+    let edit = |n| rooms::edit("ann", "lobby", 1, n);
+    let writes = [
+        edit("1"),
+        rooms::react("ben", "lobby", 2),
+        edit("2"),
+        rooms::delete("ann", "lobby", 2),
+    ];
+    let times: Vec<_> = writes.map(|write| time(&store.commit_one(write))).to_vec();
+    assert_eq!(store.head("dan"), first + 5);
+    for moved in [false, true] {
+        if moved {
+            assert_eq!(store.superseded("dan"), [first + 2]);
+        }
+        for (index, n) in [1, 2, 1, 2].into_iter().enumerate() {
+            let (seq, at) = (first + 2 + index as u64, times[index]);
+            for (known, other) in [(Some(id(n)), Some(id(3 - n))), (None, Some(Uuid::nil()))] {
+                assert!(!differs(store, "dan", seq, known, at), "{seq} {moved}");
+                assert!(differs(store, "dan", seq, other, at), "{seq} {moved}");
+                assert!(differs(store, "dan", seq, known, at - 1), "{seq} {moved}");
+            }
+        }
+    }
 }

@@ -8,21 +8,12 @@ use dmwire::store::RoomRules;
 use dmwire::store::sqlite::admin;
 
 use crate::fixture::{Fixture as _, SqliteFile, TestStore};
-use crate::rooms::{RULES, delete, edit, inbox, join, leave, read, say};
+use crate::rooms::{RULES, delete, edit, inbox, join, leave, react, read, say, unreact};
 
 fn file(name: &std::path::Path, end: &str) -> std::path::PathBuf {
     let mut name = name.as_os_str().to_owned();
     name.push(end);
     name.into()
-}
-
-/// Copies the files of a store that is open and idle, as a killed process leaves them.
-fn copy_of(path: &std::path::Path) -> SqliteFile {
-    let copy = SqliteFile::new();
-    for end in ["", "-wal", "-lock"] {
-        std::fs::copy(file(path, end), file(&copy.path(), end)).expect("the files are copied");
-    }
-    copy
 }
 
 #[test]
@@ -43,7 +34,7 @@ fn pending_messages_in_rooms_are_there_after_a_crash() {
         connection.query_row(rows, (), |row| row.get::<_, i64>(0))
     });
     assert_eq!(pending.expect("they are counted"), 2);
-    let crashed = copy_of(&path);
+    let crashed = SqliteFile::copy_of(&path);
     // As the commands see it, and as a server does.
     assert_eq!(
         admin::verify(&crashed.path()).expect("it is read"),
@@ -117,7 +108,7 @@ fn entries_that_move_in_portions_are_there_after_a_crash() {
         moved() < MEMBERS * MESSAGES,
         "the changes wait for no entry"
     );
-    let crashed = copy_of(&path);
+    let crashed = SqliteFile::copy_of(&path);
     assert_eq!(
         admin::verify(&crashed.path()).expect("it is read"),
         Vec::<String>::new()
@@ -137,6 +128,174 @@ fn entries_that_move_in_portions_are_there_after_a_crash() {
             assert_eq!(found, expected.iter().collect::<Vec<_>>(), "{name}");
         }
         store.verify();
+    }
+}
+
+/// The number of entries in the table of a store that fulfil a condition.
+fn entries(path: &std::path::Path, condition: &str) -> usize {
+    let connection = Connection::open(path).expect("it opens");
+    let sql = format!("SELECT count(*) FROM inbox WHERE {condition}");
+    let count = connection.query_row(&sql, (), |row| row.get::<_, u32>(0));
+    count.expect("they are counted") as usize
+}
+
+/// Maintains a store until entries that fulfil a condition have moved.
+fn maintain_until_some_move(store: &mut TestStore, path: &std::path::Path, condition: &str) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while entries(path, condition) == 0 {
+        assert!(Instant::now() < deadline, "no entry moves");
+        let next = store.with_store(|store| store.maintain(None));
+        let next = next.expect("the store is maintained");
+        if entries(path, condition) == 0 {
+            std::thread::sleep(next.saturating_duration_since(Instant::now()));
+        }
+    }
+}
+
+/// Edits, deletions and reactions in a large room are committed without the entries of its members. A crash may come before these
+/// move, and in between.
+#[test]
+fn changes_in_a_large_room_are_there_after_a_crash() {
+    const MEMBERS: usize = 60;
+    const CHANGES: &str = "kind BETWEEN 1 AND 5";
+    let fixture = SqliteFile::new();
+    let path = fixture.path();
+    let mut store = TestStore::new(fixture);
+    let rules = RoomRules {
+        members: MEMBERS as u64,
+        ..RULES
+    };
+    store.set_rooms(rules);
+    let names: Vec<String> = (0..MEMBERS).map(|n| format!("user{n}")).collect();
+    let joins: Vec<_> = names.iter().map(|name| join(name, "lobby")).collect();
+    store.commit(&joins);
+    let messages: Vec<_> = (1..=4).map(|n| say("user0", "lobby", n, "x")).collect();
+    store.commit(&messages);
+    // The first edit and the first reactions are in the inboxes before the others.
+    store.commit(&[
+        edit("user0", "lobby", 1, "1"),
+        react("user7", "lobby", 2),
+        react("user8", "lobby", 2),
+    ]);
+    assert_eq!(inbox(&mut store, "user7").len(), 8);
+    assert_eq!(entries(&path, CHANGES), 3 * MEMBERS);
+    store.commit(&[
+        edit("user0", "lobby", 1, "2"),
+        edit("user0", "lobby", 1, "3"),
+    ]);
+    store.commit(&[
+        unreact("user7", "lobby", 2),
+        delete("user0", "lobby", 3),
+        say("user9", "lobby", 5, &"long".repeat(1000)),
+    ]);
+    store.commit(&[
+        edit("user0", "lobby", 4, "1"),
+        say("user0", "lobby", 6, "x"),
+    ]);
+    let messages = |n: u32| entries(&path, "kind = 0") == n as usize * MEMBERS;
+    assert_eq!(entries(&path, CHANGES), 3 * MEMBERS, "a commit is small");
+    assert!(messages(4), "so it is with messages");
+    let mut crashed = vec![SqliteFile::copy_of(&path)];
+    maintain_until_some_move(&mut store, &path, "kind = 5");
+    let moved = entries(&path, CHANGES);
+    assert!(moved < 8 * MEMBERS, "they move in portions");
+    crashed.push(SqliteFile::copy_of(&path));
+    store.commit(&[edit("user0", "lobby", 1, "4"), react("user7", "lobby", 2)]);
+    assert_eq!(
+        entries(&path, CHANGES),
+        moved,
+        "a commit waits for no entry"
+    );
+    crashed.push(SqliteFile::copy_of(&path));
+    let mut expected = [
+        "message 1",
+        "message 2",
+        "message 3",
+        "message 4",
+        "superseded",
+        "superseded",
+        "reacted 2",
+        "superseded",
+        "edited 1",
+        "reacted 2",
+        "deleted 3",
+        "message 5",
+        "edited 4",
+        "message 6",
+    ]
+    .map(str::to_owned)
+    .to_vec();
+    let mut stores = Vec::new();
+    for (n, crashed) in crashed.into_iter().enumerate() {
+        // As the commands see it, and as a server does.
+        let findings = admin::verify(&crashed.path()).expect("it is read");
+        assert_eq!(findings, Vec::<String>::new(), "copy {n}");
+        let mut after = TestStore::new(crashed);
+        after.set_rooms(rules);
+        stores.push(after);
+    }
+    stores.push(store);
+    for (n, mut store) in stores.into_iter().enumerate() {
+        if n == 2 {
+            expected[8..10].fill("superseded".to_owned());
+            expected.extend(["edited 1", "reacted 2"].map(str::to_owned));
+        }
+        for name in &names {
+            let own = inbox(&mut store, name);
+            let found: Vec<_> = own
+                .iter()
+                .filter(|item| !item.starts_with("joined"))
+                .collect();
+            assert_eq!(
+                found,
+                expected.iter().collect::<Vec<_>>(),
+                "copy {n}: {name}"
+            );
+        }
+        store.verify();
+        store.reopen();
+        store.verify();
+    }
+}
+
+/// So are the entries about members of a room, if many get them.
+#[test]
+fn announced_joins_are_there_after_a_crash() {
+    const MEMBERS: usize = 60;
+    let fixture = SqliteFile::new();
+    let path = fixture.path();
+    let mut store = TestStore::new(fixture);
+    let rules = RoomRules {
+        members: MEMBERS as u64,
+        small: MEMBERS as u64,
+        ..RULES
+    };
+    store.set_rooms(rules);
+    for n in 0..MEMBERS {
+        store.commit_one(join(&format!("user{n}"), "lobby"));
+    }
+    store.commit_one(leave("user1", "lobby"));
+    // Each has the own entry, which is the source of an event.
+    let own = "kind IN (6, 7) AND by = user";
+    assert_eq!(entries(&path, own), MEMBERS + 1);
+    let others = "kind IN (6, 7) AND by != user";
+    assert!(entries(&path, others) < 10, "those of others move later");
+    let mut crashed = vec![SqliteFile::copy_of(&path)];
+    maintain_until_some_move(&mut store, &path, "kind = 6 AND by != user AND user > 10");
+    crashed.push(SqliteFile::copy_of(&path));
+    for crashed in crashed {
+        let findings = admin::verify(&crashed.path()).expect("it is read");
+        assert_eq!(findings, Vec::<String>::new());
+        let mut after = TestStore::new(crashed);
+        after.set_rooms(rules);
+        for n in (0..MEMBERS).filter(|n| *n != 1) {
+            let mut expected: Vec<_> = (n..MEMBERS)
+                .map(|other| format!("joined user{other} {}", other + 1))
+                .collect();
+            expected.push(format!("left user1 {}", MEMBERS - 1));
+            assert_eq!(inbox(&mut after, &format!("user{n}")), expected);
+        }
+        after.verify();
     }
 }
 

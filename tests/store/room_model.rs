@@ -19,6 +19,13 @@ const MODEL_RULES: RoomRules = RoomRules {
     per_user: 2,
     ..RULES
 };
+/// All users can be members of the same rooms, and each gets the entries about the others.
+const LARGER: RoomRules = RoomRules {
+    members: 5,
+    per_user: 3,
+    small: 5,
+    ..RULES
+};
 const BATCHES: usize = 150;
 
 #[derive(Clone, Copy, Debug)]
@@ -501,13 +508,9 @@ fn compare(store: &mut TestStore, model: &Model) {
     }
 }
 
-fn run(store: &mut TestStore, history: RoomHistory) {
+fn run(store: &mut TestStore, rules: RoomRules) {
     let seed = env_number("DMWIRE_TEST_SEED", || 1);
     let mut random = Random::new(seed);
-    let rules = RoomRules {
-        history,
-        ..MODEL_RULES
-    };
     store.set_rooms(rules);
     let mut model = Model::new(rules);
     let mut next = 0;
@@ -523,6 +526,13 @@ fn run(store: &mut TestStore, history: RoomHistory) {
         for ((step, expected), outcome) in expected.iter().zip(&outcomes) {
             assert_eq!(&describe(outcome), expected, "batch {batch}: {step:?}");
         }
+        if random.percent(5) {
+            // With the entries that are still in the log.
+            store.verify();
+        }
+        if random.percent(5) {
+            store.crash();
+        }
         if random.percent(15) {
             compare(store, &model);
         }
@@ -536,9 +546,20 @@ fn run(store: &mut TestStore, history: RoomHistory) {
 }
 
 pub fn rooms_are_as_the_model_says(store: &mut TestStore) {
-    run(store, RoomHistory::All);
+    run(store, MODEL_RULES);
 }
 
 pub fn rooms_that_hide_what_was_before_a_join_are_as_the_model_says(store: &mut TestStore) {
-    run(store, RoomHistory::Joined);
+    let history = RoomHistory::Joined;
+    run(
+        store,
+        RoomRules {
+            history,
+            ..MODEL_RULES
+        },
+    );
+}
+
+pub fn rooms_in_which_all_get_all_entries_are_as_the_model_says(store: &mut TestStore) {
+    run(store, LARGER);
 }

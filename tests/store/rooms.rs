@@ -67,10 +67,18 @@ pub fn delete(by: &str, room: &str, n: u32) -> Write {
 }
 
 pub fn react(by: &str, room: &str, n: u32) -> Write {
+    reaction(by, room, n, false)
+}
+
+pub fn unreact(by: &str, room: &str, n: u32) -> Write {
+    reaction(by, room, n, true)
+}
+
+fn reaction(by: &str, room: &str, n: u32, remove: bool) -> Write {
     Write::React {
         message: at(by, room, n),
         emoji: "+".into(),
-        remove: false,
+        remove,
     }
 }
 

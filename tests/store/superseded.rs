@@ -3,6 +3,7 @@
 use dmwire::store::{DeviceRef, EntryKind, InboxQuery, KnownEntry, Outcome};
 
 use crate::fixture::{DAY, INBOX_LIMIT, TestStore};
+use crate::rooms;
 use crate::writes::{delete, duplicate, edit, id, message, react, stored, unreact};
 
 /// The numbers and kinds of entries that are not superseded.
@@ -188,6 +189,38 @@ pub fn superseded_entries_have_a_bound_of_their_own(store: &mut TestStore) {
     let inbox = store.open_inbox("ann", "new");
     assert_eq!(inbox.head - inbox.oldest + 1, kept);
     assert_eq!(store.inbox_range("ann"), Some((inbox.oldest, inbox.head)));
+}
+
+pub fn superseded_entries_in_a_room_do_not_count_before_they_move(store: &mut TestStore) {
+    store.set_rooms(rooms::RULES);
+    let members = ["a", "b", "c", "d", "e"];
+    store.commit(&members.map(|user| rooms::join(user, "lobby")));
+    let count = INBOX_LIMIT - store.head("e");
+    let messages: Vec<_> = (1..count)
+        .map(|n| rooms::say("a", "lobby", n as u32, "x"))
+        .collect();
+    store.commit(&messages);
+    store.commit_one(rooms::react("b", "lobby", 1));
+    assert_eq!(store.head("e"), INBOX_LIMIT);
+    for n in 1..300 {
+        let change = if n % 2 == 1 {
+            rooms::unreact
+        } else {
+            rooms::react
+        };
+        store.commit_one(change("b", "lobby", 1));
+        let inbox = store.open_inbox("e", "new");
+        assert_eq!((inbox.head, inbox.oldest), (INBOX_LIMIT + n, 1));
+        if n % 100 == 99 {
+            // The reader has the entries moved.
+            assert_eq!(store.superseded("e").len() as u64, n);
+            store.maintain();
+        }
+    }
+    assert_eq!(store.inbox_range("e"), Some((1, INBOX_LIMIT + 299)));
+    // All other entries still count.
+    store.commit_one(rooms::say("a", "lobby", 1000, "x"));
+    assert_eq!(store.open_inbox("e", "new").oldest, 2);
 }
 
 pub fn a_superseded_entry_does_not_keep_its_message(store: &mut TestStore) {

@@ -8,7 +8,7 @@ use rusqlite::{Connection, OptionalExtension as _};
 use super::byte_use::ByteUses;
 use super::counts::{self, Counts};
 use super::number::unsigned;
-use super::pending::{PendingLog, TrimmedTo};
+use super::pending::{PendingLog, Superseded, TrimmedTo};
 use super::retention::kept_entries;
 use super::rooms::RoomCache;
 use super::unknown_recipients::UnknownRecipients;
@@ -168,6 +168,15 @@ impl Cache {
     pub fn log_flushed(&mut self) {
         self.trimmed_to = TrimmedTo::new();
         self.pending_heads = HashMap::new();
+    }
+
+    /// Entries of inboxes were superseded by entries that have moved to their table.
+    pub fn add_superseded(&mut self, superseded: Superseded) {
+        for (id, count) in superseded {
+            if let Some(user) = self.users.get_mut(id.as_str()) {
+                user.superseded += count;
+            }
+        }
     }
 
     /// Looks a user up.

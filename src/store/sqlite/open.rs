@@ -77,6 +77,7 @@ impl Sqlite {
         let checkpointer = with_path(&file.path, checkpointer)?;
         let log = with_path(&file.path, PendingLog::load(&connection))?;
         shared.set_pending(!log.is_empty());
+        shared.set_superseding(log.superseding());
         shared.set_heads(log.heads());
         let files = Arc::new(file.files()?);
         let (run, doubt) = match &file.lock {

@@ -13,7 +13,9 @@
 //! nothing for content that fills whole pages.
 //!
 //! **Large rooms.** A message in a room makes an entry for each member. Above a few, the entries move after the message, those of
-//! about a second together, and in portions between which other batches are committed: see [`late_entries`].
+//! about a second together, and in portions between which other batches are committed: see [`late_entries`]. So do the entries about
+//! an edit, a deletion or a reaction there, and about a member, which the log has without a message ([`EntryRecord`]): what they are
+//! about is in its table with the same commit.
 //!
 //! **Reading.** Queries see only the tables, so a reader has the log flushed before it reads messages
 //! ([`Shared::flush`](super::shared::Shared::flush)). If that is impossible, because the disk is full, it includes the log in
@@ -25,15 +27,19 @@
 mod encoding;
 mod flush;
 mod index;
+mod item;
 mod late_entries;
 mod legacy;
 mod record;
 mod rows;
+mod tables;
 mod view;
 
-pub use self::flush::{Tables, TrimmedTo};
 pub use self::index::{PendingLog, Selection};
+pub use self::item::{About, EntryRecord, Item};
+pub use self::late_entries::are_late;
 pub use self::legacy::{VERSIONED_RECORDS, rewrite, upgrade};
 pub use self::record::Record;
-pub use self::rows::{PendingBatch, each_record};
+pub use self::rows::{PendingBatch, each_item};
+pub use self::tables::{Superseded, Tables, TrimmedTo};
 pub use self::view::{exclude, include};

@@ -371,7 +371,14 @@ fn expired(
         return Ok(None);
     };
     let limit = rules.retention.inbox_limit;
-    let kept = |superseded: i64| signed(kept_entries(limit, unsigned(superseded)));
+    // The entries of changes in the log may supersede as many more.
+    let pending = rules.log.superseding();
+    let kept = |superseded: i64| {
+        signed(kept_entries(
+            limit,
+            unsigned(superseded).saturating_add(pending),
+        ))
+    };
     let mut entries = newest - floor;
     let mut removable = newest;
     if entries > kept(superseded)

@@ -26,6 +26,8 @@ pub struct Shared {
     flushes: Mutex<Flushes>,
     flushed: Condvar,
     heads: Mutex<Heads>,
+    /// The number of changes in the pending log whose entries may supersede others.
+    superseding: AtomicU64,
     /// Users who have connected, which the table does not have yet.
     newly_connected: Mutex<HashSet<Box<str>>>,
 }
@@ -156,6 +158,18 @@ impl Shared {
             }
         }
         heads.by_user.clone()
+    }
+
+    /// For the store: sets the number of changes in the pending log whose entries may supersede others.
+    pub fn set_superseding(&self, changes: u64) {
+        self.superseding.store(changes, Ordering::Release);
+    }
+
+    /// For a reader: the number of changes in the pending log whose entries may supersede others. To be called after
+    /// [`Shared::read_heads`] and before the tables are read: a change that is not counted is not among these heads, or its entries are
+    /// in their table.
+    pub fn superseding(&self) -> u64 {
+        self.superseding.load(Ordering::Acquire)
     }
 
     /// Has the store maintained.

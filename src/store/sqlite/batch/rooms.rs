@@ -1,10 +1,13 @@
 //! Joins and leaves rooms, and stores messages in them.
 
+mod entries;
+
 use std::sync::Arc;
 
 use rusqlite::{OptionalExtension as _, params};
 use uuid::Uuid;
 
+use self::entries::Event;
 use super::send::LARGE;
 use super::{Batch, Result};
 use crate::store::sqlite::cache::User;
@@ -12,7 +15,7 @@ use crate::store::sqlite::counts::Counts;
 use crate::store::sqlite::entry_rate::EntryLimit;
 use crate::store::sqlite::kinds;
 use crate::store::sqlite::number::{signed, unsigned};
-use crate::store::sqlite::pending::{Record, Tables};
+use crate::store::sqlite::pending::{EntryRecord, Record, Tables, are_late};
 use crate::store::sqlite::rooms::{Member, Room};
 use crate::store::{
     Authority, Conversation, MembershipKind, MessageRef, NewMessage, Outcome, Recipient,
@@ -24,21 +27,6 @@ struct Membership {
     joined_at: i64,
     seq: u64,
     is_of_session: bool,
-}
-
-/// A membership that begins or ends.
-struct Event<'a> {
-    room: &'a Room,
-    user: (&'a Arc<str>, User),
-    kind: i64,
-    /// The place among the numbers of messages.
-    n: i64,
-    /// The number of members after the event.
-    members: u64,
-    /// It is appended to the inboxes of all members.
-    is_announced: bool,
-    /// A key has made it, which has no rate of entries.
-    by_key: bool,
 }
 
 impl Batch<'_> {
@@ -271,52 +259,6 @@ impl Batch<'_> {
             .optional()
     }
 
-    /// Counts the members, and appends the event to the inboxes. Returns the other members whose inboxes have it.
-    fn change_members(&mut self, event: &Event<'_>) -> Result<Recipients> {
-        let (id, user) = event.user;
-        self.tx
-            .prepare_cached("UPDATE rooms SET members = ?2 WHERE n = ?1")?
-            .execute([event.room.n, signed(event.members)])?;
-        self.append_membership(id, user, event)?;
-        let mut recipients = Vec::new();
-        if event.is_announced {
-            for member in event.room.members.iter() {
-                if member.n != user.n {
-                    let other = self.member_user(member)?;
-                    self.append_membership(&member.id, other, event)?;
-                    recipients.push(Recipient {
-                        user: member.id.clone(),
-                        seq: other.head + 1,
-                    });
-                }
-            }
-        }
-        if !event.by_key {
-            self.count_entries(user.n, 1 + recipients.len() as u64);
-        }
-        Ok(recipients.into())
-    }
-
-    fn append_membership(&mut self, id: &str, owner: User, event: &Event<'_>) -> Result<()> {
-        self.tx
-            .prepare_cached(
-                "INSERT INTO inbox (user, seq, at, conversation, message, kind, by, emoji)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
-            )?
-            .execute(params![
-                owner.n,
-                signed(owner.head + 1),
-                self.now,
-                event.room.conversation(),
-                event.n,
-                event.kind,
-                event.user.1.n,
-                event.members.to_string(),
-            ])?;
-        self.inbox_grown(id, 0);
-        Ok(())
-    }
-
     /// The row of a member.
     pub(super) fn member_user(&mut self, member: &Member) -> Result<User> {
         self.find_user(&member.id)?
@@ -420,10 +362,13 @@ impl Batch<'_> {
             hash: message.content.hash(),
             content: &message.content,
         };
-        if direct {
-            Tables::new(self.tx, &mut self.cache.trimmed_to, true)?.insert(&record)?;
-        } else {
+        if !direct {
             self.pending.add(record);
+        } else if are_late(conversation, record.recipients.len()) {
+            Tables::new(self.tx, &mut self.cache.trimmed_to, true)?.insert_message(&record)?;
+            self.pending.add_entries(EntryRecord::of_message(record));
+        } else {
+            Tables::new(self.tx, &mut self.cache.trimmed_to, true)?.insert(&record)?;
         }
         self.cache.rooms.message_added(name, latest);
         for member in room.members.iter() {

@@ -1,22 +1,18 @@
-//! Moves messages from the log to their tables.
+//! Moves messages and entries from the log to their tables.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 
-use rusqlite::{CachedStatement, Connection, OptionalExtension as _, params};
+use rusqlite::Connection;
 
 use super::encoding::damaged;
 use super::index::{PendingLog, Row, Selection};
-use super::late_entries::{Portion, are_late};
+use super::item::Item;
+use super::late_entries::{Portion, late_entries};
 use super::record::Record;
-use crate::store::sqlite::listed;
-use crate::store::sqlite::long_contents;
-use crate::store::sqlite::number::{signed, unsigned};
+use super::tables::{Superseded, Tables, TrimmedTo};
 
 /// Rows are removed from the table once this many of them are no longer needed.
 const REMOVE_ROWS: i64 = 64;
-
-/// For users that have been looked up: the newest inbox entry that retention has removed.
-pub type TrimmedTo = HashMap<i64, u64>;
 
 impl PendingLog {
     /// Inserts the selected messages into their tables, and removes rows of the log that are no longer needed. The entries of messages in
@@ -27,7 +23,7 @@ impl PendingLog {
         connection: &Connection,
         selection: &Selection,
         trimmed_to: &mut TrimmedTo,
-    ) -> rusqlite::Result<()> {
+    ) -> rusqlite::Result<Superseded> {
         let mut count = 0;
         let mut tables = Tables::new(connection, trimmed_to, true)?;
         for (conversation, take) in &selection.conversations {
@@ -35,8 +31,8 @@ impl PendingLog {
                 continue;
             };
             for place in pending.messages.iter().take(*take) {
-                let record = self.record(*place)?;
-                if are_late(&record) {
+                let record = read_record(&self.rows, self.first_row, *place)?;
+                if late_entries(&record, *place).is_some() {
                     tables.insert_message(&record)?;
                 } else {
                     tables.insert(&record)?;
@@ -44,8 +40,10 @@ impl PendingLog {
                 }
             }
         }
+        let superseded = tables.into_superseded();
         let moves_all = count == self.messages && self.late.is_empty();
-        self.remove_rows(connection, moves_all)
+        self.remove_rows(connection, moves_all)?;
+        Ok(superseded)
     }
 
     /// Removes the rows of which nothing is needed any more; with `all`, these are all rows. While entries move after their
@@ -61,13 +59,13 @@ impl PendingLog {
         Ok(())
     }
 
-    /// Prepares the next portion of the entries that move after their messages; with `all`, a large one. `None`: there are none.
+    /// Prepares the next portion of the entries that move late; with `all`, a large one. `None`: there are none.
     ///
     /// # Errors
     /// If a record is damaged.
     pub fn next_portion(&mut self, all: bool) -> rusqlite::Result<Option<Portion>> {
         let (rows, first) = (&self.rows, self.first_row);
-        self.late.next(all, |place| read_record(rows, first, place))
+        self.late.next(all, |place| read_item(rows, first, place))
     }
 
     /// Inserts the entries of a portion into their table. Runs in a transaction of the caller, and changes nothing in memory: see
@@ -77,22 +75,15 @@ impl PendingLog {
         connection: &Connection,
         portion: Portion,
         trimmed_to: &mut TrimmedTo,
-    ) -> rusqlite::Result<()> {
+    ) -> rusqlite::Result<Superseded> {
         let mut tables = Tables::new(connection, trimmed_to, true)?;
-        if let Some((conversation, entries)) = self.late.entries(portion) {
-            for (user, seq, message) in entries {
-                tables.insert_entry(&Entry {
-                    user,
-                    seq,
-                    at: message.sent_at,
-                    conversation,
-                    message: message.n,
-                    sender: message.sender,
-                })?;
-            }
+        for (user, seq, about) in self.late.entries(portion).into_iter().flatten() {
+            tables.insert_entry(user, seq, about)?;
         }
+        let superseded = tables.into_superseded();
         let moves_all = self.messages == 0 && self.late.ends_with(portion);
-        self.remove_rows(connection, moves_all)
+        self.remove_rows(connection, moves_all)?;
+        Ok(superseded)
     }
 
     /// How many rows are removed together.
@@ -129,16 +120,14 @@ impl PendingLog {
             let moved: Vec<(i64, u32)> = pending.messages.drain(..*take).collect();
             let is_finished = pending.messages.is_empty();
             for place in moved {
-                let mut entries_are_late = false;
+                let mut late = None;
                 if let Ok(record) = read_record(&self.rows, self.first_row, place) {
                     self.ids.remove(&(*conversation, *record.id));
-                    entries_are_late = are_late(&record);
-                    if entries_are_late {
-                        self.late.add(&record, place);
-                    }
+                    late = late_entries(&record, place);
                 }
-                if !entries_are_late {
-                    self.release(place.0);
+                match late {
+                    Some(late) => self.late.add(late),
+                    None => self.release(place.0),
                 }
             }
             self.messages -= take;
@@ -158,7 +147,7 @@ impl PendingLog {
         }
     }
 
-    /// Nothing more of one message of this row is needed.
+    /// Nothing more of one item of this row is needed.
     fn release(&mut self, row: i64) {
         let index = self.index_of(row);
         let row = &mut self.rows[index];
@@ -185,10 +174,6 @@ impl PendingLog {
         }
     }
 
-    fn record(&self, place: (i64, u32)) -> rusqlite::Result<Record<'_>> {
-        read_record(&self.rows, self.first_row, place)
-    }
-
     fn forget_conversation(&mut self, conversation: i64) {
         let pending = self.conversations.remove(&conversation);
         for user in pending.iter().flat_map(|pending| &pending.users) {
@@ -202,164 +187,28 @@ impl PendingLog {
     }
 }
 
-/// Reads the record in a place: the number of the row, and the byte in it.
-fn read_record(
+/// Reads the item in a place: the number of the row, and the byte in it.
+fn read_item(
     rows: &VecDeque<Row>,
     first_row: i64,
     (row, offset): (i64, u32),
-) -> rusqlite::Result<Record<'_>> {
-    let index = unsigned(row - first_row) as usize;
-    let bytes = rows
-        .get(index)
-        .and_then(|row| row.bytes.get(offset as usize..));
+) -> rusqlite::Result<Item<'_>> {
+    let index = usize::try_from(row - first_row).ok();
+    let row = index.and_then(|index| rows.get(index));
+    let bytes = row.and_then(|row| row.bytes.get(offset as usize..));
     bytes
-        .and_then(|mut bytes| Record::read(&mut bytes))
+        .and_then(|mut bytes| Item::read(&mut bytes))
         .ok_or_else(damaged)
 }
 
-/// An inbox entry of a message.
-struct Entry {
-    user: i64,
-    seq: u64,
-    at: i64,
-    conversation: i64,
-    message: i64,
-    sender: i64,
-}
-
-/// Inserts messages into their tables, and their entries into the inboxes that still keep them.
-pub struct Tables<'a> {
-    connection: &'a Connection,
-    message: CachedStatement<'a>,
-    entry: CachedStatement<'a>,
-    trimmed_to: &'a mut TrimmedTo,
-    /// The tables are those of the file, not temporary ones.
-    is_file: bool,
-}
-
-impl<'a> Tables<'a> {
-    pub fn new(
-        connection: &'a Connection,
-        trimmed_to: &'a mut TrimmedTo,
-        is_file: bool,
-    ) -> rusqlite::Result<Self> {
-        Ok(Self {
-            connection,
-            message: connection.prepare_cached(
-                "INSERT INTO messages
-                 (conversation, n, id, sender, recipient, from_seq, to_seq, sent_at, reply_to, content,
-                    low_count, high_count, behind, hash)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14) ON CONFLICT DO NOTHING",
-            )?,
-            entry: connection.prepare_cached(
-                "INSERT INTO inbox (user, seq, at, conversation, message, by) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
-                 ON CONFLICT DO NOTHING",
-            )?,
-            trimmed_to,
-            is_file,
-        })
+/// Reads the message in a place.
+fn read_record(
+    rows: &VecDeque<Row>,
+    first_row: i64,
+    place: (i64, u32),
+) -> rusqlite::Result<Record<'_>> {
+    match read_item(rows, first_row, place)? {
+        Item::Message(record) => Ok(record),
+        Item::Entries(_) => Err(damaged()),
     }
-
-    /// Inserts a message and its entries. Does nothing if they are there already.
-    pub fn insert(&mut self, record: &Record<'_>) -> rusqlite::Result<()> {
-        self.insert_message(record)?;
-        for (user, seq) in record.entries() {
-            self.insert_entry(&Entry {
-                user,
-                seq,
-                at: record.sent_at,
-                conversation: record.conversation,
-                message: record.n,
-                sender: record.sender,
-            })?;
-        }
-        Ok(())
-    }
-
-    /// Inserts a message without its entries.
-    fn insert_message(&mut self, record: &Record<'_>) -> rusqlite::Result<()> {
-        let (recipient, recipient_seq) = record.recipient();
-        // The temporary tables have all of it.
-        let in_row = if self.is_file {
-            long_contents::in_row(record.content)
-        } else {
-            Some(record.content)
-        };
-        let inserted = self.message.execute(params![
-            record.conversation,
-            record.n,
-            record.id,
-            record.sender,
-            recipient,
-            signed(record.sender_seq),
-            signed(recipient_seq),
-            record.sent_at,
-            record.reply_to,
-            in_row,
-            record.counts.low,
-            record.counts.high,
-            record.counts.behind(record.sent_at),
-            record.hash,
-        ])?;
-        if inserted > 0 && in_row.is_none() {
-            long_contents::insert(self.connection, record.n, record.content)?;
-        }
-        if record.sender_seq == 0 && self.is_file {
-            // The list is settled from entries, and this message has none.
-            listed::list(
-                self.connection,
-                record.sender,
-                record.conversation,
-                record.n,
-            )?;
-        }
-        Ok(())
-    }
-
-    fn insert_entry(&mut self, entry: &Entry) -> rusqlite::Result<()> {
-        let Entry {
-            user,
-            seq,
-            conversation,
-            ..
-        } = *entry;
-        let Some(floor) = trimmed_to(self.connection, self.trimmed_to, user)? else {
-            // The user was removed after the message had moved, and a crash has undone that.
-            return Ok(());
-        };
-        if seq <= floor {
-            if self.is_file {
-                // The list is settled from entries, and this message has none.
-                listed::list(self.connection, user, conversation, entry.message)?;
-            }
-            return Ok(());
-        }
-        self.entry.execute(params![
-            user,
-            signed(seq),
-            entry.at,
-            conversation,
-            entry.message,
-            (user == entry.sender).then_some(user),
-        ])?;
-        Ok(())
-    }
-}
-
-/// The newest inbox entry that retention has removed. `None`: there is no such user.
-fn trimmed_to(
-    connection: &Connection,
-    known: &mut TrimmedTo,
-    user: i64,
-) -> rusqlite::Result<Option<u64>> {
-    if let Some(seq) = known.get(&user) {
-        return Ok(Some(*seq));
-    }
-    let seq: Option<i64> = connection
-        .prepare_cached("SELECT floor FROM users WHERE n = ?1")?
-        .query_row([user], |row| row.get(0))
-        .optional()?;
-    let seq = seq.map(unsigned);
-    known.extend(seq.map(|seq| (user, seq)));
-    Ok(seq)
 }

@@ -1,4 +1,4 @@
-//! The pending log in memory: which messages it holds, and which of them are to move next.
+//! The pending log in memory: what it holds, and what of that is to move next.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::{Duration, Instant};
@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 use rusqlite::Connection;
 
 use super::encoding::Id;
-use super::late_entries::LateEntries;
+use super::item::Item;
+use super::late_entries::{Late, LateEntries};
 use super::record::Record;
-use super::rows::{PendingBatch, weight};
+use super::rows::{Located, PendingBatch, weight};
 use crate::store::sqlite::counts::Counts;
 use crate::store::sqlite::number::unsigned;
 use crate::store::sqlite::rooms::is_room;
@@ -19,10 +20,10 @@ const MAX_WAIT: Duration = Duration::from_millis(150);
 const MAX_MESSAGES: usize = 8192;
 const MAX_BYTES: usize = 2 << 20;
 
-/// The pending log: a copy of the rows of the table, and an index of their messages.
+/// The pending log: a copy of the rows of the table, and an index of what is in them.
 #[derive(Debug, Default)]
 pub struct PendingLog {
-    /// Rows that hold messages which have not moved, or whose entries have not. The first of them has the number `first_row`.
+    /// Rows that hold messages or entries which have not moved. The first of them has the number `first_row`.
     pub(super) rows: VecDeque<Row>,
     pub(super) first_row: i64,
     /// Rows before this one are removed from the table.
@@ -38,7 +39,7 @@ pub struct PendingLog {
     pub(super) ids: HashSet<(i64, Id)>,
     pub(super) messages: usize,
     pub(super) bytes: usize,
-    /// The entries of messages that have moved without them.
+    /// The entries whose messages have moved, or have not been in the log.
     pub(super) late: LateEntries,
 }
 
@@ -47,7 +48,7 @@ pub struct PendingLog {
 pub(super) struct Row {
     /// Empty if nothing of it is needed any more.
     pub bytes: Vec<u8>,
-    /// The number of its messages that have not moved with all of their entries.
+    /// The number of its items that have not moved with all of their entries.
     pub pending: usize,
 }
 
@@ -104,7 +105,6 @@ impl PendingLog {
         let next = self.first_row + self.rows.len() as i64;
         debug_assert_eq!(next, first, "rows are numbered without gaps");
         let now = Instant::now();
-        self.messages += batch.records.len();
         for bytes in batch.rows {
             self.bytes += bytes.len();
             self.rows.push_back(Row { bytes, pending: 0 });
@@ -113,7 +113,21 @@ impl PendingLog {
             let number = first + record.row as i64;
             let index = self.index_of(number);
             self.rows[index].pending += 1;
-            self.ids.insert((record.conversation, record.id));
+            let place = (number, record.offset);
+            let id = match record.content {
+                Located::Message(id) => id,
+                Located::Entries(may_supersede) => {
+                    self.late.add(Late {
+                        conversation: record.conversation,
+                        count: record.count(),
+                        may_supersede,
+                        place,
+                    });
+                    continue;
+                }
+            };
+            self.messages += 1;
+            self.ids.insert((record.conversation, id));
             let conversation = self
                 .conversations
                 .entry(record.conversation)
@@ -125,7 +139,7 @@ impl PendingLog {
                     let users: Vec<i64> = if is_room(record.conversation) {
                         Vec::new()
                     } else {
-                        std::iter::once(record.sender).chain(others).collect()
+                        std::iter::once(record.by).chain(others).collect()
                     };
                     for user in &users {
                         let conversations = self.by_user.entry(*user).or_default();
@@ -139,26 +153,26 @@ impl PendingLog {
                         messages: VecDeque::new(),
                     }
                 });
-            conversation.messages.push_back((number, record.offset));
+            conversation.messages.push_back(place);
         }
     }
 
-    /// The time of the newest message. `None`: it has moved with all of its entries.
+    /// The time of the newest item. `None`: it has moved with all of its entries.
     pub fn newest_time(&self) -> Option<i64> {
         let mut bytes = self.rows.back()?.bytes.as_slice();
         let mut newest = None;
-        while let Some(record) = Record::read(&mut bytes) {
-            newest = Some(record.sent_at);
+        while let Some(item) = Item::read(&mut bytes) {
+            newest = Some(item.at());
         }
         newest
     }
 
-    /// True if all messages have moved with their entries.
+    /// True if everything has moved.
     pub fn is_empty(&self) -> bool {
         self.messages == 0 && self.late.is_empty()
     }
 
-    /// True if there are messages of this conversation, or entries of them.
+    /// True if there are messages of this conversation, or entries about it.
     pub fn has_conversation(&self, conversation: i64) -> bool {
         self.conversations.contains_key(&conversation) || self.late.has_conversation(conversation)
     }
@@ -168,14 +182,14 @@ impl PendingLog {
         self.ids.contains(&(conversation, *id))
     }
 
-    /// The newest inbox entry of each user among the messages of the log.
+    /// The newest inbox entry in the log of each user whom it names.
     pub fn heads(&self) -> HashMap<i64, u64> {
         let mut heads = HashMap::new();
-        // Some of these messages have moved already; their entries are not newer than those in the tables.
+        // Some of them have moved already; their entries are not newer than those in the tables.
         for row in &self.rows {
             let mut bytes = row.bytes.as_slice();
-            while let Some(record) = Record::read(&mut bytes) {
-                for (user, seq) in record.entries() {
+            while let Some(item) = Item::read(&mut bytes) {
+                for (user, seq) in item.users() {
                     let head: &mut u64 = heads.entry(user).or_default();
                     *head = seq.max(*head);
                 }
@@ -197,6 +211,11 @@ impl PendingLog {
     /// True if there are entries whose messages have moved.
     pub fn has_late_entries(&self) -> bool {
         !self.late.is_empty()
+    }
+
+    /// The number of changes whose entries have not moved, and may supersede others.
+    pub fn superseding(&self) -> u64 {
+        self.late.superseding()
     }
 
     /// A number for [`PendingLog::have_entries_moved`].

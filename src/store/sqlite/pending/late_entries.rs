@@ -1,20 +1,24 @@
-//! Inbox entries of messages in large rooms. They move after their messages, in portions.
+//! Inbox entries about messages in large rooms, and about their changes and members. They move after what they are about, in portions.
 //!
 //! Each inbox is in another part of the table, so an entry alone costs a page, which is written to the write-ahead log and copied from
-//! there. The entries of several messages of a room share these pages if they move together, inbox by inbox. A portion is small, so
-//! that commits wait for none of them for long.
+//! there. Several entries of an inbox that are about a room share these pages if they move together, inbox by inbox. A portion is
+//! small, so that commits wait for none of them for long.
+//!
+//! The entries about a room move in the order in which they were added, as far as an entry may supersede another: changes of a message
+//! are added with their commits.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
+use super::item::{About, Item};
 use super::record::Record;
 use crate::store::sqlite::rooms::is_room;
 
-/// The entries of a message with more recipients than this move after it.
+/// Entries for more recipients than this move late.
 const FEW_RECIPIENTS: usize = 2;
-/// How long entries wait for those of further messages of the room.
+/// How long entries wait for further ones about the room.
 const MAX_WAIT: Duration = Duration::from_secs(1);
-/// The number of entries that move together, if they are of several messages.
+/// The number of entries that move together, if they are about several messages or changes.
 const MAX_GROUP: usize = 1 << 16;
 /// The work of one portion: an entry counts 1, and an inbox [`INBOX`].
 const PORTION: usize = 160;
@@ -23,16 +27,30 @@ const INBOX: usize = 4;
 const MAX_ENTRIES: usize = 1 << 16;
 const EXCESS_STEP: usize = 1024;
 
-/// The entries that have not moved, of messages that have.
+/// The entries that have not moved, while what they are about is in its table.
 #[derive(Debug, Default)]
 pub struct LateEntries {
     /// The oldest is first. The number of a group is that of the first plus its index.
     groups: VecDeque<Group>,
     first: u64,
-    /// The groups to which messages are added, by conversation.
+    /// The groups that still grow, by conversation.
     open: HashMap<i64, u64>,
     /// The number of entries in all groups.
     count: usize,
+    /// The number of items in all groups that may supersede entries.
+    superseding: usize,
+}
+
+/// The entries of an item.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Late {
+    pub conversation: i64,
+    /// The number of entries.
+    pub count: usize,
+    /// They may supersede others.
+    pub may_supersede: bool,
+    /// The number of the row and the byte in it.
+    pub place: (i64, u32),
 }
 
 /// Entries of one room that move together.
@@ -40,37 +58,30 @@ pub struct LateEntries {
 struct Group {
     conversation: i64,
     since: Instant,
-    /// The number of the row and the byte in it of each message.
-    messages: Vec<(i64, u32)>,
+    /// The places of the items.
+    items: Vec<(i64, u32)>,
     count: usize,
-    /// Set when the first portion is prepared: no message is added from then on.
+    superseding: usize,
+    /// Set when the first portion is prepared: nothing is added from then on.
     moving: Option<Moving>,
 }
 
 /// A group of which entries move.
 #[derive(Debug)]
 struct Moving {
-    messages: Vec<Message>,
+    items: Vec<About>,
     /// By user, then by number.
     entries: Vec<LateEntry>,
     /// The first entry that has not moved.
     next: usize,
 }
 
-/// What an entry tells of its message.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Message {
-    pub n: i64,
-    pub sender: i64,
-    pub sent_at: i64,
-}
-
 #[derive(Clone, Copy, Debug)]
 struct LateEntry {
     user: i64,
     seq: u64,
-    /// The index of the message.
-    message: u32,
+    /// The index of the item.
+    item: u32,
 }
 
 /// Entries that move in one transaction: those of the first group up to this index.
@@ -79,9 +90,20 @@ pub struct Portion {
     end: usize,
 }
 
-/// True if the entries of this message move after it.
-pub(super) fn are_late(record: &Record<'_>) -> bool {
-    is_room(record.conversation) && record.recipients.len() > FEW_RECIPIENTS
+/// True if entries about this conversation for so many recipients move late.
+pub fn are_late(conversation: i64, recipients: usize) -> bool {
+    is_room(conversation) && recipients > FEW_RECIPIENTS
+}
+
+/// The entries of a message, if they move late.
+pub(super) fn late_entries(record: &Record<'_>, place: (i64, u32)) -> Option<Late> {
+    let conversation = record.conversation;
+    are_late(conversation, record.recipients.len()).then(|| Late {
+        conversation,
+        count: record.entries().count(),
+        may_supersede: false,
+        place,
+    })
 }
 
 impl LateEntries {
@@ -96,10 +118,20 @@ impl LateEntries {
         groups.any(|group| group.conversation == conversation)
     }
 
-    /// Adds the entries of a message that has moved.
-    pub fn add(&mut self, record: &Record<'_>, place: (i64, u32)) {
-        let count = record.entries().count();
-        let conversation = record.conversation;
+    /// The number of items that may supersede entries.
+    pub fn superseding(&self) -> u64 {
+        self.superseding as u64
+    }
+
+    /// Adds the entries of an item.
+    pub fn add(&mut self, late: Late) {
+        let Late {
+            conversation,
+            count,
+            place,
+            ..
+        } = late;
+        let superseding = usize::from(late.may_supersede);
         let group = match self.open.get(&conversation) {
             Some(number) if *number >= self.first => {
                 self.groups.get_mut((number - self.first) as usize)
@@ -109,17 +141,20 @@ impl LateEntries {
         let group =
             group.filter(|group| group.moving.is_none() && group.count + count <= MAX_GROUP);
         self.count += count;
+        self.superseding += superseding;
         if let Some(group) = group {
             group.count += count;
-            group.messages.push(place);
+            group.superseding += superseding;
+            group.items.push(place);
             return;
         }
         self.open.insert(conversation, self.end());
         self.groups.push_back(Group {
             conversation,
             since: Instant::now(),
-            messages: vec![place],
+            items: vec![place],
             count,
+            superseding,
             moving: None,
         });
     }
@@ -147,14 +182,14 @@ impl LateEntries {
     }
 
     /// Prepares the next portion; with `all`, it is what is left of a group. `None`: all entries have moved. `read` reads the
-    /// message in a place.
+    /// item in a place.
     ///
     /// # Errors
     /// Those of `read`.
     pub fn next<'r>(
         &mut self,
         all: bool,
-        read: impl Fn((i64, u32)) -> rusqlite::Result<Record<'r>>,
+        read: impl Fn((i64, u32)) -> rusqlite::Result<Item<'r>>,
     ) -> rusqlite::Result<Option<Portion>> {
         let excess = self.count.saturating_sub(MAX_ENTRIES) / EXCESS_STEP;
         let Some(group) = self.groups.front_mut() else {
@@ -162,7 +197,7 @@ impl LateEntries {
         };
         let moving = match &mut group.moving {
             Some(moving) => moving,
-            none => none.insert(Moving::begin(&group.messages, group.count, read)?),
+            none => none.insert(Moving::begin(&group.items, group.count, read)?),
         };
         if all {
             let end = moving.entries.len();
@@ -186,19 +221,14 @@ impl LateEntries {
         Ok(Some(Portion { end }))
     }
 
-    /// The entries of a portion: the conversation, and user, number and message of each.
+    /// The entries of a portion: user, number, and what each is about.
     pub(super) fn entries(
         &self,
         portion: Portion,
-    ) -> Option<(i64, impl Iterator<Item = (i64, u64, Message)>)> {
-        let group = self.groups.front()?;
-        let moving = group.moving.as_ref()?;
+    ) -> Option<impl Iterator<Item = (i64, u64, &About)>> {
+        let moving = self.groups.front()?.moving.as_ref()?;
         let entries = moving.entries.get(moving.next..portion.end)?.iter();
-        let entries = entries.map(|entry| {
-            let message = moving.messages[entry.message as usize];
-            (entry.user, entry.seq, message)
-        });
-        Some((group.conversation, entries))
+        Some(entries.map(|entry| (entry.user, entry.seq, &moving.items[entry.item as usize])))
     }
 
     /// True if nothing is left after this portion.
@@ -207,7 +237,7 @@ impl LateEntries {
         self.groups.len() == 1 && moving.is_some_and(|moving| portion.end == moving.entries.len())
     }
 
-    /// A portion has moved. Returns the places of the messages of which all entries have moved now.
+    /// A portion has moved. Returns the places of the items of which all entries have moved now.
     pub fn moved(&mut self, portion: Portion) -> Vec<(i64, u32)> {
         let Some(group) = self.groups.front_mut() else {
             return Vec::new();
@@ -223,8 +253,11 @@ impl LateEntries {
         let number = self.first;
         self.open.retain(|_, open| *open != number);
         self.first += 1;
-        let group = self.groups.pop_front();
-        group.map(|group| group.messages).unwrap_or_default()
+        let Some(group) = self.groups.pop_front() else {
+            return Vec::new();
+        };
+        self.superseding -= group.superseding;
+        group.items
     }
 }
 
@@ -232,28 +265,23 @@ impl Moving {
     fn begin<'r>(
         places: &[(i64, u32)],
         count: usize,
-        read: impl Fn((i64, u32)) -> rusqlite::Result<Record<'r>>,
+        read: impl Fn((i64, u32)) -> rusqlite::Result<Item<'r>>,
     ) -> rusqlite::Result<Self> {
-        let mut messages = Vec::with_capacity(places.len());
+        let mut items = Vec::with_capacity(places.len());
         let mut entries = Vec::with_capacity(count);
         for place in places {
-            let record = read(*place)?;
-            let message = messages.len() as u32;
+            let read = read(*place)?;
+            let item = items.len() as u32;
             entries.extend(
-                record
-                    .entries()
-                    .map(|(user, seq)| LateEntry { user, seq, message }),
+                read.entries()
+                    .map(|(user, seq)| LateEntry { user, seq, item }),
             );
-            messages.push(Message {
-                n: record.n,
-                sender: record.sender,
-                sent_at: record.sent_at,
-            });
+            items.push(read.about());
         }
-        // Stable: the recipients of each message are in order already.
+        // Stable: the recipients of each item are in order already.
         entries.sort_by_key(|entry| (entry.user, entry.seq));
         Ok(Self {
-            messages,
+            items,
             entries,
             next: 0,
         })
@@ -265,6 +293,14 @@ mod tests {
     use super::*;
     use crate::store::sqlite::counts::Counts;
     use crate::store::{Recipient, Recipients};
+
+    fn added(n: i64, users: i64) -> Late {
+        late_entries(&record(n, users), (n, 0)).expect("they are late")
+    }
+
+    fn message(n: i64, users: i64) -> Item<'static> {
+        Item::Message(record(n, users))
+    }
 
     fn record(n: i64, users: i64) -> Record<'static> {
         let recipients: Vec<_> = (2..2 + users)
@@ -292,21 +328,22 @@ mod tests {
     fn every_entry_is_in_one_portion_and_those_of_an_inbox_are_together() {
         let mut late = LateEntries::default();
         for n in 1..=10 {
-            late.add(&record(n, 99), (n, 0));
+            late.add(added(n, 99));
         }
         let end = late.close();
-        late.add(&record(11, 99), (11, 0));
+        late.add(added(11, 99));
         let mut seen = Vec::new();
         let mut portions = 0;
         while !late.have_moved(end) {
-            let portion = late.next(false, |(n, _)| Ok(record(n, 99)));
+            let portion = late.next(false, |(n, _)| Ok(message(n, 99)));
             let portion = portion.expect("it is read").expect("there is one");
-            let (conversation, entries) = late.entries(portion).expect("it has entries");
-            assert_eq!(conversation, -1);
+            let entries = late.entries(portion).expect("it has entries");
+            let found: Vec<_> = entries
+                .map(|(user, seq, about)| (user, seq, about.n))
+                .collect();
             assert!(!late.ends_with(portion), "a group is left");
-            let before = seen.len();
-            seen.extend(entries.map(|(user, seq, message)| (user, seq, message.n)));
-            assert!(seen.len() > before && seen.len() - before < PORTION);
+            assert!(!found.is_empty() && found.len() < PORTION);
+            seen.extend(found);
             portions += 1;
             late.moved(portion);
         }
@@ -318,7 +355,7 @@ mod tests {
             late.has_conversation(-1),
             "the last message is in another group"
         );
-        let rest = late.next(true, |(n, _)| Ok(record(n, 99)));
+        let rest = late.next(true, |(n, _)| Ok(message(n, 99)));
         let rest = rest.expect("it is read").expect("there is one");
         assert!(late.ends_with(rest));
         assert_eq!(late.moved(rest), [(11, 0)]);
@@ -329,10 +366,10 @@ mod tests {
     fn portions_grow_with_the_number_of_entries_that_wait() {
         let mut late = LateEntries::default();
         let first = |late: &mut LateEntries| {
-            let portion = late.next(false, |(n, _)| Ok(record(n, 1000)));
+            let portion = late.next(false, |(n, _)| Ok(message(n, 1000)));
             portion.expect("it is read").expect("there is one").end
         };
-        late.add(&record(1, 1000), (1, 0));
+        late.add(added(1, 1000));
         let small = first(&mut late);
         let waits = late.groups[0].since + MAX_WAIT;
         assert!(
@@ -340,7 +377,7 @@ mod tests {
             "a group that has begun to move does not wait"
         );
         for n in 2..=200 {
-            late.add(&record(n, 1000), (n, 0));
+            late.add(added(n, 1000));
         }
         assert!(first(&mut late) > 5 * small);
         assert!(late.groups.len() > 2, "a group has a largest size");

@@ -56,11 +56,7 @@ impl<'a> Record<'a> {
         for number in numbers {
             write_number(out, number.cast_unsigned());
         }
-        write_number(out, self.recipients.len() as u64);
-        for recipient in &*self.recipients {
-            write_number(out, recipient.user.cast_unsigned());
-            write_number(out, recipient.seq);
-        }
+        write_recipients(out, &self.recipients);
         let counts = self.counts;
         for number in [counts.low, counts.high, counts.behind(self.sent_at)] {
             write_number(out, number.cast_unsigned());
@@ -87,17 +83,7 @@ impl<'a> Record<'a> {
             *number = read_number(bytes)?;
         }
         let [conversation, n, sender, sender_seq, sent_at] = numbers;
-        let recipients = match read_number(bytes)? {
-            0 => Recipients::NONE,
-            1 => {
-                let Recipient { user, seq } = read_recipient(bytes)?;
-                Recipients::one(user, seq)
-            }
-            count => (0..count)
-                .map(|_| read_recipient(bytes))
-                .collect::<Option<Vec<_>>>()?
-                .into(),
-        };
+        let recipients = read_recipients(bytes)?;
         let counts = if version == VERSION {
             read_counts(bytes, sent_at.cast_signed())?
         } else {
@@ -163,6 +149,30 @@ fn read_counts(bytes: &mut &[u8], sent_at: i64) -> Option<Counts> {
         low: read_number(bytes)?.cast_signed(),
         high: read_number(bytes)?.cast_signed(),
         latest: sent_at.saturating_add(read_number(bytes)?.cast_signed()),
+    })
+}
+
+/// Writes the number of recipients, and user and entry of each.
+pub(super) fn write_recipients(out: &mut Vec<u8>, recipients: &[Recipient<i64>]) {
+    write_number(out, recipients.len() as u64);
+    for recipient in recipients {
+        write_number(out, recipient.user.cast_unsigned());
+        write_number(out, recipient.seq);
+    }
+}
+
+/// Reads what [`write_recipients`] has written.
+pub(super) fn read_recipients(bytes: &mut &[u8]) -> Option<Recipients<i64>> {
+    Some(match read_number(bytes)? {
+        0 => Recipients::NONE,
+        1 => {
+            let Recipient { user, seq } = read_recipient(bytes)?;
+            Recipients::one(user, seq)
+        }
+        count => (0..count)
+            .map(|_| read_recipient(bytes))
+            .collect::<Option<Vec<_>>>()?
+            .into(),
     })
 }
 

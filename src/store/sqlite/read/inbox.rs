@@ -33,6 +33,11 @@ impl SqliteReader {
             Some(shared) if shared.is_pending() => shared.read_heads(),
             _ => Arc::default(),
         };
+        // So many more entries may be superseded by changes whose entries have not moved.
+        let superseding = self
+            .shared
+            .as_ref()
+            .map_or(0, |shared| shared.superseding());
         // One row, also if there is no such user.
         let mut statement = self.connection.prepare_cached(
             "SELECT u.n, u.floor, (SELECT max(seq) FROM inbox WHERE user = u.n),
@@ -54,7 +59,7 @@ impl SqliteReader {
                 let head = newest.map_or(trimmed_to, unsigned).max(pending);
                 // Entries beyond the limit count as removed before the sweep has removed them.
                 let superseded = row.get::<_, Option<i64>>(6)?.map_or(0, unsigned);
-                let kept = kept_entries(self.inbox_limit, superseded);
+                let kept = kept_entries(self.inbox_limit, superseded.saturating_add(superseding));
                 let oldest = trimmed_to.max(head.saturating_sub(kept)) + 1;
                 let state = InboxState {
                     head,

@@ -3,12 +3,13 @@
 use std::collections::HashMap;
 
 use rusqlite::{OptionalExtension as _, Result, params};
+use uuid::Uuid;
 
 use super::SqliteReader;
 use crate::store::KnownEntry;
 use crate::store::sqlite::kinds::{JOINED, LEFT, SUPERSEDED};
 use crate::store::sqlite::number::signed;
-use crate::store::sqlite::pending;
+use crate::store::sqlite::pending::{self, Item};
 
 /// An entry that a client knows, of a range that the inbox keeps.
 pub(super) struct Comparison {
@@ -27,6 +28,33 @@ struct Stored {
     kind: i64,
     edited_at: Option<i64>,
     deleted_at: Option<i64>,
+}
+
+/// An entry in the pending log.
+struct Pending {
+    at: i64,
+    about: Subject,
+}
+
+/// What an entry in the pending log is about.
+enum Subject {
+    /// A message of the log, with this id.
+    Message(Uuid),
+    /// A message that is in its table, or a place at which there is none: conversation and number.
+    Stored(i64, i64),
+}
+
+impl Pending {
+    fn of(item: &Item<'_>) -> Self {
+        let about = match item {
+            Item::Message(record) => Subject::Message(Uuid::from_bytes(*record.id)),
+            Item::Entries(record) => Subject::Stored(record.about.conversation, record.about.n),
+        };
+        Self {
+            at: item.at(),
+            about,
+        }
+    }
 }
 
 impl SqliteReader {
@@ -50,18 +78,32 @@ impl SqliteReader {
             return Ok(diverged);
         }
         // The log is read once for all of them, and not flushed: openings must not wait for the writer.
-        pending::each_record(&self.connection, |record| {
-            for key in record.entries() {
-                // A message in the log has not been changed: a change moves it to its table first.
+        let mut found = Vec::new();
+        pending::each_item(&self.connection, |item| {
+            for key in item.entries() {
                 let waiting = pending.get(&key).into_iter().flatten();
-                diverged.extend(waiting.filter_map(|Comparison { index, entry, .. }| {
-                    let other_id = entry.id.is_some_and(|id| id.as_bytes() != record.id);
-                    let other_time = entry.at.is_some_and(|at| at != record.sent_at);
-                    (other_id || other_time).then_some(*index)
-                }));
+                found.extend(waiting.map(|comparison| (*comparison, Pending::of(item))));
             }
         })?;
+        for (Comparison { index, entry, .. }, pending) in found {
+            // A client that was sent another form of the entry, such as that of a deleted message, has read it from the table.
+            let other_id = match entry.id {
+                Some(id) => self.id_of_subject(&pending)? != Some(id),
+                None => false,
+            };
+            if other_id || entry.at.is_some_and(|at| at != pending.at) {
+                diverged.push(*index);
+            }
+        }
         Ok(diverged)
+    }
+
+    /// The id of the message that an entry in the log is about. `None`: it is about a member.
+    fn id_of_subject(&self, pending: &Pending) -> Result<Option<Uuid>> {
+        match pending.about {
+            Subject::Message(id) => Ok(Some(id)),
+            Subject::Stored(conversation, n) => self.id_of(conversation, n),
+        }
     }
 
     fn stored(&self, user: i64, seq: u64) -> Result<Option<Stored>> {
