@@ -1,4 +1,4 @@
-//! The latency of two users who are in no room, in turn without other load and while a large room receives messages.
+//! The latency of two users who are in no room, in turn without other load and while a large room receives messages or edits.
 
 use std::io::{self, Read as _, Write as _};
 use std::net::TcpStream;
@@ -20,6 +20,9 @@ const SENDERS: usize = 3;
 /// Time between two messages of the pair. It has no common divisor with usual intervals of the room, so that the pair's messages
 /// are sent at all times of such an interval.
 const EVERY: Duration = Duration::from_micros(17_310);
+
+/// The time in which each sender sends the message that it edits.
+const FIRST: Duration = Duration::from_secs(1);
 
 /// One of the two users. It has a thread of its own that waits in the kernel, so that the generator's work for the room delays it
 /// as little as possible.
@@ -97,11 +100,30 @@ impl Pair {
 /// The room and its members.
 struct Crowd {
     members: Members,
-    messages: Vec<Template>,
+    /// What each sender sends.
+    frames: Vec<Template>,
     receivers: usize,
 }
 
 impl Crowd {
+    /// Has each sender send a message, which it edits from then on.
+    async fn begin_edits(
+        &mut self,
+        (room, size): (&str, usize),
+        course: &Shared,
+    ) -> io::Result<()> {
+        let pairs = (0..SENDERS).map(|n| {
+            let id = format!("00000000-0000-4000-8000-{n:012}");
+            Template::with_edit(room, size, &id)
+        });
+        let (messages, edits) = pairs.unzip();
+        self.frames = messages;
+        let rate = SENDERS as f64 / FIRST.as_secs_f64();
+        self.talk(FIRST, rate, course).await?;
+        self.frames = edits;
+        Ok(())
+    }
+
     /// Sends to the room on schedule until `length` has passed, and waits until everything is delivered.
     async fn talk(&mut self, length: Duration, rate: f64, course: &Shared) -> io::Result<u64> {
         let began = tokio::time::Instant::now();
@@ -116,7 +138,7 @@ impl Crowd {
             // The other senders get the message, too, and do not count it.
             let frame = course
                 .borrow_mut()
-                .stamped(&mut self.messages[n], self.receivers);
+                .stamped(&mut self.frames[n], self.receivers);
             let sender = &mut self.members.senders[n];
             sender.queue_frame(frame);
             sender.flush().await?;
@@ -160,9 +182,12 @@ pub async fn run(target: &Target, options: &Options, report: &mut Report) -> io:
     let size: usize = options.size.into();
     let mut crowd = Crowd {
         receivers: room.online().saturating_sub(SENDERS),
-        messages: vec![Template::to_room(&room.name(), size, false); SENDERS],
+        frames: vec![Template::to_room(&room.name(), size, false); SENDERS],
         members,
     };
+    if options.edits {
+        crowd.begin_edits((&room.name(), size), &course).await?;
+    }
     let to = name("b", 0);
     let mut pair = Pair {
         from: Peer::open(target, &name("a", 0)).await?,
@@ -223,7 +248,11 @@ pub async fn run(target: &Target, options: &Options, report: &mut Report) -> io:
     report.line("p99 relative to idle", format!("x{ratio:.2}"));
     let deliveries = crowd.receivers;
     report.line(
-        "messages to the room",
+        if options.edits {
+            "edits in the room"
+        } else {
+            "messages to the room"
+        },
         format!("{sent}, each to {deliveries} receivers and {SENDERS} senders"),
     );
     report.line("others", format!("{others:.0} % of the machine's CPU"));

@@ -37,6 +37,9 @@ pub struct Options {
     /// many members receives messages of three members at --rate per second.
     #[arg(long, default_value_t = 0, value_name = "MEMBERS")]
     pub beside_room: usize,
+    /// With --beside-room: the three members edit one message each, instead of sending messages.
+    #[arg(long)]
+    pub edits: bool,
     /// Rounds of --rooms and --beside-room.
     #[arg(long, default_value_t = 3)]
     pub rounds: usize,

@@ -136,24 +136,28 @@ const TIME: usize = 12;
 impl Template {
     /// Creates a message with `size` characters of text for `user`.
     pub fn new(user: &str, size: usize, ephemeral: bool) -> Self {
-        Self::with_target("target_user", user, size, ephemeral)
+        Self::with_target("target_user", user, size, fields(ephemeral))
     }
 
     /// Creates a message for the members of `room`.
     pub fn to_room(room: &str, size: usize, ephemeral: bool) -> Self {
-        Self::with_target("target_room", room, size, ephemeral)
+        Self::with_target("target_room", room, size, fields(ephemeral))
     }
 
-    fn with_target(key: &str, target: &str, size: usize, ephemeral: bool) -> Self {
+    /// Creates a message with this id for the members of `room`, and an edit of it.
+    pub fn with_edit(room: &str, size: usize, id: &str) -> (Self, Self) {
+        let of = |more: &str| {
+            let more = format!(r#","id":"{id}"{more}"#);
+            Self::with_target("target_room", room, size, &more)
+        };
+        (of(""), of(r#","type":"edit""#))
+    }
+
+    fn with_target(key: &str, target: &str, size: usize, more: &str) -> Self {
         let text = "x".repeat(size.saturating_sub(NUMBER + TIME + 2));
         let (number, time) = ("#".repeat(NUMBER), "#".repeat(TIME));
-        let ephemeral = if ephemeral {
-            r#","ephemeral":true"#
-        } else {
-            ""
-        };
         let frame = crate::socket::text_frame(&format!(
-            r#"{{"message":"{number} {time} {text}","{key}":"{target}"{ephemeral}}}"#
+            r#"{{"message":"{number} {time} {text}","{key}":"{target}"{more}}}"#
         ));
         let stamp = frame.windows(2).position(|two| two == b"##");
         let stamp = stamp.expect("it was put there");
@@ -166,6 +170,15 @@ impl Template {
         write_digits(digits, number);
         write_digits(&mut rest[1..=TIME], micros);
         &self.frame
+    }
+}
+
+/// The fields of a message besides its content and target.
+fn fields(ephemeral: bool) -> &'static str {
+    if ephemeral {
+        r#","ephemeral":true"#
+    } else {
+        ""
     }
 }
 
