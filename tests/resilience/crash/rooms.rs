@@ -1,4 +1,4 @@
-//! SIGKILL while users send to rooms, join and leave: every acknowledged message is once, and in the same order, in the inbox of
+//! SIGKILL while users send to rooms, react, join and leave: every acknowledged message is once, and in the same order, in the inbox of
 //! every member between the entries of the join and of the leave (PROTOCOL section 11, "Order").
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
@@ -27,14 +27,23 @@ const WINDOW: usize = 32;
 struct Item {
     room: String,
     by: String,
-    /// The id of a message, or `joined` or `left`.
+    /// The id of a message, with the emoji of a reaction, or `joined` or `left`.
     what: String,
+    /// Empty for a reaction, of which no frame has the time.
     at: String,
 }
 
 #[derive(Clone)]
 enum Request {
-    Message { room: &'static str, id: String },
+    Message {
+        room: &'static str,
+        id: String,
+    },
+    /// To a message in the hall.
+    React {
+        id: String,
+        emoji: String,
+    },
     Join,
     Leave,
 }
@@ -52,6 +61,8 @@ struct User {
     is_in_lobby: bool,
     /// Acknowledged messages, with the number of the entry.
     promises: Vec<(String, u64)>,
+    /// Acknowledged messages in the hall.
+    own: Vec<String>,
     /// The whole inbox, read between the rounds.
     inbox: Vec<Item>,
 }
@@ -79,6 +90,12 @@ fn item(frame: &Value) -> Item {
                 at: field("sent_at"),
             }
         }
+        Some("reacted") => Item {
+            room: field("target_room"),
+            by: field("from_user"),
+            what: format!("{} {}", field("id"), field("emoji")),
+            at: String::new(),
+        },
         Some("room") => Item {
             room: field("room"),
             by: field("user"),
@@ -101,6 +118,7 @@ impl User {
             open: VecDeque::new(),
             is_in_lobby: n == 0,
             promises: Vec::new(),
+            own: Vec::new(),
             inbox: Vec::new(),
         }
     }
@@ -123,11 +141,11 @@ impl User {
             let epoch = client.epoch().to_owned();
             let known = self.epoch.get_or_insert_with(|| epoch.clone());
             assert_eq!(*known, epoch, "{}: the epoch has changed", self.name);
-            // Messages are sent again with the same ids. What became of a join or leave shows in the inbox.
+            // Messages and reactions are sent again, and stored once. What became of a join or leave shows in the inbox.
             let again = std::mem::take(&mut self.open);
             let mut sent = again
                 .into_iter()
-                .filter(|(_, request)| matches!(request, Request::Message { .. }))
+                .filter(|(_, request)| !matches!(request, Request::Join | Request::Leave))
                 .all(|(_, request)| self.send(&mut client, request));
             let mut is_synced = false;
             let mut newest = 0;
@@ -167,6 +185,11 @@ impl User {
         match self.random.below(20) {
             0 => Request::Join,
             1 => Request::Leave,
+            2..5 if !self.own.is_empty() => Request::React {
+                id: self.own[self.own.len() - 1 - self.random.below(self.own.len().min(4))].clone(),
+                // Another one each time, so that none is superseded.
+                emoji: format!("{:x}", self.random.next()),
+            },
             n => Request::Message {
                 room: if n < 11 { HALL } else { LOBBY },
                 id: self.random.uuid(),
@@ -180,6 +203,9 @@ impl User {
         let mut frame = match &request {
             Request::Message { room, id } => {
                 json!({"message": text(id), "target_room": room, "id": id})
+            }
+            Request::React { id, emoji } => {
+                json!({"type": "react", "target_room": HALL, "id": id, "emoji": emoji})
             }
             Request::Join => json!({"type": "join", "room": LOBBY}),
             Request::Leave => json!({"type": "leave", "room": LOBBY}),
@@ -203,7 +229,7 @@ impl User {
     fn receive(&mut self, frame: &Value, newest: &mut u64) {
         match frame["type"].as_str() {
             Some("synced") => return,
-            Some("message" | "room") => return self.take(frame, item(frame)),
+            Some("message" | "reacted" | "room") => return self.take(frame, item(frame)),
             _ => {}
         }
         let number: Option<u64> = frame["ref"].as_str().and_then(|number| number.parse().ok());
@@ -219,8 +245,10 @@ impl User {
             return;
         }
         assert_eq!(frame["status"], "stored", "{frame}");
+        let is_reaction = matches!(request, Request::React { .. });
         let (room, what) = match request {
             Request::Message { room, id } => (room, id),
+            Request::React { id, emoji } => (HALL, format!("{id} {emoji}")),
             Request::Join => (LOBBY, "joined".to_owned()),
             Request::Leave => (LOBBY, "left".to_owned()),
         };
@@ -233,9 +261,16 @@ impl User {
                 room: room.to_owned(),
                 by: self.name.clone(),
                 what: what.clone(),
-                at: frame["sent_at"].as_str().expect("a time").to_owned(),
+                at: if is_reaction {
+                    String::new()
+                } else {
+                    frame["sent_at"].as_str().expect("a time").to_owned()
+                },
             };
             self.take(frame, item);
+        }
+        if room == HALL && !is_reaction {
+            self.own.push(what.clone());
         }
         if is_message {
             self.promises.push((what, seq.expect("a seq")));
