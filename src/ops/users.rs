@@ -60,6 +60,9 @@ pub struct UserDetails {
     /// The first 1000 rooms of which the user is a member, by name.
     #[schemars(with = "Vec<RoomId<'_>>")]
     rooms: Vec<String>,
+    /// True if tokens of the user are revoked. Otherwise absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    revoked: Option<bool>,
 }
 
 /// `GET /v1/users/{user}`
@@ -69,7 +72,10 @@ pub async fn get(
 ) -> Result<web::Json<UserDetails>, ApiError> {
     let user: Arc<str> = path_name(&request, "user")?.into();
     Query::of(&request)?.finish()?;
-    let found = finish(ops.context.router.user_overview(user.clone())).await?;
+    let router = &ops.context.router;
+    let revoked = router.revoked_until(user.clone());
+    let found = finish(router.user_overview(user.clone())).await?;
+    let revoked = finish(revoked).await?.is_some();
     let sessions = ops.context.registry.with(&user, <[_]>::len);
     let (status, last_seen, unread, rooms) = match found {
         Some(found) => (found.status, found.last_seen, found.unread, found.rooms),
@@ -89,5 +95,6 @@ pub async fn get(
         sessions: Integer(sessions as u64),
         unread: Integer(unread),
         rooms: rooms.iter().map(ToString::to_string).collect(),
+        revoked: revoked.then_some(true),
     }))
 }

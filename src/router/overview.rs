@@ -30,6 +30,11 @@ impl Router {
         })
     }
 
+    /// Starts to read up to which time of issue the tokens of a user are revoked. `None`: they are not.
+    pub fn revoked_until(&self, user: Arc<str>) -> PendingRead<Option<i64>> {
+        self.readers.revoked_until(user)
+    }
+
     /// Starts to read the rooms whose names are greater than `after`.
     pub fn all_rooms(&self, after: Option<Arc<str>>, limit: usize) -> PendingRead<RoomsPage> {
         self.readers.rooms(RoomsQuery { after, limit })

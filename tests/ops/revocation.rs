@@ -38,6 +38,12 @@ fn delete(ops: &Ops, path: &str) -> Response {
     ops.request(&format!("DELETE {path}"), &[&key], b"")
 }
 
+fn get(ops: &Ops, path: &str) -> Value {
+    let key = format!("Authorization: Bearer {KEY}");
+    ops.request(&format!("GET {path}"), &[&key], b"")
+        .assert_ok()
+}
+
 /// A token that was issued so many seconds after now; `None`: it does not say so.
 fn token(user: &str, issued_in: Option<i64>) -> String {
     let mut claims = claims(user);
@@ -118,6 +124,11 @@ fn tokens_that_were_issued_before_a_revocation_are_rejected_until_it_is_lifted()
     }
     // `/echo` needs a token as well.
     unauthorized_at(&ops, "/echo", &old);
+    let revoked = |user: &str| get(&ops, &format!("/v1/users/{user}"))["revoked"].clone();
+    assert_eq!(
+        (revoked("8888"), revoked("6666")),
+        (json!(true), json!(null))
+    );
     // A token that is issued later is accepted, and so are those of others.
     connect(&ops, "8888", &token("8888", Some(5)));
     connect(&ops, "6666", &other);
@@ -126,6 +137,7 @@ fn tokens_that_were_issued_before_a_revocation_are_rejected_until_it_is_lifted()
 
     let lifted = delete(&ops, "/v1/users/8888/revocation").assert_ok();
     assert_eq!(lifted, json!({"lifted": true}));
+    assert_eq!(revoked("8888"), json!(null));
     for token in [&old, &without] {
         connect(&ops, "8888", token);
     }

@@ -31,6 +31,8 @@ export interface User {
   readonly sessions: number;
   readonly unread: number;
   readonly rooms: readonly string[];
+  /** Tokens of the user are revoked. */
+  readonly revoked?: boolean;
 }
 
 export interface RoomList {

@@ -157,13 +157,26 @@ describe('dashboard', { timeout: 10 * DEADLINE }, () => {
       await page.getByRole('button', { name }).click();
       await page.getByRole('dialog').getByRole('button', { name }).click();
     };
+    const button = (name: string) => page.getByRole('button', { name, exact: true });
+    const fact = page.locator('.facts').getByText('revoked', { exact: true });
+    await button('Revoke tokens').waitFor();
+    await button('Lift revocation').waitFor({ state: 'detached' });
+    await fact.waitFor({ state: 'detached' });
     await act('Revoke tokens');
     assert.equal(await session.closed, 4403);
     await page.getByText('Tokens revoked, 1 session closed.').waitFor();
     await dialogClosed(page);
+    await fact.waitFor();
+    await button('Revoke newer tokens').waitFor();
     await act('Lift revocation');
     await page.getByText('Revocation lifted.').waitFor();
     await dialogClosed(page);
+    await fact.waitFor({ state: 'detached' });
+    await button('Lift revocation').waitFor({ state: 'detached' });
+    await button('Revoke tokens').waitFor();
+    // A user need not be known for it.
+    await page.goto(`${stage.url}#/users/nobody`);
+    await page.getByText('This user is not known.').waitFor();
     await act('Lift revocation');
     await page.getByText('The tokens of this user were not revoked.').waitFor();
   });

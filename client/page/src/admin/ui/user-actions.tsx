@@ -11,12 +11,14 @@ interface UserActionsProps {
   readonly user: string;
   /** The number of open sessions, if it is known. */
   readonly sessions: number | undefined;
+  /** Whether tokens of the user are revoked, if it is known. */
+  readonly isRevoked: boolean | undefined;
   /** Called after an action. */
   readonly onDone: () => void;
 }
 
 /** What an operator can do about a user. Each action needs the scope `admin`. */
-export function UserActions({ api, user, sessions, onDone }: UserActionsProps): JSX.Element {
+export function UserActions({ api, user, sessions, isRevoked, onDone }: UserActionsProps): JSX.Element {
   const [asking, setAsking] = useState<Asking>();
   const [result, setResult] = useState('');
   const ask = (next: Asking) => {
@@ -40,11 +42,13 @@ export function UserActions({ api, user, sessions, onDone }: UserActionsProps): 
           Disconnect
         </button>
         <button type="button" onClick={() => ask('revoke')}>
-          Revoke tokens
+          {isRevoked ? 'Revoke newer tokens' : 'Revoke tokens'}
         </button>
-        <button type="button" onClick={() => ask('lift')}>
-          Lift revocation
-        </button>
+        {isRevoked !== false && (
+          <button type="button" onClick={() => ask('lift')}>
+            Lift revocation
+          </button>
+        )}
         <button type="button" class="danger" onClick={() => ask('erase')}>
           Erase user
         </button>

@@ -53,7 +53,13 @@ function UserDetails({ api, user, time }: { api: Api; user: string; time: number
         {/* Without this call, the others still tell of the user. */}
         {!info.error?.isUnsupported && <Failure error={info.error} />}
         {info.value && <Facts user={info.value} time={time} />}
-        <UserActions api={api} user={user} sessions={open?.length} onDone={onDone} />
+        <UserActions
+          api={api}
+          user={user}
+          sessions={open?.length}
+          isRevoked={info.value && info.value.revoked === true}
+          onDone={onDone}
+        />
       </section>
       <section class="panel" aria-labelledby="user-sessions">
         <header>
@@ -128,6 +134,7 @@ function Facts({ user, time }: { user: User; time: number }): JSX.Element {
         </Fact>
       )}
       {user.first_seen !== undefined && <Fact title="First seen">{date(user.first_seen)}</Fact>}
+      {user.revoked && <Fact title="Tokens">revoked</Fact>}
       <Fact title="Unread messages">{formatCount(user.unread)}</Fact>
       <Fact title="Rooms">
         {user.rooms.length === 0 ? (
