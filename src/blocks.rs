@@ -14,7 +14,7 @@ pub struct Blocks {
     /// Computes the hash of a pair. Randomly seeded, so that nobody can search for two pairs with the same hash.
     hasher: RandomState,
     /// A hash of 64 bits for each block instead of the user ids. A collision is improbable even with millions of blocks.
-    hashes: RwLock<HashSet<u64>>,
+    hashes: RwLock<HashSet<u64, ahash::RandomState>>,
     /// Number of blocks. It is usually 0, and then the lock is not needed.
     count: AtomicUsize,
 }

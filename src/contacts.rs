@@ -74,7 +74,7 @@ struct Shared {
 #[derive(Default)]
 struct Pairs {
     /// Whether pairs are contacts. Pairs are kept as 64 bits: that two of them share a value is not to be expected.
-    known: HashMap<u64, Known>,
+    known: HashMap<u64, Known, ahash::RandomState>,
     /// The pairs that are looked up.
     waiting: HashMap<u64, PendingLookup>,
     /// The number of signals in `waiting`.
@@ -254,7 +254,7 @@ impl Pairs {
 
     fn insert(&mut self, key: u64, are_contacts: bool, since: u64) {
         if self.known.len() >= MAX_PAIRS {
-            self.known = HashMap::new();
+            self.known = HashMap::default();
         }
         let known = Known {
             are_contacts,

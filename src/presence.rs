@@ -20,11 +20,11 @@ mod watch;
 mod work;
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher as _, RandomState};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use ahash::RandomState;
 use tokio::sync::Notify;
 
 use self::entry::{Entry, LastSeen, Transition};
@@ -43,7 +43,7 @@ pub const BYTES_PER_WATCH: usize = 1 << 10;
 /// An entry is kept for this time after the user was online, at least: meanwhile the store records it.
 const RECORDED_AFTER: Duration = Duration::from_secs(5);
 
-type Shard = HashMap<Arc<str>, Entry>;
+type Shard = HashMap<Arc<str>, Entry, RandomState>;
 /// Stores that a user is online for others, or until when the user was.
 type Recorder = Box<dyn Fn(&Arc<str>, Option<i64>) + Send + Sync>;
 /// Is told what contacts see of a user who has come online or is not online any more, and when that was noticed.

@@ -4,8 +4,9 @@
 //! user is read or changed, never across an await.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use ahash::RandomState;
 
 use crate::outbox::Outbox;
 
@@ -13,7 +14,7 @@ const SHARDS: usize = 64;
 
 /// The sessions of one user: the open ones in the order in which they were opened, among them those that are being opened.
 type Sessions = Vec<Arc<Outbox>>;
-type Shard = HashMap<Arc<str>, Sessions>;
+type Shard = HashMap<Arc<str>, Sessions, RandomState>;
 
 /// The sessions of this node, by user.
 #[derive(Debug)]
