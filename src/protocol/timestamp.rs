@@ -1,6 +1,7 @@
 //! Times in frames: RFC 3339, UTC, milliseconds (PROTOCOL section 1.6). They are informational and never determine order.
 
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::fmt;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -18,6 +19,14 @@ const YEAR_0: i64 = -62_167_219_200_000;
 /// The last time that a frame can have: jiff converts no milliseconds beyond its last whole second.
 fn last() -> i64 {
     jiff::Timestamp::MAX.as_second() * 1000
+}
+
+/// The length of each time in a frame.
+const LENGTH: usize = 24;
+
+thread_local! {
+    /// The time that this thread has written last, with its text: frames that are written together have the same time.
+    static LAST: Cell<(Option<i64>, [u8; LENGTH])> = const { Cell::new((None, [0; LENGTH])) };
 }
 
 /// A point in time, in milliseconds since 1970-01-01T00:00:00Z.
@@ -47,8 +56,19 @@ impl Timestamp {
     /// Appends the time, in the form `2026-11-20T11:03:00.123Z`. It is limited to the years that this form and jiff can
     /// represent, 0 to 9999.
     pub fn write(self, out: &mut Vec<u8>) {
+        let mut last = LAST.get();
+        if last.0 != Some(self.0) {
+            last = (Some(self.0), self.text());
+            LAST.set(last);
+        }
+        out.extend_from_slice(&last.1);
+    }
+
+    fn text(self) -> [u8; LENGTH] {
+        let mut text = Vec::with_capacity(LENGTH);
         // Writing into memory cannot fail.
-        let _ = PRINTER.print_timestamp(&self.limited(), out);
+        let _ = PRINTER.print_timestamp(&self.limited(), &mut text);
+        text.try_into().unwrap_or([b'0'; LENGTH])
     }
 
     fn limited(self) -> jiff::Timestamp {
