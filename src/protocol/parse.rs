@@ -1,5 +1,7 @@
 //! From the text of a message to a [`ClientFrame`], or to the error that rejects it.
 
+mod text_message;
+
 use std::borrow::Cow;
 
 use serde::Deserialize;
@@ -68,11 +70,9 @@ impl<'t, 'a> Scanned<'t, 'a> {
         Ref::new(value.text()?)
     }
 
-    /// Whether the frame's `type` is `tag`.
-    pub fn is_type(&self, tag: &str) -> bool {
-        self.doc
-            .and_then(|doc| doc.root().get("type"))
-            .is_some_and(|value| value.is_text(tag))
+    /// The frame's `type`, which may be no string. `None`: it has none.
+    pub fn tag(&self) -> Option<Value<'t, 'a>> {
+        self.doc?.root().get("type")
     }
 
     /// The type of the content, which may be invalid. `None`: the frame has none.
@@ -86,6 +86,14 @@ impl<'t, 'a> Scanned<'t, 'a> {
     /// # Errors
     /// [`FrameError`] names the rule that the frame violates, and the value.
     pub fn parse(&self, contract: &Contract) -> Result<Parsed<'a>, FrameError> {
+        if let (None, Some(doc)) = (&self.problem, self.doc)
+            && let Some(frame) = text_message::decode(doc.root())
+        {
+            return Ok(Parsed {
+                frame,
+                invalid_content: None,
+            });
+        }
         let frame: ClientFrame<'a> = self.decode(contract)?;
         frame.check().map_err(frame_error)?;
         let invalid_content = match frame.content() {

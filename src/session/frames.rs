@@ -52,11 +52,13 @@ impl SessionState {
         TAPE.with_borrow_mut(|tape| {
             let scanned = Scanned::new(tape, text);
             let reference = || scanned.reference();
-            if scanned.is_type("received") {
+            let tag = scanned.tag();
+            let is_type = |name| tag.is_some_and(|tag| tag.is_text(name));
+            if is_type("received") {
                 // It has no reply, so it is delayed instead of rejected.
                 self.control_frames += 1;
             } else {
-                let is_ping = scanned.is_type("ping");
+                let is_ping = is_type("ping");
                 if !self.within_rate(is_ping, now, reference) {
                     self.count_rejected(ErrorCode::RateLimited, &scanned);
                     return;

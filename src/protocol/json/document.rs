@@ -58,6 +58,12 @@ impl<'t, 'a> Value<'t, 'a> {
         }
     }
 
+    /// The text of a string without escape sequences; `None` for any other value.
+    pub fn plain(self) -> Option<&'a str> {
+        let raw = self.raw();
+        (self.kind() == ValueKind::Plain).then(|| &raw[1..raw.len() - 1])
+    }
+
     /// Whether every surrogate among a string's escapes is part of a pair.
     pub fn is_well_formed(self) -> bool {
         let mut rest = self.raw();
