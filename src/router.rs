@@ -75,6 +75,8 @@ pub struct Command<'a> {
     pub invalid_content: Option<&'a FrameError>,
     /// Where the command comes from.
     pub source: Source<'a>,
+    /// The time of the command, by [`Router::now`].
+    pub time: Timestamp,
 }
 
 /// The source of a command. It gets the reply, and no copy of an ephemeral frame that it sends.
@@ -177,7 +179,8 @@ impl Router {
         &self.clock
     }
 
-    fn now(&self) -> Timestamp {
+    /// The present time.
+    pub fn now(&self) -> Timestamp {
         Timestamp(self.clock.now())
     }
 
@@ -291,7 +294,7 @@ impl Router {
             }
             ClientFrame::Ping(frame) => {
                 return Ok(Executed::Reply(ServerFrame::Pong(Pong {
-                    server_time: self.now(),
+                    server_time: command.time,
                     reference: frame.reference.as_ref().map(Ref::as_str),
                 })));
             }
@@ -345,8 +348,8 @@ impl Router {
     }
 
     /// An id of version 7, which begins with the time.
-    fn new_id(&self) -> Uuid {
-        let ms = u64::try_from(self.clock.now()).unwrap_or(0);
+    fn new_id(time: Timestamp) -> Uuid {
+        let ms = u64::try_from(time.0).unwrap_or(0);
         let nanoseconds = (ms % 1000) as u32 * 1_000_000;
         IDS.with(|context| {
             Uuid::new_v7(uuid::Timestamp::from_unix(context, ms / 1000, nanoseconds))
@@ -400,7 +403,9 @@ impl Router {
         command: &Command<'a>,
     ) -> Result<Executed<'a>, CommandError> {
         to_existing_user(message.target())?;
-        let id = message.id.map_or_else(|| self.new_id(), |id| id.0);
+        let id = message
+            .id
+            .map_or_else(|| Self::new_id(command.time), |id| id.0);
         if message.ephemeral == Some(true) {
             return self.ephemeral_message(message, MessageId(id), command);
         }

@@ -58,7 +58,7 @@ impl Router {
         id: MessageId,
         command: &Command<'a>,
     ) -> Result<Executed<'a>, CommandError> {
-        let now = self.now();
+        let now = command.time;
         let (target_user, target_room) = target_fields(message.target());
         let frame = encode(ServerMessage {
             message: RawContent(message.message.raw),
@@ -127,8 +127,8 @@ impl Router {
             return Err(error.clone().into());
         }
         let content = ContentLabel::at(message.content.tag());
-        let id = MessageId(message.id.unwrap_or_else(|| self.new_id()));
         let sent_at = self.now();
+        let id = MessageId(message.id.unwrap_or_else(|| Self::new_id(sent_at)));
         let (target_user, target_room) = target_fields(message.to);
         let frame = encode(ServerMessage {
             message: RawContent(message.content),

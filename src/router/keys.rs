@@ -58,7 +58,7 @@ impl Router {
             None => Write::Message(NewMessage {
                 from: message.from.clone(),
                 to,
-                id: message.id.unwrap_or_else(|| self.new_id()),
+                id: message.id.unwrap_or_else(|| Self::new_id(self.now())),
                 content: message.content.clone(),
                 reply_to: message.reply_to,
                 fresh: message.id.is_none(),

@@ -98,12 +98,14 @@ impl SessionState {
         let Some(user) = &self.user else {
             return Ok(());
         };
+        let time = *self.time.get_or_insert_with(|| user.router.now());
         let command = Command {
             actor: self.outbox.user(),
             quota: user.quota.as_ref(),
             frame: &parsed.frame,
             invalid_content: parsed.invalid_content.as_deref(),
             source: Source::Session(&self.outbox),
+            time,
         };
         match user.router.execute(&command)? {
             Executed::Accepted => {}
@@ -161,6 +163,7 @@ impl SessionState {
     /// Acts on what the frames since the last call have in common: the newest entry that the client has received, and their
     /// cost. `used`: fragments and bytes.
     pub(super) fn finish_reading(&mut self, (fragments, bytes): (u32, usize), now: Instant) {
+        self.time = None;
         let seq = std::mem::take(&mut self.reported);
         if seq > 0 {
             self.on_received(seq, now);
@@ -223,10 +226,10 @@ impl SessionState {
             let user = self.user.as_ref()?;
             let users = &user.limits.users;
             let checked = if is_ping {
-                users.check_ping(user.key)
+                users.check_ping(user.key, now)
             } else {
                 limit = Limit::UserFrames;
-                users.check_frame(user.key)
+                users.check_frame(user.key, now)
             };
             checked.err()
         });

@@ -62,6 +62,9 @@ pub(super) struct SessionState {
     pub(super) deferred: Option<Box<DeferredAck>>,
     /// Nothing is read before this time, because the client has sent too much.
     pub(super) delayed_until: Option<Instant>,
+    /// The server's time at the first frame since the last [`SessionState::finish_reading`]: the frames that are read together have
+    /// the same time.
+    pub(super) time: Option<Timestamp>,
     /// Frames since the last [`SessionState::finish_reading`] that count for `read_rate` only.
     pub(super) control_frames: u32,
     /// The newest entry that the client has reported as received since then; 0 if none.
@@ -105,6 +108,7 @@ impl SessionState {
             shared_read_rate,
             deferred: None,
             delayed_until: None,
+            time: None,
             control_frames: 0,
             reported: 0,
             rejections: Rejections::default(),
