@@ -1,5 +1,6 @@
 //! Messages that are not stored (PROTOCOL section 5).
 
+use std::cell::RefCell;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -43,10 +44,22 @@ impl DeferredAck {
     }
 }
 
-/// The WebSocket frame of an ephemeral message.
+/// The memory of [`FRAME`] that is kept for the next frame, in bytes.
+const KEPT: usize = 16 << 10;
+
+thread_local! {
+    /// The frame that this thread pushes.
+    static FRAME: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Appends the WebSocket frame of an ephemeral message.
+fn write(out: &mut Vec<u8>, message: ServerMessage<'_>) {
+    websocket::write_text(out, |out| ServerFrame::Message(message).write(out));
+}
+
 fn encode(message: ServerMessage<'_>) -> Vec<u8> {
     let mut frame = Vec::new();
-    websocket::write_text(&mut frame, |out| ServerFrame::Message(message).write(out));
+    write(&mut frame, message);
     frame
 }
 
@@ -60,7 +73,7 @@ impl Router {
     ) -> Result<Executed<'a>, CommandError> {
         let now = command.time;
         let (target_user, target_room) = target_fields(message.target());
-        let frame = encode(ServerMessage {
+        let frame = ServerMessage {
             message: RawContent(message.message.raw),
             from_user: command.actor,
             target_user,
@@ -71,7 +84,7 @@ impl Router {
             reply_to: message.reply_to,
             edited_at: None,
             ephemeral: Some(true),
-        });
+        };
         let to = match message.target() {
             Target::User(to) => to,
             Target::Room(room) => {
@@ -79,15 +92,22 @@ impl Router {
                     id,
                     sent_at: now,
                     content: message.message.value.label(),
-                    frame,
+                    frame: encode(frame),
                 };
                 self.signal(room, kind, message.reference.as_ref(), command)?;
                 return Ok(Executed::Accepted);
             }
         };
         let from = command.source.outbox();
-        let push = |wakeups: &mut _| self.delivery.push_ephemeral(to, &frame, from, wakeups);
-        let pushed = defer_wakeups(push);
+        let push = |frame: &[u8]| {
+            defer_wakeups(|wakeups| self.delivery.push_ephemeral(to, frame, from, wakeups))
+        };
+        let pushed = FRAME.with_borrow_mut(|buffer| {
+            buffer.clear();
+            buffer.shrink_to(KEPT);
+            write(buffer, frame);
+            push(buffer)
+        });
         if pushed == Push::Blocked {
             return Err(FrameError::blocked().into());
         }
