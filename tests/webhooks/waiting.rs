@@ -165,6 +165,44 @@ fn many_members_are_in_several_events() {
 }
 
 #[test]
+fn members_whose_entries_retention_has_removed_still_wait() {
+    let receiver = Receiver::start();
+    receiver.answer_with(|_| Answer::Status(500));
+    // The sweep that removes entries rests for no longer than messages may be kept.
+    let kept = ["1", "--inbox-limit", "5", "--history-days", "0.00002"];
+    let arguments = [&WAITING[..4], &kept].concat();
+    let ops = start(&receiver.url(), &arguments);
+    let mut ada = Client::fresh(&ops.server, "ada");
+    for user in ["ada", "bo", "cy"] {
+        let path = format!("PUT /v1/rooms/lobby/members/{user}");
+        ops.request(&path, &[], b"").assert_ok();
+    }
+    ada.ask(&to_room("lobby", "hello"));
+    let first = receiver.until(|post| post.text() == "hello");
+    assert_eq!(users(&first), set(&["bo", "cy"]));
+    let flood = json!({"from_user": "eve", "target_users": ["bo", "cy"], "message": "flood"});
+    for _ in 0..20 {
+        ops.post("/v1/messages", &flood).assert_ok();
+    }
+    let database = Connection::open(ops.server.store()).expect("the store can be opened");
+    eventually("the entries of both are removed", || {
+        let sql = "SELECT count(*) FROM inbox AS i JOIN users AS u ON u.n = i.user
+                   WHERE i.conversation < 0 AND u.id IN ('bo', 'cy')";
+        let entries: u32 = database
+            .query_row(sql, (), |row| row.get(0))
+            .expect("a number");
+        entries == 0
+    });
+    drop(database);
+    // One of them has left the room.
+    ops.request("DELETE /v1/rooms/lobby/members/cy", &[], b"")
+        .assert_ok();
+    receiver.answer_with(|_| Answer::Status(200));
+    let post = receiver.until(|post| post.text() == "hello" && users(post) == set(&["bo"]));
+    assert_eq!(post.id(), first.id());
+}
+
+#[test]
 fn messages_wait_across_restarts() {
     let receiver = Receiver::start();
     let mut ops = start(&receiver.url(), &WAITING);

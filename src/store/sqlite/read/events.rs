@@ -160,12 +160,13 @@ impl SqliteReader {
     }
 
     /// The users of a waiting message. The number of a user who was removed may be that of another one now, who has no entry about the
-    /// message.
+    /// message, and has joined the room after it. Retention may have removed the entry of a member.
     fn waiting_users(&self, row: &EventRow) -> Result<Vec<String>> {
         let EventRow { event, n, .. } = row;
         let sql = if is_room(event.conversation) {
-            "SELECT id FROM users WHERE n = ?3 AND EXISTS (SELECT 1 FROM inbox WHERE conversation = ?1 AND message = ?2
-                AND user = ?3 AND conversation < 0 AND kind IN (0, 6, 7))"
+            "SELECT id FROM users WHERE n = ?3 AND (EXISTS (SELECT 1 FROM inbox WHERE conversation = ?1 AND message = ?2
+                AND user = ?3 AND conversation < 0 AND kind IN (0, 6, 7))
+                OR EXISTS (SELECT 1 FROM members WHERE room = -?1 AND user = ?3 AND joined < ?2))"
         } else {
             "SELECT id FROM users WHERE n = ?3 AND EXISTS (SELECT 1 FROM messages WHERE conversation = ?1 AND n = ?2
                 AND recipient = ?3)"
