@@ -1,5 +1,5 @@
 //! Random interleavings of all actions that change or read an inbox, compared with a simple model: every session must receive
-//! exactly the entries that PROTOCOL sections 5 and 11 require.
+//! exactly the entries that PROTOCOL sections 5 and 11 require. Presence (section 12) has a model of its own.
 //!
 //! A run consists of a few users with a few devices, and follows from its seed. `DMWIRE_MODEL_SEED` sets the seed of the first
 //! run; `DMWIRE_MODEL_SECONDS` sets for how long new runs are started (0: only the first run, to repeat a failure).
@@ -11,6 +11,8 @@ mod checks;
 mod concurrent;
 mod device;
 mod inbox_model;
+mod presence;
+mod presence_model;
 mod queries;
 mod requests;
 mod rooms;
@@ -151,4 +153,39 @@ fn every_session_receives_the_entries_of_the_model() {
         device::TRUNCATED.load(Ordering::Relaxed),
         began.elapsed().as_secs_f64()
     );
+}
+
+/// The settings of the runs about presence.
+const PRESENCE_RULES: [presence_model::Rules; 3] = [
+    presence_model::Rules {
+        has_grace: false,
+        for_everyone: false,
+    },
+    presence_model::Rules {
+        has_grace: true,
+        for_everyone: false,
+    },
+    presence_model::Rules {
+        has_grace: false,
+        for_everyone: true,
+    },
+];
+
+#[test]
+fn every_session_is_told_the_presence_of_the_model() {
+    let seed = env_number("DMWIRE_MODEL_SEED", random_seed);
+    let rounds = if env_number("DMWIRE_MODEL_SECONDS", || 14) > 14 {
+        100
+    } else {
+        20
+    };
+    std::thread::scope(|scope| {
+        for (n, rules) in PRESENCE_RULES.into_iter().enumerate() {
+            scope.spawn(move || {
+                let print_seed = PrintSeed(seed);
+                presence::Run::new(seed ^ n as u64, rules).execute(rounds);
+                drop(print_seed);
+            });
+        }
+    });
 }

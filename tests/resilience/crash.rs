@@ -5,6 +5,7 @@
 //! printed and that `DMWIRE_CRASH_SEED` sets; the timing of the operating system remains random.
 
 mod clients;
+mod presence;
 mod rooms;
 
 use std::collections::{HashMap, VecDeque};
