@@ -3,8 +3,8 @@
 //!
 //! For each pair that was looked up the cache holds the answer:
 //! - The first message by which a pair becomes contacts is reported after its commit ([`Contacts::set`]).
-//! - Retention may remove the last message of a user; that is reported after the commit, too ([`Contacts::forget`]). `dmwire
-//!   erase` needs a stopped server.
+//! - Retention may remove the last message of a user, and a user may be erased; that is reported after the commit, too
+//!   ([`Contacts::forget`]).
 //! - A lookup that is under way meanwhile takes the reported state, or is not cached.
 //! - When a room becomes a small one, or is not any more, the pairs of its members are not touched: [`Regroupings`] tells that
 //!   they are old, and each is looked up again when it is needed.

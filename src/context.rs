@@ -43,8 +43,6 @@ pub struct Context {
     pub webhooks: Arc<Statuses>,
     /// Limits per user and per client address.
     pub limits: Arc<Limits>,
-    /// The epoch of the store (PROTOCOL section 5).
-    pub epoch: uuid::Uuid,
     /// True after the shutdown signal: new sessions are rejected.
     pub draining: AtomicBool,
     /// Notified when `draining` becomes true.
@@ -70,7 +68,6 @@ impl Context {
         memberships: Arc<SessionMemberships>,
         registry: Arc<Registry>,
         limits: Arc<Limits>,
-        epoch: uuid::Uuid,
     ) -> Arc<Self> {
         Arc::new(Self {
             config,
@@ -84,7 +81,6 @@ impl Context {
             notify: Arc::default(),
             webhooks: Arc::default(),
             limits,
-            epoch,
             draining: AtomicBool::new(false),
             drains: Notify::new(),
             failed_sessions: AtomicU64::new(0),
@@ -169,7 +165,7 @@ mod tests {
         let options = StoreOptions::new(config.storage.retention());
         let store = Sqlite::temporary(&std::env::temp_dir(), options);
         let store = store.expect("a store can be created");
-        let (epoch, hasher) = (store.epoch(), store.content_hasher());
+        let hasher = store.content_hasher();
         let revocations = Revocations::new(store.name_hasher(), 0);
         let clock = Arc::new(Clock::new(0));
         let (writer, thread) = Writer::start(
@@ -202,7 +198,6 @@ mod tests {
             memberships,
             Arc::default(),
             limits,
-            epoch,
         );
         actix_rt::System::new().block_on(async {
             for count in 1..=2 {

@@ -11,6 +11,7 @@
 pub mod answers;
 pub mod commit_metrics;
 mod ephemeral;
+mod erasure;
 mod part;
 mod receipt;
 pub mod render;
@@ -37,7 +38,6 @@ pub use self::signal_ack::SignalSource;
 use crate::blocks::Blocks;
 use crate::contacts::Contacts;
 use crate::limits::Limits;
-use crate::outbox::Outbox;
 use crate::outbox::wakeup::{WakeupBatch, WrittenBy};
 use crate::presence::Presence;
 use crate::protocol::server::ReceiptKind;
@@ -133,12 +133,12 @@ impl CommitObserver<ReplyTo> for Delivery {
                     let _ = sender.send((*number, outcome));
                 }
                 Completed::Write {
+                    write,
                     reply_to: ReplyTo::Operator(sender),
                     outcome,
-                    ..
                 } => {
-                    if let Ok(Outcome::RoomDeletion(step)) = outcome {
-                        self.push_ends(step, &mut wakeups);
+                    if let Ok(outcome) = outcome {
+                        self.note_operation(write, outcome, &mut wakeups);
                     }
                     let outcome = outcome.clone().map_err(CommandError::from);
                     let _ = sender.send(outcome);
@@ -160,6 +160,7 @@ impl CommitObserver<ReplyTo> for Delivery {
                 Completed::Write { .. } | Completed::Notice(_) | Completed::RoomNotice { .. } => {}
             }
         }
+        self.erasure_steps(&batch.erasures, &mut wakeups);
         for update in &batch.received {
             for received in &update.received {
                 let receipt = ReceiptUpdate {
@@ -304,6 +305,9 @@ impl Delivery {
             Outcome::Received(_)
             | Outcome::Revealed { .. }
             | Outcome::RevocationSet { .. }
+            | Outcome::ErasureBegun { .. }
+            | Outcome::Erasing(_)
+            | Outcome::NoSuchUser
             | Outcome::SeenRecorded
             | Outcome::RoomDeletion(_)
             | Outcome::EventsRecorded => return,
@@ -318,13 +322,7 @@ impl Delivery {
     /// Applies a block or a status that was stored, before its `ok`.
     fn apply_setting(&self, write: &Write, now: Timestamp, wakeups: &mut WakeupBatch) {
         match write {
-            Write::Block { actor, user, on } => {
-                // While nothing can be pushed to the user who blocks.
-                let set = |_: &[Arc<Outbox>]| self.blocks.set(actor, user, *on);
-                if self.registry.with(actor, set) {
-                    self.presence.block_changed(actor, user, *on, wakeups);
-                }
-            }
+            Write::Block { actor, user, on } => self.set_block((actor, user), *on, wakeups),
             Write::Status { user, status } => self.presence.set_status(user, *status, now.0),
             _ => {}
         }
@@ -461,6 +459,9 @@ fn rejection(write: &Write, outcome: &Outcome) -> Option<CommandError> {
         | Outcome::SeenRecorded
         | Outcome::RevocationSet { .. }
         | Outcome::EventsRecorded
+        | Outcome::ErasureBegun { .. }
+        | Outcome::Erasing(_)
+        | Outcome::NoSuchUser
         | Outcome::Received(_)
         | Outcome::RoomDeletion(_)
         | Outcome::Membership { .. } => return None,

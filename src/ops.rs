@@ -8,6 +8,7 @@ mod authorize;
 pub mod body;
 mod conversations;
 mod dashboard;
+mod erasure;
 pub mod error;
 mod export;
 mod gauges;

@@ -198,6 +198,13 @@ impl Outbox {
         state.entry_wakeup(sent).written_by(by)
     }
 
+    /// The inbox has a new entry, which the session reads from the store.
+    pub fn note_entry(&self, seq: u64) -> Wakeup {
+        let mut state = self.lock();
+        state.cursor.raise_head(seq);
+        state.entry_wakeup(false)
+    }
+
     /// Offers the inbox entry that this session's own send became: the session gets the `ack` of `subject`, stored at
     /// `stored_at`, in its place. `message` follows the ack if the user wrote to themself.
     pub fn push_ack(

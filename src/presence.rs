@@ -211,6 +211,23 @@ impl Presence {
         self.change(user, |entry| entry.status = Some(status), at);
     }
 
+    /// A user without sessions was erased: nothing is known of a user with this name.
+    pub fn forget(&self, user: &Arc<str>) {
+        let now = Instant::now();
+        let mut shard = self.shard(user);
+        let Some(entry) = shard.get_mut(user) else {
+            return;
+        };
+        if entry.is_invisible() {
+            self.shared.invisible.fetch_sub(1, Ordering::AcqRel);
+        }
+        entry.forget();
+        if !entry.viewers.is_empty() {
+            self.mark_changed(user, entry.notified_at);
+        }
+        self.keep_or_remove(&mut shard, user, now);
+    }
+
     fn change(&self, user: &Arc<str>, change: impl FnOnce(&mut Entry), at: i64) {
         let now = Instant::now();
         let mut shard = self.shard(user);

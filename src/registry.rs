@@ -22,6 +22,15 @@ pub struct Registry {
     /// Chooses the shard of a user. Randomly seeded, so that clients cannot choose user ids of the same shard.
     hasher: RandomState,
     shards: Vec<Mutex<Shard>>,
+    /// Users who may open no sessions at the moment, and how many calls have closed each.
+    closed: Mutex<HashMap<Arc<str>, usize>>,
+}
+
+/// Keeps a user from opening sessions until it is dropped.
+#[derive(Debug)]
+pub struct ClosedUser {
+    registry: Arc<Registry>,
+    user: Arc<str>,
 }
 
 /// The entry of a session in the registry. Dropping it, also in a panic, removes the session.
@@ -36,6 +45,7 @@ impl Default for Registry {
         Self {
             hasher: RandomState::new(),
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            closed: Mutex::default(),
         }
     }
 }
@@ -55,6 +65,25 @@ impl Registry {
             registry: self.clone(),
             outbox: outbox.clone(),
         }
+    }
+
+    /// Keeps a user from opening sessions. A session is registered before it checks [`Registry::is_closed`]: so it finds that, or is
+    /// among the sessions that the caller lists afterwards.
+    pub fn close(self: &Arc<Self>, user: &Arc<str>) -> ClosedUser {
+        *self.closed().entry(user.clone()).or_default() += 1;
+        ClosedUser {
+            registry: self.clone(),
+            user: user.clone(),
+        }
+    }
+
+    /// True if a user may open no sessions at the moment.
+    pub fn is_closed(&self, user: &str) -> bool {
+        self.closed().contains_key(user)
+    }
+
+    fn closed(&self) -> MutexGuard<'_, HashMap<Arc<str>, usize>> {
+        self.closed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Calls `visit` with the sessions of a user, which may be none. The list cannot change during the call.
@@ -125,6 +154,18 @@ impl Registered {
             .extract_if(.., |session| is_open(session))
             .take(excess)
             .collect()
+    }
+}
+
+impl Drop for ClosedUser {
+    fn drop(&mut self) {
+        let mut closed = self.registry.closed();
+        if let Some(calls) = closed.get_mut(&self.user) {
+            *calls -= 1;
+            if *calls == 0 {
+                closed.remove(&self.user);
+            }
+        }
     }
 }
 

@@ -289,7 +289,7 @@ impl Parts {
         let first = readers.first_mut();
         let former = first.map(|reader| Former::read(&mut **reader, &blocks, &revocations));
         let former = former.transpose()?.unwrap_or_default();
-        let (epoch, files) = (store.epoch(), store.files());
+        let files = store.files();
         let hasher = store.content_hasher();
         if let Some(times) = store.stored_times()? {
             clock.compare_with(times.newest, times.trusted);
@@ -336,7 +336,6 @@ impl Parts {
             memberships,
             registry,
             limits,
-            epoch,
         );
         if let Some(page) = page {
             context.page.replace(page);

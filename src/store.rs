@@ -7,6 +7,7 @@
 //! To add a store, implement both traits and add it to `tests/store`.
 
 mod content;
+mod erasure;
 mod events;
 mod export;
 mod files;
@@ -25,6 +26,7 @@ mod user_status;
 mod visibility;
 
 pub use self::content::{Content, ContentHash, ContentHasher};
+pub use self::erasure::{Erased, ErasedEntry, ErasureStep};
 pub use self::events::{
     EventData, EventFeed, EventKind, EventReader, EventRef, EventSubject, EventWrite, ReceiverKey,
     ReceiverState, WaitingMessage, WaitingMessages,

@@ -19,6 +19,7 @@
 
 mod completed;
 mod due;
+mod erasing;
 mod health;
 mod queue;
 mod room_notices;
@@ -29,7 +30,9 @@ use std::thread::JoinHandle;
 
 use uuid::Uuid;
 
-pub use self::completed::{CommitObserver, Completed, CompletedBatch, ReceivedUpdate, WriteError};
+pub use self::completed::{
+    CommitObserver, Completed, CompletedBatch, ErasureUpdate, ReceivedUpdate, WriteError,
+};
 pub use self::health::Unavailable;
 pub use self::queue::QueueDepth;
 
@@ -98,8 +101,8 @@ impl<R: Send + 'static> Writer<R> {
             session,
             reply: Box::new(reply),
         });
-        if let Err(opening) = refused {
-            (opening.reply)(Err(WriteError::Overloaded));
+        if let Err(reply) = refused {
+            reply(Err(WriteError::Overloaded));
         }
     }
 }

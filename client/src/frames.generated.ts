@@ -4,7 +4,7 @@
 export type ClientFrame<App = never> = ClientMessage<App> | ClientEdit<App> | ClientDelete | ClientReact | ClientReceived | ClientRead | ClientTyping | ClientHistory | ClientConversations | ClientJoin | ClientLeave | ClientMembers | ClientBlock | ClientUnblock | ClientWatch | ClientUnwatch | ClientStatus | ClientPing;
 
 /** A frame from the server. `type` names it. Clients ignore fields and types that they do not know. */
-export type ServerFrame<App = never> = ServerWelcome | ServerSynced | ServerTruncated | ServerMessage<App> | ServerAck | ServerEdited<App> | ServerDeleted | ServerReacted | ServerRoom | ServerSkipped | ServerReceipt | ServerTyping | ServerHistory<App> | ServerConversations<App> | ServerMembers | ServerPresence | ServerOk | ServerPong | ServerHeartbeat | ServerError | ServerGoodbye;
+export type ServerFrame<App = never> = ServerWelcome | ServerSynced | ServerTruncated | ServerMessage<App> | ServerAck | ServerEdited<App> | ServerDeleted | ServerReacted | ServerRoom | ServerErased | ServerSkipped | ServerReceipt | ServerTyping | ServerHistory<App> | ServerConversations<App> | ServerMembers | ServerPresence | ServerOk | ServerPong | ServerHeartbeat | ServerError | ServerGoodbye;
 
 /** A user's id. */
 export type UserId = string;
@@ -370,40 +370,6 @@ export interface Member {
 /** The outcome of a frame. */
 export type AckStatus = "stored" | "relayed" | "dropped" | "sent";
 
-/** The kind of a receipt. */
-export type ReceiptKind = "received" | "read";
-
-/** The users who reacted to a message with one emoji. */
-export interface Reactions {
-  /** The reaction. */
-  emoji: string;
-  /** The users with this reaction. */
-  users: UserId[];
-}
-
-/** A conversation of the user. */
-export type Conversation<App = never> = {
-  /** The other user. Exactly one of `target_user` and `target_room` is present. */
-  target_user?: UserId;
-  /** The room of the conversation. */
-  target_room?: RoomId;
-  /** The number of members; only of a room. */
-  members?: number;
-  /** The newest message; absent for a room without messages. */
-  last?: PastMessage<App>;
-  /**
-   * The number of messages by others after `my_read`, without deleted ones. In a room they are counted from the time at which
-   * the user joined, up to 1,000.
-   */
-  unread: number;
-  /** The newest message that the user has read. */
-  my_read?: MessageId;
-  /** The newest message that the other user has read. */
-  their_read?: MessageId;
-  /** The newest message that the other user has received. */
-  their_received?: MessageId;
-} & ({ target_user: UserId; target_room?: never } | { target_room: RoomId; target_user?: never });
-
 /** A message in `history` and `conversations`. */
 export type PastMessage<App = never> = {
   /** Always `message`. */
@@ -430,6 +396,40 @@ export type PastMessage<App = never> = {
   reactions?: Reactions[];
 } & ({ target_user: UserId; target_room?: never } | { target_room: RoomId; target_user?: never }) & ({ message: Content<App> } | { deleted_at: Time });
 
+/** The kind of a receipt. */
+export type ReceiptKind = "received" | "read";
+
+/** A conversation of the user. */
+export type Conversation<App = never> = {
+  /** The other user. Exactly one of `target_user` and `target_room` is present. */
+  target_user?: UserId;
+  /** The room of the conversation. */
+  target_room?: RoomId;
+  /** The number of members; only of a room. */
+  members?: number;
+  /** The newest message; absent for a room without messages. */
+  last?: PastMessage<App>;
+  /**
+   * The number of messages by others after `my_read`, without deleted ones. In a room they are counted from the time at which
+   * the user joined, up to 1,000.
+   */
+  unread: number;
+  /** The newest message that the user has read. */
+  my_read?: MessageId;
+  /** The newest message that the other user has read. */
+  their_read?: MessageId;
+  /** The newest message that the other user has received. */
+  their_received?: MessageId;
+} & ({ target_user: UserId; target_room?: never } | { target_room: RoomId; target_user?: never });
+
+/** The users who reacted to a message with one emoji. */
+export interface Reactions {
+  /** The reaction. */
+  emoji: string;
+  /** The users with this reaction. */
+  users: UserId[];
+}
+
 /** A change of a room's members. */
 export type RoomEvent = "joined" | "left";
 
@@ -446,7 +446,7 @@ export interface ServerWelcome {
   device: UserId;
   /** How the start of the replay was found. */
   resumed: Resumed;
-  /** The epoch of the store. A `seq` is valid only together with the epoch it was received in. */
+  /** The epoch of the user's inbox. A `seq` is valid only together with the epoch it was received in. */
   epoch: Id;
   /** The newest entry of the user's inbox; 0 if it is empty. */
   seq: number;
@@ -594,6 +594,19 @@ export interface ServerRoom {
   /** Why the membership has ended. Only with `left`, and not if the user has left or was removed. */
   reason?: RoomReason;
   /** The time of the event. */
+  at: Time;
+}
+
+/** Another user, who shares a conversation with the user of this session, was erased. Clients remove what they hold of that user. */
+export interface ServerErased {
+  type: "erased";
+  /** The name that the erased user has got. In conversations and messages that remain it replaces the former one. */
+  as: UserId;
+  /** The SHA-256 hash, in hexadecimal digits, of the epoch in `welcome`, a colon and the former name, which is not kept. */
+  user_hash: string;
+  /** The sequence number of this entry in the inbox of the user of this session. */
+  seq: number;
+  /** The time of the erasure. */
   at: Time;
 }
 

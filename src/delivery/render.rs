@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use crate::outbox::Acked;
 use crate::protocol::server::{
-    Deleted, Edited, PastMessage, RawContent, Reacted, Reactions, RoomChange, RoomEvent,
+    Deleted, Edited, Erased, PastMessage, RawContent, Reacted, Reactions, RoomChange, RoomEvent,
     RoomReason, ServerMessage, Skipped,
 };
 use crate::protocol::types::Integer;
 use crate::protocol::{MessageId, ServerFrame, Target, Timestamp};
 use crate::store::{
-    Conversation, Entry, EntryKind, MembershipEntry, MembershipEvent, RoomDeletionStep,
-    StoredMessage, Write,
+    Conversation, Entry, EntryKind, ErasedEntry, MembershipEntry, MembershipEvent,
+    RoomDeletionStep, StoredMessage, Write,
 };
 use crate::websocket;
 
@@ -120,6 +120,8 @@ impl<'a> EntryView<'a> {
             | Write::Reveal { .. }
             | Write::Seen { .. }
             | Write::LostSessions { .. }
+            | Write::Erase { .. }
+            | Write::EraseStep { .. }
             | Write::Revoke { .. }
             | Write::EndRevocation { .. }
             | Write::Events(_)
@@ -343,6 +345,17 @@ impl<'a> EntryView<'a> {
 pub fn write_skipped(out: &mut Vec<u8>, seq: u64) {
     let skipped = ServerFrame::Skipped(Skipped { seq: Integer(seq) });
     websocket::write_text(out, |out| skipped.write(out));
+}
+
+/// Writes an entry about another user who was erased as a WebSocket frame.
+pub fn write_erased(out: &mut Vec<u8>, entry: &ErasedEntry) {
+    let erased = ServerFrame::Erased(Erased {
+        renamed_to: &entry.renamed_to,
+        user_hash: &entry.user_hash,
+        seq: Integer(entry.seq),
+        at: Timestamp(entry.at),
+    });
+    websocket::write_text(out, |out| erased.write(out));
 }
 
 /// A message as part of `history`, `conversations` and exports.

@@ -285,6 +285,7 @@ impl From<OpenError> for Rejection {
         match error {
             OpenError::Draining => Self::draining(),
             OpenError::Unavailable => Self::overloaded(),
+            OpenError::Erasing => Self::erasing(),
             OpenError::Revoked { retry_after_ms } => Self::revoked_token(retry_after_ms),
         }
     }

@@ -141,6 +141,14 @@ impl Rejection {
         }
     }
 
+    /// The user is being erased.
+    pub fn erasing() -> Self {
+        Self {
+            detail: "this user is being erased; connect again in a moment".into(),
+            ..Self::overloaded()
+        }
+    }
+
     /// The server cannot store messages at the moment.
     pub fn unavailable(reason: Unavailable) -> Self {
         Self {

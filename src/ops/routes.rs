@@ -16,8 +16,8 @@ use super::authorize::authorize;
 use super::error::ApiError;
 use super::keys::{Caller, Scope};
 use super::{
-    Ops, conversations, dashboard, export, members, messages, metrics, monitor, revocation, rooms,
-    sessions, users, webhooks,
+    Ops, conversations, dashboard, erasure, export, members, messages, metrics, monitor,
+    revocation, rooms, sessions, users, webhooks,
 };
 use crate::http::{Activity, health, security_headers};
 use crate::metrics::{RequestInProgress, count_response};
@@ -157,7 +157,10 @@ pub fn app(
         ))
         .service(resource(
             "/v1/users/{user}",
-            [Call::new(Method::GET, Scope::Read, users::get)],
+            [
+                Call::new(Method::GET, Scope::Read, users::get),
+                Call::new(Method::DELETE, Scope::Admin, erasure::erase),
+            ],
         ))
         .service(resource(
             "/v1/users/{user}/sessions",

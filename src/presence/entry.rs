@@ -116,6 +116,13 @@ impl Entry {
         self.last_seen.get_or_insert(last_seen);
     }
 
+    /// The user was erased, and has no session: nothing is known.
+    pub fn forget(&mut self) {
+        self.status = None;
+        self.ended = None;
+        self.last_seen = Some(None);
+    }
+
     /// True if no session of the user exists, and none watches the user.
     pub fn is_unused(&self) -> bool {
         self.opening == 0 && self.sessions == 0 && self.viewers.is_empty()

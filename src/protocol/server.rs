@@ -19,8 +19,8 @@ pub use answers::{
     Reactions,
 };
 pub use events::{
-    Deleted, Edited, RawContent, Reacted, Receipt, ReceiptKind, ServerMessage, ServerTyping,
-    Skipped,
+    Deleted, Edited, Erased, RawContent, Reacted, Receipt, ReceiptKind, ServerMessage,
+    ServerTyping, Skipped,
 };
 pub use presence::{Presence, PresenceStatus};
 pub use rooms::{Member, Members, RoomChange, RoomEvent, RoomReason};
@@ -47,6 +47,8 @@ pub enum ServerFrame<'a> {
     Reacted(Reacted<'a>),
     /// A user has joined or left a room.
     Room(RoomChange<'a>),
+    /// Another user, who shares a conversation with the user of this session, was erased.
+    Erased(Erased<'a>),
     /// An entry of the inbox whose change was superseded.
     Skipped(Skipped),
     /// A user has received or read a conversation up to a message.
@@ -94,7 +96,7 @@ pub struct Welcome<'a> {
     pub device: &'a str,
     /// How the start of the replay was found.
     pub resumed: Resumed,
-    /// The epoch of the store. A `seq` is valid only together with the epoch it was received in.
+    /// The epoch of the user's inbox. A `seq` is valid only together with the epoch it was received in.
     pub epoch: Id,
     /// The newest entry of the user's inbox; 0 if it is empty.
     pub seq: SafeInteger,

@@ -24,6 +24,7 @@ impl Reader for SlowReader {
             has_connected: false,
             status: UserStatus::Online,
             last_seen: None,
+            epoch: uuid::Uuid::nil(),
             diverged: false,
         };
         Ok(vec![state; queries.len()])

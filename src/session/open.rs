@@ -42,6 +42,9 @@ pub enum OpenError {
     /// The store did not open the inbox.
     #[error("the inbox could not be opened")]
     Unavailable,
+    /// The user is being erased.
+    #[error("the user is being erased")]
+    Erasing,
     /// The token was issued before the tokens of the user were revoked.
     #[error("the token is revoked")]
     Revoked {
@@ -91,7 +94,7 @@ pub async fn open_session(
     // Before the stored status is read, so that no later change of it is missed.
     let mut present = context.router.presence().register(&user);
     let inbox = open_inbox(context, &user, &query, session).await?;
-    let start = Start::of(&query, context.epoch, &inbox);
+    let start = Start::of(&query, &inbox);
     let mut contract = SessionContract::new(context.contract.clone());
     outbox.send(&ServerFrame::Welcome(Welcome {
         protocol: PROTOCOL,
@@ -99,7 +102,7 @@ pub async fn open_session(
         user_id: &user,
         device: &query.device,
         resumed: start.resumed,
-        epoch: Id(context.epoch),
+        epoch: Id(inbox.epoch),
         seq: Integer(inbox.head),
         server_time: Timestamp(context.router.clock().now()),
         schema: contract.current().hash(),
@@ -262,6 +265,9 @@ async fn register(
         // The shutdown may have listed the sessions before this one was registered.
         return Err(OpenError::Draining);
     }
+    if context.registry.is_closed(identity.user()) {
+        return Err(OpenError::Erasing);
+    }
     let now = context.router.clock().now();
     context.revocations.check(&identity, now).await?;
     Ok(Auth {
@@ -286,7 +292,7 @@ async fn open_inbox(
             user: user.clone(),
             device: query.device.clone(),
         },
-        known: query.known_entry(context.epoch),
+        known: query.known_entry(),
     };
     context.router.open_inbox(query, session, reply);
     match tokio::time::timeout(OPEN_TIMEOUT, receiver).await {

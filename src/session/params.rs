@@ -50,13 +50,13 @@ pub struct SessionQuery {
 }
 
 impl SessionQuery {
-    /// What the client knows of the entry at its cursor, if that can be compared with a log of this epoch.
-    pub fn known_entry(&self, epoch: Uuid) -> Option<KnownEntry> {
+    /// What the client knows of the entry at its cursor.
+    pub fn known_entry(&self) -> Option<KnownEntry> {
         let seq = self.since.filter(|seq| *seq > 0)?;
         let id = self.since_id;
         let at = self.since_at.filter(|at| at.is_exact()).map(|at| at.0);
-        let same_epoch = self.epoch.is_none_or(|known| known == epoch);
-        (same_epoch && (id.is_some() || at.is_some())).then_some(KnownEntry { seq, id, at })
+        let epoch = self.epoch;
+        (id.is_some() || at.is_some()).then_some(KnownEntry { seq, id, at, epoch })
     }
 }
 

@@ -6,10 +6,8 @@
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use uuid::Uuid;
-
 use super::params::SessionQuery;
-use crate::delivery::render::{EntryView, write_skipped};
+use crate::delivery::render::{EntryView, write_erased, write_skipped};
 use crate::outbox::{Outbox, Status};
 use crate::protocol::ServerFrame;
 use crate::protocol::server::{Resumed, Truncated, TruncatedReason};
@@ -33,9 +31,10 @@ pub struct Start {
 }
 
 impl Start {
-    /// Where the replay of an inbox starts (PROTOCOL section 5, "Two lifetimes"). `epoch` is that of the store.
-    pub fn of(query: &SessionQuery, epoch: Uuid, inbox: &InboxState) -> Self {
-        let other_epoch = query.since.is_some() && query.epoch.is_some_and(|known| known != epoch);
+    /// Where the replay of an inbox starts (PROTOCOL section 5, "Two lifetimes").
+    pub fn of(query: &SessionQuery, inbox: &InboxState) -> Self {
+        let other_epoch =
+            query.since.is_some() && query.epoch.is_some_and(|known| known != inbox.epoch);
         let since = query.since.unwrap_or(inbox.received);
         let (first, truncated) = if other_epoch || since > inbox.head || inbox.diverged {
             (inbox.oldest, Some(TruncatedReason::Reset))
@@ -148,6 +147,7 @@ fn send_entries(outbox: &Outbox, entries: &[InboxItem], last: u64) {
         let has_room = outbox.push_replayed(seq, |out| match entry {
             InboxItem::Entry(entry) => EntryView::of_entry(entry).write(out, seq),
             InboxItem::Membership(entry) => EntryView::of_membership_entry(entry).write(out, seq),
+            InboxItem::Erased(entry) => write_erased(out, entry),
             InboxItem::Superseded(_) => write_skipped(out, seq),
         });
         if !has_room {
@@ -167,6 +167,8 @@ fn send_truncated(outbox: &Outbox, reason: TruncatedReason, oldest: u64) {
 
 #[cfg(test)]
 mod tests {
+    use uuid::Uuid;
+
     use super::*;
     use crate::outbox::wakeup::WrittenBy;
     use crate::protocol::Timestamp;
@@ -185,6 +187,7 @@ mod tests {
         has_connected: true,
         status: UserStatus::Online,
         last_seen: None,
+        epoch: EPOCH,
         diverged: false,
     };
 
@@ -202,7 +205,7 @@ mod tests {
     }
 
     fn start(since: Option<u64>, epoch: Option<Uuid>) -> (u64, Option<TruncatedReason>) {
-        let start = Start::of(&query(since, epoch), EPOCH, &INBOX);
+        let start = Start::of(&query(since, epoch), &INBOX);
         (start.first, start.truncated)
     }
 
@@ -252,7 +255,7 @@ mod tests {
     fn a_session_knows_how_its_start_was_found() {
         let resumed = |since, is_known| {
             let inbox = InboxState { is_known, ..INBOX };
-            Start::of(&query(since, None), EPOCH, &inbox).resumed
+            Start::of(&query(since, None), &inbox).resumed
         };
         assert_eq!(resumed(Some(12), true), Resumed::Cursor);
         assert_eq!(resumed(Some(21), false), Resumed::Cursor);
@@ -281,7 +284,7 @@ mod tests {
             diverged: true,
             ..INBOX
         };
-        let start = Start::of(&query(Some(20), Some(EPOCH)), EPOCH, &diverged);
+        let start = Start::of(&query(Some(20), Some(EPOCH)), &diverged);
         assert_eq!(
             (start.first, start.truncated),
             (11, Some(TruncatedReason::Reset))
@@ -289,23 +292,28 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_is_compared_only_if_the_client_knows_it_in_this_epoch() {
+    fn an_entry_is_compared_only_if_the_client_knows_it() {
         let known = |since, epoch, since_id, since_at| {
             let query = SessionQuery {
                 since_id,
                 since_at,
                 ..query(since, epoch)
             };
-            query.known_entry(EPOCH)
+            query.known_entry()
         };
         let (id, at) = (Some(Uuid::from_u128(7)), Some(Timestamp(5)));
         let entry = KnownEntry {
             seq: 12,
             id,
             at: Some(5),
+            epoch: None,
         };
         assert_eq!(known(Some(12), None, id, at), Some(entry));
-        assert_eq!(known(Some(12), Some(EPOCH), id, at), Some(entry));
+        let in_epoch = KnownEntry {
+            epoch: Some(EPOCH),
+            ..entry
+        };
+        assert_eq!(known(Some(12), Some(EPOCH), id, at), Some(in_epoch));
         let without_time = KnownEntry { at: None, ..entry };
         assert_eq!(known(Some(12), None, id, None), Some(without_time));
         // The last time that a frame can have stands for all later ones.
@@ -313,7 +321,6 @@ mod tests {
         assert_eq!(known(Some(12), None, id, last), Some(without_time));
         assert_eq!(known(Some(12), None, None, last), None);
         assert_eq!(known(Some(12), None, None, None), None);
-        assert_eq!(known(Some(12), Some(Uuid::nil()), id, at), None);
         assert_eq!(known(Some(0), None, id, at), None);
         assert_eq!(known(None, None, id, at), None);
     }

@@ -2,6 +2,7 @@
 
 use uuid::Uuid;
 
+use super::erasure::ErasedEntry;
 use super::model::Conversation;
 use super::rooms::MembershipEntry;
 use super::user_status::UserStatus;
@@ -24,6 +25,8 @@ pub struct InboxState {
     pub status: UserStatus,
     /// When the user was last online for others; `None`: it is not known.
     pub last_seen: Option<i64>,
+    /// The epoch of the user's inbox.
+    pub epoch: Uuid,
     /// The entry that the client knows ([`KnownEntry`](super::KnownEntry)) is kept and is another one.
     pub diverged: bool,
 }
@@ -69,6 +72,8 @@ pub enum InboxItem {
     Entry(Box<Entry>),
     /// A user has joined or left a room.
     Membership(Box<MembershipEntry>),
+    /// Another user was erased.
+    Erased(Box<ErasedEntry>),
     /// The number of an entry whose change was superseded. Clients get nothing else of it.
     Superseded(u64),
 }
@@ -79,6 +84,7 @@ impl InboxItem {
         match self {
             Self::Entry(entry) => entry.seq,
             Self::Membership(entry) => entry.seq,
+            Self::Erased(entry) => entry.seq,
             Self::Superseded(seq) => *seq,
         }
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::content::Content;
+use super::erasure::ErasureStep;
 use super::events::EventWrite;
 use super::recipients::Recipients;
 use super::rooms::{MembershipKind, RoomDeletionId, RoomDeletionStep, RoomMembers};
@@ -181,6 +182,20 @@ pub enum Write {
         /// The time.
         at: i64,
     },
+    /// Begin to erase a user: the user gets another name, and the former one is free from then on.
+    Erase {
+        /// The user.
+        user: Arc<str>,
+    },
+    /// Continue the erasure of a user.
+    EraseStep {
+        /// The user, by the number that [`Outcome::ErasureBegun`] has.
+        user: i64,
+        /// It is the first step since the store was opened or the erasure has begun.
+        is_first: bool,
+        /// About so many rows are examined.
+        limit: u32,
+    },
     /// Revoke the tokens of a user, who need not be known.
     Revoke {
         /// The user.
@@ -240,6 +255,8 @@ impl Write {
             | Self::Reveal { .. }
             | Self::Seen { .. }
             | Self::LostSessions { .. }
+            | Self::Erase { .. }
+            | Self::EraseStep { .. }
             | Self::Revoke { .. }
             | Self::EndRevocation { .. }
             | Self::Events(_)
@@ -329,6 +346,15 @@ pub enum Outcome {
     },
     /// It is recorded when users were seen.
     SeenRecorded,
+    /// The user has another name, and everything else is removed by [`Write::EraseStep`].
+    ErasureBegun {
+        /// The store's number of the user.
+        user: i64,
+    },
+    /// A part of the user's data was removed.
+    Erasing(Box<ErasureStep>),
+    /// The store knows nothing of the user.
+    NoSuchUser,
     /// The tokens of the user are revoked, or accepted, as requested.
     RevocationSet {
         /// They are revoked, or were before.

@@ -44,6 +44,8 @@ pub struct KnownEntry {
     pub id: Option<Uuid>,
     /// The time of the entry as the client was told, in milliseconds since 1970-01-01T00:00:00Z.
     pub at: Option<i64>,
+    /// The epoch in which the client was told. It is not compared in another one. `None`: the client does not say.
+    pub epoch: Option<Uuid>,
 }
 
 /// A range of inbox entries to read.

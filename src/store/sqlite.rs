@@ -8,6 +8,7 @@ mod change_rate;
 mod checkpoint;
 mod counts;
 mod entry_rate;
+mod epochs;
 mod events;
 mod fault;
 mod file;
@@ -39,7 +40,6 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use rusqlite::Connection;
-use uuid::Uuid;
 
 pub use crate::config::Durability;
 
@@ -48,6 +48,7 @@ use self::cache::Cache;
 use self::change_rate::ChangeRates;
 use self::checkpoint::Checkpointer;
 use self::entry_rate::EntryRates;
+use self::epochs::Epochs;
 use self::file::{DataFile, atomically};
 use self::pending::{PendingBatch, PendingLog, Selection, Superseded, TrimmedTo};
 use self::plan::{Direct, plan};
@@ -68,7 +69,7 @@ pub struct Sqlite {
     // Before the connection: the last connection to close runs a checkpoint, and that should be the writer's.
     checkpointer: Checkpointer,
     connection: Connection,
-    epoch: Uuid,
+    epochs: Epochs,
     hasher: ContentHasher,
     names: NameHasher,
     /// `None` for a temporary file.
@@ -184,6 +185,7 @@ impl Sqlite {
             entry_rates: &mut self.entry_rates,
             hasher: &self.hasher,
             names: &self.names,
+            epochs: &self.epochs,
             inbox_limit: self.options.retention.inbox_limit,
             device_ms: self.options.retention.device_ms,
             is_certain: self.expire_at.is_some(),
@@ -318,10 +320,6 @@ impl Sqlite {
 }
 
 impl Store for Sqlite {
-    fn epoch(&self) -> Uuid {
-        self.epoch
-    }
-
     fn content_hasher(&self) -> ContentHasher {
         self.hasher.clone()
     }
@@ -385,6 +383,14 @@ impl Store for Sqlite {
         Ok(times::read(&self.connection, self.log.newest_time())?)
     }
 
+    fn unfinished_erasures(&mut self) -> Result<Vec<i64>, StoreError> {
+        let mut statement = self
+            .connection
+            .prepare("SELECT user FROM erasures ORDER BY user")?;
+        let users = statement.query_map((), |row| row.get(0))?;
+        Ok(users.collect::<rusqlite::Result<_>>()?)
+    }
+
     fn set_waker(&mut self, waker: Waker) {
         self.shared.set_waker(waker);
     }
@@ -426,6 +432,7 @@ impl Sqlite {
                     | Write::Moderate(_)
                     | Write::Edit(..)
                     | Write::ContinueDeletion(_)
+                    | Write::EraseStep { .. }
             )
         };
         self.truncation.written(batch.iter().any(replaces));

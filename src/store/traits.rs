@@ -3,8 +3,6 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use uuid::Uuid;
-
 use super::content::ContentHasher;
 use super::events::EventReader;
 use super::export::{ExportPage, ExportQuery};
@@ -48,9 +46,6 @@ pub type Waker = Arc<dyn Fn() + Send + Sync>;
 
 /// The writing half. It belongs to one thread, the writer's.
 pub trait Store: Send {
-    /// Identifies the meaning of sequence numbers: it changes when the store is replaced or restored from a backup.
-    fn epoch(&self) -> Uuid;
-
     /// Hashes long content for this store, so that its writing half need not.
     fn content_hasher(&self) -> ContentHasher;
 
@@ -86,6 +81,12 @@ pub trait Store: Send {
     /// # Errors
     /// [`StoreError`]: it is called again later.
     fn maintain(&mut self, expire_at: Option<i64>) -> Result<Instant, StoreError>;
+
+    /// The users whose erasure has begun and is not complete, for [`Write::EraseStep`].
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    fn unfinished_erasures(&mut self) -> Result<Vec<i64>, StoreError>;
 
     /// The times of the newest commits of earlier runs, with a precision of a minute. `None`: nothing was committed.
     ///

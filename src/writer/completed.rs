@@ -5,7 +5,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use crate::protocol::Timestamp;
-use crate::store::{Outcome, Received, RoomMembers, Write};
+use crate::store::{ErasureStep, Outcome, Received, RoomMembers, Write};
 
 /// Is called with each batch, on the writer's thread.
 pub trait CommitObserver<R>: Send {
@@ -20,8 +20,19 @@ pub struct CompletedBatch<R> {
     pub items: Vec<Completed<R>>,
     /// Users whose devices have received more than before.
     pub received: Vec<ReceivedUpdate>,
+    /// Steps of erasures.
+    pub erasures: Vec<ErasureUpdate<R>>,
     /// When it was committed.
     pub at: Timestamp,
+}
+
+/// A step of an erasure.
+#[derive(Debug)]
+pub struct ErasureUpdate<R> {
+    /// What has happened.
+    pub step: ErasureStep,
+    /// Where the reply to the write that has begun the erasure goes, with the last step.
+    pub reply_to: Option<R>,
 }
 
 /// An item of a [`CompletedBatch`]. `R` is the caller's handle for the reply.

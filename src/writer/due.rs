@@ -112,6 +112,7 @@ impl<R> Thread<R> {
             self.observe(&CompletedBatch {
                 items: Vec::new(),
                 received: updates,
+                erasures: Vec::new(),
                 at,
             });
         }
@@ -165,10 +166,6 @@ mod tests {
     }
 
     impl Store for Commits {
-        fn epoch(&self) -> Uuid {
-            Uuid::nil()
-        }
-
         fn content_hasher(&self) -> ContentHasher {
             unreachable!("no content is hashed")
         }
@@ -204,6 +201,10 @@ mod tests {
 
         fn maintain(&mut self, _: Option<i64>) -> Result<Instant, StoreError> {
             Ok(Instant::now() + Duration::from_secs(3600))
+        }
+
+        fn unfinished_erasures(&mut self) -> Result<Vec<i64>, StoreError> {
+            Ok(Vec::new())
         }
 
         fn stored_times(&self) -> Result<Option<StoredTimes>, StoreError> {

@@ -195,10 +195,11 @@ impl<R> Shared<R> {
         Ok(())
     }
 
-    pub fn add_opening(&self, mut opening: Opening) -> Result<(), Opening> {
+    /// Adds an opening. Returns its reply if it cannot be added.
+    pub fn add_opening(&self, mut opening: Opening) -> Result<(), OpenReply> {
         let mut queue = self.lock();
         if queue.closed || queue.openings.len() >= MAX_WRITES {
-            return Err(opening);
+            return Err(opening.reply);
         }
         opening.after = queue.accepted;
         queue.openings.push(opening);
@@ -262,6 +263,13 @@ impl<R> Shared<R> {
         queue
             .seen_due
             .get_or_insert_with(|| Instant::now() + SEEN_DELAY);
+    }
+
+    /// Drops the watermarks and records of a user.
+    pub fn forget_user(&self, user: &str) {
+        let mut queue = self.lock();
+        queue.watermarks.retain(|(name, _), _| **name != *user);
+        queue.seen.remove(user);
     }
 
     pub fn request_maintenance(&self) {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::completed::{CommitObserver, Completed, CompletedBatch, WriteError};
+use super::erasing::Erasing;
 use super::queue::{DueRecords, Opening, Queued, Shared};
 use super::room_notices::{RoomNotice, was_member};
 use crate::clock::Clock;
@@ -38,6 +39,9 @@ pub struct Thread<R> {
     pub due: DueRecords,
     /// Users who are not invisible any more, and whose deferred receipts are to be revealed.
     pub revealing: VecDeque<Arc<str>>,
+    /// Erasures that are not complete, of which the first one is continued at this time.
+    pub erasing: VecDeque<Erasing<R>>,
+    pub erase_at: Instant,
 }
 
 impl<R> Thread<R> {
@@ -58,6 +62,8 @@ impl<R> Thread<R> {
             failure_logged: None,
             due: DueRecords::default(),
             revealing: VecDeque::new(),
+            erasing: VecDeque::new(),
+            erase_at: Instant::now(),
         }
     }
 }
@@ -68,10 +74,12 @@ impl<R: Send + 'static> Thread<R> {
         let shared = self.shared.clone();
         // Before the first commit, so that the store knows whether the time is certain.
         self.maintain();
+        self.load_erasures();
         while let Some(turn) = shared.take(self.wake_at(), &mut self.due) {
             let is_commit = !turn.items.is_empty();
             if is_commit {
                 let writes = turn.items.len() as u64;
+                self.forget_erased(&turn.items);
                 self.commit(turn.items);
                 if let Some(since) = turn.since {
                     metrics::DELIVERY.observe(since.elapsed(), writes);
@@ -83,6 +91,9 @@ impl<R: Send + 'static> Thread<R> {
                 (true, true) => LAST_WATERMARKS,
                 (false, _) => usize::MAX,
             });
+            if !turn.closed {
+                self.erase_some();
+            }
             self.open(turn.openings);
             if is_commit || turn.maintenance || self.maintain_at <= Instant::now() {
                 self.maintain();
@@ -97,10 +108,12 @@ impl<R: Send + 'static> Thread<R> {
 
     /// When there is something to do although the queue is empty.
     fn wake_at(&self) -> Instant {
-        if self.revealing.is_empty() {
+        if !self.revealing.is_empty() {
+            Instant::now()
+        } else if self.erasing.is_empty() {
             self.maintain_at
         } else {
-            Instant::now()
+            self.maintain_at.min(self.erase_at)
         }
     }
 
@@ -166,11 +179,14 @@ impl<R: Send + 'static> Thread<R> {
         if !notices.is_empty() {
             self.find_members(&notices, &mut items);
         }
-        self.observe(&CompletedBatch {
+        let batch = CompletedBatch {
             items,
             received: Vec::new(),
+            erasures: Vec::new(),
             at,
-        });
+        };
+        self.observe(&batch);
+        self.add_erasures(batch.items);
     }
 
     /// Completes the notices about rooms of a batch with the members to whom they go.

@@ -10,10 +10,14 @@ use crate::support::{Client, Server, dmwire, to};
 const UNDO_VERSIONS_8_AND_9: &str = "
     DROP TABLE revocations;
     DROP TABLE room_deletions;
-    DROP TABLE events;
-    DROP TABLE receivers;
     ALTER TABLE rooms DROP COLUMN former;
     ALTER TABLE rooms DROP COLUMN deleted_at;
+    DROP TABLE events;
+    DROP TABLE receivers;
+    DROP TABLE erasures;
+    DROP TABLE erasure_recipients;
+    DROP INDEX removed_members_by_user;
+    ALTER TABLE users DROP COLUMN generation;
     ALTER TABLE users DROP COLUMN known;
     ALTER TABLE users DROP COLUMN status;
     ALTER TABLE users DROP COLUMN last_seen;

@@ -5,6 +5,7 @@ mod support;
 
 mod conversations;
 mod dashboard;
+mod erasure;
 mod export;
 mod helpers;
 mod keys;

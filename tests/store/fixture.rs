@@ -243,7 +243,7 @@ impl TestStore {
     }
 
     pub fn epoch(&mut self) -> Uuid {
-        self.with_store(|store| store.epoch())
+        self.open_inbox("ada", "phone").epoch
     }
 
     pub fn stored_times(&mut self) -> Option<StoredTimes> {
@@ -318,7 +318,7 @@ impl TestStore {
     ) -> Vec<Entry> {
         let entry = |item| match item {
             InboxItem::Entry(entry) => Some(*entry),
-            InboxItem::Membership(_) | InboxItem::Superseded(_) => None,
+            InboxItem::Membership(_) | InboxItem::Erased(_) | InboxItem::Superseded(_) => None,
         };
         let items = self.items(user, (first, last), bytes);
         items.into_iter().filter_map(entry).collect()

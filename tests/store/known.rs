@@ -34,7 +34,15 @@ fn differs(
     at: impl Into<Option<i64>>,
 ) -> bool {
     let at = at.into();
-    let query = query(user, Some(KnownEntry { seq, id, at }));
+    let query = query(
+        user,
+        Some(KnownEntry {
+            seq,
+            id,
+            at,
+            epoch: None,
+        }),
+    );
     let states = store.reader().open_inboxes(&[query]);
     states.expect("the inbox opens")[0].diverged
 }
@@ -67,6 +75,7 @@ pub fn a_pending_or_moved_message_is_compared(store: &mut TestStore) {
                 seq,
                 id: Some(id(n)),
                 at: None,
+                epoch: None,
             })
         };
         let queries = [

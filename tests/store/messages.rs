@@ -79,6 +79,7 @@ pub fn users_exist_from_their_first_message(store: &mut TestStore) {
         has_connected: false,
         status: UserStatus::Online,
         last_seen: None,
+        epoch: store.epoch(),
         diverged: false,
     };
     assert_eq!(store.open_inbox("ada", "phone"), empty);

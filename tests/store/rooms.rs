@@ -102,6 +102,7 @@ pub fn entry_text(item: &InboxItem) -> String {
             let deleted = if entry.room_deleted { " deleted" } else { "" };
             format!("{event} {} {}{deleted}", entry.user, entry.members)
         }
+        InboxItem::Erased(entry) => format!("erased {}", entry.renamed_to),
         InboxItem::Entry(entry) => {
             let kind = match &entry.kind {
                 EntryKind::Message => "message",
@@ -579,7 +580,12 @@ pub fn an_entry_about_a_member_is_known_by_its_time(store: &mut TestStore) {
                 user: "a".into(),
                 device: "phone".into(),
             },
-            known: Some(KnownEntry { seq: 2, id, at }),
+            known: Some(KnownEntry {
+                seq: 2,
+                id,
+                at,
+                epoch: None,
+            }),
         };
         let states = store.reader().open_inboxes(&[query]);
         states.expect("the inbox opens")[0].diverged

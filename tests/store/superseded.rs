@@ -270,6 +270,7 @@ pub fn a_superseded_entry_is_known_by_its_message_and_every_time_told_for_it(
                 seq,
                 id: Some(id(n)),
                 at,
+                epoch: None,
             }),
         };
         store.reader().open_inboxes(&[query]).expect("it opens")[0].diverged

@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::paths::{Call, schema};
 use crate::ops::keys::Scope;
-use crate::ops::{revocation, rooms, sessions, users, webhooks};
+use crate::ops::{erasure, revocation, rooms, sessions, users, webhooks};
 use crate::protocol::schema::define;
 
 /// Adds the definitions of the answers to the schema of server frames. Returns the names of all answers.
@@ -15,6 +15,7 @@ pub fn define_answers(server: &mut Value) -> Vec<String> {
         define::<sessions::Closed>(server, true),
         define::<revocation::Lifted>(server, true),
         define::<users::UserDetails>(server, true),
+        define::<erasure::ErasedUser>(server, true),
         define::<rooms::RoomList>(server, true),
         define::<rooms::RoomPart>(server, true),
         define::<rooms::RoomDeletion>(server, true),
@@ -93,6 +94,7 @@ pub fn paths() -> Value {
 fn calls() -> Vec<(&'static str, &'static str, Call)> {
     let mut calls = port();
     calls.extend(users());
+    calls.extend(conversations());
     calls.extend(rooms());
     calls.extend(messages());
     calls
@@ -184,6 +186,19 @@ fn users() -> Vec<(&'static str, &'static str, Call)> {
                 .errors(&[404]),
         ),
         (
+            "/v1/users/{user}",
+            "delete",
+            Call::new("eraseUser", Scope::Admin, "Erases a user.")
+                .with(&["user"])
+                .query(
+                    "revoke",
+                    json!({"type": "boolean", "default": true}),
+                    "Also revokes the tokens of the user that are issued up to now.",
+                )
+                .answer("ErasedUser", "The user is erased.")
+                .errors(&[404]),
+        ),
+        (
             "/v1/users/{user}/sessions",
             "get",
             Call::new(
@@ -221,6 +236,11 @@ fn users() -> Vec<(&'static str, &'static str, Call)> {
             .with(&["user"])
             .answer("Lifted", "The tokens are accepted."),
         ),
+    ]
+}
+
+fn conversations() -> Vec<(&'static str, &'static str, Call)> {
+    vec![
         (
             "/v1/users/{user}/conversations",
             "get",

@@ -144,6 +144,27 @@ pub struct Reacted<'a> {
     pub removed: Option<bool>,
 }
 
+/// Another user, who shares a conversation with the user of this session, was erased. Clients remove what they hold of that user.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[schemars(example = json!({
+    "type": "erased", "as": "erased.0b9f4c1a6a534f0e9d3e1f2a3b4c5d6e",
+    "user_hash": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08", "seq": 48,
+    "at": "2026-11-20T11:03:00.123Z"
+}))]
+pub struct Erased<'a> {
+    /// The name that the erased user has got. In conversations and messages that remain it replaces the former one.
+    #[serde(rename = "as")]
+    #[schemars(with = "UserId<'a>")]
+    pub renamed_to: &'a str,
+    /// The SHA-256 hash, in hexadecimal digits, of the epoch in `welcome`, a colon and the former name, which is not kept.
+    #[schemars(extend("pattern" = "^[0-9a-f]{64}$"))]
+    pub user_hash: &'a str,
+    /// The sequence number of this entry in the inbox of the user of this session.
+    pub seq: SafeInteger,
+    /// The time of the erasure.
+    pub at: Timestamp,
+}
+
 /// An entry of the inbox that records a change which a later one has superseded: there is nothing to show for it. Only in a
 /// replay.
 #[derive(Clone, Copy, Debug, Serialize, JsonSchema)]

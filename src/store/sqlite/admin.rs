@@ -10,7 +10,7 @@ mod view;
 
 pub use self::backup::{Backup, backup};
 pub use self::contents::Contents;
-pub use self::erase::{Erased, erase};
+pub use self::erase::erase;
 pub use self::restore::{Restored, restore};
 pub use self::verify::verify;
 

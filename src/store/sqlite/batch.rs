@@ -4,6 +4,7 @@
 mod blocks;
 mod change;
 mod deferred;
+mod erasure;
 mod presence;
 mod receipts;
 mod revocations;
@@ -20,6 +21,7 @@ use super::cache::{self, Cache, DirectConversation, User};
 use super::change_rate::ChangeRates;
 use super::counts::Counts;
 use super::entry_rate::EntryRates;
+use super::epochs::{self, Epochs};
 use super::listed::UNSETTLED;
 use super::number::unsigned;
 use super::pending::{PendingBatch, PendingLog};
@@ -46,6 +48,7 @@ pub struct Batch<'a> {
     pub entry_rates: &'a mut EntryRates,
     pub hasher: &'a ContentHasher,
     pub names: &'a NameHasher,
+    pub epochs: &'a Epochs,
     pub inbox_limit: u64,
     /// How long a device is kept after its last use, in milliseconds.
     pub device_ms: i64,
@@ -192,6 +195,8 @@ impl Batch<'_> {
             Write::Reveal { user } => self.reveal(user),
             Write::Seen { user, until } => self.seen(user, *until),
             Write::LostSessions { at } => self.lost_sessions(*at),
+            Write::Erase { user } => self.erase(user),
+            Write::EraseStep { user, limit, .. } => self.erase_step(*user, *limit),
             Write::Revoke { user, until } => self.revoke(user, *until),
             Write::EndRevocation { user } => self.end_revocation(user),
             Write::Events(write) => self.record_events(write),
@@ -388,9 +393,14 @@ impl Batch<'_> {
         if let Some(user) = self.find_user(id)? {
             return Ok(user);
         }
+        // A session may have been told its epoch already.
+        let generation = match self.shared.generation_of(id) {
+            Some(generation) => generation,
+            None => epochs::generation_now(self.tx)?,
+        };
         self.tx
-            .prepare_cached("INSERT INTO users (id) VALUES (?1)")?
-            .execute([&**id])?;
+            .prepare_cached("INSERT INTO users (id, generation) VALUES (?1, ?2)")?
+            .execute(params![&**id, generation])?;
         let user = User {
             n: self.tx.last_insert_rowid(),
             head: 0,

@@ -17,3 +17,5 @@ pub const SUPERSEDED: i64 = 5;
 pub const JOINED: i64 = 6;
 /// A user has left a room.
 pub const LEFT: i64 = 7;
+/// Another user was erased.
+pub const ERASED: i64 = 8;

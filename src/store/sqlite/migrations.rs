@@ -11,6 +11,7 @@ use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior};
 use uuid::Uuid;
 
 pub use self::counted::COUNTED;
+use super::epochs::Epochs;
 use super::fault::with_path;
 use super::pending;
 use crate::store::{ContentHasher, NameHasher, StoreError};
@@ -101,7 +102,8 @@ const STEPS: &[&str] = &["
 ", "
     -- `meta` has the record of the run and of the write-ahead log: see `log_record`. A version without it must not open the file.
 ", include_str!("migrations/version_7.sql"), include_str!("migrations/version_8.sql"),
-    include_str!("migrations/version_9.sql")];
+    include_str!("migrations/version_9.sql"),
+    include_str!("migrations/version_10.sql")];
 
 /// The version that this program writes.
 pub const VERSION: i64 = STEPS.len() as i64;
@@ -247,6 +249,12 @@ fn key(connection: &Connection) -> rusqlite::Result<Vec<u8>> {
     })
 }
 
+/// The epochs of the users of the store.
+pub fn epochs(connection: &Connection) -> Result<Epochs, String> {
+    let key = key(connection).map_err(|error| error.to_string())?;
+    Ok(Epochs::new(epoch(connection)?, &key))
+}
+
 /// The store's epoch.
 pub fn epoch(connection: &Connection) -> Result<Uuid, String> {
     let bytes: Option<Vec<u8>> = connection
@@ -280,9 +288,9 @@ mod tests {
     /// hash of a new step is added with it.
     #[test]
     fn released_steps_do_not_change() {
-        const HASHES: [&str; 9] = [
+        const HASHES: [&str; 10] = [
             "8b452fef", "6cc46e9e", "ea98bd02", "40324c3f", "cb7473ad", "26f89012", "288655aa",
-            "6ad7b0ab", "024326b8",
+            "6ad7b0ab", "024326b8", "f7dc7b48",
         ];
         let hash = |step: &&str| {
             let hash = Sha256::digest(step.as_bytes());

@@ -11,6 +11,7 @@ use super::cache::Cache;
 use super::change_rate::ChangeRates;
 use super::checkpoint::Checkpointer;
 use super::entry_rate::EntryRates;
+use super::epochs::Epochs;
 use super::fault::with_path;
 use super::file::{DataFile, connect};
 use super::pending::PendingLog;
@@ -98,7 +99,7 @@ impl Sqlite {
             names,
             checkpointer,
             connection,
-            epoch: Uuid::nil(),
+            epochs: Epochs::new(Uuid::nil(), &[]),
             run,
             new_epoch: doubt.is_some(),
             truncation: Truncation::default(),
@@ -127,8 +128,8 @@ impl Sqlite {
         };
         store.begin_first(doubt)?;
         store.end_shown_deferrals()?;
-        let epoch = migrations::epoch(&store.connection);
-        store.epoch = with_path(&store.file.path, epoch)?;
+        let epochs = migrations::epochs(&store.connection);
+        store.epochs = with_path(&store.file.path, epochs)?;
         Ok(store)
     }
 

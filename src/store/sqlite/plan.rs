@@ -147,8 +147,11 @@ pub fn plan<'a>(
                 direct.insert(Place::Room(room));
                 needed.extend(find.pending_conversation(Place::Room(room))?);
             }
+            Write::EraseStep { is_first: true, .. } => needed.extend(log.conversations()),
+            Write::EraseStep { user, .. } => needed.extend(log.conversations_of(*user, u64::MAX)),
             Write::Message(_)
             | Write::Events(_)
+            | Write::Erase { .. }
             | Write::Block { .. }
             | Write::Status { .. }
             | Write::Reveal { .. }

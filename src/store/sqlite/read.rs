@@ -20,6 +20,7 @@ use std::sync::Arc;
 use rusqlite::{Connection, OptionalExtension as _};
 
 use self::cursor::CursorKey;
+use super::epochs::Epochs;
 use super::file::connect_to_read;
 use super::rooms::share_small_room;
 use super::shared::Shared;
@@ -43,6 +44,8 @@ pub struct SqliteReader {
     inbox_limit: u64,
     /// The key of the cursors; `None`: it has not been read.
     cursor_key: Option<CursorKey>,
+    /// The epochs of users; `None`: they have not been read.
+    epochs: Option<Epochs>,
     /// Hashes names; `None`: its key has not been read.
     names: Option<NameHasher>,
     rooms: RoomRules,
@@ -67,6 +70,7 @@ impl SqliteReader {
             shared: Some(shared),
             inbox_limit,
             cursor_key: None,
+            epochs: None,
             names: None,
             rooms,
             presence,
@@ -82,6 +86,7 @@ impl SqliteReader {
             shared: None,
             inbox_limit: u64::MAX,
             cursor_key: None,
+            epochs: None,
             names: None,
             rooms: RoomRules {
                 mode: RoomMode::Open,
@@ -156,6 +161,15 @@ impl SqliteReader {
         Ok(())
     }
 
+    fn epochs(&mut self) -> std::result::Result<Epochs, StoreError> {
+        if let Some(epochs) = &self.epochs {
+            return Ok(epochs.clone());
+        }
+        let epochs = migrations::epochs(&self.connection).map_err(StoreError::Failed)?;
+        self.epochs = Some(epochs.clone());
+        Ok(epochs)
+    }
+
     fn name_hasher(&mut self) -> Result<NameHasher> {
         if let Some(names) = &self.names {
             return Ok(names.clone());
@@ -188,14 +202,15 @@ impl Reader for SqliteReader {
         queries: &[InboxQuery],
     ) -> std::result::Result<Vec<InboxState>, StoreError> {
         self.exclude_pending()?;
+        let epochs = self.epochs()?;
         if let [query] = queries
             && query.known.is_none()
         {
-            return Ok(self.read_inboxes(queries)?);
+            return Ok(self.read_inboxes(queries, &epochs)?);
         }
         // Cheaper than a transaction for each device. It sees the file as of its first query.
         let view = self.connection.unchecked_transaction()?;
-        let states = self.read_inboxes(queries)?;
+        let states = self.read_inboxes(queries, &epochs)?;
         view.finish()?;
         Ok(states)
     }

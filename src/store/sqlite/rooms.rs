@@ -209,6 +209,16 @@ impl RoomCache {
         }
     }
 
+    /// A member has got another name.
+    pub fn rename(&mut self, name: &str, user: i64, id: &Arc<str>) {
+        if let Some(room) = self.by_name.get_mut(name)
+            && let Ok(index) = room.index_of(user)
+        {
+            Arc::make_mut(&mut room.members)[index].id = id.clone();
+            room.ids = None;
+        }
+    }
+
     /// A user has left.
     pub fn left(&mut self, name: &str, user: i64) {
         if let Some(room) = self.by_name.get_mut(name)

@@ -1,7 +1,7 @@
 //! State that the store shares with its readers: whether the pending log must be flushed before a query, the newest inbox
 //! entries in the log, and the users who have connected recently.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -28,8 +28,8 @@ pub struct Shared {
     heads: Mutex<Heads>,
     /// The number of changes in the pending log whose entries may supersede others.
     superseding: AtomicU64,
-    /// Users who have connected, which the table does not have yet.
-    newly_connected: Mutex<HashSet<Box<str>>>,
+    /// Users who have connected, which the table does not have yet, with the generation that their sessions know.
+    newly_connected: Mutex<HashMap<Box<str>, i64>>,
 }
 
 #[derive(Default)]
@@ -192,24 +192,29 @@ impl Shared {
         self.flushed.notify_all();
     }
 
-    fn newly_connected(&self) -> MutexGuard<'_, HashSet<Box<str>>> {
+    fn newly_connected(&self) -> MutexGuard<'_, HashMap<Box<str>, i64>> {
         self.newly_connected
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A user has connected for the first time.
-    pub fn add_newly_connected(&self, user: &str) {
+    /// A user has connected for the first time, and would get this generation. Returns the one that the user has.
+    pub fn add_newly_connected(&self, user: &str, generation: i64) -> i64 {
         let mut users = self.newly_connected();
         if users.len() >= MAX_NEWLY_CONNECTED {
-            *users = HashSet::new();
+            *users = HashMap::new();
         }
-        users.insert(user.into());
+        *users.entry(user.into()).or_insert(generation)
+    }
+
+    /// The generation that a newly connected user has.
+    pub fn generation_of(&self, user: &str) -> Option<i64> {
+        self.newly_connected().get(user).copied()
     }
 
     /// True if this user has connected, and the table does not have it yet.
     pub fn is_newly_connected(&self, user: &str) -> bool {
-        self.newly_connected().contains(user)
+        self.newly_connected().contains_key(user)
     }
 
     /// The table has it now that the user has connected.

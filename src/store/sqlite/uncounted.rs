@@ -156,21 +156,6 @@ pub fn forget_before(
     Ok(())
 }
 
-/// Adds the leaves of deleted messages, of which a table has `conversation`, `user` and the number `n`.
-pub fn add_deleted(connection: &Connection, table: &str) -> Result<()> {
-    for level in 0..=TOP {
-        let shift = BITS * level;
-        let sql = format!(
-            "INSERT INTO uncounted (conversation, user, level, block, deleted, removed)
-             SELECT conversation, user, {level}, n >> {shift}, count(*), 0 FROM {table}
-             WHERE true GROUP BY conversation, user, n >> {shift}
-             ON CONFLICT DO UPDATE SET deleted = deleted + excluded.deleted"
-        );
-        connection.execute(&sql, ())?;
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -102,6 +102,17 @@ impl UnknownRecipients {
         Ok(())
     }
 
+    /// A sender was erased: the sender's messages count no longer.
+    pub fn sender_removed(&mut self, connection: &Connection, sender: i64) -> Result<()> {
+        self.write(connection)?;
+        let removed: Vec<i64> = connection
+            .prepare_cached("DELETE FROM unclaimed WHERE sender = ?1 RETURNING messages")?
+            .query_map([sender], |row| row.get(0))?
+            .collect::<Result<_>>()?;
+        self.subtract(sender, removed.into_iter().map(unsigned).sum());
+        Ok(())
+    }
+
     /// A message was removed from the store.
     pub fn message_removed(
         &mut self,

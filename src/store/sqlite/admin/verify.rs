@@ -143,7 +143,22 @@ const COUNT_CHECKS: &[(&str, &str)] = &[
     ),
     (
         "an entry is of an unknown kind (user, entry)",
-        "SELECT user, seq FROM inbox WHERE kind NOT BETWEEN 0 AND 7",
+        "SELECT user, seq FROM inbox WHERE kind NOT BETWEEN 0 AND 8",
+    ),
+    (
+        "an entry about an erasure is of a conversation or a user, or has no name and hash (user, entry)",
+        "SELECT user, seq FROM inbox WHERE kind = 8 AND (conversation != 0 OR message != 0 OR by IS NOT NULL OR emoji IS NULL
+            OR length(emoji) != 104 OR emoji NOT GLOB 'erased.* *' OR substr(emoji, 41) GLOB '*[^0-9a-f]*')",
+    ),
+    (
+        "an erasure is of no user, or of one who can connect (user, phase)",
+        "SELECT e.user, e.phase FROM erasures AS e LEFT JOIN users AS u ON u.n = e.user
+         WHERE u.n IS NULL OR u.connected OR u.id NOT GLOB 'erased.*'",
+    ),
+    (
+        "an entry about an erasure that is not complete is recorded for no user (erased user, user)",
+        "SELECT erasure, user FROM erasure_recipients WHERE erasure NOT IN (SELECT user FROM erasures)
+            OR user NOT IN (SELECT n FROM users)",
     ),
     (
         "a conversation has messages of a user although it records none, or the reverse (conversation, user)",

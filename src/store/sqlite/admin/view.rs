@@ -43,6 +43,8 @@ pub fn include_all(path: &Path, connection: &Connection) -> Result<(), StoreErro
             "deferred",
             "user INTEGER, conversation INTEGER, shown INTEGER",
         ),
+        ("erasures", "user INTEGER, phase INTEGER"),
+        ("erasure_recipients", "erasure INTEGER, user INTEGER"),
         (
             "unclaimed",
             "recipient INTEGER, sender INTEGER, messages INTEGER",

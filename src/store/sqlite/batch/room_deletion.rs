@@ -135,7 +135,7 @@ impl Batch<'_> {
     }
 
     /// Ends one membership in a deleted room. Returns the entry.
-    fn end_membership(&mut self, room: i64, member: &Member, place: i64) -> Result<u64> {
+    pub(super) fn end_membership(&mut self, room: i64, member: &Member, place: i64) -> Result<u64> {
         let seq = self.member_user(member)?.head + 1;
         let key = [conversation_of(room), member.n];
         for sql in [

@@ -139,12 +139,7 @@ impl Batch<'_> {
     }
 
     /// Ends the membership of a user.
-    pub fn leave(
-        &mut self,
-        id: &Arc<str>,
-        name: &Arc<str>,
-        kind: MembershipKind,
-    ) -> Result<Outcome> {
+    pub fn leave(&mut self, id: &Arc<str>, name: &str, kind: MembershipKind) -> Result<Outcome> {
         let (user, room) = (self.find_user(id)?, self.room(name)?);
         let before = room.as_ref().map_or(0, Room::count);
         let unchanged = Outcome::Membership {
@@ -180,6 +175,19 @@ impl Batch<'_> {
                 }
             }
         }
+        let by_key = kind == MembershipKind::Assigned;
+        self.leave_room((id, user), (name, &room), by_key)
+    }
+
+    /// Ends the membership that a user has in a room.
+    pub(super) fn leave_room(
+        &mut self,
+        (id, user): (&Arc<str>, User),
+        (name, room): (&str, &Room),
+        by_key: bool,
+    ) -> Result<Outcome> {
+        let before = room.count();
+        let is_announced = before <= self.rooms.small;
         let n = self.numbers.next(self.tx)?;
         for sql in [
             "DELETE FROM marks WHERE conversation = ?1 AND user = ?2",
@@ -194,13 +202,13 @@ impl Batch<'_> {
             .execute([room.n, user.n])?;
         let members = before - 1;
         let recipients = self.change_members(&Event {
-            room: &room,
+            room,
             user: (id, user),
             kind: kinds::LEFT,
             n,
             members,
             is_announced,
-            by_key: kind == MembershipKind::Assigned,
+            by_key,
         })?;
         self.cache.rooms.left(name, user.n);
         Ok(Outcome::Membership {

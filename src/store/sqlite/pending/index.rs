@@ -285,6 +285,11 @@ impl PendingLog {
         }
     }
 
+    /// The conversations with pending messages.
+    pub fn conversations(&self) -> impl Iterator<Item = i64> {
+        self.conversations.keys().copied()
+    }
+
     /// The conversations with pending messages that make an entry up to `seq` in this user's inbox.
     pub fn conversations_of(&self, user: i64, seq: u64) -> impl Iterator<Item = i64> {
         let all = self.by_user.get(&user).map_or(&[][..], Vec::as_slice);

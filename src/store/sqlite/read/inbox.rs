@@ -4,17 +4,19 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use rusqlite::{Result, params};
+use uuid::Uuid;
 
 use super::SqliteReader;
 use super::known::Comparison;
 use super::row::{OVERHEAD, message_without_content, select_messages, stored_message};
+use crate::store::sqlite::epochs::{Epochs, present_generation};
 use crate::store::sqlite::kinds;
 use crate::store::sqlite::number::{signed, unsigned};
 use crate::store::sqlite::retention::kept_entries;
 use crate::store::sqlite::rooms::DELETED;
 use crate::store::{
-    DeviceRef, Entry, EntryKind, InboxItem, InboxQuery, InboxRange, InboxState, MembershipEntry,
-    MembershipEvent, StoredMessage, UserStatus,
+    DeviceRef, Entry, EntryKind, ErasedEntry, InboxItem, InboxQuery, InboxRange, InboxState,
+    MembershipEntry, MembershipEvent, StoredMessage, UserStatus,
 };
 
 /// An upper bound of the bytes that a superseded entry takes in a replay, also in memory.
@@ -26,7 +28,11 @@ type KnownMessages = HashMap<(i64, i64), StoredMessage>;
 impl SqliteReader {
     /// Reads the state of inboxes. The newest entry of an inbox may be in the pending log only, which is not flushed for it,
     /// because a session that has nothing to replay does not read its messages.
-    pub(super) fn read_inboxes(&self, queries: &[InboxQuery]) -> Result<Vec<InboxState>> {
+    pub(super) fn read_inboxes(
+        &self,
+        queries: &[InboxQuery],
+        epochs: &Epochs,
+    ) -> Result<Vec<InboxState>> {
         // The log before the tables: messages that move meanwhile are seen in either. Without a store, the views of the
         // tables include the log.
         let heads = match &self.shared {
@@ -39,17 +45,18 @@ impl SqliteReader {
             .as_ref()
             .map_or(0, |shared| shared.superseding());
         // One row, also if there is no such user.
-        let mut statement = self.connection.prepare_cached(
+        let mut statement = self.connection.prepare_cached(concat!(
             "SELECT u.n, u.floor, (SELECT max(seq) FROM inbox WHERE user = u.n),
                 max(d.received), max(CASE WHEN d.device = ?2 THEN d.received END), u.connected, u.superseded,
-                u.status, u.last_seen
-             FROM users AS u LEFT JOIN devices AS d ON d.user = u.n WHERE u.id = ?1",
-        )?;
+                u.status, u.last_seen, coalesce(u.generation, ",
+            present_generation!(),
+            ") FROM users AS u LEFT JOIN devices AS d ON d.user = u.n WHERE u.id = ?1"
+        ))?;
         let mut states = Vec::with_capacity(queries.len());
         let mut known = Vec::new();
         for (index, query) in queries.iter().enumerate() {
             let DeviceRef { user, device } = &query.device;
-            let (state, n) = statement.query_row(params![user, device], |row| {
+            let (mut state, n, generation) = statement.query_row(params![user, device], |row| {
                 let n: Option<i64> = row.get(0)?;
                 let trimmed_to = row.get::<_, Option<i64>>(1)?.map_or(0, unsigned);
                 let newest: Option<i64> = row.get(2)?;
@@ -71,17 +78,23 @@ impl SqliteReader {
                         .get::<_, Option<i64>>(7)?
                         .map_or_else(UserStatus::default, UserStatus::of_number),
                     last_seen: row.get(8)?,
+                    epoch: Uuid::nil(),
                     diverged: false,
                 };
-                Ok((state, n))
+                Ok((state, n, row.get(9)?))
             })?;
             if !state.has_connected
                 && let Some(shared) = &self.shared
             {
-                shared.add_newly_connected(user);
+                let known = shared.add_newly_connected(user, generation);
+                // With a row, that has the generation.
+                state.epoch = epochs.of(if n.is_none() { known } else { generation });
+            } else {
+                state.epoch = epochs.of(generation);
             }
             if let (Some(user), Some(entry)) = (n, query.known)
                 && (state.oldest..=state.head).contains(&entry.seq)
+                && entry.epoch.is_none_or(|known| known == state.epoch)
             {
                 known.push(Comparison { index, user, entry });
             }
@@ -132,6 +145,20 @@ impl SqliteReader {
                         at: row.get(3)?,
                     };
                     items.push(InboxItem::Membership(Box::new(entry)));
+                    bytes += OVERHEAD;
+                    if bytes >= range.bytes {
+                        break;
+                    }
+                    continue;
+                }
+                (kinds::ERASED, Some(text)) => {
+                    let (renamed_to, user_hash) = text.split_once(' ').unwrap_or_default();
+                    items.push(InboxItem::Erased(Box::new(ErasedEntry {
+                        seq,
+                        renamed_to: renamed_to.to_owned(),
+                        user_hash: user_hash.to_owned(),
+                        at: row.get(3)?,
+                    })));
                     bytes += OVERHEAD;
                     if bytes >= range.bytes {
                         break;

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::SqliteReader;
 use crate::store::KnownEntry;
-use crate::store::sqlite::kinds::{JOINED, LEFT, SUPERSEDED};
+use crate::store::sqlite::kinds::{ERASED, JOINED, LEFT, SUPERSEDED};
 use crate::store::sqlite::number::signed;
 use crate::store::sqlite::pending::{self, Item};
 
@@ -130,8 +130,8 @@ impl Stored {
     /// True if the client may know this entry: the message is the same, and the time is one that a session may have been sent
     /// for it.
     fn is_same(&self, known: &KnownEntry) -> bool {
-        // An entry about a member is about no message.
-        if known.id.is_some() && [JOINED, LEFT].contains(&self.kind) {
+        // An entry about a member or an erased user is about no message.
+        if known.id.is_some() && [JOINED, LEFT, ERASED].contains(&self.kind) {
             return false;
         }
         if let (Some(known), Some(stored)) = (known.id, self.id)

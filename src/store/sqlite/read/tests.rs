@@ -199,6 +199,7 @@ fn an_opening_costs_the_same_whatever_the_client_says_that_it_knows() {
                 seq: 32,
                 id: Some(id),
                 at: Some(at),
+                epoch: None,
             }),
         };
         [(id, 1), (id, store.now + 1), (Uuid::nil(), store.now)].map(|(id, at)| {
