@@ -1,5 +1,5 @@
 // Builds dist/: one module per source file, with types, and dmwire.min.js, the whole client in one file for pages without a
-// build step. Fails if dmwire.min.js exceeds 10.5 KiB compressed.
+// build step. Fails if dmwire.min.js exceeds 11.25 KiB compressed.
 import { execFileSync } from 'node:child_process';
 import { rmSync } from 'node:fs';
 import { chmod, readFile } from 'node:fs/promises';
@@ -8,7 +8,7 @@ import { dirname, join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { build } from 'esbuild';
 
-const MAX_BYTES = 10752;
+const MAX_BYTES = 11520;
 const here = new URL('..', import.meta.url).pathname;
 const dist = join(here, 'dist');
 

@@ -126,6 +126,7 @@ export class Client<App = never> {
       inbox: this.#inbox,
       outbox: this.#outbox,
       persistence: this.#persistence,
+      presence: this.#presence,
       retries: this.#retries,
       fail: error => this.#fail(error),
     });
@@ -151,7 +152,7 @@ export class Client<App = never> {
 
   /**
    * Adds an event handler. `type` is the `type` of a frame, or one of {@link Events}. A log entry (`message`, `edited`,
-   * `deleted`, `reacted`, `room`) counts as handled when the handler returns or its promise is fulfilled; the next entry is
+   * `deleted`, `reacted`, `room`, `erased`) counts as handled when the handler returns or its promise is fulfilled; the next entry is
    * delivered after that. A handler may therefore wait for the answer to a frame that it sends, but not for another event.
    * If a handler fails, the next run delivers its entry and all later ones again, unless {@link ConnectOptions.onHandlerError}
    * says otherwise.

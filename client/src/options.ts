@@ -93,6 +93,12 @@ export interface HistoryOptions {
 
 /** Events by name: every server frame, and the client's own events. */
 export type Events<App = never> = { [Frame in ServerFrame<App> as Frame['type']]: Frame } & {
+  /**
+   * Another user was erased. Frames of this client for that user that wait to be sent are dropped (their promises fail with
+   * `forbidden`), and the user is not watched any more; remove what your application holds. `is` tells whether a name is the former one
+   * of that user, which the frame does not have.
+   */
+  erased: { is(user: string): boolean };
   /** The state of the connection has changed. */
   state: State;
   /**

@@ -267,6 +267,25 @@ export class Outbox {
     this.#frames = this.#frames.filter(({ settled, ack, seq: own = 0 }) => !settled || ack || own > seq);
   }
 
+  /**
+   * A user was erased: drops the frames for the user, whose name `is` recognises. The user's own messages can still be deleted, under the
+   * name that the erased user has got.
+   */
+  erase(is: (user: string) => boolean, renamedTo: string): void {
+    for (const pending of this.#frames) {
+      const { frame, settled } = pending;
+      if (typeof frame.target_user !== 'string' || !is(frame.target_user)) continue;
+      this.#remove(pending);
+      if (settled) continue;
+      if (frame.type === 'delete') {
+        this.add({ ...frame, target_user: renamedTo }, 'durable').then(pending.resolve, pending.reject);
+      } else {
+        pending.reject(new DmwireError('forbidden', 'the user was erased', { path: '/target_user' }));
+      }
+    }
+    this.flush();
+  }
+
   /** The log starts over and has entries up to `seq`. An unanswered frame, which is sent again, produces a later one. */
   restart(seq: number): void {
     for (const pending of this.#frames) if (pending.after) pending.after = Math.min(pending.after, seq);

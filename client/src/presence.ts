@@ -79,6 +79,12 @@ export class Presence {
     this.#watched.clear();
   }
 
+  /** A user was erased, whose name `is` recognises: ends the watching of the user. */
+  forget(is: (user: string) => boolean): void {
+    for (const user of [...this.#wanted.keys()].filter(is)) this.#wanted.delete(user);
+    void this.#run();
+  }
+
   /** Takes a `presence` frame. */
   update(frame: ServerPresence): void {
     const { user, ref } = frame;

@@ -6,7 +6,9 @@ import type { Inbox, InboxItem } from './inbox.js';
 import type { InFrame, Outbox, OutFrame } from './outbox.js';
 import type { PendingFrame } from './pending.js';
 import { type Persistence, UNKNOWN_EPOCH } from './persistence.js';
+import type { Presence } from './presence.js';
 import type { Retries } from './retries.js';
+import { sha256 } from './sha256.js';
 
 /** Minimum interval between two acknowledgements while many entries are handled. */
 const ACKNOWLEDGE_MS = 50;
@@ -18,6 +20,7 @@ export interface ReceiverParts {
   readonly inbox: Inbox;
   readonly outbox: Outbox;
   readonly persistence: Persistence;
+  readonly presence: Presence;
   readonly retries: Retries;
   /** Closes the client, which does not reconnect. */
   fail(error: DmwireError): void;
@@ -215,6 +218,7 @@ export class Receiver {
   #entry(frame: InFrame, seq: number): void {
     const { outbox, persistence } = this.#parts;
     const { user } = persistence;
+    if (frame.type === 'erased') return this.#erased(frame, seq);
     if (frame.type === 'skipped') outbox.skipped(seq);
     const author = frame.type === 'room' ? frame.user : frame.from_user;
     // The end of a membership because the room was deleted is no answer to a frame of the user.
@@ -241,6 +245,17 @@ export class Receiver {
     if (this.#offer(frame, seq, 'sent', event)) own.reported = true;
     // An entry that has come before causes no event.
     else own.ack = answer;
+  }
+
+  /** Another user was erased: drops what waits to be sent to that user. */
+  #erased(frame: InFrame, seq: number): void {
+    const { connection, outbox, presence } = this.#parts;
+    const epoch = connection.session?.epoch;
+    const is = (user: string) => sha256(`${epoch}:${user}`) === frame.user_hash;
+    // An entry that has come before may be about an earlier user of the same name.
+    if (!this.#offer(frame, seq, 'erased', { ...frame, is })) return;
+    outbox.erase(is, frame.as as string);
+    presence.forget(is);
   }
 
   /** Offers the entry of a frame to the inbox. Returns whether it was accepted. */
