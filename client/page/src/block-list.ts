@@ -31,6 +31,11 @@ export class BlockList {
     this.#isStored = browserStorage.set(this.#key, users.size > 0 ? JSON.stringify([...users]) : undefined);
   }
 
+  /** Removes the users whose name `is` recognises. */
+  forget(is: (user: string) => boolean): void {
+    for (const user of [...this.#users].filter(is)) this.set(user, false);
+  }
+
   /** Another tab has changed the storage at `key` (`null`: all keys). Returns whether this list was affected. */
   onStorageChange(key: string | null): boolean {
     if (key !== null && key !== this.#key) return false;

@@ -329,13 +329,19 @@ export class Chat {
     });
     client.on('truncated', ({ reason }) => {
       if (reason === 'reset') {
-        this.conversations.clear();
-        this.list.reset();
-        if (this.current) this.current = this.conversations.with(this.current.peer);
+        this.#reset();
         this.#notify('The data of the server was replaced. This page shows the new data.');
       }
       for (const conversation of this.conversations) conversation.loaded = false;
       if (this.connection.status === 'open') void this.#queries.refresh();
+    });
+    client.on('erased', ({ is, as }) => {
+      this.unsent.forget(is);
+      this.blocks.forget(is);
+      // Messages in rooms, and what they quote, have the name, too.
+      this.#reset(peer => (is(peer) ? as : peer));
+      if (this.connection.status === 'open') void this.#queries.refresh();
+      this.#syncOutgoing();
     });
     client.on('message', message => this.#onMessage(message));
     client.on('sent', ({ frame, ack }) => this.#onSent(frame as OutFrame, ack));
@@ -377,6 +383,13 @@ export class Chat {
       this.blocks = new BlockList(this.me, this.#options.url);
     }
     this.#syncOutgoing();
+  }
+
+  /** Forgets all conversations, which are loaded again. The open one may have another name from now on. */
+  #reset(rename = (peer: string) => peer): void {
+    this.conversations.clear();
+    this.list.reset();
+    if (this.current) this.current = this.conversations.with(rename(this.current.peer));
   }
 
   /** Updates the list of frames without an ack from the client. */

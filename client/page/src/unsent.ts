@@ -59,6 +59,14 @@ export class UnsentStore {
     tabStorage.set(this.#draftKey(peer), text || undefined);
   }
 
+  /** Removes the drafts and rejected messages for the users whose name `is` recognises. */
+  forget(is: (user: string) => boolean): void {
+    this.#setFailed(this.#failed.filter(({ frame }) => !is(peerOf(frame) ?? '')));
+    const [start = '', end = ''] = this.#draftKey(' ').split(' ');
+    const stored = this.#draftKeys.map(key => key.slice(start.length, -end.length));
+    for (const peer of [...this.#drafts.keys(), ...stored]) if (is(peer)) this.setDraft(peer, '');
+  }
+
   /** Effects of {@link UnsentStore.clear}, as sentences for the user. */
   get warnings(): string[] {
     const warnings: string[] = [];
