@@ -6,6 +6,7 @@
 //! The server's threads do not write to stderr: a thread of its own does (`queue`), because a write may block. The log is
 //! flushed with `log::logger().flush()` before the process exits, which waits for a second at most.
 
+mod limit;
 mod queue;
 
 use std::backtrace::{Backtrace, BacktraceStatus};
@@ -24,6 +25,7 @@ use log::{Level, Log, Metadata, Record};
 use serde::ser::{SerializeMap, Serializer};
 use serde_json::Value as Json;
 
+pub use self::limit::LogLimit;
 use self::queue::LogQueue;
 use crate::config::{LogFormat, stderr_shows_colors};
 

@@ -1,10 +1,11 @@
 //! Deletes rooms step by step. The steps go through the writer's queue, so that they take turns with the writes of sessions.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::Ingest;
 use crate::delivery::CommandError;
+use crate::logging::LogLimit;
 use crate::protocol::{ErrorCode, FrameError};
 use crate::store::{Outcome, RoomDeletionId, RoomDeletionStep, Write};
 use crate::writer::WriteError;
@@ -25,6 +26,7 @@ pub struct DeletedRoom {
 struct Deletion {
     ingest: Ingest,
     done: DeletedRoom,
+    failures: LogLimit,
 }
 
 impl Ingest {
@@ -74,6 +76,7 @@ impl Deletion {
         Self {
             ingest,
             done: DeletedRoom::default(),
+            failures: LogLimit::default(),
         }
     }
 
@@ -90,10 +93,12 @@ impl Deletion {
                 // The last step was stored, although its outcome was unknown.
                 Err(rejected) if rejected.error.code == ErrorCode::UnknownRoom => return,
                 Err(rejected) => {
-                    log::warn!(
-                        "a step of the deletion of a room failed and is tried again: {}",
-                        rejected.error
-                    );
+                    if self.failures.allows(Instant::now()) {
+                        log::warn!(
+                            "a step of the deletion of a room failed and is tried again: {}",
+                            rejected.error
+                        );
+                    }
                     tokio::time::sleep(RETRY).await;
                 }
             }
