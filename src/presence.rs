@@ -222,6 +222,7 @@ impl Presence {
             self.shared.invisible.fetch_sub(1, Ordering::AcqRel);
         }
         entry.forget();
+        self.announce(user, entry, now, self.shared.clock.now());
         if !entry.viewers.is_empty() {
             self.mark_changed(user, entry.notified_at);
         }

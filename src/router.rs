@@ -188,10 +188,9 @@ impl Router {
     pub fn open_inbox(
         &self,
         query: InboxQuery,
-        session: Uuid,
         reply: impl FnOnce(Result<InboxState, WriteError>) + Send + 'static,
     ) {
-        self.writer.open(query, session, reply);
+        self.writer.open(query, reply);
     }
 
     /// Why a message would not be stored at the moment; `None`: it would.

@@ -87,18 +87,16 @@ impl<R: Send + 'static> Writer<R> {
         Ok((writer, thread))
     }
 
-    /// Reads the state of an inbox for a new session, after everything that was accepted before, and records that the user has
-    /// connected and, if the device has a stored position, that it was used. `reply` is called on another thread; it is dropped if the server is shutting down.
+    /// Reads the state of an inbox for a new session, after everything that was accepted before. `reply` is called on another thread; it is
+    /// dropped if the server is shutting down.
     pub fn open(
         &self,
         query: InboxQuery,
-        session: Uuid,
         reply: impl FnOnce(Result<InboxState, WriteError>) + Send + 'static,
     ) {
         let refused = self.shared.add_opening(Opening {
             after: 0,
             query,
-            session,
             reply: Box::new(reply),
         });
         if let Err(reply) = refused {

@@ -93,7 +93,17 @@ pub async fn open_session(
     let joins = Joins::start(context, &user, &query);
     // Before the stored status is read, so that no later change of it is missed.
     let mut present = context.router.presence().register(&user);
-    let inbox = open_inbox(context, &user, &query, session).await?;
+    let inbox = open_inbox(context, &user, &query).await?;
+    if inbox.is_known || !inbox.has_connected {
+        // The user connects for the first time, or a device with a stored position is used. A new device is not stored: so a client that
+        // connects and acknowledges nothing costs no commit. It is queued while the session is registered, so that it is not stored
+        // after the user was erased.
+        let device = DeviceRef {
+            user: user.clone(),
+            device: query.device.clone(),
+        };
+        context.router.received(device, session, 0);
+    }
     let start = Start::of(&query, &inbox);
     let mut contract = SessionContract::new(context.contract.clone());
     outbox.send(&ServerFrame::Welcome(Welcome {
@@ -280,7 +290,6 @@ async fn open_inbox(
     context: &Context,
     user: &Arc<str>,
     query: &SessionQuery,
-    session: Uuid,
 ) -> Result<InboxState, OpenError> {
     let (sender, receiver) = tokio::sync::oneshot::channel();
     let reply = move |inbox| {
@@ -294,7 +303,7 @@ async fn open_inbox(
         },
         known: query.known_entry(),
     };
-    context.router.open_inbox(query, session, reply);
+    context.router.open_inbox(query, reply);
     match tokio::time::timeout(OPEN_TIMEOUT, receiver).await {
         Ok(Ok(Ok(inbox))) => Ok(inbox),
         Ok(Ok(Err(WriteError::Overloaded | WriteError::Internal)) | Err(_)) | Err(_) => {

@@ -71,10 +71,10 @@ pub struct SessionParams {
     pub read_rate: Option<Arc<SharedReadRate>>,
     /// The sending side.
     pub outbox: Arc<Outbox>,
-    /// `None`: the connection was rejected, and its outbox holds a `goodbye` with the reason.
-    pub auth: Option<Auth>,
     /// The user's part of a session; `None`: an echo connection, or a rejected one.
     pub user: Option<UserSession>,
+    /// `None`: the connection was rejected, and its outbox holds a `goodbye` with the reason. Last: see `SessionState`.
+    pub auth: Option<Auth>,
 }
 
 /// Proof that the client was authenticated and its session registered.

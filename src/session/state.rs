@@ -50,8 +50,6 @@ pub(super) enum Phase {
 /// A session without its connection.
 pub(super) struct SessionState {
     pub(super) outbox: Arc<Outbox>,
-    /// Keeps the session registered.
-    pub(super) _auth: Option<Auth>,
     pub(super) user: Option<UserSession>,
     pub(super) phase: Phase,
     pub(super) rate: FrameRate,
@@ -82,6 +80,8 @@ pub(super) struct SessionState {
     pub(super) peer_closed: bool,
     /// See [`super::End::reason`].
     pub(super) reason: &'static str,
+    /// Keeps the session registered. Last: what the end of the session does to the user is done while it is registered.
+    pub(super) _auth: Option<Auth>,
 }
 
 impl SessionState {

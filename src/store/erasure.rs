@@ -46,6 +46,8 @@ pub struct ErasureStep {
     pub regrouped: Option<RoomMembers>,
     /// Blocks that were removed: the user who blocked, and the user who was blocked.
     pub unblocked: Vec<(Arc<str>, Arc<str>)>,
+    /// Nothing has changed, because copies of what was removed are still in a log: the next step is to be made a little later.
+    pub waits: bool,
     /// The erasure is complete.
     pub done: Option<Erased>,
 }

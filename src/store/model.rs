@@ -195,6 +195,8 @@ pub enum Write {
         is_first: bool,
         /// About so many rows are examined.
         limit: u32,
+        /// The erasure is complete when the log of the store has no copies of what was removed. Otherwise the caller removes them.
+        awaits_log: bool,
     },
     /// Revoke the tokens of a user, who need not be known.
     Revoke {

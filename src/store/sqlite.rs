@@ -144,6 +144,9 @@ impl Sqlite {
         let mut effects = Effects::default();
         let done = self.apply(now, batch, direct, &mut effects);
         if done.is_ok() {
+            if effects.truncates {
+                self.truncation.request();
+            }
             effects.committed(&self.shared);
             self.cache.bytes.committed();
             self.change_rates.committed();
@@ -196,6 +199,7 @@ impl Sqlite {
             now,
             direct,
             log: &self.log,
+            log_truncations: self.truncation.count(),
             pending: PendingBatch::default(),
             effects,
         };
@@ -432,10 +436,19 @@ impl Sqlite {
                     | Write::Moderate(_)
                     | Write::Edit(..)
                     | Write::ContinueDeletion(_)
-                    | Write::EraseStep { .. }
             )
         };
-        self.truncation.written(batch.iter().any(replaces));
+        let erases = |outcome: &Outcome| match outcome {
+            Outcome::ErasureBegun { .. } => true,
+            // The last step removes nothing that may not be in the log.
+            Outcome::Erasing(step) => !step.waits && step.done.is_none(),
+            _ => false,
+        };
+        let is_idle = |outcome: &Outcome| matches!(outcome, Outcome::Erasing(step) if step.waits);
+        if !outcomes.iter().all(is_idle) {
+            let removed = batch.iter().any(replaces) || outcomes.iter().any(erases);
+            self.truncation.written(removed);
+        }
         self.checkpoint()?;
         // Nothing is acknowledged after a checkpoint has failed.
         self.checkpointer.check()?;

@@ -12,6 +12,8 @@ use crate::store::{Outcome, Write};
 const ROWS: u32 = 256;
 /// When a step has failed, it is tried again after this time.
 const RETRY: Duration = Duration::from_secs(1);
+/// The pause when a step waits for the logs of the store.
+const WAIT: Duration = Duration::from_millis(50);
 
 /// An erasure that is not complete.
 pub struct Erasing<R> {
@@ -19,6 +21,8 @@ pub struct Erasing<R> {
     user: i64,
     /// No step was made since the erasure has begun, or since the start.
     is_first: bool,
+    /// When the next step is due.
+    at: Instant,
     /// Where the reply goes; `None`: an earlier run has begun it.
     reply_to: Option<R>,
 }
@@ -28,6 +32,7 @@ impl<R> Erasing<R> {
         Self {
             user,
             is_first: true,
+            at: Instant::now(),
             reply_to,
         }
     }
@@ -78,58 +83,73 @@ impl<R> Thread<R> {
         }
     }
 
-    /// Makes a step of the oldest erasure, if it is due.
-    pub fn erase_some(&mut self) {
+    /// When the next step of an erasure is due.
+    pub fn erase_at(&self) -> Option<Instant> {
+        self.erasing.iter().map(|erasing| erasing.at).min()
+    }
+
+    /// Makes a step of the oldest erasure that is due. True: something was committed.
+    pub fn erase_some(&mut self) -> bool {
         let now = Instant::now();
-        let Some(erasing) = self.erasing.front_mut().filter(|_| self.erase_at <= now) else {
-            return;
+        let due = self.erasing.iter().position(|erasing| erasing.at <= now);
+        let Some((index, erasing)) = due.and_then(|n| Some((n, self.erasing.get_mut(n)?))) else {
+            return false;
         };
         if !self.shared.files.check_before_commit() {
-            self.erase_at = now + RETRY;
-            return;
+            erasing.at = now + RETRY;
+            return false;
         }
         let write = Write::EraseStep {
             user: erasing.user,
             is_first: erasing.is_first,
             limit: ROWS,
+            awaits_log: true,
         };
         let at = Timestamp(self.clock.now());
         let store = &mut self.store;
-        match self
+        let committed = self
             .shared
             .health
             .watch(|| store.commit(at.0, &[&write]))
-            .map(|outcomes| outcomes.into_iter().next())
-        {
-            Ok(Some(Outcome::Erasing(step))) => {
-                erasing.is_first = false;
-                let is_done = step.done.is_some();
-                let done = if is_done {
-                    self.erasing.pop_front()
-                } else {
-                    None
-                };
-                if let Some(erased) = step.done {
-                    log::info!(name = &*step.renamed_to, messages = erased.messages; "a user was erased");
-                }
-                self.observe(&CompletedBatch {
-                    items: Vec::new(),
-                    received: Vec::new(),
-                    erasures: vec![ErasureUpdate {
-                        step: *step,
-                        reply_to: done.and_then(|erasing| erasing.reply_to),
-                    }],
-                    at,
-                });
+            .map(|outcomes| outcomes.into_iter().next());
+        let step = match committed {
+            Ok(Some(Outcome::Erasing(step))) => *step,
+            Ok(_) => {
+                self.erasing.remove(index);
+                return true;
             }
-            Ok(_) => drop(self.erasing.pop_front()),
             Err(error) => {
                 exit_if_broken(&error);
-                log::error!(
-                    "the store could not continue an erasure, which is tried again: {error}"
-                );
-                self.erase_at = now + RETRY;
+                if self.erasure_failures.allows(now) {
+                    log::error!(
+                        "the store could not continue an erasure, which is tried again: {error}"
+                    );
+                }
+                erasing.at = now + RETRY;
+                return false;
             }
+        };
+        erasing.is_first = false;
+        if step.waits {
+            erasing.at = Instant::now() + WAIT;
+            return true;
         }
+        let done = match step.done {
+            Some(erased) => {
+                log::info!(name = &*step.renamed_to, messages = erased.messages; "a user was erased");
+                self.erasing.remove(index)
+            }
+            None => None,
+        };
+        self.observe(&CompletedBatch {
+            items: Vec::new(),
+            received: Vec::new(),
+            erasures: vec![ErasureUpdate {
+                step,
+                reply_to: done.and_then(|erasing| erasing.reply_to),
+            }],
+            at,
+        });
+        true
     }
 }

@@ -58,7 +58,6 @@ pub struct Opening {
     /// The number of writes that were accepted before it, and that its state must include.
     pub after: u64,
     pub query: InboxQuery,
-    pub session: Uuid,
     pub reply: OpenReply,
 }
 
@@ -207,18 +206,11 @@ impl<R> Shared<R> {
         Ok(())
     }
 
+    /// Adds a watermark. The thread is woken only if it does not know yet when to commit the first of them.
     pub fn add_watermark(&self, device: DeviceRef, session: Uuid, seq: u64) {
-        let device = (device.user, device.device);
-        self.add_watermarks([(device, (seq, session))].into_iter());
-    }
-
-    /// Adds watermarks of devices. The thread is woken only if it does not know yet when to commit the first of them.
-    pub fn add_watermarks(&self, watermarks: impl Iterator<Item = Watermark>) {
         let mut queue = self.lock();
         let was_due = queue.watermarks_due.is_some();
-        for (device, value) in watermarks {
-            queue.add_watermark(device, value);
-        }
+        queue.add_watermark((device.user, device.device), (seq, session));
         if !was_due && queue.watermarks_due.is_some() {
             self.filled.notify_one();
         }
@@ -400,8 +392,11 @@ mod tests {
         });
         // Whether or not the thread waits already, the watermark must be taken when it is due.
         std::thread::sleep(Duration::from_millis(50));
-        let device = ("u".into(), "d".into());
-        shared.add_watermarks([(device, (1, Uuid::nil()))].into_iter());
+        let device = DeviceRef {
+            user: "u".into(),
+            device: "d".into(),
+        };
+        shared.add_watermark(device, Uuid::nil(), 1);
         assert_eq!(due.recv_timeout(Duration::from_secs(20)), Ok(1));
         thread.join().expect("the thread ends");
     }

@@ -9,6 +9,7 @@ use super::erasing::Erasing;
 use super::queue::{DueRecords, Opening, Queued, Shared};
 use super::room_notices::{RoomNotice, was_member};
 use crate::clock::Clock;
+use crate::logging::LogLimit;
 use crate::metrics;
 use crate::protocol::Timestamp;
 use crate::readers::Readers;
@@ -20,8 +21,6 @@ const WATERMARKS: usize = 8;
 const LAST_WATERMARKS: usize = 1024;
 /// When maintenance has failed, it is tried again after this time.
 const MAINTENANCE_RETRY: Duration = Duration::from_millis(500);
-/// Failures of maintenance are logged at most once within this time.
-const LOG_INTERVAL: Duration = Duration::from_secs(60);
 /// The maximum number of inboxes that one job of a reader opens, so that a large number is shared by the readers.
 const OPENINGS: usize = 256;
 
@@ -33,15 +32,14 @@ pub struct Thread<R> {
     pub clock: Arc<Clock>,
     /// When the store is to be maintained next.
     maintain_at: Instant,
-    /// When a failure of maintenance was last logged.
-    failure_logged: Option<Instant>,
+    maintenance_failures: LogLimit,
     /// Records that are to be committed.
     pub due: DueRecords,
     /// Users who are not invisible any more, and whose deferred receipts are to be revealed.
     pub revealing: VecDeque<Arc<str>>,
-    /// Erasures that are not complete, of which the first one is continued at this time.
+    /// Erasures that are not complete, the oldest first.
     pub erasing: VecDeque<Erasing<R>>,
-    pub erase_at: Instant,
+    pub erasure_failures: LogLimit,
 }
 
 impl<R> Thread<R> {
@@ -59,11 +57,11 @@ impl<R> Thread<R> {
             observers,
             clock,
             maintain_at: Instant::now(),
-            failure_logged: None,
+            maintenance_failures: LogLimit::default(),
             due: DueRecords::default(),
             revealing: VecDeque::new(),
             erasing: VecDeque::new(),
-            erase_at: Instant::now(),
+            erasure_failures: LogLimit::default(),
         }
     }
 }
@@ -91,11 +89,9 @@ impl<R: Send + 'static> Thread<R> {
                 (true, true) => LAST_WATERMARKS,
                 (false, _) => usize::MAX,
             });
-            if !turn.closed {
-                self.erase_some();
-            }
+            let has_erased = !turn.closed && self.erase_some();
             self.open(turn.openings);
-            if is_commit || turn.maintenance || self.maintain_at <= Instant::now() {
+            if is_commit || has_erased || turn.maintenance || self.maintain_at <= Instant::now() {
                 self.maintain();
             }
         }
@@ -108,12 +104,11 @@ impl<R: Send + 'static> Thread<R> {
 
     /// When there is something to do although the queue is empty.
     fn wake_at(&self) -> Instant {
-        if !self.revealing.is_empty() {
-            Instant::now()
-        } else if self.erasing.is_empty() {
-            self.maintain_at
+        if self.revealing.is_empty() {
+            let erase_at = self.erase_at().into_iter();
+            erase_at.fold(self.maintain_at, Instant::min)
         } else {
-            self.maintain_at.min(self.erase_at)
+            Instant::now()
         }
     }
 
@@ -237,9 +232,8 @@ impl<R: Send + 'static> Thread<R> {
             let rest = openings.split_off(openings.len().min(OPENINGS));
             let part = std::mem::replace(&mut openings, rest);
             let queries = part.iter().map(|opening| opening.query.clone()).collect();
-            let shared = self.shared.clone();
             self.readers.open_inboxes(queries, move |states| {
-                reply_to_openings(&shared, part, states);
+                reply_to_openings(part, states);
             });
         }
     }
@@ -252,11 +246,7 @@ impl<R: Send + 'static> Thread<R> {
                 exit_if_broken(&error);
                 let now = Instant::now();
                 // Not for each attempt. A success in between does not count: most calls have nothing to do.
-                if self
-                    .failure_logged
-                    .is_none_or(|at| now >= at + LOG_INTERVAL)
-                {
-                    self.failure_logged = Some(now);
+                if self.maintenance_failures.allows(now) {
                     log::error!("maintenance of the store failed and is retried: {error}");
                 }
                 self.maintain_at = now + MAINTENANCE_RETRY;
@@ -275,21 +265,9 @@ impl<R> Thread<R> {
 }
 
 /// Runs on a reader's thread.
-fn reply_to_openings<R>(
-    shared: &Shared<R>,
-    openings: Vec<Opening>,
-    states: Result<Vec<InboxState>, StoreError>,
-) {
+fn reply_to_openings(openings: Vec<Opening>, states: Result<Vec<InboxState>, StoreError>) {
     match states {
         Ok(states) => {
-            // A user connects for the first time, or a device with a stored position is used. A new device is not stored: so a
-            // client that connects and acknowledges nothing costs no commit.
-            let used = openings.iter().zip(&states).filter_map(|(opening, state)| {
-                let device = &opening.query.device;
-                let device = (device.user.clone(), device.device.clone());
-                (state.is_known || !state.has_connected).then_some((device, (0, opening.session)))
-            });
-            shared.add_watermarks(used);
             for (opening, state) in openings.into_iter().zip(states) {
                 (opening.reply)(Ok(state));
             }

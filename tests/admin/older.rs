@@ -6,8 +6,8 @@ use serde_json::json;
 use crate::helpers::{assert_verified, replay, used_store};
 use crate::support::{Client, Server, dmwire, to};
 
-/// What versions 8 and 9 of the tables have added.
-const UNDO_VERSIONS_8_AND_9: &str = "
+/// What versions 8 to 10 of the tables have added.
+const UNDO_VERSIONS_8_TO_10: &str = "
     DROP TABLE revocations;
     DROP TABLE room_deletions;
     ALTER TABLE rooms DROP COLUMN former;
@@ -17,6 +17,7 @@ const UNDO_VERSIONS_8_AND_9: &str = "
     DROP TABLE erasures;
     DROP TABLE erasure_recipients;
     DROP INDEX removed_members_by_user;
+    DROP INDEX room_reactions;
     ALTER TABLE users DROP COLUMN generation;
     ALTER TABLE users DROP COLUMN known;
     ALTER TABLE users DROP COLUMN status;
@@ -30,7 +31,7 @@ const UNDO_VERSIONS_8_AND_9: &str = "
 fn a_file_of_version_7_is_read_and_continued() {
     let folder = used_store();
     let file = Connection::open(folder.0.join("dmwire.db")).expect("the file is there");
-    file.execute_batch(UNDO_VERSIONS_8_AND_9)
+    file.execute_batch(UNDO_VERSIONS_8_TO_10)
         .expect("it is changed");
     drop(file);
 

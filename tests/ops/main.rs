@@ -6,6 +6,7 @@ mod support;
 mod conversations;
 mod dashboard;
 mod erasure;
+mod erasure_load;
 mod export;
 mod helpers;
 mod keys;

@@ -13,6 +13,7 @@ mod clock;
 mod contents;
 mod counts;
 mod devices;
+mod erasure;
 mod exports;
 mod fixture;
 mod keys;

@@ -23,7 +23,7 @@ const ROUNDS: u32 = 6;
 /// Opens the inbox of a device, and waits for its state.
 fn open(writer: &Writer<()>, device: DeviceRef) -> InboxState {
     let (sender, receiver) = channel();
-    writer.open(device.into(), Uuid::nil(), move |state| {
+    writer.open(device.into(), move |state| {
         let _ = sender.send(state);
     });
     let state = receiver.recv().expect("the writer replies");

@@ -8,6 +8,7 @@ mod support;
 
 mod addresses;
 mod delivery;
+mod erasure;
 mod failures;
 mod receiver;
 mod restarts;

@@ -62,6 +62,8 @@ pub struct Batch<'a> {
     pub now: i64,
     pub direct: &'a Direct<'a>,
     pub log: &'a PendingLog,
+    /// How often the write-ahead log was truncated in this run.
+    pub log_truncations: i64,
     /// Messages that the batch adds to the pending log.
     pub pending: PendingBatch,
     pub effects: &'a mut Effects,
@@ -74,6 +76,8 @@ pub struct Effects {
     connected: Vec<Arc<str>>,
     /// A quota for each message that was counted in it.
     counted: Vec<Arc<dyn RecipientQuota>>,
+    /// The write-ahead log is to be truncated as soon as possible.
+    pub truncates: bool,
 }
 
 impl Effects {
@@ -196,7 +200,12 @@ impl Batch<'_> {
             Write::Seen { user, until } => self.seen(user, *until),
             Write::LostSessions { at } => self.lost_sessions(*at),
             Write::Erase { user } => self.erase(user),
-            Write::EraseStep { user, limit, .. } => self.erase_step(*user, *limit),
+            Write::EraseStep {
+                user,
+                is_first,
+                limit,
+                awaits_log,
+            } => self.erase_step(*user, (*is_first, *awaits_log), *limit),
             Write::Revoke { user, until } => self.revoke(user, *until),
             Write::EndRevocation { user } => self.end_revocation(user),
             Write::Events(write) => self.record_events(write),

@@ -5,7 +5,8 @@
 //! the transactions that added them: a reader that has seen one has seen all earlier ones. Messages of a conversation move in order, and
 //! those of a room before a change of its members ([`plan`](super::plan)), so events of a conversation have the order of their commits.
 //!
-//! A row refers to its message. Retention may remove the message before all receivers have got the event, which they notice.
+//! A row refers to its message, or to its room and user, by their numbers. Retention may remove the message before all receivers have got
+//! the event, which they notice. Rooms and users are kept until then. The name of an erased user is the one that the user has got.
 
 use rusqlite::{Connection, Result, params};
 
@@ -46,8 +47,8 @@ pub fn keep(connection: &Connection, feed: &EventFeed) -> Result<()> {
         connection.execute_batch(
             "CREATE TEMP TRIGGER membership_events AFTER INSERT ON main.inbox
              WHEN new.kind IN (6, 7) AND new.user = new.by BEGIN
-                INSERT INTO events (conversation, message, kind, at, user)
-                    VALUES (new.conversation, new.message, new.kind, new.at, new.by);
+                INSERT INTO events (conversation, message, kind, at, user, members)
+                    VALUES (new.conversation, new.message, new.kind, new.at, new.by, new.emoji);
              END",
         )?;
     }

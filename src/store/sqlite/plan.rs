@@ -8,7 +8,7 @@ use rusqlite::Connection;
 
 use super::cache::Cache;
 use super::pending::{PendingLog, Selection};
-use super::rooms::conversation_of;
+use super::rooms::{conversation_of, first_membership};
 use crate::store::{Conversation, MessageRef, NewMessage, RoomDeletionId, Write};
 
 /// Messages of the batch that must not wait in the pending log.
@@ -148,7 +148,14 @@ pub fn plan<'a>(
                 needed.extend(find.pending_conversation(Place::Room(room))?);
             }
             Write::EraseStep { is_first: true, .. } => needed.extend(log.conversations()),
-            Write::EraseStep { user, .. } => needed.extend(log.conversations_of(*user, u64::MAX)),
+            Write::EraseStep { user, .. } => {
+                needed.extend(log.conversations_of(*user, u64::MAX));
+                if keeps_events && !log.is_empty() {
+                    // The step may end this membership.
+                    let room = first_membership(connection, *user)?.map(conversation_of);
+                    needed.extend(room.filter(|room| log.has_conversation(*room)));
+                }
+            }
             Write::Message(_)
             | Write::Events(_)
             | Write::Erase { .. }

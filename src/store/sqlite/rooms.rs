@@ -40,6 +40,13 @@ pub fn is_member(connection: &Connection, conversation: i64, user: i64) -> Resul
         .exists([conversation_of(conversation), user])
 }
 
+/// The first room of which a user is a member.
+pub fn first_membership(connection: &Connection, user: i64) -> Result<Option<i64>> {
+    connection
+        .prepare_cached("SELECT min(room) FROM members WHERE user = ?1")?
+        .query_row([user], |row| row.get(0))
+}
+
 /// True if two users are members of the same small room.
 pub fn share_small_room(
     connection: &Connection,

@@ -22,6 +22,10 @@ pub struct Truncation {
     /// A truncation is due, and has been attempted or is being attempted; no other attempt before this time.
     attempted: bool,
     not_before: Instant,
+    /// Somebody waits for the truncation.
+    requested: bool,
+    /// The number of truncations.
+    count: i64,
 }
 
 impl Default for Truncation {
@@ -31,6 +35,8 @@ impl Default for Truncation {
             removed: None,
             attempted: false,
             not_before: Instant::now(),
+            requested: false,
+            count: 0,
         }
     }
 }
@@ -45,10 +51,16 @@ impl Truncation {
         }
     }
 
+    /// The WAL is to be truncated as soon as possible.
+    pub fn request(&mut self) {
+        self.requested = true;
+    }
+
     /// When the WAL is to be truncated. `None`: it has nothing of the past.
     pub fn due(&self) -> Option<Instant> {
         let written = self.written?;
         let due = match self.removed {
+            _ if self.requested => written,
             None => written + IDLE,
             Some(removed) => (written + IDLE_AFTER_REMOVAL).min(removed + MAX_WAIT),
         };
@@ -57,7 +69,7 @@ impl Truncation {
 
     /// True if a complete checkpoint is to be followed by a truncation.
     pub fn is_wanted(&self) -> bool {
-        self.removed.is_some() || self.attempted
+        self.removed.is_some() || self.attempted || self.requested
     }
 
     /// An attempt begins: the next one follows after a pause, unless this one succeeds.
@@ -71,5 +83,12 @@ impl Truncation {
         self.written = None;
         self.removed = None;
         self.attempted = false;
+        self.requested = false;
+        self.count += 1;
+    }
+
+    /// How often the WAL has been truncated. Nothing is left in it of what was removed before.
+    pub fn count(&self) -> i64 {
+        self.count
     }
 }

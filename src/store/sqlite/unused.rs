@@ -23,7 +23,8 @@ macro_rules! unused {
          AND NOT EXISTS (SELECT 1 FROM members WHERE user = u.n)
          AND NOT EXISTS (SELECT 1 FROM messages WHERE sender = u.n AND conversation < 0)
          AND NOT EXISTS (SELECT 1 FROM inbox WHERE by = u.n AND kind IN (6, 7))
-         AND NOT EXISTS (SELECT 1 FROM erasures WHERE user = u.n)"
+         AND NOT EXISTS (SELECT 1 FROM erasures WHERE user = u.n)
+         AND NOT EXISTS (SELECT 1 FROM events WHERE user = u.n)"
     };
 }
 

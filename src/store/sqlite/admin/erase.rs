@@ -67,13 +67,17 @@ fn finish(store: &mut Sqlite, user: i64, now: i64) -> Result<Erased, StoreError>
             user,
             is_first,
             limit: ROWS,
+            awaits_log: false,
         };
         is_first = false;
         let outcome = store.commit(now, &[&step])?.into_iter().next();
-        if let Some(Outcome::Erasing(step)) = outcome
-            && let Some(erased) = step.done
-        {
-            return Ok(erased);
+        if let Some(Outcome::Erasing(step)) = outcome {
+            if let Some(erased) = step.done {
+                return Ok(erased);
+            }
+            if step.waits {
+                store.flush()?;
+            }
         }
     }
 }

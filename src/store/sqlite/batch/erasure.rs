@@ -3,15 +3,19 @@
 //! The first step gives the row of the user another name, in one commit. From then on the former name is that of another user, who
 //! may exist already when the erasure is complete, and nobody can act as the former one. Everything else is removed by the number of
 //! the row. The table `erasures` has the progress: what a crash leaves is continued by the next start. It also has the former name,
-//! for the hashes in the entries of others, until the erasure is complete.
+//! for the hashes in the entries of others, and for blocks, until these are removed.
 //!
 //! - `messages` removes the content of the user's messages and the user's reactions,
 //! - `notices` gives each user who shares a conversation with the user one entry about it,
-//! - `own` ends memberships, and removes what belongs to the user alone.
+//! - `own` ends memberships, and removes what belongs to the user alone,
+//! - `logs` waits until the logs have nothing of the user.
 
+mod logs;
 mod messages;
 mod notices;
 mod own;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
@@ -25,24 +29,28 @@ use crate::store::{Erased, ErasureStep, Outcome};
 
 /// What a step does. The numbers are stored.
 mod phase {
+    /// What the pending log has of the user.
+    pub const PENDING: i64 = 0;
     /// Content and reactions in direct conversations.
-    pub const DIRECT: i64 = 0;
+    pub const DIRECT: i64 = 1;
+    /// Entries about reactions in rooms, of which the user's inbox has one.
+    pub const OWN_REACTIONS: i64 = 2;
+    /// Reactions in rooms, and other entries about them.
+    pub const REACTIONS: i64 = 3;
     /// Content in rooms.
-    pub const ROOMS: i64 = 1;
-    /// Reactions in rooms.
-    pub const REACTIONS: i64 = 2;
-    /// Entries about reactions in rooms.
-    pub const REACTION_ENTRIES: i64 = 3;
+    pub const ROOMS: i64 = 4;
     /// Entries about the erasure, for the other users of direct conversations.
-    pub const DIRECT_NOTICES: i64 = 4;
+    pub const DIRECT_NOTICES: i64 = 5;
     /// The same for members of rooms.
-    pub const ROOM_NOTICES: i64 = 5;
+    pub const ROOM_NOTICES: i64 = 6;
     /// Memberships.
-    pub const MEMBERSHIPS: i64 = 6;
+    pub const MEMBERSHIPS: i64 = 7;
     /// The inbox.
-    pub const INBOX: i64 = 7;
-    /// Rows of other tables. It is the last one.
-    pub const TABLES: i64 = 8;
+    pub const INBOX: i64 = 8;
+    /// Rows of other tables.
+    pub const TABLES: i64 = 9;
+    /// What the write-ahead log has of the user. It is the last one.
+    pub const LOG: i64 = 10;
 }
 
 /// The progress of an erasure.
@@ -124,8 +132,14 @@ impl Batch<'_> {
         Ok(())
     }
 
-    /// Continues the erasure of a user, with about `limit` rows.
-    pub fn erase_step(&mut self, user: i64, limit: u32) -> Result<Outcome> {
+    /// Continues the erasure of a user, with about `limit` rows. `is_first`: it is the first step of this run. `awaits_log`: it
+    /// is complete when the write-ahead log was truncated.
+    pub fn erase_step(
+        &mut self,
+        user: i64,
+        (is_first, awaits_log): (bool, bool),
+        limit: u32,
+    ) -> Result<Outcome> {
         let limit = i64::from(limit.max(1));
         let Some(mut erasure) = self.erasure(user)? else {
             // It is complete.
@@ -141,17 +155,23 @@ impl Batch<'_> {
             ..ErasureStep::default()
         };
         let is_complete = match erasure.phase {
+            phase::PENDING => self.await_pending(&erasure, &mut step)?,
             phase::DIRECT => self.erase_in_direct(&mut erasure, limit)?,
-            phase::ROOMS => self.erase_in_rooms(&mut erasure, limit)?,
+            phase::OWN_REACTIONS => self.erase_own_reactions(&mut erasure, limit)?,
             phase::REACTIONS => self.erase_reactions(&mut erasure, limit)?,
-            phase::REACTION_ENTRIES => self.erase_reaction_entries(&mut erasure, limit)?,
+            phase::ROOMS => self.erase_in_rooms(&mut erasure, limit)?,
             phase::DIRECT_NOTICES => self.notify_direct(&mut erasure, limit, &mut step)?,
             phase::ROOM_NOTICES => self.notify_rooms(&mut erasure, limit, &mut step)?,
             phase::MEMBERSHIPS => self.end_next_membership(&erasure, &mut step)?,
             phase::INBOX => self.erase_inbox(&mut erasure, limit)?,
-            _ => self.erase_tables(&erasure, limit, &mut step)?,
+            phase::TABLES => self.erase_tables(&erasure, limit, &mut step)?,
+            _ if awaits_log => self.await_truncation(&mut erasure, is_first, &mut step)?,
+            _ => true,
         };
-        if is_complete && erasure.phase == phase::TABLES {
+        if step.waits {
+            return Ok(Outcome::Erasing(Box::new(step)));
+        }
+        if is_complete && erasure.phase == phase::LOG {
             self.tx
                 .prepare_cached("DELETE FROM erasures WHERE user = ?1")?
                 .execute([user])?;

@@ -46,6 +46,18 @@ impl PendingLog {
         Ok(superseded)
     }
 
+    /// Removes the first rows of the table, as far as nothing of them is needed any more. Runs in a transaction of the caller, and changes
+    /// nothing in memory: the rows are removed again later.
+    pub fn remove_done(&self, connection: &Connection) -> rusqlite::Result<()> {
+        if self.is_empty() {
+            return connection.execute("DELETE FROM pending", ()).map(drop);
+        }
+        connection
+            .prepare_cached("DELETE FROM pending WHERE n < ?1")?
+            .execute([self.first_row])
+            .map(drop)
+    }
+
     /// Removes the rows of which nothing is needed any more; with `all`, these are all rows. While entries move after their
     /// messages, the log may not be empty for long: then each row is removed soon, because its content may be deleted.
     fn remove_rows(&self, connection: &Connection, all: bool) -> rusqlite::Result<()> {

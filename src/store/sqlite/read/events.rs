@@ -9,7 +9,6 @@ use super::SqliteReader;
 use super::row::{select_messages, stored_message};
 use crate::store::sqlite::events::kind_of;
 use crate::store::sqlite::kinds;
-use crate::store::sqlite::number::unsigned;
 use crate::store::sqlite::rooms::{DELETED, is_room};
 use crate::store::{
     EventData, EventKind, EventReader, EventRef, EventSubject, MembershipEntry, MembershipEvent,
@@ -28,6 +27,7 @@ struct EventRow {
     n: i64,
     user: Option<i64>,
     users: Option<String>,
+    members: Option<String>,
     message: Option<StoredMessage>,
 }
 
@@ -122,19 +122,20 @@ impl SqliteReader {
         let row = self
             .connection
             .prepare_cached(select_messages!(
-                "e.id, e.conversation, e.kind, e.at, e.message, e.user, e.users, m.n, ",
+                "e.id, e.conversation, e.kind, e.at, e.message, e.user, e.users, e.members, m.n, ",
                 "FROM events AS e
                  LEFT JOIN messages AS m ON e.kind NOT IN (6, 7) AND m.conversation = e.conversation AND m.n = e.message
                  LEFT JOIN users AS f ON f.n = m.sender LEFT JOIN users AS t ON t.n = m.recipient WHERE e.id = ?1"
             ))?
             .query_row([id], |row| {
-                let has_message = row.get::<_, Option<i64>>(7)?.is_some();
+                let has_message = row.get::<_, Option<i64>>(8)?.is_some();
                 Ok(EventRow {
                     event: event_ref(row)?,
                     n: row.get(4)?,
                     user: row.get(5)?,
                     users: row.get(6)?,
-                    message: has_message.then(|| stored_message(row, 8)).transpose()?,
+                    members: row.get(7)?,
+                    message: has_message.then(|| stored_message(row, 9)).transpose()?,
                 })
             })
             .optional()?;
@@ -181,25 +182,37 @@ impl SqliteReader {
         Ok(users)
     }
 
-    /// The change of a membership, by the entry about it.
+    /// The change of a membership.
     fn membership(&self, row: &EventRow) -> Result<Option<MembershipEntry>> {
         let (kind, event) = match row.event.kind {
             EventKind::Joined => (kinds::JOINED, MembershipEvent::Joined),
             _ => (kinds::LEFT, MembershipEvent::Left),
         };
         let conversation = row.event.conversation;
+        let members = match &row.members {
+            Some(members) => Some(members.clone()),
+            None => self
+                .connection
+                .prepare_cached(
+                    "SELECT emoji FROM inbox WHERE conversation = ?1 AND message = ?2 AND by = ?3 AND kind = ?4
+                     AND conversation < 0 AND kind IN (0, 6, 7) LIMIT 1",
+                )?
+                .query_row(params![conversation, row.n, row.user, kind], |row| {
+                    row.get(0)
+                })
+                .optional()?,
+        };
+        let Some(members) = members else {
+            return Ok(None);
+        };
         self.connection
             .prepare_cached(
-                "SELECT coalesce(r.former, r.name), u.id, i.emoji, i.seq FROM inbox AS i
-                 JOIN users AS u ON u.n = i.by JOIN rooms AS r ON r.n = -i.conversation
-                 WHERE i.conversation = ?1 AND i.message = ?2 AND i.by = ?3 AND i.kind = ?4
-                 AND i.conversation < 0 AND i.kind IN (0, 6, 7) LIMIT 1",
+                "SELECT coalesce(r.former, r.name), u.id FROM rooms AS r JOIN users AS u ON u.n = ?2 WHERE r.n = -?1",
             )?
-            .query_row(params![conversation, row.n, row.user, kind], |columns| {
-                let members: Option<String> = columns.get(2)?;
-                let members = members.unwrap_or_default();
+            .query_row(params![conversation, row.user], |columns| {
                 Ok(MembershipEntry {
-                    seq: unsigned(columns.get(3)?),
+                    // An event is in no inbox.
+                    seq: 0,
                     room: columns.get(0)?,
                     user: columns.get(1)?,
                     event,

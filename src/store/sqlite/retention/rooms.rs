@@ -35,7 +35,8 @@ pub fn remove_messages(tx: &Connection, room: i64, old: &OldMessages) -> Result<
     Ok(())
 }
 
-/// Removes a room without members and messages, if no inbox has an entry that names it, and no user is excluded from it.
+/// Removes a room without members and messages, if no inbox has an entry that names it, no event is about it, and no
+/// user is excluded from it.
 pub fn remove_unused(
     connection: &mut Connection,
     cache: &mut Cache,
@@ -52,6 +53,7 @@ pub fn remove_unused(
              AND NOT EXISTS (SELECT 1 FROM members WHERE room = ?1)
              AND NOT EXISTS (SELECT 1 FROM removed_members WHERE room = ?1)
              AND NOT EXISTS (SELECT 1 FROM messages WHERE conversation = ?2)
+             AND NOT EXISTS (SELECT 1 FROM events WHERE conversation = ?2)
              AND NOT EXISTS (SELECT 1 FROM inbox
                 WHERE conversation = ?2 AND conversation < 0 AND kind IN (0, 6, 7))",
         )?

@@ -1,11 +1,14 @@
 //! Removes the content of an erased user's messages, and the user's reactions.
 
-use rusqlite::OptionalExtension as _;
+use rusqlite::{CachedStatement, OptionalExtension as _, Row, params_from_iter};
 
 use super::super::{Batch, Result};
 use super::Erasure;
 use crate::store::sqlite::long_contents;
 use crate::store::sqlite::uncounted::{self, Uncounted};
+
+/// The number of entries of the user's own inbox that are examined at once.
+const OWN_ENTRIES: i64 = 4096;
 
 /// A message of a conversation of an erased user.
 struct Examined {
@@ -31,11 +34,7 @@ impl Batch<'_> {
                      WHERE conversation = ?1 AND n > ?2 ORDER BY n LIMIT ?3",
                 )?
                 .query_map([conversation, message, left], |row| {
-                    Ok(Examined {
-                        n: row.get(0)?,
-                        sender: row.get(1)?,
-                        is_deleted: row.get(2)?,
-                    })
+                    Examined::of_row(row, 0)
                 })?
                 .collect::<Result<_>>()?;
             for message in &messages {
@@ -84,19 +83,13 @@ impl Batch<'_> {
         message: &Examined,
     ) -> Result<()> {
         if message.sender == erasure.user {
-            self.erase_content(erasure, conversation, message.n)?;
+            self.erase_content(erasure, conversation, message)?;
             if !message.is_deleted {
                 let place = (conversation, erasure.user, message.n);
                 uncounted::add(self.tx, place, Uncounted::DELETED)?;
             }
         } else {
-            erasure.erased.reactions += self
-                .tx
-                .prepare_cached(
-                    "DELETE FROM reactions WHERE conversation = ?1 AND message = ?2 AND user = ?3",
-                )?
-                .execute([conversation, message.n, erasure.user])?
-                as u64;
+            self.remove_reactions(erasure, conversation, message.n)?;
         }
         let entries: Vec<(i64, i64)> = self
             .tx
@@ -115,19 +108,38 @@ impl Batch<'_> {
     }
 
     /// The message is a deleted one from then on.
-    fn erase_content(&mut self, erasure: &mut Erasure, conversation: i64, n: i64) -> Result<()> {
-        long_contents::remove(self.tx, n)?;
+    fn erase_content(
+        &mut self,
+        erasure: &mut Erasure,
+        conversation: i64,
+        message: &Examined,
+    ) -> Result<()> {
+        long_contents::remove(self.tx, message.n)?;
         self.tx
             .prepare_cached(
                 "UPDATE messages SET content = NULL, first = NULL, hash = NULL, reply_to = NULL, edited_at = NULL,
                     deleted_at = coalesce(deleted_at, ?3) WHERE conversation = ?1 AND n = ?2",
             )?
-            .execute([conversation, n, erasure.at])?;
-        erasure.erased.messages += 1;
-        erasure.erased.reactions += self
-            .tx
-            .prepare_cached("DELETE FROM reactions WHERE conversation = ?1 AND message = ?2")?
-            .execute([conversation, n])? as u64;
+            .execute([conversation, message.n, erasure.at])?;
+        if !message.is_deleted {
+            erasure.erased.messages += 1;
+        }
+        erasure.erased.reactions += removed_reactions(self.tx.prepare_cached(
+            "DELETE FROM reactions WHERE conversation = ?1 AND message = ?2 RETURNING NOT removed",
+        )?, &[conversation, message.n])?;
+        Ok(())
+    }
+
+    /// Removes the reactions of the user to a message.
+    fn remove_reactions(
+        &self,
+        erasure: &mut Erasure,
+        conversation: i64,
+        message: i64,
+    ) -> Result<()> {
+        erasure.erased.reactions += removed_reactions(self.tx.prepare_cached(
+            "DELETE FROM reactions WHERE conversation = ?1 AND message = ?2 AND user = ?3 RETURNING NOT removed",
+        )?, &[conversation, message, erasure.user])?;
         Ok(())
     }
 
@@ -153,75 +165,146 @@ impl Batch<'_> {
     /// Messages in rooms. The cursor is the last one.
     pub(super) fn erase_in_rooms(&mut self, erasure: &mut Erasure, limit: i64) -> Result<bool> {
         let [room, message, ..] = erasure.cursor;
-        let messages: Vec<(i64, i64)> = self
+        let messages: Vec<(i64, Examined)> = self
             .tx
             .prepare_cached(
-                "SELECT conversation, n FROM messages INDEXED BY room_authors
+                "SELECT conversation, n, sender, deleted_at IS NOT NULL FROM messages INDEXED BY room_authors
                  WHERE sender = ?1 AND conversation < 0 AND (conversation, n) > (?2, ?3)
                  ORDER BY conversation, n LIMIT ?4",
             )?
             .query_map([erasure.user, first(room), message, limit], |row| {
-                Ok((row.get(0)?, row.get(1)?))
+                Ok((row.get(0)?, Examined::of_row(row, 1)?))
             })?
             .collect::<Result<_>>()?;
-        for (conversation, n) in &messages {
-            self.erase_content(erasure, *conversation, *n)?;
-            erasure.cursor = [*conversation, *n, 0, 0];
+        for (conversation, message) in &messages {
+            self.erase_content(erasure, *conversation, message)?;
+            erasure.cursor = [*conversation, message.n, 0, 0];
         }
         Ok((messages.len() as i64) < limit)
     }
 
-    /// Reactions to messages in rooms, also in former ones: no index has the reactions of a user. The cursor is the last message
-    /// that was examined.
+    /// Reactions to messages in rooms, also in former ones. The cursor is the message of the next ones, and the inbox that was examined
+    /// last for it.
     pub(super) fn erase_reactions(&mut self, erasure: &mut Erasure, limit: i64) -> Result<bool> {
-        for _ in 0..limit {
-            let [room, message, ..] = erasure.cursor;
+        let mut left = limit;
+        while left > 0 {
             let next: Option<(i64, i64)> = self
                 .tx
                 .prepare_cached(
-                    "SELECT conversation, message FROM reactions
-                     WHERE conversation < 0 AND (conversation, message) > (?1, ?2)
-                     ORDER BY conversation, message LIMIT 1",
+                    "SELECT conversation, message FROM reactions INDEXED BY room_reactions
+                     WHERE user = ?1 AND conversation < 0 ORDER BY conversation, message LIMIT 1",
                 )?
-                .query_row([first(room), message], |row| Ok((row.get(0)?, row.get(1)?)))
+                .query_row([erasure.user], |row| Ok((row.get(0)?, row.get(1)?)))
                 .optional()?;
-            let Some((conversation, message)) = next else {
+            let Some((room, message)) = next else {
                 return Ok(true);
             };
-            erasure.erased.reactions += self
-                .tx
-                .prepare_cached(
-                    "DELETE FROM reactions WHERE conversation = ?1 AND message = ?2 AND user = ?3",
-                )?
-                .execute([conversation, message, erasure.user])?
-                as u64;
-            erasure.cursor = [conversation, message, 0, 0];
+            if erasure.cursor[..2] != [room, message] {
+                erasure.cursor = [room, message, 0, 0];
+            }
+            match self.erase_reaction_entries(
+                erasure,
+                (room, message),
+                erasure.cursor[2],
+                &mut left,
+            )? {
+                Some(inbox) => erasure.cursor[2] = inbox,
+                None => self.remove_reactions(erasure, room, message)?,
+            }
         }
         Ok(false)
     }
 
-    /// Entries about the user's reactions in rooms. The cursor is the last inbox that was examined: the room, the message, and the
-    /// user of the inbox.
-    pub(super) fn erase_reaction_entries(
+    /// Entries about the user's reactions in rooms to messages that were deleted since, whose reactions were removed then. They are found
+    /// by those in the user's own inbox. The cursor is the entry of that inbox that was examined last; or the next one, the inbox that was
+    /// examined last for it, and 1.
+    pub(super) fn erase_own_reactions(
         &mut self,
         erasure: &mut Erasure,
         limit: i64,
     ) -> Result<bool> {
-        for _ in 0..limit {
-            let [room, message, user, _] = erasure.cursor;
-            let next: Option<[i64; 3]> = self
+        let mut left = limit;
+        while left > 0 {
+            let [seq, inbox, has_begun, _] = erasure.cursor;
+            let next = if has_begun == 0 {
+                self.next_own_reaction(erasure.user, seq)?
+            } else {
+                self.own_entry(erasure.user, seq)?
+            };
+            let (seq, place) = match next {
+                OwnReaction::None => return Ok(true),
+                OwnReaction::NoneUpTo(seq) => (seq, None),
+                OwnReaction::Entry(seq, place) => (seq, Some(place)),
+            };
+            left -= 1;
+            let rest = match place {
+                Some(place) => self.erase_reaction_entries(erasure, place, inbox, &mut left)?,
+                None => None,
+            };
+            erasure.cursor = match rest {
+                Some(inbox) => [seq, inbox, 1, 0],
+                None => [seq, 0, 0, 0],
+            };
+        }
+        Ok(false)
+    }
+
+    /// Looks for the first entry about a reaction of the user in the user's own inbox.
+    fn next_own_reaction(&self, user: i64, after: i64) -> Result<OwnReaction> {
+        let first: Option<i64> = self
+            .tx
+            .prepare_cached("SELECT min(seq) FROM inbox WHERE user = ?1 AND seq > ?2")?
+            .query_row([user, after], |row| row.get(0))?;
+        let Some(first) = first else {
+            return Ok(OwnReaction::None);
+        };
+        let last = first.saturating_add(OWN_ENTRIES);
+        let found = self
+            .tx
+            .prepare_cached(
+                "SELECT seq, conversation, message FROM inbox
+                 WHERE user = ?1 AND seq BETWEEN ?2 AND ?3 AND by = ?1 AND kind IN (3, 4) AND conversation < 0
+                 ORDER BY seq LIMIT 1",
+            )?
+            .query_row([user, first, last], |row| {
+                Ok(OwnReaction::Entry(row.get(0)?, (row.get(1)?, row.get(2)?)))
+            })
+            .optional()?;
+        Ok(found.unwrap_or(OwnReaction::NoneUpTo(last)))
+    }
+
+    /// An entry of the user's own inbox, which may be superseded by now.
+    fn own_entry(&self, user: i64, seq: i64) -> Result<OwnReaction> {
+        let found = self
+            .tx
+            .prepare_cached("SELECT conversation, message FROM inbox WHERE user = ?1 AND seq = ?2")?
+            .query_row([user, seq], |row| {
+                Ok(OwnReaction::Entry(seq, (row.get(0)?, row.get(1)?)))
+            })
+            .optional()?;
+        Ok(found.unwrap_or(OwnReaction::NoneUpTo(seq)))
+    }
+
+    /// Entries about the user's reactions to a message, in inboxes after that of the user `after`. Returns the last one that was examined,
+    /// if nothing is left of the limit; otherwise all were.
+    fn erase_reaction_entries(
+        &mut self,
+        erasure: &Erasure,
+        (conversation, message): (i64, i64),
+        after: i64,
+        left: &mut i64,
+    ) -> Result<Option<i64>> {
+        let mut after = after;
+        loop {
+            let next: Option<i64> = self
                 .tx
                 .prepare_cached(
-                    "SELECT conversation, message, user FROM inbox INDEXED BY changes
-                     WHERE kind BETWEEN 1 AND 4 AND conversation < 0 AND (conversation, message, user) > (?1, ?2, ?3)
-                     ORDER BY conversation, message, user LIMIT 1",
+                    "SELECT min(user) FROM inbox INDEXED BY changes
+                     WHERE conversation = ?1 AND message = ?2 AND user > ?3 AND kind BETWEEN 1 AND 4",
                 )?
-                .query_row([first(room), message, user], |row| {
-                    Ok([row.get(0)?, row.get(1)?, row.get(2)?])
-                })
-                .optional()?;
-            let Some([room, message, user]) = next else {
-                return Ok(true);
+                .query_row([conversation, message, after], |row| row.get(0))?;
+            let Some(user) = next else {
+                return Ok(None);
             };
             let entries: Vec<i64> = self
                 .tx
@@ -230,15 +313,49 @@ impl Batch<'_> {
                      WHERE conversation = ?1 AND message = ?2 AND user = ?3 AND by = ?4 AND emoji IS NOT NULL
                         AND kind BETWEEN 1 AND 4",
                 )?
-                .query_map([room, message, user, erasure.user], |row| row.get(0))?
+                .query_map([conversation, message, user, erasure.user], |row| row.get(0))?
                 .collect::<Result<_>>()?;
             for seq in entries {
                 self.supersede_entry(user, seq)?;
             }
-            erasure.cursor = [room, message, user, 0];
+            after = user;
+            *left -= 1;
+            if *left <= 0 {
+                return Ok(Some(after));
+            }
         }
-        Ok(false)
     }
+}
+
+/// What a part of the inbox of an erased user has.
+enum OwnReaction {
+    /// The inbox has no more entries.
+    None,
+    /// There is no entry about a reaction of the user up to this one.
+    NoneUpTo(i64),
+    /// An entry, with conversation and message.
+    Entry(i64, (i64, i64)),
+}
+
+impl Examined {
+    /// From the columns `n`, `sender` and whether it is deleted, of which the first has this index.
+    fn of_row(row: &Row<'_>, index: usize) -> Result<Self> {
+        Ok(Self {
+            n: row.get(index)?,
+            sender: row.get(index + 1)?,
+            is_deleted: row.get(index + 2)?,
+        })
+    }
+}
+
+/// Runs a statement that removes reactions. Returns how many of them a user had not removed before.
+fn removed_reactions(mut statement: CachedStatement<'_>, key: &[i64]) -> Result<u64> {
+    let mut rows = statement.query(params_from_iter(key))?;
+    let mut count = 0;
+    while let Some(row) = rows.next()? {
+        count += u64::from(row.get::<_, bool>(0)?);
+    }
+    Ok(count)
 }
 
 /// The conversation of a cursor. Those of rooms are negative, and a phase begins at 0.

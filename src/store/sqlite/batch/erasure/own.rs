@@ -2,13 +2,12 @@
 
 use std::sync::Arc;
 
-use rusqlite::OptionalExtension as _;
-
 use super::super::{Batch, Result};
 use super::Erasure;
+use crate::store::sqlite::cache::User;
 use crate::store::sqlite::listed::{self, Extent};
-use crate::store::sqlite::number::unsigned;
-use crate::store::sqlite::rooms::Member;
+use crate::store::sqlite::number::{signed, unsigned};
+use crate::store::sqlite::rooms::{Member, first_membership};
 use crate::store::{ErasureStep, Outcome};
 
 impl Batch<'_> {
@@ -18,19 +17,18 @@ impl Batch<'_> {
         erasure: &Erasure,
         step: &mut ErasureStep,
     ) -> Result<bool> {
-        let next: Option<(i64, String, bool, i64)> = self
-            .tx
-            .prepare_cached(
-                "SELECT r.n, r.name, r.deleted_at IS NOT NULL, m.joined
-                 FROM members AS m JOIN rooms AS r ON r.n = m.room WHERE m.user = ?1 LIMIT 1",
-            )?
-            .query_row([erasure.user], |row| {
-                Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
-            })
-            .optional()?;
-        let Some((n, room, is_deleted, joined)) = next else {
+        let Some(n) = first_membership(self.tx, erasure.user)? else {
             return Ok(true);
         };
+        let (room, is_deleted, joined): (String, bool, i64) = self
+            .tx
+            .prepare_cached(
+                "SELECT r.name, r.deleted_at IS NOT NULL, m.joined
+                 FROM members AS m JOIN rooms AS r ON r.n = m.room WHERE m.room = ?1 AND m.user = ?2",
+            )?
+            .query_row([n, erasure.user], |row| {
+                Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+            })?;
         if is_deleted {
             // The other members get no entries about this one.
             let member = Member {
@@ -76,6 +74,8 @@ impl Batch<'_> {
                 Ok((row.get(0)?, row.get(1)?, row.get(2)?))
             })?;
         let Some(last) = last else {
+            // Entries of messages in rooms may move from the pending log later. They are not kept.
+            self.forget_inbox_up_to_head(erasure)?;
             return Ok(true);
         };
         // The list keeps its conversations: the other users still see theirs.
@@ -97,7 +97,24 @@ impl Batch<'_> {
             user.superseded = unsigned(superseded);
         }
         erasure.erased.entries += unsigned(count);
-        Ok(count < limit)
+        Ok(false)
+    }
+
+    /// All entries that the inbox will ever have count as removed.
+    fn forget_inbox_up_to_head(&mut self, erasure: &Erasure) -> Result<()> {
+        let Some(User { head, .. }) = self.find_user(&erasure.renamed_to)? else {
+            return Ok(());
+        };
+        self.tx
+            .prepare_cached("UPDATE users SET floor = ?2 WHERE n = ?1")?
+            .execute([erasure.user, signed(head)])?;
+        if let Some(floor) = self.cache.trimmed_to.get_mut(&erasure.user) {
+            *floor = head;
+        }
+        if let Some(user) = self.cache.users.get_mut(&erasure.renamed_to) {
+            user.trimmed_to = head;
+        }
+        Ok(())
     }
 
     /// Removes rows of other tables.
