@@ -1,12 +1,14 @@
 //! Presence (PROTOCOL section 12): random actions of a few users, compared with what each session that watches them must be told. Now and
 //! then the server is killed.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use rusqlite::{Connection, OpenFlags};
 use serde_json::{Value, json};
 
-use crate::presence_model::{LastSeen, Model, NOBODY, OBSERVER, ROOMS, Rules, Seen, Told, USERS};
+use crate::presence_model::{
+    LastSeen, Model, NOBODY, OBSERVER, ROOMS, Rules, Seen, Told, USERS, User,
+};
 use crate::support::{Client, Random, Server, eventually, make_contacts};
 
 const SESSIONS: usize = 2;
@@ -83,11 +85,32 @@ impl Session {
             told.all(|(user, told)| model.fits(told, model.seen(session.user, *user)))
         };
         while !is_present(self) {
+            let waiting = PrintState(format!(
+                "{} was told {:?}, expected {:?}",
+                model.users[self.user].name,
+                self.told,
+                self.told
+                    .keys()
+                    .map(|user| model.seen(self.user, *user))
+                    .collect::<Vec<_>>()
+            ));
             let frame = self.client.recv();
+            drop(waiting);
             self.take(model, &frame);
         }
         self.ask_one(model, json!({"type": "ping"}), "pong");
         assert!(is_present(self), "{:?}", self.told);
+    }
+}
+
+/// Prints what was waited for when a test fails.
+struct PrintState(String);
+
+impl Drop for PrintState {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("{}", self.0);
+        }
     }
 }
 
@@ -373,25 +396,23 @@ impl Run {
         self.sessions[at].ask_one(&self.model, frame, "ack");
     }
 
-    /// The server is killed, when it has recorded who is online.
+    /// The server is killed, when it has recorded who is online, and when the others were.
     fn crash(&mut self) {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY;
         let database = Connection::open_with_flags(self.server.store(), flags).expect("a store");
-        let online: BTreeSet<String> = self
-            .model
-            .users
-            .iter()
-            .enumerate()
-            .filter(|(n, user)| user.is_online || *n == OBSERVER)
-            .map(|(_, user)| user.name.clone())
-            .collect();
-        eventually("who is online is recorded", || {
-            let sql = "SELECT u.id FROM online AS o JOIN users AS u ON u.n = o.user";
-            let recorded = database.prepare(sql).and_then(|mut statement| {
-                let names = statement.query_map((), |row| row.get(0))?;
-                names.collect::<rusqlite::Result<BTreeSet<String>>>()
-            });
-            recorded.is_ok_and(|recorded| recorded == online)
+        let is_recorded = |user: &User| {
+            let sql = "SELECT u.n IN (SELECT user FROM online), strftime('%Y-%m-%dT%H:%M:%S', last_seen / 1000, 'unixepoch')
+                || printf('.%03dZ', last_seen % 1000) FROM users AS u WHERE id = ?1";
+            let row = database.query_row(sql, [&user.name], |row| Ok((row.get(0)?, row.get(1)?)));
+            let (is_online, last_seen): (bool, Option<String>) = row.expect("the user exists");
+            is_online == user.is_online
+                && (is_online
+                    || self
+                        .model
+                        .is_last_seen(last_seen.as_deref(), user.last_seen))
+        };
+        eventually("who is online, and when others were, is recorded", || {
+            self.model.users[..USERS].iter().all(is_recorded)
         });
         drop(database);
         let from = self.now();

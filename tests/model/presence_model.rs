@@ -169,12 +169,18 @@ impl Model {
     pub fn fits(&self, (status, last_seen): &Told, seen: Seen) -> bool {
         match seen {
             Seen::Online(expected) => status == expected && last_seen.is_none(),
-            Seen::Offline(None) => status == "offline" && last_seen.is_none(),
-            Seen::Offline(Some(n)) => {
-                let (known, told) = (&self.last_seen[n], last_seen.as_deref());
-                let is_exact = known.exact.is_none() || known.exact.as_deref() == told;
-                status == "offline" && is_exact && told.is_some_and(|told| told >= &*known.from)
-            }
+            Seen::Offline(n) => status == "offline" && self.is_last_seen(last_seen.as_deref(), n),
         }
+    }
+
+    /// Whether a time, if any, is the one at which a user was last seen.
+    pub fn is_last_seen(&self, found: Option<&str>, n: Option<usize>) -> bool {
+        let (Some(found), Some(n)) = (found, n) else {
+            return found.is_none() && n.is_none();
+        };
+        let LastSeen { from, exact } = &self.last_seen[n];
+        exact
+            .as_ref()
+            .map_or(found >= &**from, |exact| found == exact)
     }
 }
