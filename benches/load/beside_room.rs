@@ -169,6 +169,7 @@ impl Crowd {
 /// Runs the load.
 pub async fn run(target: &Target, options: &Options, report: &mut Report) -> io::Result<()> {
     let course = Course::new();
+    course.borrow_mut().lets_others_run = true;
     let room = Room {
         size: options.beside_room,
         half: false,

@@ -186,9 +186,9 @@ fn room_limits(options: &Options) -> &'static [&'static str] {
     }
     &[
         "--room-entries-per-second",
-        "1000000",
+        "10000000",
         "--room-entries-burst",
-        "1000000",
+        "10000000",
     ]
 }
 

@@ -28,10 +28,10 @@ section! {
 
     /// Average number of inbox entries per second that the frames of one user can create in rooms: one for each member who gets
     /// a message
-    room_entries_per_second: u32 = 10_000, number("N", 1..=1_000_000);
+    room_entries_per_second: u32 = 10_000, number("N", 1..=10_000_000);
 
     /// Inbox entries that the frames of one user can create in rooms at once after a pause
-    room_entries_burst: u32 = 20_000, number("N", 1..=1_000_000);
+    room_entries_burst: u32 = 20_000, number("N", 1..=10_000_000);
 }
 
 impl RoomsConfig {
