@@ -13,7 +13,7 @@ use super::query::{Query, path_name};
 use crate::protocol::Timestamp;
 use crate::protocol::content::SafeInteger;
 use crate::protocol::types::{Integer, RoomId, UserId};
-use crate::store::UserStatus;
+use crate::store::{UserOverview, UserStatus};
 
 /// What a user does now.
 #[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
@@ -53,6 +53,9 @@ pub struct UserDetails {
     /// When the user was last online for others. Absent while the user has a session, or if it is not known.
     #[serde(skip_serializing_if = "Option::is_none")]
     last_seen: Option<Timestamp>,
+    /// When the store has learnt of the user. Absent if it is not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    first_seen: Option<Timestamp>,
     /// The number of open sessions.
     sessions: SafeInteger,
     /// The number of unread messages in the newest 200 conversations.
@@ -77,10 +80,10 @@ pub async fn get(
     let found = finish(router.user_overview(user.clone())).await?;
     let revoked = finish(revoked).await?.is_some();
     let sessions = ops.context.registry.with(&user, <[_]>::len);
-    let (status, last_seen, unread, rooms) = match found {
-        Some(found) => (found.status, found.last_seen, found.unread, found.rooms),
+    let found = match found {
+        Some(found) => found,
         // The store learns of a new user soon after the session has been opened.
-        None if sessions > 0 => (UserStatus::default(), None, 0, Vec::new()),
+        None if sessions > 0 => UserOverview::default(),
         None => return Err(ApiError::unknown_user()),
     };
     let is_offline = sessions == 0;
@@ -89,12 +92,13 @@ pub async fn get(
         status: if is_offline {
             CurrentStatus::Offline
         } else {
-            status.into()
+            found.status.into()
         },
-        last_seen: last_seen.filter(|_| is_offline).map(Timestamp),
+        last_seen: found.last_seen.filter(|_| is_offline).map(Timestamp),
+        first_seen: found.first_seen.map(Timestamp),
         sessions: Integer(sessions as u64),
-        unread: Integer(unread),
-        rooms: rooms.iter().map(ToString::to_string).collect(),
+        unread: Integer(found.unread),
+        rooms: found.rooms.iter().map(ToString::to_string).collect(),
         revoked: revoked.then_some(true),
     }))
 }

@@ -7,12 +7,14 @@ use uuid::Uuid;
 use super::user_status::UserStatus;
 
 /// What a store knows of a user.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct UserOverview {
     /// The status that the user has chosen.
     pub status: UserStatus,
     /// When the user was last online for others, in milliseconds since 1970-01-01T00:00:00Z; `None`: it is not known.
     pub last_seen: Option<i64>,
+    /// When the store has learnt of the user, in milliseconds since 1970-01-01T00:00:00Z; `None`: it is not known.
+    pub first_seen: Option<i64>,
     /// The number of unread messages in the newest conversations, as lists of conversations count them.
     pub unread: u64,
     /// The first rooms of the user, by the bytes of their names.

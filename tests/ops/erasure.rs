@@ -147,6 +147,8 @@ fn users_who_share_a_conversation_get_one_entry_and_keep_their_messages() {
     let history = ann.ask(&json!({"type": "history", "target_user": "zoe"}));
     assert_eq!(history["messages"], json!([]), "{history}");
 
+    let left = ops.get(&format!("/v1/users/{name}")).assert_ok();
+    assert_eq!(left["first_seen"], Value::Null, "{left}");
     erase(&ops, "zoe").assert_error(404, "unknown_user", Some("/user"));
     erase(&ops, &name).assert_error(404, "unknown_user", Some("/user"));
     erase(&ops, "nobody").assert_error(404, "unknown_user", Some("/user"));

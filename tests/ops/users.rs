@@ -10,9 +10,11 @@ fn a_user_is_described() {
     let ops = Ops::start(&["--presence-grace-seconds", "0"]);
     ops.get("/v1/users/ada")
         .assert_error(404, "unknown_user", Some("/user"));
+    let mut first_seen = None;
     for (target, text) in [("ada", "one"), ("ada", "two"), ("bo", "three")] {
         let body = json!({"from_user": "cy", "target_user": target, "message": text});
-        ops.post("/v1/messages", &body).assert_ok();
+        let ack = ops.post("/v1/messages", &body).assert_ok();
+        first_seen.get_or_insert(ack["sent_at"].clone());
     }
     for room in ["b", "a"] {
         ops.request(&format!("PUT /v1/rooms/{room}/members/ada"), &[], b"")
@@ -25,7 +27,10 @@ fn a_user_is_described() {
     let user = ops.get("/v1/users/ada").assert_ok();
     assert_eq!(
         user,
-        json!({"user": "ada", "status": "offline", "sessions": 0, "unread": 3, "rooms": ["a", "b"]})
+        json!({
+            "user": "ada", "status": "offline", "first_seen": first_seen, "sessions": 0, "unread": 3,
+            "rooms": ["a", "b"]
+        })
     );
     let [mut ada, mut phone] =
         ["", "?device=phone"].map(|query| Client::connect(&ops.server, "ada", query));
@@ -39,6 +44,7 @@ fn a_user_is_described() {
             (&user["sessions"], &user["last_seen"]),
             (&json!(2), &json!(null))
         );
+        assert_eq!(Some(&user["first_seen"]), first_seen.as_ref());
     }
     ada.close();
     phone.close();

@@ -3,6 +3,7 @@
 use dmwire::store::sqlite::{Durability, Sqlite, admin};
 use dmwire::store::{
     DeviceRef, EntryKind, HistoryAnswer, InboxItem, Store as _, StoreOptions, StoredMessage,
+    UserQuery,
 };
 use rusqlite::Connection;
 
@@ -117,6 +118,14 @@ fn a_store_of_version_4_is_migrated_with_its_pending_messages() {
             ("bob", "ada")
         );
         assert_eq!(entries[6].message.content.len(), 1502);
+        let user = reader.user_overview(&UserQuery {
+            user: "ada".into(),
+            conversations: 1,
+            rooms: 1,
+            not_before: None,
+        });
+        let user = user.expect("the user is read").expect("there is one");
+        assert_eq!(user.first_seen, None);
         // Who had connected has a device.
         for (user, has_connected) in [("ada", true), ("bob", true), ("cy", false)] {
             for (device, is_known) in [("default", has_connected), ("new", false)] {

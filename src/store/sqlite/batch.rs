@@ -408,8 +408,8 @@ impl Batch<'_> {
             None => epochs::generation_now(self.tx)?,
         };
         self.tx
-            .prepare_cached("INSERT INTO users (id, generation) VALUES (?1, ?2)")?
-            .execute(params![&**id, generation])?;
+            .prepare_cached("INSERT INTO users (id, generation, first_seen) VALUES (?1, ?2, ?3)")?
+            .execute(params![&**id, generation, self.now])?;
         let user = User {
             n: self.tx.last_insert_rowid(),
             head: 0,

@@ -89,7 +89,8 @@ impl Batch<'_> {
         unknown.sender_removed(self.tx, user.n)?;
         self.tx
             .prepare_cached(
-                "UPDATE users SET id = ?2, connected = 0, known = 0, status = 0, last_seen = NULL WHERE n = ?1",
+                "UPDATE users SET id = ?2, connected = 0, known = 0, status = 0, last_seen = NULL,
+                    first_seen = NULL WHERE n = ?1",
             )?
             .execute(params![user.n, renamed_to])?;
         for sql in [

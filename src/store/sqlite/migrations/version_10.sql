@@ -28,3 +28,6 @@ CREATE INDEX room_reactions ON reactions (user, conversation, message) WHERE con
 ALTER TABLE events ADD COLUMN members TEXT;
 -- The users and rooms of events are kept.
 CREATE INDEX events_by_user ON events (user) WHERE user IS NOT NULL;
+
+-- When the store has learnt of the user, in milliseconds since 1970. NULL: it is not known.
+ALTER TABLE users ADD COLUMN first_seen INTEGER;

@@ -31,13 +31,16 @@ impl SqliteReader {
     pub(super) fn read_user(&self, query: &UserQuery) -> Result<Option<UserOverview>> {
         let user = self
             .connection
-            .prepare_cached("SELECT n, listed, status, last_seen FROM users WHERE id = ?1")?
+            .prepare_cached(
+                "SELECT n, listed, status, last_seen, first_seen FROM users WHERE id = ?1",
+            )?
             .query_row([&*query.user], |row| {
                 let status: i64 = row.get(2)?;
-                Ok(((row.get(0)?, row.get(1)?), status, row.get(3)?))
+                let seen = (row.get(3)?, row.get(4)?);
+                Ok(((row.get(0)?, row.get(1)?), status, seen))
             })
             .optional()?;
-        let Some((user, status, last_seen)) = user else {
+        let Some((user, status, (last_seen, first_seen))) = user else {
             return Ok(None);
         };
         let rooms = match self.rooms.mode {
@@ -47,6 +50,7 @@ impl SqliteReader {
         Ok(Some(UserOverview {
             status: UserStatus::of_number(status),
             last_seen,
+            first_seen,
             unread: self.unread_of(user, query)?,
             rooms,
         }))
