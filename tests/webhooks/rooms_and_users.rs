@@ -1,9 +1,10 @@
 //! Events about memberships and presence.
 
+use rusqlite::Connection;
 use serde_json::json;
 
-use crate::receiver::{Receiver, start, to_room};
-use crate::support::{Client, assert_has, to};
+use crate::receiver::{Answer, Receiver, listed, start, to_room};
+use crate::support::{Client, assert_has, eventually, to};
 
 #[test]
 fn changes_of_memberships_are_posted_in_the_order_of_the_room() {
@@ -95,6 +96,57 @@ fn changes_of_memberships_are_posted_in_the_order_of_the_room() {
     }
     users.sort_by_key(ToString::to_string);
     assert_eq!(users, ["ada", "cy"]);
+}
+
+#[test]
+fn changes_of_memberships_are_posted_after_retention_has_removed_their_entries() {
+    let receiver = Receiver::start();
+    receiver.answer_with(|_| Answer::Status(500));
+    let arguments = [
+        "--webhook-allow-private",
+        "--inbox-limit",
+        "5",
+        // The sweep that removes entries rests for no longer than messages may be kept.
+        "--history-days",
+        "0.00002",
+        "--webhook-events",
+        "room.joined,room.left",
+    ];
+    let ops = start(&receiver.url(), &arguments);
+    let mut ada = Client::fresh(&ops.server, "ada");
+    for kind in ["join", "leave", "join"] {
+        ada.ask(&json!({"type": kind, "room": "lobby"}));
+    }
+    ops.request("DELETE /v1/rooms/lobby", &[], b"").assert_ok();
+    let first = receiver.expect("room.joined");
+    let flood = json!({"from_user": "eve", "target_user": "ada", "message": "flood"});
+    for _ in 0..20 {
+        ops.post("/v1/messages", &flood).assert_ok();
+    }
+    let database = Connection::open(ops.server.store()).expect("the store can be opened");
+    eventually("the entries are removed", || {
+        let sql = "SELECT count(*) FROM inbox WHERE conversation < 0";
+        let entries: u32 = database
+            .query_row(sql, (), |row| row.get(0))
+            .expect("a number");
+        entries == 0
+    });
+    drop(database);
+    receiver.answer_with(|_| Answer::Status(200));
+    let post = receiver.until(|post| post.id() != first.id());
+    let mut data = vec![first.event["data"].clone(), post.event["data"].clone()];
+    data.extend((0..2).map(|_| receiver.next().event["data"].clone()));
+    for (change, (event, members)) in
+        data.iter()
+            .zip([("joined", 1), ("left", 0), ("joined", 1), ("left", 0)])
+    {
+        assert_has(
+            change,
+            &json!({"room": "lobby", "event": event, "user": "ada", "members": members}),
+        );
+    }
+    assert_eq!(data[3]["reason"], "room_deleted");
+    assert_has(&listed(&ops)[0], &json!({"dropped": 0}));
 }
 
 #[test]
