@@ -1,8 +1,8 @@
 //! Exports of all messages of a user.
 
 use dmwire::store::{
-    Conversation, ExportPage, ExportPosition, ExportQuery, Outcome, RoomHistory, RoomRules,
-    StoredMessage, Write,
+    Conversation, ExportPage, ExportPosition, ExportQuery, Outcome, RoomHistory, RoomMode,
+    RoomRules, StoredMessage, Write,
 };
 
 use crate::fixture::TestStore;
@@ -153,6 +153,14 @@ pub fn an_export_has_own_messages_of_all_rooms(store: &mut TestStore) {
     // As a member again, b may read everything.
     store.commit_one(join("b", "one"));
     assert_eq!(exported(store, "b"), [1, 2, 4, 5, 6]);
+    // What is stored does not depend on whether there are rooms.
+    if store.is_persistent {
+        store.set_rooms(RoomRules {
+            mode: RoomMode::Off,
+            ..RULES
+        });
+        assert_eq!(exported(store, "b"), [1, 2, 4, 5, 6]);
+    }
 }
 
 pub fn an_export_has_what_the_last_join_hides_only_if_it_is_own(store: &mut TestStore) {
