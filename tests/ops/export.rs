@@ -355,3 +355,23 @@ fn an_export_that_fails_is_incomplete() {
     spoil("min");
     ops.get(EXPORT).assert_error(500, "internal", None);
 }
+
+#[test]
+fn an_export_is_incomplete_if_the_user_is_erased_meanwhile() {
+    let (ops, ann) = with_long_messages();
+    ann.close();
+    let (mut stream, mut all) = start(&ops);
+    assert_eq!(all, b"HTTP/1.1 200");
+    ops.request("DELETE /v1/users/ann", &[], b"").assert_ok();
+    // Another user of the name, whose messages do not belong to the export.
+    Client::fresh(&ops.server, "ann").ask(&to("ben", "of another user"));
+    drop(stream.read_to_end(&mut all));
+    let all = String::from_utf8(all).expect("UTF-8");
+    let (_, body) = all.split_once("\r\n\r\n").expect("a head");
+    assert_eq!(decoded(body), None);
+    assert!(!body.contains("of another user"));
+    let log = ops.server.wait_for_log("an export is incomplete");
+    assert!(log.contains("erased"), "{log}");
+    let messages = exported(&ops.get(EXPORT));
+    assert_eq!(texts(&messages), ["of another user"]);
+}
