@@ -208,14 +208,16 @@ describe('dashboard', { timeout: 10 * DEADLINE }, () => {
   });
 
   it('erases a user only after the name was typed', async () => {
+    const session = await TestSession.open(stage.server, 'carla');
+    const other = await TestSession.open(stage.server, 'frida');
+    session.send({ target_user: 'frida', message: 'hello' });
     const page = await stage.world.visitor();
     const calls: string[] = [];
-    await page.route(/\/v1\/users\/carla$/, route => {
-      if (route.request().method() !== 'DELETE') return route.continue();
-      calls.push(route.request().url());
-      return route.fulfill({ json: { closed: 0, messages: 2 } });
+    page.on('request', request => {
+      if (request.method() === 'DELETE') calls.push(new URL(request.url()).pathname);
     });
     await page.goto(`${stage.url}#/users/carla`);
+    await page.getByRole('table', { name: 'Conversations' }).getByRole('link', { name: 'frida' }).waitFor();
     await page.getByRole('button', { name: 'Erase user' }).click();
     const dialog = page.getByRole('dialog');
     const erase = dialog.getByRole('button', { name: 'Erase user' });
@@ -228,8 +230,12 @@ describe('dashboard', { timeout: 10 * DEADLINE }, () => {
     assert.deepEqual(calls, []);
     await field.fill('carla');
     await erase.click();
-    await page.getByText('User erased: closed sessions: 0, messages: 2.').waitFor();
-    assert.equal(calls.length, 1);
+    assert.equal(await session.closed, 4403);
+    await page.getByText(/^User erased: closed sessions: 1, messages: 1, .*notified users: 1\.$/).waitFor();
+    await page.getByText('This user is not known.').waitFor();
+    assert.deepEqual(calls, ['/v1/users/carla']);
+    assert.equal(other.socket.readyState, other.socket.OPEN);
+    other.close();
   });
 
   it('reconnects after a restart of the server', async () => {
