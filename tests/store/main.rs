@@ -163,6 +163,7 @@ macro_rules! test_store {
             room_deletions::a_room_that_does_not_exist_is_not_deleted,
             room_deletions::a_former_member_who_joins_the_next_room_leaves_first,
             room_deletions::messages_of_a_deleted_room_are_removed_in_steps,
+            room_deletions::members_of_a_deleted_small_room_stop_seeing_each_other_at_once,
         }
     };
     ($backend:ident: $fixture:ty; $($topic:ident::$test:ident,)+) => {

@@ -53,7 +53,7 @@ pub fn share_small_room(
     rules: &RoomRules,
     (a, b): (i64, i64),
 ) -> Result<bool> {
-    // The members of former rooms stay stored.
+    // The members of former rooms stay stored, those of a deleted room for a while: they do not see each other any more.
     if rules.mode == RoomMode::Off {
         return Ok(false);
     }
@@ -62,7 +62,7 @@ pub fn share_small_room(
     connection
         .prepare_cached(
             "SELECT 1 FROM members AS a CROSS JOIN members AS b ON b.room = a.room AND b.user = ?2
-             CROSS JOIN rooms AS r ON r.n = a.room WHERE a.user = ?1 AND r.members <= ?3 LIMIT 1",
+             CROSS JOIN rooms AS r ON r.n = a.room WHERE a.user = ?1 AND r.members <= ?3 AND r.deleted_at IS NULL LIMIT 1",
         )?
         .exists([fewer, more, small])
 }

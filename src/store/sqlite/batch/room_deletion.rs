@@ -14,8 +14,10 @@ use crate::store::sqlite::retention::{OldMessages, old_messages, remove_room_mes
 use crate::store::sqlite::rooms::{DELETED, Member, conversation_of};
 use crate::store::{Outcome, Recipient, RoomDeletionId, RoomDeletionStep, RoomMembers};
 
-/// The members of whom one step ends the memberships. A small room has no more members, so they stop seeing each other at once.
-const MEMBERS: i64 = 1000;
+/// The members of whom one step ends the memberships. Each of them changes several pages, for which the writes of others wait.
+const MEMBERS: i64 = 32;
+/// The users whom one step forgets who could not join the room.
+const REMOVED: i64 = 1000;
 
 /// A room that is being deleted.
 #[derive(Clone, Copy)]
@@ -194,7 +196,7 @@ impl Batch<'_> {
                 "DELETE FROM removed_members WHERE room = ?1 AND user IN
                     (SELECT user FROM removed_members WHERE room = ?1 ORDER BY user LIMIT ?2)",
             )?
-            .execute([deleted.n, MEMBERS])?;
+            .execute([deleted.n, REMOVED])?;
         Ok(removed > 0)
     }
 
