@@ -434,7 +434,9 @@ fn an_erasure_that_a_kill_interrupts_is_completed_by_the_next_start() {
 
 /// Whether the room has a member who was erased.
 fn has_member(client: &mut Client) -> bool {
-    let answer = client.ask(&json!({"type": "members", "room": "lobby", "limit": 1000}));
+    client.send(&json!({"type": "members", "room": "lobby", "limit": 1000}));
+    // The membership may end meanwhile.
+    let answer = client.until("members");
     let users = answer["users"].as_array().expect("a list");
     users.iter().any(|member| {
         member["user"]
