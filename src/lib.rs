@@ -42,6 +42,7 @@ pub mod http;
 pub mod ingest;
 pub mod limits;
 mod listener;
+pub mod log;
 pub mod logging;
 pub mod memberships;
 pub mod metrics;

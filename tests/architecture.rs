@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 /// The modules from the lowest layer to the highest. A module may import any module of a layer below its own, and none of
 /// its own layer.
 const LAYERS: &[&[&str]] = &[
-    &["clock", "config", "counters", "supervise"],
+    &["clock", "config", "counters", "log", "supervise"],
     &[
         "blocks",
         "disk_space",

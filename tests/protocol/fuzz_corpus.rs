@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::support::{Random, client_frame, env_number, random_seed};
-use crate::targets::{TARGETS, Target};
+use crate::targets::{TARGETS, Target, log_seeds};
 
 /// The maximum time for the mutations of one target.
 const MUTATION_TIME: Duration = Duration::from_secs(3);
@@ -124,6 +124,7 @@ fn seeds(target: &str) -> Vec<Vec<u8>> {
             .collect(),
         "upgrade" => upgrades(),
         "token" => tokens(),
+        "log" => log_seeds(),
         other => panic!("{other} has no seeds"),
     }
 }

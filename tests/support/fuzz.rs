@@ -3,6 +3,9 @@
 
 #![allow(dead_code)] // each fuzz target uses its own part of it
 
+#[path = "fuzz_log.rs"]
+mod fuzz_log;
+
 use std::cell::RefCell;
 use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll, Waker};
@@ -22,16 +25,19 @@ use dmwire::websocket::{Decoder, Incoming, ProtocolError};
 use ring::hmac;
 use serde_json::Value;
 
+pub use fuzz_log::{log, seeds as log_seeds};
+
 /// A fuzz target.
 pub type Target = fn(&[u8]);
 
 /// The targets by name.
-pub const TARGETS: [(&str, Target); 5] = [
+pub const TARGETS: [(&str, Target); 6] = [
     ("websocket", websocket),
     ("frame", frame),
     ("content", content),
     ("upgrade", upgrade),
     ("token", token),
+    ("log", log),
 ];
 
 const SCHEMA: &str = include_str!("../../schema/client-frame.schema.json");
