@@ -89,7 +89,11 @@ impl<R: Send + 'static> Thread<R> {
                 (true, true) => LAST_WATERMARKS,
                 (false, _) => usize::MAX,
             });
-            let has_erased = !turn.closed && self.erase_some();
+            if turn.closed {
+                // The next start continues them. While a step is due, there is always another turn.
+                self.erasing.clear();
+            }
+            let has_erased = self.erase_some();
             self.open(turn.openings);
             if is_commit || has_erased || turn.maintenance || self.maintain_at <= Instant::now() {
                 self.maintain();

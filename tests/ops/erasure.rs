@@ -10,7 +10,7 @@ use ring::digest::{SHA256, digest};
 use serde_json::{Value, json};
 
 use crate::helpers::{Ops, Response};
-use crate::support::{Client, Folder, dmwire, eventually, to};
+use crate::support::{Client, DEADLINE, Folder, dmwire, eventually, to};
 
 const FAST: [&str; 4] = ["--messages-per-second", "100000", "--burst", "100000"];
 
@@ -430,6 +430,46 @@ fn an_erasure_that_a_kill_interrupts_is_completed_by_the_next_start() {
         );
     }
     assert!(unfinished > 0, "no erasure was interrupted");
+}
+
+#[test]
+fn a_shutdown_does_not_wait_for_an_erasure() {
+    let folder = Arc::new(Folder::new());
+    let ops = Ops::start_in(&folder, &FAST);
+    let users: Vec<_> = (0..10).map(|n| format!("user{n}")).collect();
+    for user in &users {
+        Client::fresh(&ops.server, user).close();
+    }
+    fill(&ops, "zoe", &users, 2_000);
+    std::thread::scope(|scope| {
+        let address = ops.address;
+        scope.spawn(move || {
+            // It is not answered before the server is killed.
+            let mut stream = TcpStream::connect(address).expect("the port accepts");
+            let head = "DELETE /v1/users/zoe HTTP/1.1\r\nHost: localhost\r\n\r\n";
+            stream.write_all(head.as_bytes()).expect("it is sent");
+            drop(stream.read(&mut [0; 1024]));
+        });
+        eventually("the erasure has begun", || {
+            ops.get("/v1/users/zoe").status == 404
+        });
+        drop(ops);
+    });
+    // Each run makes some steps.
+    for _ in 0..5 {
+        let mut ops = Ops::start_in(&folder, &FAST);
+        ops.server.signal("TERM");
+        assert!(ops.server.wait(DEADLINE).success(), "{}", ops.server.log());
+    }
+    let ops = Ops::start_in(&folder, &FAST);
+    let database = rusqlite::Connection::open(ops.server.store()).expect("the store can be opened");
+    eventually("it is complete", || {
+        let sql = "SELECT count(*) FROM erasures";
+        let left: u32 = database
+            .query_row(sql, (), |row| row.get(0))
+            .expect("a number");
+        left == 0
+    });
 }
 
 /// Whether the room has a member who was erased.
