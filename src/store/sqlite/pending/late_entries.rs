@@ -20,9 +20,10 @@ const FEW_RECIPIENTS: usize = 2;
 const MAX_WAIT: Duration = Duration::from_secs(1);
 /// The number of entries that move together, if they are about several messages or changes.
 const MAX_GROUP: usize = 1 << 16;
-/// The work of one portion: an entry counts 1, and an inbox [`INBOX`].
+/// The work of one portion: an entry counts 1, one that may supersede others [`SUPERSEDING`] more, and an inbox [`INBOX`].
 const PORTION: usize = 160;
 const INBOX: usize = 4;
+const SUPERSEDING: usize = 3;
 /// With more entries than this, none waits, and for each [`EXCESS_STEP`] beyond it the work of a portion grows by [`PORTION`].
 const MAX_ENTRIES: usize = 1 << 16;
 const EXCESS_STEP: usize = 1024;
@@ -213,7 +214,11 @@ impl LateEntries {
                     user = Some(entry.user);
                     work += INBOX;
                 }
-                work += 1;
+                let about = moving.items.get(entry.item as usize);
+                work += match about {
+                    Some(about) if about.may_supersede => 1 + SUPERSEDING,
+                    _ => 1,
+                };
                 work <= limit
             })
             .count();

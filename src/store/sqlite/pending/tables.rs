@@ -177,23 +177,33 @@ impl<'a> Tables<'a> {
         if !self.is_file {
             return self.supersede_in_view(key);
         }
-        let count = self
+        // SQLite collects the rows in a temporary table if one statement finds them by an index and changes it.
+        let superseded: Vec<i64> = self
             .connection
             .prepare_cached(
-                "UPDATE inbox INDEXED BY changes SET kind = 5, by = NULL, emoji = NULL
+                "SELECT seq FROM inbox INDEXED BY changes
                  WHERE conversation = ?1 AND message = ?2 AND user = ?3 AND by = ?4 AND emoji IS ?5
                     AND kind BETWEEN 1 AND 4 AND seq < ?6",
             )?
-            .execute(key)?;
-        if count > 0 {
-            let id = self
-                .connection
-                .prepare_cached(
-                    "UPDATE users SET superseded = superseded + ?2 WHERE n = ?1 RETURNING id",
-                )?
-                .query_row([user, count as i64], |row| row.get(0))?;
-            self.superseded.push((id, count as u64));
+            .query_map(key, |row| row.get(0))?
+            .collect::<rusqlite::Result<_>>()?;
+        if superseded.is_empty() {
+            return Ok(());
         }
+        let mut mark = self.connection.prepare_cached(
+            "UPDATE inbox SET kind = 5, by = NULL, emoji = NULL WHERE user = ?1 AND seq = ?2",
+        )?;
+        for seq in &superseded {
+            mark.execute([user, *seq])?;
+        }
+        self.connection
+            .prepare_cached("UPDATE users SET superseded = superseded + ?2 WHERE n = ?1")?
+            .execute([user, superseded.len() as i64])?;
+        let id = self
+            .connection
+            .prepare_cached("SELECT id FROM users WHERE n = ?1")?
+            .query_row([user], |row| row.get(0))?;
+        self.superseded.push((id, superseded.len() as u64));
         Ok(())
     }
 
