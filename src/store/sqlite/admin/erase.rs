@@ -2,12 +2,14 @@
 
 use std::path::Path;
 
-use rusqlite::Connection;
+use rusqlite::{Connection, OpenFlags};
 
 use crate::config::{RoomMode, RoomRules};
 use crate::store::sqlite::fault::{Cause as _, with_path};
 use crate::store::sqlite::{Durability, Sqlite};
-use crate::store::{Erased, Outcome, Retention, Store as _, StoreError, StoreOptions, Write};
+use crate::store::{
+    Erased, EventFeed, Outcome, Retention, Store as _, StoreError, StoreOptions, Write,
+};
 
 /// The number of rows that a step examines. Nobody waits for it.
 const ROWS: u32 = 100_000;
@@ -36,6 +38,8 @@ pub fn erase(path: &Path, user: &str, now: i64, small_room: u64) -> Result<Erase
             small: small_room,
             ..RoomRules::default()
         },
+        // Receivers of webhooks may not have got all events.
+        events: has_receivers(path)?.then(|| EventFeed::new(true, true, || {})),
         ..StoreOptions::new(keep_all)
     };
     let mut store = Sqlite::open(path, Durability::Full, options)?;
@@ -57,6 +61,19 @@ pub fn erase(path: &Path, user: &str, now: i64, small_room: u64) -> Result<Erase
         ))
     })?;
     Ok(erased)
+}
+
+/// Whether a server has kept events for receivers. A store of an earlier version has no table of them.
+fn has_receivers(path: &Path) -> Result<bool, StoreError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let found = Connection::open_with_flags(path, flags).and_then(|connection| {
+        let exists = |sql: &str| connection.query_row(sql, (), |row| row.get::<_, bool>(0));
+        Ok(
+            exists("SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'receivers')")?
+                && exists("SELECT EXISTS (SELECT 1 FROM receivers)")?,
+        )
+    });
+    with_path(path, found)
 }
 
 /// Completes an erasure.

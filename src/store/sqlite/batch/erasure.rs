@@ -106,8 +106,9 @@ impl Batch<'_> {
         // The next user of the name gets another epoch.
         epochs::begin_generation(self.tx)?;
         self.rename_in_cache(name, &renamed_to, user.n)?;
-        // The record that a session was opened may still wait for its commit.
-        self.effects.connected.push(name.clone());
+        // The record that a session was opened may still wait for its commit. It is removed at once: a later write of this batch may
+        // create another user of the name, who must not get the epoch of the former one. After a rollback, the next opening adds it.
+        self.shared.remove_newly_connected(name);
         Ok(Outcome::ErasureBegun { user: user.n })
     }
 

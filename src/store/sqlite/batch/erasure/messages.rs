@@ -107,13 +107,13 @@ impl Batch<'_> {
         Ok(())
     }
 
-    /// The message is a deleted one from then on.
+    /// The message is a deleted one from then on. Returns the number of rows that have changed.
     fn erase_content(
         &mut self,
         erasure: &mut Erasure,
         conversation: i64,
         message: &Examined,
-    ) -> Result<()> {
+    ) -> Result<i64> {
         long_contents::remove(self.tx, message.n)?;
         self.tx
             .prepare_cached(
@@ -124,23 +124,25 @@ impl Batch<'_> {
         if !message.is_deleted {
             erasure.erased.messages += 1;
         }
-        erasure.erased.reactions += removed_reactions(self.tx.prepare_cached(
+        let (removed, counted) = removed_reactions(self.tx.prepare_cached(
             "DELETE FROM reactions WHERE conversation = ?1 AND message = ?2 RETURNING NOT removed",
         )?, &[conversation, message.n])?;
-        Ok(())
+        erasure.erased.reactions += counted;
+        Ok(1 + removed)
     }
 
-    /// Removes the reactions of the user to a message.
+    /// Removes the reactions of the user to a message. Returns the number of rows.
     fn remove_reactions(
         &self,
         erasure: &mut Erasure,
         conversation: i64,
         message: i64,
-    ) -> Result<()> {
-        erasure.erased.reactions += removed_reactions(self.tx.prepare_cached(
+    ) -> Result<i64> {
+        let (removed, counted) = removed_reactions(self.tx.prepare_cached(
             "DELETE FROM reactions WHERE conversation = ?1 AND message = ?2 AND user = ?3 RETURNING NOT removed",
         )?, &[conversation, message, erasure.user])?;
-        Ok(())
+        erasure.erased.reactions += counted;
+        Ok(removed)
     }
 
     /// An entry about a reaction keeps only its number, like a superseded change.
@@ -176,8 +178,12 @@ impl Batch<'_> {
                 Ok((row.get(0)?, Examined::of_row(row, 1)?))
             })?
             .collect::<Result<_>>()?;
+        let mut left = limit;
         for (conversation, message) in &messages {
-            self.erase_content(erasure, *conversation, message)?;
+            if left <= 0 {
+                return Ok(false);
+            }
+            left -= self.erase_content(erasure, *conversation, message)?;
             erasure.cursor = [*conversation, message.n, 0, 0];
         }
         Ok((messages.len() as i64) < limit)
@@ -209,7 +215,7 @@ impl Batch<'_> {
                 &mut left,
             )? {
                 Some(inbox) => erasure.cursor[2] = inbox,
-                None => self.remove_reactions(erasure, room, message)?,
+                None => left -= self.remove_reactions(erasure, room, message)?.max(1),
             }
         }
         Ok(false)
@@ -236,7 +242,8 @@ impl Batch<'_> {
                 OwnReaction::NoneUpTo(seq) => (seq, None),
                 OwnReaction::Entry(seq, place) => (seq, Some(place)),
             };
-            left -= 1;
+            // A search without a result has read many entries.
+            left -= if place.is_some() { 1 } else { limit / 16 + 1 };
             let rest = match place {
                 Some(place) => self.erase_reaction_entries(erasure, place, inbox, &mut left)?,
                 None => None,
@@ -348,14 +355,15 @@ impl Examined {
     }
 }
 
-/// Runs a statement that removes reactions. Returns how many of them a user had not removed before.
-fn removed_reactions(mut statement: CachedStatement<'_>, key: &[i64]) -> Result<u64> {
+/// Runs a statement that removes reactions. Returns the number of rows, and how many of them a user had not removed before.
+fn removed_reactions(mut statement: CachedStatement<'_>, key: &[i64]) -> Result<(i64, u64)> {
     let mut rows = statement.query(params_from_iter(key))?;
-    let mut count = 0;
+    let (mut removed, mut counted) = (0, 0);
     while let Some(row) = rows.next()? {
-        count += u64::from(row.get::<_, bool>(0)?);
+        removed += 1;
+        counted += u64::from(row.get::<_, bool>(0)?);
     }
-    Ok(count)
+    Ok((removed, counted))
 }
 
 /// The conversation of a cursor. Those of rooms are negative, and a phase begins at 0.
