@@ -211,6 +211,11 @@ fn keys_and_certificates() -> Vec<(String, &'static str)> {
 #[test]
 fn a_key_or_a_certificate_is_not_a_secret() {
     let folder = Folder::new();
+    // Another program may use the default port.
+    let start = |arguments: &[&str]| {
+        let listen = &["--listen", "127.0.0.1:0", "--ops-listen", "off"][..];
+        dmwire(&folder.0, &[listen, arguments].concat())
+    };
     for (text, part) in keys_and_certificates() {
         fs::write(folder.0.join("a.pem"), &text).expect("a file can be written");
         fs::write(
@@ -222,7 +227,7 @@ fn a_key_or_a_certificate_is_not_a_secret() {
         by_variable.env("DMWIRE_JWT_SECRET", &text);
         for (output, name) in [
             (
-                dmwire(&folder.0, &["--jwt-secret-file", "a.pem"]),
+                start(&["--jwt-secret-file", "a.pem"]),
                 "jwt_secret_file: a.pem is a",
             ),
             (
@@ -233,11 +238,11 @@ fn a_key_or_a_certificate_is_not_a_secret() {
                 "jwt_secret_file: a.pem is a",
             ),
             (
-                dmwire(&folder.0, &[&format!("--jwt-secret={text}")]),
+                start(&[&format!("--jwt-secret={text}")]),
                 "--jwt-secret: a secret is a",
             ),
             (
-                dmwire(&folder.0, &["--config", "a.toml"]),
+                start(&["--config", "a.toml"]),
                 "a.toml: jwt_secret: a secret is a",
             ),
             (run_to_end(by_variable), "DMWIRE_JWT_SECRET: a secret is a"),
