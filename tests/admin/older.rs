@@ -19,6 +19,7 @@ const UNDO_VERSIONS_8_TO_10: &str = "
     DROP INDEX removed_members_by_user;
     DROP INDEX room_reactions;
     ALTER TABLE users DROP COLUMN generation;
+    ALTER TABLE users DROP COLUMN first_seen;
     ALTER TABLE users DROP COLUMN known;
     ALTER TABLE users DROP COLUMN status;
     ALTER TABLE users DROP COLUMN last_seen;
