@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::Connection;
 
 use crate::config::{RoomMode, RoomRules};
 use crate::store::sqlite::fault::{Cause as _, with_path};
-use crate::store::sqlite::{Durability, Sqlite};
+use crate::store::sqlite::{Durability, Sqlite, events};
 use crate::store::{
     Erased, EventFeed, Outcome, Retention, Store as _, StoreError, StoreOptions, Write,
 };
@@ -38,11 +38,10 @@ pub fn erase(path: &Path, user: &str, now: i64, small_room: u64) -> Result<Erase
             small: small_room,
             ..RoomRules::default()
         },
-        // Receivers of webhooks may not have got all events.
-        events: has_receivers(path)?.then(|| EventFeed::new(true, true, || {})),
         ..StoreOptions::new(keep_all)
     };
     let mut store = Sqlite::open(path, Durability::Full, options)?;
+    with_path(path, keep_events(&mut store))?;
     let begun = store.commit(now, &[&Write::Erase { user: user.into() }])?;
     let Some(Outcome::ErasureBegun { user: n }) = begun.first() else {
         return with_path(path, Err(format!("no user {user:?} is known")));
@@ -63,17 +62,21 @@ pub fn erase(path: &Path, user: &str, now: i64, small_room: u64) -> Result<Erase
     Ok(erased)
 }
 
-/// Whether a server has kept events for receivers. A store of an earlier version has no table of them.
-fn has_receivers(path: &Path) -> Result<bool, StoreError> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let found = Connection::open_with_flags(path, flags).and_then(|connection| {
-        let exists = |sql: &str| connection.query_row(sql, (), |row| row.get::<_, bool>(0));
-        Ok(
-            exists("SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'receivers')")?
-                && exists("SELECT EXISTS (SELECT 1 FROM receivers)")?,
-        )
-    });
-    with_path(path, found)
+/// Has events kept for the receivers of webhooks, if there are any: they may not have got all events. To be called before messages move
+/// to their tables.
+fn keep_events(store: &mut Sqlite) -> Result<(), StoreError> {
+    let has_receivers =
+        store
+            .connection
+            .query_row("SELECT EXISTS (SELECT 1 FROM receivers)", (), |row| {
+                row.get(0)
+            })?;
+    if has_receivers {
+        let feed = EventFeed::new(true, true, || {});
+        events::keep(&store.connection, &feed)?;
+        store.options.events = Some(feed);
+    }
+    Ok(())
 }
 
 /// Completes an erasure.
