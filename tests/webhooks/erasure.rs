@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::helpers::Ops;
 use crate::receiver::{Answer, Receiver, start, start_in, to_room};
-use crate::support::{Client, Folder, assert_has, to};
+use crate::support::{Client, Folder, assert_has, dmwire, to};
 
 const ROOMS: [&str; 7] = [
     "--webhook-allow-private",
@@ -194,5 +194,32 @@ fn events_that_wait_are_posted_without_the_name() {
             "room.left erased 2"
         ],
         "{found:?}"
+    );
+}
+
+#[test]
+fn the_command_keeps_events_for_receivers() {
+    let receiver = Receiver::start();
+    receiver.answer_with(|_| Answer::Status(500));
+    let folder = Arc::new(Folder::new());
+    let mut ops = start_in(&folder, &receiver.url(), &ROOMS);
+    let mut zoe = Client::fresh(&ops.server, "zoe");
+    join(&mut zoe, "hall");
+    let mut ben = Client::fresh(&ops.server, "ben");
+    ben.ask(&to("zoe", "before"));
+    // The message may not have moved to its table, and has no event then.
+    ops.server.kill();
+    let output = dmwire(&folder.0, &["erase", "--user", "zoe"]);
+    assert_eq!(output.code, Some(0), "{output:?}");
+    while receiver.try_next().is_some() {}
+    receiver.answer_with(|_| Answer::Status(204));
+    ops.server.restart();
+    let mut found: Vec<String> = (0..3)
+        .map(|_| receiver.next().event["type"].to_string())
+        .collect();
+    found.sort();
+    assert_eq!(
+        found,
+        [r#""message.created""#, r#""room.joined""#, r#""room.left""#]
     );
 }
