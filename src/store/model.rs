@@ -241,6 +241,14 @@ pub enum Repeated {
 }
 
 impl Write {
+    /// True if the operation removes or replaces content.
+    pub fn removes_content(&self) -> bool {
+        matches!(
+            self,
+            Self::Delete(_) | Self::Moderate(_) | Self::Edit(..) | Self::ContinueDeletion(_)
+        )
+    }
+
     /// The conversation that the operation changes or reads.
     pub fn conversation(&self) -> Option<&Conversation> {
         match self {

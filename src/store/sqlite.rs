@@ -429,15 +429,6 @@ impl Sqlite {
         let outcomes = self.transaction(now, batch, &direct)?;
         // Set before the caller learns of the commit: a client that gets the ack may ask a reader at once.
         self.shared.set_pending(!self.log.is_empty());
-        let replaces = |write: &&Write| {
-            matches!(
-                write,
-                Write::Delete(_)
-                    | Write::Moderate(_)
-                    | Write::Edit(..)
-                    | Write::ContinueDeletion(_)
-            )
-        };
         let erases = |outcome: &Outcome| match outcome {
             Outcome::ErasureBegun { .. } => true,
             // The last step removes nothing that may not be in the log.
@@ -446,7 +437,8 @@ impl Sqlite {
         };
         let is_idle = |outcome: &Outcome| matches!(outcome, Outcome::Erasing(step) if step.waits);
         if !outcomes.iter().all(is_idle) {
-            let removed = batch.iter().any(replaces) || outcomes.iter().any(erases);
+            let removed =
+                batch.iter().any(|write| write.removes_content()) || outcomes.iter().any(erases);
             self.truncation.written(removed);
         }
         self.checkpoint()?;
