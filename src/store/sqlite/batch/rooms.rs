@@ -18,8 +18,8 @@ use crate::store::sqlite::number::{signed, unsigned};
 use crate::store::sqlite::pending::{EntryRecord, Record, Tables, are_late};
 use crate::store::sqlite::rooms::{Member, Room};
 use crate::store::{
-    Authority, Conversation, MembershipKind, MessageRef, NewMessage, Outcome, Recipient,
-    Recipients, RoomMembers, RoomMode,
+    Authority, Conversation, MembershipKind, MessageRef, NewMessage, Outcome, Recipients,
+    RoomMembers, RoomMode,
 };
 
 /// A membership that a user has in a room.
@@ -333,21 +333,7 @@ impl Batch<'_> {
             }
         }
         let has_entry = is_member && has_connected;
-        // Twice, because a store names users in another way than its callers do.
-        let others = room.members.len() - usize::from(is_member);
-        let mut recipients = Vec::with_capacity(others);
-        let mut numbered = Vec::with_capacity(others);
-        for member in room.members.iter().filter(|member| member.n != from.n) {
-            let seq = self.member_user(member)?.head + 1;
-            recipients.push(Recipient {
-                user: member.id.clone(),
-                seq,
-            });
-            numbered.push(Recipient {
-                user: member.n,
-                seq,
-            });
-        }
+        let (recipients, numbered) = self.next_entries(&room.members, from.n)?;
         // As for a direct message.
         let direct = self.direct.contains_room(name)
             || message.content.len() > LARGE

@@ -8,7 +8,7 @@ use super::super::{Batch, Result};
 use crate::store::sqlite::cache::User;
 use crate::store::sqlite::number::signed;
 use crate::store::sqlite::pending::{About, EntryRecord, are_late};
-use crate::store::sqlite::rooms::Room;
+use crate::store::sqlite::rooms::{Member, Room};
 use crate::store::{Recipient, Recipients};
 
 /// A membership that begins or ends.
@@ -46,12 +46,15 @@ impl Batch<'_> {
         Ok(recipients.into())
     }
 
-    /// Appends the event to the inboxes of the other members.
-    fn announce(&mut self, event: &Event<'_>) -> Result<Vec<Recipient>> {
-        let by = event.user.1.n;
-        let others = event.room.members.iter().filter(|member| member.n != by);
-        let (mut recipients, mut numbered) = (Vec::new(), Vec::new());
-        for member in others.clone() {
+    /// The next entry of each member but `except`. Twice, because a store names users in another way than its callers do.
+    pub(super) fn next_entries(
+        &mut self,
+        members: &[Member],
+        except: i64,
+    ) -> Result<(Vec<Recipient>, Vec<Recipient<i64>>)> {
+        let mut recipients = Vec::with_capacity(members.len());
+        let mut numbered = Vec::with_capacity(members.len());
+        for member in members.iter().filter(|member| member.n != except) {
             let seq = self.member_user(member)?.head + 1;
             recipients.push(Recipient {
                 user: member.id.clone(),
@@ -62,6 +65,14 @@ impl Batch<'_> {
                 seq,
             });
         }
+        Ok((recipients, numbered))
+    }
+
+    /// Appends the event to the inboxes of the other members.
+    fn announce(&mut self, event: &Event<'_>) -> Result<Vec<Recipient>> {
+        let by = event.user.1.n;
+        let others = event.room.members.iter().filter(|member| member.n != by);
+        let (recipients, numbered) = self.next_entries(&event.room.members, by)?;
         if !are_late(event.room.conversation(), numbered.len()) {
             for member in others {
                 let user = self.member_user(member)?;
